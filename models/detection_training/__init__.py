@@ -1,0 +1,1 @@
+"""Making detectors: data, training, calibration, evaluation, packaging. Imports the worker, never the reverse."""

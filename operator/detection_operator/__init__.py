@@ -1,0 +1,1 @@
+"""The operator: DetectionQueue resources to scaled worker Deployments."""

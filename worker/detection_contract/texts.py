@@ -1,0 +1,31 @@
+"""Sentences that users search for, each with the next step to take on the following line.
+
+Log lines keep the wording of the original guide; they are formats for ``str.format``.
+"""
+
+from typing import Final
+
+NO_CREDENTIALS: Final = (
+    "AWS credentials not found!\n"
+    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, run `detection-worker setup-aws`, "
+    "or give the pod an IAM role."
+)
+FILE_NOT_FOUND: Final = "S3 file not found: {url}\nVerify the S3 URL and that the file exists."
+ACCESS_DENIED: Final = (
+    "Failed to download S3 file: Access Denied\nCheck S3 bucket permissions and AWS credentials."
+)
+NO_SUCH_QUEUE: Final = "SQS queue does not exist: {url}\nVerify the queue URL and region."
+NO_MODELS: Final = "No models could be loaded!\nTrain models using: detection-worker train --demo"
+NO_CONFIG_FILE: Final = (
+    "Configuration file not found: {path}\n"
+    "Create aws_config.json from aws_config_template.json or give the right path with --config."
+)
+
+LOG_STARTING: Final = "Starting SQS consumer for queue: {queue_url}"
+LOG_LOADED: Final = "Loaded models: {kinds}"
+LOG_RECEIVED: Final = "Received {count} message(s)"
+LOG_PROCESSING: Final = "Processing deepfake detection for: {url} (ID: {request_id})"
+LOG_COMPLETE: Final = (
+    "Detection complete - {label} (confidence: {confidence:.1%}) for {request_id}"
+)
+LOG_DELETED: Final = "Message processed and deleted"

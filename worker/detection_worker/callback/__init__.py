@@ -1,0 +1,1 @@
+"""Posting results to the callers' URLs."""

@@ -1,0 +1,1 @@
+"""Detectors: units in, logits out; loaded from checked safetensors folders."""

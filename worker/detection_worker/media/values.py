@@ -1,0 +1,123 @@
+"""What decoding yields: checked arrays and facts about the file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection_contract.media_types import MediaKind
+from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSampling
+from detection_worker.settings import MediaLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaInfo:
+    """Facts about one media object, found in its content.
+
+    Attributes:
+        kind: By content, never by extension.
+        container: Name of the container or image format, as ``"mp4"`` or ``"png"``.
+        codec: Name of the decoded stream's codec; None for images.
+        size_bytes: Length of the file.
+        sha256: Of the whole file, lower-case hex.
+        width: Pixels; None for audio.
+        height: Pixels; None for audio.
+        duration_s: Seconds; None for still images.
+        frames_analysed: Frames, or windows of sound, that units were taken from; >= 1.
+        sample_rate_hz: Of the file, before resampling; None unless audio.
+        truncated: The file ended before its own header said, or decoding stopped early.
+        warnings: Short phrases for people, for example about a wrong extension.
+    """
+
+    kind: MediaKind
+    container: str
+    codec: str | None
+    size_bytes: int
+    sha256: str
+    width: int | None
+    height: int | None
+    duration_s: float | None
+    frames_analysed: int
+    sample_rate_hz: int | None
+    truncated: bool
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DecodedMedia:
+    """A media object as units for a detector, in time order.
+
+    Attributes:
+        info: Facts about the file.
+        units: Crops: RGB uint8, shape ``(n, crop, crop, 3)``. Windows: mono float32 in [-1, 1],
+            shape ``(n, window)``. ``n >= 1``.
+        frame: Which frame or window each unit belongs to, int32 ``(n,)``, ascending from 0.
+        at_s: Start of each frame or window, float64, one for each distinct ``frame``, seconds.
+        boxes: Left, top, right, bottom of each crop in its frame's pixels, int32 ``(n, 4)``;
+            shape ``(0, 4)`` for sound.
+    """
+
+    info: MediaInfo
+    units: NDArray[np.uint8] | NDArray[np.float32]
+    frame: NDArray[np.int32]
+    at_s: NDArray[np.float64]
+    boxes: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        n = len(self.units)
+        if n < 1 or self.frame.shape != (n,):
+            raise ValueError(f"bad shapes: {self.units.shape = }, {self.frame.shape = }")
+        if len(self.at_s) != int(self.frame[-1]) + 1:
+            raise ValueError(f"bad shapes: {self.at_s.shape = }, {self.frame[-1] = }")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeRequest:
+    """One file to decode.
+
+    Attributes:
+        path: A local regular file.
+        announced: Kind that the name announces; a mismatch with the content becomes a warning.
+        image: How to sample if the content is a still image; None refuses images.
+        video: Likewise for video.
+        audio: Likewise for sound.
+        limits: What the file may cost.
+    """
+
+    path: Path
+    announced: MediaKind | None
+    image: ImageSampling | None
+    video: VideoSampling | None
+    audio: AudioSampling | None
+    limits: MediaLimits
+
+
+class Decoder(Protocol):
+    """Decodes files one after another; each call may come from another thread."""
+
+    def decode(
+        self,
+        request: DecodeRequest,
+        *,
+        on_progress: Callable[[], None],
+        cancelled: Callable[[], bool],
+    ) -> DecodedMedia:
+        """Return the file as units.
+
+        Args:
+            request: What to decode and how.
+            on_progress: Called whenever decoding got ahead, at most about ten times a second.
+            cancelled: Asked several times a second; True kills the decoding at once.
+
+        Raises:
+            JobError: With a media code of ``ErrorCode``.
+            Cancelled: ``cancelled`` said so.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop every child process."""
+        ...

@@ -1,0 +1,1 @@
+"""Fetching media objects from S3."""

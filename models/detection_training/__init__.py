@@ -1,1 +1,4 @@
-"""Making detectors: data, training, calibration, evaluation, packaging. Imports the worker, never the reverse."""
+"""Making detectors: data, training, calibration, evaluation, packaging.
+
+Imports the worker, never the reverse.
+"""

@@ -1,1 +1,4 @@
-"""The running worker: stages, leases, drain and control server. No decisions of its own: ``core`` makes them."""
+"""The running worker: stages, leases, drain and control server.
+
+No decisions of its own: ``core`` makes them.
+"""

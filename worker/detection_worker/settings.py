@@ -13,7 +13,7 @@ MIB = 1024 * 1024
 class AwsSettings:
     """How to reach AWS.
 
-    Absent keys mean boto3's default chain (environment, profile, IRSA, Pod Identity, instance role).
+    Absent keys mean boto3's default chain: environment, profile, IRSA, Pod Identity, instance.
     """
 
     access_key_id: str | None = None
@@ -84,7 +84,7 @@ class ConsumerSettings:
     max_messages: int = 10
     wait_time_s: int = 20
     visibility_timeout_s: int = 30
-    """Short on purpose: leases are extended while there is progress; a crash costs at most this."""
+    """Short on purpose: leases are extended while there is progress; a crash costs this much."""
     run_once: bool = False
     dry_run: bool = False
     stats_interval: int = 100

@@ -1,0 +1,70 @@
+"""How much work to hold, measured in seconds of work rather than in messages.
+
+Messages in hand look "in flight" to whoever scales on the queue, so hoarding them hides the backlog.
+"""
+
+from dataclasses import dataclass
+
+from detection_contract.media_types import MediaKind
+
+PRIOR_S = {MediaKind.IMAGE: 0.1, MediaKind.VIDEO: 1.0, MediaKind.AUDIO: 0.2}
+"""Service seconds assumed before the first measurement, on a CPU."""
+SMOOTHING = 0.1
+"""Weight of the newest measurement: about the last twenty count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldLimits:
+    """What one worker may hold.
+
+    Attributes:
+        messages: Most messages.
+        seconds: Most predicted seconds of work.
+    """
+
+    messages: int
+    seconds: float
+
+
+class ServiceTimes:
+    """Smoothed seconds that one message of each kind costs the worker. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._mean_s: dict[MediaKind, float] = {}
+        self._count: dict[MediaKind, int] = {}
+
+    def observe(self, kind: MediaKind, seconds: float) -> None:
+        """Note that a message took ``seconds`` of the busiest stage."""
+        old = self._mean_s.get(kind)
+        new = seconds if old is None else old + SMOOTHING * (seconds - old)
+        self._mean_s[kind] = new
+        self._count[kind] = self._count.get(kind, 0) + 1
+
+    def predict(self, kind: MediaKind | None) -> float:
+        """Return the seconds that a message of ``kind`` will cost; None means kind unknown."""
+        if kind is None:
+            return self.mean()
+        return self._mean_s.get(kind, PRIOR_S[kind])
+
+    def mean(self) -> float:
+        """Return the mean over what was seen, weighted by how often; a prior before that."""
+        total = sum(self._count.values())
+        if not total:
+            return PRIOR_S[MediaKind.IMAGE]
+        return sum(self._mean_s[k] * n for k, n in self._count.items()) / total
+
+    def measured(self) -> dict[MediaKind, float]:
+        """Return the smoothed seconds of each kind seen so far."""
+        return dict(self._mean_s)
+
+
+def room(*, held_messages: int, held_seconds: float, mean_s: float, limits: HoldLimits) -> int:
+    """Return how many more messages to ask for, 0 to 10 (the most that SQS hands out at once).
+
+    An idle worker may always take one, however long it is predicted to take.
+    """
+    by_count = limits.messages - held_messages
+    by_time = int((limits.seconds - held_seconds) / max(mean_s, 1e-6))
+    if held_messages == 0:
+        by_time = max(by_time, 1)
+    return max(0, min(10, by_count, by_time))

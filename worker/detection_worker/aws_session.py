@@ -1,0 +1,189 @@
+"""How the worker reaches AWS: one session, its clients, what a broken credential looks like."""
+
+import threading
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    ClientError,
+    CredentialRetrievalError,
+    LoginError,
+    MetadataRetrievalError,
+    NoAuthTokenError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+    UnknownCredentialError,
+)
+
+from detection_worker.settings import AwsSettings
+
+CONNECT_TIMEOUT_S: Final = 5.0
+ATTEMPTS: Final = 3
+"""botocore's standard mode: exponential backoff with jitter and a retry quota for each client."""
+
+_MISSING = (NoCredentialsError, PartialCredentialsError, ProfileNotFound, UnknownCredentialError)
+_UNOBTAINABLE = (
+    CredentialRetrievalError,
+    LoginError,
+    MetadataRetrievalError,
+    NoAuthTokenError,
+    SSOError,
+    TokenRetrievalError,
+)
+_WRONG_KEY_CODES = frozenset(
+    {
+        "AuthFailure",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "MissingAuthenticationToken",
+        "MissingSecurityHeader",
+        "NotSignedUp",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClient",
+    }
+)
+_EXPIRED_CODES = frozenset(
+    {
+        "ExpiredToken",
+        "InvalidToken",
+        "RequestExpired",
+        # A clock that is wrong by more than 15 minutes: no other message would fare better.
+        "RequestTimeTooSkewed",
+        "TokenRefreshRequired",
+    }
+)
+# botocore fetches role credentials in the middle of another call: their refusal surfaces there,
+# told apart only by the operation's name.
+_CREDENTIAL_OPERATIONS = ("AssumeRole", "GetRoleCredentials", "CreateToken")
+
+_client_lock = threading.Lock()
+
+
+def make_session(aws: AwsSettings) -> boto3.Session:
+    """Return a session; keep one for the life of the process.
+
+    Refreshing credentials (IRSA, Pod Identity, instance role) live in the session: a new session
+    for each call would fetch them anew.
+    """
+    return boto3.Session(
+        aws_access_key_id=aws.access_key_id,
+        aws_secret_access_key=aws.secret_access_key,
+        aws_session_token=aws.session_token,
+        region_name=aws.region,
+    )
+
+
+def client(
+    session: boto3.Session,
+    service: str,
+    aws: AwsSettings,
+    *,
+    read_timeout_s: float,
+    pool: int = 10,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    attempts: int = ATTEMPTS,
+    region: str | None = None,
+) -> Any:
+    """Return a thread-safe client; creating one costs tens of ms of CPU, so keep it.
+
+    Args:
+        session: Of ``make_session``.
+        service: Such as ``s3``.
+        aws: Endpoint and region.
+        read_timeout_s: Longest silence on a connection; for a long poll more than its wait.
+        pool: Connections kept; at least the threads that use the client at once.
+        connect_timeout_s: Of the TCP and TLS handshake.
+        attempts: Of each call in all, >= 1.
+        region: Instead of ``aws.region``.
+    """
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        connect_timeout=connect_timeout_s,
+        read_timeout=read_timeout_s,
+        max_pool_connections=pool,
+        tcp_keepalive=True,
+        # Ranged reads carry no checksum of the part, and other stores than AWS's know none.
+        response_checksum_validation="when_required",
+        request_checksum_calculation="when_required",
+        user_agent_extra=f"detection-queue/{version('detection-queue')}",
+        # Emulators and S3-compatible stores rarely have a DNS name for each bucket.
+        s3={"addressing_style": "path" if aws.endpoint_url else "auto"},
+    )
+    with _client_lock:  # Session.client is not thread-safe (boto3 guide, "Multithreading").
+        return session.client(
+            service,
+            region_name=region or aws.region,
+            endpoint_url=aws.endpoint_url,
+            config=config,
+        )
+
+
+def identity(session: boto3.Session, aws: AwsSettings) -> str:
+    """Return the ARN of the caller; needs no IAM permission.
+
+    Raises:
+        Exception: Whatever botocore raises; ask ``is_credentials_error``.
+    """
+    sts = client(session, "sts", aws, read_timeout_s=10.0)
+    try:
+        return str(sts.get_caller_identity()["Arn"])
+    finally:
+        sts.close()
+
+
+def is_credentials_error(exc: BaseException) -> bool:
+    """Return whether a call failed for this worker's credentials, not for what it asked for."""
+    if isinstance(exc, _MISSING + _UNOBTAINABLE):
+        return True
+    # botocore reads the projected token of IRSA and Pod Identity and lets its OSError through.
+    if isinstance(exc, OSError):
+        return isinstance(exc, FileNotFoundError | PermissionError)
+    if isinstance(exc, ClientError):
+        return exc.operation_name.startswith(_CREDENTIAL_OPERATIONS) or error_code(exc) in (
+            _WRONG_KEY_CODES | _EXPIRED_CODES
+        )
+    return False
+
+
+def needs_person(exc: BaseException) -> bool:
+    """Return whether a credentials error lasts until somebody changes the configuration.
+
+    An expired token or a metadata service that does not answer may be well again in a minute.
+    """
+    if isinstance(exc, _MISSING):
+        return True
+    return isinstance(exc, ClientError) and error_code(exc) in _WRONG_KEY_CODES
+
+
+def error_code(exc: ClientError) -> str:
+    """Return the service's error code without namespace and ``Exception`` suffix.
+
+    The same error is ``AWS.SimpleQueueService.NonExistentQueue`` by one protocol and
+    ``com.amazonaws.sqs#QueueDoesNotExist`` by another.
+    """
+    error: Mapping[str, Any] = exc.response.get("Error", {})
+    return plain_code(str(error.get("Code", "")))
+
+
+def plain_code(code: str) -> str:
+    """Return a service's error code without namespace and ``Exception`` suffix."""
+    return code.rpartition("#")[2].rpartition(".")[2].removesuffix("Exception")
+
+
+def http_status(exc: ClientError) -> int:
+    """Return the status of the answer, 0 if unknown."""
+    return int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def retry_after_s(exc: ClientError) -> float | None:
+    """Return how many seconds the service asked us to wait, None if it did not."""
+    headers: Mapping[str, str] = exc.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    value = headers.get("retry-after", "")
+    return float(value) if value.isascii() and value.isdigit() else None

@@ -1,0 +1,240 @@
+"""Finding, choosing and loading models: the only way from a models directory to detectors."""
+
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from detection_contract import texts
+from detection_contract.media_types import MediaKind
+from detection_worker.detectors import manifest as manifests
+from detection_worker.detectors.base import Detector, DetectorCard
+from detection_worker.detectors.manifest import Borrowed, Manifest, ModelError
+from detection_worker.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+ARCHITECTURES: Final[Mapping[str, str]] = {
+    "audio_lfb": "detection_worker.detectors.audio_lfb:build",
+    "image_residual": "detection_worker.detectors.image_residual:build",
+}
+"""Name in a manifest to ``module:factory``; imported when a model asks for it."""
+GRADE_ORDER: Final = ("demo", "experimental", "published")
+"""Later is preferred."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedDetectors:
+    """What can score.
+
+    Attributes:
+        by_kind: One detector for each kind that has a usable model, image, video, audio.
+        cards: Who they are, in the same order.
+        problems: Model folders that could not be loaded, each with the reason.
+    """
+
+    by_kind: dict[MediaKind, Detector]
+    cards: tuple[DetectorCard, ...]
+    problems: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEntry:
+    """One row of ``models list``.
+
+    Attributes:
+        name: Of the folder.
+        manifest: None if there is a problem.
+        chosen: It scores its kind unless another model is named.
+        problem: Why it cannot be used; None if it can, as far as the manifest tells.
+    """
+
+    name: str
+    manifest: Manifest | None
+    chosen: bool
+    problem: str | None
+
+
+def bundled_models_dir() -> Path:
+    """Return the models that ship with the package.
+
+    They lie in the package in an installed wheel, and in the repository's ``models`` folder in an
+    editable installation.
+    """
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "bundled_models"
+    return installed if installed.is_dir() else package.parents[1] / "models"
+
+
+def list_models(models_dir: Path) -> tuple[ModelEntry, ...]:
+    """Return every model folder with its manifest or its problem, by name; loads no weights.
+
+    Raises:
+        UsageError: ``texts.NO_MODELS`` if there is no such directory.
+    """
+    found, problems = _read_all(models_dir)
+    best = {ranked[0].id for ranked in (_ranked(found, kind, ()) for kind in MediaKind) if ranked}
+    good = [
+        ModelEntry(name=m.id, manifest=m, chosen=m.id in best, problem=None)
+        for m in found.values()
+    ]
+    bad = [
+        ModelEntry(name=name, manifest=None, chosen=False, problem=problem)
+        for name, problem in problems.items()
+    ]
+    return tuple(sorted(good + bad, key=lambda entry: entry.name))
+
+
+def load_detectors(
+    models_dir: Path, *, device: str = "cpu", threads: int = 0, prefer: Sequence[str] = ()
+) -> LoadedDetectors:
+    """Load the best usable model of each kind and prove it by its known answers.
+
+    If several models score one kind, a preferred one wins, then the higher grade (published,
+    experimental, demo), then the higher version, then the name that sorts first. A model that
+    does not load is noted and the next one is tried.
+
+    Args:
+        models_dir: Holds one folder for each model.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: Threads of one forward pass, for the whole process; 0 leaves torch's own choice.
+        prefer: Names of models that win over others of their kind.
+
+    Raises:
+        UsageError: If no model could be loaded, the device is absent, or a preferred model is.
+    """
+    found, problems = _read_all(models_dir)
+    for name in prefer:
+        if name not in found:
+            reason = problems.get(name) or f"Choose from: {', '.join(sorted(found)) or 'none'}"
+            raise UsageError(f"Model not found or not usable: {name}\n{reason}")
+    _prepare_torch(device, threads)
+    loader = _Loader(models_dir=models_dir, manifests=found, device=device)
+    by_kind: dict[MediaKind, Detector] = {}
+    for kind in MediaKind:
+        for candidate in _ranked(found, kind, prefer):
+            try:
+                by_kind[kind] = loader.load(candidate)
+            except ModelError as exc:
+                problems[candidate.id] = str(exc)
+            else:
+                break
+    notes = [f"{name}: {problem}" for name, problem in sorted(problems.items())]
+    if not by_kind:
+        raise UsageError("\n".join([texts.NO_MODELS, *notes]))
+    cards = tuple(detector.card for detector in by_kind.values())
+    return LoadedDetectors(by_kind=by_kind, cards=cards, problems=notes)
+
+
+def build_network(name: str, params: Mapping[str, Any], *, where: str) -> "torch.nn.Module":
+    """Return an untrained network of a registered architecture.
+
+    Raises:
+        ModelError: If there is no such architecture or it does not take these parameters.
+    """
+    target = ARCHITECTURES.get(name)
+    if target is None:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise ModelError(f"{where}: architecture.name: {name!r} is unknown; known: {known}")
+    module, _, factory = target.partition(":")
+    try:
+        network: torch.nn.Module = getattr(importlib.import_module(module), factory)(**params)
+    except (TypeError, ValueError, RuntimeError) as exc:
+        raise ModelError(f"{where}: architecture.params: {exc}") from exc
+    return network
+
+
+class _Loader:
+    """Loads models of one directory; a network that two models use is loaded once."""
+
+    def __init__(
+        self, *, models_dir: Path, manifests: Mapping[str, Manifest], device: str
+    ) -> None:
+        self._models_dir = models_dir
+        self._manifests = manifests
+        self._device = device
+        self._networks: dict[str, torch.nn.Module] = {}
+
+    def load(self, manifest: Manifest) -> Detector:
+        # Torch takes seconds to import; whoever only lists models must not wait for it.
+        from detection_worker.detectors import self_test  # noqa: PLC0415 - heavy
+        from detection_worker.detectors.torch_detector import TorchDetector  # noqa: PLC0415 - heavy
+
+        where = str(self._models_dir / manifest.id / manifests.MANIFEST_NAME)
+        detector = TorchDetector(
+            card=manifest.card(),
+            module=self._network(self._owner(manifest, where)),
+            fake_index=manifest.fake_index,
+            device=self._device,
+        )
+        self_test.check(detector, manifest.self_test, device=self._device, where=where)
+        return detector
+
+    def _owner(self, manifest: Manifest, where: str) -> Manifest:
+        if not isinstance(manifest.network, Borrowed):
+            return manifest
+        owner = self._manifests.get(manifest.network.id)
+        if owner is None or isinstance(owner.network, Borrowed):
+            raise ModelError(f"{where}: uses.id: no such model here: {manifest.network.id!r}")
+        if owner.weights_sha256 != manifest.network.sha256:
+            raise ModelError(f"{where}: uses.sha256: made for other weights of {owner.id!r}")
+        return owner
+
+    def _network(self, manifest: Manifest) -> "torch.nn.Module":
+        from detection_worker.detectors import weights  # noqa: PLC0415 - heavy
+
+        if manifest.id not in self._networks:
+            assert not isinstance(manifest.network, Borrowed)  # noqa: S101 - _owner saw to it
+            architecture, file = manifest.network
+            folder = self._models_dir / manifest.id
+            where = str(folder / manifests.MANIFEST_NAME)
+            network = build_network(architecture.name, architecture.params, where=where)
+            tensors = weights.load_weights(folder, file)
+            weights.fill(network, tensors, where=str(folder / file.file))
+            self._networks[manifest.id] = network
+        return self._networks[manifest.id]
+
+
+def _read_all(models_dir: Path) -> tuple[dict[str, Manifest], dict[str, str]]:
+    found: dict[str, Manifest] = {}
+    problems: dict[str, str] = {}
+    for folder in _model_folders(models_dir):
+        try:
+            found[folder.name] = manifests.read_manifest(folder)
+        except ModelError as exc:
+            problems[folder.name] = str(exc)
+    return found, problems
+
+
+def _model_folders(models_dir: Path) -> Iterable[Path]:
+    try:
+        entries = sorted(models_dir.iterdir())
+    except OSError as exc:
+        raise UsageError(f"{texts.NO_MODELS}\n{models_dir}: {exc.strerror}") from exc
+    return [e for e in entries if (e / manifests.MANIFEST_NAME).is_file()]
+
+
+def _ranked(
+    found: Mapping[str, Manifest], kind: MediaKind, prefer: Sequence[str]
+) -> list[Manifest]:
+    by_name = sorted((m for m in found.values() if m.kind is kind), key=lambda m: m.id)
+    return sorted(
+        by_name,
+        key=lambda m: (
+            m.id in prefer,
+            GRADE_ORDER.index(m.grade),
+            manifests.version_key(m.version),
+        ),
+        reverse=True,
+    )
+
+
+def _prepare_torch(device: str, threads: int) -> None:
+    import torch  # noqa: PLC0415 - takes seconds; see _Loader.load
+
+    if threads > 0:
+        torch.set_num_threads(threads)
+    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise UsageError(f"No such device: {device}\nUse cpu, or cuda on a machine with a GPU.")

@@ -1,0 +1,95 @@
+"""Weights from safetensors files: digest before parsing, then every name, shape and value."""
+
+import hashlib
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from detection_worker.detectors.manifest import ModelError, WeightsFile
+
+_NAMED = 5
+"""Most parameter names that a message spells out."""
+
+
+def load_weights(folder: Path, weights: WeightsFile) -> dict[str, torch.Tensor]:
+    """Return the tensors of a model folder's weights file, on the CPU.
+
+    The digest is of the very bytes that are parsed, so a file swapped in between is not used.
+
+    Raises:
+        ModelError: If the file is missing, is not the one that the manifest was written for, or
+            is no safetensors file. Pickles are never unpickled.
+    """
+    path = folder / weights.file
+    data = _checked_bytes(path, weights)
+    try:
+        return safetensors.torch.load(data)
+    except (SafetensorError, KeyError, ValueError) as exc:
+        hint = (
+            "\nIt is a PyTorch pickle, which could run code when opened; "
+            "convert it to safetensors on a machine that you trust."
+        )
+        looks_pickled = data[:2] in {b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"}
+        message = f"{path}: not a safetensors file{hint if looks_pickled else ''}"
+        raise ModelError(message) from exc
+
+
+def fill(module: torch.nn.Module, tensors: dict[str, torch.Tensor], *, where: str) -> None:
+    """Copy ``tensors`` into ``module``, which must want exactly these names and shapes.
+
+    Args:
+        module: Receives the values.
+        tensors: By parameter name.
+        where: Name of the file, for messages.
+
+    Raises:
+        ModelError: If a name is missing or unknown, a shape differs or a value is not finite.
+    """
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    problems = [
+        _names("missing", sorted(wanted.keys() - found.keys())),
+        _names("unexpected", sorted(found.keys() - wanted.keys())),
+        _names(
+            "wrong shape",
+            [
+                f"{name} {found[name]} instead of {wanted[name]}"
+                for name in sorted(wanted.keys() & found.keys())
+                if wanted[name] != found[name]
+            ],
+        ),
+        _names("not finite", [n for n, v in tensors.items() if not bool(torch.isfinite(v).all())]),
+    ]
+    if report := "; ".join(p for p in problems if p):
+        raise ModelError(f"{where}: does not fit the architecture: {report}")
+    module.load_state_dict(tensors)
+
+
+def _checked_bytes(path: Path, weights: WeightsFile) -> bytes:
+    try:
+        size = path.stat().st_size
+        # The length first: a wrong file of many gigabytes is refused without reading it.
+        data = path.read_bytes() if size == weights.size_bytes else None
+    except OSError as exc:
+        raise ModelError(f"{path}: cannot be read: {exc.strerror}") from exc
+    if data is None:
+        raise ModelError(
+            f"{path}: weights.bytes: {size} bytes, but its manifest says {weights.size_bytes}\n"
+            "Copy the whole model folder again."
+        )
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != weights.sha256:
+        raise ModelError(
+            f"{path}: weights.sha256: {digest[:12]}…, but its manifest says "
+            f"{weights.sha256[:12]}…\nCopy the whole model folder again."
+        )
+    return data
+
+
+def _names(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{what}: {', '.join(names[:_NAMED])}{more}"

@@ -102,6 +102,8 @@ class ConsumerSettings:
     """Most units (crops, windows) in one forward pass."""
     batch_wait_s: float = 0.004
     """How long an idle device waits for neighbours that are still being decoded."""
+    device: str = "auto"
+    """``cpu``, ``cuda``, ``cuda:N``, or ``auto``: the GPU if there is one."""
     torch_threads: int = 0
     """Threads of one forward pass; 0 means one for each core."""
     stall_timeout_s: float = 60.0

@@ -1,6 +1,6 @@
 """How much work to hold, measured in seconds of work rather than in messages.
 
-Messages in hand look "in flight" to whoever scales on the queue, so hoarding them hides the backlog.
+Messages in hand look "in flight" to whoever scales on the queue: hoarding hides the backlog.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Leases on messages: which to extend now, which are lost, which show no progress.
 
-A lease is the visibility timeout of one delivery. All times are seconds on one monotonic clock, passed
-in by the caller, so that a jump of the wall clock changes nothing.
+A lease is the visibility timeout of one delivery. All times are seconds on one monotonic clock,
+passed in by the caller, so that a jump of the wall clock changes nothing.
 """
 
 from dataclasses import dataclass
@@ -87,6 +87,11 @@ class LeaseTable:
         """Return the newest receipt handle, or None if the message is not held."""
         lease = self._leases.get(message_id)
         return lease.receipt_handle if lease else None
+
+    def open_handle(self, message_id: str) -> str | None:
+        """Return the newest receipt handle, or None if the message is not held or closing."""
+        lease = self._leases.get(message_id)
+        return lease.receipt_handle if lease and not lease.closing else None
 
     def progress(self, message_id: str, *, now_s: float, working: bool) -> None:
         """Note a sign of life; ``working`` False means it now waits in a queue."""

@@ -1,0 +1,166 @@
+"""Every Prometheus series that the worker exports, named in one place.
+
+Units end the names; labels are few and bounded: never a message id, key, URL or host. Request ids
+travel as exemplars only.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+STAGES: Final = ("download", "decode", "inference", "callback")
+SECONDS_BUCKETS: Final = (
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+)  # fmt: skip
+EXEMPLAR_CHARS: Final = 100
+"""OpenMetrics allows 128 characters for names and values of one exemplar together."""
+
+
+class Metrics:
+    """The worker's series in a registry of their own, so that two workers fit in one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._messages()
+        self._stages()
+        self._queue()
+        self._capacity()
+
+    def _messages(self) -> None:
+        self.messages = Counter(
+            "detection_worker_messages",
+            "Messages whose fate is decided, by outcome.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.jobs = Counter(
+            "detection_worker_jobs",
+            "Finished detections, by media kind and label.",
+            ["kind", "label"],
+            registry=self.registry,
+        )
+        self.failures = Counter(
+            "detection_worker_failures",
+            "Failed jobs, by coded reason.",
+            ["code"],
+            registry=self.registry,
+        )
+        self.job_seconds = Histogram(
+            "detection_worker_job_seconds",
+            "From the receive of the message to the end of the job.",
+            ["kind"],
+            buckets=SECONDS_BUCKETS,
+            registry=self.registry,
+        )
+        self.downloaded_bytes = Counter(
+            "detection_worker_downloaded_bytes",
+            "Bytes of media fetched from S3.",
+            registry=self.registry,
+        )
+        self.callbacks = Counter(
+            "detection_worker_callbacks",
+            "Callbacks, by how they ended.",
+            ["result"],
+            registry=self.registry,
+        )
+
+    def _stages(self) -> None:
+        self.stage_seconds = Histogram(
+            "detection_worker_stage_seconds",
+            "Time that one job spends being worked on in a stage.",
+            ["stage"],
+            buckets=SECONDS_BUCKETS,
+            registry=self.registry,
+        )
+        self.stage_waiting = Gauge(
+            "detection_worker_stage_waiting",
+            "Jobs that wait in front of a stage.",
+            ["stage"],
+            registry=self.registry,
+        )
+        self.stage_busy = Gauge(
+            "detection_worker_stage_busy",
+            "Jobs being worked on in a stage.",
+            ["stage"],
+            registry=self.registry,
+        )
+        self.batch_units = Histogram(
+            "detection_worker_batch_units",
+            "Units in one forward pass.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+            registry=self.registry,
+        )
+
+    def _queue(self) -> None:
+        self.sqs_requests = Counter(
+            "detection_worker_sqs_requests",
+            "Calls to SQS, by operation and result.",
+            ["operation", "result"],
+            registry=self.registry,
+        )
+        self.leases_lost = Counter(
+            "detection_worker_leases_lost",
+            "Messages whose visibility ran out while in hand.",
+            registry=self.registry,
+        )
+        self.redeliveries = Counter(
+            "detection_worker_redeliveries_adopted",
+            "Deliveries of a message that was in hand or just finished here.",
+            registry=self.registry,
+        )
+        self.last_poll_age = Gauge(
+            "detection_worker_last_poll_age_seconds",
+            "Seconds since SQS last answered a poll.",
+            registry=self.registry,
+        )
+        self.oldest_message_age = Gauge(
+            "detection_worker_received_message_age_seconds",
+            "Age of the last received message at its receive: how long the queue makes wait.",
+            registry=self.registry,
+        )
+
+    def _capacity(self) -> None:
+        self.in_flight = Gauge(
+            "detection_worker_in_flight",
+            "Messages in hand.",
+            registry=self.registry,
+        )
+        self.held_seconds = Gauge(
+            "detection_worker_held_work_seconds",
+            "Predicted seconds of work in hand: the time to drain.",
+            registry=self.registry,
+        )
+        self.service_seconds = Gauge(
+            "detection_worker_service_seconds",
+            "Smoothed seconds of the busiest stage that one message costs, by media kind.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.sustainable_rate = Gauge(
+            "detection_worker_sustainable_messages_per_second",
+            "Messages of a kind that this worker can finish each second.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.draining = Gauge(
+            "detection_worker_draining",
+            "1 while the worker receives nothing more.",
+            registry=self.registry,
+        )
+        self.ready = Gauge(
+            "detection_worker_ready",
+            "1 while models are loaded and the queue answers.",
+            registry=self.registry,
+        )
+        self.model = Gauge(
+            "detection_worker_model_info",
+            "1 for each loaded model.",
+            ["kind", "name", "version", "grade"],
+            registry=self.registry,
+        )
+
+
+def exemplar(request_id: str) -> Mapping[str, str]:
+    """Return the exemplar that ties one observation to its request."""
+    return {"request_id": request_id[:EXEMPLAR_CHARS]}

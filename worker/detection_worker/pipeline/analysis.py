@@ -1,0 +1,221 @@
+"""From a local file to a verdict with its evidence; shared by the consumer and ``predict``."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection_contract.error_codes import ErrorCode
+from detection_contract.media_types import MediaKind, kind_of_name
+from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSampling
+from detection_worker.core.verdict import Verdict, judge
+from detection_worker.detectors.base import Detector, DetectorCard
+from detection_worker.errors import JobError
+from detection_worker.media.values import DecodedMedia, Decoder, DecodeRequest, MediaInfo
+from detection_worker.settings import MediaLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysis:
+    """A verdict and what it rests on.
+
+    Attributes:
+        verdict: Score, label, confidence.
+        info: Facts about the file.
+        model: ``{name, version, sha256, grade}``.
+        segments: One entry for each frame or window, in time order.
+        media: The public part of ``info``.
+    """
+
+    verdict: Verdict
+    info: MediaInfo
+    model: dict[str, object]
+    segments: list[dict[str, object]]
+    media: dict[str, object]
+
+
+def decode_request(
+    path: Path,
+    *,
+    name: str,
+    detectors: Mapping[MediaKind, Detector],
+    limits: MediaLimits,
+) -> DecodeRequest:
+    """Return how to decode ``path`` for the detectors at hand.
+
+    Args:
+        path: Local file.
+        name: What it was called, for the kind that the extension announces.
+        detectors: By media kind; a kind without a detector is refused by the decoder.
+        limits: What the file may cost.
+    """
+    sampling = {kind: d.card.sampling for kind, d in detectors.items()}
+    image = sampling.get(MediaKind.IMAGE)
+    video = sampling.get(MediaKind.VIDEO)
+    audio = sampling.get(MediaKind.AUDIO)
+    return DecodeRequest(
+        path=path,
+        announced=kind_of_name(name),
+        image=image if isinstance(image, ImageSampling) else None,
+        video=video if isinstance(video, VideoSampling) else None,
+        audio=audio if isinstance(audio, AudioSampling) else None,
+        limits=limits,
+    )
+
+
+def detector_for(kind: MediaKind, detectors: Mapping[MediaKind, Detector]) -> Detector:
+    """Return the detector of ``kind``.
+
+    Raises:
+        JobError: ``NO_MODEL`` if none is loaded.
+    """
+    try:
+        return detectors[kind]
+    except KeyError:
+        raise JobError(ErrorCode.NO_MODEL, f"no model for {kind.value} files is loaded") from None
+
+
+def conclude(
+    decoded: DecodedMedia,
+    logits: NDArray[np.float32],
+    card: DetectorCard,
+    *,
+    threshold: float,
+) -> Analysis:
+    """Return the verdict over all units of a decoded file.
+
+    Args:
+        decoded: The file.
+        logits: One for each unit.
+        card: Of the detector that made them.
+        threshold: In [0, 1].
+    """
+    verdict = judge(
+        logits.tolist(),
+        decoded.frame.tolist(),
+        pooling=card.pooling,
+        calibration=card.calibration,
+        threshold=threshold,
+    )
+    return Analysis(
+        verdict=verdict,
+        info=decoded.info,
+        model={
+            "name": card.name,
+            "version": card.version,
+            "sha256": card.sha256,
+            "grade": card.grade,
+        },
+        segments=_segments(decoded, verdict, card),
+        media=_media(decoded.info),
+    )
+
+
+def _segments(
+    decoded: DecodedMedia, verdict: Verdict, card: DetectorCard
+) -> list[dict[str, object]]:
+    """One entry a frame (time, score, crop boxes) or window (start, end, score)."""
+    window_s = None
+    if isinstance(card.sampling, AudioSampling):
+        window_s = card.sampling.window / card.sampling.sample_rate_hz
+    segments: list[dict[str, object]] = []
+    for i, (at_s, score) in enumerate(zip(decoded.at_s, verdict.frame_scores, strict=True)):
+        segment: dict[str, object] = {"start_s": round(float(at_s), 3)}
+        if window_s is not None:
+            end_s = float(at_s) + window_s
+            limit_s = decoded.info.duration_s or end_s
+            segment["end_s"] = round(min(end_s, max(limit_s, float(at_s))), 3)
+        segment["score"] = round(score, 6)
+        if len(decoded.boxes):
+            segment["regions"] = decoded.boxes[decoded.frame == i].tolist()
+            # No face detector is part of the loaded models: null means "not looked for".
+            segment["faces"] = None
+        segments.append(segment)
+    return segments
+
+
+def _media(info: MediaInfo) -> dict[str, object]:
+    return {
+        "container": info.container,
+        "codec": info.codec,
+        "width": info.width,
+        "height": info.height,
+        "duration_s": None if info.duration_s is None else round(info.duration_s, 3),
+        "frames_analysed": info.frames_analysed,
+        "sample_rate_hz": info.sample_rate_hz,
+        "size_bytes": info.size_bytes,
+        "sha256": info.sha256,
+        "truncated": info.truncated,
+        "warnings": list(info.warnings),
+    }
+
+
+class Analyzer:
+    """Decodes and scores one file at a time, for ``predict`` and the Python API.
+
+    Args:
+        decoder: Decodes; the caller closes it.
+        detectors: By media kind.
+        limits: What one file may cost.
+        max_units: Most units in one forward pass.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        detectors: Mapping[MediaKind, Detector],
+        limits: MediaLimits,
+        *,
+        max_units: int = 32,
+    ) -> None:
+        self._decoder = decoder
+        self._detectors = detectors
+        self._limits = limits
+        self._max_units = max_units
+
+    def analyse(
+        self,
+        path: Path,
+        *,
+        name: str,
+        threshold: float,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> tuple[Analysis, dict[str, float]]:
+        """Return the analysis and its timings in milliseconds (``decode``, ``inference``).
+
+        Args:
+            path: Local file.
+            name: What the user calls it, for its extension.
+            threshold: In [0, 1].
+            on_progress: Called while decoding gets ahead.
+
+        Raises:
+            JobError: With a media code, ``NO_MODEL`` or ``INFERENCE_FAILED``.
+        """
+        started = time.perf_counter()
+        request = decode_request(path, name=name, detectors=self._detectors, limits=self._limits)
+        decoded = self._decoder.decode(request, on_progress=on_progress, cancelled=lambda: False)
+        decode_done = time.perf_counter()
+        detector = detector_for(decoded.info.kind, self._detectors)
+        logits = self._score(detector, decoded)
+        analysis = conclude(decoded, logits, detector.card, threshold=threshold)
+        return analysis, {
+            "decode": (decode_done - started) * 1000,
+            "inference": (time.perf_counter() - decode_done) * 1000,
+        }
+
+    def _score(self, detector: Detector, decoded: DecodedMedia) -> NDArray[np.float32]:
+        step = self._max_units
+        parts = [
+            detector.logits(decoded.units[at : at + step])
+            for at in range(0, len(decoded.units), step)
+        ]
+        logits = np.concatenate(parts)
+        if not np.isfinite(logits).all():
+            raise JobError(
+                ErrorCode.INFERENCE_FAILED, "the detector gave a score that is not finite"
+            )
+        return logits

@@ -1,0 +1,298 @@
+"""The consumer process: adapters, signals, control server and statistics around the engine."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from detection_contract import texts
+from detection_worker.aws_session import make_session
+from detection_worker.callback.client import HttpCallbackClient
+from detection_worker.detectors.registry import (
+    LoadedDetectors,
+    bundled_models_dir,
+    load_detectors,
+)
+from detection_worker.errors import UsageError
+from detection_worker.media.pool import ProcessDecoder
+from detection_worker.metrics import Metrics
+from detection_worker.pipeline.control import Controls, ControlServer
+from detection_worker.pipeline.dry_run import dry_run
+from detection_worker.pipeline.engine import Engine, Parts
+from detection_worker.pipeline.files import sweep
+from detection_worker.pipeline.statistics import Statistics, Tally
+from detection_worker.pipeline.work import ResultHandler
+from detection_worker.settings import ConsumerSettings, Settings
+from detection_worker.sources.base import QueueError, QueueFacts
+from detection_worker.sources.sqs import SqsSource
+from detection_worker.storage.s3 import S3Storage
+
+SWITCH_INTERVAL_S = 0.001
+"""Python's 5 ms would let network threads delay each forward pass by as much."""
+START_PAUSE_S = 2.0
+MAX_START_PAUSE_S = 60.0
+
+log = logging.getLogger(__name__)
+
+
+class Consumer:
+    """One consumer process.
+
+    Args:
+        settings: Of the process.
+        consumer: Of the consumer.
+        on_result: Called with every delivered result, one at a time.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        consumer: ConsumerSettings,
+        *,
+        on_result: ResultHandler | None = None,
+    ) -> None:
+        self._settings = settings
+        self._consumer = consumer
+        self._on_result = on_result
+        self._metrics = Metrics()
+        self._tally = Tally()
+        self._stop = threading.Event()
+        self._hurry = threading.Event()
+        self._engine: Engine | None = None
+        self._waiting_for = "starting"
+        session = make_session(settings.aws)
+        self._source = SqsSource(
+            session, settings.aws, consumer.queue_url, wait_time_s=consumer.wait_time_s
+        )
+        self._storage = S3Storage(session, settings.aws)
+
+    def request_stop(self) -> None:
+        """Drain and return from ``run``; a second call hands everything back at once."""
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+        # The engine may wait for room; it looks at its flags as soon as it is woken.
+
+    @property
+    def statistics(self) -> Statistics:
+        """Counts so far."""
+        return self._tally.snapshot()
+
+    def run(self) -> int:
+        """Consume until told to stop; return the exit code.
+
+        Raises:
+            UsageError: If there is no model, no queue or no credentials, and nobody who could
+                wait for them (no control server).
+        """
+        log.info(texts.LOG_STARTING.format(queue_url=self._consumer.queue_url))
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        if self._consumer.dry_run:
+            return self._dry_run()
+        with self._control_server(), self._signals():
+            return self._serve()
+
+    # -- phases --------------------------------------------------------------------------------
+
+    def _serve(self) -> int:
+        sweep(self._settings.data.s3_cache_dir)
+        decoders = self._consumer.decoders or os.cpu_count() or 1
+        # Decoding children start while torch is imported: both take a second.
+        with (
+            ProcessDecoder(decoders) as decoder,
+            HttpCallbackClient(self._settings.callback) as callbacks,
+        ):
+            loaded = self._load()
+            facts = self._wait_for_queue()
+            if facts is None:
+                return 0
+            engine = Engine(
+                Parts(
+                    source=self._source,
+                    facts=facts,
+                    storage=self._storage,
+                    decoder=decoder,
+                    decoders=decoders,
+                    detectors=loaded.by_kind,
+                    callbacks=callbacks,
+                ),
+                settings=self._settings,
+                consumer=self._consumer,
+                metrics=self._metrics,
+                tally=self._tally,
+                on_result=self._on_result,
+                on_message_end=self._report_sometimes,
+            )
+            decoder.warm()
+            self._engine = engine
+            code = self._run_engine(engine)
+            self._engine = None
+            return code
+
+    def _load(self) -> LoadedDetectors:
+        self._waiting_for = "loading models"
+        models_dir = self._settings.models_dir or bundled_models_dir()
+        loaded = load_detectors(
+            models_dir,
+            device=_device(self._consumer.device),
+            threads=self._consumer.torch_threads,
+        )
+        for problem in loaded.problems:
+            log.warning("model not loaded: %s", problem)
+        log.info(texts.LOG_LOADED.format(kinds=[k.value for k in loaded.by_kind]))
+        for card in loaded.cards:
+            self._metrics.model.labels(card.kind.value, card.name, card.version, card.grade).set(1)
+        return loaded
+
+    def _wait_for_queue(self) -> QueueFacts | None:
+        """Read the queue's attributes; None if told to stop before it could be reached.
+
+        In a pod, broken credentials or a missing queue must not become a crash loop: the worker
+        stays up, not ready, and says why. At a terminal it ends with the reason.
+        """
+        pause_s = START_PAUSE_S
+        while not self._stop.is_set():
+            try:
+                facts = self._source.facts()
+            except QueueError as exc:
+                if exc.fatal and not self._consumer.control_port:
+                    raise UsageError(str(exc)) from exc
+                self._waiting_for = str(exc)
+                log.error("cannot reach the queue: %s", exc)  # noqa: TRY400 - no bug, no traceback
+                self._stop.wait(pause_s)
+                pause_s = min(pause_s * 2, MAX_START_PAUSE_S)
+            else:
+                self._warn(facts)
+                return facts
+        return None
+
+    def _warn(self, facts: QueueFacts) -> None:
+        has_dead_letters = self._consumer.dead_letter_queue_url or facts.dead_letter_queue_url
+        if not has_dead_letters:
+            log.warning(
+                "the queue has no dead-letter queue: hopeless messages stay in it and are tried "
+                "again and again; set a redrive policy or --dead-letter-queue-url"
+            )
+
+    def _run_engine(self, engine: Engine) -> int:
+        self._metrics.ready.set(1)
+        try:
+            if self._consumer.run_once:
+                self._run_once(engine)
+            else:
+                engine.start()
+                while not self._stop.wait(0.5):
+                    pass
+        finally:
+            self._metrics.ready.set(0)
+            clean = engine.stop(grace_s=self._consumer.shutdown_grace_s, hurry=self._hurry.is_set)
+            log.info(str(self.statistics))
+        if clean:
+            engine.close()
+        else:
+            log.error("some messages could not be handed back; SQS shows them again by itself")
+        return 0 if clean else 1
+
+    def _run_once(self, engine: Engine) -> None:
+        try:
+            engine.intake.poll_once()
+        except QueueError as exc:
+            raise UsageError(str(exc)) from exc
+        while not self._stop.is_set() and not engine.ledger.wait_empty(timeout_s=0.2):
+            pass
+
+    def _dry_run(self) -> int:
+        with self._signals():
+            try:
+                dry_run(self._source, self._consumer, stop=self._stop)
+            except QueueError as exc:
+                raise UsageError(str(exc)) from exc
+        return 0
+
+    def _report_sometimes(self, ended: int) -> None:
+        interval = self._consumer.stats_interval
+        if interval > 0 and ended % interval == 0:
+            log.info(str(self.statistics))
+
+    # -- outside -------------------------------------------------------------------------------
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Let SIGTERM and SIGINT drain; only the main thread may set handlers."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def handle(number: int, _frame: FrameType | None) -> None:
+            log.info("received %s: draining", signal.Signals(number).name)
+            self.request_stop()
+
+        old = {s: signal.signal(s, handle) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def _control_server(self) -> Iterator[None]:
+        if not self._consumer.control_port:
+            yield
+            return
+        try:
+            server = ControlServer(
+                self._controls(),
+                host=self._consumer.control_host,
+                port=self._consumer.control_port,
+            )
+        except OSError as exc:
+            raise UsageError(
+                f"The control server cannot listen on port {self._consumer.control_port}: "
+                f"{exc.strerror}\nChoose another with --control-port."
+            ) from exc
+        try:
+            yield
+        finally:
+            server.close()
+
+    def _controls(self) -> Controls:
+        return Controls(
+            health=lambda: self._engine.health() if self._engine else {"starting": True},
+            readiness=self._readiness,
+            state=self._state,
+            drain=lambda: self._engine.drain() if self._engine else None,
+            resume=lambda: self._engine.resume() if self._engine else None,
+            registry=self._metrics.registry,
+            refresh=lambda: self._engine.refresh() if self._engine else None,
+        )
+
+    def _readiness(self) -> dict[str, bool | str]:
+        if self._stop.is_set():
+            return {"running": "stopping"}
+        return {"models and queue": True if self._engine else self._waiting_for}
+
+    def _state(self) -> dict[str, object]:
+        base: dict[str, object] = {
+            "pid": os.getpid(),
+            "time": time.time(),
+            "queue_url": self._consumer.queue_url,
+            "stopping": self._stop.is_set(),
+        }
+        engine = self._engine
+        if engine is None:
+            return {**base, "ready": False, "busy": False, "in_flight": 0, "draining": False}
+        return {**base, "ready": True, **engine.state()}
+
+
+def _device(wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
+    # Imported here so that a process which never scores does not pay for torch.
+    import torch  # noqa: PLC0415
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

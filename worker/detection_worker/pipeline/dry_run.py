@@ -1,0 +1,75 @@
+"""``--dry-run``: receive and parse messages, say what would be done, hand them all back."""
+
+import logging
+import threading
+
+from detection_contract import texts
+from detection_contract.messages import InvalidMessage, parse_body, stable_request_id
+from detection_contract.s3_urls import redact_url
+from detection_worker.settings import ConsumerSettings
+from detection_worker.sources.base import MessageSource, ReceivedMessage, VisibilityChange
+
+BATCH = 10
+"""Most entries of one SQS batch call."""
+
+log = logging.getLogger(__name__)
+
+
+def dry_run(source: MessageSource, consumer: ConsumerSettings, *, stop: threading.Event) -> int:
+    """Look at messages without processing them and return how many were seen.
+
+    Each message is shown once; all of them are visible to other consumers again at the end.
+
+    Args:
+        source: The queue.
+        consumer: How to poll; ``run_once`` polls once.
+        stop: Ends the loop.
+
+    Raises:
+        QueueError: If the queue cannot be reached.
+    """
+    seen: dict[str, ReceivedMessage] = {}
+    try:
+        while not stop.is_set():
+            received = source.receive(
+                max_messages=consumer.max_messages,
+                wait_s=consumer.wait_time_s,
+                visibility_s=consumer.visibility_timeout_s,
+            )
+            if received:
+                log.info(texts.LOG_RECEIVED.format(count=len(received)))
+            for message in received:
+                if message.message_id not in seen:
+                    _show(message)
+                seen[message.message_id] = message
+            if consumer.run_once:
+                break
+    finally:
+        _hand_back(source, list(seen.values()))
+    return len(seen)
+
+
+def _show(message: ReceivedMessage) -> None:
+    try:
+        parsed = parse_body(message.body)
+    except InvalidMessage as exc:
+        log.warning("dry run: message %s would fail: %s: %s", message.message_id, exc.code, exc)
+        return
+    for index, request in enumerate(parsed.requests):
+        log.info(
+            "dry run: would process %s (ID: %s)",
+            redact_url(request.sqs_to_ml_url),
+            request.request_id or stable_request_id(message.message_id, index),
+        )
+
+
+def _hand_back(source: MessageSource, messages: list[ReceivedMessage]) -> None:
+    for start in range(0, len(messages), BATCH):
+        source.change_visibility(
+            [
+                VisibilityChange(
+                    message_id=m.message_id, receipt_handle=m.receipt_handle, seconds=0
+                )
+                for m in messages[start : start + BATCH]
+            ]
+        )

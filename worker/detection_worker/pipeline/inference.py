@@ -1,0 +1,184 @@
+"""The inference stage: one thread owns the device and scores units of many messages together."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection_contract.error_codes import ErrorCode
+from detection_worker.core.batching import Batcher, Slice
+from detection_worker.core.outcome import Failure
+from detection_worker.detectors.base import Detector
+from detection_worker.metrics import Metrics
+from detection_worker.pipeline.jobs import Job
+
+Units = NDArray[np.uint8] | NDArray[np.float32]
+
+log = logging.getLogger(__name__)
+
+IDLE_S = 0.5
+"""How often an idle thread shows that it is alive."""
+
+
+class InferenceStage:
+    """A thread that batches units across messages.
+
+    A batch that fails is halved until the culprit is alone: its neighbours are scored.
+
+    Args:
+        max_units: Most units in one forward pass.
+        max_wait_s: How long an idle device waits for units that are being decoded.
+        more_coming: Says whether something is being decoded.
+        on_scored: Hears of each job whose units are all scored, or whose ``failure`` is set.
+        on_progress: Hears of each job that got ahead.
+        metrics: Series to report to.
+        capacity: Jobs that may wait.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_units: int,
+        max_wait_s: float,
+        more_coming: Callable[[], bool],
+        on_scored: Callable[[Job], None],
+        on_progress: Callable[[Job], None],
+        metrics: Metrics,
+        capacity: int,
+    ) -> None:
+        self._max_units = max_units
+        self._batcher: Batcher[int, Job] = Batcher(max_units=max_units, max_wait_s=max_wait_s)
+        self._more_coming = more_coming
+        self._on_scored = on_scored
+        self._on_progress = on_progress
+        self._metrics = metrics
+        self._inbox: queue.Queue[Job | None] = queue.Queue(capacity)
+        self._closing = False
+        self.busy = 0
+        self.alive_s = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
+
+    def put(self, job: Job) -> None:
+        """Score a decoded job; blocks while too many wait."""
+        self._inbox.put(job)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait in front of the batcher."""
+        return self._inbox.qsize()
+
+    def close(self) -> None:
+        """Score what waits, then stop."""
+        self._inbox.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closing or len(self._batcher):
+            self.alive_s = time.monotonic()
+            self._collect()
+            batch = self._batcher.take()
+            if batch is not None:
+                self._score_batch(batch[1])
+
+    def _collect(self) -> None:
+        """Move jobs to the batcher until it is worth starting a forward pass."""
+        pause_s = 0.0 if len(self._batcher) or self._closing else IDLE_S
+        while True:
+            try:
+                job = self._inbox.get(timeout=pause_s) if pause_s > 0 else self._inbox.get_nowait()
+            except queue.Empty:
+                return
+            if job is None:
+                self._closing = True
+            elif not self._dropped(job):
+                self._accept(job)
+            pause_s = self._batcher.wait_s(
+                now_s=time.monotonic(), more_coming=self._more_coming() and not self._closing
+            )
+
+    def _accept(self, job: Job) -> None:
+        assert job.decoded is not None  # noqa: S101 - the decode stage sets both
+        assert job.detector is not None  # noqa: S101
+        units = len(job.decoded.units)
+        job.logits = np.empty(units, dtype=np.float32)
+        self._batcher.add(id(job.detector), job, units=units, now_s=time.monotonic())
+
+    def _dropped(self, job: Job) -> bool:
+        if job.cancelled:
+            self._on_scored(job)
+        return job.cancelled
+
+    def _score_batch(self, slices: Sequence[Slice[Job]]) -> None:
+        live = [s for s in slices if not s.job.cancelled and s.job.failure is None]
+        self.busy = len(live)
+        if live:
+            started = time.perf_counter()
+            self._score_or_split(live)
+            self._share_time(live, time.perf_counter() - started)
+        self.busy = 0
+        for s in slices:
+            s.job.scored += s.stop - s.start
+            if s.job.logits is not None and s.job.scored == len(s.job.logits):
+                self._on_scored(s.job)
+            else:
+                self._on_progress(s.job)
+
+    def _score_or_split(self, slices: Sequence[Slice[Job]]) -> None:
+        try:
+            self._score(slices)
+        except Exception as exc:  # noqa: BLE001 - torch raises whatever; the culprit is isolated
+            if len(slices) == 1:
+                self._blame(slices[0].job, exc)
+                return
+            middle = len(slices) // 2
+            self._score_or_split(slices[:middle])
+            self._score_or_split(slices[middle:])
+
+    def _score(self, slices: Sequence[Slice[Job]]) -> None:
+        detector = slices[0].job.detector
+        assert detector is not None  # noqa: S101 - checked in _accept
+        parts = [_units(s) for s in slices]
+        logits = self._forward(detector, parts[0] if len(parts) == 1 else _joined(parts))
+        at = 0
+        for s in slices:
+            count = s.stop - s.start
+            part = logits[at : at + count]
+            at += count
+            if not np.isfinite(part).all():
+                raise ValueError("the detector gave a score that is not finite")
+            assert s.job.logits is not None  # noqa: S101 - made in _accept
+            s.job.logits[s.start : s.stop] = part
+
+    def _forward(self, detector: Detector, units: Units) -> NDArray[np.float32]:
+        self._metrics.batch_units.observe(len(units))
+        return detector.logits(units)
+
+    @staticmethod
+    def _share_time(slices: Sequence[Slice[Job]], seconds: float) -> None:
+        total = sum(s.stop - s.start for s in slices)
+        for s in slices:
+            share = seconds * (s.stop - s.start) / total
+            s.job.timings_s["inference"] = s.job.timings_s.get("inference", 0.0) + share
+
+    @staticmethod
+    def _blame(job: Job, exc: Exception) -> None:
+        log.warning("inference failed for %s: %s", job.request_id, exc)
+        job.failure = Failure(
+            code=ErrorCode.INFERENCE_FAILED, message=f"the detector failed: {type(exc).__name__}"
+        )
+
+
+def _units(s: Slice[Job]) -> Units:
+    assert s.job.decoded is not None  # noqa: S101 - kept until the job is scored
+    return s.job.decoded.units[s.start : s.stop]
+
+
+def _joined(parts: Sequence[Units]) -> Units:
+    # All parts of one lane have one dtype; the type checker cannot know.
+    return cast("Units", np.concatenate(parts))

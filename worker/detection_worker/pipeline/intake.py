@@ -1,0 +1,344 @@
+"""Receiving: pollers that ask for no more than there is room for, and the parsing of messages."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from detection_contract import texts
+from detection_contract.error_codes import ErrorCode
+from detection_contract.media_types import MediaKind, kind_of_name
+from detection_contract.messages import (
+    DetectionRequest,
+    InvalidMessage,
+    parse_body,
+    stable_request_id,
+)
+from detection_worker.core.outcome import Failure
+from detection_worker.metrics import Metrics
+from detection_worker.pipeline.jobs import Asked, Job, Message
+from detection_worker.pipeline.ledger import Ledger
+from detection_worker.pipeline.memo import ResultMemo
+from detection_worker.sources.base import (
+    MessageSource,
+    QueueError,
+    ReceivedMessage,
+    VisibilityChange,
+)
+
+MAX_POLL_PAUSE_S = 60.0
+ROOM_WAIT_S = 0.5
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeRules:
+    """How to poll.
+
+    Attributes:
+        max_messages: Most of one poll, 1 to 10.
+        wait_s: Long-poll time, 0 to 20.
+        visibility_s: Asked for at each receive.
+        pause_s: First pause after a failed poll; it doubles up to a minute.
+        pollers: Most polls at once; all but one rest while polls come back empty.
+        endpoint_hosts: Hosts of S3-compatible endpoints whose URLs are accepted too.
+    """
+
+    max_messages: int
+    wait_s: int
+    visibility_s: int
+    pause_s: float
+    pollers: int
+    endpoint_hosts: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routes:
+    """Where a parsed message goes.
+
+    Attributes:
+        download: Jobs to work on.
+        deliver: Jobs whose envelope is already known.
+        fail: Jobs of messages that break a rule, with the failure.
+        done: Jobs that are known to be finished and delivered.
+        ended: Messages that ask for nothing.
+    """
+
+    download: Callable[[Job], None]
+    deliver: Callable[[Job], None]
+    fail: Callable[[Job, Failure], None]
+    done: Callable[[Job], None]
+    ended: Callable[[Message], None]
+
+
+class Intake:
+    """Polls the queue from threads of its own until it is stopped.
+
+    Args:
+        source: The queue.
+        ledger: Says how much may be asked for.
+        memo: Knows what is already finished.
+        routes: Where messages go.
+        metrics: Series to report to.
+        rules: How to poll.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: MessageSource,
+        ledger: Ledger,
+        memo: ResultMemo,
+        routes: Routes,
+        metrics: Metrics,
+        rules: IntakeRules,
+    ) -> None:
+        self._source = source
+        self._ledger = ledger
+        self._memo = memo
+        self._routes = routes
+        self._metrics = metrics
+        self._rules = rules
+        self._stopping = threading.Event()
+        self._paused = threading.Event()
+        self._busy_queue = threading.Event()
+        self._polls = 0
+        self._polls_lock = threading.Lock()
+        self.answered_s = time.monotonic()
+        self._looped_s = dict.fromkeys(range(rules.pollers), time.monotonic())
+        self.error: str | None = None
+        self.received_age_s: float | None = None
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Begin to poll."""
+        self._threads = [
+            threading.Thread(target=self._run, args=(i,), name=f"poll-{i}", daemon=True)
+            for i in range(self._rules.pollers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def poll_once(self) -> int:
+        """Poll from this thread and return how many messages came; raises ``QueueError``."""
+        return self._poll(self._rules.max_messages)
+
+    def pause(self) -> None:
+        """Receive nothing more until ``resume``; the answers of polls under way are released."""
+        self._paused.set()
+
+    def resume(self) -> None:
+        """Receive again."""
+        self._paused.clear()
+        self._ledger.wake()
+
+    @property
+    def paused(self) -> bool:
+        """Nothing is being asked for."""
+        return self._paused.is_set()
+
+    @property
+    def polling(self) -> int:
+        """Polls under way."""
+        return self._polls
+
+    def idle_s(self) -> float:
+        """Return for how long the slowest poller has been in one poll or wait."""
+        return time.monotonic() - min(self._looped_s.values())
+
+    def stop(self) -> None:
+        """Ask every poller to end; the answers of polls under way are released."""
+        self._stopping.set()
+        self._ledger.wake()
+
+    def join(self, *, timeout_s: float) -> bool:
+        """Wait for the polls under way to be answered; False if one was not in time."""
+        deadline = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(t.is_alive() for t in self._threads)
+
+    # -- polling -------------------------------------------------------------------------------
+
+    def _run(self, number: int) -> None:
+        pause_s = self._rules.pause_s
+        while not self._stopping.is_set():
+            self._looped_s[number] = time.monotonic()
+            try:
+                if self._may_poll(number):
+                    self._reserve_and_poll()
+                pause_s = self._rules.pause_s
+            except QueueError as exc:
+                self._complain(exc)
+                self._stopping.wait(pause_s)
+                pause_s = min(max(pause_s, 0.1) * 2, MAX_POLL_PAUSE_S)
+            except Exception:
+                log.exception("polling failed")
+                self._stopping.wait(pause_s)
+
+    def _may_poll(self, number: int) -> bool:
+        if self._paused.is_set():
+            self._stopping.wait(0.1)
+            return False
+        if number > 0 and not self._busy_queue.wait(ROOM_WAIT_S):
+            return False
+        return not self._stopping.is_set()
+
+    def _reserve_and_poll(self) -> None:
+        count = self._ledger.reserve(timeout_s=ROOM_WAIT_S, at_most=self._rules.max_messages)
+        try:
+            if count and not self._stopping.is_set():
+                self._poll(count)
+        finally:
+            self._ledger.unreserve(count)
+
+    def _poll(self, count: int) -> int:
+        with self._polls_lock:
+            self._polls += 1
+        try:
+            received = self._source.receive(
+                max_messages=count,
+                wait_s=self._rules.wait_s,
+                visibility_s=self._rules.visibility_s,
+            )
+        except QueueError:
+            self._metrics.sqs_requests.labels("ReceiveMessage", "error").inc()
+            raise
+        finally:
+            with self._polls_lock:
+                self._polls -= 1
+        self._metrics.sqs_requests.labels("ReceiveMessage", "ok").inc()
+        self.answered_s = time.monotonic()
+        self.error = None
+        self._note_load(len(received), asked=count)
+        self._admit(received)
+        return len(received)
+
+    def _note_load(self, received: int, *, asked: int) -> None:
+        if received == asked:
+            self._busy_queue.set()
+        elif received == 0:
+            self._busy_queue.clear()
+
+    def _complain(self, exc: QueueError) -> None:
+        self.error = str(exc)
+        level = logging.ERROR if exc.fatal else logging.WARNING
+        log.log(level, "could not poll the queue: %s", exc)
+
+    # -- messages ------------------------------------------------------------------------------
+
+    def _admit(self, received: Sequence[ReceivedMessage]) -> None:
+        if not received:
+            return
+        if self._stopping.is_set() or self._paused.is_set():
+            self._give_back(received)
+            return
+        log.info(texts.LOG_RECEIVED.format(count=len(received)))
+        now_s = time.monotonic()
+        fresh = [(r, self._ledger.take(r, now_s=now_s)) for r in received]
+        for delivery, message in fresh:
+            self._note_age(delivery)
+            if message is None:
+                self._metrics.redeliveries.inc()
+            else:
+                self._open(message)
+
+    def _give_back(self, received: Sequence[ReceivedMessage]) -> None:
+        """Release what arrived after the stop, so that no message waits for its visibility."""
+        strangers = [r for r in received if self._ledger.find(r.message_id) is None]
+        changes = [
+            VisibilityChange(message_id=r.message_id, receipt_handle=r.receipt_handle, seconds=0)
+            for r in strangers
+        ]
+        for attempt in range(3):
+            if not changes:
+                return
+            try:
+                failed = {
+                    f.message_id for f in self._source.change_visibility(changes) if not f.lost
+                }
+            except QueueError as exc:
+                log.warning("could not release %d message(s): %s", len(changes), exc)
+                time.sleep(0.2 * 2**attempt)
+                continue
+            changes = [c for c in changes if c.message_id in failed]
+        if not changes:
+            self._metrics.messages.labels("released").inc(len(strangers))
+
+    def _note_age(self, delivery: ReceivedMessage) -> None:
+        if delivery.sent_at_s is not None:
+            self.received_age_s = max(0.0, time.time() - delivery.sent_at_s)
+            self._metrics.oldest_message_age.set(self.received_age_s)
+
+    def _open(self, message: Message) -> None:
+        """Parse a message and send its jobs on their way."""
+        try:
+            parsed = parse_body(message.received.body, endpoint_hosts=self._rules.endpoint_hosts)
+        except InvalidMessage as exc:
+            job = _bad_job(message, exc)
+            message.jobs = [job]
+            self._route(job, Failure(code=exc.code, message=str(exc)))
+            return
+        message.jobs = [_job(message, i, request) for i, request in enumerate(parsed.requests)]
+        if not message.jobs:
+            self._routes.ended(message)
+            return
+        for job in list(message.jobs):
+            self._route(job, None)
+
+    def _route(self, job: Job, failure: Failure | None) -> None:
+        """Send a job where it belongs; one that is finished already is not done twice."""
+        known = self._memo.get(job.message.message_id, job.index)
+        if known is not None:
+            self._metrics.redeliveries.inc()
+            job.failure = known.failure
+            if known.delivered:
+                self._routes.done(job)
+                return
+            job.body = known.body
+            self._routes.deliver(job)
+        elif failure is not None:
+            self._routes.fail(job, failure)
+        else:
+            self._ledger.expect_work(job)
+            self._routes.download(job)
+
+
+def _job(message: Message, index: int, request: DetectionRequest) -> Job:
+    return Job(
+        message=message,
+        index=index,
+        asked=Asked(
+            sqs_to_ml_url=request.sqs_to_ml_url,
+            location=request.location,
+            callback_url=request.callback_url,
+            threshold=request.confidence_threshold,
+            metadata=request.metadata,
+            original_message=request.original_message,
+        ),
+        request_id=request.request_id or stable_request_id(message.message_id, index),
+        kind=_announced(request),
+    )
+
+
+def _bad_job(message: Message, exc: InvalidMessage) -> Job:
+    return Job(
+        message=message,
+        index=0,
+        asked=Asked(
+            sqs_to_ml_url=exc.sqs_to_ml_url,
+            location=None,
+            callback_url=None if exc.code is ErrorCode.BAD_CALLBACK_URL else exc.callback_url,
+            threshold=0.5,
+            metadata=None,
+            original_message=exc.original_message,
+        ),
+        request_id=exc.request_id or stable_request_id(message.message_id, 0),
+        kind=None,
+    )
+
+
+def _announced(request: DetectionRequest) -> MediaKind | None:
+    return kind_of_name(request.location.key)

@@ -1,0 +1,130 @@
+"""Messages and jobs in hand: the only mutable state that travels through the stages."""
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection_contract.media_types import MediaKind
+from detection_contract.s3_urls import S3Location
+from detection_worker.core.outcome import Failure
+from detection_worker.detectors.base import Detector
+from detection_worker.errors import Cancelled
+from detection_worker.media.values import DecodedMedia
+from detection_worker.sources.base import ReceivedMessage
+from detection_worker.storage.base import FetchedObject
+
+
+class Message:
+    """One message in hand with its jobs; an S3 event can carry several.
+
+    Attributes:
+        received: The delivery that brought it.
+        received_s: Monotonic seconds of that delivery.
+        jobs: What it asks for; empty for a test event.
+        cancel: Set when its lease is lost or it is handed back: every stage drops its jobs.
+    """
+
+    def __init__(self, received: ReceivedMessage, *, received_s: float) -> None:
+        self.received = received
+        self.received_s = received_s
+        self.jobs: list[Job] = []
+        self.cancel = threading.Event()
+        self._lock = threading.Lock()
+        self._ended = 0
+
+    @property
+    def message_id(self) -> str:
+        """SQS message id."""
+        return self.received.message_id
+
+    def job_ended(self) -> bool:
+        """Note the end of one job; True for the last one."""
+        with self._lock:
+            self._ended += 1
+            return self._ended == len(self.jobs)
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Of the jobs that ended badly."""
+        return tuple(j.failure for j in self.jobs if j.failure is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a caller asked for; fields that a bad message lacks are None.
+
+    Attributes:
+        sqs_to_ml_url: As the caller wrote it.
+        location: Where that is; None only if the message is bad.
+        callback_url: Who wants the result.
+        threshold: In [0, 1].
+        metadata: Echoed.
+        original_message: Echoed.
+    """
+
+    sqs_to_ml_url: str | None
+    location: S3Location | None
+    callback_url: str | None
+    threshold: float
+    metadata: dict[str, object] | None
+    original_message: dict[str, object] | None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Job:
+    """One media object of a message on its way through the stages.
+
+    Attributes:
+        message: Whom it belongs to.
+        index: Position in the message.
+        asked: What is asked.
+        request_id: The caller's, or derived from the message id.
+        kind: As the name announces, then as the content says.
+        started: A stage has begun to work on it.
+        folder: Private temporary folder; removed at the end of the job.
+        fetched: After the download.
+        decoded: After decoding; dropped as soon as it is scored, for it is large.
+        detector: That scores it.
+        logits: Filled by the inference stage; ``scored`` counts the filled ones.
+        failure: Why it failed, once it has.
+        timings_s: Seconds of each finished stage.
+        predicted_s: Predicted seconds of work, as counted in the ledger.
+        result: The envelope, once there is one.
+        body: The encoded envelope.
+    """
+
+    message: Message
+    index: int
+    asked: Asked
+    request_id: str
+    kind: MediaKind | None
+    started: bool = False
+    folder: Path | None = None
+    fetched: FetchedObject | None = None
+    decoded: DecodedMedia | None = None
+    detector: Detector | None = None
+    logits: NDArray[np.float32] | None = None
+    scored: int = 0
+    failure: Failure | None = None
+    timings_s: dict[str, float] = field(default_factory=dict)
+    predicted_s: float = 0.0
+    result: dict[str, object] | None = None
+    body: bytes | None = None
+
+    @property
+    def webhook_id(self) -> str:
+        """Stable over retries and redeliveries: the receiver's idempotency key."""
+        return f"msg_{self.message.message_id}_{self.index}"
+
+    @property
+    def cancelled(self) -> bool:
+        """The message is no longer ours."""
+        return self.message.cancel.is_set()
+
+    def check(self) -> None:
+        """Raise ``Cancelled`` if the message is no longer ours."""
+        if self.cancelled:
+            raise Cancelled

@@ -1,0 +1,340 @@
+"""What each stage does to a job: download, decode, conclude, deliver."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from detection_contract import texts
+from detection_contract.error_codes import Disposition, ErrorCode, disposition
+from detection_contract.media_types import MediaKind
+from detection_contract.results import encode_result
+from detection_contract.s3_urls import redact_url
+from detection_worker.callback.base import CallbackClient
+from detection_worker.core.outcome import Failure
+from detection_worker.detectors.base import Detector
+from detection_worker.errors import Cancelled, JobError
+from detection_worker.media.values import Decoder
+from detection_worker.metrics import Metrics, exemplar
+from detection_worker.pipeline import reports
+from detection_worker.pipeline.analysis import conclude, decode_request, detector_for
+from detection_worker.pipeline.endings import Endings
+from detection_worker.pipeline.files import file_name, job_folder
+from detection_worker.pipeline.jobs import Job
+from detection_worker.pipeline.ledger import Ledger
+from detection_worker.pipeline.memo import Finished, ResultMemo
+from detection_worker.settings import DataSettings, MediaLimits
+from detection_worker.storage.base import Storage
+
+ResultHandler = Callable[[dict[str, object]], None]
+
+CALLBACK_CODES = frozenset(
+    {
+        ErrorCode.BAD_CALLBACK_URL,
+        ErrorCode.CALLBACK_FORBIDDEN,
+        ErrorCode.CALLBACK_REJECTED,
+        ErrorCode.CALLBACK_UNREACHABLE,
+    }
+)
+"""Failures of the callback itself: nobody can be told of them by callback."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What the stages work with.
+
+    Attributes:
+        storage: Where media come from.
+        decoder: Makes units of them.
+        detectors: By media kind.
+        callbacks: Where results go.
+        ledger: Told of progress.
+        endings: Ends jobs.
+        memo: Remembers finished jobs.
+        metrics: Series to report to.
+        limits: What one file may cost.
+        data: Where downloads go.
+        queue_url: Named in results.
+        on_result: Called with every delivered result; may be None.
+        lanes: Parallel workers of each stage, for the service time.
+    """
+
+    storage: Storage
+    decoder: Decoder
+    detectors: Mapping[MediaKind, Detector]
+    callbacks: CallbackClient
+    ledger: Ledger
+    endings: Endings
+    memo: ResultMemo
+    metrics: Metrics
+    limits: MediaLimits
+    data: DataSettings
+    queue_url: str
+    on_result: ResultHandler | None
+    lanes: Mapping[str, int]
+
+
+class Work:
+    """The handlers of the stages; each passes the job on or ends it.
+
+    Args:
+        tools: What they work with.
+        to_decode: Next stage after the download.
+        to_inference: Next stage after decoding.
+        to_delivery: Where jobs with a result or a final failure go.
+    """
+
+    def __init__(
+        self,
+        tools: Tools,
+        *,
+        to_decode: Callable[[Job], None],
+        to_inference: Callable[[Job], None],
+        to_delivery: Callable[[Job], None],
+    ) -> None:
+        self._tools = tools
+        self._to_decode = to_decode
+        self._to_inference = to_inference
+        self._to_delivery = to_delivery
+        self._handler_lock = threading.Lock()
+
+    # -- stages --------------------------------------------------------------------------------
+
+    def download(self, job: Job) -> None:
+        """Fetch the object into a private folder."""
+        self._stage(job, "download", self._download, self._to_decode)
+
+    def decode(self, job: Job) -> None:
+        """Turn the file into units."""
+        self._stage(job, "decode", self._decode, self._to_inference)
+
+    def scored(self, job: Job) -> None:
+        """Take a job back from the inference stage; quick, for it runs on the device's thread."""
+        if job.failure is None and not job.cancelled:
+            self._tools.metrics.stage_seconds.labels("inference").observe(
+                job.timings_s.get("inference", 0.0)
+            )
+        self._tools.ledger.work_done(job)
+        self._tools.ledger.progress(job, working=False)
+        self._to_delivery(job)
+
+    def deliver(self, job: Job) -> None:
+        """Conclude, post the result and end the job."""
+        try:
+            job.check()
+            if job.body is not None or self._conclude(job):
+                self._post(job)
+                self._tools.endings.job_ended(job)
+        except Cancelled:
+            self._tools.endings.job_dropped(job)
+        except JobError as exc:
+            self._undeliverable(job, exc)
+        except Exception:
+            log.exception("delivering %s failed", job.request_id)
+            job.failure = Failure(code=ErrorCode.INTERNAL, message="internal error")
+            self._tools.endings.job_ended(job)
+
+    # -- download and decode -------------------------------------------------------------------
+
+    def _stage(
+        self, job: Job, name: str, act: Callable[[Job], None], then: Callable[[Job], None]
+    ) -> None:
+        """Run one stage on a job and pass it on; whatever goes wrong ends the job in order."""
+        started = time.perf_counter()
+        try:
+            job.check()
+            job.started = True
+            self._tools.ledger.progress(job)
+            act(job)
+            job.check()
+        except Cancelled:
+            self._tools.endings.job_dropped(job)
+            return
+        except JobError as exc:
+            self.fail(job, _failure(exc))
+            return
+        except Exception:
+            log.exception("stage %s failed for %s", name, job.request_id)
+            self.fail(job, Failure(code=ErrorCode.INTERNAL, message="internal error"))
+            return
+        seconds = time.perf_counter() - started
+        job.timings_s[name] = seconds
+        self._tools.metrics.stage_seconds.labels(name).observe(seconds)
+        self._tools.ledger.progress(job, working=False)
+        then(job)
+
+    def _download(self, job: Job) -> None:
+        location = job.asked.location
+        url = job.asked.sqs_to_ml_url or ""
+        assert location is not None  # noqa: S101 - bad messages never reach this stage
+        log.info(
+            texts.LOG_PROCESSING.format(url=redact_url(url), request_id=job.request_id),
+            extra={"request_id": job.request_id, "message_id": job.message.message_id},
+        )
+        try:
+            job.folder = job_folder(self._tools.data.s3_cache_dir)
+        except OSError as exc:
+            raise JobError(
+                ErrorCode.S3_UNAVAILABLE, f"no room for downloads: {exc.strerror}"
+            ) from exc
+        job.fetched = self._tools.storage.fetch(
+            location,
+            job.folder / file_name(location.key),
+            max_bytes=self._tools.limits.max_bytes,
+            on_progress=lambda: self._tools.ledger.progress(job),
+            cancelled=lambda: job.cancelled,
+        )
+        self._tools.metrics.downloaded_bytes.inc(job.fetched.size_bytes)
+
+    def _decode(self, job: Job) -> None:
+        assert job.fetched is not None  # noqa: S101 - set by the stage before
+        assert job.asked.location is not None  # noqa: S101
+        request = decode_request(
+            job.fetched.path,
+            name=job.asked.location.key,
+            detectors=self._tools.detectors,
+            limits=self._tools.limits,
+        )
+        job.decoded = self._tools.decoder.decode(
+            request,
+            on_progress=lambda: self._tools.ledger.progress(job),
+            cancelled=lambda: job.cancelled,
+        )
+        job.kind = job.decoded.info.kind
+        job.detector = detector_for(job.kind, self._tools.detectors)
+        self._tools.endings.clean(job)
+
+    # -- results -------------------------------------------------------------------------------
+
+    def _conclude(self, job: Job) -> bool:
+        """Give the job its envelope; False if it failed and is to be tried again instead."""
+        decoded, job.decoded = job.decoded, None
+        if job.failure is not None:
+            return self._report(job, job.failure)
+        assert decoded is not None  # noqa: S101 - scored jobs are decoded
+        assert job.detector is not None  # noqa: S101
+        assert job.logits is not None  # noqa: S101
+        analysis = conclude(decoded, job.logits, job.detector.card, threshold=job.asked.threshold)
+        job.timings_s["total"] = time.monotonic() - job.message.received_s
+        job.result = reports.finished(job, analysis, queue_url=self._tools.queue_url)
+        job.body = encode_result(job.result)
+        verdict = analysis.verdict
+        log.info(
+            texts.LOG_COMPLETE.format(
+                label=verdict.label, confidence=verdict.confidence, request_id=job.request_id
+            ),
+            extra=_facts(job, label=verdict.label, score=round(verdict.score, 4)),
+        )
+        self._tools.metrics.jobs.labels(analysis.info.kind.value, verdict.label).inc(
+            exemplar=dict(exemplar(job.request_id))
+        )
+        self._observe_service(job)
+        return True
+
+    def fail(self, job: Job, failure: Failure) -> None:
+        """End a job that failed before it was scored."""
+        if self._report(job, failure):
+            self._to_delivery(job)
+
+    def _report(self, job: Job, failure: Failure) -> bool:
+        """Give a job that failed for good its envelope; end one that will be tried again."""
+        outcome = self._tools.endings.preview(job.message, failure)
+        final = outcome.failure or failure
+        log.warning(
+            "detection failed for %s: %s: %s",
+            job.request_id,
+            failure.code.value,
+            failure.message,
+            extra=_facts(job, code=failure.code.value),
+        )
+        self._tools.ledger.work_done(job)
+        job.failure = final
+        if outcome.action == "retry" or failure.code in CALLBACK_CODES:
+            self._tools.endings.job_ended(job)
+            return False
+        job.timings_s["total"] = time.monotonic() - job.message.received_s
+        job.result = reports.failed(job, final, queue_url=self._tools.queue_url)
+        job.body = encode_result(job.result)
+        return True
+
+    def _post(self, job: Job) -> None:
+        """Post the envelope once, remembering it first: a redelivery must not compute it again."""
+        body = job.body or b""
+        self._remember(job, body, delivered=False)
+        if not self._tools.ledger.holds(job.message):
+            raise Cancelled
+        self._tools.ledger.progress(job)
+        if job.asked.callback_url is not None:
+            self._call_back(job, job.asked.callback_url, body)
+        if self._tools.on_result is not None:
+            with self._handler_lock:
+                self._tools.on_result(job.result or json.loads(body))
+        self._remember(job, b"", delivered=True)
+        self._tools.ledger.progress(job, working=False)
+
+    def _call_back(self, job: Job, url: str, body: bytes) -> None:
+        started = time.perf_counter()
+        try:
+            self._tools.callbacks.post(
+                url,
+                body,
+                webhook_id=job.webhook_id,
+                request_id=job.request_id,
+                on_progress=lambda: self._tools.ledger.progress(job),
+                cancelled=lambda: job.cancelled,
+            )
+        except JobError as exc:
+            self._tools.metrics.callbacks.labels(exc.code.value).inc()
+            raise
+        self._tools.metrics.callbacks.labels("delivered").inc()
+        self._tools.metrics.stage_seconds.labels("callback").observe(time.perf_counter() - started)
+
+    def _undeliverable(self, job: Job, exc: JobError) -> None:
+        # A failed job whose failure cannot be reported either keeps its own reason once the
+        # callback is hopeless, and is tried again while the callback may still recover.
+        failure = _failure(exc)
+        log.warning(
+            "could not deliver the result of %s: %s: %s",
+            job.request_id,
+            failure.code.value,
+            failure.message,
+        )
+        if job.failure is None or disposition(failure.code) is Disposition.RETRY:
+            job.failure = failure
+        self._tools.endings.job_ended(job)
+
+    def _remember(self, job: Job, body: bytes, *, delivered: bool) -> None:
+        finished = Finished(body=body, failure=job.failure, delivered=delivered)
+        self._tools.memo.put(job.message.message_id, job.index, finished)
+
+    def _observe_service(self, job: Job) -> None:
+        """The busiest stage decides how many messages a second this worker can finish."""
+        if job.kind is None:
+            return
+        busiest_s = max(
+            job.timings_s.get(stage, 0.0) / lanes for stage, lanes in self._tools.lanes.items()
+        )
+        self._tools.ledger.observe_service(job.kind, busiest_s)
+        smoothed_s = self._tools.ledger.measured_service()[job.kind]
+        self._tools.metrics.service_seconds.labels(job.kind.value).set(smoothed_s)
+        self._tools.metrics.sustainable_rate.labels(job.kind.value).set(
+            1.0 / max(smoothed_s, 1e-6)
+        )
+
+
+def _failure(exc: JobError) -> Failure:
+    return Failure(code=exc.code, message=exc.message, retry_after_s=exc.retry_after_s)
+
+
+def _facts(job: Job, **more: object) -> dict[str, object]:
+    return {
+        "request_id": job.request_id,
+        "message_id": job.message.message_id,
+        "receive_count": job.message.received.receive_count,
+        "media_type": job.kind.value if job.kind else None,
+        **more,
+    }

@@ -1,0 +1,233 @@
+"""The result envelope: what a callback, ``--output`` and the Python API deliver.
+
+The first names and their order are those of the original guide; additions follow and are never
+renamed.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from detection_contract.error_codes import ErrorCode
+from detection_contract.media_types import MediaKind
+
+DECIMALS: Final = 6
+"""Digits of scores after the point: finer than any detector is accurate."""
+
+
+def finished_result(  # noqa: PLR0913 - one keyword for each field of the envelope
+    *,
+    request_id: str,
+    sqs_to_ml_url: str | None,
+    file_path: str | None,
+    local_path: str,
+    file_type: MediaKind,
+    score: float,
+    label: Literal["FAKE", "REAL"],
+    confidence: float,
+    threshold: float,
+    is_s3_file: bool,
+    queue_url: str | None,
+    s3_file_info: Mapping[str, object] | None,
+    processed_at: datetime,
+    original_message: Mapping[str, object] | None,
+    metadata: Mapping[str, object] | None,
+    model: Mapping[str, object],
+    timings_ms: Mapping[str, float],
+    segments: Sequence[Mapping[str, object]],
+    media: Mapping[str, object],
+    extra: Mapping[str, object] | None = None,
+) -> dict[str, object]:
+    """Return the envelope of a finished detection; its ``status`` is ``finished``.
+
+    Args:
+        request_id: The caller's or a derived one.
+        sqs_to_ml_url: As the caller wrote it; None for a local file.
+        file_path: What was asked for: an S3 URL or a path.
+        local_path: Where the file lay while it was analysed.
+        file_type: By content.
+        score: P(fake), in [0, 1].
+        label: ``FAKE`` exactly when ``score >= threshold``.
+        confidence: Of the label, in [0, 1].
+        threshold: In [0, 1].
+        is_s3_file: The file came from S3.
+        queue_url: Of the queue that the message came from; None without one.
+        s3_file_info: See ``s3_file_info``; None for a local file.
+        processed_at: Aware.
+        original_message: As it came; None for a local file.
+        metadata: The caller's, untouched.
+        model: Name, version, sha256 and more of the detector.
+        timings_ms: Milliseconds of each stage.
+        segments: Scores over time.
+        media: Facts about the file.
+        extra: Further fields; their names must be new.
+
+    Raises:
+        ValueError: A number is not finite or out of range, the label contradicts the score, or
+            a value is not JSON.
+    """
+    for name, number in (("score", score), ("confidence", confidence), ("threshold", threshold)):
+        if not 0.0 <= number <= 1.0:
+            raise ValueError(f"{name} is {number}, not between 0 and 1")
+    if (label == "FAKE") != (score >= threshold):
+        raise ValueError(f"label {label} contradicts score {score} and threshold {threshold}")
+    return _checked(
+        {
+            "request_id": request_id,
+            "sqs_to_ml_url": sqs_to_ml_url,
+            "file_path": file_path,
+            "local_path": local_path,
+            "file_type": file_type.value,
+            "label": label,
+            "confidence": round(confidence, DECIMALS),
+            "prediction_score": _rounded_score(score, threshold=threshold),
+            "is_s3_file": is_s3_file,
+            "processed_at": iso_utc(processed_at),
+            "queue_url": queue_url,
+            "s3_file_info": s3_file_info,
+            "original_message": original_message,
+            "metadata": metadata,
+            "status": "finished",
+            "error": None,
+            "threshold": threshold,
+            "model": model,
+            "timings_ms": timings_ms,
+            "segments": list(segments),
+            "media": media,
+        },
+        extra=extra,
+    )
+
+
+def failed_result(  # noqa: PLR0913 - one keyword for each field of the envelope
+    *,
+    request_id: str,
+    processed_at: datetime,
+    code: ErrorCode,
+    message: str,
+    sqs_to_ml_url: str | None = None,
+    file_path: str | None = None,
+    local_path: str | None = None,
+    file_type: MediaKind | None = None,
+    threshold: float | None = None,
+    is_s3_file: bool = True,
+    queue_url: str | None = None,
+    s3_file_info: Mapping[str, object] | None = None,
+    original_message: Mapping[str, object] | None = None,
+    metadata: Mapping[str, object] | None = None,
+    timings_ms: Mapping[str, float] | None = None,
+    extra: Mapping[str, object] | None = None,
+) -> dict[str, object]:
+    """Return the envelope of a job that failed for good; its ``status`` is ``failed``.
+
+    It has every field of a finished one; what is unknown is null, and there is no label.
+
+    Args:
+        request_id: The caller's or a derived one.
+        processed_at: Aware.
+        code: Why.
+        message: Why, for a person; without secrets.
+        sqs_to_ml_url: As in ``finished_result``, and so are the fields below.
+        file_path: Likewise.
+        local_path: Likewise.
+        file_type: Likewise.
+        threshold: Likewise.
+        is_s3_file: Likewise.
+        queue_url: Likewise.
+        s3_file_info: Likewise.
+        original_message: Likewise.
+        metadata: Likewise.
+        timings_ms: Of the stages that were reached.
+        extra: Further fields; their names must be new.
+
+    Raises:
+        ValueError: A number is not finite, or a value is not JSON.
+    """
+    return _checked(
+        {
+            "request_id": request_id,
+            "sqs_to_ml_url": sqs_to_ml_url,
+            "file_path": file_path,
+            "local_path": local_path,
+            "file_type": None if file_type is None else file_type.value,
+            "label": None,
+            "confidence": None,
+            "prediction_score": None,
+            "is_s3_file": is_s3_file,
+            "processed_at": iso_utc(processed_at),
+            "queue_url": queue_url,
+            "s3_file_info": s3_file_info,
+            "original_message": original_message,
+            "metadata": metadata,
+            "status": "failed",
+            "error": {"code": code.value, "message": message},
+            "threshold": threshold,
+            "model": None,
+            "timings_ms": timings_ms or {},
+            "segments": [],
+            "media": None,
+        },
+        extra=extra,
+    )
+
+
+def s3_file_info(
+    size: int, content_type: str | None, last_modified: datetime | None
+) -> dict[str, object]:
+    """Return what S3 says about an object.
+
+    Args:
+        size: Bytes.
+        content_type: As its uploader declared it.
+        last_modified: Aware.
+    """
+    return {
+        "size": size,
+        "content_type": content_type,
+        "last_modified": None if last_modified is None else iso_utc(last_modified),
+    }
+
+
+def iso_utc(moment: datetime) -> str:
+    """Return ``moment`` in UTC with milliseconds, as ``2025-01-01T12:00:00.000Z``.
+
+    Raises:
+        ValueError: ``moment`` has no time zone.
+    """
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment} has no time zone")
+    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00") + "Z"
+
+
+def encode_result(result: Mapping[str, object]) -> bytes:
+    """Return ``result`` as compact UTF-8 JSON in the order of its fields.
+
+    The same result gives the same bytes in every process: a signature can be made anew.
+
+    Raises:
+        ValueError: A number is not finite, or a value is not JSON.
+    """
+    try:
+        text = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"the result is not JSON: {error}") from None
+    # File names that are not UTF-8 hold lone surrogates; their escape is JSON's own.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _rounded_score(score: float, *, threshold: float) -> float:
+    """Round, but never across the threshold: the reader must find the label in the numbers."""
+    rounded = round(score, DECIMALS)
+    return rounded if (rounded >= threshold) == (score >= threshold) else score
+
+
+def _checked(
+    envelope: dict[str, object], *, extra: Mapping[str, object] | None
+) -> dict[str, object]:
+    if taken := envelope.keys() & (extra or {}).keys():
+        raise ValueError(f"the envelope has these fields already: {sorted(taken)}")
+    envelope.update(extra or {})
+    encode_result(envelope)
+    return envelope

@@ -409,10 +409,23 @@ def test_an_event_that_lacks_something_is_refused(
     assert error.original_message == event
 
 
-NAMES = """
-    Records Type Message Event source detail-type detail
-    s3 bucket object name key versionId eventName eventSource
-""".split()
+NAMES = [
+    "Records",
+    "Type",
+    "Message",
+    "Event",
+    "source",
+    "detail-type",
+    "detail",
+    "s3",
+    "bucket",
+    "object",
+    "name",
+    "key",
+    "versionId",
+    "eventName",
+    "eventSource",
+]
 names = st.sampled_from([*GUIDE_MESSAGE, *NAMES])
 words = st.sampled_from(
     [

@@ -63,6 +63,7 @@ _EXPIRED_CODES = frozenset(
 # told apart only by the operation's name.
 _CREDENTIAL_OPERATIONS = ("AssumeRole", "GetRoleCredentials", "CreateToken")
 
+_USER_AGENT = f"detection-queue/{version('detection-queue')} Boto3/{boto3.__version__}"
 _client_lock = threading.Lock()
 
 
@@ -112,7 +113,10 @@ def client(
         # Ranged reads carry no checksum of the part, and other stores than AWS's know none.
         response_checksum_validation="when_required",
         request_checksum_calculation="when_required",
-        user_agent_extra=f"detection-queue/{version('detection-queue')}",
+        # botocore would build its long user agent anew and check parameters that typed code
+        # made, for each call: together a tenth of the CPU of a small GET.
+        user_agent=_USER_AGENT,
+        parameter_validation=False,
         # Emulators and S3-compatible stores rarely have a DNS name for each bucket.
         s3={"addressing_style": "path" if aws.endpoint_url else "auto"},
     )

@@ -1,0 +1,220 @@
+"""Objects in S3 and in stores that speak its protocol."""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+from botocore.exceptions import UnknownRegionError
+
+from detection_contract import texts
+from detection_contract.error_codes import ErrorCode
+from detection_contract.s3_urls import S3Location
+from detection_worker import aws_session
+from detection_worker.errors import JobError
+from detection_worker.settings import MIB, AwsSettings
+from detection_worker.storage.base import FetchedObject
+from detection_worker.storage.s3_errors import ObjectChanged
+from detection_worker.storage.s3_ranges import Head, Progress, RangeReader, Retries, disk_error
+
+FIRST_RANGE_BYTES: Final = 8 * MIB
+"""One round trip tells size, type and ETag and brings all of most images and short clips."""
+READ_TIMEOUT_S: Final = 10.0
+POOL: Final = 32
+"""Connections kept for each region: all downloading threads and the helpers of large objects."""
+MAX_REGIONS: Final = 32
+"""A client costs megabytes; messages may name any region."""
+_FETCHES: Final = 2
+"""An object that was replaced while it was read is read once more."""
+
+
+class S3Storage:
+    """Fetches objects with ``GetObject`` alone; thread-safe.
+
+    An object of up to ``first_range_bytes`` costs one call. A larger one is read on in ranges of
+    that size, a few at once, each bound to the first answer's ETag.
+    """
+
+    def __init__(
+        self,
+        session: boto3.Session,
+        aws: AwsSettings,
+        *,
+        expected_bucket_owner: str | None = None,
+        allowed_buckets: frozenset[str] = frozenset(),
+        first_range_bytes: int = FIRST_RANGE_BYTES,
+        range_threads: int = 4,
+        read_timeout_s: float = READ_TIMEOUT_S,
+        retries: Retries | None = None,
+    ) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            session: Of ``aws_session.make_session``.
+            aws: Region of buckets whose URL names none, and the endpoint.
+            expected_bucket_owner: Account that must own the bucket; S3 refuses any other.
+            allowed_buckets: Bucket names, with ``*`` and ``?``; empty allows all.
+            first_range_bytes: Length of a range.
+            range_threads: Threads that help with large objects, shared by all of them; >= 1.
+            read_timeout_s: Longest silence on a connection.
+            retries: For each range.
+        """
+        self._session = session
+        self._aws = aws
+        self._extra = (
+            {"ExpectedBucketOwner": expected_bucket_owner} if expected_bucket_owner else {}
+        )
+        self._allowed_buckets = allowed_buckets
+        self._range_bytes = first_range_bytes
+        self._range_threads = range_threads
+        self._read_timeout_s = read_timeout_s
+        self._retries = retries or Retries()
+        self._helpers = ThreadPoolExecutor(range_threads, thread_name_prefix="s3-range")
+        self._clients: dict[str, Any] = {}
+        self._clients_lock = threading.Lock()
+
+    def close(self) -> None:
+        """End the helping threads and close all connections; no fetch may run."""
+        self._helpers.shutdown()
+        for client in self._clients.values():
+            client.close()
+
+    def fetch(
+        self,
+        location: S3Location,
+        target: Path,
+        *,
+        max_bytes: int,
+        on_progress: Callable[[], None],
+        cancelled: Callable[[], bool],
+    ) -> FetchedObject:
+        """Write the object to ``target``; see ``Storage.fetch``."""
+        self._check_allowed(location.bucket)
+        client = self._client(location.region)
+        for _ in range(_FETCHES):
+            with suppress(ObjectChanged), _new_file(target) as fd:
+                progress = Progress(on_progress, cancelled)
+                reader = RangeReader(
+                    client,
+                    location,
+                    fd=fd,
+                    max_bytes=max_bytes,
+                    extra=self._extra,
+                    progress=progress,
+                    retries=self._retries,
+                )
+                head, position = reader.read(0, self._range_bytes)
+                self._read_rest(reader, head, start=position, fd=fd, progress=progress)
+                return _fetched(target, head)
+        raise JobError(
+            ErrorCode.S3_UNAVAILABLE, "The S3 file was replaced again while it was downloaded"
+        )
+
+    def _read_rest(
+        self, reader: RangeReader, head: Head, *, start: int, fd: int, progress: Progress
+    ) -> None:
+        starts = deque(range(start, head.size_bytes, self._range_bytes))
+        if not starts:
+            return
+        _reserve(fd, head.size_bytes)
+
+        def work() -> None:
+            # This thread works too, so a fetch gets on even when others keep all helpers busy.
+            try:
+                while starts:
+                    with suppress(IndexError):
+                        at = starts.popleft()
+                        reader.read(at, at + self._range_bytes, expected=head)
+            except BaseException as exc:  # noqa: BLE001 - raised again by raise_failure
+                progress.fail(exc)
+
+        helpers: list[Future[None]] = [
+            self._helpers.submit(work) for _ in range(min(self._range_threads, len(starts) - 1))
+        ]
+        work()
+        wait([helper for helper in helpers if not helper.cancel()])
+        progress.raise_failure()
+
+    def _check_allowed(self, bucket: str) -> None:
+        allowed = self._allowed_buckets
+        if allowed and not any(fnmatchcase(bucket, pattern) for pattern in allowed):
+            raise JobError(
+                ErrorCode.S3_FORBIDDEN, f"The bucket is not on the allow-list: {bucket}"
+            )
+
+    def _client(self, region: str | None) -> Any:
+        # botocore itself follows S3 to another region, and remembers it for each bucket.
+        wanted = self._aws.region if region is None or self._aws.endpoint_url else region
+        with self._clients_lock:
+            if wanted not in self._clients:
+                if len(self._clients) >= MAX_REGIONS:
+                    wanted = self._aws.region
+                self._check_partition(wanted)
+                self._clients.setdefault(wanted, self._new_client(wanted))
+            return self._clients[wanted]
+
+    def _new_client(self, region: str) -> Any:
+        # RangeReader retries by itself: it resumes in mid-body and can be cancelled.
+        return aws_session.client(
+            self._session,
+            "s3",
+            self._aws,
+            read_timeout_s=self._read_timeout_s,
+            pool=POOL,
+            attempts=1,
+            region=region,
+        )
+
+    def _check_partition(self, region: str) -> None:
+        """Refuse a region of another partition: its refusal would look like broken credentials."""
+        if region == self._aws.region:
+            return
+        with suppress(UnknownRegionError):
+            theirs = self._session.get_partition_for_region(region)
+            if theirs != self._session.get_partition_for_region(self._aws.region):
+                denied = texts.ACCESS_DENIED.partition("\n")[0]
+                raise JobError(
+                    ErrorCode.S3_FORBIDDEN,
+                    f"{denied} (region {region} is in the partition {theirs}, "
+                    f"the worker in that of {self._aws.region})",
+                )
+
+
+@contextmanager
+def _new_file(target: Path) -> Iterator[int]:
+    """Create ``target`` for its owner alone; remove it again after an error."""
+    try:
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        raise disk_error(exc) from exc
+    try:
+        yield fd
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(fd)
+
+
+def _reserve(fd: int, size_bytes: int) -> None:
+    """Learn of a full disk before the bytes flow."""
+    try:
+        os.posix_fallocate(fd, 0, size_bytes)
+    except OSError as exc:
+        raise disk_error(exc) from exc
+
+
+def _fetched(target: Path, head: Head) -> FetchedObject:
+    return FetchedObject(
+        path=target,
+        size_bytes=head.size_bytes,
+        content_type=head.content_type,
+        last_modified=head.last_modified,
+        etag=head.etag.removeprefix("W/").strip('"') if head.etag else None,
+    )

@@ -1,0 +1,122 @@
+"""What an error of S3 means for the job that met it."""
+
+from typing import Final
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointProviderError,
+    InvalidRegionError,
+    MissingDependencyException,
+    ParamValidationError,
+)
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
+
+from detection_contract import texts
+from detection_contract.error_codes import ErrorCode
+from detection_contract.s3_urls import S3Location, s3_uri
+from detection_worker.aws_session import (
+    error_code,
+    http_status,
+    is_credentials_error,
+    retry_after_s,
+)
+from detection_worker.errors import JobError
+
+CALL_ERRORS: Final = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError)
+"""What a call can raise; anything else is a bug."""
+PASSING_CODES: Final = frozenset({"OperationAborted", "RequestTimeout", "SlowDown", "Throttling"})
+PASSING_STATUSES: Final = frozenset({307, 408, 409, 425, 429})
+_UNFETCHABLE = (
+    EndpointProviderError,
+    InvalidRegionError,
+    MissingDependencyException,
+    ParamValidationError,
+)
+
+
+class Interrupted(Exception):  # noqa: N818 - a read that may go on, no error of the job yet
+    """A read broke off for a reason that may pass.
+
+    Attributes:
+        retry_after_s: How long S3 asked us to wait, if it did.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ObjectChanged(Exception):  # noqa: N818 - likewise: the fetch starts again
+    """The object is not the one whose first bytes were read."""
+
+
+def explain(exc: Exception, location: S3Location) -> JobError | Interrupted | ObjectChanged:
+    """Return what an exception of ``get_object`` means.
+
+    Args:
+        exc: As raised by botocore, or by the file system below its credentials.
+        location: What was asked for.
+    """
+    if is_credentials_error(exc):
+        return JobError(ErrorCode.CREDENTIALS, _first_line(texts.NO_CREDENTIALS) + _why(exc))
+    if isinstance(exc, ClientError):
+        return _explain_answer(exc, location)
+    if isinstance(exc, _UNFETCHABLE):
+        return JobError(
+            ErrorCode.BAD_URL, f"S3 cannot be asked for {shown(location)} ({type(exc).__name__})"
+        )
+    if isinstance(exc, ResponseParserError):
+        return Interrupted("S3 gave an answer that cannot be read")
+    return Interrupted(f"S3 cannot be reached ({type(exc).__name__})")
+
+
+def _explain_answer(
+    exc: ClientError, location: S3Location
+) -> JobError | Interrupted | ObjectChanged:
+    code, status = error_code(exc), http_status(exc)
+    if status == 412:
+        return ObjectChanged()
+    if _passes(exc, code=code, status=status):
+        return Interrupted(f"S3 answered {status} ({code})", retry_after_s=retry_after_s(exc))
+    return JobError(*_refusal(location, code=code, status=status))
+
+
+def _refusal(location: S3Location, *, code: str, status: int) -> tuple[ErrorCode, str]:
+    where = shown(location)
+    if status == 416:
+        return ErrorCode.EMPTY_FILE, f"S3 file is empty: {where}"
+    if code == "NoSuchBucket":
+        return ErrorCode.S3_NO_SUCH_BUCKET, f"S3 bucket does not exist: {location.bucket}"
+    # 405: the version named is a delete marker.
+    if status in (404, 405) or (location.version_id and code == "InvalidArgument"):
+        return ErrorCode.S3_NOT_FOUND, _first_line(texts.FILE_NOT_FOUND.format(url=where))
+    if code == "InvalidObjectState":
+        return ErrorCode.S3_FORBIDDEN, f"S3 file is archived, restore it first: {where}"
+    if status == 403:
+        return ErrorCode.S3_FORBIDDEN, _first_line(texts.ACCESS_DENIED)
+    return ErrorCode.S3_FORBIDDEN, f"Failed to download S3 file: {code} ({status})"
+
+
+def _passes(exc: ClientError, *, code: str, status: int) -> bool:
+    # KMS answers through S3: a key that is throttled or being enabled again works later.
+    from_kms = str(exc.response.get("Error", {}).get("Code", "")).startswith("KMS.")
+    busy = status in PASSING_STATUSES or status >= 500 or code in PASSING_CODES
+    return busy or (from_kms and status != 403)
+
+
+def shown(location: S3Location) -> str:
+    """Return the ``s3://`` form of ``location`` on one printable line."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in s3_uri(location)
+    )
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
+
+
+def _why(exc: Exception) -> str:
+    return f" ({error_code(exc) if isinstance(exc, ClientError) else type(exc).__name__})"

@@ -1,0 +1,312 @@
+"""Reading ranges of one S3 object into an open file, through interruptions."""
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any, Final
+
+import urllib3.exceptions
+
+from detection_contract.error_codes import ErrorCode
+from detection_contract.s3_urls import S3Location
+from detection_worker.errors import Cancelled, JobError
+from detection_worker.storage.s3_errors import (
+    CALL_ERRORS,
+    Interrupted,
+    ObjectChanged,
+    explain,
+    shown,
+)
+
+CHUNK_BYTES: Final = 64 * 1024
+"""Most bytes of one read: what a socket has ready, so progress is seen and cancelling is quick."""
+MAX_PAUSE_S: Final = 2.0
+"""A longer wait belongs to the queue, which can hold the message without a worker."""
+MIN_RATE_BYTES_S: Final = 16 * 1024
+"""Slower than any link between S3 and a worker; a connection that drips is given up."""
+_POLL_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """How long one range is tried.
+
+    Attributes:
+        attempts: In all, >= 1.
+        base_s: Cap of the first pause; it doubles with each attempt, with full jitter.
+        stall_window_s: Over which the rate of a connection is judged.
+    """
+
+    attempts: int = 4
+    base_s: float = 0.2
+    stall_window_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What every answer about one object must agree on.
+
+    Attributes:
+        size_bytes: Of the whole object.
+        etag: As sent, with quotes; None if the store has none.
+        content_type: As sent.
+        last_modified: UTC.
+    """
+
+    size_bytes: int
+    etag: str | None
+    content_type: str | None
+    last_modified: datetime | None
+
+
+class Progress:
+    """Reports progress and asks for cancellation, from several threads at once."""
+
+    def __init__(self, on_progress: Callable[[], None], cancelled: Callable[[], bool]) -> None:
+        self._on_progress = on_progress
+        self._cancelled = cancelled
+        self._lock = threading.Lock()
+        self._failure: BaseException | None = None
+
+    def step(self) -> None:
+        """Report progress.
+
+        Raises:
+            Cancelled: The caller wants no more, or another thread of the same object failed.
+        """
+        with self._lock:
+            self._on_progress()
+        self.check()
+
+    def check(self) -> None:
+        """Raise ``Cancelled`` if the work is to stop."""
+        with self._lock:
+            if self._failure is not None or self._cancelled():
+                raise Cancelled("the download was cancelled")
+
+    def fail(self, failure: BaseException) -> None:
+        """Stop all threads; the first failure counts."""
+        with self._lock:
+            self._failure = self._failure or failure
+
+    def raise_failure(self) -> None:
+        """Raise the failure of whichever thread failed first, if one did."""
+        if self._failure is not None:
+            raise self._failure
+
+
+@dataclass(slots=True, kw_only=True)
+class _Cursor:
+    """How far a range is read; kept over interruptions.
+
+    Attributes:
+        position: Where the next byte goes.
+        stop: After the last byte wanted.
+        head: Of the object whose bytes were written so far; None before the first answer.
+    """
+
+    position: int
+    stop: int
+    head: Head | None
+
+    @property
+    def wants_more(self) -> bool:
+        return self.head is None or self.position < min(self.stop, self.head.size_bytes)
+
+
+class RangeReader:
+    """Reads ranges of one object into one file; several threads may each read another range."""
+
+    def __init__(
+        self,
+        client: Any,
+        location: S3Location,
+        *,
+        fd: int,
+        max_bytes: int,
+        extra: dict[str, str],
+        progress: Progress,
+        retries: Retries,
+    ) -> None:
+        """Prepare for one object.
+
+        Args:
+            client: A boto3 S3 client.
+            location: The object.
+            fd: Open for writing; the caller closes it.
+            max_bytes: Larger objects are refused once the first answer tells their size.
+            extra: Further parameters of ``get_object``.
+            progress: Told of every chunk.
+            retries: For each range.
+        """
+        self._client = client
+        self._location = location
+        self._fd = fd
+        self._max_bytes = max_bytes
+        self._progress = progress
+        self._retries = retries
+        self._request = {"Bucket": location.bucket, "Key": location.key, **extra}
+        if location.version_id:
+            self._request["VersionId"] = location.version_id
+
+    def read(self, start: int, stop: int, *, expected: Head | None = None) -> tuple[Head, int]:
+        """Read the bytes from ``start`` up to ``stop`` or the object's end, to the same offsets.
+
+        Args:
+            start: First byte.
+            stop: After the last byte.
+            expected: Of an earlier range of the same object.
+
+        Returns:
+            What the answers say of the object, and the offset after the last byte read: beyond
+            ``stop`` if the store knows no ranges.
+
+        Raises:
+            JobError: It cannot be read, now or ever.
+            ObjectChanged: It is not the ``expected`` one.
+            Cancelled: ``progress`` said so.
+        """
+        cursor = _Cursor(position=start, stop=stop, head=expected)
+        attempt = 1
+        while cursor.wants_more:
+            self._progress.check()
+            try:
+                self._read_once(cursor)
+            except Interrupted as interrupted:
+                self._pause(interrupted, attempt)
+                attempt += 1
+        assert cursor.head is not None  # noqa: S101 - wants_more said so
+        return cursor.head, cursor.position
+
+    def _read_once(self, cursor: _Cursor) -> None:
+        try:
+            response = self._client.get_object(**self._parameters(cursor))
+        except CALL_ERRORS as exc:
+            meaning = explain(exc, self._location)
+            # The end of the range was there before, so the object is another one now.
+            empty = isinstance(meaning, JobError) and meaning.code is ErrorCode.EMPTY_FILE
+            if empty and cursor.position > 0:
+                meaning = ObjectChanged()
+            raise meaning from exc
+        with response["Body"] as stream:
+            head, position, length = _parse(response)
+            if cursor.head not in (None, head):
+                raise ObjectChanged
+            self._accept(head)
+            cursor.head = head
+            if position not in (cursor.position, 0) or position + length > head.size_bytes:
+                raise Interrupted("S3 answered with another range")
+            cursor.position = position  # 0 if the store knows no ranges
+            self._copy(stream, cursor, length)
+
+    def _parameters(self, cursor: _Cursor) -> dict[str, str]:
+        parameters = {**self._request, "Range": f"bytes={cursor.position}-{cursor.stop - 1}"}
+        if cursor.head is not None and cursor.head.etag:
+            parameters["IfMatch"] = cursor.head.etag
+        return parameters
+
+    def _accept(self, head: Head) -> None:
+        if head.size_bytes == 0:
+            raise JobError(ErrorCode.EMPTY_FILE, f"S3 file is empty: {shown(self._location)}")
+        if head.size_bytes > self._max_bytes:
+            raise JobError(
+                ErrorCode.TOO_LARGE,
+                f"S3 file has {head.size_bytes} bytes, allowed are {self._max_bytes}: "
+                f"{shown(self._location)}",
+            )
+
+    def _copy(self, stream: urllib3.BaseHTTPResponse, cursor: _Cursor, length: int) -> None:
+        rate = _RateCheck(self._retries.stall_window_s)
+        end = cursor.position + length
+        while cursor.position < end:
+            try:
+                chunk = stream.read1(min(CHUNK_BYTES, end - cursor.position))
+            except urllib3.exceptions.HTTPError as exc:
+                raise Interrupted(f"reading from S3 broke off ({type(exc).__name__})") from exc
+            if not chunk:
+                raise Interrupted("S3 sent fewer bytes than it announced")
+            self._write(chunk, cursor)
+            self._progress.step()
+            rate.add(len(chunk))
+
+    def _write(self, chunk: bytes, cursor: _Cursor) -> None:
+        rest = memoryview(chunk)
+        while rest:
+            try:
+                written = os.pwrite(self._fd, rest, cursor.position)
+            except OSError as exc:
+                raise disk_error(exc) from exc
+            cursor.position += written
+            rest = rest[written:]
+
+    def _pause(self, interrupted: Interrupted, attempt: int) -> None:
+        asked_s = interrupted.retry_after_s or 0.0
+        if attempt == self._retries.attempts or asked_s > MAX_PAUSE_S:
+            raise JobError(
+                ErrorCode.S3_UNAVAILABLE,
+                f"Failed to download S3 file after {attempt} attempt(s): {interrupted}",
+                retry_after_s=interrupted.retry_after_s,
+            ) from interrupted
+        cap_s = min(MAX_PAUSE_S, self._retries.base_s * 2.0 ** (attempt - 1))
+        until_s = time.monotonic() + max(asked_s, random.uniform(0.0, cap_s))  # noqa: S311 - jitter
+        while (left_s := until_s - time.monotonic()) > 0:
+            self._progress.check()
+            time.sleep(min(left_s, _POLL_S))
+
+
+class _RateCheck:
+    """Gives a connection up that moves bytes, but hardly."""
+
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
+        self._since_s = time.monotonic()
+        self._received_bytes = 0
+
+    def add(self, received_bytes: int) -> None:
+        self._received_bytes += received_bytes
+        elapsed_s = time.monotonic() - self._since_s
+        if elapsed_s < self._window_s:
+            return
+        if self._received_bytes < MIN_RATE_BYTES_S * elapsed_s:
+            raise Interrupted(f"S3 sent under {MIN_RATE_BYTES_S} bytes a second")
+        self._since_s, self._received_bytes = time.monotonic(), 0
+
+
+def disk_error(exc: OSError) -> JobError:
+    """Return the transient error of a local disk that takes no more bytes."""
+    reason = exc.strerror or type(exc).__name__
+    return JobError(
+        ErrorCode.S3_UNAVAILABLE, f"The download could not be written to the local disk: {reason}"
+    )
+
+
+def _parse(response: dict[str, Any]) -> tuple[Head, int, int]:
+    """Return the head, the offset of the first byte and the number of bytes of an answer."""
+    start, length = 0, response.get("ContentLength")
+    if length is None:
+        raise Interrupted("S3 did not say how long its answer is")
+    size = int(length)
+    if response["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.PARTIAL_CONTENT:
+        start, size = _parse_content_range(str(response.get("ContentRange", "")))
+    modified = response.get("LastModified")
+    head = Head(
+        size_bytes=size,
+        etag=response.get("ETag") or None,
+        content_type=response.get("ContentType"),
+        last_modified=modified.astimezone(UTC) if modified else None,
+    )
+    return head, start, int(length)
+
+
+def _parse_content_range(value: str) -> tuple[int, int]:
+    """Return first byte and whole size of ``bytes 0-9/100``."""
+    try:
+        span, _, size = value.removeprefix("bytes ").partition("/")
+        return int(span.partition("-")[0]), int(size)
+    except ValueError:
+        raise Interrupted("S3 did not say which range it sent") from None

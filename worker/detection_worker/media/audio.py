@@ -1,0 +1,149 @@
+"""Sound to windows of mono samples, by PyAV. Runs in the child."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from numpy.typing import NDArray
+
+from detection_contract.error_codes import ErrorCode
+from detection_worker.core.sampling import AudioSampling
+from detection_worker.errors import JobError
+from detection_worker.media.av_input import Reader
+from detection_worker.media.windows import Samples, Windows
+from detection_worker.settings import MediaLimits
+
+RATES_HZ = range(1_000, 768_001)
+"""Beyond any recorder; a resampler for a rate made up by an attacker would need gigabytes."""
+INT32_SCALE = np.float32(2.0**-31)
+MICROSECONDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sound:
+    """What was taken from a sound file.
+
+    Attributes:
+        windows: Mono in [-1, 1], shape ``(n, window)``, ``n >= 1``.
+        at_s: Start of each window, shape ``(n,)``.
+        sample_rate_hz: Of the file.
+        duration_s: Of what could be decoded.
+        truncated: The file ended early.
+        damaged: Packets that could not be decoded.
+    """
+
+    windows: Samples
+    at_s: NDArray[np.float64]
+    sample_rate_hz: int
+    duration_s: float
+    truncated: bool
+    damaged: int
+
+
+def read_audio(
+    container: InputContainer,
+    stream: AudioStream,
+    *,
+    sampling: AudioSampling,
+    limits: MediaLimits,
+    tick: Callable[[], None],
+) -> Sound:
+    """Return windows of the sound, spread over its whole length.
+
+    Raises:
+        JobError: TOO_LONG, NO_FRAMES or UNDECODABLE.
+        MemoryError: The sound does not fit.
+    """
+    reader = Reader(container, stream, tick)
+    _check_announced(container, stream, reader=reader, limits=limits)
+    windows = Windows(sampling)
+    resampler = _Resampler(sampling.sample_rate_hz)
+    seconds = 0.0
+    for frame in reader.frames():
+        seconds += _duration_s(frame)
+        if seconds > limits.max_duration_s:
+            raise _too_long(limits)
+        for sound in resampler.push(frame):
+            windows.push(sound)
+    for sound in resampler.flush():
+        windows.push(sound)
+    units, at_s = windows.finish()
+    if not len(units):
+        raise JobError(ErrorCode.NO_FRAMES, "no sound could be decoded")
+    return Sound(
+        windows=units,
+        at_s=at_s,
+        sample_rate_hz=resampler.source_rate_hz,
+        duration_s=round(seconds, 6),
+        truncated=reader.cut_off,
+        damaged=reader.damaged,
+    )
+
+
+def _too_long(limits: MediaLimits) -> JobError:
+    return JobError(
+        ErrorCode.TOO_LONG,
+        f"the sound is longer than the {limits.max_duration_s:g} s that are allowed",
+    )
+
+
+def _check_announced(
+    container: InputContainer, stream: AudioStream, *, reader: Reader, limits: MediaLimits
+) -> None:
+    """Refuse sound that is too long before it is decoded; packets must confirm the header."""
+    if (container.duration or 0) <= limits.max_duration_s * MICROSECONDS:
+        return
+    time_base = float(stream.time_base or 0)
+    seconds = sum((p.duration or 0) * time_base for p in reader.packets())
+    if seconds > limits.max_duration_s:
+        raise _too_long(limits)
+    try:
+        container.seek(0)
+    except FFmpegError as exc:
+        raise JobError(ErrorCode.UNDECODABLE, "the sound's header is damaged") from exc
+
+
+def _duration_s(frame: Any) -> float:
+    if frame.sample_rate not in RATES_HZ:
+        raise JobError(
+            ErrorCode.UNDECODABLE, f"a sample rate of {frame.sample_rate} Hz is not supported"
+        )
+    return float(frame.samples / frame.sample_rate)
+
+
+class _Resampler:
+    """Any sound to mono float at one rate; starts anew when the sound changes its format."""
+
+    def __init__(self, rate_hz: int) -> None:
+        self._rate_hz = rate_hz
+        self._shape: tuple[Any, ...] | None = None
+        self._swr: AudioResampler | None = None
+        self.source_rate_hz = 0
+
+    def push(self, frame: Any) -> Iterator[Samples]:
+        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if shape != self._shape:
+            yield from self.flush()
+            self._shape = shape
+            self.source_rate_hz = self.source_rate_hz or frame.sample_rate
+            # To integers, because then the mix to mono is normalised and cannot exceed 1.
+            self._swr = AudioResampler(format="s32", layout="mono", rate=self._rate_hz)
+        # Damaged time stamps would be filled up with silence or refused.
+        frame.pts = None
+        yield from self._convert(frame)
+
+    def flush(self) -> Iterator[Samples]:
+        if self._swr is not None:
+            yield from self._convert(None)
+            self._swr = None
+
+    def _convert(self, frame: Any) -> Iterator[Samples]:
+        if self._swr is None:
+            return
+        for out in self._swr.resample(frame):
+            yield out.to_ndarray()[0].astype(np.float32) * INT32_SCALE

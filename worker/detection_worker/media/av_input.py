@@ -1,0 +1,137 @@
+"""Containers of video and sound, opened so that they can reach nothing but their own bytes."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, NoReturn
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from detection_contract.error_codes import ErrorCode
+from detection_worker.errors import JobError
+from detection_worker.media.sniff import Content
+
+READ_BYTES = 256 * 1024
+"""FFmpeg asks Python for this much at once; the default of 32 KiB costs eight times the calls."""
+
+
+class _Nameless:
+    """A file without the ``name`` that PyAV would show to demuxers."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read = file.read
+        self.seek = file.seek
+        self.tell = file.tell
+
+
+def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+    raise PermissionError("a media file may not open other files")
+
+
+def open_media(file: BinaryIO, content: Content) -> InputContainer:
+    """Open ``file`` with the one demuxer that its content calls for; the caller closes it.
+
+    A playlist inside an accepted name, a reference to a sibling file or a URL has no way out:
+    the demuxer is forced, no protocol is allowed and opening anything else raises.
+
+    Raises:
+        JobError: UNDECODABLE.
+        MemoryError: Probing needed too much.
+    """
+    file.seek(0)
+    demuxer = content.demuxer or ""
+    try:
+        return av.open(
+            _Nameless(file),
+            "r",
+            format=demuxer.partition(",")[0],
+            options={"format_whitelist": demuxer, "protocol_whitelist": "none"},
+            buffer_size=READ_BYTES,
+            io_open=_refuse,
+            metadata_errors="replace",
+        )
+    except MemoryError:
+        raise
+    except (FFmpegError, ValueError, OSError) as exc:
+        raise undecodable(content.container, exc) from exc
+
+
+def undecodable(container: str, exc: Exception) -> JobError:
+    """Return the error for a container that FFmpeg cannot read."""
+    reason = exc.strerror if isinstance(exc, FFmpegError) and exc.strerror else type(exc).__name__
+    return JobError(ErrorCode.UNDECODABLE, f"the {container} file cannot be decoded ({reason})")
+
+
+def first_video(container: InputContainer) -> VideoStream | None:
+    """Return the first stream of moving pictures; cover art does not count."""
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    return None
+
+
+def first_audio(container: InputContainer) -> AudioStream | None:
+    """Return the first stream of sound."""
+    return next(iter(container.streams.audio), None)
+
+
+def codec_name(stream: VideoStream | AudioStream) -> str:
+    """Return the codec's own name, whichever library decodes it.
+
+    Raises:
+        JobError: UNDECODABLE if there is no decoder for the stream.
+    """
+    context: Any = stream.codec_context
+    if context is None:
+        raise JobError(ErrorCode.UNDECODABLE, "there is no decoder for the codec of the stream")
+    # One thread: the pool runs one child for each core.
+    context.thread_count = 1
+    return str(context.codec.canonical_name)
+
+
+class Reader:
+    """Decodes one stream packet by packet and survives damaged packets.
+
+    Attributes:
+        damaged: Packets that could not be read or decoded.
+        cut_off: The container ended in an error.
+    """
+
+    def __init__(
+        self,
+        container: InputContainer,
+        stream: VideoStream | AudioStream,
+        tick: Callable[[], None],
+    ) -> None:
+        self._container = container
+        self._stream = stream
+        self._tick = tick
+        self.damaged = 0
+        self.cut_off = False
+
+    def packets(self) -> Iterator[Any]:
+        """Yield the stream's packets from the current position on, without decoding."""
+        try:
+            for packet in self._container.demux(self._stream):
+                self._tick()
+                yield packet
+        except MemoryError:
+            raise
+        except (FFmpegError, ValueError):
+            self.damaged += 1
+            self.cut_off = True
+
+    def frames(self) -> Iterator[Any]:
+        """Yield decoded frames from the current position on."""
+        for packet in self.packets():
+            try:
+                decoded = packet.decode()
+            except MemoryError:
+                raise
+            except (FFmpegError, ValueError):
+                self.damaged += 1
+                continue
+            yield from decoded

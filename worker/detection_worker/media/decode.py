@@ -1,0 +1,244 @@
+"""One file to units: sniff, decode, describe. Runs in the child, on an open file.
+
+Every error that leaves ``decode_file`` is coded; what is not is a crash, and the parent says so.
+"""
+
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from detection_contract.error_codes import ErrorCode
+from detection_contract.media_types import MediaKind, kind_of_name
+from detection_worker.errors import JobError
+from detection_worker.media import av_input
+from detection_worker.media.audio import read_audio
+from detection_worker.media.crops import cut
+from detection_worker.media.decode_order import DecodeOrder
+from detection_worker.media.image import read_image
+from detection_worker.media.sniff import Content, sniff
+from detection_worker.media.values import DecodedMedia, MediaInfo
+from detection_worker.media.video import read_video
+from detection_worker.settings import MediaLimits
+
+CHUNK_BYTES = 1024 * 1024
+IN_MEMORY_BYTES = 8 * 1024 * 1024
+"""Smaller files are read once, for hashing and decoding alike."""
+USUAL_SUFFIXES = {
+    "jpeg": (".jpg", ".jpeg"),
+    "tiff": (".tiff",),
+    "mp4": (".mp4", ".mov", ".m4a"),
+    "m4a": (".m4a", ".mp4"),
+    "mov": (".mov", ".mp4", ".m4a"),
+    "webm": (".mkv",),
+    "asf": (".wmv",),
+    "aac": (".m4a",),
+}
+"""Extensions of the contract that do not contradict a container; else its own name with a dot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    file: BinaryIO
+    size_bytes: int
+    sha256: str
+    content: Content
+
+
+def decode_file(file: BinaryIO, order: DecodeOrder, *, tick: Callable[[], None]) -> DecodedMedia:
+    """Return the units of an open file.
+
+    Args:
+        file: Regular and seekable; stays open.
+        order: How.
+        tick: Called often while decoding gets ahead.
+
+    Raises:
+        JobError: With a media code.
+    """
+    try:
+        source = _read_source(file, order.limits, tick)
+        if source.content.kind is MediaKind.IMAGE:
+            return _decode_image(source, order)
+        with av_input.open_media(source.file, source.content) as container:
+            return _decode_streams(container, source, order=order, tick=tick)
+    except MemoryError as exc:
+        limit_mib = order.limits.decode_memory_bytes >> 20
+        raise JobError(
+            ErrorCode.DECODE_MEMORY, f"decoding needs more than the {limit_mib} MiB allowed"
+        ) from exc
+    except FFmpegError as exc:
+        raise av_input.undecodable("media", exc) from exc
+
+
+def _read_source(file: BinaryIO, limits: MediaLimits, tick: Callable[[], None]) -> _Source:
+    size = os.fstat(file.fileno()).st_size
+    if not size:
+        raise JobError(ErrorCode.EMPTY_FILE, "the file is empty")
+    if size > limits.max_bytes:
+        raise JobError(
+            ErrorCode.TOO_LARGE, f"the file has {size} bytes; at most {limits.max_bytes} allowed"
+        )
+    source: BinaryIO = io.BytesIO(file.read()) if size <= IN_MEMORY_BYTES else file
+    content = sniff(source)
+    return _Source(file=source, size_bytes=size, sha256=_sha256(source, tick), content=content)
+
+
+def _sha256(file: BinaryIO, tick: Callable[[], None]) -> str:
+    digest = hashlib.sha256()
+    file.seek(0)
+    while chunk := file.read(CHUNK_BYTES):
+        digest.update(chunk)
+        tick()
+    return digest.hexdigest()
+
+
+def _no_model(kind: MediaKind) -> JobError:
+    return JobError(ErrorCode.NO_MODEL, f"the content is {kind}, for which no model is loaded")
+
+
+def _decode_image(source: _Source, order: DecodeOrder) -> DecodedMedia:
+    if order.image is None:
+        raise _no_model(MediaKind.IMAGE)
+    name = source.content.container
+    picture = read_image(source.file, name, max_pixels=order.limits.max_pixels)
+    crops, boxes = cut(
+        picture.pixels, crop_px=order.image.crop_px, max_crops=order.image.max_crops
+    )
+    height, width = picture.pixels.shape[:2]
+    info = MediaInfo(
+        kind=MediaKind.IMAGE,
+        container=name,
+        codec=None,
+        size_bytes=source.size_bytes,
+        sha256=source.sha256,
+        width=width,
+        height=height,
+        duration_s=None,
+        frames_analysed=1,
+        sample_rate_hz=None,
+        truncated=picture.truncated,
+        warnings=(*_mismatch(order, MediaKind.IMAGE, name), *picture.warnings),
+    )
+    return DecodedMedia(
+        info=info,
+        units=crops,
+        frame=np.zeros(len(crops), dtype=np.int32),
+        at_s=np.zeros(1),
+        boxes=boxes,
+    )
+
+
+def _decode_streams(
+    container: InputContainer, source: _Source, *, order: DecodeOrder, tick: Callable[[], None]
+) -> DecodedMedia:
+    sound_only = source.content.kind is MediaKind.AUDIO
+    video = None if sound_only else av_input.first_video(container)
+    if video is not None:
+        return _decode_video(container, video, source=source, order=order, tick=tick)
+    audio = av_input.first_audio(container)
+    if audio is None:
+        raise JobError(ErrorCode.NO_FRAMES, "the file holds neither pictures nor sound")
+    return _decode_audio(container, audio, source=source, order=order, tick=tick)
+
+
+def _decode_video(
+    container: InputContainer,
+    stream: VideoStream,
+    *,
+    source: _Source,
+    order: DecodeOrder,
+    tick: Callable[[], None],
+) -> DecodedMedia:
+    if order.video is None:
+        raise _no_model(MediaKind.VIDEO)
+    codec = av_input.codec_name(stream)
+    clip = read_video(container, stream, sampling=order.video, limits=order.limits, tick=tick)
+    info = MediaInfo(
+        kind=MediaKind.VIDEO,
+        container=source.content.container,
+        codec=codec,
+        size_bytes=source.size_bytes,
+        sha256=source.sha256,
+        width=clip.width,
+        height=clip.height,
+        duration_s=clip.duration_s,
+        frames_analysed=len(clip.at_s),
+        sample_rate_hz=None,
+        truncated=clip.truncated,
+        warnings=_warnings(order, source, kind=MediaKind.VIDEO, damaged=clip.damaged),
+    )
+    return DecodedMedia(
+        info=info,
+        units=np.concatenate(clip.crops),
+        frame=_frame_of(clip.crops),
+        at_s=np.array(clip.at_s),
+        boxes=np.concatenate(clip.boxes),
+    )
+
+
+def _frame_of(crops: list[NDArray[np.uint8]]) -> NDArray[np.int32]:
+    return np.repeat(np.arange(len(crops), dtype=np.int32), [len(c) for c in crops])
+
+
+def _decode_audio(
+    container: InputContainer,
+    stream: AudioStream,
+    *,
+    source: _Source,
+    order: DecodeOrder,
+    tick: Callable[[], None],
+) -> DecodedMedia:
+    if order.audio is None:
+        raise _no_model(MediaKind.AUDIO)
+    codec = av_input.codec_name(stream)
+    sound = read_audio(container, stream, sampling=order.audio, limits=order.limits, tick=tick)
+    info = MediaInfo(
+        kind=MediaKind.AUDIO,
+        container=source.content.container,
+        codec=codec,
+        size_bytes=source.size_bytes,
+        sha256=source.sha256,
+        width=None,
+        height=None,
+        duration_s=sound.duration_s,
+        frames_analysed=len(sound.windows),
+        sample_rate_hz=sound.sample_rate_hz,
+        truncated=sound.truncated,
+        warnings=_warnings(order, source, kind=MediaKind.AUDIO, damaged=sound.damaged),
+    )
+    return DecodedMedia(
+        info=info,
+        units=sound.windows,
+        frame=np.arange(len(sound.windows), dtype=np.int32),
+        at_s=sound.at_s,
+        boxes=np.empty((0, 4), dtype=np.int32),
+    )
+
+
+def _warnings(
+    order: DecodeOrder, source: _Source, *, kind: MediaKind, damaged: int
+) -> tuple[str, ...]:
+    found = list(_mismatch(order, kind, source.content.container))
+    if damaged:
+        found.append(f"{damaged} damaged packets were skipped")
+    return tuple(found)
+
+
+def _mismatch(order: DecodeOrder, kind: MediaKind, container: str) -> tuple[str, ...]:
+    usual = USUAL_SUFFIXES.get(container, (f".{container}",))
+    if order.suffix and order.suffix not in usual:
+        return (f"the name ends in {order.suffix}, the content is {container} ({kind})",)
+    announced = kind_of_name(order.suffix) or order.announced
+    if announced not in {None, kind}:
+        return (f"the name announces {announced}, the content is {kind} ({container})",)
+    return ()

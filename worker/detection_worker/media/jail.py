@@ -1,0 +1,121 @@
+"""What a decoding child takes from itself before it reads the first byte of a stranger's file.
+
+Linux only in effect; where the kernel lacks a means, the others still hold.
+"""
+
+import ctypes
+import os
+import platform
+import resource
+import signal
+import struct
+
+PR_SET_PDEATHSIG = 1
+PR_SET_NO_NEW_PRIVS = 38
+PR_SET_SECCOMP = 22
+SECCOMP_MODE_FILTER = 2
+MAX_OPEN_FILES = 32
+
+LANDLOCK_CREATE_RULESET = 444
+LANDLOCK_RESTRICT_SELF = 446
+# Every right of each version of Landlock (linux/landlock.h), keyed by the first version with it.
+LANDLOCK_FILE_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
+LANDLOCK_NET_SINCE = 4
+LANDLOCK_NET_RIGHTS = 0b11
+
+# AUDIT_ARCH of linux/audit.h and the numbers of the system calls that a decoder has no use for:
+# ptrace, fork, vfork, execve, socket, connect, bind, listen, process_vm_readv, process_vm_writev,
+# execveat, bpf, userfaultfd, io_uring_setup.
+FORBIDDEN_CALLS: dict[str, tuple[int, tuple[int, ...]]] = {
+    "x86_64": (0xC000003E, (101, 57, 58, 59, 41, 42, 49, 50, 310, 311, 322, 321, 323, 425)),
+    "aarch64": (0xC00000B7, (117, 221, 198, 203, 200, 201, 270, 271, 281, 280, 282, 425)),
+}
+BPF_LOAD_WORD, BPF_JUMP_EQUAL, BPF_RETURN = 0x20, 0x15, 0x06
+SECCOMP_ALLOW, SECCOMP_EPERM = 0x7FFF0000, 0x00050001
+X32_CALLS = 0x40000000
+BPF_JUMP_AT_LEAST = 0x35
+
+
+def die_with(parent_pid: int) -> None:
+    """Make the kernel kill this process when the thread that started it ends.
+
+    Raises:
+        SystemExit: The parent is gone already.
+    """
+    _libc().prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        raise SystemExit(1)
+
+
+def give_up_rights() -> tuple[str, ...]:
+    """Renounce opening files, sockets and programs; return what the kernel granted.
+
+    Call when every library is loaded: afterwards no file can be opened any more.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_OPEN_FILES, MAX_OPEN_FILES))
+    libc = _libc()
+    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        return ("rlimits",)
+    granted = ["rlimits"]
+    if _landlock(libc):
+        granted.append("landlock")
+    if _seccomp(libc):
+        granted.append("seccomp")
+    return tuple(granted)
+
+
+def limit_memory(address_space_bytes: int) -> None:
+    """Bound the address space; allocations beyond it fail with MemoryError."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes, hard))
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _landlock(libc: ctypes.CDLL) -> bool:
+    version = libc.syscall(LANDLOCK_CREATE_RULESET, None, 0, 1)
+    if version < 1:
+        return False
+    files = LANDLOCK_FILE_RIGHTS[max(v for v in LANDLOCK_FILE_RIGHTS if v <= version)]
+    network = LANDLOCK_NET_RIGHTS if version >= LANDLOCK_NET_SINCE else 0
+    rights = struct.pack("=QQ", files, network) if network else struct.pack("=Q", files)
+    ruleset = libc.syscall(LANDLOCK_CREATE_RULESET, rights, len(rights), 0)
+    if ruleset < 0:
+        return False
+    # A ruleset without rules forbids all that it handles.
+    restricted = bool(libc.syscall(LANDLOCK_RESTRICT_SELF, ruleset, 0) == 0)
+    os.close(ruleset)
+    return restricted
+
+
+def _instruction(code: int, if_true: int, if_false: int, value: int) -> bytes:
+    return struct.pack("=HBBI", code, if_true, if_false, value)
+
+
+def _filter_program(arch: int, calls: tuple[int, ...]) -> bytes:
+    # Offsets 4 and 0 of struct seccomp_data: the architecture and the number of the call.
+    n = len(calls)
+    program = [
+        _instruction(BPF_LOAD_WORD, 0, 0, 4),
+        _instruction(BPF_JUMP_EQUAL, 0, n + 3, arch),
+        _instruction(BPF_LOAD_WORD, 0, 0, 0),
+        _instruction(BPF_JUMP_AT_LEAST, n + 1, 0, X32_CALLS),
+        *(_instruction(BPF_JUMP_EQUAL, n - i, 0, call) for i, call in enumerate(calls)),
+        _instruction(BPF_RETURN, 0, 0, SECCOMP_ALLOW),
+        _instruction(BPF_RETURN, 0, 0, SECCOMP_EPERM),
+    ]
+    return b"".join(program)
+
+
+def _seccomp(libc: ctypes.CDLL) -> bool:
+    known = FORBIDDEN_CALLS.get(platform.machine())
+    if known is None or struct.calcsize("P") != 8:
+        return False
+    program = ctypes.create_string_buffer(_filter_program(*known))
+    length = (ctypes.sizeof(program) - 1) // 8
+    header = struct.pack("=HxxxxxxQ", length, ctypes.addressof(program))
+    return bool(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0) == 0)

@@ -1,0 +1,165 @@
+"""When the frames of a video are shown and which to decode. Pure arithmetic."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection_contract.error_codes import ErrorCode
+from detection_worker.core.sampling import spread
+from detection_worker.errors import JobError
+
+MAX_PACKETS = 2_000_000
+"""Nine hours at 60 frames a second; keeps the list under 100 MB whatever the file says."""
+SEEK_COST_FRAMES = 4
+"""A seek costs about as much as decoding this many frames: reordering delay and a keyframe."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Timeline:
+    """Every packet of a video stream.
+
+    Attributes:
+        times: Display times in the stream's time base, ascending, one for each packet.
+        keyframes: Those of them where decoding can start, ascending.
+        exact: The container gave display times; without them seeking is a guess.
+        time_base: Seconds of one unit of ``times``.
+        frame_s: Nominal seconds between frames.
+        duration_s: From the first frame to the end of the last.
+        truncated: The file ended early.
+    """
+
+    times: NDArray[np.int64]
+    keyframes: NDArray[np.int64]
+    exact: bool
+    time_base: float
+    frame_s: float
+    duration_s: float
+    truncated: bool
+
+    def at_s(self, pts: int | None, index: int) -> float:
+        """Return the display time of a frame from the start; ``index`` counts if it has no pts."""
+        if pts is None or not self.exact:
+            return index * self.frame_s
+        return max(0.0, (pts - int(self.times[0])) * self.time_base)
+
+
+class TimelineBuilder:
+    """Collects packets into a ``Timeline``.
+
+    Args:
+        time_base: Seconds of one unit of time stamps; 0 if unknown.
+        frame_s: Nominal seconds between frames.
+        max_duration_s: Longer video is refused.
+    """
+
+    def __init__(self, *, time_base: float, frame_s: float, max_duration_s: float) -> None:
+        self._time_base = time_base
+        self._frame_s = frame_s
+        self._max_duration_s = max_duration_s
+        self._times: list[int] = []
+        self._keyframes: list[int] = []
+        self._exact = time_base > 0
+        self._earliest: int | None = None
+
+    def add(self, when: int | None, *, keyframe: bool, exact: bool) -> None:
+        """Note one packet.
+
+        Raises:
+            JobError: TOO_LONG.
+        """
+        if when is None:
+            when = self._times[-1] + 1 if self._times else 0
+        self._exact = self._exact and exact
+        self._times.append(when)
+        if keyframe:
+            self._keyframes.append(when)
+        self._earliest = when if self._earliest is None else min(self._earliest, when)
+        if len(self._times) > MAX_PACKETS:
+            raise JobError(ErrorCode.TOO_LONG, f"the video has more than {MAX_PACKETS} frames")
+        self._check_duration((when - self._earliest) * self._time_base if self._exact else 0.0)
+
+    def _check_duration(self, seconds: float) -> None:
+        if seconds > self._max_duration_s:
+            raise JobError(
+                ErrorCode.TOO_LONG,
+                f"the video is longer than the {self._max_duration_s:g} s that are allowed",
+            )
+
+    def finish(self, *, announced_frames: int, cut_off: bool) -> Timeline:
+        """Return the timeline.
+
+        Args:
+            announced_frames: Of the header; 0 if it says nothing.
+            cut_off: Reading ended in an error.
+
+        Raises:
+            JobError: NO_FRAMES or TOO_LONG.
+        """
+        if not self._times:
+            raise JobError(ErrorCode.NO_FRAMES, "the video holds no frames")
+        times = np.sort(np.array(self._times, dtype=np.int64))
+        duration_s = len(times) * self._frame_s
+        if self._exact:
+            duration_s = float(times[-1] - times[0]) * self._time_base + self._frame_s
+        self._check_duration(duration_s - self._frame_s)
+        return Timeline(
+            times=times,
+            keyframes=np.sort(np.array(self._keyframes, dtype=np.int64)),
+            exact=self._exact,
+            time_base=self._time_base,
+            frame_s=self._frame_s,
+            duration_s=round(duration_s, 6),
+            truncated=cut_off or len(times) < announced_frames,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Which frames to take.
+
+    Attributes:
+        indices: In display order, for decoding from the start.
+        start: Time of the first frame.
+        seek_to: Times to seek to instead, ascending; empty if decoding in order is cheaper.
+    """
+
+    indices: tuple[int, ...]
+    start: int
+    seek_to: tuple[int, ...]
+
+
+def plan(timeline: Timeline, wanted: int) -> Plan:
+    """Return the cheaper way to ``wanted`` frames spread over the timeline.
+
+    Seeking takes the nearest keyframe where one is near, so its frames are at most half a gap
+    off; elsewhere it decodes from the keyframe before.
+    """
+    indices = tuple(spread(len(timeline.times), wanted))
+    start = int(timeline.times[0])
+    in_order = Plan(indices=indices, start=start, seek_to=())
+    if not timeline.exact or not len(timeline.keyframes) or len(timeline.times) <= 2 * wanted:
+        return in_order
+    seek_to, cost = _seeks(timeline, np.array(indices))
+    if cost >= indices[-1]:
+        return in_order
+    return Plan(indices=indices, start=start, seek_to=seek_to)
+
+
+def _seeks(timeline: Timeline, indices: NDArray[np.int64]) -> tuple[tuple[int, ...], int]:
+    keys = timeline.keyframes
+    targets = timeline.times[indices]
+    near = _nearest(keys, targets)
+    half_gap = (timeline.times[-1] - timeline.times[0]) / (2 * len(targets))
+    snapped = np.where(np.abs(near - targets) < half_gap, near, targets)
+    before = keys[np.maximum(np.searchsorted(keys, snapped, side="right") - 1, 0)]
+    decoded = np.searchsorted(timeline.times, snapped) - np.searchsorted(timeline.times, before)
+    cost = int(np.maximum(decoded, 0).sum()) + SEEK_COST_FRAMES * len(targets)
+    return tuple(sorted(set(snapped.tolist()))), cost
+
+
+def _nearest(keys: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.int64]:
+    after = np.minimum(np.searchsorted(keys, targets), len(keys) - 1)
+    before = np.maximum(after - 1, 0)
+    closer = np.abs(keys[before] - targets) <= np.abs(keys[after] - targets)
+    return np.where(closer, keys[before], keys[after])

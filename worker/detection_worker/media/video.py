@@ -1,0 +1,201 @@
+"""Video to crops of frames spread over its whole length, by PyAV. Runs in the child."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from detection_contract.error_codes import ErrorCode
+from detection_worker.core.sampling import VideoSampling
+from detection_worker.errors import JobError
+from detection_worker.media.av_input import Reader
+from detection_worker.media.crops import Pixels, cut
+from detection_worker.media.timeline import Plan, Timeline, TimelineBuilder, plan
+from detection_worker.settings import MediaLimits
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Clip:
+    """What was taken from a video.
+
+    Attributes:
+        crops: Of each frame, shape ``(n, crop, crop, 3)``.
+        boxes: Of each frame, shape ``(n, 4)``.
+        at_s: Display time of each frame from the start of the video.
+        width: Of the widest frame, upright, pixels.
+        height: Of the highest frame, upright, pixels.
+        duration_s: By the packets' own times.
+        truncated: The file ended early.
+        damaged: Packets that could not be decoded.
+    """
+
+    crops: list[Pixels] = field(default_factory=list)
+    boxes: list[NDArray[np.int32]] = field(default_factory=list)
+    at_s: list[float] = field(default_factory=list)
+    width: int = 0
+    height: int = 0
+    duration_s: float = 0.0
+    truncated: bool = False
+    damaged: int = 0
+
+
+def read_video(
+    container: InputContainer,
+    stream: VideoStream,
+    *,
+    sampling: VideoSampling,
+    limits: MediaLimits,
+    tick: Callable[[], None],
+) -> Clip:
+    """Return crops of frames spread evenly over the video.
+
+    All packets are listed first, without decoding: headers lie about duration and frame count.
+
+    Raises:
+        JobError: TOO_LONG, TOO_MANY_PIXELS or NO_FRAMES.
+        MemoryError: A frame does not fit.
+    """
+    context: Any = stream.codec_context
+    _check_pixels(context.width, context.height, limits)
+    reader = Reader(container, stream, tick)
+    timeline = _list_packets(reader, stream, limits)
+    taker = _Taker(sampling, timeline)
+    chosen = plan(timeline, sampling.max_frames)
+    frames = _Frames(container, stream, reader=reader, limits=limits)
+    if not _take_by_seeking(frames, chosen, taker):
+        _take_in_order(frames, chosen, taker)
+    clip = taker.finish()
+    clip.duration_s = timeline.duration_s
+    clip.truncated = timeline.truncated or reader.cut_off
+    clip.damaged = reader.damaged
+    return clip
+
+
+def _check_pixels(width: int, height: int, limits: MediaLimits) -> None:
+    if width * height > limits.max_pixels:
+        raise JobError(
+            ErrorCode.TOO_MANY_PIXELS,
+            f"a frame has {width} x {height} pixels; at most {limits.max_pixels} are allowed",
+        )
+
+
+def _list_packets(reader: Reader, stream: VideoStream, limits: MediaLimits) -> Timeline:
+    rate = stream.average_rate or stream.guessed_rate
+    builder = TimelineBuilder(
+        time_base=float(stream.time_base or 0),
+        frame_s=1 / float(rate) if rate else 0.04,
+        max_duration_s=limits.max_duration_s,
+    )
+    for packet in reader.packets():
+        if packet.size:
+            when = packet.dts if packet.pts is None else packet.pts
+            builder.add(when, keyframe=packet.is_keyframe, exact=packet.pts is not None)
+    return builder.finish(announced_frames=stream.frames, cut_off=reader.cut_off)
+
+
+class _Frames:
+    """Decoded frames of one stream, under the limits."""
+
+    def __init__(
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        *,
+        reader: Reader,
+        limits: MediaLimits,
+    ) -> None:
+        self._container = container
+        self._stream = stream
+        self._reader = reader
+        self._limits = limits
+        self._decoded = 0
+
+    def seek(self, when: int) -> bool:
+        """Go to the keyframe at or before ``when``, in the stream's time base."""
+        try:
+            self._container.seek(when, stream=self._stream)
+        except FFmpegError:
+            return False
+        return True
+
+    def __iter__(self) -> Iterator[Any]:
+        for frame in self._reader.frames():
+            self._decoded += 1
+            if self._decoded > self._limits.max_frames_decoded:
+                raise JobError(
+                    ErrorCode.TOO_LONG,
+                    f"more than {self._limits.max_frames_decoded} frames would have to be decoded",
+                )
+            _check_pixels(frame.width, frame.height, self._limits)
+            yield frame
+
+
+class _Taker:
+    """Cuts crops out of chosen frames."""
+
+    def __init__(self, sampling: VideoSampling, timeline: Timeline) -> None:
+        self._sampling = sampling
+        self._timeline = timeline
+        self._clip = Clip()
+
+    def __len__(self) -> int:
+        return len(self._clip.at_s)
+
+    def take(self, frame: Any, index: int) -> None:
+        pixels = upright(frame)
+        crops, boxes = cut(
+            pixels, crop_px=self._sampling.crop_px, max_crops=self._sampling.crops_per_frame
+        )
+        clip = self._clip
+        clip.crops.append(crops)
+        clip.boxes.append(boxes)
+        at_s = self._timeline.at_s(frame.pts, index)
+        clip.at_s.append(max(at_s, clip.at_s[-1] if clip.at_s else 0.0))
+        clip.width = max(clip.width, pixels.shape[1])
+        clip.height = max(clip.height, pixels.shape[0])
+
+    def finish(self) -> Clip:
+        if not self._clip.crops:
+            raise JobError(ErrorCode.NO_FRAMES, "no frame of the video could be decoded")
+        return self._clip
+
+
+def upright(frame: Any) -> Pixels:
+    """Return a frame as RGB ``(height, width, 3)``, turned as its metadata asks."""
+    pixels: Pixels = frame.to_ndarray(format="rgb24")
+    quarter_turns = round(frame.rotation / 90) % 4  # counterclockwise, as in np.rot90
+    return np.rot90(pixels, quarter_turns) if quarter_turns else pixels
+
+
+def _take_by_seeking(frames: _Frames, chosen: Plan, taker: _Taker) -> bool:
+    """Take the frames of a plan with seeks; False if that yields less than half of them."""
+    last = None
+    for when in chosen.seek_to:
+        if not frames.seek(when):
+            break
+        frame = next((f for f in frames if f.pts is not None and f.pts >= when), None)
+        if frame is not None and (last is None or frame.pts > last):
+            last = frame.pts
+            taker.take(frame, 0)
+    return bool(chosen.seek_to) and 2 * len(taker) >= len(chosen.seek_to)
+
+
+def _take_in_order(frames: _Frames, chosen: Plan, taker: _Taker) -> None:
+    if len(taker):
+        return
+    frames.seek(chosen.start)
+    wanted = set(chosen.indices)
+    first = None
+    for index, frame in enumerate(frames):
+        first = first or frame
+        if index in wanted:
+            taker.take(frame, index)
+        if index >= chosen.indices[-1]:
+            break
+    if first is not None and not len(taker):
+        taker.take(first, 0)

@@ -254,7 +254,7 @@ class Intake:
         ]
         for attempt in range(3):
             if not changes:
-                return
+                break
             try:
                 failed = {
                     f.message_id for f in self._source.change_visibility(changes) if not f.lost

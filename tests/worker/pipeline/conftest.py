@@ -1,0 +1,419 @@
+"""A whole engine over a strict in-memory queue; network, decoder and model are scripted."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from detection_contract.error_codes import ErrorCode
+from detection_contract.media_types import MediaKind, kind_of_name
+from detection_contract.s3_urls import S3Location
+from detection_worker.core.sampling import AudioSampling, ImageSampling
+from detection_worker.core.verdict import Calibration, Pooling
+from detection_worker.detectors.base import DetectorCard
+from detection_worker.errors import Cancelled, JobError
+from detection_worker.media.values import DecodedMedia, DecodeRequest, MediaInfo
+from detection_worker.metrics import Metrics
+from detection_worker.pipeline.engine import Engine, Parts
+from detection_worker.pipeline.statistics import Tally
+from detection_worker.settings import ConsumerSettings, DataSettings, Settings
+from detection_worker.sources.base import (
+    EntryFailure,
+    QueueError,
+    QueueFacts,
+    ReceivedMessage,
+    VisibilityChange,
+)
+from detection_worker.storage.base import FetchedObject
+from detection_worker.testing.sqs_errors import SqsError
+from detection_worker.testing.sqs_queue import SqsQueue
+from detection_worker.testing.sqs_values import Disorder, QueueSettings
+
+QUEUE_URL = "https://sqs.us-east-1.amazonaws.com/123456789012/deepfake-queue"
+DLQ_URL = QUEUE_URL + "-dlq"
+
+
+class StrictSource:
+    """A MessageSource over ``SqsQueue`` with the real clock and scripted faults."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.queue = SqsQueue(name="q", arn="arn:aws:sqs:us-east-1:1:q", settings=QueueSettings())
+        self.dead: list[tuple[ReceivedMessage, str, str]] = []
+        self.calls: list[str] = []
+        self.refuse: dict[str, str] = {}
+        self.max_receive_count: int | None = 5
+        self.poll_gate: threading.Event | None = None
+        self.polls = threading.Semaphore(0)
+
+    def duplicate_deliveries(self) -> None:
+        self.queue = SqsQueue(
+            name="q",
+            arn=self.queue.arn,
+            settings=QueueSettings(),
+            disorder=Disorder(seed=1, duplicate_rate=0.9),
+        )
+
+    def send(self, body: object) -> str:
+        text = body if isinstance(body, str) else json.dumps(body)
+        with self._lock:
+            return self.queue.send(text, now_s=time.time()).message_id
+
+    def facts(self) -> QueueFacts:
+        counts = self.counts()
+        return QueueFacts(
+            visibility_timeout_s=30,
+            max_receive_count=self.max_receive_count,
+            dead_letter_queue_url=DLQ_URL if self.max_receive_count else None,
+            visible=counts[0],
+            in_flight=counts[1],
+            delayed=counts[2],
+            fifo=False,
+        )
+
+    def counts(self) -> tuple[int, int, int]:
+        with self._lock:
+            return self.queue.counts(now_s=time.time())
+
+    def receive(
+        self, *, max_messages: int, wait_s: int, visibility_s: int
+    ) -> list[ReceivedMessage]:
+        self._note("receive")
+        self.polls.release()
+        if self.poll_gate is not None:
+            self.poll_gate.wait(10)
+        deadline = time.monotonic() + min(wait_s, 0.2)
+        while True:
+            with self._lock:
+                found = self.queue.receive(
+                    max_messages=max_messages, now_s=time.time(), visibility_s=visibility_s
+                )
+            if found or time.monotonic() >= deadline:
+                return [
+                    ReceivedMessage(
+                        message_id=d.message.message_id,
+                        receipt_handle=d.handle,
+                        body=d.message.body,
+                        receive_count=d.receive_count,
+                        sent_at_s=d.message.sent_s,
+                        attributes={},
+                    )
+                    for d in found
+                ]
+            time.sleep(0.01)
+
+    def delete(self, handles: Sequence[tuple[str, str]]) -> list[EntryFailure]:
+        self._note("delete")
+        with self._lock:
+            for _, handle in handles:
+                self.queue.delete(handle, now_s=time.time())
+        return []
+
+    def change_visibility(self, changes: Sequence[VisibilityChange]) -> list[EntryFailure]:
+        self._note("change_visibility")
+        failures = []
+        with self._lock:
+            for change in changes:
+                try:
+                    self.queue.change_visibility(
+                        change.receipt_handle, change.seconds, now_s=time.time()
+                    )
+                except SqsError as exc:
+                    failures.append(
+                        EntryFailure(message_id=change.message_id, code=exc.code, lost=True)
+                    )
+        return failures
+
+    def dead_letter(
+        self, message: ReceivedMessage, *, queue_url: str, code: str, reason: str
+    ) -> None:
+        self._note("dead_letter")
+        assert queue_url == DLQ_URL
+        self.dead.append((message, code, reason))
+
+    def steal(self, message_id: str) -> None:
+        """Let the lease run out on the server's side and give the message to somebody else."""
+        with self._lock:
+            held = self.queue.in_flight(now_s=time.time())
+            assert message_id in {m.message_id for m in held}
+            late = max(m.due_s for m in held) + 1
+            self.queue.receive(max_messages=10, now_s=late, visibility_s=600)
+
+    def _note(self, call: str) -> None:
+        self.calls.append(call)
+        if call in self.refuse:
+            raise QueueError(self.refuse[call], code="Scripted", fatal=False)
+
+
+class Script:
+    """What happens to a key in one stage: errors to raise in turn, or a gate to wait at."""
+
+    def __init__(self) -> None:
+        self.errors: dict[str, list[Exception]] = {}
+        self.gates: dict[str, threading.Event] = {}
+        self.entered: dict[str, threading.Event] = {}
+        self.count: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def gate(self, key: str) -> threading.Event:
+        self.gates[key] = threading.Event()
+        self.entered[key] = threading.Event()
+        return self.gates[key]
+
+    def enter(self, key: str, cancelled: Callable[[], bool]) -> None:
+        with self._lock:
+            self.count[key] = self.count.get(key, 0) + 1
+            errors = self.errors.get(key)
+            error = errors.pop(0) if errors else None
+        if key in self.gates:
+            self.entered[key].set()
+            while not self.gates[key].wait(0.01):
+                if cancelled():
+                    raise Cancelled
+        if error is not None:
+            raise error
+
+
+class FakeStorage:
+    def __init__(self) -> None:
+        self.script = Script()
+
+    def fetch(
+        self,
+        location: S3Location,
+        target: Path,
+        *,
+        max_bytes: int,
+        on_progress: Callable[[], None],
+        cancelled: Callable[[], bool],
+    ) -> FetchedObject:
+        del max_bytes
+        self.script.enter(location.key, cancelled)
+        on_progress()
+        target.write_bytes(location.key.encode())
+        return FetchedObject(
+            path=target, size_bytes=4, content_type="image/png", last_modified=None, etag="e"
+        )
+
+
+class FakeDecoder:
+    """Units whose first pixel is taken from the name: ``7_x.png`` decodes to sevens."""
+
+    def __init__(self) -> None:
+        self.script = Script()
+        self.folders: list[Path] = []
+
+    def decode(
+        self,
+        request: DecodeRequest,
+        *,
+        on_progress: Callable[[], None],
+        cancelled: Callable[[], bool],
+    ) -> DecodedMedia:
+        key = request.path.read_text()
+        self.folders.append(request.path.parent)
+        self.script.enter(key, cancelled)
+        on_progress()
+        kind = kind_of_name(key) or MediaKind.IMAGE
+        value = int(key.split("_")[0]) if key.split("_")[0].isdigit() else 1
+        units: NDArray[np.uint8] | NDArray[np.float32]
+        if kind is MediaKind.AUDIO:
+            units = np.full((2, 16), value, dtype=np.float32)
+        else:
+            units = np.full((2, 8, 8, 3), value, dtype=np.uint8)
+        return DecodedMedia(
+            info=MediaInfo(
+                kind=kind,
+                container="png",
+                codec=None,
+                size_bytes=4,
+                sha256="0" * 64,
+                width=8,
+                height=8,
+                duration_s=None,
+                frames_analysed=1,
+                sample_rate_hz=None,
+                truncated=False,
+                warnings=(),
+            ),
+            units=units,
+            frame=np.zeros(2, dtype=np.int32),
+            at_s=np.zeros(1),
+            boxes=np.zeros((0, 4), dtype=np.int32),
+        )
+
+    def close(self) -> None:
+        pass
+
+
+class ValueDetector:
+    """Logit = value - 5; refuses the value 13, answers 14 with NaN."""
+
+    def __init__(self, kind: MediaKind) -> None:
+        self.card = DetectorCard(
+            name=f"value-{kind}",
+            version="1",
+            sha256="f" * 64,
+            grade="demo",
+            kind=kind,
+            sampling=AudioSampling() if kind is MediaKind.AUDIO else ImageSampling(),
+            pooling=Pooling(),
+            calibration=Calibration(),
+        )
+        self.batches: list[int] = []
+
+    def logits(self, units: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+        values = units.reshape(len(units), -1)[:, 0].astype(np.float32)
+        self.batches.append(len(units))
+        if (values == 13).any():
+            raise RuntimeError("the device does not like thirteen")
+        return np.where(values == 14, np.nan, values - 5).astype(np.float32)
+
+
+@dataclass(slots=True)
+class Posted:
+    url: str
+    body: bytes
+    webhook_id: str
+    request_id: str
+
+    @property
+    def result(self) -> dict[str, object]:
+        value = json.loads(self.body)
+        assert isinstance(value, dict)
+        return value
+
+
+class FakeCallbacks:
+    def __init__(self) -> None:
+        self.script = Script()
+        self.posted: list[Posted] = []
+        self.attempts: list[Posted] = []
+
+    def post(
+        self,
+        url: str,
+        body: bytes,
+        *,
+        webhook_id: str,
+        request_id: str,
+        on_progress: Callable[[], None],
+        cancelled: Callable[[], bool],
+    ) -> None:
+        post = Posted(url, body, webhook_id, request_id)
+        self.attempts.append(post)
+        on_progress()
+        self.script.enter(request_id, cancelled)
+        self.posted.append(post)
+
+
+@dataclass
+class Rig:
+    """An engine and everything around it."""
+
+    cache_dir: Path
+    source: StrictSource = field(default_factory=StrictSource)
+    storage: FakeStorage = field(default_factory=FakeStorage)
+    decoder: FakeDecoder = field(default_factory=FakeDecoder)
+    callbacks: FakeCallbacks = field(default_factory=FakeCallbacks)
+    metrics: Metrics = field(default_factory=Metrics)
+    tally: Tally = field(default_factory=Tally)
+    consumer: ConsumerSettings = field(
+        default_factory=lambda: ConsumerSettings(
+            queue_url=QUEUE_URL,
+            wait_time_s=1,
+            poll_interval_s=0.05,
+            max_backoff_s=1,
+            downloaders=4,
+            callback_workers=4,
+            pollers=1,
+        )
+    )
+    detectors: dict[MediaKind, ValueDetector] = field(
+        default_factory=lambda: {k: ValueDetector(k) for k in (MediaKind.IMAGE, MediaKind.AUDIO)}
+    )
+    results: list[dict[str, object]] = field(default_factory=list)
+    on_result_error: Exception | None = None
+    engine: Engine | None = None
+
+    def start(self, **changes: object) -> Engine:
+        self.consumer = replace(self.consumer, **changes)  # type: ignore[arg-type] # test values
+        self.engine = Engine(
+            Parts(
+                source=self.source,
+                facts=self.source.facts(),
+                storage=self.storage,
+                decoder=self.decoder,
+                decoders=2,
+                detectors=self.detectors,
+                callbacks=self.callbacks,
+            ),
+            settings=Settings(data=DataSettings(s3_cache_dir=self.cache_dir)),
+            consumer=self.consumer,
+            metrics=self.metrics,
+            tally=self.tally,
+            on_result=self._on_result,
+        )
+        self.engine.start()
+        return self.engine
+
+    def send(self, key: str, **fields: object) -> str:
+        return self.source.send(
+            {"sqs_to_ml_url": f"s3://bucket/{key}", "callback_url": "https://cb.test/x", **fields}
+        )
+
+    def empty(self) -> bool:
+        return self.source.counts() == (0, 0, 0)
+
+    @staticmethod
+    def eventually(condition: Callable[[], bool], *, timeout_s: float = 8.0) -> bool:
+        """Wait until ``condition`` holds; False if it did not in time."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if condition():
+                return True
+            time.sleep(0.005)
+        return condition()
+
+    @staticmethod
+    def error(code: ErrorCode, text: str = "scripted", **more: float) -> JobError:
+        return JobError(code, text, **more)
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    def files(self) -> list[Path]:
+        return list(self.cache_dir.rglob("*")) if self.cache_dir.exists() else []
+
+    def _on_result(self, result: dict[str, object]) -> None:
+        if self.on_result_error is not None:
+            error, self.on_result_error = self.on_result_error, None
+            raise error
+        self.results.append(result)
+
+    def stop(self, *, grace_s: float = 5.0) -> bool:
+        engine, self.engine = self.engine, None
+        if engine is None:
+            return True
+        for script in (self.storage.script, self.decoder.script, self.callbacks.script):
+            if grace_s >= 5.0:
+                for gate in script.gates.values():
+                    gate.set()
+        clean = engine.stop(grace_s=grace_s)
+        engine.close()
+        return clean
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    built = Rig(cache_dir=tmp_path / "cache")
+    yield built
+    if built.source.poll_gate is not None:
+        built.source.poll_gate.set()
+    built.stop()

@@ -1,0 +1,124 @@
+"""Draining: nothing is orphaned, what fits is finished, the rest goes back at once."""
+
+import threading
+import time
+from typing import Any
+
+
+def test_stop_finishes_what_fits_and_leaves_nothing_in_flight(rig: Any) -> None:
+    rig.start()
+    for i in range(30):
+        rig.send(f"1_{i}.png")
+    assert rig.eventually(lambda: len(rig.callbacks.posted) >= 3)
+
+    assert rig.stop(grace_s=5)
+
+    visible, in_flight, delayed = rig.source.counts()
+    assert (in_flight, delayed) == (0, 0)
+    assert visible + len(rig.callbacks.posted) == 30
+    assert rig.files() == []
+
+
+def test_a_job_that_does_not_fit_the_grace_period_goes_back(rig: Any) -> None:
+    rig.decoder.script.gate("1_hangs.png")
+    rig.start()
+    rig.send("1_hangs.png")
+    assert rig.decoder.script.entered["1_hangs.png"].wait(5)
+    started = time.monotonic()
+
+    assert rig.stop(grace_s=1.0)
+
+    assert time.monotonic() - started < 1.5
+    assert rig.source.counts() == (1, 0, 0)
+    assert rig.callbacks.attempts == []
+
+
+def test_the_answer_of_the_last_poll_is_released_too(rig: Any) -> None:
+    rig.source.poll_gate = threading.Event()
+    rig.start()
+    assert rig.source.polls.acquire(timeout=5)
+    rig.send("1_late.png")
+    opened = threading.Timer(0.5, rig.source.poll_gate.set)
+    opened.start()
+
+    assert rig.stop(grace_s=5)
+
+    opened.join()
+    assert rig.source.counts() == (1, 0, 0)
+    assert rig.callbacks.attempts == []
+    assert rig.metric("detection_worker_messages_total", outcome="released") == 1
+
+
+def test_a_poll_that_is_never_answered_does_not_hold_the_exit(rig: Any) -> None:
+    rig.source.poll_gate = threading.Event()
+    rig.start()
+    assert rig.source.polls.acquire(timeout=5)
+    started = time.monotonic()
+
+    clean = rig.engine.stop(grace_s=0.8)
+
+    assert not clean
+    assert time.monotonic() - started < 2
+
+
+def test_hurry_hands_everything_back_at_once(rig: Any) -> None:
+    rig.decoder.script.gate("1_slow.png")
+    engine = rig.start()
+    rig.send("1_slow.png")
+    assert rig.decoder.script.entered["1_slow.png"].wait(5)
+    started = time.monotonic()
+
+    assert engine.stop(grace_s=30, hurry=lambda: True)
+
+    assert time.monotonic() - started < 3
+    assert rig.source.counts() == (1, 0, 0)
+    rig.engine = None
+    engine.close()
+
+
+def test_drain_hands_back_what_waits_and_finishes_what_runs(rig: Any) -> None:
+    gate = rig.storage.script.gate("1_0.png")
+    engine = rig.start(downloaders=1)
+    for i in range(6):
+        rig.send(f"1_{i}.png")
+    assert rig.storage.script.entered["1_0.png"].wait(5)
+    assert rig.eventually(lambda: engine.ledger.in_flight == 6)
+
+    engine.drain()
+    assert rig.eventually(lambda: engine.ledger.in_flight == 1)
+    state = engine.state()
+    assert (state["draining"], state["drained"], state["busy"]) == (True, False, True)
+    assert rig.source.counts() == (5, 1, 0)
+
+    gate.set()
+    assert rig.eventually(lambda: engine.state()["drained"])
+    assert len(rig.callbacks.posted) == 1
+    assert rig.source.counts() == (5, 0, 0)
+
+
+def test_resume_brings_a_drained_worker_back(rig: Any) -> None:
+    engine = rig.start()
+    engine.drain()
+    assert rig.eventually(lambda: engine.state()["drained"])
+    rig.send("7_a.png")
+    assert rig.source.counts() == (1, 0, 0)
+
+    engine.resume()
+
+    assert rig.eventually(rig.empty)
+    assert not engine.state()["draining"]
+
+
+def test_health_and_state_tell_of_a_living_engine(rig: Any) -> None:
+    engine = rig.start()
+    rig.send("7_a.png")
+    assert rig.eventually(rig.empty)
+    engine.refresh()
+
+    assert all(engine.health().values())
+    state = engine.state()
+    assert (state["busy"], state["in_flight"], state["busy_expires_at"]) == (False, 0, None)
+    assert state["statistics"]["processed"] == 1
+    assert state["service_seconds"].keys() == {"image"}
+    assert rig.metric("detection_worker_in_flight") == 0
+    assert rig.metric("detection_worker_sustainable_messages_per_second", kind="image") > 0

@@ -1,0 +1,433 @@
+"""The running engine: nothing lost, nothing done twice, nothing held for ever."""
+
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from detection_contract.error_codes import ErrorCode
+from detection_contract.media_types import MediaKind
+
+
+def test_a_message_is_detected_reported_and_deleted(rig: Any) -> None:
+    rig.start()
+    message_id = rig.send("7_a.png", request_id="r-1", metadata={"user": "u"})
+
+    assert rig.eventually(rig.empty)
+    (post,) = rig.callbacks.posted
+    result = post.result
+    assert post.webhook_id == f"msg_{message_id}_0"
+    assert post.request_id == result["request_id"] == "r-1"
+    assert (result["label"], result["status"]) == ("FAKE", "finished")
+    assert result["prediction_score"] == pytest.approx(0.880797, abs=1e-6)
+    assert result["metadata"] == {"user": "u"}
+    assert result["queue_url"] == rig.consumer.queue_url
+    assert set(result["timings_ms"]) == {"download", "decode", "inference", "total"}
+    assert rig.results == [result]
+    assert rig.metric("detection_worker_messages_total", outcome="deleted") == 1
+
+
+def test_the_callers_threshold_decides_the_label(rig: Any) -> None:
+    rig.start()
+    rig.send("7_a.png", confidence_threshold=0.9)
+
+    assert rig.eventually(rig.empty)
+    assert rig.callbacks.posted[0].result["label"] == "REAL"
+
+
+def test_downloads_leave_nothing_behind(rig: Any) -> None:
+    rig.start()
+    rig.storage.script.errors["2_b.png"] = [rig.error(ErrorCode.S3_NOT_FOUND)]
+    for key in ("1_a.png", "2_b.png", "13_c.png"):
+        rig.send(key)
+
+    assert rig.eventually(lambda: rig.source.counts()[0] + rig.source.counts()[1] <= 1)
+    assert rig.eventually(lambda: rig.files() == [])
+    assert all(folder.name.startswith("job-") for folder in rig.decoder.folders)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        pytest.param("{", "bad_json", id="malformed JSON"),
+        pytest.param("[]", "bad_json", id="not an object"),
+        pytest.param('{"sqs_to_ml_url": 5}', "wrong_type", id="wrong type"),
+        pytest.param("{}", "missing_field", id="nothing in it"),
+        pytest.param(
+            '{"sqs_to_ml_url": "s3://bucket/k.png", "confidence_threshold": NaN}',
+            "bad_json",
+            id="NaN threshold",
+        ),
+        pytest.param(
+            '{"sqs_to_ml_url": "s3://bucket/k.png", "confidence_threshold": 1.5}',
+            "threshold_out_of_range",
+            id="threshold out of range",
+        ),
+        pytest.param('{"sqs_to_ml_url": "ftp://x/y.png"}', "bad_url", id="no S3 URL"),
+        pytest.param(
+            '{"sqs_to_ml_url": "s3://bucket/k.png", "callback_url": "file:///etc/passwd"}',
+            "bad_callback_url",
+            id="callback that is no URL",
+        ),
+    ],
+)
+def test_a_bad_message_is_dead_lettered_with_its_reason_and_the_worker_goes_on(
+    rig: Any, body: str, code: str
+) -> None:
+    rig.start()
+    rig.source.send(body)
+    rig.send("7_good.png")
+
+    assert rig.eventually(rig.empty)
+    ((message, dead_code, reason),) = rig.source.dead
+    assert (message.body, dead_code) == (body, code)
+    assert reason
+    assert [p.result["label"] for p in rig.callbacks.posted] == ["FAKE"]
+    assert rig.metric("detection_worker_failures_total", code=code) == 1
+
+
+def test_a_bad_message_with_a_callback_is_told_so(rig: Any) -> None:
+    rig.start()
+    rig.source.send(
+        {"sqs_to_ml_url": "nonsense", "callback_url": "https://cb.test/x", "request_id": "r-9"}
+    )
+
+    assert rig.eventually(rig.empty)
+    (post,) = rig.callbacks.posted
+    assert (post.result["status"], post.result["label"]) == ("failed", None)
+    assert post.result["error"]["code"] == "bad_url"
+    assert post.request_id == "r-9"
+
+
+def test_an_s3_test_event_is_deleted_in_silence(rig: Any) -> None:
+    rig.start()
+    rig.source.send({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"})
+
+    assert rig.eventually(rig.empty)
+    assert rig.callbacks.posted == []
+    assert rig.source.dead == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "code"),
+    [
+        pytest.param("storage", ErrorCode.S3_NOT_FOUND, id="missing object"),
+        pytest.param("storage", ErrorCode.S3_FORBIDDEN, id="denied object"),
+        pytest.param("storage", ErrorCode.S3_NO_SUCH_BUCKET, id="deleted bucket"),
+        pytest.param("storage", ErrorCode.EMPTY_FILE, id="empty object"),
+        pytest.param("storage", ErrorCode.TOO_LARGE, id="huge object"),
+        pytest.param("decoder", ErrorCode.UNDECODABLE, id="truncated media"),
+        pytest.param("decoder", ErrorCode.TOO_MANY_PIXELS, id="huge image"),
+        pytest.param("decoder", ErrorCode.UNSUPPORTED_TYPE, id="unknown content"),
+    ],
+)
+def test_a_hopeless_file_is_reported_once_and_dead_lettered(
+    rig: Any, stage: str, code: ErrorCode
+) -> None:
+    getattr(rig, stage).script.errors["7_a.png"] = [rig.error(code)]
+    rig.start()
+    rig.send("7_a.png")
+
+    assert rig.eventually(rig.empty)
+    assert [(c, r) for _, c, r in rig.source.dead] == [(code.value, "scripted")]
+    assert [p.result["error"]["code"] for p in rig.callbacks.posted] == [code.value]
+    assert rig.decoder.script.count.get("7_a.png", 0) <= 1
+
+
+@pytest.mark.slow
+def test_a_passing_failure_is_tried_again_and_succeeds(rig: Any) -> None:
+    rig.storage.script.errors["7_a.png"] = [rig.error(ErrorCode.S3_UNAVAILABLE)]
+    rig.start()
+    rig.send("7_a.png")
+
+    assert rig.eventually(rig.empty)
+    assert [p.result["status"] for p in rig.callbacks.posted] == ["finished"]
+    assert rig.storage.script.count["7_a.png"] == 2
+    assert rig.metric("detection_worker_messages_total", outcome="retried") == 1
+
+
+@pytest.mark.slow
+def test_a_failure_that_never_passes_is_given_up_with_a_reason(rig: Any) -> None:
+    rig.source.max_receive_count = 2
+    rig.storage.script.errors["7_a.png"] = [
+        rig.error(ErrorCode.S3_UNAVAILABLE, "slow down") for _ in range(5)
+    ]
+    rig.start()
+    rig.send("7_a.png")
+
+    assert rig.eventually(rig.empty)
+    ((_, code, reason),) = rig.source.dead
+    assert code == "gave_up"
+    assert "slow down" in reason
+    assert [p.result["error"]["code"] for p in rig.callbacks.posted] == ["gave_up"]
+
+
+def test_without_a_dead_letter_queue_a_hopeless_message_stays_in_the_queue(rig: Any) -> None:
+    rig.source.max_receive_count = None
+    rig.start(max_backoff_s=600)
+    rig.source.send("{")
+
+    assert rig.eventually(
+        lambda: rig.metric("detection_worker_messages_total", outcome="kept") == 1
+    )
+    assert rig.source.counts() == (0, 1, 0)
+
+
+@pytest.mark.slow
+def test_a_dead_letter_queue_that_refuses_loses_nothing(rig: Any) -> None:
+    rig.source.refuse["dead_letter"] = "access denied"
+    rig.start()
+    rig.source.send("{")
+    assert rig.eventually(lambda: rig.source.calls.count("dead_letter") >= 2)
+
+    del rig.source.refuse["dead_letter"]
+
+    assert rig.eventually(rig.empty)
+    assert len(rig.source.dead) == 1
+
+
+@pytest.mark.slow
+def test_a_failed_callback_costs_no_second_inference(rig: Any) -> None:
+    rig.callbacks.script.errors["r"] = [rig.error(ErrorCode.CALLBACK_UNREACHABLE)]
+    rig.start()
+    rig.send("7_a.png", request_id="r")
+
+    assert rig.eventually(rig.empty)
+    first, second = rig.callbacks.attempts
+    assert first.body == second.body
+    assert first.webhook_id == second.webhook_id
+    assert rig.decoder.script.count == {"7_a.png": 1}
+    assert [r["request_id"] for r in rig.results] == ["r"]
+
+
+def test_a_callback_that_says_no_for_good_dead_letters_the_message(rig: Any) -> None:
+    rig.callbacks.script.errors["r"] = [rig.error(ErrorCode.CALLBACK_REJECTED, "answered 404")]
+    rig.start()
+    rig.send("7_a.png", request_id="r")
+
+    assert rig.eventually(rig.empty)
+    assert [c for _, c, _ in rig.source.dead] == ["callback_rejected"]
+    assert rig.results == []
+
+
+def test_a_message_without_a_callback_is_finished_too(rig: Any) -> None:
+    rig.start()
+    rig.source.send({"sqs_to_ml_url": "s3://bucket/3_a.png"})
+
+    assert rig.eventually(rig.empty)
+    assert [r["label"] for r in rig.results] == ["REAL"]
+    assert rig.callbacks.attempts == []
+
+
+@pytest.mark.slow
+def test_a_result_handler_that_raises_makes_the_message_come_again(rig: Any) -> None:
+    rig.on_result_error = RuntimeError("database away")
+    rig.start()
+    rig.send("7_a.png")
+
+    assert rig.eventually(rig.empty)
+    assert len(rig.results) == 1
+    assert rig.decoder.script.count == {"7_a.png": 1}
+
+
+@pytest.mark.slow
+def test_only_the_failed_record_of_an_event_is_repeated(rig: Any) -> None:
+    rig.storage.script.errors["8_b.png"] = [rig.error(ErrorCode.S3_UNAVAILABLE)]
+    rig.start()
+    rig.source.send(
+        {
+            "Records": [
+                {
+                    "eventSource": "aws:s3",
+                    "eventName": "ObjectCreated:Put",
+                    "s3": {"bucket": {"name": "bucket"}, "object": {"key": key}},
+                }
+                for key in ("7_a.png", "8_b.png")
+            ]
+        }
+    )
+
+    assert rig.eventually(rig.empty)
+    assert rig.storage.script.count == {"7_a.png": 1, "8_b.png": 2}
+    assert sorted(r["sqs_to_ml_url"] for r in rig.results) == [
+        "s3://bucket/7_a.png",
+        "s3://bucket/8_b.png",
+    ]
+    assert len({r["request_id"] for r in rig.results}) == 2
+
+
+@pytest.mark.slow
+def test_a_lost_lease_cancels_the_work_and_keeps_quiet(rig: Any) -> None:
+    rig.decoder.script.gate("7_a.png")
+    rig.start(visibility_timeout_s=2)
+    message_id = rig.send("7_a.png", request_id="r")
+    assert rig.decoder.script.entered["7_a.png"].wait(5)
+
+    rig.source.steal(message_id)
+
+    assert rig.eventually(lambda: rig.metric("detection_worker_leases_lost_total") == 1)
+    assert rig.eventually(lambda: rig.engine.ledger.in_flight == 0)
+    assert rig.eventually(lambda: rig.files() == [])
+    assert rig.callbacks.attempts == []
+
+
+@pytest.mark.slow
+def test_a_long_job_keeps_its_short_lease(rig: Any) -> None:
+    gate = rig.decoder.script.gate("7_a.png")
+    rig.start(visibility_timeout_s=1)
+    rig.send("7_a.png")
+    assert rig.decoder.script.entered["7_a.png"].wait(5)
+
+    released = threading.Timer(3.2, gate.set)
+    released.start()
+
+    assert rig.eventually(rig.empty)
+    released.join()
+    assert rig.decoder.script.count == {"7_a.png": 1}
+    assert len(rig.callbacks.posted) == 1
+    assert rig.source.calls.count("change_visibility") >= 3
+
+
+def test_a_second_delivery_of_a_message_in_hand_is_adopted(rig: Any) -> None:
+    rig.source.duplicate_deliveries()
+    gate = rig.decoder.script.gate("7_a.png")
+    rig.start()
+    rig.send("7_a.png")
+    assert rig.eventually(lambda: rig.metric("detection_worker_redeliveries_adopted_total") >= 1)
+
+    gate.set()
+
+    assert rig.eventually(rig.empty)
+    assert rig.decoder.script.count == {"7_a.png": 1}
+    assert len(rig.callbacks.posted) == 1
+
+
+@pytest.mark.slow
+def test_work_that_shows_no_progress_is_stopped_and_released(rig: Any) -> None:
+    rig.source.max_receive_count = 50
+    gate = rig.decoder.script.gate("7_a.png")
+    rig.start(visibility_timeout_s=2, stall_timeout_s=0.3)
+    rig.send("7_a.png")
+
+    assert rig.eventually(
+        lambda: rig.metric("detection_worker_failures_total", code="timeout") >= 1
+    )
+    gate.set()
+    assert rig.eventually(rig.empty)
+    assert len(rig.callbacks.posted) == 1
+
+
+def test_a_unit_that_breaks_the_batch_hurts_only_its_own_message(rig: Any) -> None:
+    rig.source.max_receive_count = 1
+    gates = [rig.storage.script.gate(k) for k in ("7_a.png", "13_b.png", "3_c.png", "14_d.png")]
+    rig.start(batch_wait_s=0.2)
+    for key in ("7_a.png", "13_b.png", "3_c.png", "14_d.png"):
+        rig.send(key, request_id=key)
+    assert rig.eventually(lambda: len(rig.storage.script.count) == 4)
+    for gate in gates:
+        gate.set()
+
+    assert rig.eventually(rig.empty)
+    by_id = {p.request_id: p.result for p in rig.callbacks.posted}
+    assert (by_id["7_a.png"]["label"], by_id["3_c.png"]["label"]) == ("FAKE", "REAL")
+    assert {c for _, c, _ in rig.source.dead} == {"gave_up"}
+    assert "inference_failed" in by_id["13_b.png"]["error"]["message"]
+    assert "inference_failed" in by_id["14_d.png"]["error"]["message"]
+
+
+def test_messages_share_forward_passes(rig: Any) -> None:
+    keys = [f"{i}_x.png" for i in range(1, 9)]
+    gates = [rig.decoder.script.gate(k) for k in keys]
+    rig.start(batch_wait_s=0.3)
+    for key in keys:
+        rig.send(key)
+    for gate in gates:
+        gate.set()
+
+    assert rig.eventually(rig.empty)
+    assert max(rig.detectors[MediaKind.IMAGE].batches) > 2
+
+
+def test_a_kind_without_a_model_is_left_to_other_workers(rig: Any) -> None:
+    del rig.detectors[MediaKind.AUDIO]
+    rig.start(max_backoff_s=600)
+    rig.send("3_a.wav")
+
+    assert rig.eventually(
+        lambda: rig.metric("detection_worker_failures_total", code="no_model") == 1
+    )
+    assert rig.eventually(lambda: rig.engine.ledger.in_flight == 0)
+    assert rig.source.dead == []
+    assert rig.callbacks.attempts == []
+
+
+@pytest.mark.slow
+def test_a_delete_that_fails_is_repeated_without_a_second_callback(rig: Any) -> None:
+    rig.source.refuse["delete"] = "internal error"
+    rig.start()
+    rig.send("7_a.png")
+    assert rig.eventually(lambda: rig.source.calls.count("delete") >= 2)
+
+    del rig.source.refuse["delete"]
+
+    assert rig.eventually(rig.empty)
+    assert len(rig.callbacks.posted) == 1
+
+
+@pytest.mark.slow
+def test_a_message_whose_delete_was_lost_is_deleted_on_sight(rig: Any) -> None:
+    rig.source.refuse["delete"] = "internal error"
+    rig.start(visibility_timeout_s=1)
+    rig.send("7_a.png")
+    assert rig.eventually(lambda: rig.metric("detection_worker_redeliveries_adopted_total") >= 1)
+
+    del rig.source.refuse["delete"]
+
+    assert rig.eventually(rig.empty)
+    assert len(rig.callbacks.posted) == 1
+    assert rig.decoder.script.count == {"7_a.png": 1}
+
+
+def test_polling_goes_on_after_aws_recovers(rig: Any) -> None:
+    rig.source.refuse["receive"] = "service unavailable"
+    rig.start()
+    rig.send("7_a.png")
+    assert rig.eventually(lambda: rig.source.calls.count("receive") >= 2)
+    assert rig.engine.state()["last_error"] == "service unavailable"
+
+    del rig.source.refuse["receive"]
+
+    assert rig.eventually(rig.empty)
+    assert rig.engine.state()["last_error"] is None
+
+
+def test_no_more_messages_are_held_than_allowed(rig: Any) -> None:
+    keys = [f"1_{i}.png" for i in range(20)]
+    gates = [rig.storage.script.gate(k) for k in keys]
+    rig.start(max_in_flight=5, downloaders=16, prefetch_seconds=1000)
+    for key in keys:
+        rig.send(key)
+    assert rig.eventually(lambda: rig.engine.ledger.in_flight == 5)
+
+    assert rig.source.counts()[1] == 5
+
+    for gate in gates:
+        gate.set()
+    assert rig.eventually(rig.empty)
+    assert len(rig.callbacks.posted) == 20
+
+
+def test_no_more_seconds_of_work_are_held_than_allowed(rig: Any) -> None:
+    keys = [f"1_{i}.png" for i in range(20)]
+    gates = [rig.decoder.script.gate(k) for k in keys]
+    rig.start(prefetch_seconds=0.35)
+    for key in keys:
+        rig.send(key)
+    assert rig.eventually(lambda: rig.engine.ledger.in_flight == 3)
+
+    assert rig.source.counts()[1] == 3
+    assert json.dumps(rig.engine.state())
+    for gate in gates:
+        gate.set()
+    assert rig.eventually(rig.empty)

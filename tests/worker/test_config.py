@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detection_contract.environment import WORKER_VARIABLES
 from detection_worker.config import load_consumer, load_settings, region_of_queue
 from detection_worker.config.table import FILE_KEYS, SETTINGS, Setting
 from detection_worker.errors import UsageError
@@ -108,6 +109,12 @@ def test_precedence_is_option_then_environment_then_file_then_default(
 def write(path: Path, document: object) -> Path:
     path.write_text(document if isinstance(document, str) else json.dumps(document))
     return path
+
+
+def test_the_worker_reads_every_variable_that_the_operator_sets() -> None:
+    read = {variable for row in SETTINGS for variable in row.environment}
+
+    assert set(WORKER_VARIABLES) <= read
 
 
 def test_without_anything_the_defaults_hold(tmp_path: Path) -> None:

@@ -4,6 +4,12 @@ Precedence: option, environment, config file, default. Credentials differ: optio
 then boto3's own chain, which itself begins with the environment.
 """
 
-from detection_worker.config.load import Loaded, load_consumer, load_settings, region_of_queue
+from detection_worker.config.load import (
+    Loaded,
+    consumer_value,
+    load_consumer,
+    load_settings,
+    region_of_queue,
+)
 
-__all__ = ["Loaded", "load_consumer", "load_settings", "region_of_queue"]
+__all__ = ["Loaded", "consumer_value", "load_consumer", "load_settings", "region_of_queue"]

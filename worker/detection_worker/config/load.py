@@ -99,6 +99,25 @@ def load_consumer(options: Mapping[str, object], environ: Mapping[str, str]) -> 
     return _build(ConsumerSettings, values, "consumer")
 
 
+def consumer_value(name: str, options: Mapping[str, object], environ: Mapping[str, str]) -> Value:
+    """Return one setting of the consumer, for commands that need no more of it.
+
+    Args:
+        name: Field of ``ConsumerSettings``.
+        options: As for ``load_settings``.
+        environ: Likewise.
+
+    Returns:
+        The value; None for a queue URL that nobody gave.
+
+    Raises:
+        UsageError: It is wrong.
+    """
+    row = next(r for r in rows_of("consumer") if r.name == name)
+    given = {k: v for k, v in options.items() if v is not None}
+    return _lookup(row, given, environ, ConfigFile(path=None, values={}))
+
+
 def region_of_queue(queue_url: str) -> str | None:
     """Return the region that the host of an AWS queue URL names, or None for other hosts."""
     match = _QUEUE_HOST.fullmatch(urlsplit(queue_url).hostname or "")

@@ -64,7 +64,7 @@ _PREFIXES: Final[dict[Group, str]] = {
 _NOT_AN_OPTION: Final = ("callback.signing_secrets",)  # the process list shows options to everyone
 
 _WORDS: Final = {
-    "logging.level": ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+    "logging.level": ("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"),
     "logging.format": ("plain", "json"),
 }
 _URLS: Final = ("aws.endpoint_url", "consumer.queue_url", "consumer.dead_letter_queue_url")

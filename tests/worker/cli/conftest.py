@@ -1,0 +1,167 @@
+"""Running the command line as a user does: as a process of its own."""
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        """All that the user saw."""
+        return self.out + self.err
+
+
+RunCli = Callable[..., Ended]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An empty working directory, which is also the home directory."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def clean_environment(home: Path) -> dict[str, str]:
+    """No AWS settings from outside, no metadata service."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "PYTHONWARNINGS": "default",
+        "TERM": "dumb",
+    }
+
+
+@pytest.fixture
+def run_cli(home: Path, clean_environment: dict[str, str]) -> RunCli:
+    """Run ``detection-worker`` with arguments, standard input and extra environment."""
+
+    def run(*args: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Ended:
+        done = subprocess.run(
+            [sys.executable, "-m", "detection_worker", *args],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            cwd=home,
+            env={**clean_environment, **(env or {})},
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+class Terminal:
+    """A command at a pseudo-terminal; answers are typed when their question has appeared."""
+
+    def __init__(self, args: tuple[str, ...], cwd: Path, env: dict[str, str]) -> None:
+        self._pid, self._fd = pty.fork()
+        if self._pid == 0:
+            os.chdir(cwd)
+            command = [sys.executable, "-m", "detection_worker", *args]
+            os.execve(sys.executable, command, env)
+        self.seen = ""
+
+    def expect(self, text: str) -> None:
+        """Read until ``text`` has appeared after all that was expected before."""
+        start = len(self.seen)
+        while text not in self.seen[start:]:
+            ready, _, _ = select.select([self._fd], [], [], TIMEOUT_S)
+            chunk = os.read(self._fd, 65536) if ready else b""
+            assert chunk, f"{text!r} never came; seen: {self.seen!r}"
+            self.seen += chunk.decode()
+
+    def answer(self, question: str, text: str) -> None:
+        """Type ``text`` and Return once ``question`` has appeared."""
+        self.expect(question)
+        self.press(text + "\n")
+
+    def press(self, keys: str) -> None:
+        """Type without Return."""
+        os.write(self._fd, keys.encode())
+
+    def end(self) -> int:
+        """Read what is left and return the exit code."""
+        with suppress(OSError):  # Linux reports the end of a terminal as an error
+            while chunk := os.read(self._fd, 65536):
+                self.seen += chunk.decode()
+        os.close(self._fd)
+        _, status = os.waitpid(self._pid, 0)
+        return os.waitstatus_to_exitcode(status)
+
+
+@pytest.fixture
+def at_terminal(home: Path, clean_environment: dict[str, str]) -> Callable[..., Terminal]:
+    """Start a command at a terminal."""
+
+    def start(*args: str, env: Mapping[str, str] | None = None) -> Terminal:
+        return Terminal(args, home, {**clean_environment, **(env or {})})
+
+    return start
+
+
+class _Sts(BaseHTTPRequestHandler):
+    """Knows one access key."""
+
+    known = "AKIAGOODGOODGOOD"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        good = f"Credential={self.known}/" in self.headers.get("Authorization", "")
+        body = _IDENTITY if good else _REFUSAL
+        self.send_response(200 if good else 403)
+        self.send_header("Content-Type", "text/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+_IDENTITY = (
+    '<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+    "<GetCallerIdentityResult><Arn>arn:aws:iam::123456789012:user/worker</Arn>"
+    "<UserId>U</UserId><Account>123456789012</Account></GetCallerIdentityResult>"
+    "</GetCallerIdentityResponse>"
+)
+_REFUSAL = (
+    "<ErrorResponse><Error><Type>Sender</Type><Code>InvalidClientTokenId</Code>"
+    "<Message>The security token included in the request is invalid.</Message></Error>"
+    "</ErrorResponse>"
+)
+
+
+@pytest.fixture
+def sts_url() -> Iterator[str]:
+    """Endpoint of an STS that takes the key AKIAGOODGOODGOOD alone."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Sts)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -1,0 +1,110 @@
+"""Entry point of ``detection-worker``: finds the command, runs it, words what goes wrong."""
+
+import argparse
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Final
+
+from detection_contract.environment import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from detection_contract.logs import redact
+from detection_worker.cli import catalog
+from detection_worker.errors import UsageError
+
+EXIT_BROKEN_PIPE: Final = 128 + signal.SIGPIPE
+_QUERY: Final = re.compile(r"\?[^\s'\"]*")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        argv: Arguments after the program's name; None takes the process's own.
+
+    Returns:
+        0: done. 1: failed. 2: wrong usage or set-up. 130: interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(arguments)
+        # Here, so that a reader who went away is noticed here too.
+        sys.stdout.flush()
+    except UsageError as exc:
+        return _say(f"Error: {exc}", EXIT_USAGE)
+    except KeyboardInterrupt:
+        return _say("Interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        _silence_stdout()
+        return EXIT_BROKEN_PIPE
+    except Exception as exc:  # noqa: BLE001 - the outermost loop: a user gets a sentence
+        return _unexpected(exc, arguments)
+    return code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    top = _top_parser().parse_args(arguments)
+    if top.command is None:
+        _top_parser().print_help(sys.stderr)
+        return EXIT_USAGE
+    command = catalog.load(top.command)
+    parser = argparse.ArgumentParser(
+        prog=f"detection-worker {command.name}",
+        description=command.help[:1].upper() + command.help[1:] + ".",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.configure(parser)
+    try:
+        return command.run(parser.parse_args(top.arguments))
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.startswith("detection_"):
+            raise
+        raise UsageError(catalog.missing_module(command.name, exc)) from exc
+
+
+def _top_parser() -> argparse.ArgumentParser:
+    commands = catalog.listed()
+    width = max(len(c.name) for c in commands)
+    parser = argparse.ArgumentParser(
+        prog="detection-worker",
+        description="Deepfake detection of images, video and audio in S3, on an SQS queue.",
+        usage="detection-worker [--help] [--version] COMMAND ...",
+        epilog="commands:\n"
+        + "\n".join(f"  {c.name:<{width}}  {c.help}" for c in commands)
+        + "\n\nHelp of one command: detection-worker COMMAND --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=version("detection-queue"))
+    parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def _unexpected(exc: Exception, arguments: list[str]) -> int:
+    if "--verbose" in arguments or os.environ.get("LOG_LEVEL", "").upper() == "DEBUG":
+        traceback.print_exception(exc)
+        return EXIT_FAILED
+    # The query of a URL can be a signature.
+    text = redact(_QUERY.sub("?…", str(exc))).partition("\n")[0]
+    what = f"Error: unexpected {type(exc).__name__}: {text}"
+    return _say(f"{what}\nRun it with --verbose for the traceback.", EXIT_FAILED)
+
+
+def _say(text: str, code: int) -> int:
+    sys.stdout.flush()
+    print(text, file=sys.stderr)  # noqa: T201 - the command line's edge
+    return code
+
+
+def _silence_stdout() -> None:
+    # Python flushes stdout once more at exit and would complain about the closed pipe.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

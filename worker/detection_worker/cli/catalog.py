@@ -1,0 +1,85 @@
+"""Which commands there are, and how to load one without loading the others."""
+
+import difflib
+import importlib
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final, cast
+
+from detection_worker.cli.command import Command
+from detection_worker.errors import UsageError
+
+ENTRY_POINTS: Final = "detection_worker.commands"
+
+OWN: Final = {
+    "predict": "analyse local files and S3 objects",
+    "consume": "work off an SQS queue",
+    "message": "make and send a test message, and wait for its result",
+    "setup-aws": "enter, check and save AWS credentials",
+    "models": "list, describe and verify detectors",
+    "demo": "run the whole worker here, with a local queue and store",
+}
+"""The commands of this package, by name; each lives in the module of its name."""
+
+ADDED: Final = {
+    "train": "train a detector",
+    "evaluate": "measure a detector on labelled files",
+}
+"""Help lines of commands that other packages add, so that help loads none of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A command that can be loaded."""
+
+    name: str
+    help: str
+
+
+def listed() -> list[Listed]:
+    """Return every command, in the order in which help shows them."""
+    others = {e.name: ADDED.get(e.name, f"from {e.value.partition('.')[0]}") for e in _added()}
+    return [Listed(name=n, help=h) for n, h in {**OWN, **others}.items()]
+
+
+def load(name: str) -> Command:
+    """Return the command called ``name``.
+
+    Raises:
+        UsageError: There is none, or what it needs is not installed.
+    """
+    if name in OWN:
+        module = importlib.import_module(f"detection_worker.cli.{name.replace('-', '_')}")
+        return cast("Command", module.COMMAND)
+    for entry in _added():
+        if entry.name == name:
+            return _load_entry(entry)
+    names = [command.name for command in listed()]
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    raise UsageError(f"No such command: {name!r}\n{hint}Commands: {', '.join(names)}.")
+
+
+def _added() -> tuple[EntryPoint, ...]:
+    found = entry_points(group=ENTRY_POINTS)
+    return tuple(sorted(found, key=lambda e: list(ADDED).index(e.name) if e.name in ADDED else 9))
+
+
+def _load_entry(entry: EntryPoint) -> Command:
+    try:
+        return cast("Command", entry.load())
+    except ModuleNotFoundError as exc:
+        raise UsageError(missing_module(entry.name, exc)) from exc
+    except AttributeError as exc:
+        raise UsageError(
+            f"The command {entry.name!r} cannot be loaded: {exc}\nInstall the package again."
+        ) from exc
+
+
+def missing_module(command: str, exc: ModuleNotFoundError) -> str:
+    """Return what to tell the user when a command needs a module that is not installed."""
+    extra = "train" if command in ADDED else "worker"
+    return (
+        f"The command {command!r} needs the module {exc.name!r}, which is not installed\n"
+        f"Install it with: pip install 'detection-queue[{extra}]'"
+    )

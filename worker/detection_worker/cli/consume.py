@@ -1,0 +1,119 @@
+"""``consume``: work off an SQS queue; also ``--validate-queue`` and ``--create-test-message``."""
+
+import argparse
+import json
+import os
+from dataclasses import replace
+from typing import Final
+
+from detection_contract.messages import InvalidMessage, create_test_message
+from detection_worker.cli.command import Command
+from detection_worker.cli.logs import start_logging
+from detection_worker.cli.options import add_common, add_settings, load
+from detection_worker.cli.sending import aws_for_queue
+from detection_worker.cli.validate_queue import validate
+from detection_worker.config import Loaded, load_consumer
+from detection_worker.errors import UsageError
+from detection_worker.settings import ConsumerSettings
+
+GROUPS: Final = {
+    "queue": (
+        "queue_url",
+        "poll_interval",
+        "max_messages",
+        "wait_time",
+        "visibility_timeout",
+        "dead_letter_queue_url",
+        "max_backoff",
+    ),
+    "operation": (
+        "run_once",
+        "dry_run",
+        "stats_interval",
+        "shutdown_grace",
+        "stall_timeout",
+        "control_host",
+        "control_port",
+        "log_level",
+        "log_format",
+    ),
+    "analysis": (
+        "models_dir",
+        "device",
+        "torch_threads",
+        "batch_units",
+        "decoders",
+        "decode_timeout",
+        "max_bytes",
+        "max_pixels",
+        "max_duration",
+        "s3_cache_dir",
+        "cleanup_temp_files",
+    ),
+    "throughput": (
+        "max_in_flight",
+        "prefetch_seconds",
+        "max_bytes_in_flight",
+        "pollers",
+        "downloaders",
+        "callback_workers",
+    ),
+    "callbacks": (
+        "callback_allow_private",
+        "callback_attempts",
+        "callback_connect_timeout",
+        "callback_read_timeout",
+    ),
+}
+"""Options by the title of their group in the help."""
+
+
+class Consume:
+    """The command."""
+
+    name: Final = "consume"
+    help: Final = "work off an SQS queue"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add its arguments."""
+        parser.add_argument(
+            "--create-test-message",
+            metavar="S3URL",
+            help="print a message for this file, as JSON, and stop",
+        )
+        parser.add_argument(
+            "--validate-queue", action="store_true", help="look at the queue, and stop"
+        )
+        for title, names in GROUPS.items():
+            add_settings(parser, names, title=title)
+        add_common(parser)
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Consume until SIGTERM or SIGINT, or once."""
+        if args.create_test_message is not None:
+            return _print_message(args.create_test_message)
+        loaded = load(args)
+        consumer = load_consumer(vars(args), os.environ)
+        if args.validate_queue:
+            return validate(consumer, aws_for_queue(loaded, consumer.queue_url))
+        return _consume(loaded, consumer)
+
+
+def _print_message(url: str) -> int:
+    try:
+        message = create_test_message(sqs_to_ml_url=url)
+    except InvalidMessage as exc:
+        raise UsageError(f"{exc.message}\nUse a URL such as s3://BUCKET/KEY.") from exc
+    print(json.dumps(message, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _consume(loaded: Loaded, consumer: ConsumerSettings) -> int:
+    from detection_worker.pipeline.consumer import Consumer  # noqa: PLC0415 - heavy; --help is not
+
+    settings = replace(loaded.settings, aws=aws_for_queue(loaded, consumer.queue_url))
+    start_logging(settings)
+    return Consumer(settings, consumer).run()
+
+
+COMMAND: Final[Command] = Consume()

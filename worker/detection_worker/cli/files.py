@@ -1,0 +1,57 @@
+"""Writing a file whole or not at all."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from detection_worker.errors import UsageError
+
+PRIVATE: Final = 0o600
+PUBLIC: Final = 0o644
+
+
+def write_json(path: Path, document: object, *, mode: int) -> None:
+    """Write ``document`` to ``path``; a crash leaves the old file or the new one, never half.
+
+    Args:
+        path: Replaced if it exists.
+        document: Anything that JSON can say.
+        mode: Permission bits; held from the first byte on.
+
+    Raises:
+        UsageError: The file cannot be written there.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                os.fchmod(file.fileno(), mode)
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as exc:
+        raise UsageError(
+            f"Cannot write {path}: {exc.strerror}\nChoose a folder that you may write to."
+        ) from exc
+
+
+def check_writable(path: Path) -> None:
+    """Raise early what ``write_json`` would raise after the work is done.
+
+    Raises:
+        UsageError: ``path`` is a folder, or its folder does not exist or may not be written to.
+    """
+    if path.is_dir():
+        raise UsageError(f"Cannot write {path}: it is a folder\nName a file in it.")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"Cannot write {path}: no such folder, or no permission\nMake the folder first."
+        )

@@ -1,0 +1,150 @@
+"""Options made from the rows of ``config.table``, and the way from options to settings."""
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from detection_contract.logs import log_format_from_environment
+from detection_worker.config import Loaded, load_settings
+from detection_worker.config.table import SETTINGS, Setting
+
+HELP: Final = {
+    "aws_access_key_id": "AWS access key; better in the environment, a profile or a role",
+    "aws_secret_access_key": "its secret; visible to every user of this machine while running",
+    "aws_session_token": "session token of temporary keys",
+    "aws_region": "AWS region",
+    "endpoint_url": "one endpoint for SQS and S3, for an emulator",
+    "temp_dir": "where local working files go",
+    "s3_cache_dir": "where downloads go",
+    "cleanup_temp_files": "remove downloads when done",
+    "log_level": "how much to log",
+    "log_to_console": "write the log to stderr",
+    "log_format": "plain lines or JSON lines",
+    "max_bytes": "refuse larger files",
+    "max_pixels": "refuse larger frames",
+    "max_duration": "refuse longer recordings, seconds",
+    "decode_timeout": "longest decoding of one file, seconds",
+    "callback_connect_timeout": "seconds to connect to a callback URL",
+    "callback_read_timeout": "seconds to wait for a callback's answer",
+    "callback_attempts": "attempts before the message goes back to the queue",
+    "callback_allow_private": "let callbacks reach loopback and private addresses",
+    "queue_url": "URL of the SQS queue",
+    "poll_interval": "pause after a failed poll, seconds",
+    "max_messages": "most messages of one poll",
+    "wait_time": "long-poll time, seconds",
+    "visibility_timeout": "length of a lease, extended while there is progress, seconds",
+    "run_once": "poll once, work off what came, exit",
+    "dry_run": "parse messages, process and delete none",
+    "stats_interval": "print statistics every N messages; 0 for never",
+    "max_in_flight": "most messages held at once",
+    "prefetch_seconds": "most predicted seconds of work held at once",
+    "max_bytes_in_flight": "most downloaded bytes held at once",
+    "pollers": "polling threads",
+    "downloaders": "downloading threads",
+    "decoders": "decoding processes; 0 for one each core",
+    "callback_workers": "threads that post results",
+    "batch_units": "most crops or windows in one forward pass",
+    "device": "cpu, cuda, cuda:N, or auto: the GPU if there is one",
+    "torch_threads": "threads of one forward pass; 0 for one each core",
+    "stall_timeout": "stop work that shows no progress for so long, seconds",
+    "shutdown_grace": "from SIGTERM to exit, seconds",
+    "dead_letter_queue_url": "overrides the queue's redrive policy",
+    "max_backoff": "longest pause before a retry, seconds",
+    "control_host": "address of the control server",
+    "control_port": "port of /healthz, /readyz, /state, /drain and /metrics; 0 for none",
+    "models_dir": "folder of detectors; without it those of the package",
+}
+"""One line for each setting that commands offer as an option."""
+
+AWS: Final = (
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_session_token",
+    "aws_region",
+    "endpoint_url",
+)
+
+
+def add_settings(parser: argparse.ArgumentParser, names: Iterable[str], *, title: str) -> None:
+    """Add options for settings, checked later by ``config`` so that every place words it alike.
+
+    Args:
+        parser: Of the command.
+        names: ``Setting.option`` of each.
+        title: Of their group in the help.
+    """
+    rows = {row.option: row for row in SETTINGS}
+    group = parser.add_argument_group(title)
+    for name in names:
+        row = rows[name]
+        text = f"{HELP[name]}{_origin(row)}".replace("%", "%%")
+        if row.rule.type is bool:
+            group.add_argument(
+                row.flag, dest=name, action=argparse.BooleanOptionalAction, default=None, help=text
+            )
+        else:
+            group.add_argument(row.flag, dest=name, metavar=_metavar(row), help=text)
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that talks to AWS."""
+    add_settings(parser, AWS, title="AWS")
+    group = parser.add_argument_group("general")
+    group.add_argument(
+        "--config", metavar="FILE", help="config file [DETECTION_CONFIG] (aws_config.json, if any)"
+    )
+    group.add_argument("--verbose", "-v", action="store_true", help="log everything")
+
+
+def load(args: argparse.Namespace) -> Loaded:
+    """Return the settings that ``args``, the environment and the config file make together.
+
+    Warnings go to stderr.
+
+    Raises:
+        UsageError: As ``load_settings``.
+    """
+    options = dict(vars(args))
+    if options.get("log_format") is None and not os.environ.get("LOG_FORMAT"):
+        options["log_format"] = log_format_from_environment()
+    loaded = load_settings(options, os.environ, Path.cwd())
+    for warning in loaded.warnings:
+        print(f"Warning: {warning}", file=sys.stderr)
+    return loaded
+
+
+def _origin(row: Setting) -> str:
+    variables = f" [{row.environment[0]}]" if row.environment else ""
+    shown = "" if row.default in (None, "") else f" ({_default(row.default)})"
+    return variables + shown
+
+
+def _default(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _metavar(row: Setting) -> str:
+    if row.rule.type in (int, float):
+        return "N"
+    if row.rule.type is Path:
+        return "DIR"
+    if row.rule.url:
+        return "URL"
+    return "|".join(row.rule.words) or row.name.upper()
+
+
+def threshold(text: str) -> float:
+    """Return a confidence threshold; for ``add_argument(type=…)``."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return value

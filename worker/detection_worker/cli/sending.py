@@ -1,0 +1,70 @@
+"""Sending one message to an SQS queue, and wording why it could not be sent."""
+
+import json
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from detection_contract.texts import NO_SUCH_QUEUE
+from detection_worker.aws_session import (
+    client,
+    error_code,
+    explain_credentials,
+    is_credentials_error,
+    make_session,
+)
+from detection_worker.config import Loaded, region_of_queue
+from detection_worker.errors import UsageError
+from detection_worker.settings import AwsSettings
+
+_NO_QUEUE_CODES: Final = ("NonExistentQueue", "QueueDoesNotExist")
+_AWS: Final = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws")
+_MAX_FIFO_ID: Final = 128
+"""SQS takes no longer group and deduplication ids."""
+
+
+def aws_for_queue(loaded: Loaded, queue_url: str) -> AwsSettings:
+    """Return the AWS settings with the queue's own region, unless somebody chose another."""
+    aws = loaded.settings.aws
+    region = None if loaded.region_chosen else region_of_queue(queue_url)
+    return replace(aws, region=region) if region else aws
+
+
+def send(message: dict[str, object], queue_url: str, loaded: Loaded) -> str:
+    """Send ``message`` as JSON and return its SQS message id.
+
+    Raises:
+        UsageError: It was not sent; the text says why.
+    """
+    entry: dict[str, Any] = {"QueueUrl": queue_url, "MessageBody": json.dumps(message)}
+    if queue_url.endswith(".fifo"):
+        request_id = str(message["request_id"])[:_MAX_FIFO_ID]
+        entry |= {"MessageGroupId": request_id, "MessageDeduplicationId": request_id}
+    aws = aws_for_queue(loaded, queue_url)
+    aws = replace(aws, endpoint_url=aws.endpoint_url or _own_endpoint(queue_url))
+    try:
+        sqs = client(make_session(aws), "sqs", aws, read_timeout_s=15.0)
+        try:
+            return str(sqs.send_message(**entry)["MessageId"])
+        finally:
+            sqs.close()
+    except (BotoCoreError, ClientError, OSError) as exc:
+        raise UsageError(_why(exc, queue_url)) from exc
+
+
+def _own_endpoint(queue_url: str) -> str | None:
+    """Return the origin of a queue that is not AWS's: an emulator is its own endpoint."""
+    parts = urlsplit(queue_url)
+    return None if (parts.hostname or "").endswith(_AWS) else f"{parts.scheme}://{parts.netloc}"
+
+
+def _why(exc: BotoCoreError | ClientError | OSError, queue_url: str) -> str:
+    if is_credentials_error(exc):
+        return explain_credentials(exc)
+    if not isinstance(exc, ClientError):
+        return f"The queue cannot be reached: {exc}\nCheck the network and the queue URL."
+    if error_code(exc) in _NO_QUEUE_CODES:
+        return NO_SUCH_QUEUE.format(url=queue_url)
+    return f"The message was not sent: {error_code(exc)}\nCheck the permission sqs:SendMessage."

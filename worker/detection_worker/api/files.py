@@ -1,0 +1,250 @@
+"""Fetching S3 files to temporary places, and removing them again."""
+
+import os
+import shutil
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from detection_contract.error_codes import ErrorCode
+from detection_contract.results import s3_file_info
+from detection_contract.s3_urls import InvalidS3Url, S3Location
+from detection_contract.s3_urls import parse_s3_url as parse_location
+from detection_worker.aws_session import client, make_session
+from detection_worker.config import load_settings
+from detection_worker.errors import JobError
+from detection_worker.pipeline.files import file_name, job_folder
+from detection_worker.settings import Settings
+from detection_worker.storage.base import FetchedObject
+from detection_worker.storage.s3 import S3Storage
+from detection_worker.storage.s3_errors import CALL_ERRORS, explain
+
+READ_TIMEOUT_S = 10.0
+
+
+class S3Files:
+    """Parses S3 URLs, downloads their files to private temporary folders, and removes these.
+
+    Thread-safe. Close it, or use it in a ``with`` statement; both remove what it downloaded if
+    the setting ``cleanup_temp_files`` is on, as it is by default.
+
+    Args:
+        settings: Of the process.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._session = make_session(settings.aws)
+        self._storage = S3Storage(self._session, settings.aws)
+        self._folders: set[Path] = set()
+        self._lock = threading.Lock()
+
+    def is_s3_url(self, url: str) -> bool:
+        """Return whether ``url`` names an object in S3."""
+        try:
+            self.locate(url)
+        except JobError:
+            return False
+        return True
+
+    def parse_s3_url(self, url: str) -> tuple[str, str]:
+        """Return bucket and key.
+
+        Raises:
+            JobError: ``BAD_URL``: it names no object in S3.
+        """
+        location = self.locate(url)
+        return location.bucket, location.key
+
+    def locate(self, url: str) -> S3Location:
+        """Return all that ``url`` says: bucket, key, version, region.
+
+        Raises:
+            JobError: ``BAD_URL``: it names no object in S3.
+        """
+        endpoint = self._settings.aws.endpoint_url
+        hosts = frozenset({urlsplit(endpoint).netloc} if endpoint else ())
+        try:
+            return parse_location(url, endpoint_hosts=hosts)
+        except InvalidS3Url as exc:
+            raise JobError(ErrorCode.BAD_URL, str(exc)) from exc
+
+    def download_file(self, url: str, local_path: str | Path | None = None) -> str:
+        """Fetch a file and return its path.
+
+        Args:
+            url: S3 URL.
+            local_path: Where to put it, a path that does not exist yet; the caller then removes
+                it. None makes a private temporary folder, which ``cleanup`` removes.
+
+        Raises:
+            JobError: ``S3_*``, ``BAD_URL``, ``EMPTY_FILE``, ``TOO_LARGE``, ``CREDENTIALS``.
+        """
+        if local_path is None:
+            return str(self.fetch(url).path)
+        return str(self._fetch(self.locate(url), Path(local_path)).path)
+
+    def fetch(self, url: str) -> FetchedObject:
+        """Fetch a file to a private temporary folder; errors as ``download_file``."""
+        location = self.locate(url)
+        folder = self._make_folder()
+        try:
+            return self._fetch(location, folder / file_name(location.key))
+        except BaseException:
+            self.cleanup(folder)
+            raise
+
+    def _fetch(self, location: S3Location, target: Path) -> FetchedObject:
+        return self._storage.fetch(
+            location,
+            target,
+            max_bytes=self._settings.limits.max_bytes,
+            on_progress=lambda: None,
+            cancelled=lambda: False,
+        )
+
+    def _make_folder(self) -> Path:
+        try:
+            folder = job_folder(self._settings.data.s3_cache_dir)
+        except OSError as exc:
+            raise JobError(
+                ErrorCode.S3_UNAVAILABLE, f"no room for downloads: {exc.strerror}"
+            ) from exc
+        with self._lock:
+            self._folders.add(folder)
+        return folder
+
+    def get_file_info(self, url: str) -> dict[str, object]:
+        """Return ``size``, ``content_type`` and ``last_modified`` without fetching the file.
+
+        Raises:
+            JobError: ``S3_*``, ``BAD_URL`` or ``CREDENTIALS``.
+        """
+        location = self.locate(url)
+        aws = self._settings.aws
+        region = None if aws.endpoint_url else location.region
+        asked: dict[str, Any] = {"Bucket": location.bucket, "Key": location.key}
+        if location.version_id:
+            asked["VersionId"] = location.version_id
+        s3 = client(self._session, "s3", aws, read_timeout_s=READ_TIMEOUT_S, region=region)
+        try:
+            head = s3.head_object(**asked)
+        except CALL_ERRORS as exc:
+            raise _as_job_error(exc, location) from exc
+        finally:
+            s3.close()
+        return s3_file_info(head["ContentLength"], head.get("ContentType"), head["LastModified"])
+
+    def cleanup(self, path: str | Path | None = None) -> None:
+        """Remove what was downloaded to temporary folders.
+
+        Args:
+            path: A downloaded file or its folder; None removes all. Any other path is left alone.
+        """
+        with self._lock:
+            chosen = {
+                f
+                for f in self._folders
+                if path is None or Path(path) == f or Path(path).parent == f
+            }
+            self._folders -= chosen
+        for folder in chosen:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Close connections; remove downloads if the settings say so."""
+        if self._settings.data.cleanup_temp_files:
+            self.cleanup()
+        self._storage.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class S3FileHandler(S3Files):
+    """``S3Files`` that read their own settings.
+
+    Args:
+        aws_access_key_id: Like every argument: None takes config file, environment or default.
+        aws_secret_access_key: Of that key.
+        aws_region: Of buckets whose URL names none.
+        aws_session_token: Of temporary keys.
+        endpoint_url: Of an S3-compatible store.
+        config: Path of a config file.
+
+    Raises:
+        UsageError: A setting is wrong.
+    """
+
+    def __init__(
+        self,
+        aws_access_key_id: str | None = None,
+        aws_secret_access_key: str | None = None,
+        aws_region: str | None = None,
+        *,
+        aws_session_token: str | None = None,
+        endpoint_url: str | None = None,
+        config: str | Path | None = None,
+    ) -> None:
+        options: dict[str, object] = {
+            "aws_access_key_id": aws_access_key_id,
+            "aws_secret_access_key": aws_secret_access_key,
+            "aws_region": aws_region,
+            "aws_session_token": aws_session_token,
+            "endpoint_url": endpoint_url,
+            "config": config,
+        }
+        super().__init__(load_settings(options, os.environ, Path.cwd()).settings)
+
+
+class PredictionContext:
+    """Removes temporary files when the ``with`` statement ends, also by an error.
+
+    Attributes:
+        paths: Files and folders to remove.
+    """
+
+    def __init__(self, *paths: str | Path) -> None:
+        self.paths: list[Path] = [Path(p) for p in paths]
+
+    def add(self, path: str | Path) -> Path:
+        """Remember a file or folder to remove; return it as a path."""
+        self.paths.append(Path(path))
+        return self.paths[-1]
+
+    def cleanup(self) -> None:
+        """Remove them now; what is gone already is no error."""
+        while self.paths:
+            path = self.paths.pop()
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.cleanup()
+
+
+def _as_job_error(exc: Exception, location: S3Location) -> JobError:
+    found = explain(exc, location)
+    if isinstance(found, JobError):
+        return found
+    return JobError(ErrorCode.S3_UNAVAILABLE, str(found) or "S3 gave no answer")

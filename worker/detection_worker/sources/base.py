@@ -16,6 +16,8 @@ class ReceivedMessage:
         receive_count: Deliveries so far, this one included, >= 1; approximate.
         sent_at_s: Unix seconds of its first sending; None if SQS did not say.
         attributes: String message attributes, kept when the message is dead-lettered.
+        group_id: FIFO message group, or tenant of a fair queue.
+        trace_header: ``AWSTraceHeader`` (X-Ray).
     """
 
     message_id: str
@@ -24,6 +26,8 @@ class ReceivedMessage:
     receive_count: int
     sent_at_s: float | None
     attributes: dict[str, str]
+    group_id: str | None = None
+    trace_header: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

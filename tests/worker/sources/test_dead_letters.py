@@ -1,0 +1,194 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detection_worker.sources.base import ReceivedMessage
+from detection_worker.sources.dead_letters import (
+    MAX_ATTRIBUTES,
+    MAX_MESSAGE_BYTES,
+    dead_letter_request,
+    parse_redrive_policy,
+)
+
+SOURCE = "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs"
+DEAD = "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs-dead"
+
+
+def message(
+    *,
+    body: str = "{}",
+    attributes: dict[str, str] | None = None,
+    group_id: str | None = None,
+    trace_header: str | None = None,
+) -> ReceivedMessage:
+    return ReceivedMessage(
+        message_id="m-1",
+        receipt_handle="r-1",
+        body=body,
+        receive_count=3,
+        sent_at_s=None,
+        attributes=attributes or {},
+        group_id=group_id,
+        trace_header=trace_header,
+    )
+
+
+def values(request: dict[str, dict[str, dict[str, str]]]) -> dict[str, str]:
+    return {name: each["StringValue"] for name, each in request["MessageAttributes"].items()}
+
+
+def test_the_copy_carries_the_body_and_says_why_it_is_there() -> None:
+    request = dead_letter_request(
+        message(body="not json", attributes={"tenant": "a"}),
+        queue_url=DEAD,
+        source_url=SOURCE,
+        code="bad_json",
+        reason="no JSON",
+    )
+
+    assert request["QueueUrl"] == DEAD
+    assert request["MessageBody"] == "not json"
+    assert values(request) == {
+        "DetectionErrorCode": "bad_json",
+        "DetectionErrorReason": "no JSON",
+        "DetectionMessageId": "m-1",
+        "DetectionSourceQueue": SOURCE,
+        "tenant": "a",
+    }
+    assert "MessageGroupId" not in request
+
+
+def test_reasons_of_an_earlier_death_give_way_to_the_new_one() -> None:
+    request = dead_letter_request(
+        message(attributes={"DetectionErrorCode": "timeout", "AWS.TraceId": "t"}),
+        queue_url=DEAD,
+        source_url=SOURCE,
+        code="bad_json",
+        reason="no JSON",
+    )
+
+    assert values(request)["DetectionErrorCode"] == "bad_json"
+    assert "AWS.TraceId" not in values(request)
+
+
+def test_a_fifo_queue_gets_group_and_deduplication_ids() -> None:
+    request = dead_letter_request(
+        message(group_id="g"),
+        queue_url=DEAD + ".fifo",
+        source_url=SOURCE,
+        code="c",
+        reason="r",
+    )
+
+    assert request["MessageGroupId"] == "g"
+    assert request["MessageDeduplicationId"] == "m-1"
+
+
+def test_the_trace_goes_on() -> None:
+    request = dead_letter_request(
+        message(trace_header="Root=1-2-3"), queue_url=DEAD, source_url=SOURCE, code="c", reason="r"
+    )
+
+    assert request["MessageSystemAttributes"] == {
+        "AWSTraceHeader": {"DataType": "String", "StringValue": "Root=1-2-3"}
+    }
+
+
+@given(
+    body_bytes=st.integers(MAX_MESSAGE_BYTES - 2000, MAX_MESSAGE_BYTES),
+    attributes=st.dictionaries(st.from_regex(r"[A-Za-z]{1,20}", fullmatch=True), st.text()),
+    reason=st.text(max_size=2000),
+)
+def test_no_copy_breaks_the_limits_of_sqs(
+    body_bytes: int, attributes: dict[str, str], reason: str
+) -> None:
+    attributes = {
+        name: value.encode(errors="replace").decode() for name, value in attributes.items()
+    }
+
+    request = dead_letter_request(
+        message(body="x" * body_bytes, attributes=attributes),
+        queue_url=DEAD,
+        source_url=SOURCE,
+        code="code",
+        reason=reason,
+    )
+
+    sent = values(request)
+    size_bytes = body_bytes + sum(
+        len(name.encode()) + len(value.encode()) + len("String") for name, value in sent.items()
+    )
+    assert size_bytes <= MAX_MESSAGE_BYTES
+    assert len(sent) <= MAX_ATTRIBUTES
+    assert all(sent.values())
+    assert len(sent.get("DetectionErrorReason", "")) <= 512
+
+
+@given(st.text(alphabet=st.characters(), max_size=600))
+def test_a_reason_holds_only_characters_that_sqs_takes(reason: str) -> None:
+    request = dead_letter_request(
+        message(), queue_url=DEAD, source_url=SOURCE, code="c", reason=reason
+    )
+
+    for char in values(request).get("DetectionErrorReason", ""):
+        point = ord(char)
+        assert (
+            point in (0x9, 0xA, 0xD)
+            or 0x20 <= point <= 0xD7FF
+            or 0xE000 <= point <= 0xFFFD
+            or (0x10000 <= point <= 0x10FFFF)
+        )
+
+
+@pytest.mark.parametrize(
+    ("source_url", "expected"),
+    [
+        pytest.param(SOURCE, DEAD, id="aws"),
+        pytest.param(
+            "http://localhost:4566/000000000000/jobs",
+            "http://localhost:4566/123456789012/jobs-dead",
+            id="an emulator",
+        ),
+        pytest.param(
+            "http://localhost:9324/queue/jobs",
+            "http://localhost:9324/queue/jobs-dead",
+            id="an emulator without accounts",
+        ),
+        pytest.param(
+            "https://vpce-1.sqs.eu-west-1.vpce.amazonaws.com/123456789012/jobs/",
+            "https://vpce-1.sqs.eu-west-1.vpce.amazonaws.com/123456789012/jobs-dead",
+            id="a vpc endpoint",
+        ),
+    ],
+)
+def test_the_dead_letter_queue_is_a_neighbour_of_its_source(
+    source_url: str, expected: str
+) -> None:
+    text = json.dumps(
+        {
+            "deadLetterTargetArn": "arn:aws:sqs:eu-west-1:123456789012:jobs-dead",
+            "maxReceiveCount": "5",
+        }
+    )
+
+    policy = parse_redrive_policy(text, source_url=source_url)
+
+    assert policy is not None
+    assert policy.queue_url == expected
+    assert policy.max_receive_count == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="none"),
+        pytest.param("{}", id="empty"),
+        pytest.param("[]", id="a list"),
+        pytest.param('{"deadLetterTargetArn": "x", "maxReceiveCount": 3}', id="no ARN"),
+        pytest.param('{"deadLetterTargetArn": "a:b:c:d:e:f"}', id="no count"),
+    ],
+)
+def test_no_usable_policy_is_no_policy(text: str) -> None:
+    assert parse_redrive_policy(text, source_url=SOURCE) is None

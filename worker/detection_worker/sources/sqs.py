@@ -1,0 +1,256 @@
+"""Amazon SQS, and what speaks its JSON protocol, as a message source."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
+
+from detection_contract import texts
+from detection_worker import aws_session
+from detection_worker.settings import AwsSettings
+from detection_worker.sources.base import (
+    EntryFailure,
+    QueueError,
+    QueueFacts,
+    ReceivedMessage,
+    VisibilityChange,
+)
+from detection_worker.sources.dead_letters import dead_letter_request, parse_redrive_policy
+
+POLL_MARGIN_S: Final = 5.0
+"""An answer to a long poll may come late, never at the moment when its wait ends."""
+POLL_ATTEMPTS: Final = 2
+"""A repeated poll can orphan the first one's messages until their visibility timeout: few."""
+CONTROL_TIMEOUT_S: Final = 10.0
+"""Deletes and extensions: three attempts end before a lease of 30 s does."""
+POOL: Final = 16
+
+_REGION: Final = re.compile(r"(?:^|\.)((?:[a-z]{2}|eusc)(?:-[a-z]+){1,2}-[0-9]{1,2})\.")
+_AWS_HOST: Final = re.compile(
+    r"(?:sqs(?:-fips)?\.[a-z0-9-]+|(?:[a-z0-9-]+\.)?queue)"
+    r"\.(?:amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu|api\.aws)"
+)
+_GONE: Final = frozenset({"NonExistentQueue", "QueueDoesNotExist", "InvalidAddress"})
+_DENIED: Final = frozenset(
+    {"AccessDenied", "InvalidSecurity", "KmsAccessDenied", "KmsDisabled", "KmsNotFound"}
+)
+_LOST: Final = frozenset({"ReceiptHandleIsInvalid", "MessageNotInflight"})
+_FACTS: Final = (
+    "VisibilityTimeout",
+    "RedrivePolicy",
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+_SYSTEM_ATTRIBUTES: Final = (
+    "ApproximateReceiveCount",
+    "SentTimestamp",
+    "MessageGroupId",
+    "AWSTraceHeader",
+)
+
+
+class SqsSource:
+    """One queue; thread-safe. See ``MessageSource`` for what its methods promise."""
+
+    def __init__(
+        self, session: boto3.Session, aws: AwsSettings, queue_url: str, *, wait_time_s: int
+    ) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            session: Of ``aws_session.make_session``.
+            aws: Region for queue URLs that name none, and the endpoint. Without one, a queue URL
+                on a host that is not a public endpoint of AWS (an emulator, a VPC endpoint) is
+                its own endpoint.
+            queue_url: ``https://host/account/name``.
+            wait_time_s: Longest wait that ``receive`` will be asked for.
+
+        Raises:
+            QueueError: ``queue_url`` is no URL.
+        """
+        self._queue_url = queue_url
+        self._session = session
+        host = _host(queue_url)
+        found = _REGION.search(host)
+        self._aws = replace(aws, region=found[1] if found else aws.region)
+        self._control = self._client(CONTROL_TIMEOUT_S, attempts=aws_session.ATTEMPTS)
+        # An endpoint may also come from AWS_ENDPOINT_URL or a profile, which boto3 reads itself.
+        default = _AWS_HOST.fullmatch(_host(self._control.meta.endpoint_url))
+        if default and not _AWS_HOST.fullmatch(host):
+            self._control.close()
+            self._aws = replace(self._aws, endpoint_url=_origin(queue_url))
+            self._control = self._client(CONTROL_TIMEOUT_S, attempts=aws_session.ATTEMPTS)
+        # Apart, because an extension that hangs must fail long before a poll that waits.
+        self._poll = self._client(wait_time_s + POLL_MARGIN_S, attempts=POLL_ATTEMPTS)
+
+    def _client(self, read_timeout_s: float, *, attempts: int) -> Any:
+        return aws_session.client(
+            self._session,
+            "sqs",
+            self._aws,
+            read_timeout_s=read_timeout_s,
+            pool=POOL,
+            attempts=attempts,
+        )
+
+    def close(self) -> None:
+        """Close all connections; no call may run."""
+        self._control.close()
+        self._poll.close()
+
+    def facts(self) -> QueueFacts:
+        """Read the queue's attributes."""
+        with _explained(self._queue_url):
+            answer = self._control.get_queue_attributes(
+                QueueUrl=self._queue_url, AttributeNames=_FACTS
+            )
+        attributes: Mapping[str, str] = answer.get("Attributes", {})
+        policy = parse_redrive_policy(
+            attributes.get("RedrivePolicy", ""), source_url=self._queue_url
+        )
+        return QueueFacts(
+            visibility_timeout_s=int(attributes.get("VisibilityTimeout", 30)),
+            max_receive_count=policy.max_receive_count if policy else None,
+            dead_letter_queue_url=policy.queue_url if policy else None,
+            visible=int(attributes.get("ApproximateNumberOfMessages", 0)),
+            in_flight=int(attributes.get("ApproximateNumberOfMessagesNotVisible", 0)),
+            delayed=int(attributes.get("ApproximateNumberOfMessagesDelayed", 0)),
+            fifo=self._queue_url.endswith(".fifo"),
+        )
+
+    def receive(
+        self, *, max_messages: int, wait_s: int, visibility_s: int
+    ) -> list[ReceivedMessage]:
+        """Long-poll once."""
+        with _explained(self._queue_url):
+            answer = self._poll.receive_message(
+                QueueUrl=self._queue_url,
+                MaxNumberOfMessages=max_messages,
+                WaitTimeSeconds=wait_s,
+                VisibilityTimeout=visibility_s,
+                MessageSystemAttributeNames=_SYSTEM_ATTRIBUTES,
+                MessageAttributeNames=("All",),
+            )
+        return [_received(message) for message in answer.get("Messages", ())]
+
+    def delete(self, handles: Sequence[tuple[str, str]]) -> list[EntryFailure]:
+        """Delete up to 10 messages, given as (message id, receipt handle)."""
+        entries = [{"ReceiptHandle": handle} for _, handle in handles]
+        return self._batch(
+            self._control.delete_message_batch, entries, ids=[each for each, _ in handles]
+        )
+
+    def change_visibility(self, changes: Sequence[VisibilityChange]) -> list[EntryFailure]:
+        """Extend or release up to 10 messages."""
+        entries = [
+            {"ReceiptHandle": change.receipt_handle, "VisibilityTimeout": change.seconds}
+            for change in changes
+        ]
+        return self._batch(
+            self._control.change_message_visibility_batch,
+            entries,
+            ids=[change.message_id for change in changes],
+        )
+
+    def dead_letter(
+        self, message: ReceivedMessage, *, queue_url: str, code: str, reason: str
+    ) -> None:
+        """Copy a message to the dead-letter queue with the reason as message attributes."""
+        request = dead_letter_request(
+            message, queue_url=queue_url, source_url=self._queue_url, code=code, reason=reason
+        )
+        with _explained(queue_url):
+            self._control.send_message(**request)
+
+    def _batch(
+        self, call: Any, entries: list[dict[str, Any]], *, ids: list[str]
+    ) -> list[EntryFailure]:
+        if not entries:
+            return []
+        # By position: the same message may be there twice, and its id may not suit SQS.
+        numbered = [{"Id": str(number), **entry} for number, entry in enumerate(entries)]
+        with _explained(self._queue_url):
+            answer = call(QueueUrl=self._queue_url, Entries=numbered)
+        failed = {int(each["Id"]): each for each in answer.get("Failed", ())}
+        done = {int(each["Id"]) for each in answer.get("Successful", ())}
+        return [
+            _entry_failure(message_id, failed.get(number, {}))
+            for number, message_id in enumerate(ids)
+            if number not in done
+        ]
+
+
+def _received(message: Mapping[str, Any]) -> ReceivedMessage:
+    system: Mapping[str, str] = message.get("Attributes", {})
+    sent_ms = system.get("SentTimestamp")
+    return ReceivedMessage(
+        message_id=message["MessageId"],
+        receipt_handle=message["ReceiptHandle"],
+        body=message.get("Body", ""),
+        receive_count=max(1, int(system.get("ApproximateReceiveCount", 1))),
+        sent_at_s=int(sent_ms) / 1000 if sent_ms else None,
+        attributes={
+            name: value["StringValue"]
+            for name, value in message.get("MessageAttributes", {}).items()
+            if "StringValue" in value
+        },
+        group_id=system.get("MessageGroupId"),
+        trace_header=system.get("AWSTraceHeader"),
+    )
+
+
+def _entry_failure(message_id: str, failed: Mapping[str, Any]) -> EntryFailure:
+    """Return the failure of an entry; one that the answer does not mention may be tried again."""
+    code = aws_session.plain_code(str(failed.get("Code", "NoAnswer")))
+    # An expired handle is told from a timeout out of range by the sentence alone.
+    about_handle = "receipt" in str(failed.get("Message", "")).lower()
+    lost = code in _LOST or (code == "InvalidParameterValue" and about_handle)
+    return EntryFailure(message_id=message_id, code=code, lost=lost)
+
+
+@contextmanager
+def _explained(queue_url: str) -> Iterator[None]:
+    """Turn what a call raises into ``QueueError``; anything else is a bug and passes."""
+    try:
+        yield
+    except (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError) as exc:
+        raise _queue_error(exc, queue_url) from exc
+
+
+def _queue_error(exc: Exception, queue_url: str) -> QueueError:
+    client_error = isinstance(exc, ClientError)
+    code = aws_session.error_code(exc) if isinstance(exc, ClientError) else type(exc).__name__
+    if aws_session.is_credentials_error(exc):
+        fatal = aws_session.needs_person(exc)
+        return QueueError(aws_session.explain_credentials(exc), code=code, fatal=fatal)
+    if code in _GONE:
+        return QueueError(texts.NO_SUCH_QUEUE.format(url=queue_url), code=code, fatal=True)
+    if code in _DENIED:
+        text = f"Access to the SQS queue is denied: {queue_url} ({code})\nCheck the worker's role."
+        return QueueError(text, code=code, fatal=True)
+    what = "answered" if client_error else "cannot be reached:"
+    return QueueError(f"SQS {what} {code} for {queue_url}", code=code, fatal=False)
+
+
+def _host(url: str) -> str:
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    if not host:
+        text = texts.NO_SUCH_QUEUE.format(url=url)
+        raise QueueError(text, code="InvalidAddress", fatal=True)
+    return host
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

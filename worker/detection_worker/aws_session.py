@@ -21,6 +21,7 @@ from botocore.exceptions import (
     UnknownCredentialError,
 )
 
+from detection_contract import texts
 from detection_worker.settings import AwsSettings
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -117,8 +118,6 @@ def client(
         # made, for each call: together a tenth of the CPU of a small GET.
         user_agent=_USER_AGENT,
         parameter_validation=False,
-        # Emulators and S3-compatible stores rarely have a DNS name for each bucket.
-        s3={"addressing_style": "path" if aws.endpoint_url else "auto"},
     )
     with _client_lock:  # Session.client is not thread-safe (boto3 guide, "Multithreading").
         return session.client(
@@ -164,6 +163,15 @@ def needs_person(exc: BaseException) -> bool:
     if isinstance(exc, _MISSING):
         return True
     return isinstance(exc, ClientError) and error_code(exc) in _WRONG_KEY_CODES
+
+
+def explain_credentials(exc: BaseException) -> str:
+    """Return what to tell a person of a credentials error: a sentence, and the next step below."""
+    if isinstance(exc, _MISSING):
+        return texts.NO_CREDENTIALS
+    reason = error_code(exc) if isinstance(exc, ClientError) else type(exc).__name__
+    step = texts.NO_CREDENTIALS.partition("\n")[2]
+    return f"AWS credentials do not work: {reason}\n{step}"
 
 
 def error_code(exc: ClientError) -> str:

@@ -18,6 +18,7 @@ from detection_contract.error_codes import ErrorCode
 from detection_contract.s3_urls import S3Location, s3_uri
 from detection_worker.aws_session import (
     error_code,
+    explain_credentials,
     http_status,
     is_credentials_error,
     retry_after_s,
@@ -60,7 +61,7 @@ def explain(exc: Exception, location: S3Location) -> JobError | Interrupted | Ob
         location: What was asked for.
     """
     if is_credentials_error(exc):
-        return JobError(ErrorCode.CREDENTIALS, _first_line(texts.NO_CREDENTIALS) + _why(exc))
+        return JobError(ErrorCode.CREDENTIALS, _first_line(explain_credentials(exc)))
     if isinstance(exc, ClientError):
         return _explain_answer(exc, location)
     if isinstance(exc, _UNFETCHABLE):
@@ -116,7 +117,3 @@ def shown(location: S3Location) -> str:
 
 def _first_line(text: str) -> str:
     return text.partition("\n")[0]
-
-
-def _why(exc: Exception) -> str:
-    return f" ({error_code(exc) if isinstance(exc, ClientError) else type(exc).__name__})"

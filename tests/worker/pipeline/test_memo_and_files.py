@@ -1,0 +1,89 @@
+"""What is remembered, and what is left on the disk."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detection_worker.pipeline.files import file_name, job_folder, sweep
+from detection_worker.pipeline.memo import Finished, ResultMemo
+
+
+def finished(body: bytes) -> Finished:
+    return Finished(body=body, failure=None, delivered=False)
+
+
+def test_the_oldest_results_go_first_when_there_are_too_many() -> None:
+    memo = ResultMemo(max_jobs=2)
+    for i in range(3):
+        memo.put("m", i, finished(b"x"))
+
+    assert memo.get("m", 0) is None
+    assert memo.get("m", 2) is not None
+
+
+def test_the_memory_of_results_is_bounded() -> None:
+    memo = ResultMemo(max_bytes=100)
+    memo.put("a", 0, finished(b"x" * 60))
+    memo.put("b", 0, finished(b"x" * 60))
+
+    assert memo.get("a", 0) is None
+    assert memo.get("b", 0) is not None
+
+
+def test_a_later_end_replaces_the_earlier_one() -> None:
+    memo = ResultMemo(max_bytes=100)
+    for _ in range(10):
+        memo.put("a", 0, finished(b"x" * 60))
+    memo.put("a", 0, Finished(body=b"", failure=None, delivered=True))
+
+    known = memo.get("a", 0)
+    assert known is not None
+    assert known.delivered
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        pytest.param("a/b/photo.JPG", "photo.JPG", id="the last part"),
+        pytest.param("../../etc/passwd", "passwd", id="no way up"),
+        pytest.param("..", "object", id="only dots"),
+        pytest.param("a/", "object", id="a folder"),
+        pytest.param("ünï cödé ♥.png", "_n_c_d_.png", id="only harmless characters"),
+        pytest.param("x" * 300 + ".mp4", "x" * 96 + ".mp4", id="bounded, extension kept"),
+        pytest.param("-rf.png", "-rf.png", id="a dash stays"),
+        pytest.param(".hidden", "hidden", id="not hidden"),
+    ],
+)
+def test_object_keys_become_harmless_file_names(key: str, name: str) -> None:
+    assert file_name(key) == name
+
+
+def test_job_folders_are_private(tmp_path: Path) -> None:
+    folder = job_folder(tmp_path / "cache")
+
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_sweep_removes_only_what_dead_processes_left(tmp_path: Path) -> None:
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    (tmp_path / f"job-{dead}-abc").mkdir()
+    (tmp_path / f"job-{dead}-abc" / "file.png").write_bytes(b"x")
+    mine = job_folder(tmp_path)
+    (tmp_path / "something-else").mkdir()
+
+    assert sweep(tmp_path) == 1
+
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([mine.name, "something-else"])
+    assert f"job-{os.getpid()}-" in mine.name
+
+
+def test_a_sweep_of_nothing_is_no_error(tmp_path: Path) -> None:
+    assert sweep(tmp_path / "absent") == 0

@@ -1,0 +1,156 @@
+"""Small autoencoders whose reconstructions of photographs are the fake pictures.
+
+A reconstruction shows what its original shows, so a detector trained on such pairs cannot learn
+the subject; what differs is the decoder's trace (Guillaro et al. 2024 argue for such pairs).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from detection_training.photos import Pixels
+from detection_training.sources import Log
+
+WIDTH: Final = 32
+LATENT: Final = 12
+"""Channels at a quarter of the resolution: a quarter of the picture's numbers."""
+SIDE_PX: Final = 96
+BATCH: Final = 16
+
+
+def _nearest(inputs: int, outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 3, padding=1))
+
+
+def _transposed(inputs: int, outputs: int) -> nn.Module:
+    return nn.ConvTranspose2d(inputs, outputs, 4, 2, padding=1)
+
+
+def _shuffle(inputs: int, outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2))
+
+
+DECODERS: Final[dict[str, Callable[[int, int], nn.Module]]] = {
+    "nearest": _nearest,
+    "transposed": _transposed,
+    "shuffle": _shuffle,
+}
+"""Ways to up-sample; each leaves another trace."""
+TRAINED_ON: Final = ("nearest", "transposed")
+"""Decoders that the detector is trained on; the rest is only ever tested on."""
+
+
+class Autoencoder(nn.Module):
+    """Encoder by strided convolutions, decoder by one way to up-sample."""
+
+    def __init__(self, decoder: str) -> None:
+        super().__init__()
+        up = DECODERS[decoder]
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3, WIDTH, 3, 2, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(WIDTH, 2 * WIDTH, 3, 2, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(2 * WIDTH, LATENT, 3, padding=1),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(LATENT, 2 * WIDTH, 3, padding=1),
+            nn.SiLU(),
+            up(2 * WIDTH, WIDTH),
+            nn.SiLU(),
+            nn.Conv2d(WIDTH, WIDTH, 3, padding=1),
+            nn.SiLU(),
+            up(WIDTH, 16),
+            nn.SiLU(),
+            nn.Conv2d(16, 3, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the reconstruction of pixels ``(n, 3, h, w)`` in 0 to 1; sides divide by 4."""
+        result: Tensor = self.decoder(self.encoder(x * 2 - 1)) * 0.5 + 0.5
+        return result
+
+
+def load_or_train(
+    cache: Path, pixels: Callable[[], Pixels], *, steps: int, seed: int, log: Log
+) -> dict[str, Autoencoder]:
+    """Return one autoencoder for each decoder, from the cache if it was trained before.
+
+    Args:
+        cache: Directory of the files.
+        pixels: Returns the patches; called only if something must be trained.
+        steps: As in ``train``.
+        seed: Likewise.
+        log: Takes progress lines.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    models: dict[str, Autoencoder] = {}
+    patches: Pixels | None = None
+    for i, name in enumerate(DECODERS):
+        path = cache / f"autoencoder-{name}-{steps}-{seed + i}.safetensors"
+        if path.is_file():
+            models[name] = Autoencoder(name).eval()
+            safetensors.torch.load_model(models[name], path)
+            continue
+        patches = pixels() if patches is None else patches
+        models[name] = train(name, patches, steps=steps, seed=seed + i, log=log)
+        safetensors.torch.save_model(models[name], str(path))
+    return models
+
+
+def train(decoder: str, pixels: Pixels, *, steps: int, seed: int, log: Log) -> Autoencoder:
+    """Return an autoencoder fitted to patches.
+
+    Args:
+        decoder: Key of ``DECODERS``.
+        pixels: ``(n, side, side, 3)``, sides at least ``SIDE_PX``.
+        steps: Batches of ``BATCH``.
+        seed: Of weights and batches.
+        log: Takes progress lines.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    model = Autoencoder(decoder)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=4e-3, total_steps=steps + 1)
+    for step in range(steps):
+        x = _batch(pixels, rng)
+        y = model(x)
+        # Plain L1 blurs; the neighbours' differences keep edges and grain.
+        loss = functional.l1_loss(y, x) + sum(
+            functional.l1_loss(y.diff(dim=d), x.diff(dim=d)) for d in (2, 3)
+        )
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+        if step % 100 == 99 or step == steps - 1:
+            psnr = -10 * float((y - x).square().mean().log10())
+            log(f"  autoencoder {decoder}: step {step + 1}/{steps}, PSNR {psnr:.1f} dB")
+    return model.eval()
+
+
+def reconstruct(model: Autoencoder, pixels: Pixels) -> Pixels:
+    """Return the reconstructions of pictures ``(n, h, w, 3)``; sides must divide by 4."""
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(pixels), BATCH):
+            x = torch.from_numpy(pixels[start : start + BATCH]).permute(0, 3, 1, 2) / 255.0
+            y = (model(x).clamp(0, 1) * 255).round().to(torch.uint8)
+            parts.append(y.permute(0, 2, 3, 1).numpy())
+    return np.concatenate(parts)
+
+
+def _batch(pixels: Pixels, rng: np.random.Generator) -> Tensor:
+    last = pixels.shape[1] - SIDE_PX
+    chosen = []
+    for i in rng.integers(0, len(pixels), BATCH):
+        y, x = rng.integers(0, last + 1, 2)
+        chosen.append(pixels[i, y : y + SIDE_PX, x : x + SIDE_PX])
+    return torch.from_numpy(np.stack(chosen)).permute(0, 3, 1, 2).float() / 255.0

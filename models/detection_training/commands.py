@@ -1,0 +1,100 @@
+"""``detection-worker train`` and ``detection-worker evaluate``."""
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+from typing import Final
+
+from detection_worker.cli.command import Command
+from detection_worker.errors import UsageError
+
+DEFAULT_CACHE: Final = Path(".cache/training")
+DEFAULT_MINUTES: Final = 5.0
+
+
+class TrainCommand:
+    """Makes models."""
+
+    name: Final = "train"
+    help: Final = "train detectors; --demo makes small ones from freely licensed media"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add its arguments."""
+        parser.add_argument("--demo", action="store_true", help="train the demonstration models")
+        parser.add_argument(
+            "--output", type=Path, default=Path("models"), metavar="DIR", help="models directory"
+        )
+        parser.add_argument(
+            "--minutes",
+            type=float,
+            default=DEFAULT_MINUTES,
+            help="about how long to take on two cores (default %(default)g)",
+        )
+        parser.add_argument(
+            "--cache-dir",
+            type=Path,
+            default=DEFAULT_CACHE,
+            metavar="DIR",
+            help="where downloads are kept (default %(default)s)",
+        )
+        parser.add_argument(
+            "--force", action="store_true", help="overwrite models that this command did not make"
+        )
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Train and return 0; 1 if a model could not be made."""
+        if not args.demo:
+            raise UsageError("Nothing to train!\nUse: detection-worker train --demo")
+        if not 0.05 <= args.minutes <= 600:
+            raise UsageError(f"--minutes {args.minutes:g} is not in 0.05 to 600")
+        # Loads torch; whoever only reads --help must not wait for it.
+        demo = importlib.import_module("detection_training.demo")
+        missing: list[str] = demo.train_demo(
+            args.cache_dir, args.output, minutes=args.minutes, force=args.force, log=_say
+        )
+        for line in missing:
+            print(f"Not made: {line}")
+        return 1 if missing else 0
+
+
+class EvaluateCommand:
+    """Measures models."""
+
+    name: Final = "evaluate"
+    help: Final = "measure detectors on a folder of real and a folder of fake files"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add its arguments."""
+        parser.add_argument("--models-dir", type=Path, metavar="DIR", help="default: the bundled")
+        parser.add_argument("--real", type=Path, required=True, metavar="DIR")
+        parser.add_argument("--fake", type=Path, required=True, metavar="DIR")
+        parser.add_argument(
+            "--json", type=Path, metavar="FILE", help="write the metrics there too"
+        )
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Measure, print a table and JSON, and return 0."""
+        registry = importlib.import_module("detection_worker.detectors.registry")
+        evaluation = importlib.import_module("detection_training.evaluation")
+        metrics = importlib.import_module("detection_training.metrics")
+        loaded = registry.load_detectors(args.models_dir or registry.bundled_models_dir())
+        rows, problems = evaluation.evaluate(loaded, real=args.real, fake=args.fake, log=_say)
+        report = {
+            "models": {c.kind: {"name": c.name, "sha256": c.sha256} for c in loaded.cards},
+            "metrics": rows,
+            "not_scored": problems,
+        }
+        text = json.dumps(report, indent=2)
+        print(f"{metrics.table(rows)}\n\n{text}")
+        if args.json is not None:
+            args.json.write_text(text + "\n")
+        return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+TRAIN: Final[Command] = TrainCommand()
+EVALUATE: Final[Command] = EvaluateCommand()

@@ -1,0 +1,204 @@
+"""Writing a model folder that the registry loads."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import safetensors.torch
+import torch
+
+from detection_contract.media_types import MediaKind
+from detection_worker.core.sampling import Sampling
+from detection_worker.core.verdict import Calibration, Pooling
+from detection_worker.detectors import self_test
+from detection_worker.detectors.base import DetectorCard
+from detection_worker.detectors.manifest import MANIFEST_NAME, SCHEMA, read_manifest
+from detection_worker.detectors.torch_detector import TorchDetector
+from detection_worker.errors import UsageError
+
+WEIGHTS_NAME: Final = "model.safetensors"
+MADE_BY: Final = "detection-worker train"
+"""Written into every manifest; only folders that say so are overwritten unasked."""
+SELF_TEST_SEEDS: Final = (1, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """What is decided before training.
+
+    Attributes:
+        id: Folder name.
+        version: Of the weights to come.
+        kind: Media kind.
+        architecture: Name in the registry.
+        params: Of its factory.
+        sampling: Units that it wants.
+        pooling: From units to one logit.
+    """
+
+    id: str
+    version: str
+    kind: MediaKind
+    architecture: str
+    params: Mapping[str, int]
+    sampling: Sampling
+    pooling: Pooling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What training yields beside the weights.
+
+    Attributes:
+        calibration: Fitted on the dev split.
+        evaluation: Contents of ``eval.json``.
+        card: Text of ``MODEL_CARD.md``.
+        training: Provenance for the manifest.
+        license: Of the weights.
+    """
+
+    calibration: Calibration
+    evaluation: Mapping[str, Any]
+    card: str
+    training: Mapping[str, Any]
+    license: str
+
+
+def check_free(output: Path, ids: tuple[str, ...], *, force: bool) -> None:
+    """Refuse before any work to overwrite what somebody else made.
+
+    Raises:
+        UsageError: A folder exists that training did not make.
+    """
+    for model_id in ids:
+        folder = output / model_id
+        if folder.exists() and not force and not _made_here(folder):
+            raise UsageError(
+                f"Not made by this command, so not overwritten: {folder}\n"
+                "Choose another --output, or overwrite it with --force."
+            )
+
+
+def provisional(design: Design, network: torch.nn.Module) -> TorchDetector:
+    """Return the network as a detector before calibration, for measuring."""
+    card = DetectorCard(
+        name=design.id,
+        version=design.version,
+        sha256="0" * 64,
+        grade="demo",
+        kind=design.kind,
+        sampling=design.sampling,
+        pooling=design.pooling,
+        calibration=Calibration(),
+    )
+    return TorchDetector(card=card, module=network)
+
+
+def write_model(output: Path, design: Design, *, network: torch.nn.Module, made: Outcome) -> str:
+    """Write a model folder with its own weights; return their sha256."""
+    tensors = {name: t.detach().contiguous() for name, t in network.state_dict().items()}
+    data = safetensors.torch.save(tensors)
+    digest = hashlib.sha256(data).hexdigest()
+    parts = {
+        "architecture": {"name": design.architecture, "params": dict(design.params)},
+        "weights": {
+            "file": WEIGHTS_NAME,
+            "format": "safetensors",
+            "sha256": digest,
+            "bytes": len(data),
+        },
+    }
+    _write(output, design, network=network, made=made, parts=parts, files={WEIGHTS_NAME: data})
+    return digest
+
+
+def write_borrowing(
+    output: Path,
+    design: Design,
+    *,
+    network: torch.nn.Module,
+    made: Outcome,
+    owner: tuple[str, str],
+) -> None:
+    """Write a model folder that uses the weights of ``owner``: id and sha256."""
+    parts = {"uses": {"id": owner[0], "sha256": owner[1]}}
+    _write(output, design, network=network, made=made, parts=parts, files={})
+
+
+def _write(
+    output: Path,
+    design: Design,
+    *,
+    network: torch.nn.Module,
+    made: Outcome,
+    parts: Mapping[str, Any],
+    files: Mapping[str, bytes],
+) -> None:
+    manifest = {**_manifest(design, network, made), **parts}
+    texts = {
+        MANIFEST_NAME: json.dumps(manifest, indent=2) + "\n",
+        "eval.json": json.dumps(made.evaluation, indent=2) + "\n",
+        "MODEL_CARD.md": made.card,
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output, prefix=".new-") as name:
+        fresh = Path(name) / design.id
+        fresh.mkdir()
+        for file, data in (*files.items(), *((k, v.encode()) for k, v in texts.items())):
+            (fresh / file).write_bytes(data)
+        read_manifest(fresh)
+        target = output / design.id
+        # A complete folder takes the place of the old one; a crash leaves one of the two.
+        if target.exists():
+            shutil.move(target, Path(name) / "old")
+        fresh.rename(target)
+
+
+def _manifest(design: Design, network: torch.nn.Module, made: Outcome) -> dict[str, Any]:
+    detector = provisional(design, network)
+    answers = [
+        {
+            "seed": seed,
+            "logit": round(
+                float(detector.logits(self_test.unit(design.sampling, seed=seed))[0]), 5
+            ),
+        }
+        for seed in SELF_TEST_SEEDS
+    ]
+    return {
+        "schema": SCHEMA,
+        "id": design.id,
+        "version": design.version,
+        "modality": design.kind.value,
+        "grade": "demo",
+        "preprocess": {n: getattr(design.sampling, n) for n in type(design.sampling).__slots__},
+        "output": {"activation": "sigmoid", "classes": ["real", "fake"], "fake_index": 1},
+        "aggregate": {
+            "within_frame": design.pooling.within_frame,
+            "over_frames": design.pooling.over_frames,
+            "top_share": design.pooling.top_share,
+        },
+        "calibration": {
+            "method": "platt",
+            "a": round(made.calibration.a, 6),
+            "b": round(made.calibration.b, 6),
+            "fitted_on": "dev",
+        },
+        "selftest": answers,
+        "metrics": made.evaluation["summary"],
+        "training": {"made_by": MADE_BY, **made.training},
+        "license": made.license,
+    }
+
+
+def _made_here(folder: Path) -> bool:
+    try:
+        manifest = json.loads((folder / MANIFEST_NAME).read_text())
+        return bool(manifest["training"]["made_by"] == MADE_BY)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

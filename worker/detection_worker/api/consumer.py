@@ -4,11 +4,14 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from detection_worker.config import load_consumer, load_settings
 from detection_worker.config.table import SETTINGS
 from detection_worker.errors import UsageError
-from detection_worker.pipeline.consumer import Consumer
+
+if TYPE_CHECKING:
+    from detection_worker.pipeline.consumer import Consumer
 
 MessageHandler = Callable[[dict[str, object]], None]
 
@@ -68,6 +71,9 @@ class SQSDeepfakeConsumer:
         Raises:
             UsageError: No model, queue or credentials; or it is consuming already.
         """
+        # Here, so that a predictor needs none of the queue's parts.
+        from detection_worker.pipeline.consumer import Consumer  # noqa: PLC0415 - heavy
+
         options = {**self._options, "run_once": True} if run_once else self._options
         with self._lock:
             if self._running:

@@ -1,0 +1,166 @@
+"""``predict`` and ``models`` on local files, as processes."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detection_worker.testing import sample_media
+
+pytestmark = pytest.mark.slow  # every test starts a process that loads models
+
+GUIDE_FIELDS = (
+    "request_id sqs_to_ml_url file_path local_path file_type label confidence prediction_score "
+    "is_s3_file processed_at queue_url s3_file_info original_message"
+)
+
+
+@pytest.fixture
+def image(home: Path) -> Path:
+    return sample_media.make_image(home / "photo.PNG")
+
+
+@pytest.fixture
+def predict(run_cli: Callable[..., Any], tiny_models: Path) -> Callable[..., Any]:
+    """Run ``predict`` with the tiny models."""
+
+    def run(*args: str, **more: Any) -> Any:
+        return run_cli("predict", "--models-dir", str(tiny_models), *args, **more)
+
+    return run
+
+
+def test_a_local_file_gets_a_summary_and_the_envelope_of_the_guide(
+    predict: Callable[..., Any], image: Path, home: Path
+) -> None:
+    ended = predict("--input", image.name, "--output", "result.json")
+
+    assert ended.code == 0, ended.err
+    result = json.loads((home / "result.json").read_text())
+    assert set(GUIDE_FIELDS.split()) <= set(result)
+    assert result["file_type"] == "image"
+    assert (result["is_s3_file"], result["sqs_to_ml_url"]) == (False, None)
+    assert result["label"] == ("FAKE" if result["prediction_score"] >= 0.5 else "REAL")
+    assert f"Prediction: {result['label']}" in ended.out
+    assert f"Confidence: {result['confidence']:.1%}" in ended.out
+    assert "Results saved to result.json" in ended.out
+    assert ended.err == ""
+
+
+@pytest.mark.parametrize(("threshold", "label"), [("0", "FAKE"), ("1", "REAL")])
+def test_the_threshold_decides_the_label(
+    predict: Callable[..., Any], image: Path, threshold: str, label: str
+) -> None:
+    ended = predict(image.name, "--threshold", threshold, "--output", "-")
+
+    assert ended.code == 0
+    assert json.loads(ended.out)["label"] == label
+
+
+def test_a_folder_gives_a_table_a_list_and_1_if_one_file_failed(
+    predict: Callable[..., Any], home: Path
+) -> None:
+    folder = home / "in"
+    folder.mkdir()
+    sample_media.make_image(folder / "a.jpg")
+    sample_media.make_audio(folder / "b.wav", codec="pcm_s16le")
+    sample_media.make_video(folder / "c.mp4")
+    (folder / "d.png").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("no media")
+
+    ended = predict("in", "-o", "all.json")
+
+    assert ended.code == 1
+    results = json.loads((home / "all.json").read_text())
+    assert [Path(r["file_path"]).name for r in results] == ["a.jpg", "b.wav", "c.mp4", "d.png"]
+    assert [r["file_type"] for r in results[:3]] == ["image", "audio", "video"]
+    assert results[3]["status"] == "failed"
+    assert results[3]["label"] is None
+    assert re.search(r"4 files: \d FAKE, \d REAL, 1 failed", ended.out)
+    assert "[4/4] in/d.png" in ended.err
+    assert "Traceback" not in ended.text
+
+
+@pytest.mark.parametrize(
+    ("argument", "text"),
+    [
+        ("gone.png", "File not found: gone.png\n"),
+        ("/dev/zero", "Not a regular file: /dev/zero\n"),
+        ("empty.png", "The file is empty: empty.png\n"),
+        ("https://example.com/a.png", "https://example.com/a.png"),
+        ("s3://", "s3://"),
+    ],
+)
+def test_a_bad_input_ends_with_1_and_a_sentence(
+    predict: Callable[..., Any], home: Path, argument: str, text: str
+) -> None:
+    (home / "empty.png").touch()
+
+    ended = predict(argument)
+
+    assert ended.code == 1
+    assert text in ended.err
+    assert len(ended.err.strip().splitlines()) == 2
+    assert "Traceback" not in ended.text
+
+
+def test_a_limit_given_as_an_option_is_kept(predict: Callable[..., Any], image: Path) -> None:
+    ended = predict(image.name, "--max-bytes", "10")
+
+    assert ended.code == 1
+    assert "bytes, 10 are allowed" in ended.err
+
+
+def test_verbose_shows_the_log(predict: Callable[..., Any], image: Path) -> None:
+    ended = predict(image.name, "--verbose")
+
+    assert ended.code == 0
+    assert "Loaded models: ['image', 'video', 'audio']" in ended.err
+
+
+def test_models_are_listed_described_and_verified(
+    run_cli: Callable[..., Any], tiny_models: Path
+) -> None:
+    env = {"MODELS_DIR": str(tiny_models)}
+
+    listed, old = run_cli("models", "list", env=env), run_cli("predict", "--list-models", env=env)
+    info = run_cli("models", "info", "tiny-audio", "--json", env=env)
+    verified = run_cli("models", "verify", env=env)
+
+    assert listed.code == old.code == 0
+    assert listed.out == old.out
+    for name in ("tiny-audio", "tiny-image", "tiny-video"):
+        assert re.search(rf"\* {name} +\w+ +1\.0\.0 +demo", listed.out)
+        assert f"sound   {name}" in verified.out
+    assert json.loads(info.out)["kind"] == "audio"
+    assert verified.code == 0
+
+
+def test_a_damaged_model_is_found_by_verify(
+    run_cli: Callable[..., Any], tiny_models: Path, home: Path
+) -> None:
+    import shutil
+
+    shutil.copytree(tiny_models, home / "models")
+    weights = home / "models" / "tiny-image" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 0x40
+    weights.write_bytes(data)
+
+    ended = run_cli("models", "verify", "--models-dir", "models")
+
+    assert ended.code == 1
+    assert "broken  tiny-image: " in ended.out
+    assert "sound   tiny-audio" in ended.out
+
+
+def test_an_unknown_model_is_named_with_those_there_are(
+    run_cli: Callable[..., Any], tiny_models: Path
+) -> None:
+    ended = run_cli("models", "info", "gone", "--models-dir", str(tiny_models))
+
+    assert ended.code == 2
+    assert "No such model: gone\nModels there are: tiny-audio, tiny-image" in ended.err

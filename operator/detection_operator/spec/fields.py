@@ -21,7 +21,7 @@ URL_REGION_PATTERN: Final = (
     "[.](?:vpce[.])?(?:amazonaws[.]com(?:[.]cn)?|api[.]aws)(?::[0-9]+)?/"
     f"|^https?://({_REGION})[.]queue[.]amazonaws[.]com/"
 )
-"""Hosts that name their region: standard, FIPS, VPC endpoint, China, dual stack and the legacy form."""
+"""Hosts that name it: standard, FIPS, VPC endpoint, China, dual stack and the legacy form."""
 
 
 def integer(minimum: int, maximum: int, *, default: Any = dataclasses.MISSING, doc: str) -> Any:

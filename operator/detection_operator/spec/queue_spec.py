@@ -3,6 +3,8 @@
 ``resource`` reads them from a manifest and ``crd`` writes the schema, both from the same metadata.
 """
 
+# ruff: noqa: RUF009 - the calls in class bodies return dataclasses.field
+
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum

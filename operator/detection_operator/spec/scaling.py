@@ -1,5 +1,7 @@
 """Bounds and manners of scaling."""
 
+# ruff: noqa: RUF009 - the calls in class bodies return dataclasses.field
+
 from dataclasses import dataclass
 from enum import StrEnum
 

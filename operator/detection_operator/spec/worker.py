@@ -1,5 +1,7 @@
 """The workers of a DetectionQueue."""
 
+# ruff: noqa: RUF009 - the calls in class bodies return dataclasses.field
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,0 +1,1 @@
+"""The CustomResourceDefinition of DetectionQueue, made from the spec's fields."""

@@ -1,0 +1,102 @@
+"""The whole CustomResourceDefinition."""
+
+from typing import Any, Final
+
+import yaml
+
+from detection_operator.crd.rules import ROOT_RULES
+from detection_operator.crd.schema import spec_schema
+from detection_operator.crd.status_schema import status_schema
+
+GROUP: Final = "detection-queue.dev"
+VERSION: Final = "v1alpha1"
+KIND: Final = "DetectionQueue"
+PLURAL: Final = "detectionqueues"
+
+_COLUMNS: Final = (
+    ("Mode", "string", ".spec.scaling.mode", 0),
+    ("Desired", "integer", ".status.desiredReplicas", 0),
+    ("Ready", "integer", ".status.readyReplicas", 0),
+    ("Busy", "integer", ".status.busyReplicas", 0),
+    ("Visible", "integer", ".status.queue.visible", 0),
+    ("Age(s)", "integer", ".status.queue.oldestAgeSeconds", 0),
+    ("SLO", "string", ".status.slo.attainmentPercent", 0),
+    ("Why", "string", ".status.plan.binding", 0),
+    ("Max", "integer", ".spec.scaling.maxReplicas", 1),
+    ("Message", "string", ".status.plan.message", 1),
+)
+
+
+def manifest() -> dict[str, Any]:
+    """Return the CustomResourceDefinition."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": f"{PLURAL}.{GROUP}",
+            # Deleting the CRD deletes every DetectionQueue: that is never a chart's decision.
+            "annotations": {"helm.sh/resource-policy": "keep"},
+        },
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": KIND,
+                "listKind": f"{KIND}List",
+                "plural": PLURAL,
+                "singular": KIND.lower(),
+                "shortNames": ["dq"],
+            },
+            "versions": [_version()],
+        },
+    }
+
+
+def _version() -> dict[str, Any]:
+    columns = (
+        {"name": name, "type": kind, "jsonPath": path, "priority": priority}
+        for name, kind, path, priority in _COLUMNS
+    )
+    return {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "subresources": {
+            "status": {},
+            "scale": {
+                "specReplicasPath": ".spec.replicas",
+                "statusReplicasPath": ".status.replicas",
+                "labelSelectorPath": ".status.selector",
+            },
+        },
+        "additionalPrinterColumns": list(columns),
+        "schema": {
+            "openAPIV3Schema": {
+                "type": "object",
+                "description": "Detection workers that follow an SQS queue.",
+                "required": ["spec"],
+                "properties": {
+                    "apiVersion": {"type": "string"},
+                    "kind": {"type": "string"},
+                    "metadata": {"type": "object"},
+                    "spec": spec_schema(),
+                    "status": status_schema(),
+                },
+                "x-kubernetes-validations": [
+                    {"rule": rule, "message": message} for rule, message in ROOT_RULES
+                ],
+            }
+        },
+    }
+
+
+def manifest_yaml() -> str:
+    """Return the CustomResourceDefinition as YAML, as the chart carries it."""
+    return yaml.dump(manifest(), Dumper=_PlainDumper, sort_keys=False, width=100)
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Without anchors: a reader should not have to look elsewhere."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True

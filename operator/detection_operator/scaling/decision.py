@@ -1,0 +1,233 @@
+"""The decision: the rules in their order, and what they leave for the next time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from detection_operator.scaling import demand, learning, limits
+from detection_operator.scaling.memory import Marks, Memory, rebased
+from detection_operator.scaling.sentences import SENTENCES
+from detection_operator.scaling.situation import Situation, situation
+from detection_operator.scaling.values import Observation, Outlook, ReadError, Term
+from detection_operator.scaling.victims import victims
+from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.spec.scaling import Mode
+
+IDLE_POLLS: Final = 6
+"""An empty queue without replicas is read this many times less often."""
+CONFIRM_S: Final = 1.0
+"""A sighting that needs confirmation is looked at again soon: a cold start is long enough."""
+DENIED_RETRY_S: Final = 300.0
+"""Access denied and a missing queue are mended by people."""
+THROTTLED_POLLS: Final = 4
+
+Rule = Callable[[Situation, int], Term | None]
+
+NEEDS: Final[tuple[Rule, ...]] = (
+    demand.steady,
+    demand.tail,
+    demand.drain,
+    demand.backlog,
+    demand.present,
+    demand.poison,
+    demand.activation,
+    demand.headroom,
+    demand.occupied,
+    demand.idle,
+    limits.scheduled,
+    limits.least,
+)
+"""What is needed. The result is remembered for the hold."""
+LIMITS: Final[tuple[Rule, ...]] = (
+    limits.hold,
+    limits.step_down,
+    limits.step_up,
+    limits.budget,
+    limits.room,
+    limits.busy,
+    limits.bounds,
+)
+"""What is allowed."""
+BLIND: Final[tuple[Rule, ...]] = (
+    limits.unread,
+    limits.scheduled,
+    limits.step_down,
+    limits.busy,
+    limits.bounds,
+)
+"""For a queue that cannot be read."""
+_DEMANDS: Final = frozenset({"Steady", "Tail", "Drain", "Backlog", "Present"})
+"""Of these only the largest is worth a sentence."""
+_ALWAYS_SPOKEN: Final = frozenset(
+    {"Poison", "Budget", "Activation", "Paused", "Manual", "Fallback"}
+)
+_SOLE: Final = frozenset({"Activation", "Paused", "Manual", "Fallback"})
+"""They bind even when their number is what it was before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One decision.
+
+    Attributes:
+        desired: Replicas to have.
+        binding: Name of the rule that set the number.
+        terms: The rules that spoke, in their order.
+        apply: The number may be written; False when paused or in shadow mode.
+        victims: Pods to drain first, at most as many as are surplus; never busy ones.
+        next_poll_s: Seconds until the queue should be read again.
+        outlook: What the decision believed.
+        memory: For the next decision.
+    """
+
+    desired: int
+    binding: str
+    terms: tuple[Term, ...]
+    apply: bool
+    victims: tuple[str, ...]
+    next_poll_s: float
+    outlook: Outlook
+    memory: Memory
+
+    @property
+    def message(self) -> str:
+        """The decision in a sentence: what the messages need, and what came of it."""
+        spoken: list[Term] = []
+        replicas = 0
+        for term in self.terms:
+            if term.replicas != replicas or term.name in _ALWAYS_SPOKEN:
+                if term.name in _DEMANDS:
+                    spoken = [earlier for earlier in spoken if earlier.name not in _DEMANDS]
+                spoken.append(term)
+            replicas = term.replicas
+        return "; ".join(term.sentence for term in spoken) or SENTENCES["empty"]
+
+
+def decide(spec: QueueSpec, observation: Observation, memory: Memory, now_s: float) -> Plan:
+    """Return the replicas to have now, with the reasons and the memory for the next time.
+
+    The same arguments give the same plan, on every machine.
+
+    Args:
+        spec: What is asked for.
+        observation: What was seen last; it may be old or broken.
+        memory: ``Plan.memory`` of the last decision; ``Memory()`` after a restart.
+        now_s: Seconds since the epoch, on the clock of the observation. It may jump.
+
+    Returns:
+        A plan with ``minReplicas <= desired <= maxReplicas``, except when paused (what runs stays)
+        or Manual (``spec.replicas``, but not above maxReplicas).
+    """
+    fresh = learning.is_fresh(spec, observation, now_s)
+    before = rebased(memory, now_s)
+    learned = learning.learn(
+        spec, observation, before.learned, wanted=before.marks.wanted, now_s=now_s, fresh=fresh
+    )
+    marks = before.marks
+    if marks.desired is None:
+        # After a restart what runs counts as needed until seen otherwise for a whole hold.
+        marks = Marks(needed=((now_s, observation.replicas),))
+    now = situation(spec, observation, learned, marks, now_s=now_s, fresh=fresh)
+    terms: list[Term] = []
+    if spec.paused or spec.scaling.mode is Mode.MANUAL:
+        terms.append(_dictated(now))
+        return _plan(now, terms, needed=observation.replicas)
+    if not fresh:
+        _apply(BLIND, now, terms)
+        return _plan(now, terms, needed=observation.replicas)
+    _apply(NEEDS, now, terms)
+    needed = terms[-1].replicas if terms else 0
+    _apply(LIMITS, now, terms)
+    return _plan(now, terms, needed=needed)
+
+
+def _apply(rules: tuple[Rule, ...], now: Situation, terms: list[Term]) -> None:
+    """Add to ``terms`` what each rule makes of the number that the rules before it left."""
+    replicas = terms[-1].replicas if terms else 0
+    for rule in rules:
+        term = rule(now, replicas)
+        if term is not None:
+            terms.append(term)
+            replicas = term.replicas
+
+
+def _dictated(now: Situation) -> Term:
+    if now.spec.paused:
+        return Term("Paused", now.seen.replicas, "paused")
+    wanted = now.spec.replicas
+    high = now.spec.scaling.max_replicas
+    return Term("Manual", min(now.seen.replicas if wanted is None else wanted, high), "manual")
+
+
+def _plan(now: Situation, terms: list[Term], *, needed: int) -> Plan:
+    desired = terms[-1].replicas if terms else 0
+    current = now.seen.replicas
+    return Plan(
+        desired=desired,
+        binding=_binding(terms),
+        terms=tuple(terms),
+        apply=not now.spec.paused and now.spec.scaling.mode is not Mode.SHADOW,
+        victims=victims(now.seen.pods, current - desired) if desired < current else (),
+        next_poll_s=_next_poll_s(now, desired),
+        outlook=_outlook(now, terms),
+        memory=Memory(learned=now.learned, marks=_marks(now, desired=desired, needed=needed)),
+    )
+
+
+def _binding(terms: list[Term]) -> str:
+    """Return the name of the last rule that moved the number."""
+    replicas = 0
+    name = "Empty"
+    for term in terms:
+        if term.replicas != replicas or term.name in _SOLE:
+            name = term.name
+        replicas = term.replicas
+    return name
+
+
+def _marks(now: Situation, *, desired: int, needed: int) -> Marks:
+    old = now.marks
+    oldest_s = now.now_s - now.spec.scaling.scale_down.hold_s
+    kept = tuple(item for item in old.needed if item[0] >= oldest_s and item[1] > needed)
+    rose = desired > now.seen.replicas and desired > (old.desired or 0)
+    return Marks(
+        needed=(*kept, (now.now_s, needed)),
+        wanted=needed,
+        desired=desired,
+        added_at_s=now.now_s if rose else old.added_at_s,
+    )
+
+
+def _next_poll_s(now: Situation, desired: int) -> float:
+    poll_s = float(now.spec.queue.poll_interval_s)
+    error = now.seen.error
+    if error in {ReadError.ACCESS_DENIED, ReadError.NO_SUCH_QUEUE}:
+        return max(DENIED_RETRY_S, poll_s)
+    if error is ReadError.THROTTLED:
+        return THROTTLED_POLLS * poll_s
+    if error is not None or desired or now.seen.replicas:
+        return poll_s
+    if now.learned.confirmed:
+        return min(CONFIRM_S, poll_s)
+    return IDLE_POLLS * poll_s if learning.is_empty(now.seen) else poll_s
+
+
+def _outlook(now: Situation, terms: list[Term]) -> Outlook:
+    hours = now.learned.attainment.hours
+    mix = now.mix
+    return Outlook(
+        fresh=now.fresh,
+        age_s=now.age_s,
+        arrivals_per_s=now.rate_per_s,
+        service_s=mix.mean_s,
+        service_p90_s=mix.p90_s,
+        service_samples=mix.samples,
+        cold_start_s=now.cold_start_s,
+        work_s=now.waiting * mix.mean_s,
+        poison_share=now.poison,
+        blocked_since_s=now.learned.room.blocked_since_s,
+        over_budget=any(term.name == "Budget" for term in terms),
+        spent_today=limits.spent_today(now),
+        received=sum(hour[1] for hour in hours),
+        received_late=sum(hour[2] for hour in hours),
+    )

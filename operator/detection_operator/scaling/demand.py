@@ -1,0 +1,166 @@
+"""Rules that say how many replicas the messages need; each may raise the number so far."""
+
+from typing import Final
+
+from detection_operator.scaling import queueing
+from detection_operator.scaling.situation import Situation
+from detection_operator.scaling.values import Term
+from detection_operator.spec.scaling import IdlePolicy, Policy
+
+TARGET_UTILISATION: Final = 0.9
+"""Of the replicas under steady load. The queue itself smooths: a wait of minutes is allowed."""
+RELEASE_UTILISATION: Final = 0.8
+"""A replica goes only if the others would then be below this, so that noise moves nothing."""
+
+
+def steady(now: Situation, replicas: int) -> Term | None:
+    """Keep up with the arrivals."""
+    rate = now.rate_per_s
+    if not rate or now.spec.scaling.policy is not Policy.OBJECTIVE:
+        return None
+    need = _steady(now, rate, TARGET_UTILISATION)
+    if need < now.present:
+        need = min(now.present, _steady(now, rate, RELEASE_UTILISATION))
+    return Term("Steady", max(replicas, need), "steady", (rate, now.mix.mean_s))
+
+
+def _steady(now: Situation, rate_per_s: float, target: float) -> int:
+    return queueing.steady_replicas(
+        rate_per_s=rate_per_s,
+        service_s=now.mix.mean_s,
+        parallel=now.spec.service_time.messages_in_parallel,
+        target=target,
+    )
+
+
+def tail(now: Situation, replicas: int) -> Term | None:
+    """Keep the unlucky within the objective too, where waits are short against service times."""
+    rate = now.rate_per_s
+    if not rate or now.spec.scaling.policy is not Policy.OBJECTIVE:
+        return None
+    slo = now.spec.slo
+    need = queueing.tail_replicas(
+        replicas,
+        rate_per_s=rate,
+        service_s=now.mix.mean_s,
+        parallel=now.spec.service_time.messages_in_parallel,
+        wait_s=slo.queue_wait_s,
+        late=1.0 - slo.objective_percent / 100,
+    )
+    if need <= replicas:
+        return None
+    return Term("Tail", need, "tail", (slo.objective_percent, slo.queue_wait_s))
+
+
+def drain(now: Situation, replicas: int) -> Term | None:
+    """Finish what waits before it is due."""
+    line = now.learned.arrivals
+    if now.spec.scaling.policy is not Policy.OBJECTIVE or not now.waiting or line is None:
+        return None
+    wait_s = float(now.spec.slo.queue_wait_s)
+    held = min(now.seen.in_flight, now.present * now.spec.service_time.messages_in_parallel)
+    due = queueing.due_work(
+        _shape(now, wait_s),
+        waiting=now.waiting,
+        gone=line.count - now.seen.visible,
+        now_s=now.now_s,
+        wait_s=wait_s,
+    )
+    need = queueing.drain_replicas(
+        due,
+        ready=now.seen.ready,
+        starting=now.seen.starting,
+        starting_in_s=now.starting_in_s,
+        cold_start_s=now.cold_start_s,
+        lane_s=now.lane_s,
+        busy_s=held * now.lane_s / 2,
+        rate_per_s=now.rate_per_s or 0.0,
+        wait_s=wait_s,
+    )
+    facts = (now.seen.visible, now.waiting * now.mix.mean_s, now.spec.slo.queue_wait_s)
+    return Term("Drain", max(replicas, queueing.ceil_replicas(need)), "drain", facts)
+
+
+def _shape(now: Situation, wait_s: float) -> tuple[tuple[float, float], ...]:
+    """Return the past counts, none from before the queue was last seen empty."""
+    line = now.learned.arrivals
+    since_s = now.learned.depth_since_s
+    if line is None or since_s is None:
+        return ()
+    first_s = max(since_s, now.now_s - wait_s)
+    return tuple(point for point in line.shape if point[0] >= first_s)
+
+
+def backlog(now: Situation, replicas: int) -> Term | None:
+    """Divide the messages by the user's number."""
+    each = now.spec.scaling.backlog_per_replica
+    if now.spec.scaling.policy is not Policy.BACKLOG or not each:
+        return None
+    messages = now.waiting + min(now.seen.in_flight, _lanes(now))
+    need = queueing.ceil_replicas(messages / each)
+    return Term("Backlog", max(replicas, need), "backlog", (round(messages), each))
+
+
+def _lanes(now: Situation) -> int:
+    return now.present * now.spec.service_time.messages_in_parallel
+
+
+def present(now: Situation, replicas: int) -> Term | None:
+    """Have one replica for whatever waits, poison too: somebody must carry it out."""
+    if replicas or not now.seen.visible:
+        return None
+    return Term("Present", 1, "present", (now.seen.visible,))
+
+
+def poison(now: Situation, replicas: int) -> Term | None:
+    """Say that failing messages were left out."""
+    if not now.poison or not now.seen.visible:
+        return None
+    return Term("Poison", replicas, "poison", (now.poison,))
+
+
+def activation(now: Situation, replicas: int) -> Term | None:
+    """Start the first replica only on confirmed messages."""
+    if now.seen.replicas or not replicas:
+        return None
+    need = now.spec.scaling.activation
+    if now.seen.visible < need.min_messages:
+        return Term("Activation", 0, "below_activation", (now.seen.visible, need.min_messages))
+    missing = need.confirm_samples - now.learned.confirmed
+    if missing <= 0:
+        return None
+    return Term("Activation", 0, "activation", (missing, now.seen.visible))
+
+
+def headroom(now: Situation, replicas: int) -> Term | None:
+    """Add the spare replicas while there is work."""
+    spare = now.spec.scaling.headroom_replicas
+    if not spare or not replicas:
+        return None
+    return Term("Headroom", replicas + spare, "headroom", (spare,))
+
+
+def occupied(now: Situation, replicas: int) -> Term | None:
+    """Keep one replica until nothing is left anywhere."""
+    seen = now.seen
+    anything = seen.in_flight or seen.delayed or seen.busy or seen.silent
+    if replicas or not seen.replicas or not anything or now.phantom:
+        return None
+    facts = (seen.in_flight, seen.delayed, seen.busy, seen.silent)
+    return Term("Occupied", 1, "occupied", facts)
+
+
+def idle(now: Situation, replicas: int) -> Term | None:
+    """Keep one replica warm on an empty queue as long as the policy says."""
+    since_s = now.learned.idle_since_s
+    if replicas or not now.seen.replicas or since_s is None or now.phantom:
+        return None
+    left_s = now.keep_s - (now.now_s - since_s)
+    if left_s <= 0.0:
+        return None
+    policy = now.spec.scaling.idle.policy
+    if policy is IdlePolicy.NEVER:
+        return Term("Idle", 1, "idle_never")
+    if policy is IdlePolicy.FIXED:
+        return Term("Idle", 1, "idle_fixed", (left_s,))
+    return Term("Idle", 1, "idle_keep", (left_s, now.cold_start_s))

@@ -1,0 +1,180 @@
+"""What one more observation teaches: estimates, sightings, accounts. No replicas here."""
+
+import math
+from typing import Final
+
+from detection_operator.scaling import arrivals, capacity, idle, service
+from detection_operator.scaling.memory import MAX_GAP_S, Attainment, Failures, Learned
+from detection_operator.scaling.values import Observation
+from detection_operator.spec.queue_spec import QueueSpec
+
+STALE_POLLS: Final = 3
+"""A reading older than this many intervals counts as none, but never before ``STALE_S``."""
+STALE_S: Final = 60.0
+ARRIVALS_WINDOW_S: Final = 60.0
+"""A sample this old counts 1/e: a dozen polls, enough to average the noise of the counts."""
+ATTEMPTS_MEMORY: Final = 100.0
+"""Attempts that count for the share of failures."""
+MIN_FAILED: Final = 10.0
+"""Fewer failed attempts are no poison storm."""
+MINUTE_S: Final = 60.0
+DAY_S: Final = 86_400
+ATTAINMENT_HOURS: Final = 24
+CLEAR_FACTOR: Final = 10
+"""A count this many times ``activation.minMessages`` is no noise: one reading is enough."""
+
+
+def is_fresh(spec: QueueSpec, seen: Observation, now_s: float) -> bool:
+    """Say whether the counts may be believed: read without error and not long ago."""
+    if seen.error is not None or seen.sampled_at_s is None:
+        return False
+    return now_s - seen.sampled_at_s <= max(STALE_S, STALE_POLLS * spec.queue.poll_interval_s)
+
+
+def poison_share(failures: Failures) -> float:
+    """Return the share of attempts that cannot succeed, 0 without proof.
+
+    Failures alone prove nothing (an endpoint may be down); messages that reach the dead-letter
+    queue meanwhile do.
+    """
+    if failures.failed < MIN_FAILED or failures.dead < 1.0:
+        return 0.0
+    return failures.failed / (failures.failed + failures.served)
+
+
+def absorb_failures(old: Failures, seen: Observation, served: int) -> Failures:
+    """Return the recent attempts after another look at the totals."""
+    depth = old.seen[2] if seen.dead_letter is None else seen.dead_letter
+    totals = (seen.failed, served, depth)
+    if totals == old.seen:
+        return old
+    failed = max(0, seen.failed - old.seen[0])
+    finished = max(0, served - old.seen[1])
+    dead = max(0, depth - old.seen[2]) if old.seen[2] >= 0 else 0
+    fade = math.exp(-(failed + finished) / ATTEMPTS_MEMORY)
+    return Failures(
+        failed=old.failed * fade + failed,
+        served=old.served * fade + finished,
+        dead=old.dead * fade + dead,
+        seen=totals,
+    )
+
+
+def absorb_attainment(old: Attainment, seen: Observation, now_s: float) -> Attainment:
+    """Return the messages in time and late by hour, the last 24 hours of them."""
+    totals = (seen.received, seen.received_late)
+    if totals == old.seen:
+        return old
+    # Totals that fell were counted by somebody who started anew: all of them are news.
+    before = old.seen if totals[0] >= old.seen[0] and totals[1] >= old.seen[1] else (0, 0)
+    received, late = totals[0] - before[0], totals[1] - before[1]
+    hour = int(now_s // 3600)
+    kept = tuple(item for item in old.hours if hour - ATTAINMENT_HOURS < item[0] <= hour)
+    if kept and kept[-1][0] == hour:
+        received += kept[-1][1]
+        late += kept[-1][2]
+        kept = kept[:-1]
+    return Attainment(hours=(*kept, (hour, received, late)), seen=totals)
+
+
+def learn(
+    spec: QueueSpec, seen: Observation, old: Learned, *, wanted: int, now_s: float, fresh: bool
+) -> Learned:
+    """Return ``old`` with what ``seen`` teaches; ``wanted`` is what the last plan needed."""
+    known = old.service or service.from_priors(spec.service_time.priors)
+    times = service.absorb(known, seen.served)
+    failures = absorb_failures(old.failures, seen, times.messages)
+    grown = seen.dead_letter - old.failures.seen[2] if seen.dead_letter is not None else 0
+    dead = old.dead + (max(0, grown) if old.failures.seen[2] >= 0 else 0)
+    empty = fresh and is_empty(seen)
+    idle_since_s, gaps = _idle(old, seen, now_s, empty=empty, fresh=fresh)
+    day = int(now_s // DAY_S)
+    dt = 0.0 if old.now_s is None else min(now_s - old.now_s, MAX_GAP_S)
+    replica_s = (old.replica_s if day == old.day else 0.0) + dt * seen.replicas
+    learned_s = old.sampled_at_s
+    line, confirmed, depth_since_s = old.arrivals, old.confirmed, old.depth_since_s
+    if fresh and seen.sampled_at_s is not None and seen.sampled_at_s != learned_s:
+        learned_s = seen.sampled_at_s
+        line = _arrivals(spec, seen, line, gone=times.messages + dead)
+        confirmed = _confirmed(spec, seen, confirmed)
+        depth_since_s = (depth_since_s or learned_s) if seen.visible > 0 else None
+    return Learned(
+        now_s=now_s,
+        sampled_at_s=learned_s,
+        arrivals=line,
+        dead=dead,
+        service=times,
+        failures=failures,
+        attainment=absorb_attainment(old.attainment, seen, now_s),
+        confirmed=confirmed,
+        depth_since_s=depth_since_s,
+        idle_since_s=idle_since_s,
+        gaps=gaps,
+        down=_minute(old.down, now_s, seen.replicas, highest=True),
+        up=_minute(old.up, now_s, seen.replicas, highest=False),
+        room=capacity.learn(old.room, seen, limits=spec.capacity, wanted=wanted, now_s=now_s),
+        day=day,
+        replica_s=replica_s,
+        unread_since_s=None if fresh else _first(old.unread_since_s, seen.sampled_at_s, now_s),
+    )
+
+
+def is_empty(seen: Observation) -> bool:
+    """Say whether there is nothing at all to do: no message anywhere and every worker idle."""
+    return not (seen.visible or seen.in_flight or seen.delayed or seen.busy or seen.silent)
+
+
+def _first(*times_s: float | None) -> float | None:
+    return next((time_s for time_s in times_s if time_s is not None), None)
+
+
+def _idle(
+    old: Learned, seen: Observation, now_s: float, *, empty: bool, fresh: bool
+) -> tuple[float | None, tuple[float, ...]]:
+    since_s = old.idle_since_s
+    if empty:
+        return (now_s if since_s is None else since_s), old.gaps
+    if not fresh or since_s is None:
+        return since_s, old.gaps
+    # Only a message that waits or was received ends an idle time: phantoms in flight do not.
+    if not (seen.visible or seen.busy):
+        return since_s, old.gaps
+    return None, idle.noted(old.gaps, now_s - since_s)
+
+
+def _arrivals(
+    spec: QueueSpec, seen: Observation, line: arrivals.Arrivals | None, *, gone: int
+) -> arrivals.Arrivals:
+    at_s = seen.sampled_at_s or 0.0
+    count = float(seen.visible + seen.in_flight + seen.delayed + gone)
+    if line is None or at_s < line.at_s:
+        return arrivals.start(at_s, count)
+    return arrivals.absorb(
+        line,
+        at_s=at_s,
+        count=count,
+        horizon_s=float(spec.slo.queue_wait_s),
+        window_s=ARRIVALS_WINDOW_S,
+    )
+
+
+def _confirmed(spec: QueueSpec, seen: Observation, before: int) -> int:
+    """Count readings in a row with enough messages.
+
+    In-flight ones do not count: real ones become visible when their time is up, phantoms never do.
+    """
+    need = spec.scaling.activation
+    if seen.visible < need.min_messages:
+        return 0
+    if seen.visible >= CLEAR_FACTOR * need.min_messages:
+        return need.confirm_samples
+    return min(before + 1, need.confirm_samples)
+
+
+def _minute(
+    window: tuple[float, int] | None, now_s: float, replicas: int, *, highest: bool
+) -> tuple[float, int]:
+    if window is None or now_s - window[0] >= MINUTE_S:
+        return (now_s, replicas)
+    best = max(window[1], replicas) if highest else min(window[1], replicas)
+    return window if best == window[1] else (window[0], best)

@@ -1,0 +1,141 @@
+"""Rules that bound the number: schedule, hold, rates, budget, room, busy work, min and max."""
+
+from typing import Final
+
+from detection_operator.scaling import capacity, schedule
+from detection_operator.scaling.sentences import duration
+from detection_operator.scaling.situation import Situation
+from detection_operator.scaling.values import Term
+from detection_operator.spec.queue_spec import OnExceeded
+from detection_operator.spec.scaling import FallbackBehavior
+
+HOUR_S: Final = 3600.0
+
+
+def scheduled(now: Situation, replicas: int) -> Term | None:
+    """Have what the schedule asks for at this time."""
+    schedules = now.spec.scaling.schedules
+    holding = schedule.active(schedules, now.now_s) if schedules else None
+    if holding is None or holding.min_replicas <= replicas:
+        return None
+    return Term("Schedule", holding.min_replicas, "schedule", (holding.name,))
+
+
+def least(now: Situation, replicas: int) -> Term | None:
+    """Have at least minReplicas."""
+    low = now.spec.scaling.min_replicas
+    return Term("Min", low, "min") if replicas < low else None
+
+
+def hold(now: Situation, replicas: int) -> Term | None:
+    """Let a surplus last before it goes: the most that was needed within the hold stays."""
+    hold_s = now.spec.scaling.scale_down.hold_s
+    oldest_s = now.now_s - hold_s
+    recent = next((count for at_s, count in now.marks.needed if at_s >= oldest_s), 0)
+    # What was needed but never granted is no reason to grow now.
+    held = min(recent, now.seen.replicas)
+    return Term("Hold", held, "hold", (hold_s,)) if held > replicas else None
+
+
+def step_down(now: Situation, replicas: int) -> Term | None:
+    """Let at most a share of the replicas go within a minute, but always one."""
+    window = now.learned.down
+    if window is None or replicas >= now.seen.replicas:
+        return None
+    percent = now.spec.scaling.scale_down.max_percent
+    floor = window[1] - max(1, window[1] * percent // 100)
+    if replicas >= floor:
+        return None
+    return Term("ScaleDown", min(floor, now.seen.replicas), "step_down", (percent,))
+
+
+def step_up(now: Situation, replicas: int) -> Term | None:
+    """Let at most so many replicas join within a minute."""
+    most = now.spec.scaling.scale_up.max_replicas_per_minute
+    window = now.learned.up
+    if most is None or window is None or replicas <= now.seen.replicas:
+        return None
+    ceiling = max(window[1] + most, now.seen.replicas)
+    return Term("ScaleUp", ceiling, "step_up", (most,)) if replicas > ceiling else None
+
+
+def budget(now: Situation, replicas: int) -> Term | None:
+    """Stay within what may be spent; minReplicas are always paid."""
+    limits = now.spec.budget
+    if limits is None:
+        return None
+    price = float(limits.replica_hour_cost)
+    caps: list[tuple[int, str, tuple[str | float, ...]]] = []
+    if limits.max_per_hour is not None:
+        facts = (str(limits.max_per_hour), str(limits.replica_hour_cost))
+        caps.append((int(limits.max_per_hour // limits.replica_hour_cost), "budget_hour", facts))
+    if limits.max_per_day is not None:
+        left = max(0.0, float(limits.max_per_day) - spent_today(now))
+        # The rest of the day gets what the next hour leaves: the last money is spent slower and
+        # slower, a burst in the morning is not starved for the sake of the evening.
+        caps.append((int(left / price), "budget_day", (left, str(limits.max_per_day))))
+    ceiling, key, why = min(caps, key=lambda cap: cap[0])
+    ceiling = max(ceiling, now.spec.scaling.min_replicas)
+    if replicas <= ceiling:
+        return None
+    if limits.on_exceeded is OnExceeded.WARN:
+        return Term("Budget", replicas, "budget_warn", (replicas, why[0]))
+    return Term("Budget", ceiling, key, why)
+
+
+def spent_today(now: Situation) -> float:
+    """Return what the replicas of this day cost so far; 0 without a price."""
+    limits = now.spec.budget
+    if limits is None:
+        return 0.0
+    return now.learned.replica_s / HOUR_S * float(limits.replica_hour_cost)
+
+
+def room(now: Situation, replicas: int) -> Term | None:
+    """Ask for no more pods than the cluster has room for, and a probe now and then."""
+    state = now.learned.room
+    ceiling = capacity.cap(state, now.seen)
+    if ceiling is None or replicas <= ceiling or state.blocked_since_s is None:
+        return None
+    why = now.seen.unschedulable_why or "no reason given"
+    if now.seen.unschedulable:
+        since = duration(now.now_s - state.blocked_since_s)
+        facts = (now.seen.unschedulable, why, since)
+        return Term("Capacity", ceiling, "capacity", facts)
+    if state.retry_at_s is None:
+        return Term("Capacity", ceiling, "capacity_probe", (state.probe, why))
+    retry = duration(state.retry_at_s - now.now_s)
+    return Term("Capacity", ceiling, "capacity_backoff", (why, retry))
+
+
+def busy(now: Situation, replicas: int) -> Term | None:
+    """Never fewer replicas than work in hand, so that nobody has to choose a busy pod."""
+    seen = now.seen
+    parallel = now.spec.service_time.messages_in_parallel
+    held = 0 if now.phantom else -(-seen.in_flight // parallel)
+    floor = min(max(seen.busy + seen.silent, held), seen.replicas)
+    if replicas >= floor:
+        return None
+    return Term("Busy", floor, "busy", (seen.busy, seen.in_flight))
+
+
+def bounds(now: Situation, replicas: int) -> Term | None:
+    """Stay between minReplicas and maxReplicas, whatever else was said."""
+    low, high = now.spec.scaling.min_replicas, now.spec.scaling.max_replicas
+    if replicas > high:
+        return Term("Max", high, "max")
+    return Term("Min", low, "min") if replicas < low else None
+
+
+def unread(now: Situation, replicas: int) -> Term | None:
+    """Hold while the queue cannot be read; after a while do as the fallback says."""
+    since_s = now.learned.unread_since_s
+    lost_s = 0.0 if since_s is None else now.now_s - since_s
+    why = (str(now.seen.error or "stale"), duration(lost_s))
+    wanted = now.spec.scaling.fallback
+    current = now.seen.replicas
+    if lost_s < wanted.after_s or wanted.behavior is FallbackBehavior.HOLD:
+        return Term("Fallback", max(replicas, current), "unread", why)
+    if wanted.behavior is FallbackBehavior.STATIC:
+        return Term("Fallback", wanted.replicas or 0, "fallback_static", why)
+    return Term("Fallback", max(current, wanted.replicas or 0), "fallback_at_least", why)

@@ -1,0 +1,48 @@
+"""What each rule of the decision says to a person. ``{replicas}`` is the number after the rule."""
+
+from collections.abc import Mapping
+from typing import Final
+
+SENTENCES: Final[Mapping[str, str]] = {
+    "empty": "nothing to do",
+    "steady": "{replicas} needed for {0:.3g} messages/s of {1:.3g} s each",
+    "drain": "{replicas} needed to clear {0} messages (work {1:.0f} s) before age {2} s",
+    "tail": "{replicas} needed so that {0} % wait less than {1} s",
+    "backlog": "{replicas} needed for {0} messages at {1} each",
+    "present": "one replica for {0} messages",
+    "poison": "{0:.0%} of the attempts end in the dead-letter queue and buy no replica",
+    "activation": "waiting for {0} more reading(s) to confirm {1} message(s)",
+    "below_activation": "{0} message(s) are fewer than activation.minMessages {1}",
+    "headroom": "{0} spare while active",
+    "occupied": "one replica stays: {0} in flight, {1} delayed, {2} busy, {3} silent worker(s)",
+    "idle_keep": "one replica stays warm for {0:.0f} s: cheaper than a cold start of {1:.0f} s",
+    "idle_fixed": "one replica stays warm for {0:.0f} s",
+    "idle_never": "one replica stays warm always",
+    "schedule": "schedule {0} asks for {replicas}",
+    "min": "minReplicas is {replicas}",
+    "max": "maxReplicas is {replicas}",
+    "hold": "held at {replicas}: surplus must last {0} s",
+    "step_down": "down to {replicas} for now: at most {0} % leave in a minute",
+    "step_up": "up to {replicas} for now: at most {0} join in a minute",
+    "budget_hour": "capped to {replicas}: {0} an hour at {1} each",
+    "budget_day": "capped to {replicas}: {0:.2f} of {1} left today",
+    "budget_warn": "{0} would cost more than the budget ({1}); it only warns",
+    "capacity": "capped to {replicas}: {0} pods unschedulable ({1}) since {2}",
+    "capacity_backoff": "capped to {replicas}: no room ({0}), next try in {1}",
+    "capacity_probe": "capped to {replicas}: trying {0} more after no room ({1})",
+    "busy": "{replicas} are kept: {0} busy, {1} messages in flight",
+    "unread": "queue not read ({0}) for {1}: keeping {replicas}",
+    "fallback_static": "queue not read ({0}) for {1}: fallback is {replicas}",
+    "fallback_at_least": "queue not read ({0}) for {1}: at least {replicas}",
+    "manual": "Manual: spec.replicas is {replicas}",
+    "paused": "paused at {replicas}",
+}
+
+
+def duration(seconds: float) -> str:
+    """Return ``seconds`` as a person would say it: ``45s``, ``4m``, ``3h``."""
+    if seconds < 90:
+        return f"{max(0, round(seconds))}s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)}m"
+    return f"{round(seconds / 3600)}h"

@@ -1,0 +1,119 @@
+"""One decision's inputs and the numbers that several of its rules share."""
+
+from dataclasses import dataclass
+
+from detection_operator.scaling import idle, learning
+from detection_operator.scaling.arrivals import rate_per_s
+from detection_operator.scaling.memory import Learned, Marks
+from detection_operator.scaling.service import Mix
+from detection_operator.scaling.values import Observation
+from detection_operator.spec.queue_spec import QueueSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What every rule may look at.
+
+    Attributes:
+        spec: What is asked for.
+        seen: The observation.
+        learned: With the observation already in it.
+        marks: Of the last plan.
+        now_s: The present.
+        fresh: The counts of ``seen`` may be believed.
+        mix: Service time over the media types.
+        cold_start_s: Measured, else the spec's.
+        rate_per_s: Arrivals; None unknown.
+        poison: Share of the attempts that cannot succeed.
+        waiting: Visible messages that can succeed.
+    """
+
+    spec: QueueSpec
+    seen: Observation
+    learned: Learned
+    marks: Marks
+    now_s: float
+    fresh: bool
+    mix: Mix
+    cold_start_s: float
+    rate_per_s: float | None
+    poison: float
+    waiting: float
+
+    @property
+    def lane_s(self) -> float:
+        """Seconds that one message costs one replica."""
+        return self.mix.mean_s / self.spec.service_time.messages_in_parallel
+
+    @property
+    def present(self) -> int:
+        """Replicas that work or soon will."""
+        return self.seen.ready + self.seen.starting
+
+    @property
+    def phantom(self) -> bool:
+        """Messages are in flight although every worker has been idle for ``idle.maxSeconds``."""
+        since_s = self.learned.idle_since_s
+        seen = self.seen
+        if seen.busy or seen.silent or seen.visible or since_s is None:
+            return False
+        return self.now_s - since_s >= self.spec.scaling.idle.max_s
+
+    @property
+    def keep_s(self) -> float:
+        """Idle seconds after which the last replica goes."""
+        return idle.keep_s(
+            self.spec.scaling.idle,
+            gaps=self.learned.gaps,
+            cold_start_s=self.cold_start_s,
+            wait_s=self.spec.slo.queue_wait_s,
+        )
+
+    @property
+    def starting_in_s(self) -> float:
+        """Seconds until starting replicas are ready, at most a whole cold start."""
+        added_s = self.marks.added_at_s
+        if added_s is None:
+            return self.cold_start_s
+        return min(max(0.0, added_s + self.cold_start_s - self.now_s), self.cold_start_s)
+
+    @property
+    def age_s(self) -> float | None:
+        """Age of the oldest waiting message, at least; None while nothing waits."""
+        if not self.seen.visible:
+            return None
+        since_s = self.learned.depth_since_s
+        dwell_s = 0.0 if since_s is None else max(0.0, self.now_s - since_s)
+        if self.seen.oldest_age_s is not None and self.seen.ready:
+            return self.seen.oldest_age_s
+        return dwell_s
+
+
+def situation(
+    spec: QueueSpec,
+    seen: Observation,
+    learned: Learned,
+    marks: Marks,
+    *,
+    now_s: float,
+    fresh: bool,
+) -> Situation:
+    """Return the shared numbers. ``learned`` has learned ``seen``."""
+    if learned.service is None:
+        raise ValueError("the observation was not learned")
+    poison = learning.poison_share(learned.failures)
+    rate = None if learned.arrivals is None else rate_per_s(learned.arrivals)
+    measured_s = seen.cold_start_s
+    return Situation(
+        spec,
+        seen,
+        learned,
+        marks,
+        now_s,
+        fresh,
+        learned.service.mix,
+        float(spec.service_time.cold_start_s) if measured_s is None else measured_s,
+        None if rate is None else rate * (1.0 - poison),
+        poison,
+        seen.visible * (1.0 - poison),
+    )

@@ -1,0 +1,171 @@
+"""What a decision is made from and what it yields. Values only."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from detection_contract.media_types import MediaKind
+from detection_operator.scaling.sentences import SENTENCES
+
+
+class PodPhase(StrEnum):
+    """Where a worker pod stands."""
+
+    UNSCHEDULABLE = "Unschedulable"
+    STARTING = "Starting"
+    READY = "Ready"
+    DRAINING = "Draining"
+
+
+class ReadError(StrEnum):
+    """Why the queue could not be read."""
+
+    ACCESS_DENIED = "AccessDenied"
+    NO_SUCH_QUEUE = "NonExistentQueue"
+    THROTTLED = "Throttled"
+    UNREACHABLE = "Unreachable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """One worker pod.
+
+    Attributes:
+        name: Of the pod.
+        phase: Where it stands.
+        created_s: When it was created.
+        busy: It holds a message; None when it did not report.
+    """
+
+    name: str
+    phase: PodPhase
+    created_s: float
+    busy: bool | None = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Messages of one kind that workers finished since the operator started; never falls.
+
+    Attributes:
+        media_type: Kind of the media.
+        messages: How many.
+        seconds: Sum of their service times.
+        squares: Sum of the squared service times, in s².
+    """
+
+    media_type: MediaKind
+    messages: int
+    seconds: float
+    squares: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What was seen at one time. Counts are >= 0.
+
+    Attributes:
+        sampled_at_s: When the queue was last read with success; None means never.
+        error: Why the newest read failed; the counts are then those of ``sampled_at_s``.
+        visible: Messages that wait (approximate, as all counts of SQS).
+        in_flight: Messages received and not deleted.
+        delayed: Messages not due yet.
+        dead_letter: Messages in the dead-letter queue; None when there is none or it is unread.
+        oldest_age_s: Longest wait among the messages that workers received of late; None unknown.
+        replicas: Replicas that the Deployment asks for now.
+        ready: Pods that can take messages (draining ones cannot).
+        starting: Pods that have a node, or wait for one for a moment only.
+        unschedulable: Pods for which the cluster has no room.
+        unschedulable_since_s: Since when the oldest of them waits; None without any.
+        unschedulable_why: The resource that is missing, such as ``nvidia.com/gpu``.
+        draining: Pods that finish what they hold.
+        busy: Pods that hold a message, draining ones too.
+        silent: Ready pods that did not report, so that nobody knows whether they are busy.
+        served: Finished messages by kind, each kind at most once.
+        received: Messages that workers received for the first time; never falls.
+        received_late: Those of them that had waited longer than the objective allows.
+        failed: Attempts of workers that ended in a failure; never falls.
+        cold_start_s: Measured seconds from a new pod to ready; None before the first.
+        pods: The pods behind the counts, to choose from when some must go.
+    """
+
+    sampled_at_s: float | None
+    error: ReadError | None = None
+    visible: int = 0
+    in_flight: int = 0
+    delayed: int = 0
+    dead_letter: int | None = None
+    oldest_age_s: float | None = None
+    replicas: int = 0
+    ready: int = 0
+    starting: int = 0
+    unschedulable: int = 0
+    unschedulable_since_s: float | None = None
+    unschedulable_why: str = ""
+    draining: int = 0
+    busy: int = 0
+    silent: int = 0
+    served: tuple[Served, ...] = ()
+    received: int = 0
+    received_late: int = 0
+    failed: int = 0
+    cold_start_s: float | None = None
+    pods: tuple[Pod, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One step of a decision.
+
+    Attributes:
+        name: Of the rule.
+        replicas: Replicas after the rule.
+        key: Of its sentence in ``sentences``.
+        facts: What the sentence is filled with. Filling waits until somebody reads it.
+    """
+
+    name: str
+    replicas: int
+    key: str
+    facts: tuple[int | float | str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """The step, for a person."""
+        return SENTENCES[self.key].format(*self.facts, replicas=self.replicas)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What the decision believed; what status, conditions and metrics show.
+
+    Attributes:
+        fresh: The queue was read in time.
+        age_s: Age of the oldest waiting message, at least; None while nothing waits.
+        arrivals_per_s: Smoothed; None while unknown.
+        service_s: Mean service time of a message.
+        service_p90_s: Its 90th percentile, estimated.
+        service_samples: Messages behind the mean; 0 means priors.
+        cold_start_s: Measured or prior.
+        work_s: Worker seconds that wait.
+        poison_share: Share of the attempts that are on their way to the dead-letter queue.
+        blocked_since_s: Since when the cluster has had no room; None when it has.
+        over_budget: The plan wanted more than the budget pays.
+        spent_today: Since midnight UTC in the budget's currency; 0 without a budget.
+        received: First receives in the attainment window.
+        received_late: Those of them that came too late.
+    """
+
+    fresh: bool
+    age_s: float | None
+    arrivals_per_s: float | None
+    service_s: float
+    service_p90_s: float
+    service_samples: int
+    cold_start_s: float
+    work_s: float
+    poison_share: float
+    blocked_since_s: float | None
+    over_budget: bool
+    spent_today: float
+    received: int
+    received_late: int

@@ -11,6 +11,8 @@ from typing import Final, Self, cast
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 """Results of long videos list every frame; beyond this it is no result."""
 READ_TIMEOUT_S: Final = 10.0
+STOP_CHECK_S: Final = 0.05
+"""How often the server asks whether it should stop."""
 
 
 class ResultReceiver:
@@ -22,7 +24,9 @@ class ResultReceiver:
 
     def __init__(self, *, port: int = 0) -> None:
         self._server = _Server(("127.0.0.1", port), _Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(STOP_CHECK_S,), daemon=True
+        )
 
     @property
     def url(self) -> str:

@@ -1,0 +1,209 @@
+"""The Python API by the guide's names."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from detection_contract.error_codes import ErrorCode
+from detection_worker.api import (
+    EnhancedDeepfakePredictor,
+    PredictionContext,
+    S3FileHandler,
+    SQSDeepfakeConsumer,
+    create_test_message,
+)
+from detection_worker.errors import JobError, UsageError
+from detection_worker.testing import sample_media
+
+
+@pytest.fixture(autouse=True)
+def nothing_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("QUEUE_URL", "MODELS_DIR", "AWS_REGION", "AWS_PROFILE", "LOG_LEVEL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("DETECTION_S3_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def files() -> Iterator[S3FileHandler]:
+    with S3FileHandler("AKIATESTTESTTEST", "secret", "us-east-1") as handler:
+        yield handler
+
+
+def test_importing_the_api_loads_no_torch() -> None:
+    program = "import sys, detection_worker.api; print('torch' in sys.modules)"
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert done.stdout.strip() == "False"
+
+
+class TestPredictionContext:
+    """Temporary files are removed, whatever happens."""
+
+    def test_files_and_folders_are_gone_afterwards(self, tmp_path: Path) -> None:
+        with PredictionContext() as context:
+            file, folder = context.add(tmp_path / "a"), context.add(tmp_path / "d")
+            file.write_text("x")
+            folder.mkdir()
+            (folder / "b").write_text("y")
+
+        assert not file.exists()
+        assert not folder.exists()
+
+    def test_files_are_gone_after_an_error_too(self, tmp_path: Path) -> None:
+        file = tmp_path / "a"
+        file.write_text("x")
+
+        with pytest.raises(RuntimeError, match="boom"), PredictionContext(file):
+            raise RuntimeError("boom")
+
+        assert not file.exists()
+
+    def test_what_is_gone_already_is_no_error(self, tmp_path: Path) -> None:
+        with PredictionContext(tmp_path / "never") as context:
+            pass
+
+        assert context.paths == []
+
+
+class TestS3FileHandler:
+    """What needs no S3."""
+
+    @pytest.mark.parametrize(
+        ("url", "place"),
+        [
+            ("s3://bucket/path/to/file.jpg", ("bucket", "path/to/file.jpg")),
+            ("https://bucket.s3.eu-west-1.amazonaws.com/a%20b.mp4", ("bucket", "a b.mp4")),
+        ],
+    )
+    def test_urls_give_bucket_and_key(
+        self, files: S3FileHandler, url: str, place: tuple[str, str]
+    ) -> None:
+        assert files.is_s3_url(url)
+        assert files.parse_s3_url(url) == place
+
+    @pytest.mark.parametrize("url", ["photo.jpg", "https://example.com/x.jpg", "s3://bucket", ""])
+    def test_other_texts_are_no_s3_urls(self, files: S3FileHandler, url: str) -> None:
+        assert not files.is_s3_url(url)
+        with pytest.raises(JobError) as caught:
+            files.parse_s3_url(url)
+        assert caught.value.code is ErrorCode.BAD_URL
+
+    def test_urls_of_the_own_endpoint_are_s3_urls(self) -> None:
+        with S3FileHandler("AKIA", "s", endpoint_url="http://localhost:9000") as files:
+            assert files.parse_s3_url("http://localhost:9000/bucket/a/b.png") == (
+                "bucket",
+                "a/b.png",
+            )
+
+    def test_cleanup_leaves_foreign_paths_alone(
+        self, files: S3FileHandler, tmp_path: Path
+    ) -> None:
+        mine = tmp_path / "mine.jpg"
+        mine.write_text("x")
+
+        files.cleanup(mine)
+        files.cleanup()
+
+        assert mine.exists()
+
+
+@pytest.mark.slow
+class TestPredictor:
+    """Local files through real decoding and real, if untrained, networks."""
+
+    def test_a_local_file_gives_the_envelope(self, tiny_models: Path, tmp_path: Path) -> None:
+        image = sample_media.make_image(tmp_path / "a.jpg")
+
+        with EnhancedDeepfakePredictor(models_dir=tiny_models) as predictor:
+            kinds = predictor.load_models()
+            result = predictor.predict_auto(str(image), confidence_threshold=0.0)
+            again = predictor.predict_auto(image)
+
+        assert kinds == ["image", "video", "audio"]
+        assert (result["label"], result["file_type"]) == ("FAKE", "image")
+        assert result["local_path"] == result["file_path"] == str(image)
+        assert result["is_s3_file"] is False
+        assert result["prediction_score"] == again["prediction_score"]
+        assert set(result["timings_ms"]) == {"decode", "inference", "total"}  # type: ignore[call-overload] # an object
+        assert image.exists()
+
+    def test_a_closed_predictor_says_so(self, tiny_models: Path, tmp_path: Path) -> None:
+        image = sample_media.make_image(tmp_path / "a.jpg")
+        predictor = EnhancedDeepfakePredictor(models_dir=tiny_models)
+        predictor.load_models()
+        predictor.close()
+
+        with pytest.raises(UsageError, match="closed"):
+            predictor.predict_auto(image)
+
+    def test_what_is_no_media_is_a_job_error(self, tiny_models: Path, tmp_path: Path) -> None:
+        (tmp_path / "a.jpg").write_bytes(b"no picture")
+
+        with (
+            EnhancedDeepfakePredictor(models_dir=tiny_models) as predictor,
+            pytest.raises(JobError) as caught,
+        ):
+            predictor.predict_auto(tmp_path / "a.jpg")
+
+        assert caught.value.code in (ErrorCode.UNDECODABLE, ErrorCode.UNSUPPORTED_TYPE)
+
+    def test_without_models_the_text_of_the_guide_is_raised(self, tmp_path: Path) -> None:
+        with (
+            EnhancedDeepfakePredictor(models_dir=tmp_path / "gone") as predictor,
+            pytest.raises(UsageError, match="No models could be loaded!"),
+        ):
+            predictor.load_models()
+
+
+def test_a_threshold_out_of_range_is_refused_before_any_work(tmp_path: Path) -> None:
+    with EnhancedDeepfakePredictor() as predictor, pytest.raises(ValueError, match=r"1\.5"):
+        predictor.predict_auto(tmp_path / "a.jpg", confidence_threshold=1.5)
+
+
+def test_a_missing_config_file_is_refused_with_the_text_of_the_guide() -> None:
+    with pytest.raises(UsageError, match="Configuration file not found"):
+        EnhancedDeepfakePredictor(config="gone.json")
+
+
+class TestConsumerSettings:
+    """What is wrong is said before anything runs."""
+
+    def test_a_queue_url_is_needed(self) -> None:
+        with pytest.raises(UsageError, match="No SQS queue URL given"):
+            SQSDeepfakeConsumer()
+
+    def test_an_unknown_option_is_a_type_error(self) -> None:
+        with pytest.raises(TypeError, match="no option wait_tmie"):
+            SQSDeepfakeConsumer("https://sqs.us-east-1.amazonaws.com/1/q", wait_tmie=5)
+
+    def test_an_option_out_of_range_is_named(self) -> None:
+        with pytest.raises(UsageError, match="--max-messages is 11"):
+            SQSDeepfakeConsumer("https://sqs.us-east-1.amazonaws.com/1/q", max_messages=11)
+
+    def test_there_are_statistics_before_the_first_run(self) -> None:
+        consumer = SQSDeepfakeConsumer("https://sqs.us-east-1.amazonaws.com/1/q", "us-east-1")
+
+        assert consumer.get_stats()["messages_processed"] == 0
+
+
+def test_a_test_message_has_what_was_asked_for_and_an_id() -> None:
+    message = create_test_message(
+        sqs_to_ml_url="s3://bucket/file.png",
+        callback_url="https://api.example.com/callback",
+        confidence_threshold=0.7,
+    )
+
+    assert message.pop("request_id")
+    assert message == {
+        "sqs_to_ml_url": "s3://bucket/file.png",
+        "callback_url": "https://api.example.com/callback",
+        "confidence_threshold": 0.7,
+    }

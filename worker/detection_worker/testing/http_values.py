@@ -1,0 +1,148 @@
+"""Requests and answers of the local HTTP server, and how a request's head is parsed."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+from urllib.parse import parse_qsl, unquote
+
+
+class BadRequestError(Exception):
+    """The bytes are no HTTP/1.1 request that this server takes.
+
+    Attributes:
+        status: To answer before the connection is closed.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Peer(Protocol):
+    """The client of a request."""
+
+    @property
+    def gone(self) -> bool:
+        """The client closed its connection."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Request:
+    """One request, its body complete.
+
+    Attributes:
+        method: Upper case.
+        path: As sent, still percent-encoded, without the query.
+        query: As sent, without the question mark.
+        headers: Names in lower case; a repeated header's values joined by a comma.
+        body: Decoded from chunks, if it came in chunks.
+        peer: Who sent it.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    peer: Peer
+    keep_alive: bool = True
+    body: bytes = b""
+
+    def parameters(self) -> dict[str, str]:
+        """Return the query, decoded; parameters without a value are kept."""
+        return dict(parse_qsl(self.query, keep_blank_values=True)) if self.query else {}
+
+    def decoded_path(self) -> str:
+        """Return the path, percent-decoded."""
+        return unquote(self.path)
+
+
+class FileSlice(NamedTuple):
+    """Part of a file as the body of an answer."""
+
+    path: Path
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """How the bytes of an answer reach the client.
+
+    Attributes:
+        drop: Send nothing and close the connection.
+        reset: Send nothing and reset the connection.
+        stop_after_bytes: Close after this many bytes of the body, whatever was announced.
+        stall_after_bytes: Pause ``stall_s`` seconds after this many bytes of the body.
+        stall_s: See there.
+        piece_bytes: Send the body in pieces of this size; None sends it whole.
+        piece_pause_s: Seconds between pieces.
+    """
+
+    drop: bool = False
+    reset: bool = False
+    stop_after_bytes: int | None = None
+    stall_after_bytes: int = 0
+    stall_s: float = 0.0
+    piece_bytes: int | None = None
+    piece_pause_s: float = 0.0
+
+
+PLAIN = Delivery()
+
+
+@dataclass(slots=True, kw_only=True)
+class Response:
+    """One answer.
+
+    Attributes:
+        status: HTTP status.
+        headers: Without Content-Length and Connection, which the server writes.
+        body: Not sent for HEAD, though its length is announced.
+        length: Content-Length where it is not that of ``body`` (HEAD of a large object).
+        delivery: How it is sent.
+        close: Close the connection afterwards.
+    """
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes | FileSlice = b""
+    length: int | None = None
+    delivery: Delivery = PLAIN
+    close: bool = False
+
+    @property
+    def body_bytes(self) -> int:
+        """Length of the body."""
+        return self.body.length if isinstance(self.body, FileSlice) else len(self.body)
+
+
+def parse_head(head: bytes, peer: Peer) -> Request:
+    """Parse the request line and the headers, without the empty line at the end.
+
+    Raises:
+        BadRequestError: 400, or 505 for another version of HTTP.
+    """
+    lines = head.decode("latin-1").split("\r\n")
+    try:
+        method, target, version = lines[0].split(" ")
+    except ValueError:
+        raise BadRequestError(400, "malformed request line") from None
+    if version not in ("HTTP/1.1", "HTTP/1.0"):
+        raise BadRequestError(505, "only HTTP/1.1 is spoken here")
+    headers: dict[str, str] = {}
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        if not colon or not name or name[-1] in " \t" or name[0] in " \t":
+            raise BadRequestError(400, "malformed header")
+        name = name.lower()
+        value = value.strip(" \t")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    if target.startswith("http://"):
+        target = "/" + target[7:].partition("/")[2]
+    path, _, query = target.partition("?")
+    connection = headers.get("connection", "").lower()
+    keep_alive = connection != "close" and (version == "HTTP/1.1" or connection == "keep-alive")
+    return Request(
+        method=method, path=path, query=query, headers=headers, peer=peer, keep_alive=keep_alive
+    )

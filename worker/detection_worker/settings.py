@@ -5,6 +5,7 @@ Defaults are argued where they are not the original guide's.
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 MIB = 1024 * 1024
 
@@ -22,6 +23,11 @@ class AwsSettings:
     region: str = "us-east-1"
     endpoint_url: str | None = None
     """One endpoint for SQS and S3 alike (LocalStack, MinIO, an emulator); path-style S3."""
+
+    @property
+    def endpoint_hosts(self) -> frozenset[str]:
+        """Hosts, with their ports, whose URLs name objects as those of Amazon S3 do."""
+        return frozenset({urlsplit(self.endpoint_url).netloc} if self.endpoint_url else ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +99,7 @@ class ConsumerSettings:
     prefetch_seconds: float = 10.0
     """Predicted compute held at most, so that the queue's depth stays honest."""
     max_bytes_in_flight: int = 2048 * MIB
+    """Downloads on the disk at which no further one starts."""
     pollers: int = 2
     downloaders: int = 12
     decoders: int = 0

@@ -86,12 +86,12 @@ def test_drain_hands_back_what_waits_and_finishes_what_runs(rig: Any) -> None:
 
     engine.drain()
     assert rig.eventually(lambda: engine.ledger.in_flight == 1)
-    state = engine.state()
+    state = engine.vitals.state()
     assert (state["draining"], state["drained"], state["busy"]) == (True, False, True)
     assert rig.source.counts() == (5, 1, 0)
 
     gate.set()
-    assert rig.eventually(lambda: engine.state()["drained"])
+    assert rig.eventually(lambda: engine.vitals.state()["drained"])
     assert len(rig.callbacks.posted) == 1
     assert rig.source.counts() == (5, 0, 0)
 
@@ -99,24 +99,24 @@ def test_drain_hands_back_what_waits_and_finishes_what_runs(rig: Any) -> None:
 def test_resume_brings_a_drained_worker_back(rig: Any) -> None:
     engine = rig.start()
     engine.drain()
-    assert rig.eventually(lambda: engine.state()["drained"])
+    assert rig.eventually(lambda: engine.vitals.state()["drained"])
     rig.send("7_a.png")
     assert rig.source.counts() == (1, 0, 0)
 
     engine.resume()
 
     assert rig.eventually(rig.empty)
-    assert not engine.state()["draining"]
+    assert not engine.vitals.state()["draining"]
 
 
 def test_health_and_state_tell_of_a_living_engine(rig: Any) -> None:
     engine = rig.start()
     rig.send("7_a.png")
     assert rig.eventually(rig.empty)
-    engine.refresh()
+    engine.vitals.refresh()
 
-    assert all(engine.health().values())
-    state = engine.state()
+    assert all(engine.vitals.health().values())
+    state = engine.vitals.state()
     assert (state["busy"], state["in_flight"], state["busy_expires_at"]) == (False, 0, None)
     assert state["statistics"]["processed"] == 1
     assert state["service_seconds"].keys() == {"image"}

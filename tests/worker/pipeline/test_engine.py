@@ -394,12 +394,12 @@ def test_polling_goes_on_after_aws_recovers(rig: Any) -> None:
     rig.start()
     rig.send("7_a.png")
     assert rig.eventually(lambda: rig.source.calls.count("receive") >= 2)
-    assert rig.engine.state()["last_error"] == "service unavailable"
+    assert rig.engine.vitals.state()["last_error"] == "service unavailable"
 
     del rig.source.refuse["receive"]
 
     assert rig.eventually(rig.empty)
-    assert rig.engine.state()["last_error"] is None
+    assert rig.engine.vitals.state()["last_error"] is None
 
 
 def test_no_more_messages_are_held_than_allowed(rig: Any) -> None:
@@ -427,7 +427,7 @@ def test_no_more_seconds_of_work_are_held_than_allowed(rig: Any) -> None:
     assert rig.eventually(lambda: rig.engine.ledger.in_flight == 3)
 
     assert rig.source.counts()[1] == 3
-    assert json.dumps(rig.engine.state())
+    assert json.dumps(rig.engine.vitals.state())
     for gate in gates:
         gate.set()
     assert rig.eventually(rig.empty)

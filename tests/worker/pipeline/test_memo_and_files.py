@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from detection_worker.pipeline.files import file_name, job_folder, sweep
+from detection_worker.errors import Cancelled
+from detection_worker.pipeline.files import DiskBudget, file_name, job_folder, sweep
 from detection_worker.pipeline.memo import Finished, ResultMemo
 
 
@@ -83,6 +85,18 @@ def test_the_sweep_removes_only_what_dead_processes_left(tmp_path: Path) -> None
 
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([mine.name, "something-else"])
     assert f"job-{os.getpid()}-" in mine.name
+
+
+def test_a_download_waits_until_the_disk_has_room() -> None:
+    disk = DiskBudget(100)
+    disk.use(100)
+    threading.Timer(0.05, lambda: disk.free(60)).start()
+
+    disk.wait(cancelled=lambda: False)
+
+    disk.use(60)
+    with pytest.raises(Cancelled):
+        disk.wait(cancelled=lambda: True)
 
 
 def test_a_sweep_of_nothing_is_no_error(tmp_path: Path) -> None:

@@ -209,7 +209,12 @@ class Consumer:
     def _dry_run(self) -> int:
         with self._signals():
             try:
-                dry_run(self._source, self._consumer, stop=self._stop)
+                dry_run(
+                    self._source,
+                    self._consumer,
+                    stop=self._stop,
+                    endpoint_hosts=self._settings.aws.endpoint_hosts,
+                )
             except QueueError as exc:
                 raise UsageError(str(exc)) from exc
         return 0
@@ -262,13 +267,13 @@ class Consumer:
 
     def _controls(self) -> Controls:
         return Controls(
-            health=lambda: self._engine.health() if self._engine else {"starting": True},
+            health=lambda: self._engine.vitals.health() if self._engine else {"starting": True},
             readiness=self._readiness,
             state=self._state,
             drain=lambda: self._engine.drain() if self._engine else None,
             resume=lambda: self._engine.resume() if self._engine else None,
             registry=self._metrics.registry,
-            refresh=lambda: self._engine.refresh() if self._engine else None,
+            refresh=lambda: self._engine.vitals.refresh() if self._engine else None,
         )
 
     def _readiness(self) -> dict[str, bool | str]:
@@ -286,7 +291,7 @@ class Consumer:
         engine = self._engine
         if engine is None:
             return {**base, "ready": False, "busy": False, "in_flight": 0, "draining": False}
-        return {**base, "ready": True, **engine.state()}
+        return {**base, "ready": True, **engine.vitals.state()}
 
 
 def _device(wanted: str) -> str:

@@ -15,7 +15,13 @@ BATCH = 10
 log = logging.getLogger(__name__)
 
 
-def dry_run(source: MessageSource, consumer: ConsumerSettings, *, stop: threading.Event) -> int:
+def dry_run(
+    source: MessageSource,
+    consumer: ConsumerSettings,
+    *,
+    stop: threading.Event,
+    endpoint_hosts: frozenset[str],
+) -> int:
     """Look at messages without processing them and return how many were seen.
 
     Each message is shown once; all of them are visible to other consumers again at the end.
@@ -24,6 +30,7 @@ def dry_run(source: MessageSource, consumer: ConsumerSettings, *, stop: threadin
         source: The queue.
         consumer: How to poll; ``run_once`` polls once.
         stop: Ends the loop.
+        endpoint_hosts: Hosts of S3-compatible endpoints whose URLs are accepted too.
 
     Raises:
         QueueError: If the queue cannot be reached.
@@ -40,7 +47,7 @@ def dry_run(source: MessageSource, consumer: ConsumerSettings, *, stop: threadin
                 log.info(texts.LOG_RECEIVED.format(count=len(received)))
             for message in received:
                 if message.message_id not in seen:
-                    _show(message)
+                    _show(message, endpoint_hosts)
                 seen[message.message_id] = message
             if consumer.run_once:
                 break
@@ -49,9 +56,9 @@ def dry_run(source: MessageSource, consumer: ConsumerSettings, *, stop: threadin
     return len(seen)
 
 
-def _show(message: ReceivedMessage) -> None:
+def _show(message: ReceivedMessage, endpoint_hosts: frozenset[str]) -> None:
     try:
-        parsed = parse_body(message.body)
+        parsed = parse_body(message.body, endpoint_hosts=endpoint_hosts)
     except InvalidMessage as exc:
         log.warning("dry run: message %s would fail: %s: %s", message.message_id, exc.code, exc)
         return

@@ -5,18 +5,35 @@ import random
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from detection_contract import texts
 from detection_contract.error_codes import ErrorCode
 from detection_worker.core.outcome import Failure, Outcome, RetryRules, decide
 from detection_worker.metrics import Metrics, exemplar
 from detection_worker.pipeline.acks import AckWriter
+from detection_worker.pipeline.files import DiskBudget
 from detection_worker.pipeline.jobs import Job, Message
 from detection_worker.pipeline.ledger import Ledger
 from detection_worker.pipeline.statistics import Tally
 from detection_worker.sources.base import MessageSource, QueueError
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndingRules:
+    """What may become of messages and files.
+
+    Attributes:
+        retry: How often a message is tried.
+        dead_letter_url: Where hopeless messages go; None keeps them in the queue.
+        keep_files: Leave downloads on the disk.
+    """
+
+    retry: RetryRules
+    dead_letter_url: str | None
+    keep_files: bool
 
 
 class Endings:
@@ -28,10 +45,9 @@ class Endings:
         acks: Deletes and releases.
         metrics: Counts outcomes.
         tally: Counts for the statistics line.
-        rules: How often a message is tried.
-        dead_letter_url: Where hopeless messages go; None keeps them in the queue.
+        rules: What may become of messages and files.
         on_message_end: Told after each message, with the number ended so far.
-        keep_files: Leave downloads on the disk.
+        disk: Budget of the downloads.
     """
 
     def __init__(
@@ -42,10 +58,9 @@ class Endings:
         acks: AckWriter,
         metrics: Metrics,
         tally: Tally,
-        rules: RetryRules,
-        dead_letter_url: str | None,
+        rules: EndingRules,
         on_message_end: Callable[[int], None],
-        keep_files: bool,
+        disk: DiskBudget,
     ) -> None:
         self._source = source
         self._ledger = ledger
@@ -53,16 +68,15 @@ class Endings:
         self._metrics = metrics
         self._tally = tally
         self._rules = rules
-        self._dead_letter_url = dead_letter_url
         self._on_message_end = on_message_end
-        self._keep_files = keep_files
+        self._disk = disk
 
     def preview(self, message: Message, failure: Failure) -> Outcome:
         """Return what this failure alone would make of the message."""
         return decide(
             [failure],
             receive_count=message.received.receive_count,
-            rules=self._rules,
+            rules=self._rules.retry,
             random01=random.random(),  # noqa: S311 - jitter
         )
 
@@ -90,7 +104,9 @@ class Endings:
     def clean(self, job: Job) -> None:
         """Remove the job's downloaded file."""
         folder, job.folder = job.folder, None
-        if folder is not None and not self._keep_files:
+        self._disk.free(job.disk_bytes)
+        job.disk_bytes = 0
+        if folder is not None and not self._rules.keep_files:
             shutil.rmtree(folder, ignore_errors=True)
 
     def message_ended(self, message: Message) -> None:
@@ -98,7 +114,7 @@ class Endings:
         outcome = decide(
             message.failures,
             receive_count=message.received.receive_count,
-            rules=self._rules,
+            rules=self._rules.retry,
             random01=random.random(),  # noqa: S311 - jitter
         )
         if not self._ledger.holds(message):
@@ -147,13 +163,13 @@ class Endings:
 
     def _dead_letter(self, message: Message, outcome: Outcome) -> None:
         failure = outcome.failure or Failure(code=ErrorCode.INTERNAL, message="unknown")
-        if self._dead_letter_url is None:
+        if self._rules.dead_letter_url is None:
             self._keep(message, failure, "the queue has no dead-letter queue")
             return
         try:
             self._source.dead_letter(
                 message.received,
-                queue_url=self._dead_letter_url,
+                queue_url=self._rules.dead_letter_url,
                 code=failure.code.value,
                 reason=failure.message,
             )
@@ -181,7 +197,7 @@ class Endings:
         )
         self._acks.release(
             message,
-            seconds=round(self._rules.max_backoff_s),
+            seconds=round(self._rules.retry.max_backoff_s),
             done=lambda ok: self._count(message, "kept", "failed", ok=ok),
         )
 

@@ -1,13 +1,10 @@
-"""The running stages behind ports: start, drain, resume, stop; state and health."""
+"""The running stages behind ports: start, drain, resume, stop."""
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from detection_contract.media_types import MediaKind
-from detection_contract.results import iso_utc
 from detection_worker.callback.base import CallbackClient
 from detection_worker.core.admission import HoldLimits
 from detection_worker.core.outcome import RetryRules
@@ -15,7 +12,8 @@ from detection_worker.detectors.base import Detector
 from detection_worker.media.values import Decoder
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.acks import AckWriter
-from detection_worker.pipeline.endings import Endings
+from detection_worker.pipeline.endings import EndingRules, Endings
+from detection_worker.pipeline.files import DiskBudget
 from detection_worker.pipeline.inference import InferenceStage
 from detection_worker.pipeline.intake import Intake, IntakeRules, Routes
 from detection_worker.pipeline.jobs import Job
@@ -24,6 +22,7 @@ from detection_worker.pipeline.ledger import Ledger
 from detection_worker.pipeline.memo import ResultMemo
 from detection_worker.pipeline.stages import Stage
 from detection_worker.pipeline.statistics import Tally
+from detection_worker.pipeline.vitals import Vitals
 from detection_worker.pipeline.work import ResultHandler, Tools, Work
 from detection_worker.settings import ConsumerSettings, Settings
 from detection_worker.sources.base import MessageSource, QueueFacts
@@ -31,8 +30,6 @@ from detection_worker.storage.base import Storage
 
 EXIT_MARGIN_S = 2.0
 """Kept of the grace period for the last acknowledgements and the exit."""
-STUCK_S = 900.0
-"""A stage that has worked on one item for so long is stuck: no limit of one file allows it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +85,13 @@ class Engine:
         self._metrics = metrics
         self._tally = tally
         tick_s = min(1.0, consumer.visibility_timeout_s / 5)
-        self._tick_s = tick_s
         self.ledger = Ledger(
             visibility_s=consumer.visibility_timeout_s,
             tick_s=tick_s,
             limits=HoldLimits(messages=consumer.max_in_flight, seconds=consumer.prefetch_seconds),
         )
         self._memo = ResultMemo()
+        self._disk = DiskBudget(consumer.max_bytes_in_flight)
         self._acks = AckWriter(parts.source, self.ledger, metrics)
         self._endings = self._make_endings(on_message_end)
         self._work = self._make_work(on_result)
@@ -108,6 +105,17 @@ class Engine:
             on_stall=self._endings.stalled,
         )
         self.intake = self._make_intake()
+        self.vitals = Vitals(
+            ledger=self.ledger,
+            intake=self.intake,
+            keeper=self._keeper,
+            acks=self._acks,
+            inference=self._inference,
+            stages=(self._download, self._decode, self._deliver),
+            tally=self._tally,
+            metrics=metrics,
+            stall_s=consumer.stall_timeout_s,
+        )
 
     # -- running -------------------------------------------------------------------------------
 
@@ -165,69 +173,6 @@ class Engine:
             if self.ledger.open_handle(message.message_id) is not None:
                 self._endings.release_now(message)
 
-    # -- state ---------------------------------------------------------------------------------
-
-    def state(self) -> dict[str, object]:
-        """Return what the operator wants to know of this worker."""
-        ledger = self.ledger
-        draining = self.intake.paused
-        busy = ledger.in_flight > 0
-        service = ledger.measured_service()
-        expires_s = ledger.progress_s + self._consumer.stall_timeout_s
-        return {
-            "busy": busy,
-            "since": _iso(ledger.changed_s),
-            # A hung worker must not look busy for ever: its mark expires without progress.
-            "busy_expires_at": _iso(expires_s) if busy else None,
-            "in_flight": ledger.in_flight,
-            "held_seconds": round(ledger.held_seconds, 3),
-            "draining": draining,
-            "drained": draining and not busy and self.intake.polling == 0,
-            "polling": self.intake.polling,
-            "service_seconds": {k.value: round(s, 4) for k, s in service.items()},
-            "sustainable_messages_per_second": {
-                k.value: round(1 / max(s, 1e-6), 3) for k, s in service.items()
-            },
-            "received_message_age_s": self.intake.received_age_s,
-            "stages": self._stage_states(),
-            "statistics": _statistics(self._tally),
-            "last_error": self.intake.error,
-        }
-
-    def health(self) -> dict[str, bool]:
-        """Return named signs of life; a False one means that only a restart helps."""
-        consumer = self._consumer
-        stages = (self._download, self._decode, self._deliver)
-        return {
-            "polling": self.intake.idle_s() < consumer.wait_time_s + 120,
-            "leases": time.monotonic() - self._keeper.ticked_s < self._tick_s * 10 + 60,
-            "acknowledging": self._acks.alive,
-            "inference": time.monotonic() - self._inference.alive_s
-            < consumer.stall_timeout_s + 60,
-            **{s.name: s.oldest_work_s() < STUCK_S for s in stages},
-        }
-
-    def refresh(self) -> None:
-        """Bring the gauges up to date."""
-        m = self._metrics
-        m.in_flight.set(self.ledger.in_flight)
-        m.held_seconds.set(self.ledger.held_seconds)
-        m.draining.set(self.intake.paused)
-        m.last_poll_age.set(time.monotonic() - self.intake.answered_s)
-        for name, waiting, busy in self._stage_loads():
-            m.stage_waiting.labels(name).set(waiting)
-            m.stage_busy.labels(name).set(busy)
-
-    def _stage_loads(self) -> list[tuple[str, int, int]]:
-        inference = self._inference
-        stages = [
-            (s.name, s.waiting, s.busy) for s in (self._download, self._decode, self._deliver)
-        ]
-        return [*stages, ("inference", inference.waiting, inference.busy)]
-
-    def _stage_states(self) -> dict[str, object]:
-        return {n: {"waiting": w, "busy": b} for n, w, b in self._stage_loads()}
-
     # -- wiring --------------------------------------------------------------------------------
 
     def _make_endings(self, on_message_end: Callable[[int], None]) -> Endings:
@@ -238,13 +183,16 @@ class Engine:
             acks=self._acks,
             metrics=self._metrics,
             tally=self._tally,
-            rules=RetryRules(
-                max_receive_count=facts.max_receive_count,
-                max_backoff_s=consumer.max_backoff_s,
+            rules=EndingRules(
+                retry=RetryRules(
+                    max_receive_count=facts.max_receive_count,
+                    max_backoff_s=consumer.max_backoff_s,
+                ),
+                dead_letter_url=consumer.dead_letter_queue_url or facts.dead_letter_queue_url,
+                keep_files=not self._settings.data.cleanup_temp_files,
             ),
-            dead_letter_url=consumer.dead_letter_queue_url or facts.dead_letter_queue_url,
             on_message_end=on_message_end,
-            keep_files=not self._settings.data.cleanup_temp_files,
+            disk=self._disk,
         )
 
     def _make_work(self, on_result: ResultHandler | None) -> Work:
@@ -260,6 +208,7 @@ class Engine:
             metrics=self._metrics,
             limits=self._settings.limits,
             data=self._settings.data,
+            disk=self._disk,
             queue_url=consumer.queue_url,
             on_result=on_result,
             lanes={
@@ -309,7 +258,7 @@ class Engine:
         )
 
     def _make_intake(self) -> Intake:
-        consumer, endpoint = self._consumer, self._settings.aws.endpoint_url
+        consumer = self._consumer
         # A poll under way at SIGTERM cannot be called off without losing its messages, so it must
         # be answered well within the grace period.
         wait_s = min(consumer.wait_time_s, int(consumer.shutdown_grace_s / 2))
@@ -331,21 +280,6 @@ class Engine:
                 visibility_s=consumer.visibility_timeout_s,
                 pause_s=consumer.poll_interval_s,
                 pollers=consumer.pollers,
-                endpoint_hosts=frozenset({urlsplit(endpoint).netloc} if endpoint else ()),
+                endpoint_hosts=self._settings.aws.endpoint_hosts,
             ),
         )
-
-
-def _iso(unix_s: float) -> str:
-    return iso_utc(datetime.fromtimestamp(unix_s, tz=UTC))
-
-
-def _statistics(tally: Tally) -> dict[str, object]:
-    s = tally.snapshot()
-    return {
-        "processed": s.processed,
-        "failed": s.failed,
-        "retried": s.retried,
-        "runtime_s": round(s.runtime_s, 1),
-        "rate_per_s": round(s.rate_per_s, 3),
-    }

@@ -1,17 +1,60 @@
-"""Private temporary folders for downloads, and the sweep of those that a crash left behind."""
+"""Temporary folders for downloads: private, bounded in bytes, swept after a crash."""
 
 import logging
 import os
 import re
 import shutil
 import tempfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
+
+from detection_worker.errors import Cancelled
 
 PREFIX = "job-"
 _NAME = re.compile(rf"^{PREFIX}(\d+)-")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 log = logging.getLogger(__name__)
+
+
+class DiskBudget:
+    """Bytes of downloads that wait to be decoded. Thread-safe.
+
+    A download starts only while less than the budget is used, so the disk holds at most the budget
+    and one file for each downloader.
+
+    Args:
+        max_bytes: The budget.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._used_bytes = 0
+        self._freed = threading.Condition()
+
+    def wait(self, *, cancelled: Callable[[], bool]) -> None:
+        """Return once there is room.
+
+        Raises:
+            Cancelled: ``cancelled`` said so while waiting.
+        """
+        with self._freed:
+            while self._used_bytes >= self._max_bytes:
+                if cancelled():
+                    raise Cancelled
+                self._freed.wait(0.2)
+
+    def use(self, size_bytes: int) -> None:
+        """Count a file."""
+        with self._freed:
+            self._used_bytes += size_bytes
+
+    def free(self, size_bytes: int) -> None:
+        """Stop counting a file."""
+        with self._freed:
+            self._used_bytes -= size_bytes
+            self._freed.notify_all()
 
 
 def job_folder(cache_dir: Path) -> Path:

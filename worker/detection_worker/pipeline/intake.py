@@ -7,17 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from detection_contract import texts
-from detection_contract.error_codes import ErrorCode
-from detection_contract.media_types import MediaKind, kind_of_name
-from detection_contract.messages import (
-    DetectionRequest,
-    InvalidMessage,
-    parse_body,
-    stable_request_id,
-)
+from detection_contract.messages import InvalidMessage, parse_body
 from detection_worker.core.outcome import Failure
 from detection_worker.metrics import Metrics
-from detection_worker.pipeline.jobs import Asked, Job, Message
+from detection_worker.pipeline.jobs import Job, Message, bad_job, open_job
 from detection_worker.pipeline.ledger import Ledger
 from detection_worker.pipeline.memo import ResultMemo
 from detection_worker.sources.base import (
@@ -277,11 +270,11 @@ class Intake:
         try:
             parsed = parse_body(message.received.body, endpoint_hosts=self._rules.endpoint_hosts)
         except InvalidMessage as exc:
-            job = _bad_job(message, exc)
+            job = bad_job(message, exc)
             message.jobs = [job]
             self._route(job, Failure(code=exc.code, message=str(exc)))
             return
-        message.jobs = [_job(message, i, request) for i, request in enumerate(parsed.requests)]
+        message.jobs = [open_job(message, i, request) for i, request in enumerate(parsed.requests)]
         if not message.jobs:
             self._routes.ended(message)
             return
@@ -304,41 +297,3 @@ class Intake:
         else:
             self._ledger.expect_work(job)
             self._routes.download(job)
-
-
-def _job(message: Message, index: int, request: DetectionRequest) -> Job:
-    return Job(
-        message=message,
-        index=index,
-        asked=Asked(
-            sqs_to_ml_url=request.sqs_to_ml_url,
-            location=request.location,
-            callback_url=request.callback_url,
-            threshold=request.confidence_threshold,
-            metadata=request.metadata,
-            original_message=request.original_message,
-        ),
-        request_id=request.request_id or stable_request_id(message.message_id, index),
-        kind=_announced(request),
-    )
-
-
-def _bad_job(message: Message, exc: InvalidMessage) -> Job:
-    return Job(
-        message=message,
-        index=0,
-        asked=Asked(
-            sqs_to_ml_url=exc.sqs_to_ml_url,
-            location=None,
-            callback_url=None if exc.code is ErrorCode.BAD_CALLBACK_URL else exc.callback_url,
-            threshold=0.5,
-            metadata=None,
-            original_message=exc.original_message,
-        ),
-        request_id=exc.request_id or stable_request_id(message.message_id, 0),
-        kind=None,
-    )
-
-
-def _announced(request: DetectionRequest) -> MediaKind | None:
-    return kind_of_name(request.location.key)

@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detection_contract.media_types import MediaKind
+from detection_contract.error_codes import ErrorCode
+from detection_contract.media_types import MediaKind, kind_of_name
+from detection_contract.messages import (
+    DEFAULT_THRESHOLD,
+    DetectionRequest,
+    InvalidMessage,
+    stable_request_id,
+)
 from detection_contract.s3_urls import S3Location
 from detection_worker.core.outcome import Failure
 from detection_worker.detectors.base import Detector
@@ -84,7 +91,8 @@ class Job:
         request_id: The caller's, or derived from the message id.
         kind: As the name announces, then as the content says.
         started: A stage has begun to work on it.
-        folder: Private temporary folder; removed at the end of the job.
+        folder: Private temporary folder; removed as soon as the file is decoded.
+        disk_bytes: What it counts against the disk's budget.
         fetched: After the download.
         decoded: After decoding; dropped as soon as it is scored, for it is large.
         detector: That scores it.
@@ -103,6 +111,7 @@ class Job:
     kind: MediaKind | None
     started: bool = False
     folder: Path | None = None
+    disk_bytes: int = 0
     fetched: FetchedObject | None = None
     decoded: DecodedMedia | None = None
     detector: Detector | None = None
@@ -128,3 +137,39 @@ class Job:
         """Raise ``Cancelled`` if the message is no longer ours."""
         if self.cancelled:
             raise Cancelled
+
+
+def open_job(message: Message, index: int, request: DetectionRequest) -> Job:
+    """Return the job for one request of a message."""
+    return Job(
+        message=message,
+        index=index,
+        asked=Asked(
+            sqs_to_ml_url=request.sqs_to_ml_url,
+            location=request.location,
+            callback_url=request.callback_url,
+            threshold=request.confidence_threshold,
+            metadata=request.metadata,
+            original_message=request.original_message,
+        ),
+        request_id=request.request_id or stable_request_id(message.message_id, index),
+        kind=kind_of_name(request.location.key),
+    )
+
+
+def bad_job(message: Message, exc: InvalidMessage) -> Job:
+    """Return the job that reports why a message cannot be understood."""
+    return Job(
+        message=message,
+        index=0,
+        asked=Asked(
+            sqs_to_ml_url=exc.sqs_to_ml_url,
+            location=None,
+            callback_url=None if exc.code is ErrorCode.BAD_CALLBACK_URL else exc.callback_url,
+            threshold=DEFAULT_THRESHOLD,
+            metadata=None,
+            original_message=exc.original_message,
+        ),
+        request_id=exc.request_id or stable_request_id(message.message_id, 0),
+        kind=None,
+    )

@@ -21,7 +21,7 @@ from detection_worker.metrics import Metrics, exemplar
 from detection_worker.pipeline import reports
 from detection_worker.pipeline.analysis import conclude, decode_request, detector_for
 from detection_worker.pipeline.endings import Endings
-from detection_worker.pipeline.files import file_name, job_folder
+from detection_worker.pipeline.files import DiskBudget, file_name, job_folder
 from detection_worker.pipeline.jobs import Job
 from detection_worker.pipeline.ledger import Ledger
 from detection_worker.pipeline.memo import Finished, ResultMemo
@@ -58,6 +58,7 @@ class Tools:
         metrics: Series to report to.
         limits: What one file may cost.
         data: Where downloads go.
+        disk: How much of them.
         queue_url: Named in results.
         on_result: Called with every delivered result; may be None.
         lanes: Parallel workers of each stage, for the service time.
@@ -73,6 +74,7 @@ class Tools:
     metrics: Metrics
     limits: MediaLimits
     data: DataSettings
+    disk: DiskBudget
     queue_url: str
     on_result: ResultHandler | None
     lanes: Mapping[str, int]
@@ -175,6 +177,7 @@ class Work:
             texts.LOG_PROCESSING.format(url=redact_url(url), request_id=job.request_id),
             extra={"request_id": job.request_id, "message_id": job.message.message_id},
         )
+        self._tools.disk.wait(cancelled=lambda: job.cancelled)
         try:
             job.folder = job_folder(self._tools.data.s3_cache_dir)
         except OSError as exc:
@@ -188,6 +191,8 @@ class Work:
             on_progress=lambda: self._tools.ledger.progress(job),
             cancelled=lambda: job.cancelled,
         )
+        job.disk_bytes = job.fetched.size_bytes
+        self._tools.disk.use(job.disk_bytes)
         self._tools.metrics.downloaded_bytes.inc(job.fetched.size_bytes)
 
     def _decode(self, job: Job) -> None:

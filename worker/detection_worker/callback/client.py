@@ -1,0 +1,286 @@
+"""Posting results over HTTP."""
+
+import random
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Final
+from urllib.parse import quote
+
+import urllib3
+from urllib3.exceptions import HTTPError, LocationParseError, LocationValueError
+from urllib3.util import Url, parse_url
+
+from detection_contract import signing
+from detection_contract.error_codes import ErrorCode
+from detection_worker.callback.addresses import Network
+from detection_worker.callback.connections import (
+    ForbiddenAddress,
+    Guard,
+    Resolve,
+    pool_manager,
+    resolve,
+)
+from detection_worker.errors import Cancelled, JobError
+from detection_worker.settings import CallbackSettings
+
+MAX_ANSWER_BYTES: Final = 64 * 1024
+"""A longer answer costs its connection."""
+CONNECTIONS: Final = 32
+_POLL_S: Final = 0.05
+_MAX_HEADER_CHARS: Final = 256
+_VISIBLE: Final = "".join(map(chr, range(0x20, 0x7F)))
+_PASSING: Final = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_EARLY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failure:
+    """Why an attempt failed that another one may mend."""
+
+    reason: str
+    retry_after_s: float | None = None
+
+
+class HttpCallbackClient:
+    """Posts results with Standard Webhooks headers; thread-safe.
+
+    It uses urllib3 itself: a client above it would bring cookies, proxies and credentials from the
+    environment, and would read the whole body of a redirect that it does not follow.
+    """
+
+    def __init__(
+        self,
+        settings: CallbackSettings,
+        *,
+        allowed_networks: tuple[Network, ...] = (),
+        tls: ssl.SSLContext | None = None,
+        resolve: Resolve = resolve,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        random01: Callable[[], float] = random.random,
+    ) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            settings: Timeouts, retries, secrets.
+            allowed_networks: May be called although the guard would refuse them.
+            tls: Whom to trust; by default the system's store and certifi's.
+            resolve: From host and port to addresses.
+            clock: Monotonic seconds.
+            wall_clock: Unix seconds.
+            sleep: Waits so many seconds.
+            random01: Uniform in [0, 1).
+
+        Raises:
+            ValueError: A signing secret is none.
+        """
+        for secret in settings.signing_secrets:
+            signing.decode_secret(secret)
+        self._settings = settings
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._sleep = sleep
+        self._random01 = random01
+        self._agent = f"detection-queue/{version('detection-queue')}"
+        guard = Guard(allow_any=settings.allow_private, allowed=allowed_networks, resolve=resolve)
+        self._pools = pool_manager(guard, connections=CONNECTIONS, tls=tls)
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self._pools.clear()
+
+    def post(
+        self,
+        url: str,
+        body: bytes,
+        *,
+        webhook_id: str,
+        request_id: str,
+        on_progress: Callable[[], None],
+        cancelled: Callable[[], bool],
+    ) -> None:
+        """Post ``body`` until a 2xx answer; see ``CallbackClient.post``.
+
+        ``BAD_CALLBACK_URL`` is raised for what is no http or https URL or holds credentials.
+        """
+        origin = _origin(_parse(url))
+        until_s = self._clock() + self._settings.max_elapsed_s
+        attempt = 0
+        while True:
+            attempt += 1
+            if cancelled():
+                raise Cancelled("the callback was cancelled")
+            on_progress()
+            headers = self._headers(body, webhook_id=webhook_id, request_id=request_id)
+            left_s = max(_POLL_S, until_s - self._clock())
+            failure = self._attempt(url, body, headers=headers, origin=origin, left_s=left_s)
+            if failure is None:
+                return
+            pause_s = max(failure.retry_after_s or 0.0, self._backoff_s(attempt))
+            if attempt >= self._settings.attempts or self._clock() + pause_s >= until_s:
+                raise JobError(
+                    ErrorCode.CALLBACK_UNREACHABLE,
+                    f"The callback to {origin} failed after {attempt} attempt(s): "
+                    f"{failure.reason}",
+                    retry_after_s=failure.retry_after_s,
+                )
+            self._wait(pause_s, cancelled)
+
+    def _attempt(
+        self, url: str, body: bytes, *, headers: dict[str, str], origin: str, left_s: float
+    ) -> _Failure | None:
+        connect_s = min(self._settings.connect_timeout_s, left_s)
+        read_s = min(self._settings.read_timeout_s, left_s)
+        try:
+            response = self._pools.urlopen(
+                "POST",
+                url,
+                redirect=False,
+                body=body,
+                headers=headers,
+                retries=False,
+                timeout=urllib3.Timeout(connect=connect_s, read=read_s),
+                preload_content=False,
+                decode_content=False,
+            )
+        except ForbiddenAddress as exc:
+            raise JobError(
+                ErrorCode.CALLBACK_FORBIDDEN,
+                f"The callback to {origin} is forbidden: its address is {exc}",
+            ) from exc
+        except HTTPError as exc:
+            return _Failure(reason=_explain(exc))
+        _drain(response)
+        return self._judge(response, origin)
+
+    def _judge(self, response: urllib3.BaseHTTPResponse, origin: str) -> _Failure | None:
+        status = response.status
+        if 200 <= status < 300:
+            return None
+        if status in _PASSING or status >= 500:
+            asked = response.headers.get("Retry-After", "")
+            wait_s = parse_retry_after(asked, now_s=self._wall_clock())
+            return _Failure(reason=f"it answered {status}", retry_after_s=wait_s)
+        redirect = ", a redirect, which is not followed" if 300 <= status < 400 else ""
+        raise JobError(
+            ErrorCode.CALLBACK_REJECTED, f"The callback to {origin} answered {status}{redirect}"
+        )
+
+    def _headers(self, body: bytes, *, webhook_id: str, request_id: str) -> dict[str, str]:
+        signed = signing.headers(
+            self._settings.signing_secrets,
+            webhook_id=webhook_id,
+            timestamp_s=int(self._wall_clock()),
+            body=body,
+        )
+        return {
+            "Content-Type": "application/json",
+            "User-Agent": self._agent,
+            # Whatever the sender of the message wrote must not end the header.
+            "X-Request-Id": quote(request_id, safe=_VISIBLE)[:_MAX_HEADER_CHARS],
+            **signed,
+        }
+
+    def _backoff_s(self, attempt: int) -> float:
+        cap_s = self._settings.retry_base_s * 2.0 ** (attempt - 1)
+        return self._random01() * min(cap_s, self._settings.max_elapsed_s)
+
+    def _wait(self, pause_s: float, cancelled: Callable[[], bool]) -> None:
+        until_s = self._clock() + pause_s
+        while (left_s := until_s - self._clock()) > 0:
+            if cancelled():
+                raise Cancelled("the callback was cancelled")
+            self._sleep(min(left_s, _POLL_S))
+
+
+def parse_retry_after(value: str, *, now_s: float) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks for, None if it holds none.
+
+    Args:
+        value: Seconds or an HTTP date (RFC 9110, 10.2.3).
+        now_s: Unix seconds.
+    """
+    text = value.strip()
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now_s)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _parse(url: str) -> Url:
+    try:
+        parsed = parse_url(url)
+    except (LocationParseError, LocationValueError) as exc:
+        raise _bad_url("it is no URL") from exc
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise _bad_url("only http and https URLs can be called")
+    if parsed.auth is not None:
+        raise _bad_url("it holds credentials")
+    return parsed
+
+
+def _bad_url(reason: str) -> JobError:
+    return JobError(ErrorCode.BAD_CALLBACK_URL, f"The callback URL cannot be used: {reason}")
+
+
+def _origin(url: Url) -> str:
+    """Return scheme, host and port: path and query may hold the receiver's secrets."""
+    return f"{url.scheme}://{url.netloc}"
+
+
+def _drain(response: urllib3.BaseHTTPResponse) -> None:
+    """Read a short answer to its end, so that its connection can serve again; drop a long one."""
+    received_bytes = 0
+    try:
+        while chunk := response.read1(MAX_ANSWER_BYTES):
+            received_bytes += len(chunk)
+            if received_bytes >= MAX_ANSWER_BYTES:
+                break
+        else:
+            response.release_conn()
+            return
+    except HTTPError:
+        pass  # the status has come: what the body does changes nothing
+    response.close()
+
+
+def _explain(exc: HTTPError) -> str:
+    """Return what happened to a connection, without the URL that urllib3's own text holds."""
+    causes = _causes(exc)
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        return "its host name cannot be resolved"
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+        return "its certificate is not valid"
+    if any(isinstance(cause, ssl.SSLError | urllib3.exceptions.SSLError) for cause in causes):
+        return "TLS failed"
+    if any(isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError) for cause in causes):
+        return "it did not answer in time"
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        return "it refused the connection"
+    return "the connection broke off"
+
+
+def _causes(exc: BaseException) -> list[BaseException]:
+    """Return an exception and those that it wraps, as cause, context or argument."""
+    found: list[BaseException] = []
+    waiting: list[object] = [exc]
+    while waiting:
+        current = waiting.pop()
+        if isinstance(current, BaseException) and current not in found:
+            found.append(current)
+            waiting += [current.__cause__, current.__context__, *current.args]
+    return found

@@ -1,7 +1,7 @@
 """A receiver of callbacks that records each POST and behaves as the path says.
 
-``/ok`` answers 200; ``/status/CODE`` that status; ``/slow/SECONDS`` 200, late; ``/redirect`` 302 to
-``/ok``; ``/refuse`` resets the connection; ``/drip`` sends a byte of its answer each second;
+``/ok`` answers 200; ``/status/CODE`` that status; ``/slow/SECONDS`` 200, late; ``/redirect`` 302
+to ``/ok``; ``/refuse`` resets the connection; ``/drip`` sends a byte of its answer each second;
 ``/flaky/N`` answers 503 to the first N attempts, then 200; ``/retry-after/SECONDS`` 503 with that
 header to the first attempt, then 200; ``/huge/BYTES`` 200 with a body of that size.
 
@@ -12,32 +12,14 @@ Anything may follow in the path, to tell receivers apart.
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
 
 from detection_worker.testing.clock import ServerClock
 from detection_worker.testing.http_values import Delivery, Request, Response
+from detection_worker.testing.journal import RecordedCallback
 
 PREFIX = "/_callback"
 _HUGE_BYTES = 64 * 1024 * 1024
 _DRIP_BYTES = 3600
-
-
-class RecordedCallback(NamedTuple):
-    """One POST that arrived.
-
-    Attributes:
-        at_s: When it was complete, Unix seconds on the server's clock.
-        path: Behaviour and what follows, without the receiver's prefix; ``/ok``.
-        headers: Names in lower case.
-        body: As it came.
-        status: What was answered; 0 for no answer.
-    """
-
-    at_s: float
-    path: str
-    headers: dict[str, str]
-    body: bytes
-    status: int
 
 
 class CallbackHttp:

@@ -76,6 +76,8 @@ class Connection(asyncio.Protocol):
         self._buffer += data
         if self._task is None:
             self._serve()
+        elif len(self._buffer) > MAX_HEAD_BYTES:
+            self._transport.pause_reading()
 
     def close(self) -> asyncio.Task[None] | None:
         """End the connection at once; return the task that was at work, cancelled."""
@@ -128,15 +130,17 @@ class Connection(asyncio.Protocol):
     ) -> None:
         try:
             response = pending if isinstance(pending, Response) else await pending
+            if not self._gone and not self._writer.send_now(request, response):
+                await self._writer.send(request, response)
         except Exception:  # noqa: BLE001 - a fault of the handler must not end the server
-            response = _failure(request)
-        if not self._gone and not self._writer.send_now(request, response):
-            await self._writer.send(request, response)
+            _failure(request)
+            response = Response(close=True)
         self._task = None
         self._finish(request, response)
         if self._gone:
             self._peers.discard(self)
         else:
+            self._transport.resume_reading()
             self._serve()
 
     def _finish(self, request: Request, response: Response) -> None:

@@ -1,4 +1,4 @@
-"""What happened to every message, and what that amounts to. Pure: no clock, no I/O."""
+"""What is written down about every message and every callback."""
 
 from typing import Literal, NamedTuple
 
@@ -37,3 +37,26 @@ class JournalEvent(NamedTuple):
     queue: str
     message_id: str
     detail: str = ""
+
+
+class RecordedCallback(NamedTuple):
+    """One POST that arrived at the callback receiver.
+
+    Attributes:
+        at_s: When it was complete, Unix seconds on the server's clock.
+        path: Behaviour and what follows, without the receiver's prefix; ``/ok``.
+        headers: Names in lower case.
+        body: As it came.
+        status: What was answered; 0 for no answer.
+    """
+
+    at_s: float
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    status: int
+
+    @property
+    def accepted(self) -> bool:
+        """The answer was a success."""
+        return 200 <= self.status < 300

@@ -14,10 +14,13 @@ import boto3
 from botocore.config import Config
 
 from detection_worker.testing.callback_http import PREFIX as CALLBACK_PREFIX
-from detection_worker.testing.callback_http import RecordedCallback
 from detection_worker.testing.credentials import LOCAL, Credentials
 from detection_worker.testing.faults import Fault
-from detection_worker.testing.journal import DEAD_LETTER_SUFFIX, JournalEvent
+from detection_worker.testing.journal import (
+    DEAD_LETTER_SUFFIX,
+    JournalEvent,
+    RecordedCallback,
+)
 from detection_worker.testing.local_server import ServerThread, arguments_of, main
 from detection_worker.testing.local_services import LocalOptions
 from detection_worker.testing.sqs_registry import REGION

@@ -53,7 +53,9 @@ class ServerThread:
         return self._port.result()
 
     def stop(self) -> None:
-        """Stop and wait until every connection is closed."""
+        """Stop and wait until every connection is closed; harmless when stopped."""
+        if not self._thread.is_alive():
+            return
         if self._loop is not None and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()

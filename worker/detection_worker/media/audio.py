@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from detection_contract.error_codes import ErrorCode
 from detection_worker.core.sampling import AudioSampling
 from detection_worker.errors import JobError
-from detection_worker.media.av_input import Reader
+from detection_worker.media.av_input import MICROSECONDS, Reader, cut_short
 from detection_worker.media.windows import Samples, Windows
 from detection_worker.settings import MediaLimits
 
 RATES_HZ = range(1_000, 768_001)
 """Beyond any recorder; a resampler for a rate made up by an attacker would need gigabytes."""
 INT32_SCALE = np.float32(2.0**-31)
-MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,7 +79,7 @@ def read_audio(
         at_s=at_s,
         sample_rate_hz=resampler.source_rate_hz,
         duration_s=round(seconds, 6),
-        truncated=reader.cut_off,
+        truncated=reader.cut_off or cut_short(container, stream, decoded_s=seconds),
         damaged=reader.damaged,
     )
 

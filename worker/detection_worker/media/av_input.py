@@ -16,6 +16,12 @@ from detection_worker.media.sniff import Content
 
 READ_BYTES = 256 * 1024
 """FFmpeg asks Python for this much at once; the default of 32 KiB costs eight times the calls."""
+MICROSECONDS = 1_000_000
+ESTIMATED_DURATION = {"mp3", "aac"}
+"""Formats without a header: FFmpeg guesses their duration from the first bit rates."""
+CUT_SHORT_SHARE = 0.95
+CUT_SHORT_SLACK_S = 0.25
+"""Sound and pictures of one file often end a few frames apart."""
 
 
 class _Nameless:
@@ -44,7 +50,7 @@ def open_media(file: BinaryIO, content: Content) -> InputContainer:
     file.seek(0)
     demuxer = content.demuxer or ""
     try:
-        return av.open(
+        container = av.open(
             _Nameless(file),
             "r",
             format=demuxer.partition(",")[0],
@@ -57,6 +63,11 @@ def open_media(file: BinaryIO, content: Content) -> InputContainer:
         raise
     except (FFmpegError, ValueError, OSError) as exc:
         raise undecodable(content.container, exc) from exc
+    for stream in (*container.streams.video, *container.streams.audio):
+        if stream.codec_context is not None:
+            # The pool runs one child for each core.
+            stream.codec_context.thread_count = 1
+    return container
 
 
 def undecodable(container: str, exc: Exception) -> JobError:
@@ -87,9 +98,20 @@ def codec_name(stream: VideoStream | AudioStream) -> str:
     context: Any = stream.codec_context
     if context is None:
         raise JobError(ErrorCode.UNDECODABLE, "there is no decoder for the codec of the stream")
-    # One thread: the pool runs one child for each core.
-    context.thread_count = 1
     return str(context.codec.canonical_name)
+
+
+def cut_short(
+    container: InputContainer, stream: VideoStream | AudioStream, *, decoded_s: float
+) -> bool:
+    """Return whether there was clearly less than the header announced."""
+    if container.format.name in ESTIMATED_DURATION:
+        return False
+    if stream.duration and stream.time_base:
+        announced_s = float(stream.duration * stream.time_base)
+    else:
+        announced_s = (container.duration or 0) / MICROSECONDS
+    return decoded_s < CUT_SHORT_SHARE * announced_s - CUT_SHORT_SLACK_S
 
 
 class Reader:

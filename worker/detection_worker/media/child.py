@@ -119,7 +119,7 @@ def _load_everything() -> None:
     image.prepare()
     # PyAV imports the wrapper of a stream or frame when it first meets one.
     for module in pkgutil.walk_packages(av.__path__, "av."):
-        if not module.name.endswith("__main__"):
+        if module.name not in {"av.__main__", "av.datasets"}:
             importlib.import_module(module.name)
     av.logging.set_level(None)
     logging.raiseExceptions = False

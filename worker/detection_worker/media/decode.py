@@ -162,7 +162,14 @@ def _decode_video(
     if order.video is None:
         raise _no_model(MediaKind.VIDEO)
     codec = av_input.codec_name(stream)
-    clip = read_video(container, stream, sampling=order.video, limits=order.limits, tick=tick)
+    clip = read_video(
+        container,
+        stream,
+        sampling=order.video,
+        limits=order.limits,
+        tick=tick,
+        reopen=lambda: av_input.open_media(source.file, source.content),
+    )
     info = MediaInfo(
         kind=MediaKind.VIDEO,
         container=source.content.container,

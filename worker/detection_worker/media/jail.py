@@ -4,11 +4,13 @@ Linux only in effect; where the kernel lacks a means, the others still hold.
 """
 
 import ctypes
+import errno
 import os
 import platform
 import resource
 import signal
 import struct
+from dataclasses import dataclass
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
@@ -23,17 +25,45 @@ LANDLOCK_FILE_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5:
 LANDLOCK_NET_SINCE = 4
 LANDLOCK_NET_RIGHTS = 0b11
 
-# AUDIT_ARCH of linux/audit.h and the numbers of the system calls that a decoder has no use for:
-# ptrace, fork, vfork, execve, socket, connect, bind, listen, process_vm_readv, process_vm_writev,
-# execveat, bpf, userfaultfd, io_uring_setup.
-FORBIDDEN_CALLS: dict[str, tuple[int, tuple[int, ...]]] = {
-    "x86_64": (0xC000003E, (101, 57, 58, 59, 41, 42, 49, 50, 310, 311, 322, 321, 323, 425)),
-    "aarch64": (0xC00000B7, (117, 221, 198, 203, 200, 201, 270, 271, 281, 280, 282, 425)),
-}
-BPF_LOAD_WORD, BPF_JUMP_EQUAL, BPF_RETURN = 0x20, 0x15, 0x06
-SECCOMP_ALLOW, SECCOMP_EPERM = 0x7FFF0000, 0x00050001
+BPF_LOAD_WORD, BPF_RETURN = 0x20, 0x06
+BPF_JUMP_EQUAL, BPF_JUMP_AT_LEAST, BPF_JUMP_ANY_BIT = 0x15, 0x35, 0x45
+SECCOMP_ALLOW, SECCOMP_ERRNO = 0x7FFF0000, 0x00050000
+# Offsets in struct seccomp_data (linux/seccomp.h), low word first.
+SECCOMP_DATA_CALL, SECCOMP_DATA_ARCH, SECCOMP_DATA_FIRST_ARGUMENT = 0, 4, 16
 X32_CALLS = 0x40000000
-BPF_JUMP_AT_LEAST = 0x35
+CLONE3 = 435
+CLONE_THREAD = 0x00010000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRules:
+    """Numbers of system calls on one architecture.
+
+    Attributes:
+        arch: AUDIT_ARCH of linux/audit.h.
+        clone: Allowed for threads only.
+        forbidden: What a decoder has no use for: ptrace, fork, vfork, execve, socket, connect,
+            bind, listen, process_vm_readv, process_vm_writev, execveat, bpf, userfaultfd,
+            io_uring_setup, as far as the architecture has them.
+    """
+
+    arch: int
+    clone: int
+    forbidden: tuple[int, ...]
+
+
+CALL_RULES = {
+    "x86_64": CallRules(
+        arch=0xC000003E,
+        clone=56,
+        forbidden=(101, 57, 58, 59, 41, 42, 49, 50, 310, 311, 322, 321, 323, 425),
+    ),
+    "aarch64": CallRules(
+        arch=0xC00000B7,
+        clone=220,
+        forbidden=(117, 221, 198, 203, 200, 201, 270, 271, 281, 280, 282, 425),
+    ),
+}
 
 
 def die_with(parent_pid: int) -> None:
@@ -92,30 +122,38 @@ def _landlock(libc: ctypes.CDLL) -> bool:
     return restricted
 
 
-def _instruction(code: int, if_true: int, if_false: int, value: int) -> bytes:
+def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
     return struct.pack("=HBBI", code, if_true, if_false, value)
 
 
-def _filter_program(arch: int, calls: tuple[int, ...]) -> bytes:
-    # Offsets 4 and 0 of struct seccomp_data: the architecture and the number of the call.
-    n = len(calls)
+def _filter_program(rules: CallRules) -> bytes:
+    """Classic BPF: jumps count the instructions that they skip."""
+    n = len(rules.forbidden)
+    allow, eperm, enosys = 8 + n, 9 + n, 10 + n
+    calls = enumerate(rules.forbidden, start=4)
     program = [
-        _instruction(BPF_LOAD_WORD, 0, 0, 4),
-        _instruction(BPF_JUMP_EQUAL, 0, n + 3, arch),
-        _instruction(BPF_LOAD_WORD, 0, 0, 0),
-        _instruction(BPF_JUMP_AT_LEAST, n + 1, 0, X32_CALLS),
-        *(_instruction(BPF_JUMP_EQUAL, n - i, 0, call) for i, call in enumerate(calls)),
-        _instruction(BPF_RETURN, 0, 0, SECCOMP_ALLOW),
-        _instruction(BPF_RETURN, 0, 0, SECCOMP_EPERM),
+        _instruction(BPF_LOAD_WORD, SECCOMP_DATA_ARCH),
+        _instruction(BPF_JUMP_EQUAL, rules.arch, 0, eperm - 2),
+        _instruction(BPF_LOAD_WORD, SECCOMP_DATA_CALL),
+        _instruction(BPF_JUMP_AT_LEAST, X32_CALLS, eperm - 4),
+        *(_instruction(BPF_JUMP_EQUAL, call, eperm - at - 1) for at, call in calls),
+        # The C library then falls back to clone, whose flags a filter can see.
+        _instruction(BPF_JUMP_EQUAL, CLONE3, enosys - (4 + n) - 1),
+        _instruction(BPF_JUMP_EQUAL, rules.clone, 0, allow - (5 + n) - 1),
+        _instruction(BPF_LOAD_WORD, SECCOMP_DATA_FIRST_ARGUMENT),
+        _instruction(BPF_JUMP_ANY_BIT, CLONE_THREAD, 0, 1),
+        _instruction(BPF_RETURN, SECCOMP_ALLOW),
+        _instruction(BPF_RETURN, SECCOMP_ERRNO | errno.EPERM),
+        _instruction(BPF_RETURN, SECCOMP_ERRNO | errno.ENOSYS),
     ]
     return b"".join(program)
 
 
 def _seccomp(libc: ctypes.CDLL) -> bool:
-    known = FORBIDDEN_CALLS.get(platform.machine())
+    known = CALL_RULES.get(platform.machine())
     if known is None or struct.calcsize("P") != 8:
         return False
-    program = ctypes.create_string_buffer(_filter_program(*known))
+    program = ctypes.create_string_buffer(_filter_program(known))
     length = (ctypes.sizeof(program) - 1) // 8
     header = struct.pack("=HxxxxxxQ", length, ctypes.addressof(program))
     return bool(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0) == 0)

@@ -83,6 +83,7 @@ class ProcessDecoder:
         finally:
             for child in taken:
                 self._give_back(child)
+        log.info("decoders ready", extra={"children": len(taken), "jail": taken[0].jail})
 
     def decode(
         self,

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from detection_worker.media import wire
 from detection_worker.media.decode_order import DecodeOrder
 from detection_worker.media.values import DecodedMedia
 
+PROGRAM = (sys.executable, "-P", "-m", "detection_worker.media.child")
+JAIL_PARTS = ("rlimits", "landlock", "seccomp")
 LOOK_UP_MS = 50
 """How often a waiting parent asks whether it should still wait."""
 KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHOME")
@@ -27,6 +29,10 @@ CHILD_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     # One malloc arena: each further one reserves 64 MiB of the bounded address space.
     "MALLOC_ARENA_MAX": "1",
+    # Keep freed pages for the next file: faulting them in anew took half the time of a small JPEG
+    # (5.2 ms against 2.7 ms at 640 x 480). 32 MiB is the most that glibc accepts.
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024),
+    "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024),
 }
 REAP_TIMEOUT_S = 5.0
 
@@ -56,20 +62,29 @@ def scrubbed_environment() -> dict[str, str]:
 class ChildProcess:
     """A running child; one thread at a time may use it.
 
+    Attributes:
+        decoded: Files that it was given.
+        ready: It has loaded its libraries.
+        jail: What the kernel took from it, as far as it says; known when it is ready.
+
     The thread that creates it must outlive it: the kernel kills the child when that thread ends.
+
+    Args:
+        program: What to run; it gets a socket's descriptor and our process id as arguments.
 
     Raises:
         OSError: No process could be started.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, program: Sequence[str] = PROGRAM) -> None:
         self.decoded = 0
         self.ready = False
+        self.jail: tuple[str, ...] = ()
         self._idle_resident_bytes = 0
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                self._process = _start(theirs)
+                self._process = _start(program, theirs)
             except BaseException:
                 ours.close()
                 raise
@@ -112,6 +127,7 @@ class ChildProcess:
             raise _garbage(exc) from exc
         if header["type"] != "ready":
             raise _garbage(wire.ProtocolError("not ready"))
+        self.jail = tuple(name for name in JAIL_PARTS if name in header.get("jail", ()))
         self.ready = True
         self._idle_resident_bytes = self._resident_bytes()
 
@@ -217,10 +233,9 @@ class ReportedError(Exception):
         self.error = error
 
 
-def _start(theirs: socket.socket) -> subprocess.Popen[bytes]:
-    module = "detection_worker.media.child"
+def _start(program: Sequence[str], theirs: socket.socket) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - our own module under our own interpreter
-        [sys.executable, "-P", "-m", module, str(theirs.fileno()), str(os.getpid())],
+        [*program, str(theirs.fileno()), str(os.getpid())],
         env=scrubbed_environment(),
         cwd="/",
         stdin=subprocess.DEVNULL,

@@ -187,7 +187,8 @@ _RATES_HZ = (44_100, 48_000, 32_000)
 
 def _mp3_frame_bytes(data: bytes) -> int:
     """Length of the MPEG audio frame that ``data`` starts with (ISO 11172-3 2.4.1.3), or 0."""
-    if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:
+    # FF FE would be Layer I with a checksum, which nobody makes, and starts UTF-16 text.
+    if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0 or data[1] == 0xFE:
         return 0
     version, layer = data[1] >> 3 & 3, data[1] >> 1 & 3  # version 3 is MPEG-1, layer 1 is III
     bitrate, rate, padding = data[2] >> 4, data[2] >> 2 & 3, data[2] >> 1 & 1

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from detection_contract.error_codes import ErrorCode
 from detection_worker.core.sampling import VideoSampling
 from detection_worker.errors import JobError
-from detection_worker.media.av_input import Reader
+from detection_worker.media.av_input import Reader, cut_short
 from detection_worker.media.crops import Pixels, cut
 from detection_worker.media.timeline import Plan, Timeline, TimelineBuilder, plan
 from detection_worker.settings import MediaLimits
@@ -51,10 +51,19 @@ def read_video(
     sampling: VideoSampling,
     limits: MediaLimits,
     tick: Callable[[], None],
+    reopen: Callable[[], InputContainer],
 ) -> Clip:
     """Return crops of frames spread evenly over the video.
 
     All packets are listed first, without decoding: headers lie about duration and frame count.
+
+    Args:
+        container: At its start.
+        stream: Of ``container``.
+        sampling: How many frames and crops.
+        limits: What the video may cost.
+        tick: Called often.
+        reopen: Opens the same file anew, for files that cannot be rewound.
 
     Raises:
         JobError: TOO_LONG, TOO_MANY_PIXELS or NO_FRAMES.
@@ -67,11 +76,18 @@ def read_video(
     taker = _Taker(sampling, timeline)
     chosen = plan(timeline, sampling.max_frames)
     frames = _Frames(container, stream, reader=reader, limits=limits)
-    if not _take_by_seeking(frames, chosen, taker):
+    _take_by_seeking(frames, chosen, taker)
+    if not len(taker) and frames.seek(chosen.start):
         _take_in_order(frames, chosen, taker)
+    if not len(taker):
+        with reopen() as again:
+            same = again.streams.video[container.streams.video.index(stream)]
+            fresh = Reader(again, same, tick)
+            _take_in_order(_Frames(again, same, reader=fresh, limits=limits), chosen, taker)
     clip = taker.finish()
     clip.duration_s = timeline.duration_s
-    clip.truncated = timeline.truncated or reader.cut_off
+    short = cut_short(container, stream, decoded_s=timeline.duration_s)
+    clip.truncated = timeline.truncated or reader.cut_off or short
     clip.damaged = reader.damaged
     return clip
 
@@ -172,8 +188,7 @@ def upright(frame: Any) -> Pixels:
     return np.rot90(pixels, quarter_turns) if quarter_turns else pixels
 
 
-def _take_by_seeking(frames: _Frames, chosen: Plan, taker: _Taker) -> bool:
-    """Take the frames of a plan with seeks; False if that yields less than half of them."""
+def _take_by_seeking(frames: _Frames, chosen: Plan, taker: _Taker) -> None:
     last = None
     for when in chosen.seek_to:
         if not frames.seek(when):
@@ -182,13 +197,9 @@ def _take_by_seeking(frames: _Frames, chosen: Plan, taker: _Taker) -> bool:
         if frame is not None and (last is None or frame.pts > last):
             last = frame.pts
             taker.take(frame, 0)
-    return bool(chosen.seek_to) and 2 * len(taker) >= len(chosen.seek_to)
 
 
 def _take_in_order(frames: _Frames, chosen: Plan, taker: _Taker) -> None:
-    if len(taker):
-        return
-    frames.seek(chosen.start)
     wanted = set(chosen.indices)
     first = None
     for index, frame in enumerate(frames):

@@ -34,6 +34,7 @@ _SAMPLES = {
     "libmp3lame": "s16p",
     "aac": "fltp",
     "flac": "s16",
+    "pcm_s24le": "s32",
     "alac": "s16p",
     "libopus": "s16",
     "vorbis": "fltp",

@@ -1,0 +1,49 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detection_worker.core.sampling import spread
+from detection_worker.media.timeline import Timeline, TimelineBuilder, plan
+
+
+def timeline(frames: int, *, every: int, fps: int = 25) -> Timeline:
+    builder = TimelineBuilder(time_base=1 / (fps * 100), frame_s=1 / fps, max_duration_s=1e9)
+    for i in range(frames):
+        builder.add(100 * i, keyframe=i % every == 0, exact=True)
+    return builder.finish(announced_frames=frames, cut_off=False)
+
+
+def test_a_short_video_is_decoded_in_order() -> None:
+    assert plan(timeline(150, every=150), 16).seek_to == ()
+
+
+def test_a_long_video_with_many_keyframes_is_read_by_seeking_to_them() -> None:
+    chosen = plan(timeline(90_000, every=50), 16)
+
+    assert len(chosen.seek_to) == 16
+    assert all(when % 5_000 == 0 for when in chosen.seek_to)
+
+
+@settings(deadline=None)
+@given(frames=st.integers(1, 3_000), every=st.integers(1, 400), wanted=st.integers(1, 20))
+def test_planned_frames_are_near_their_even_places(frames: int, every: int, wanted: int) -> None:
+    chosen = plan(timeline(frames, every=every), wanted)
+
+    assert chosen.indices == tuple(spread(frames, wanted))
+    if chosen.seek_to:
+        half_gap = 100 * frames / (2 * wanted)
+        ideal = [100 * i for i in chosen.indices]
+        assert all(min(abs(t - i) for i in ideal) <= half_gap for t in chosen.seek_to)
+        assert list(chosen.seek_to) == sorted(set(chosen.seek_to))
+
+
+def test_duration_and_truncation_come_from_the_packets() -> None:
+    builder = TimelineBuilder(time_base=0.04, frame_s=0.04, max_duration_s=10)
+    for i in (0, 2, 1, 3):
+        builder.add(i, keyframe=i == 0, exact=True)
+
+    found = builder.finish(announced_frames=5, cut_off=False)
+
+    assert found.duration_s == pytest.approx(0.16)
+    assert found.truncated
+    assert found.times.tolist() == [0, 1, 2, 3]

@@ -99,20 +99,25 @@ class Lab:
             "chaos", visibility_s=VISIBILITY_S, max_receive_count=1000, dead_letter=True
         )
         self.sent: set[str] = set()
-        self._sqs = aws.sqs()
         self._keys = self._upload()
 
     def send(self, count: int) -> None:
         """Send ``count`` messages that ask for random uploaded files."""
-        for _ in range(count):
-            request_id = f"r-{len(self.sent):05d}"
-            body = {
-                "sqs_to_ml_url": f"s3://{BUCKET}/{random.choice(self._keys)}",
-                "callback_url": self.aws.callback_url("/ok"),
-                "request_id": request_id,
-            }
-            self._sqs.send_message(QueueUrl=self.queue_url, MessageBody=json.dumps(body))
-            self.sent.add(request_id)
+        ids = [f"r-{len(self.sent) + i:05d}" for i in range(count)]
+        self.aws.send(
+            self.queue_url,
+            [
+                json.dumps(
+                    {
+                        "sqs_to_ml_url": f"s3://{BUCKET}/{random.choice(self._keys)}",
+                        "callback_url": self.aws.callback_url("/ok"),
+                        "request_id": request_id,
+                    }
+                )
+                for request_id in ids
+            ],
+        )
+        self.sent.update(ids)
 
     def fork_worker(self) -> int:
         """Start a worker and return its process id."""
@@ -143,9 +148,7 @@ class Lab:
         return self._count(self.queue_url)
 
     def _count(self, url: str) -> int:
-        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        answer = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)
-        return sum(int(answer["Attributes"][n]) for n in names)
+        return sum(self.aws.stats()["queues"][url.rpartition("/")[2]].values())
 
     def _upload(self) -> list[str]:
         keys = []

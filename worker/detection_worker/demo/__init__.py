@@ -26,12 +26,12 @@ def run(args: argparse.Namespace) -> int:
 
     Args:
         args: ``messages`` (how many to send), ``keep`` (leave the services running at the end),
-            ``port`` (0 picks one), ``models_dir`` (None takes the bundled ones), ``verbose``.
+            ``models_dir`` (None takes the bundled ones), ``verbose``.
     """
     print("Deepfake detection end to end on this machine; no AWS account, nothing leaves it.")
     with (
         tempfile.TemporaryDirectory(prefix="detection-demo-") as name,
-        LocalAws.in_process(port=args.port) as aws,
+        LocalAws.in_process() as aws,
     ):
         return _Demo(aws, Path(name), args).run()
 
@@ -45,6 +45,7 @@ class _Demo:
         )
         self._worker = WorkerProcess(
             queue_url=self._queue_url,
+            environment=aws.environment(),
             endpoint_url=aws.endpoint_url,
             log_path=folder / "worker.log",
             models_dir=args.models_dir,
@@ -78,13 +79,7 @@ class _Demo:
         )
 
     def _send(self, bodies: list[str]) -> None:
-        sqs = self._aws.sqs()
-        for start in range(0, len(bodies), 10):
-            entries = [
-                {"Id": str(i), "MessageBody": body}
-                for i, body in enumerate(bodies[start : start + 10])
-            ]
-            sqs.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
+        self._aws.send(self._queue_url, bodies)
         print(f"3. {len(bodies)} messages sent to {self._queue_url}")
 
     def _watch(self, expected: dict[str, Upload], started: float) -> Outcome:
@@ -92,16 +87,16 @@ class _Demo:
         outcome = Outcome(expected=expected)
         seen = 0
         while not outcome.complete and time.monotonic() - started < TIMEOUT_S:
-            callbacks = self._aws.callbacks()
-            for callback in callbacks[seen:]:
+            callbacks = self._aws.callbacks(since=seen)
+            seen += len(callbacks)
+            for callback in callbacks:
                 result = json.loads(callback.body)
                 outcome.add(result, dict(callback.headers))
                 self._table.row(result, expected.get(str(result["request_id"])), len(outcome))
-            if len(callbacks) == seen:
+            if not callbacks:
                 if not self._worker.running:
                     break
                 time.sleep(POLL_S)
-            seen = len(callbacks)
         outcome.seconds = time.monotonic() - started
         return outcome
 
@@ -110,13 +105,8 @@ class _Demo:
         outcome.dead_letters = self._open(self._dead_letter_url)
 
     def _open(self, url: str) -> int:
-        names = [
-            "ApproximateNumberOfMessages",
-            "ApproximateNumberOfMessagesNotVisible",
-            "ApproximateNumberOfMessagesDelayed",
-        ]
-        answer = self._aws.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=names)
-        return sum(int(answer["Attributes"][n]) for n in names)
+        counts: dict[str, int] = self._aws.stats()["queues"][url.rpartition("/")[2]]
+        return sum(counts.values())
 
     def _report(self, outcome: Outcome) -> int:
         wrong = problems(outcome)

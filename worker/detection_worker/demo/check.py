@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from detection_contract.schemas import load_schema
 from detection_worker.demo.media import Upload
+
+REQUIRED = cast("list[str]", load_schema("result")["required"])
+"""Fields of every envelope."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,7 +67,7 @@ def problems(outcome: Outcome) -> list[str]:
 
 
 def _envelope_problems(result: Mapping[str, object], upload: Upload) -> list[str]:
-    missing = [f for f in load_schema("result")["required"] if f not in result]
+    missing = [f for f in REQUIRED if f not in result]
     if missing:
         return [f"the envelope lacks {', '.join(missing)}"]
     if upload.truth == "broken":

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -18,6 +19,7 @@ class WorkerProcess:
     Args:
         queue_url: What to consume.
         endpoint_url: Local SQS and S3.
+        environment: Credentials for them.
         log_path: Where its log goes.
         models_dir: None takes the bundled models.
         verbose: Log everything.
@@ -28,6 +30,7 @@ class WorkerProcess:
         *,
         queue_url: str,
         endpoint_url: str,
+        environment: Mapping[str, str],
         log_path: Path,
         models_dir: str | None,
         verbose: bool,
@@ -41,6 +44,7 @@ class WorkerProcess:
             *(("--models-dir", models_dir) if models_dir else ()),
             *(("--verbose",) if verbose else ()),
         ]
+        self._environment = environment
         self._log_path = log_path
         self._log: IO[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -73,11 +77,9 @@ class WorkerProcess:
 
     def __enter__(self) -> Self:
         self._log = self._log_path.open("wb")
-        # The emulator checks no keys; they keep boto3 from looking for real ones.
-        keys = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "detection_worker", *self._arguments],
-            env={**os.environ, **keys, "AWS_REGION": "us-east-1", "LOG_FORMAT": "plain"},
+            env={**os.environ, **self._environment, "LOG_FORMAT": "plain"},
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,

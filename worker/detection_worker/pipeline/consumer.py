@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from types import FrameType
 
 from detection_contract import texts
@@ -105,7 +105,7 @@ class Consumer:
         # Decoding children start while torch is imported: both take a second.
         with (
             ProcessDecoder(decoders) as decoder,
-            HttpCallbackClient(self._settings.callback) as callbacks,
+            closing(HttpCallbackClient(self._settings.callback)) as callbacks,
         ):
             loaded = self._load()
             facts = self._wait_for_queue()

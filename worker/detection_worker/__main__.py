@@ -1,6 +1,7 @@
 """Entry point of ``detection-worker``: finds the command, runs it, words what goes wrong."""
 
 import argparse
+import io
 import os
 import re
 import signal
@@ -29,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         0: done. 1: failed. 2: wrong usage or set-up. 130: interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding cannot say must not end the command.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = _dispatch(arguments)
         # Here, so that a reader who went away is noticed here too.

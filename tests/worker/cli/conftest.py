@@ -5,14 +5,14 @@ import pty
 import select
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from detection_worker.testing.local_aws import LocalAws
 
 TIMEOUT_S = 120
 
@@ -123,45 +123,8 @@ def at_terminal(home: Path, clean_environment: dict[str, str]) -> Callable[..., 
     return start
 
 
-class _Sts(BaseHTTPRequestHandler):
-    """Knows one access key."""
-
-    known = "AKIAGOODGOODGOOD"
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        good = f"Credential={self.known}/" in self.headers.get("Authorization", "")
-        body = _IDENTITY if good else _REFUSAL
-        self.send_response(200 if good else 403)
-        self.send_header("Content-Type", "text/xml")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
-
-
-_IDENTITY = (
-    '<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
-    "<GetCallerIdentityResult><Arn>arn:aws:iam::123456789012:user/worker</Arn>"
-    "<UserId>U</UserId><Account>123456789012</Account></GetCallerIdentityResult>"
-    "</GetCallerIdentityResponse>"
-)
-_REFUSAL = (
-    "<ErrorResponse><Error><Type>Sender</Type><Code>InvalidClientTokenId</Code>"
-    "<Message>The security token included in the request is invalid.</Message></Error>"
-    "</ErrorResponse>"
-)
-
-
 @pytest.fixture
-def sts_url() -> Iterator[str]:
-    """Endpoint of an STS that takes the key AKIAGOODGOODGOOD alone."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Sts)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def local_aws() -> Iterator[LocalAws]:
+    """SQS, S3 and STS that take one access key alone, and a callback receiver."""
+    with LocalAws.in_thread() as aws:
+        yield aws

@@ -1,6 +1,7 @@
 """``predict`` and ``models`` on local files, as processes."""
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +106,19 @@ def test_a_bad_input_ends_with_1_and_a_sentence(
     assert text in ended.err
     assert len(ended.err.strip().splitlines()) == 2
     assert "Traceback" not in ended.text
+
+
+def test_a_file_name_that_is_no_text_is_no_obstacle(
+    predict: Callable[..., Any], image: Path, home: Path
+) -> None:
+    (home / "in").mkdir()
+    image.rename(os.fsdecode(os.fsencode(home / "in") + b"/\xff\x1b[31m.png"))
+
+    ended = predict("in", "--output", "result.json")
+
+    assert ended.code == 0, ended.err
+    assert json.loads((home / "result.json").read_text())["file_path"] == "in/\udcff\x1b[31m.png"
+    assert "\x1b" not in ended.text
 
 
 def test_a_limit_given_as_an_option_is_kept(predict: Callable[..., Any], image: Path) -> None:

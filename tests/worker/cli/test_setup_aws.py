@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
-GOOD, BAD = "AKIAGOODGOODGOOD", "AKIABADBADBADBAD"
-SECRET = "secretsecretsecretsecret"
+from detection_worker.testing.credentials import LOCAL
+from detection_worker.testing.local_aws import LocalAws
+
+GOOD, BAD = LOCAL.access_key_id, "AKIABADBADBADBAD"
+SECRET = LOCAL.secret_access_key
 NOWHERE = "http://127.0.0.1:1"
 
 pytestmark = pytest.mark.slow  # every test starts a process
@@ -21,9 +24,9 @@ def saved(home: Path) -> dict[str, Any]:
 
 
 def test_keys_typed_at_a_terminal_are_checked_and_saved_for_this_user_alone(
-    at_terminal: Callable[..., Any], home: Path, sts_url: str
+    at_terminal: Callable[..., Any], home: Path, local_aws: LocalAws
 ) -> None:
-    terminal = at_terminal("setup-aws", "--endpoint-url", sts_url)
+    terminal = at_terminal("setup-aws", "--endpoint-url", local_aws.endpoint_url)
 
     terminal.answer("AWS access key id:", GOOD)
     terminal.answer("AWS secret access key:", SECRET)
@@ -38,7 +41,7 @@ def test_keys_typed_at_a_terminal_are_checked_and_saved_for_this_user_alone(
         "session_token": None,
     }
     assert stat.S_IMODE((home / "aws_config.json").stat().st_mode) == 0o600
-    assert "valid, arn:aws:iam::123456789012:user/worker" in terminal.seen
+    assert "valid, arn:aws:" in terminal.seen
     assert "Examples:" in terminal.seen
     assert SECRET not in terminal.seen
     assert [p.name for p in home.iterdir()] == ["aws_config.json"]
@@ -130,14 +133,19 @@ def test_other_sections_of_an_existing_file_survive(
 def test_refused_keys_are_saved_only_on_request(
     run_cli: Callable[..., Any],
     home: Path,
-    sts_url: str,
+    local_aws: LocalAws,
     *,
     key: str,
     said: str,
     answer: str,
     code: int,
 ) -> None:
-    ended = run_cli("setup-aws", "--endpoint-url", sts_url, stdin=f"{key}\n{SECRET}\n\n{answer}\n")
+    ended = run_cli(
+        "setup-aws",
+        "--endpoint-url",
+        local_aws.endpoint_url,
+        stdin=f"{key}\n{SECRET}\n\n{answer}\n",
+    )
 
     assert (ended.code, (home / "aws_config.json").exists()) == (code, code == 0)
     assert said in ended.out
@@ -168,18 +176,18 @@ def test_a_script_without_keys_is_told_what_is_missing(run_cli: Callable[..., An
 
 
 def test_status_masks_the_key_and_asks_aws(
-    run_cli: Callable[..., Any], home: Path, sts_url: str
+    run_cli: Callable[..., Any], home: Path, local_aws: LocalAws
 ) -> None:
     path = home / "aws_config.json"
     path.write_text(json.dumps({"aws": {"access_key_id": GOOD, "secret_access_key": SECRET}}))
     path.chmod(0o644)
 
-    ended = run_cli("setup-aws", "--status", "--endpoint-url", sts_url)
+    ended = run_cli("setup-aws", "--status", "--endpoint-url", local_aws.endpoint_url)
 
     assert ended.code == 0
-    assert "AKIA…GOOD" in ended.out
+    assert "AKIA…0001" in ended.out
     assert f"others can read it: chmod 600 {path}" in ended.out
-    assert "valid, arn:aws:iam::123456789012:user/worker" in ended.out
+    assert "valid, arn:aws:" in ended.out
     assert SECRET not in ended.text
     assert GOOD not in ended.text
 

@@ -6,7 +6,6 @@ import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.results import s3_file_info
@@ -64,10 +63,8 @@ class S3Files:
         Raises:
             JobError: ``BAD_URL``: it names no object in S3.
         """
-        endpoint = self._settings.aws.endpoint_url
-        hosts = frozenset({urlsplit(endpoint).netloc} if endpoint else ())
         try:
-            return parse_location(url, endpoint_hosts=hosts)
+            return parse_location(url, endpoint_hosts=self._settings.aws.endpoint_hosts)
         except InvalidS3Url as exc:
             raise JobError(ErrorCode.BAD_URL, str(exc)) from exc
 

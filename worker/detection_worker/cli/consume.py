@@ -91,7 +91,7 @@ class Consume:
     def run(self, args: argparse.Namespace) -> int:
         """Consume until SIGTERM or SIGINT, or once."""
         if args.create_test_message is not None:
-            return _print_message(args.create_test_message)
+            return _print_message(args.create_test_message, load(args))
         loaded = load(args)
         consumer = load_consumer(vars(args), os.environ)
         if args.validate_queue:
@@ -99,9 +99,11 @@ class Consume:
         return _consume(loaded, consumer)
 
 
-def _print_message(url: str) -> int:
+def _print_message(url: str, loaded: Loaded) -> int:
     try:
-        message = create_test_message(sqs_to_ml_url=url)
+        message = create_test_message(
+            sqs_to_ml_url=url, endpoint_hosts=loaded.settings.aws.endpoint_hosts
+        )
     except InvalidMessage as exc:
         raise UsageError(f"{exc.message}\nUse a URL such as s3://BUCKET/KEY.") from exc
     print(json.dumps(message, indent=2, ensure_ascii=False))

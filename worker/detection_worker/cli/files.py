@@ -28,7 +28,8 @@ def write_json(path: Path, document: object, *, mode: int) -> None:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
+            # File names that are not UTF-8 hold lone surrogates; their escape is JSON's own.
+            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
                 os.fchmod(file.fileno(), mode)
                 file.write(text)
                 file.flush()

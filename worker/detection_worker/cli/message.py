@@ -5,8 +5,9 @@ import contextlib
 import json
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from detection_contract.messages import InvalidMessage, create_test_message
 from detection_contract.s3_urls import InvalidS3Url, parse_s3_url
@@ -46,7 +47,12 @@ class Message:
         group = parser.add_argument_group("message")
         group.add_argument("--url", metavar="S3URL", help="S3 URL of the media to analyse")
         group.add_argument("--callback-url", metavar="URL", help="where to post the result")
-        group.add_argument("--threshold", type=threshold, metavar="0..1", help="(0.5)")
+        group.add_argument(
+            "--threshold",
+            type=threshold,
+            metavar="0..1",
+            help="P(fake) from which on a file is FAKE (0.5)",
+        )
         group.add_argument("--request-id", metavar="ID", help="(a new UUID)")
         group.add_argument("--metadata", type=_metadata, metavar="JSON", help="an object")
         group.add_argument(
@@ -64,16 +70,19 @@ class Message:
     def run(self, args: argparse.Namespace) -> int:
         """Make the message, show it, send it, wait."""
         loaded = load(args)
-        draft = _draft(args) if args.yes or args.print_only else _asked(_draft(args))
+        hosts = loaded.settings.aws.endpoint_hosts
+        draft = _draft(args)
+        if not (args.yes or args.print_only):
+            draft = _asked(draft, hosts)
         if args.print_only:
-            print(json.dumps(_message(draft, draft.callback_url), indent=2))
+            print(json.dumps(_message(draft, draft.callback_url, hosts), indent=2))
             return 0
         with contextlib.ExitStack() as stack:
             receiver = None
             if draft.wait_s > 0:
                 receiver = stack.enter_context(ResultReceiver())
             callback_url = receiver.url if receiver else draft.callback_url
-            message = _message(draft, callback_url)
+            message = _message(draft, callback_url, hosts)
             target = _queue_url(args)
             print(f"\n{json.dumps(message, indent=2)}\n")
             if not args.yes and not confirm(f"Send it to {target}?", default=True):
@@ -102,9 +111,9 @@ def _draft(args: argparse.Namespace) -> Draft:
     )
 
 
-def _asked(draft: Draft) -> Draft:
+def _asked(draft: Draft, hosts: frozenset[str]) -> Draft:
     if draft.url is None:
-        draft = replace(draft, url=ask("S3 URL of the media", check=_url_problem))
+        draft = replace(draft, url=ask("S3 URL of the media", check=_url_check(hosts)))
     if draft.threshold is None:
         text = ask("Confidence threshold", default="0.5", check=_threshold_problem)
         draft = replace(draft, threshold=float(text))
@@ -121,7 +130,7 @@ def _asked(draft: Draft) -> Draft:
     return draft
 
 
-def _message(draft: Draft, callback_url: str | None) -> dict[str, object]:
+def _message(draft: Draft, callback_url: str | None, hosts: frozenset[str]) -> dict[str, object]:
     try:
         return create_test_message(
             sqs_to_ml_url=draft.url or "",
@@ -129,6 +138,7 @@ def _message(draft: Draft, callback_url: str | None) -> dict[str, object]:
             confidence_threshold=0.5 if draft.threshold is None else draft.threshold,
             request_id=draft.request_id,
             metadata=draft.metadata,
+            endpoint_hosts=hosts,
         )
     except InvalidMessage as exc:
         raise UsageError(f"{exc.message}\nCorrect it and try again.") from exc
@@ -171,12 +181,15 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _url_problem(text: str) -> str | None:
-    try:
-        parse_s3_url(text)
-    except InvalidS3Url as exc:
-        return str(exc)
-    return None
+def _url_check(hosts: frozenset[str]) -> Callable[[str], str | None]:
+    def problem(text: str) -> str | None:
+        try:
+            parse_s3_url(text, endpoint_hosts=hosts)
+        except InvalidS3Url as exc:
+            return str(exc)
+        return None
+
+    return problem
 
 
 def _threshold_problem(text: str) -> str | None:
@@ -187,7 +200,7 @@ def _seconds_problem(text: str) -> str | None:
     return _argument_problem(_seconds, text)
 
 
-def _argument_problem(read: Any, text: str) -> str | None:
+def _argument_problem(read: Callable[[str], float], text: str) -> str | None:
     try:
         read(text)
     except argparse.ArgumentTypeError as exc:

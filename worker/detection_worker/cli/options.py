@@ -18,7 +18,6 @@ HELP: Final = {
     "aws_session_token": "session token of temporary keys",
     "aws_region": "AWS region",
     "endpoint_url": "one endpoint for SQS and S3, for an emulator",
-    "temp_dir": "where local working files go",
     "s3_cache_dir": "where downloads go",
     "cleanup_temp_files": "remove downloads when done",
     "log_level": "how much to log",

@@ -15,13 +15,12 @@ from detection_contract import texts
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import kind_of_name
 from detection_contract.results import failed_result
-from detection_contract.s3_urls import redact_url
 from detection_worker.cli import credentials
 from detection_worker.cli.command import Command
 from detection_worker.cli.files import PUBLIC, check_writable, write_json
 from detection_worker.cli.logs import start_logging
 from detection_worker.cli.options import add_common, add_settings, load, threshold
-from detection_worker.cli.summary import summary, table
+from detection_worker.cli.summary import shown, summary, table
 from detection_worker.config import consumer_value
 from detection_worker.errors import JobError, UsageError
 from detection_worker.settings import Settings
@@ -33,7 +32,6 @@ SETTINGS: Final = (
     "models_dir",
     "device",
     "torch_threads",
-    "temp_dir",
     "s3_cache_dir",
     "cleanup_temp_files",
     "max_bytes",
@@ -61,7 +59,11 @@ class Predict:
             "--input", action="append", default=[], metavar="URL|FILE|DIR", help="likewise"
         )
         parser.add_argument(
-            "--threshold", type=threshold, default=0.5, metavar="0..1", help="(0.5)"
+            "--threshold",
+            type=threshold,
+            default=0.5,
+            metavar="0..1",
+            help="P(fake) from which on a file is FAKE (0.5)",
         )
         parser.add_argument(
             "--output",
@@ -136,7 +138,7 @@ def _predict_all(inputs: Sequence[str], args: argparse.Namespace, settings: Sett
         predictor.load_models()
         for index, text in enumerate(inputs):
             if len(inputs) > 1:
-                print(f"[{index + 1}/{len(inputs)}] {redact_url(text)}", file=sys.stderr)
+                print(f"[{index + 1}/{len(inputs)}] {shown(text)}", file=sys.stderr)
             try:
                 results.append(_predict(predictor, text, threshold=args.threshold))
             except JobError as exc:

@@ -7,9 +7,14 @@ from detection_contract.s3_urls import redact_url
 _NAME_WIDTH = 60
 
 
+def shown(name: str) -> str:
+    """Return a path or URL for the terminal: no signature, no control character."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in redact_url(name))
+
+
 def summary(result: dict[str, object]) -> str:
     """Return a few lines about one result envelope."""
-    name = redact_url(str(result["file_path"]))
+    name = shown(str(result["file_path"]))
     if result["label"] is None:
         return f"{name}\n  failed: {_error(result)}"
     lines = [
@@ -49,7 +54,7 @@ def _cells(result: dict[str, object]) -> str:
 
 
 def _short(result: dict[str, object]) -> str:
-    name = redact_url(str(result["file_path"]))
+    name = shown(str(result["file_path"]))
     return name if len(name) <= _NAME_WIDTH else "…" + name[1 - _NAME_WIDTH :]
 
 

@@ -14,6 +14,7 @@ from botocore.exceptions import (
     MetadataRetrievalError,
     NoAuthTokenError,
     NoCredentialsError,
+    ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
     SSOError,
@@ -145,7 +146,10 @@ def is_credentials_error(exc: BaseException) -> bool:
     """Return whether a call failed for this worker's credentials, not for what it asked for."""
     if isinstance(exc, _MISSING + _UNOBTAINABLE):
         return True
-    # botocore reads the projected token of IRSA and Pod Identity and lets its OSError through.
+    # botocore reads the projected token of IRSA and Pod Identity in the middle of another call. A
+    # missing file comes as its OSError, an empty one as a bad parameter that names the token.
+    if isinstance(exc, ParamValidationError):
+        return "WebIdentityToken" in str(exc)
     if isinstance(exc, OSError):
         return isinstance(exc, FileNotFoundError | PermissionError)
     if isinstance(exc, ClientError):

@@ -20,7 +20,7 @@ from detection_worker.settings import CallbackSettings
 Answer = Callable[["Handler"], None]
 SETTINGS = CallbackSettings(
     connect_timeout_s=1.0,
-    read_timeout_s=0.3,
+    read_timeout_s=0.45,
     attempts=3,
     retry_base_s=0.001,
     max_elapsed_s=5.0,

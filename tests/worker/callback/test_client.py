@@ -323,7 +323,7 @@ def test_a_body_that_drips_does_not_undo_the_delivery(
 
     post(client, receiver.url)
 
-    assert time.monotonic() - started_s < 1.0
+    assert time.monotonic() - started_s < 5.0  # of the 20 s that it drips
     assert len(receiver.requests) == 1
 
 
@@ -530,7 +530,7 @@ def test_a_status_line_that_drips_over_tls_is_given_up(
     error = error_of(client, f"https://receiver.example:{tls_receiver.port}/cb")
 
     assert error.message.endswith("it did not answer in time")
-    assert time.monotonic() - started_s < 1.0
+    assert time.monotonic() - started_s < 5.0  # of the 20 s that it drips
 
 
 def test_the_default_trust_holds_public_authorities() -> None:

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection_worker.sources.base import ReceivedMessage
@@ -96,6 +96,7 @@ def test_the_trace_goes_on() -> None:
     }
 
 
+@settings(max_examples=30, deadline=None)  # each example encodes a mebibyte
 @given(
     body_bytes=st.integers(MAX_MESSAGE_BYTES - 2000, MAX_MESSAGE_BYTES),
     attributes=st.dictionaries(st.from_regex(r"[A-Za-z]{1,20}", fullmatch=True), st.text()),

@@ -12,6 +12,10 @@ MIN_SAMPLES: Final = 3
 """Fewer say nothing about a rate."""
 SHAPE_POINTS: Final = 12
 """Past counts that are kept, spread over the objective's wait."""
+REACH: Final = 2.0
+"""The shape reaches back this many waits."""
+RECENT_S: Final = 900.0
+"""How long the pace of a burst is remembered."""
 PAST_S: Final = 60.0
 PAST_WEIGHT: Final = 4.0
 """The first line starts from this many samples, this long ago, without arrivals."""
@@ -34,6 +38,8 @@ class Arrivals:
         tt: Weighted sum of squared times.
         ty: Weighted sum of time x count.
         shape: ``(time, count)`` pairs, oldest first.
+        peaks: ``(time, messages/s)`` pairs, falling: the constant pace that would have met every
+            objective until that time.
     """
 
     at_s: float
@@ -45,6 +51,7 @@ class Arrivals:
     tt: float = 0.0
     ty: float = 0.0
     shape: tuple[tuple[float, float], ...] = ()
+    peaks: tuple[tuple[float, float], ...] = ()
 
 
 def start(at_s: float, count: float) -> Arrivals:
@@ -65,7 +72,7 @@ def start(at_s: float, count: float) -> Arrivals:
 
 
 def absorb(
-    old: Arrivals, *, at_s: float, count: float, horizon_s: float, window_s: float
+    old: Arrivals, *, at_s: float, count: float, wait_s: float, window_s: float
 ) -> Arrivals:
     """Return the estimate with one more sample.
 
@@ -73,7 +80,7 @@ def absorb(
         old: The estimate so far.
         at_s: Time of the sample; not before ``old.at_s``.
         count: Arrivals so far.
-        horizon_s: How far back the shape reaches.
+        wait_s: Wait that the objective allows.
         window_s: Time after which a sample counts 1/e.
     """
     dt = at_s - old.at_s
@@ -84,13 +91,12 @@ def absorb(
     y = old.y - dy * w
     tt = old.tt - dt * (old.t + t)
     ty = old.ty - dt * old.y - dy * t
-    shape = old.shape
-    if at_s - shape[-1][0] >= horizon_s / SHAPE_POINTS:
-        oldest = at_s - horizon_s
-        first = 0
-        while first + 1 < len(shape) and shape[first + 1][0] <= oldest:
-            first += 1
-        shape = (*shape[first:], (at_s, count))
+    shape, peaks = old.shape, old.peaks
+    if at_s - shape[-1][0] >= wait_s / SHAPE_POINTS:
+        pace = max((count - past) / (at_s - past_s + wait_s) for past_s, past in shape)
+        kept = tuple(p for p in peaks if p[0] >= at_s - RECENT_S and p[1] > pace)
+        peaks = (*kept, (at_s, pace))
+        shape = (*(point for point in shape if point[0] > at_s - REACH * wait_s), (at_s, count))
     return Arrivals(
         at_s,
         count,
@@ -101,7 +107,17 @@ def absorb(
         keep * tt,
         keep * ty,
         shape,
+        peaks,
     )
+
+
+def recent_pace_per_s(arrivals: Arrivals) -> float:
+    """Return the constant pace that would have met the objective in the recent past.
+
+    In a window of length w the messages that came may be served in w + wait, so short bursts
+    count for little; that also damps the noise of the counts. 0 while nothing is known.
+    """
+    return max(0.0, arrivals.peaks[0][1]) if arrivals.peaks else 0.0
 
 
 def rate_per_s(arrivals: Arrivals) -> float | None:

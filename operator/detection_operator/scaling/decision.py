@@ -27,6 +27,7 @@ NEEDS: Final[tuple[Rule, ...]] = (
     demand.steady,
     demand.tail,
     demand.drain,
+    demand.recent,
     demand.backlog,
     demand.present,
     demand.poison,
@@ -56,7 +57,7 @@ BLIND: Final[tuple[Rule, ...]] = (
     limits.bounds,
 )
 """For a queue that cannot be read."""
-_DEMANDS: Final = frozenset({"Steady", "Tail", "Drain", "Backlog", "Present"})
+_DEMANDS: Final = frozenset({"Steady", "Tail", "Drain", "Recent", "Backlog", "Present"})
 """Of these only the largest is worth a sentence."""
 _ALWAYS_SPOKEN: Final = frozenset(
     {"Poison", "Budget", "Activation", "Paused", "Manual", "Fallback"}

@@ -12,7 +12,8 @@ STALE_POLLS: Final = 3
 """A reading older than this many intervals counts as none, but never before ``STALE_S``."""
 STALE_S: Final = 60.0
 ARRIVALS_WINDOW_S: Final = 60.0
-"""A sample this old counts 1/e: a dozen polls, enough to average the noise of the counts."""
+"""A sample this old counts 1/e: a dozen polls, enough to average the noise of the counts. Slow
+starters get a window of one cold start: a burst that is over before they are ready buys none."""
 ATTEMPTS_MEMORY: Final = 100.0
 """Attempts that count for the share of failures."""
 MIN_FAILED: Final = 10.0
@@ -153,8 +154,8 @@ def _arrivals(
         line,
         at_s=at_s,
         count=count,
-        horizon_s=float(spec.slo.queue_wait_s),
-        window_s=ARRIVALS_WINDOW_S,
+        wait_s=float(spec.slo.queue_wait_s),
+        window_s=max(ARRIVALS_WINDOW_S, float(spec.service_time.cold_start_s)),
     )
 
 

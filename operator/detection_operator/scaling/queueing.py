@@ -5,8 +5,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 MIN_DRAIN_S: Final = 30.0
-"""Shortest time in which a backlog is planned to be worked off. Shorter ones buy many replicas
-for few seconds, since none of them can be ready sooner than a cold start."""
+"""Shortest time in which a backlog is planned to be worked off: shorter ones buy many replicas
+for few seconds."""
+DRAIN_COLD: Final = 0.5
+"""In cold starts: the same bound for slow starters, which should work at least half as long as they
+took to start."""
 TINY: Final = 1e-9
 """Rounding slack: 3.0000000001 replicas are 3."""
 
@@ -127,7 +130,8 @@ def drain_replicas(
         rate_per_s: Arrivals; >= 0.
         wait_s: Allowed wait.
     """
-    first_s = cold_start_s + MIN_DRAIN_S
+    drain_s = max(MIN_DRAIN_S, DRAIN_COLD * cold_start_s)
+    first_s = cold_start_s + drain_s
     keep = 0.0
     extra = 0.0
     for left_s, messages in due:
@@ -140,7 +144,7 @@ def drain_replicas(
         # The first that new replicas can save arrive in first_s - wait_s.
         messages = max(item[1] for item in due) + rate_per_s * (first_s - wait_s)
         done_s = ready * first_s + starting * max(0.0, first_s - starting_in_s)
-        extra = max(extra, (messages * lane_s + busy_s - done_s) / MIN_DRAIN_S)
+        extra = max(extra, (messages * lane_s + busy_s - done_s) / drain_s)
     if extra > 0.0:
         return ready + starting + extra
     return min(keep, float(ready + starting))

@@ -7,6 +7,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "empty": "nothing to do",
     "steady": "{replicas} needed for {0:.3g} messages/s of {1:.3g} s each",
     "drain": "{replicas} needed to clear {0} messages (work {1:.0f} s) before age {2} s",
+    "recent": "{replicas} stay: bursts of late came at {0:.3g} messages/s",
     "tail": "{replicas} needed so that {0} % wait less than {1} s",
     "backlog": "{replicas} needed for {0} messages at {1} each",
     "present": "one replica for {0} messages",

@@ -1,0 +1,1 @@
+"""The same decisions on a simulated queue, beside other policies; no cluster is touched."""

@@ -1,0 +1,348 @@
+"""A queue, its workers and a scaling policy, as discrete events.
+
+Workers take the oldest message as soon as they are free. A pod costs from the moment it has a
+node. A policy that is asked to shrink either drains (idle pods go, busy ones finish first) or kills
+blindly, as a ReplicaSet does that knows nothing of the work.
+"""
+
+import heapq
+import itertools
+import random
+from collections import deque
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final, Protocol
+
+from detection_contract.media_types import MediaKind
+from detection_operator.scaling.values import Observation, Served
+from detection_operator.simulation.workload import Workload
+
+EPOCH_S: Final = 1_767_225_600.0
+"""Simulated time starts on 2026-01-01T00:00:00Z."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What the policies do not choose.
+
+    Attributes:
+        cold_start_s: From creation of a pod with a node until it takes messages.
+        wait_s: Objective: a message should start within these seconds.
+        noise: Relative standard deviation of the counts.
+        visibility_s: A message of a killed worker comes back after these seconds.
+        max_receives: Failed attempts until the dead-letter queue.
+        tail_s: The simulation ends this long after the last arrival.
+        seed: Of everything random.
+    """
+
+    cold_start_s: float = 120.0
+    wait_s: float = 120.0
+    noise: float = 0.05
+    visibility_s: float = 30.0
+    max_receives: int = 3
+    tail_s: float = 900.0
+    seed: int = 7
+
+
+class Policy(Protocol):
+    """Something that sets the number of replicas."""
+
+    drains: bool
+
+    def choose(self, seen: Observation, now_s: float) -> tuple[int, float]:
+        """Return the replicas to have and the seconds until the next look."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """State at one look of the policy."""
+
+    at_s: float
+    queue: int
+    age_s: float
+    replicas: int
+    ready: int
+    desired: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """What came of it.
+
+    Attributes:
+        waits_s: Wait of each message that was served, until the attempt that succeeded.
+        replica_s: Seconds that pods held a node.
+        killed_busy: Pods that were removed while they worked.
+        decisions: Looks of the policy.
+        reactions_s: From the first waiting message on an empty deployment to the decision.
+        samples: One for each look.
+        unserved: Messages left at the end.
+    """
+
+    waits_s: list[float] = field(default_factory=list)
+    replica_s: float = 0.0
+    killed_busy: int = 0
+    decisions: int = 0
+    reactions_s: list[float] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    unserved: int = 0
+
+
+class _Event(IntEnum):
+    """At equal times in this order: pods become free before the policy looks."""
+
+    DONE = 0
+    READY = 1
+    ARRIVAL = 2
+    RETURN = 3
+    ROOM = 4
+    LOOK = 5
+
+
+@dataclass(slots=True, eq=False)
+class _Pod:
+    created_s: float
+    placed_s: float | None = None
+    ready: bool = False
+    draining: bool = False
+    gone: bool = False
+    message: "_Message | None" = None
+
+
+@dataclass(slots=True, eq=False)
+class _Message:
+    sent_s: float
+    service_s: float
+    poison: bool
+    receives: int = 0
+
+
+class Simulation:
+    """One run of one policy on one workload."""
+
+    def __init__(self, workload: Workload, world: World, policy: Policy) -> None:
+        self._workload = workload
+        self._world = world
+        self._policy = policy
+        self._rng = random.Random(world.seed)  # noqa: S311 - a simulation, not a secret
+        self._events: list[tuple[float, int, int, object]] = []
+        self._order = itertools.count()
+        self._queue: deque[_Message] = deque()
+        self._hidden = 0
+        self._pods: list[_Pod] = []
+        self._free: list[_Pod] = []
+        self._run = Run()
+        self._served = [0, 0.0, 0.0]
+        self._received = self._late = self._failed = self._dead = 0
+        self._desired = 0
+        self._waiting_since_s: float | None = None
+        self._recent_age: tuple[float, float] | None = None
+
+    def run(self) -> Run:
+        """Run to the end and return what came of it."""
+        world = self._world
+        arrivals = self._workload.arrivals_s
+        end_s = (arrivals[-1] if arrivals else 3600.0) + world.tail_s
+        pairs = zip(arrivals, self._workload.services_s, strict=True)
+        for index, (sent_s, service_s) in enumerate(pairs):
+            message = _Message(sent_s, service_s, index in self._workload.poison)
+            self._at(sent_s, _Event.ARRIVAL, message)
+        for window in self._workload.no_room:
+            self._at(window.end_s, _Event.ROOM, None)
+        self._at(0.0, _Event.LOOK, None)
+        self._loop(end_s)
+        for pod in self._pods:
+            self._bill(pod, end_s)
+        self._run.unserved = len(self._queue) + self._hidden
+        return self._run
+
+    def _at(self, time_s: float, kind: _Event, what: object) -> None:
+        heapq.heappush(self._events, (time_s, int(kind), next(self._order), what))
+
+    def _loop(self, end_s: float) -> None:
+        events = self._events
+        while events and events[0][0] <= end_s:
+            now_s, kind, _, what = heapq.heappop(events)
+            if kind == _Event.LOOK:
+                self._look(now_s)
+            elif kind == _Event.ROOM:
+                self._place(now_s)
+            elif isinstance(what, _Message):
+                self._hidden -= kind == _Event.RETURN
+                self._enqueue(what, now_s)
+            elif isinstance(what, _Pod) and not what.gone:
+                if kind == _Event.DONE:
+                    self._finish(what, now_s)
+                else:
+                    what.ready = True
+                    self._release(what, now_s)
+
+    def _enqueue(self, message: _Message, now_s: float) -> None:
+        self._queue.append(message)
+        if not self._pods and self._waiting_since_s is None:
+            self._waiting_since_s = now_s
+        if self._free:
+            self._start(self._free.pop(), now_s)
+
+    def _release(self, pod: _Pod, now_s: float) -> None:
+        """Let a free pod go or take the next message."""
+        if pod.draining:
+            self._remove(pod, now_s)
+        elif self._queue:
+            self._start(pod, now_s)
+        else:
+            self._free.append(pod)
+
+    def _start(self, pod: _Pod, now_s: float) -> None:
+        message = self._queue.popleft()
+        message.receives += 1
+        pod.message = message
+        wait_s = now_s - message.sent_s
+        self._recent_age = (now_s, wait_s)
+        if message.receives == 1:
+            self._received += 1
+            self._late += wait_s > self._world.wait_s
+        self._at(now_s + message.service_s, _Event.DONE, pod)
+
+    def _finish(self, pod: _Pod, now_s: float) -> None:
+        message, pod.message = pod.message, None
+        if message is not None and message.poison:
+            self._failed += 1
+            if message.receives >= self._world.max_receives:
+                self._dead += 1
+            else:
+                self._hide(message, now_s)
+        elif message is not None:
+            self._run.waits_s.append(now_s - message.service_s - message.sent_s)
+            self._served[0] += 1
+            self._served[1] += message.service_s
+            self._served[2] += message.service_s**2
+        self._release(pod, now_s)
+
+    def _hide(self, message: _Message, now_s: float) -> None:
+        self._hidden += 1
+        self._at(now_s + self._world.visibility_s, _Event.RETURN, message)
+
+    def _look(self, now_s: float) -> None:
+        seen = self._observe(now_s)
+        desired, next_s = self._policy.choose(seen, EPOCH_S + now_s)
+        self._run.decisions += 1
+        if self._waiting_since_s is not None and desired > 0:
+            self._run.reactions_s.append(now_s - self._waiting_since_s)
+            self._waiting_since_s = None
+        self._desired = desired
+        self._scale(desired, now_s)
+        age_s = now_s - self._queue[0].sent_s if self._queue else 0.0
+        self._run.samples.append(
+            Sample(
+                at_s=now_s,
+                queue=len(self._queue),
+                age_s=age_s,
+                replicas=len(self._pods),
+                ready=seen.ready,
+                desired=desired,
+            )
+        )
+        self._at(now_s + next_s, _Event.LOOK, None)
+
+    def _observe(self, now_s: float) -> Observation:
+        pods = self._pods
+        busy = sum(1 for pod in pods if pod.message is not None)
+        draining = sum(1 for pod in pods if pod.draining)
+        ready = sum(1 for pod in pods if pod.ready and not pod.draining)
+        homeless = [pod for pod in pods if pod.placed_s is None]
+        phantom = sum(w.amount for w in self._workload.phantoms if w.start_s <= now_s < w.end_s)
+        age_s = None
+        if self._recent_age is not None and now_s - self._recent_age[0] <= 30.0:
+            age_s = self._recent_age[1]
+        return Observation(
+            sampled_at_s=EPOCH_S + now_s,
+            visible=self._noisy(len(self._queue)),
+            in_flight=self._noisy(busy + self._hidden) + int(phantom),
+            dead_letter=self._dead,
+            oldest_age_s=age_s,
+            replicas=len(pods),
+            ready=ready,
+            starting=len(pods) - ready - draining - len(homeless),
+            unschedulable=len(homeless),
+            unschedulable_since_s=EPOCH_S + min(p.created_s for p in homeless)
+            if homeless
+            else None,
+            unschedulable_why="nvidia.com/gpu" if homeless else "",
+            draining=draining,
+            busy=busy,
+            served=(self._totals(),),
+            received=self._received,
+            received_late=self._late,
+            failed=self._failed,
+        )
+
+    def _totals(self) -> Served:
+        messages, seconds, squares = self._served
+        return Served(
+            media_type=MediaKind.VIDEO, messages=int(messages), seconds=seconds, squares=squares
+        )
+
+    def _noisy(self, count: int) -> int:
+        if not count or not self._world.noise:
+            return count
+        return max(1, round(count * (1.0 + self._rng.gauss(0.0, self._world.noise))))
+
+    def _scale(self, desired: int, now_s: float) -> None:
+        going = sum(1 for pod in self._pods if pod.draining)
+        surplus = len(self._pods) - desired
+        if surplus < going:
+            self._resume(going - max(surplus, 0), now_s)
+        for _ in range(-surplus):
+            pod = _Pod(now_s)
+            self._pods.append(pod)
+        if surplus < 0:
+            self._place(now_s)
+        elif surplus > going:
+            self._shrink(surplus - going, now_s)
+
+    def _resume(self, count: int, now_s: float) -> None:
+        for pod in [pod for pod in self._pods if pod.draining][:count]:
+            pod.draining = False
+            if pod.message is None and pod.ready:
+                self._release(pod, now_s)
+
+    def _place(self, now_s: float) -> None:
+        if any(w.start_s <= now_s < w.end_s for w in self._workload.no_room):
+            return
+        for pod in self._pods:
+            if pod.placed_s is None:
+                pod.placed_s = now_s
+                self._at(now_s + self._world.cold_start_s, _Event.READY, pod)
+
+    def _shrink(self, count: int, now_s: float) -> None:
+        pods = [pod for pod in self._pods if not pod.draining]
+        if self._policy.drains:
+            pods.sort(key=lambda pod: (pod.placed_s is not None, pod.ready, -pod.created_s))
+            pods = [pod for pod in pods if pod.message is None] + [
+                pod for pod in pods if pod.message is not None
+            ]
+        else:
+            # A ReplicaSet: without node, not ready, then newer ones by coarse age: blind to work.
+            self._rng.shuffle(pods)
+            pods.sort(key=lambda pod: (pod.placed_s is not None, pod.ready))
+        for pod in pods[:count]:
+            if pod.message is None:
+                self._remove(pod, now_s)
+            elif self._policy.drains:
+                pod.draining = True
+            else:
+                self._run.killed_busy += 1
+                self._hide(pod.message, now_s)
+                self._remove(pod, now_s)
+
+    def _remove(self, pod: _Pod, now_s: float) -> None:
+        self._bill(pod, now_s)
+        pod.gone = True
+        self._pods.remove(pod)
+        if pod in self._free:
+            self._free.remove(pod)
+
+    def _bill(self, pod: _Pod, now_s: float) -> None:
+        if pod.placed_s is not None:
+            self._run.replica_s += now_s - pod.placed_s

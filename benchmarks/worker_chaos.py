@@ -92,8 +92,9 @@ class Lab:
     seconds of imports. Each child starts its own decoders and loads its own models.
     """
 
-    def __init__(self, aws: LocalAws, folder: Path) -> None:
+    def __init__(self, aws: LocalAws, folder: Path, models_dir: Path | None) -> None:
         self.aws = aws
+        self._models_dir = models_dir
         self.folder = folder
         self.queue_url, self.dead_letter_url = aws.create_queue(
             "chaos", visibility_s=VISIBILITY_S, max_receive_count=1000, dead_letter=True
@@ -186,6 +187,7 @@ class Lab:
             ),
             data=DataSettings(s3_cache_dir=self.folder / "cache"),
             callback=CallbackSettings(allow_private=True),
+            models_dir=self._models_dir,
         )
         consumer = ConsumerSettings(
             queue_url=self.queue_url,
@@ -309,12 +311,13 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--stops", type=int, default=50)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--models-dir", type=Path, help="default: the bundled models")
     parser.add_argument("--seed", type=int, default=20261123)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
     random.seed(args.seed)
     with tempfile.TemporaryDirectory() as name, LocalAws.in_process() as aws:
-        lab = Lab(aws, Path(name))
+        lab = Lab(aws, Path(name), args.models_dir)
         _say(f"killing {args.workers} workers {args.kills} times over {args.messages} messages")
         killed = kill_round(lab, messages=args.messages, kills=args.kills, workers=args.workers)
         _say(f"stopping a worker under load {args.stops} times")

@@ -29,9 +29,9 @@ class Demo:
 
     def run(self, args: argparse.Namespace) -> int:
         """Run it."""
-        from detection_worker import demo  # noqa: PLC0415 - loads torch; --help must not
+        from detection_worker.demo import run as run_demo  # noqa: PLC0415 - starts services
 
-        return demo.run(args)
+        return run_demo(args)
 
 
 def _positive(text: str) -> int:

@@ -75,6 +75,18 @@ def parse_spec(spec: Mapping[str, Any]) -> QueueSpec:
     return dataclasses.replace(parsed, queue=dataclasses.replace(parsed.queue, region=region))
 
 
+def manifest_value(value: Any) -> Any:
+    """Return a spec value as it would stand in a manifest."""
+    if dataclasses.is_dataclass(value):
+        pairs = ((json_name(f), getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {name: manifest_value(item) for name, item in pairs if item is not None}
+    if isinstance(value, tuple):
+        return [manifest_value(item) for item in value]
+    if isinstance(value, (bool, int, dict)):
+        return value
+    return str(value)
+
+
 def region_of(url: str) -> str | None:
     """Return the AWS region that the host of a queue URL names, or None."""
     match = re.match(URL_REGION_PATTERN, url)

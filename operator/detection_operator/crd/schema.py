@@ -7,7 +7,7 @@ from types import UnionType
 from typing import Any
 
 from detection_operator.crd.rules import RULES, TRANSITIONS
-from detection_operator.resource import enum_words, json_name
+from detection_operator.resource import enum_words, json_name, manifest_value
 from detection_operator.spec.queue_spec import QueueSpec
 
 Schema = dict[str, Any]
@@ -104,15 +104,3 @@ def _list(kind: Any, meta: typing.Mapping[str, Any], path: str) -> Schema:
     else:
         schema["x-kubernetes-list-type"] = "atomic"
     return schema
-
-
-def manifest_value(value: Any) -> Any:
-    """Return a spec value as it would stand in a manifest."""
-    if dataclasses.is_dataclass(value):
-        pairs = ((json_name(f), getattr(value, f.name)) for f in dataclasses.fields(value))
-        return {name: manifest_value(item) for name, item in pairs if item is not None}
-    if isinstance(value, tuple):
-        return [manifest_value(item) for item in value]
-    if isinstance(value, (bool, int, dict)):
-        return value
-    return str(value)

@@ -14,8 +14,9 @@ the load; where they are not, the rule for the tail asks for more."""
 RELEASE_UTILISATION: Final = 0.9
 """A replica goes only if the others would then be below this, so that noise moves nothing."""
 RECENT_UTILISATION: Final = 0.9
-"""Of the replicas that the bursts of the recent past would have needed. This and the two above were
-chosen on generated arrivals (``simulation.workload``), as the cheapest near the best attainment."""
+"""Of the replicas that the bursts of the recent past would have needed. This and the two above
+were chosen on generated arrivals (``simulation.workload``): the cheapest near the best attainment.
+"""
 
 
 def steady(now: Situation, replicas: int) -> Term | None:

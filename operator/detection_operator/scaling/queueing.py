@@ -8,8 +8,8 @@ MIN_DRAIN_S: Final = 30.0
 """Shortest time in which a backlog is planned to be worked off: shorter ones buy many replicas
 for few seconds."""
 DRAIN_COLD: Final = 0.5
-"""In cold starts: the same bound for slow starters, which should work at least half as long as they
-took to start."""
+"""In cold starts: the same bound for slow starters, which should work at least half as long
+as they took to start."""
 TINY: Final = 1e-9
 """Rounding slack: 3.0000000001 replicas are 3."""
 

@@ -1,8 +1,8 @@
 """A queue, its workers and a scaling policy, as discrete events.
 
 Workers take the oldest message as soon as they are free. A pod costs from the moment it has a
-node. A policy that is asked to shrink either drains (idle pods go, busy ones finish first) or kills
-blindly, as a ReplicaSet does that knows nothing of the work.
+node. A policy that shrinks either drains (idle pods go, busy ones finish first) or kills blindly,
+as a ReplicaSet does that knows nothing of the work.
 """
 
 import heapq

@@ -2,8 +2,10 @@
 
 import math
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
+from detection_operator.records import Record
 from detection_operator.scaling.decision import decide
 from detection_operator.scaling.memory import Memory
 from detection_operator.scaling.values import Observation
@@ -11,17 +13,28 @@ from detection_operator.spec.queue_spec import QueueSpec
 
 
 class Ours:
-    """The decision of this operator, with its memory."""
+    """The decision of this operator, with its memory. ``log`` gets a record of each decision."""
 
     drains = True
 
-    def __init__(self, spec: QueueSpec) -> None:
+    def __init__(self, spec: QueueSpec, log: Callable[[Record], None] | None = None) -> None:
         self._spec = spec
         self._memory = Memory()
+        self._log = log
 
     def choose(self, seen: Observation, now_s: float) -> tuple[int, float]:
         """Return ``decide``'s replicas and poll interval."""
         plan = decide(self._spec, seen, self._memory, now_s)
+        if self._log is not None:
+            self._log(
+                Record(
+                    spec=self._spec,
+                    observation=seen,
+                    memory=self._memory,
+                    now_s=now_s,
+                    plan=plan,
+                )
+            )
         self._memory = plan.memory
         return plan.desired, plan.next_poll_s
 
@@ -37,8 +50,8 @@ class Keda:
     """KEDA's aws-sqs-queue scaler with the HPA behind it, all defaults.
 
     From the documentation of both: the metric is visible + in flight; KEDA alone moves 0 to 1
-    (poll 30 s) and N to 0 (300 s after the queue was last active); the HPA moves the rest every 15 s to
-    ⌈messages / queueLength⌉, not within 10 % of the present number, upwards by at most
+    (poll 30 s) and N to 0 (300 s after the queue was last active); the HPA moves the rest every
+    15 s to ⌈messages / queueLength⌉, not within 10 % of the present number, upwards by at most
     max(4, 100 %) in 15 s, downwards to the highest recommendation of the last 300 s.
     """
 

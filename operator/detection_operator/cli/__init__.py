@@ -1,0 +1,1 @@
+"""The offline commands: ``simulate``, ``replay``, ``explain``, ``crd``."""

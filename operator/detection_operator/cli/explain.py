@@ -1,0 +1,61 @@
+"""``explain``: say why, from a decision record or from the status of a DetectionQueue."""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from detection_operator.cli.failure import Failure
+
+
+def add(commands: Any) -> None:
+    """Register the command."""
+    parser = commands.add_parser("explain", help="say why a number of replicas was chosen")
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="a decision record (of several the last), `kubectl get dq NAME -o yaml`, or - ",
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    text = _read(arguments.file)
+    data = _parse(text, arguments.file)
+    status = data.get("status", data)
+    plan = status.get("plan") if isinstance(status, Mapping) else None
+    if not isinstance(plan, Mapping) or not isinstance(plan.get("terms", []), list):
+        raise Failure(f"{arguments.file}: neither a decision record nor a status with a plan")
+    desired = plan.get("desired", status.get("desiredReplicas", "?"))
+    print(f"{desired} replicas, because of {plan.get('binding', '?')}")
+    print(plan.get("message", ""))
+    for term in plan.get("terms", []):
+        print(f"  {term['name']:<12} {term['replicas']:>5}  {term.get('sentence', '')}".rstrip())
+    for condition in status.get("conditions", []):
+        if condition.get("status") != "True":
+            print(f"{condition['type']}={condition['status']}: {condition.get('message', '')}")
+    return 0
+
+
+def _read(path: Path) -> str:
+    try:
+        return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise Failure(f"{path}: {exc}") from exc
+
+
+def _parse(text: str, path: Path) -> Mapping[str, Any]:
+    """Return the document; of JSON lines, which are no YAML document together, the last one."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    several = len(lines) > 1 and all(line.startswith("{") for line in lines)
+    try:
+        data = yaml.safe_load(lines[-1] if several else text)
+    except yaml.YAMLError as exc:
+        raise Failure(f"{path}: no YAML or JSON: {exc}") from exc
+    if not isinstance(data, Mapping):
+        raise Failure(f"{path}: holds no object")
+    return data

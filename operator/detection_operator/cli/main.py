@@ -1,0 +1,36 @@
+"""Parse the command line, run one command, turn refusals into a sentence and an exit code."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from detection_operator.cli import crd, explain, replay, simulate
+from detection_operator.cli.failure import Failure
+
+COMMANDS: Final = (simulate, replay, explain, crd)
+INTERRUPTED: Final = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command of ``argv`` (default: the process's) and return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="detection-operator",
+        description="Scale detection workers to an objective, and look into the decisions.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add(commands)
+    arguments = parser.parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except Failure as exc:
+        print(f"detection-operator: {exc}", file=sys.stderr)
+        return exc.code
+    except BrokenPipeError:
+        # `... | head` closed the pipe: nobody reads on, and Python must not complain at exit.
+        sys.stdout = None
+        return 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code

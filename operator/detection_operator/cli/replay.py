@@ -1,0 +1,44 @@
+"""``replay``: decide logged decisions again and compare bit for bit."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from detection_operator.cli.failure import Failure
+from detection_operator.records import InvalidRecord, from_line, plan_json, redecide
+
+
+def add(commands: Any) -> None:
+    """Register the command."""
+    parser = commands.add_parser("replay", help="decide logged decisions again and compare")
+    parser.add_argument("log", type=Path, metavar="DECISIONS.jsonl", help="one record a line")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    total = differing = 0
+    try:
+        with arguments.log.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    total += 1
+                    differing += not _same(number, line)
+    except (OSError, UnicodeDecodeError) as exc:
+        raise Failure(f"{arguments.log}: {exc}") from exc
+    if not total:
+        raise Failure(f"{arguments.log}: no records")
+    print(f"{total} decisions replayed, {differing} differ")
+    return 1 if differing else 0
+
+
+def _same(number: int, line: str) -> bool:
+    try:
+        record = from_line(line)
+    except InvalidRecord as exc:
+        raise Failure(f"line {number}: {exc}") from exc
+    logged, now = json.loads(line)["plan"], json.loads(json.dumps(plan_json(redecide(record))))
+    for name in sorted(logged.keys() | now.keys()):
+        if logged.get(name) != now.get(name):
+            print(f"line {number}: {name} was {logged.get(name)}, is {now.get(name)}")
+    return bool(logged == now)

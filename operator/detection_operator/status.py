@@ -1,0 +1,343 @@
+"""From a plan and an observation to the status, its conditions and the events of transitions.
+
+All conditions are positive: False is always bad, or at least not the normal way.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from detection_operator.resource import InvalidSpec
+from detection_operator.scaling.decision import Plan
+from detection_operator.scaling.sentences import duration
+from detection_operator.scaling.values import Observation
+from detection_operator.spec.queue_spec import OnExceeded, QueueSpec
+from detection_operator.spec.scaling import Mode
+
+MESSAGE_MAX: Final = 1024
+WINDOW_S: Final = 86_400
+EVENT_TYPES: Final = {"True": "Normal", "False": "Warning", "Unknown": "Normal"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One aspect of a DetectionQueue.
+
+    Attributes:
+        type: Its name.
+        status: ``True``, ``False`` or ``Unknown``.
+        reason: One word.
+        message: For a person.
+    """
+
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that changed and is worth a Kubernetes event.
+
+    Attributes:
+        type: ``Normal`` or ``Warning``.
+        reason: One word.
+        message: For a person.
+    """
+
+    type: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a status is made from.
+
+    Attributes:
+        spec: The spec.
+        seen: The observation behind the plan.
+        plan: The plan.
+        generation: Of the spec.
+        now_s: The present, seconds since the epoch.
+        selector: Label selector of the pods.
+        conflict: Who else writes the replicas; None nobody.
+        findings: What the queue's configuration does wrong, a sentence each.
+    """
+
+    spec: QueueSpec
+    seen: Observation
+    plan: Plan
+    generation: int
+    now_s: float
+    selector: str = ""
+    conflict: str | None = None
+    findings: Sequence[str] = ()
+
+
+def build_status(report: Report, previous: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the whole status; ``previous`` gives the times of what did not change."""
+    seen, plan = report.seen, report.plan
+    status: dict[str, Any] = {
+        "observedGeneration": report.generation,
+        "replicas": seen.replicas,
+        "selector": report.selector,
+        "desiredReplicas": plan.desired,
+        "readyReplicas": seen.ready,
+        "busyReplicas": seen.busy,
+        "drainingReplicas": seen.draining,
+        "unschedulableReplicas": seen.unschedulable,
+        "queue": _queue(report),
+        "service": _service(report),
+        "plan": _plan(report),
+        "slo": _slo(report),
+        "lastScaleTime": _last_scale_time(report, previous),
+        "conditions": _merged(conditions(report), report.generation, report.now_s, previous),
+    }
+    if report.spec.budget is not None:
+        status["cost"] = _cost(report)
+    return {name: value for name, value in status.items() if value is not None}
+
+
+def invalid_status(
+    error: InvalidSpec, previous: Mapping[str, Any], *, generation: int, now_s: float
+) -> dict[str, Any]:
+    """Return the status for a spec that cannot be followed; all else stays as it was."""
+    broken = Condition(type="Ready", status="False", reason="InvalidSpec", message=str(error))
+    old = {item["type"]: item for item in previous.get("conditions", ())}
+    kept = [item for name, item in old.items() if name != "Ready"]
+    return {
+        **previous,
+        "observedGeneration": generation,
+        "conditions": [*_merged([broken], generation, now_s, previous), *kept],
+    }
+
+
+def transitions(previous: Mapping[str, Any], current: Mapping[str, Any]) -> list[Event]:
+    """Return an event for each condition that changed and for a change of the replicas."""
+    old = {item["type"]: item for item in previous.get("conditions", ())}
+    events: list[Event] = []
+    for item in current.get("conditions", ()):
+        before = old.get(item["type"])
+        changed = before is None or before["status"] != item["status"]
+        # The first look at a healthy resource is no news.
+        if changed and (before is not None or item["status"] == "False"):
+            kind = EVENT_TYPES[item["status"]]
+            events.append(Event(type=kind, reason=item["reason"], message=item["message"]))
+    was, now = previous.get("desiredReplicas"), current.get("desiredReplicas")
+    if was is not None and now is not None and was != now:
+        message = f"{was} to {now} replicas: {current['plan']['message']}"
+        events.append(Event(type="Normal", reason="Scaled", message=message[:MESSAGE_MAX]))
+    return events
+
+
+def conditions(report: Report) -> list[Condition]:
+    """Return the conditions in the order in which people should read them."""
+    reachable = _reachable(report)
+    capacity = _capacity(report)
+    return [
+        _ready(report, reachable, capacity),
+        reachable,
+        _scaling(report),
+        capacity,
+        _objective(report),
+        _budget(report),
+        _dead_letters(report),
+        _configuration(report),
+    ]
+
+
+def _condition(name: str, status: str, reason: str, message: str) -> Condition:
+    return Condition(type=name, status=status, reason=reason, message=message[:MESSAGE_MAX])
+
+
+def _ready(report: Report, reachable: Condition, capacity: Condition) -> Condition:
+    if reachable.status != "True":
+        return replace(reachable, type="Ready")
+    if capacity.status == "False" and not report.seen.ready:
+        return replace(capacity, type="Ready")
+    return _condition("Ready", "True", "Reconciled", report.plan.message)
+
+
+def _reachable(report: Report) -> Condition:
+    seen = report.seen
+    if seen.error is not None:
+        message = f"{report.spec.queue.url} cannot be read: {seen.error}"
+        return _condition("QueueReachable", "False", str(seen.error), message)
+    if seen.sampled_at_s is None:
+        return _condition("QueueReachable", "Unknown", "NotReadYet", "the queue was not read yet")
+    if not report.plan.outlook.fresh:
+        age = duration(report.now_s - seen.sampled_at_s)
+        return _condition("QueueReachable", "False", "Stale", f"last read {age} ago")
+    return _condition("QueueReachable", "True", "Read", "the queue is read")
+
+
+def _scaling(report: Report) -> Condition:
+    name = "ScalingActive"
+    mode = report.spec.scaling.mode
+    if report.spec.paused:
+        return _condition(name, "False", "Paused", "spec.paused stops everything, drains too")
+    if report.conflict is not None:
+        message = f"{report.conflict} also sets the replicas; stop one of the two"
+        return _condition(name, "False", "Conflict", message)
+    if mode is Mode.SHADOW:
+        return _condition(name, "False", "Shadow", "the plan is made but not applied")
+    if mode is Mode.MANUAL:
+        return _condition(name, "False", "Manual", "spec.replicas decides")
+    if report.plan.binding == "Fallback" or not report.plan.outlook.fresh:
+        return _condition(name, "False", "Fallback", report.plan.message)
+    return _condition(name, "True", "Auto", "the plan is applied")
+
+
+def _capacity(report: Report) -> Condition:
+    name = "CapacityAvailable"
+    since_s = report.plan.outlook.blocked_since_s
+    if since_s is None:
+        return _condition(name, "True", "Scheduled", "no pod has waited long for a node")
+    why = report.seen.unschedulable_why or "no reason given"
+    message = (
+        f"{report.seen.unschedulable} pods unschedulable ({why}), "
+        f"no room since {duration(report.now_s - since_s)}"
+    )
+    return _condition(name, "False", "Unschedulable", message)
+
+
+def _objective(report: Report) -> Condition:
+    name = "ObjectiveMet"
+    slo, outlook = report.spec.slo, report.plan.outlook
+    if outlook.age_s is not None and outlook.age_s > slo.queue_wait_s:
+        message = f"a message waits {outlook.age_s:.0f} s, {slo.queue_wait_s} s are allowed"
+        return _condition(name, "False", "Late", message)
+    if not outlook.received:
+        return _condition(name, "Unknown", "NoMessages", "no message was received in 24 h")
+    percent = _percent(report)
+    message = f"{percent} % started within {slo.queue_wait_s} s; {slo.objective_percent} % wanted"
+    met = float(percent) >= slo.objective_percent
+    return _condition(name, "True" if met else "False", "Met" if met else "Missed", message)
+
+
+def _budget(report: Report) -> Condition:
+    name = "WithinBudget"
+    if report.spec.budget is None:
+        return _condition(name, "True", "NoBudget", "no budget is set")
+    if not report.plan.outlook.over_budget:
+        return _condition(name, "True", "Within", "the plan stays within the budget")
+    clamped = report.spec.budget.on_exceeded is OnExceeded.CLAMP
+    return _condition(name, "False", "Clamped" if clamped else "Exceeded", report.plan.message)
+
+
+def _dead_letters(report: Report) -> Condition:
+    name = "DeadLetterHealthy"
+    depth = report.seen.dead_letter
+    share = report.plan.outlook.poison_share
+    if share:
+        message = f"{share:.0%} of the attempts end in the dead-letter queue; {depth} are in it"
+        return _condition(name, "False", "Poison", message)
+    if depth is None:
+        return _condition(name, "Unknown", "NotRead", "no dead-letter queue could be read")
+    if depth:
+        return _condition(name, "False", "Messages", f"{depth} messages in the dead-letter queue")
+    return _condition(name, "True", "Empty", "the dead-letter queue is empty")
+
+
+def _configuration(report: Report) -> Condition:
+    name = "ConfigurationHealthy"
+    if report.findings:
+        return _condition(name, "False", "Findings", "; ".join(report.findings))
+    return _condition(name, "True", "Sound", "nothing found")
+
+
+def _merged(
+    new: Sequence[Condition], generation: int, now_s: float, previous: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the conditions as status entries; the time moves only when the status does."""
+    old = {item["type"]: item for item in previous.get("conditions", ())}
+    merged: list[dict[str, Any]] = []
+    for item in new:
+        before = old.get(item.type)
+        same = before is not None and before["status"] == item.status
+        merged.append(
+            {
+                "type": item.type,
+                "status": item.status,
+                "observedGeneration": generation,
+                "lastTransitionTime": before["lastTransitionTime"]
+                if same and before
+                else timestamp(now_s),
+                "reason": item.reason,
+                "message": item.message,
+            }
+        )
+    return merged
+
+
+def timestamp(time_s: float) -> str:
+    """Return seconds since the epoch as Kubernetes writes times: RFC 3339, UTC, whole seconds."""
+    return datetime.fromtimestamp(int(time_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _queue(report: Report) -> dict[str, Any] | None:
+    seen, outlook = report.seen, report.plan.outlook
+    if seen.sampled_at_s is None:
+        return None
+    queue: dict[str, Any] = {
+        "visible": seen.visible,
+        "inFlight": seen.in_flight,
+        "delayed": seen.delayed,
+        "oldestAgeSeconds": int(outlook.age_s or 0),
+        "sampledAt": timestamp(seen.sampled_at_s),
+    }
+    if seen.dead_letter is not None:
+        queue["deadLetter"] = seen.dead_letter
+    if outlook.arrivals_per_s is not None:
+        queue["arrivalsPerMinute"] = round(outlook.arrivals_per_s * 60)
+    return queue
+
+
+def _service(report: Report) -> dict[str, Any]:
+    outlook = report.plan.outlook
+    return {
+        "meanMillis": round(outlook.service_s * 1000),
+        "p90Millis": round(outlook.service_p90_s * 1000),
+        "samples": outlook.service_samples,
+        "coldStartMillis": round(outlook.cold_start_s * 1000),
+    }
+
+
+def _plan(report: Report) -> dict[str, Any]:
+    plan = report.plan
+    return {
+        "computedAt": timestamp(report.now_s),
+        "binding": plan.binding,
+        "terms": [{"name": term.name, "replicas": term.replicas} for term in plan.terms],
+        "message": plan.message[:MESSAGE_MAX],
+    }
+
+
+def _percent(report: Report) -> str:
+    """Return the attainment, rounded down: 98.99 % is not yet 99."""
+    outlook = report.plan.outlook
+    tenths = 1000 * (outlook.received - outlook.received_late) // outlook.received
+    return f"{tenths // 10}.{tenths % 10}"
+
+
+def _slo(report: Report) -> dict[str, Any]:
+    slo: dict[str, Any] = {"windowSeconds": WINDOW_S}
+    if report.plan.outlook.received:
+        slo["attainmentPercent"] = _percent(report)
+    return slo
+
+
+def _cost(report: Report) -> dict[str, str]:
+    budget = report.spec.budget
+    price = budget.replica_hour_cost * report.seen.replicas if budget is not None else 0
+    return {"perHour": f"{price:.2f}", "today": f"{report.plan.outlook.spent_today:.2f}"}
+
+
+def _last_scale_time(report: Report, previous: Mapping[str, Any]) -> str | None:
+    if previous.get("desiredReplicas") == report.plan.desired:
+        last: str | None = previous.get("lastScaleTime")
+        return last
+    return timestamp(report.now_s)

@@ -67,6 +67,14 @@ def test_waiting_in_a_queue_is_no_stall() -> None:
     assert len(leases.due(now_s=25, stall_s=10)) == 1
 
 
+def test_what_waits_for_ever_was_lost_sight_of() -> None:
+    leases = table()
+    leases.take("m", "h", now_s=0)
+
+    assert leases.stalled(now_s=100, stall_s=10) == []
+    assert leases.stalled(now_s=101, stall_s=10) == ["m"]
+
+
 def test_a_redelivery_replaces_the_handle_and_the_work_goes_on() -> None:
     leases = table()
     assert leases.take("m", "old handle", now_s=0)

@@ -10,6 +10,10 @@ MAX_LEASE_S = 43_200.0
 """SQS ends every lease 12 hours after the receive and refuses, rather than shortens, an extension
 beyond it (API reference, ChangeMessageVisibility)."""
 
+WAITING_PATIENCE = 10
+"""Waiting in a queue is no stall, but nothing waits for ever: after so many times the patience
+with work in progress, the message was lost sight of and is handed back."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Lease:
@@ -137,7 +141,7 @@ class LeaseTable:
         return [x.message_id for x in self._leases.values() if x.deadline_s <= now_s]
 
     def stalled(self, *, now_s: float, stall_s: float) -> list[str]:
-        """Return the messages that somebody works on without a sign of life for ``stall_s``."""
+        """Return the messages without a sign of life for ``stall_s``; waiting ones, ten times."""
         return [
             x.message_id
             for x in self._leases.values()
@@ -149,7 +153,8 @@ class LeaseTable:
 
     @staticmethod
     def _is_stalled(lease: Lease, now_s: float, stall_s: float) -> bool:
-        return lease.working and now_s - lease.progress_s > stall_s
+        patience_s = stall_s if lease.working else stall_s * WAITING_PATIENCE
+        return now_s - lease.progress_s > patience_s
 
     def _extension(self, lease: Lease, now_s: float) -> Extension:
         left_s = MAX_LEASE_S - (now_s - lease.received_s) - 1

@@ -1,5 +1,6 @@
 """The running stages behind ports: start, drain, resume, stop."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -126,7 +127,7 @@ class Engine:
     def drain(self) -> None:
         """Receive nothing more and hand back what is not started; ``resume`` undoes it."""
         self.intake.pause()
-        self._release(time_left_s=float("inf"))
+        self._release(time_left_s=math.inf)
 
     def resume(self) -> None:
         """Receive again."""
@@ -152,6 +153,8 @@ class Engine:
         self.intake.stop()
         self._release(time_left_s=work_until - time.monotonic())
         while time.monotonic() < work_until and not hurry():
+            # A poll that was answered as the stop came may still have brought something in.
+            self._release(time_left_s=math.inf)
             if self.ledger.wait_empty(timeout_s=0.1) and self.intake.join(timeout_s=0):
                 break
         self._release(time_left_s=-1.0)
@@ -275,7 +278,8 @@ class Engine:
             ),
             metrics=self._metrics,
             rules=IntakeRules(
-                max_messages=consumer.max_messages,
+                # Messages of one FIFO group that arrive together would overtake each other.
+                max_messages=1 if self._parts.facts.fifo else consumer.max_messages,
                 wait_s=wait_s,
                 visibility_s=consumer.visibility_timeout_s,
                 pause_s=consumer.poll_interval_s,

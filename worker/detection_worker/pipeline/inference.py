@@ -81,10 +81,15 @@ class InferenceStage:
     def _run(self) -> None:
         while not self._closing or len(self._batcher):
             self.alive_s = time.monotonic()
-            self._collect()
-            batch = self._batcher.take()
-            if batch is not None:
-                self._score_batch(batch[1])
+            try:
+                self._collect()
+                batch = self._batcher.take()
+                if batch is not None:
+                    self._score_batch(batch[1])
+            except Exception:
+                # A bug here must not end the only thread that scores; the lease keeper hands
+                # back what it lost sight of.
+                log.exception("the inference stage failed")
 
     def _collect(self) -> None:
         """Move jobs to the batcher until it is worth starting a forward pass."""

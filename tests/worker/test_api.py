@@ -1,7 +1,9 @@
 """The Python API by the guide's names."""
 
+import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from detection_worker.api import (
 )
 from detection_worker.errors import JobError, UsageError
 from detection_worker.testing import sample_media
+from detection_worker.testing.local_aws import LocalAws
 
 
 @pytest.fixture(autouse=True)
@@ -207,3 +210,157 @@ def test_a_test_message_has_what_was_asked_for_and_an_id() -> None:
         "callback_url": "https://api.example.com/callback",
         "confidence_threshold": 0.7,
     }
+
+
+@pytest.fixture
+def local_aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
+    with LocalAws.in_thread() as aws:
+        monkeypatch.setenv("DETECTION_ENDPOINT_URL", aws.endpoint_url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", aws.credentials.access_key_id)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", aws.credentials.secret_access_key)
+        yield aws
+
+
+@pytest.fixture
+def image_url(local_aws: LocalAws, tmp_path: Path) -> str:
+    data = sample_media.make_image(tmp_path / "a.png").read_bytes()
+    return local_aws.put_object("media", "in/a.png", data, content_type="image/png")
+
+
+class TestS3Downloads:
+    """Fetching from a local S3."""
+
+    def test_a_file_is_fetched_to_the_cache_and_cleaned_up(
+        self, local_aws: LocalAws, image_url: str, tmp_path: Path
+    ) -> None:
+        with S3FileHandler(aws_region=local_aws.region) as files:
+            first, second = files.download_file(image_url), files.download_file(image_url)
+            content = Path(first).read_bytes()
+            files.cleanup(first)
+            left = (Path(first).exists(), Path(second).exists())
+
+        assert content == (tmp_path / "a.png").read_bytes()
+        assert left == (False, True)
+        assert list((tmp_path / "cache").iterdir()) == []
+
+    def test_a_file_fetched_to_a_place_of_the_callers_stays(
+        self, image_url: str, tmp_path: Path
+    ) -> None:
+        with S3FileHandler() as files:
+            path = files.download_file(image_url, tmp_path / "mine.png")
+
+        assert Path(path).read_bytes() == (tmp_path / "a.png").read_bytes()
+
+    def test_the_info_of_a_file_needs_no_download(self, image_url: str, tmp_path: Path) -> None:
+        with S3FileHandler() as files:
+            info = files.get_file_info(image_url)
+
+        assert (info["content_type"], info["size"]) == (
+            "image/png",
+            (tmp_path / "a.png").stat().st_size,
+        )
+        assert str(info["last_modified"]).endswith("Z")
+        assert not (tmp_path / "cache").exists()
+
+    @pytest.mark.parametrize("method", ["download_file", "get_file_info"])
+    def test_a_missing_file_is_an_error_that_leaves_nothing(
+        self, image_url: str, tmp_path: Path, method: str
+    ) -> None:
+        url = image_url.replace("a.png", "gone.png")
+
+        with S3FileHandler() as files:
+            with pytest.raises(JobError, match=f"S3 file not found: {url}") as caught:
+                getattr(files, method)(url)
+            left = list((tmp_path / "cache").iterdir()) if (tmp_path / "cache").exists() else []
+
+        assert caught.value.code is ErrorCode.S3_NOT_FOUND
+        assert left == []
+
+    @pytest.mark.slow
+    def test_the_example_of_the_guide_works(
+        self, local_aws: LocalAws, image_url: str, tiny_models: Path, tmp_path: Path
+    ) -> None:
+        predictor = EnhancedDeepfakePredictor(
+            aws_access_key_id=local_aws.credentials.access_key_id,
+            aws_secret_access_key=local_aws.credentials.secret_access_key,
+            aws_region="us-east-1",
+            models_dir=tiny_models,
+        )
+        predictor.load_models()
+        result = predictor.predict_auto(image_url)
+        predictor.close()
+
+        assert result["label"] in ("FAKE", "REAL")
+        assert isinstance(result["confidence"], float)
+        assert result["is_s3_file"] is True
+        assert not Path(str(result["local_path"])).exists()
+        assert list((tmp_path / "cache").iterdir()) == []
+
+    @pytest.mark.slow
+    def test_a_file_that_cannot_be_decoded_is_removed_all_the_same(
+        self, local_aws: LocalAws, tiny_models: Path, tmp_path: Path
+    ) -> None:
+        url = local_aws.put_object("media", "bad.png", b"no picture")
+
+        with EnhancedDeepfakePredictor(models_dir=tiny_models) as predictor:
+            with pytest.raises(JobError):
+                predictor.predict_auto(url)
+            left = list((tmp_path / "cache").iterdir())
+
+        assert left == []
+
+
+@pytest.mark.slow
+class TestConsuming:
+    """``SQSDeepfakeConsumer`` on a local queue."""
+
+    def test_one_poll_in_another_thread_hands_results_to_the_handler(
+        self, local_aws: LocalAws, image_url: str, tiny_models: Path
+    ) -> None:
+        queue_url = local_aws.create_queue("deepfake-queue").queue_url
+        message = create_test_message(sqs_to_ml_url=image_url, request_id="r1")
+        local_aws.send(queue_url, [json.dumps(message)])
+        consumer = SQSDeepfakeConsumer(
+            queue_url=queue_url, aws_region="us-east-1", models_dir=tiny_models, decoders=1
+        )
+        results: list[dict[str, object]] = []
+        codes: list[int] = []
+
+        thread = threading.Thread(
+            target=lambda: codes.append(
+                consumer.start_consuming(run_once=True, message_handler=results.append)
+            )
+        )
+        thread.start()
+        thread.join(120)
+
+        assert codes == [0]
+        assert [r["request_id"] for r in results] == ["r1"]
+        assert results[0]["label"] in ("FAKE", "REAL")
+        stats = consumer.get_stats()
+        assert (stats["messages_processed"], stats["messages_failed"]) == (1, 0)
+        assert stats["runtime_s"] > 0
+        assert local_aws.in_flight("deepfake-queue") == []
+
+    def test_stop_ends_an_endless_run(
+        self, local_aws: LocalAws, image_url: str, tiny_models: Path
+    ) -> None:
+        queue_url = local_aws.create_queue("deepfake-queue").queue_url
+        local_aws.send(queue_url, [json.dumps(create_test_message(sqs_to_ml_url=image_url))])
+        consumer = SQSDeepfakeConsumer(queue_url, models_dir=tiny_models, decoders=1, wait_time=1)
+        came = threading.Event()
+        codes: list[int] = []
+        thread = threading.Thread(
+            target=lambda: codes.append(
+                consumer.start_consuming(message_handler=lambda _: came.set())
+            )
+        )
+        thread.start()
+        assert came.wait(120)
+
+        with pytest.raises(UsageError, match="This consumer is running"):
+            consumer.start_consuming()
+        consumer.stop()
+        thread.join(60)
+
+        assert codes == [0]

@@ -6,7 +6,7 @@ The words are those of Jepsen's total-queue checker: everything that went in mus
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,15 +61,23 @@ class CheckReport:
 
 
 def check_total_queue(
-    journal: Sequence[JournalEvent], callbacks: Sequence[RecordedCallback]
+    journal: Sequence[JournalEvent],
+    callbacks: Sequence[RecordedCallback],
+    *,
+    work_queues: Collection[str] = (),
 ) -> CheckReport:
     """Return what became of every message.
 
-    A queue whose name ends in ``-dlq`` (or ``-dlq.fifo``) is a dead-letter queue; every other one
-    is a work queue. Callbacks belong to a message by ``request_id`` or, if the message has none, by
-    the ``original_message`` that they repeat.
+    Callbacks belong to a message by ``request_id`` or, if the message has none, by the
+    ``original_message`` that they repeat.
+
+    Args:
+        journal: From the start of the run.
+        callbacks: From the start of the run.
+        work_queues: Names of the queues to judge; by default all that are no dead-letter queues.
+            Those are told by their names, which end in ``-dlq`` (or ``-dlq.fifo``).
     """
-    history = _History.of(journal)
+    history = _History.of(journal, work_queues)
     keys = {message_id: _key(body) for message_id, body in history.bodies.items()}
     expected = Counter(keys.values())
     accepted = _accepted(callbacks, expected)
@@ -114,8 +122,12 @@ class _History:
     stale_deletes: int
 
     @classmethod
-    def of(cls, journal: Sequence[JournalEvent]) -> "_History":
-        work = [e for e in journal if not _is_dead_letter_queue(e.queue)]
+    def of(cls, journal: Sequence[JournalEvent], queues: Collection[str]) -> "_History":
+        work = [
+            e
+            for e in journal
+            if not _is_dead_letter_queue(e.queue) and (not queues or e.queue in queues)
+        ]
         dead = [e for e in journal if _is_dead_letter_queue(e.queue)]
         return cls(
             bodies={e.message_id: e.detail for e in work if e.kind == "sent"},

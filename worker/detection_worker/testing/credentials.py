@@ -8,7 +8,9 @@ from typing import Literal, NamedTuple
 
 from detection_worker.testing.http_values import Request
 
-Refusal = Literal["MissingAuthenticationToken", "InvalidClientTokenId", "ExpiredToken"]
+Refusal = Literal[
+    "MissingAuthenticationToken", "InvalidClientTokenId", "ExpiredToken", "RequestExpired"
+]
 
 ACCESS_KEY_ID = "AKIALOCALAWS00000001"
 SECRET_ACCESS_KEY = "local-aws-has-no-secrets"  # noqa: S105 - public, of a loopback fake
@@ -60,7 +62,7 @@ class CredentialBook:
         if key is None:
             return "MissingAuthenticationToken"
         if expires_s is not None and now_s >= expires_s:
-            return "ExpiredToken"
+            return "RequestExpired"
         if key == ACCESS_KEY_ID:
             return None
         issued = self._issued.get(key)
@@ -78,8 +80,11 @@ def _presented(request: Request) -> tuple[str | None, str | None, float | None]:
     signed = _SIGNED.search(request.headers.get("authorization", ""))
     if signed:
         return signed.group(1), request.headers.get("x-amz-security-token"), None
-    query = request.parameters() if "X-Amz-Credential=" in request.query else {}
-    if not query:
+    query = request.parameters() if "Signature=" in request.query else {}
+    if "AWSAccessKeyId" in query:  # a URL presigned by version 2, boto3's default in us-east-1
+        end_s = float(query.get("Expires", "0"))
+        return query["AWSAccessKeyId"], query.get("x-amz-security-token"), end_s
+    if "X-Amz-Credential" not in query:
         return None, None, None
     key = query["X-Amz-Credential"].partition("/")[0]
     return key, query.get("X-Amz-Security-Token"), _presigned_end_s(query)
@@ -89,7 +94,6 @@ def _presigned_end_s(query: dict[str, str]) -> float:
     # Signature Version 4, query parameters: valid for X-Amz-Expires seconds from X-Amz-Date.
     try:
         signed = datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%S%z")
-        seconds = int(query["X-Amz-Expires"])
+        return signed.timestamp() + int(query["X-Amz-Expires"])
     except (KeyError, ValueError):
         return 0.0
-    return signed.timestamp() + seconds

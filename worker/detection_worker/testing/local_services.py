@@ -57,6 +57,7 @@ _S3_REFUSALS: dict[Refusal, tuple[str, int]] = {
     "MissingAuthenticationToken": ("AccessDenied", 403),
     "InvalidClientTokenId": ("InvalidAccessKeyId", 403),
     "ExpiredToken": ("ExpiredToken", 400),
+    "RequestExpired": ("AccessDenied", 403),
 }
 
 

@@ -77,6 +77,9 @@ WIRE: dict[str, Wire] = {
     "ExpiredToken": Wire(
         type=_COMMON + "ExpiredTokenException", query_code="ExpiredToken", status=403
     ),
+    "RequestExpired": Wire(
+        type=_COMMON + "RequestExpired", query_code="RequestExpired", status=403
+    ),
     "SerializationException": Wire(
         type=_COMMON + "SerializationException", query_code="MalformedInput"
     ),

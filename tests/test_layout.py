@@ -68,7 +68,7 @@ try:
     main(["consume", "--help"])
 except SystemExit:
     pass
-print([m for m in ("torch", "boto3", "av") if m in sys.modules])
+print([m for m in ("torch", "numpy", "av") if m in sys.modules])
 """
     assert python(code).splitlines()[-1] == "[]"
 

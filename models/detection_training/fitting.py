@@ -58,4 +58,4 @@ def _step(network: nn.Module, batch: Batch, optimiser: torch.optim.Optimizer) ->
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(network.parameters(), 2.0)
     optimiser.step()
-    return float(loss)
+    return float(loss.detach())

@@ -1,0 +1,134 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from detection_training.photos import PHOTOS, Photo, available
+from detection_training.sources import LOCK_NAME, SOURCES, Source, fetch
+from detection_training.speech import SENTENCES, VOICES
+from detection_training.splits import Split
+from detection_worker.errors import UsageError
+
+DEB = Source(name="some-speech", kind="deb", holds="speech", license="CC0-1.0")
+
+
+def test_a_package_in_the_cache_is_not_fetched_again(tmp_path: Path) -> None:
+    (tmp_path / "some-speech").mkdir()
+    said: list[str] = []
+
+    folders = fetch(tmp_path, sources=[DEB], log=said.append)
+
+    assert folders == {"some-speech": tmp_path / "some-speech"}
+    assert said == ["  some-speech: CC0-1.0"]
+
+
+def test_without_apt_a_package_is_left_out_and_the_log_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "there").mkdir()
+    said: list[str] = []
+
+    folders = fetch(
+        tmp_path,
+        sources=[DEB, Source(name="there", kind="wheel", holds="photos", license="MIT")],
+        log=said.append,
+    )
+
+    assert list(folders) == ["there"]
+    assert "some-speech: not available (needs apt-get and dpkg-deb)" in said[0]
+
+
+def test_nothing_fetched_is_an_error_with_the_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(UsageError, match=r"No training media could be fetched!\n.*apt-get"):
+        fetch(tmp_path / "cache", sources=[DEB], log=lambda _: None)
+
+
+def fake_apt(folder: Path, *, content: str) -> None:
+    """Write programs that stand in for apt-get and dpkg-deb."""
+    (folder / "apt-get").write_text(f"#!/bin/sh\nprintf '{content}' > $2_1.0_all.deb\n")
+    (folder / "dpkg-deb").write_text(
+        '#!/bin/sh\n/bin/mkdir -p "$3/usr" && /bin/cp "$2" "$3/usr/x"\n'
+    )
+    for name in ("apt-get", "dpkg-deb"):
+        (folder / name).chmod(0o755)
+
+
+def test_a_fetched_package_is_unpacked_and_its_digest_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_apt(tmp_path, content="abc")
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    folders = fetch(tmp_path / "cache", sources=[DEB], log=lambda _: None)
+
+    assert (folders["some-speech"] / "usr/x").read_text() == "abc"
+    lock = json.loads((tmp_path / "cache" / LOCK_NAME).read_text())
+    assert lock == {"some-speech_1.0_all.deb": hashlib.sha256(b"abc").hexdigest()}
+
+
+def test_a_package_that_changed_under_its_version_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / LOCK_NAME).write_text(json.dumps({"some-speech_1.0_all.deb": "0" * 64}))
+    fake_apt(tmp_path, content="abc")
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(UsageError, match="sha256 differs"):
+        fetch(cache, sources=[DEB], log=lambda _: None)
+
+    assert not (cache / "some-speech").exists()
+
+
+def test_no_photograph_is_listed_twice() -> None:
+    keys = [(photo.source, photo.path) for photo in PHOTOS]
+
+    assert len(set(keys)) == len(keys)
+
+
+def test_every_photograph_and_voice_comes_from_a_listed_package() -> None:
+    names = {source.name for source in SOURCES}
+
+    assert {photo.source for photo in PHOTOS} | {voice.source for voice in VOICES} <= names
+
+
+def test_no_voice_and_no_sentence_is_in_two_splits() -> None:
+    voices = [(voice.source, voice.pattern) for voice in VOICES]
+    sentences = [text for texts in SENTENCES.values() for text in texts]
+
+    assert len(set(voices)) == len(voices)
+    assert len(set(sentences)) == len(sentences)
+
+
+def photo_folders(tmp_path: Path, photos: tuple[Photo, ...]) -> dict[str, Path]:
+    for photo in photos:
+        path = tmp_path / photo.source / photo.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return {photo.source: tmp_path / photo.source for photo in photos}
+
+
+def test_photographs_that_ship_as_samples_are_used_for_nothing_else(tmp_path: Path) -> None:
+    found = available(photo_folders(tmp_path, PHOTOS))
+
+    used = {path.name for paths in found.values() for path in paths}
+    samples = {Path(p.path).name for p in PHOTOS if p.split is Split.SAMPLE}
+    assert len(used) == len(PHOTOS) - len(samples)
+    assert not used & samples
+
+
+def test_with_wheels_alone_every_split_still_has_photographs(tmp_path: Path) -> None:
+    wheels = tuple(p for p in PHOTOS if p.source.startswith("scikit"))
+
+    found = available(photo_folders(tmp_path, wheels))
+
+    assert all(found[split] for split in (Split.TRAIN, Split.DEV, Split.TEST))
+    together = [path for paths in found.values() for path in paths]
+    assert len(set(together)) == len(together)

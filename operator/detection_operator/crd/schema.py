@@ -96,7 +96,8 @@ def _list(kind: Any, meta: typing.Mapping[str, Any], path: str) -> Schema:
         items = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         if key:
             items["required"] = [key]
-            items["properties"] = {key: {"type": "string", "minLength": 1, "maxLength": 253}}
+            name = {"type": "string", "minLength": 1, "maxLength": 253, "description": "Its name."}
+            items["properties"] = {key: name}
     schema: Schema = {"type": "array", "maxItems": meta["max_items"], "items": items}
     if key:
         schema["x-kubernetes-list-type"] = "map"

@@ -26,7 +26,5 @@ def _holds(schedule: Schedule, minute: int) -> bool:
     now = datetime.fromtimestamp(minute * 60, UTC)
     # Reverse iteration excludes its start, so it begins a minute later: a start now counts.
     later = datetime.fromtimestamp(minute * 60 + 60, UTC).astimezone(ZoneInfo(schedule.time_zone))
-    started = next(CronSim(schedule.cron, later, reverse=True), None)
-    if started is None:
-        return False
+    started = next(CronSim(schedule.cron, later, reverse=True))
     return (now - started.astimezone(UTC)).total_seconds() < schedule.duration_s

@@ -1,0 +1,320 @@
+"""The parts of a decision: arrivals, service times, queueing, idling, schedules, room, victims."""
+
+import math
+import random
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detection_contract.media_types import MediaKind
+from detection_operator.scaling import arrivals, capacity, idle, queueing, schedule, service
+from detection_operator.scaling.values import Observation, Pod, PodPhase, Served
+from detection_operator.scaling.victims import victims
+from detection_operator.spec.queue_spec import Capacity, Prior
+from detection_operator.spec.scaling import Idle, IdlePolicy, Schedule
+
+
+def line_of(samples: list[tuple[float, float]], *, window_s: float = 60.0) -> arrivals.Arrivals:
+    line = arrivals.start(*samples[0])
+    for at_s, count in samples[1:]:
+        line = arrivals.absorb(line, at_s=at_s, count=count, wait_s=120.0, window_s=window_s)
+    return line
+
+
+def test_one_difference_is_no_rate() -> None:
+    assert arrivals.rate_per_s(line_of([(0.0, 0.0), (5.0, 500.0)])) is None
+    assert arrivals.rate_per_s(line_of([(0.0, 0.0)])) is None
+
+
+def test_a_steady_stream_is_measured_through_noise() -> None:
+    rng = random.Random(3)
+    samples = [(5.0 * i, 2.0 * 5.0 * i + rng.gauss(0.0, 5.0)) for i in range(200)]
+
+    rate = arrivals.rate_per_s(line_of(samples))
+
+    assert rate == pytest.approx(2.0, abs=0.15)
+
+
+def test_a_burst_after_silence_is_not_taken_for_a_stream() -> None:
+    samples = [(5.0 * i, 0.0 if i < 60 else 400.0) for i in range(62)]
+
+    rate = arrivals.rate_per_s(line_of(samples))
+
+    assert rate is not None
+    assert rate < 400.0 / 60.0
+
+
+def test_falling_counts_are_no_negative_rate() -> None:
+    assert arrivals.rate_per_s(line_of([(5.0 * i, -10.0 * i) for i in range(20)])) == 0.0
+
+
+def test_the_recent_pace_forgets_after_its_time() -> None:
+    burst = [(5.0 * i, min(500.0, 50.0 * i)) for i in range(40)]
+    later = [(5.0 * i, 500.0) for i in range(40, 400)]
+
+    assert arrivals.recent_pace_per_s(line_of(burst)) > 2.0
+    assert arrivals.recent_pace_per_s(line_of(burst + later)) == 0.0
+    assert arrivals.recent_pace_per_s(line_of(burst[:1])) == 0.0
+
+
+def test_memory_of_arrivals_stays_small() -> None:
+    line = line_of([(5.0 * i, float(i)) for i in range(5000)])
+
+    assert len(line.shape) <= 2 * arrivals.SHAPE_POINTS + 2
+    assert len(line.peaks) <= arrivals.RECENT_S
+
+
+def served(messages: int, seconds: float, kind: MediaKind = MediaKind.VIDEO) -> Served:
+    return Served(media_type=kind, messages=messages, seconds=seconds, squares=seconds**2)
+
+
+PRIORS = [
+    Prior(media_type=MediaKind.VIDEO, seconds=20),
+    Prior(media_type=MediaKind.IMAGE, seconds=1),
+]
+
+
+def test_priors_hold_until_measured() -> None:
+    times = service.from_priors(PRIORS)
+
+    assert times.mix.mean_s == pytest.approx(10.5)
+    assert times.mix.samples == 0
+    assert service.from_priors([]).mix.mean_s == service.UNKNOWN_S
+
+
+def test_measurements_replace_the_prior_and_weigh_by_what_is_served() -> None:
+    times = service.from_priors(PRIORS)
+    for round_ in range(1, 50):
+        times = service.absorb(times, (served(10 * round_, 40.0 * round_),))
+
+    assert times.mix.mean_s == pytest.approx(4.0, rel=0.02)
+    assert times.mix.samples > 100
+
+
+def test_a_kind_without_a_prior_is_learned() -> None:
+    times = service.absorb(service.from_priors(PRIORS), (served(50, 100.0, MediaKind.AUDIO),))
+
+    assert times.mix.mean_s == pytest.approx(2.0)
+
+
+def test_totals_that_start_anew_do_no_harm() -> None:
+    times = service.absorb(service.from_priors(PRIORS), (served(100, 200.0),))
+    again = service.absorb(times, (served(10, 20.0), served(5, 5.0, MediaKind.IMAGE)))
+    quiet = service.absorb(again, (served(10, 20.0), served(6, 6.0, MediaKind.IMAGE)))
+
+    assert again.mix.mean_s > 0.0
+    assert quiet.mix.mean_s > 0.0
+
+
+def test_erlang_c_agrees_with_published_values() -> None:
+    # M/M/1: the probability of waiting is the utilisation. M/M/2 with a = 1: 1/3.
+    assert queueing.erlang_c(1, 0.5) == pytest.approx(0.5)
+    assert queueing.erlang_c(2, 1.0) == pytest.approx(1 / 3)
+    assert queueing.erlang_c(3, 0.0) == 0.0
+    assert queueing.erlang_c(3, 3.0) == 1.0
+
+
+def test_the_tail_asks_for_more_than_the_mean_when_waits_are_short() -> None:
+    least = queueing.steady_replicas(rate_per_s=1.0, service_s=9.0, parallel=1, target=0.97)
+
+    tail = queueing.tail_replicas(
+        least, rate_per_s=1.0, service_s=9.0, parallel=1, wait_s=5.0, late=0.01
+    )
+
+    late = queueing.late_share(tail, rate_per_s=1.0, service_s=9.0, wait_s=5.0)
+    before = queueing.late_share(tail - 1, rate_per_s=1.0, service_s=9.0, wait_s=5.0)
+    assert tail > least
+    assert late <= 0.01 < before
+    assert queueing.late_share(9, rate_per_s=1.0, service_s=9.0, wait_s=5.0) == 1.0
+
+
+def test_messages_are_due_in_the_order_of_their_arrival() -> None:
+    due = queueing.due_work(
+        ((0.0, 100.0), (50.0, 130.0), (100.0, 150.0)),
+        waiting=40.0,
+        gone=110.0,
+        now_s=110.0,
+        wait_s=120.0,
+    )
+
+    assert due == [(120.0, 40.0), (110.0, 40.0), (60.0, 20.0)]
+
+
+def drain(
+    messages: float, *, ready: int = 0, cold_start_s: float = 30.0, rate: float = 0.0
+) -> float:
+    return queueing.drain_replicas(
+        [(120.0, messages)],
+        ready=ready,
+        starting=0,
+        starting_in_s=0.0,
+        cold_start_s=cold_start_s,
+        lane_s=10.0,
+        busy_s=0.0,
+        rate_per_s=rate,
+        wait_s=120.0,
+    )
+
+
+def test_new_replicas_have_what_a_cold_start_leaves_of_the_time() -> None:
+    assert drain(90.0) == pytest.approx(10.0)
+    assert drain(90.0, ready=4) == pytest.approx(4 + (900 - 480) / 90)
+
+
+def test_enough_replicas_are_not_increased() -> None:
+    assert drain(12.0, ready=4) == pytest.approx(1.0)
+
+
+def test_a_cold_start_as_long_as_the_wait_plans_for_those_yet_to_come() -> None:
+    assert drain(60.0, cold_start_s=120.0) == pytest.approx(600.0 / 60.0)
+    assert drain(60.0, cold_start_s=120.0, rate=1.0) == pytest.approx(1200.0 / 60.0)
+
+
+@given(
+    fewer=st.floats(0, 1e5),
+    more=st.floats(0, 1e5),
+    ready=st.integers(0, 200),
+    cold=st.floats(0, 600),
+)
+def test_more_messages_never_drain_with_fewer(
+    fewer: float, more: float, ready: int, cold: float
+) -> None:
+    low, high = sorted((fewer, more))
+
+    assert drain(low, ready=ready, cold_start_s=cold) <= drain(
+        high, ready=ready, cold_start_s=cold
+    )
+
+
+def test_without_history_a_replica_is_kept_for_the_price_of_a_cold_start() -> None:
+    assert idle.keep_s(Idle(), gaps=(), cold_start_s=60.0, wait_s=120.0) == 60.0
+    assert idle.keep_s(Idle(), gaps=(), cold_start_s=120.0, wait_s=120.0) == 240.0
+    assert idle.keep_s(Idle(max_s=100), gaps=(), cold_start_s=120.0, wait_s=120.0) == 100.0
+
+
+def test_the_fixed_and_the_endless_policy_do_as_they_say() -> None:
+    fixed = Idle(policy=IdlePolicy.FIXED, fixed_s=7)
+    never = Idle(policy=IdlePolicy.NEVER)
+
+    assert idle.keep_s(fixed, gaps=(), cold_start_s=60.0, wait_s=120.0) == 7.0
+    assert math.isinf(idle.keep_s(never, gaps=(), cold_start_s=60.0, wait_s=120.0))
+
+
+@pytest.mark.parametrize(
+    ("gap_s", "least_s", "most_s"),
+    [
+        pytest.param(200.0, 240.0, 240.0, id="gaps of three minutes are bridged"),
+        pytest.param(7200.0, 0.0, 15.0, id="gaps of hours are not worth a minute"),
+        pytest.param(5.0, 15.0, 60.0, id="short gaps need a short time"),
+    ],
+)
+def test_idle_times_seen_before_sharpen_the_choice(
+    gap_s: float, least_s: float, most_s: float
+) -> None:
+    gaps: tuple[float, ...] = ()
+    for _ in range(100):
+        gaps = idle.noted(gaps, gap_s)
+
+    kept_s = idle.keep_s(Idle(), gaps=gaps, cold_start_s=120.0, wait_s=120.0)
+
+    assert least_s <= kept_s <= most_s
+    assert sum(gaps) <= idle.MEMORY + 1
+
+
+OFFICE = Schedule(
+    name="office", cron="0 7 * * 1-5", duration_s=3600, time_zone="Europe/Berlin", min_replicas=2
+)
+
+
+@pytest.mark.parametrize(
+    ("local", "holds"),
+    [
+        pytest.param("2026-11-23 06:59", False, id="a minute before"),
+        pytest.param("2026-11-23 07:00", True, id="at its start"),
+        pytest.param("2026-11-23 07:59", True, id="its last minute"),
+        pytest.param("2026-11-23 08:00", False, id="at its end"),
+        pytest.param("2026-11-22 07:30", False, id="on a Sunday"),
+        pytest.param("2026-07-01 07:30", True, id="in summer time"),
+        pytest.param("2026-03-30 07:30", True, id="the day after the clocks changed"),
+    ],
+)
+def test_a_schedule_holds_in_its_own_time_zone(local: str, holds: bool) -> None:  # noqa: FBT001
+    now = datetime.fromisoformat(local).replace(tzinfo=ZoneInfo("Europe/Berlin"))
+
+    assert (schedule.active((OFFICE,), now.timestamp()) is OFFICE) is holds
+
+
+def test_of_two_schedules_the_larger_holds() -> None:
+    more = Schedule(name="more", cron="0 7 * * *", duration_s=3600, min_replicas=5)
+    now = datetime.fromisoformat("2026-11-23 07:30").replace(tzinfo=ZoneInfo("UTC")).timestamp()
+    berlin_too = Schedule(name="low", cron="0 7 * * *", duration_s=3600, min_replicas=1)
+
+    assert schedule.active((berlin_too, more), now) is more
+    assert schedule.active((), now) is None
+
+
+LIMITS = Capacity(unschedulable_s=180, probe_replicas=1, max_backoff_s=500)
+
+
+def stuck(*, ready: int, homeless: int, since_s: float = 0.0) -> Observation:
+    return Observation(
+        sampled_at_s=0.0,
+        ready=ready,
+        replicas=ready + homeless,
+        unschedulable=homeless,
+        unschedulable_since_s=since_s if homeless else None,
+    )
+
+
+def look(room: capacity.Room, seen: Observation, now_s: float, wanted: int = 10) -> capacity.Room:
+    return capacity.learn(room, seen, limits=LIMITS, wanted=wanted, now_s=now_s)
+
+
+def test_no_room_is_backed_off_from_and_probed() -> None:
+    short = look(capacity.OPEN, stuck(ready=4, homeless=6), 100.0)
+    assert capacity.cap(short, stuck(ready=4, homeless=6)) is None
+
+    blocked = look(short, stuck(ready=4, homeless=6), 200.0)
+    assert capacity.cap(blocked, stuck(ready=4, homeless=6)) == 4
+    assert look(blocked, stuck(ready=4, homeless=0), 300.0) == blocked
+
+    probing = look(blocked, stuck(ready=4, homeless=0), 400.0)
+    assert capacity.cap(probing, stuck(ready=4, homeless=0)) == 5
+    assert look(probing, stuck(ready=4, homeless=1, since_s=400.0), 450.0) == probing
+
+    failed = look(probing, stuck(ready=4, homeless=1, since_s=400.0), 600.0)
+    assert failed.backoff_s == 360.0
+    again = look(failed, stuck(ready=4, homeless=0), 1000.0)
+    assert look(again, stuck(ready=4, homeless=1, since_s=1000.0), 1200.0).backoff_s == 500.0
+
+
+def test_a_probe_that_finds_room_doubles_until_all_is_placed() -> None:
+    room = look(capacity.OPEN, stuck(ready=4, homeless=6), 200.0)
+    room = look(room, stuck(ready=4, homeless=0), 400.0)
+
+    doubled = look(room, stuck(ready=5, homeless=0), 410.0)
+    assert (doubled.probe, capacity.cap(doubled, stuck(ready=5, homeless=0))) == (2, 7)
+    assert look(doubled, stuck(ready=10, homeless=0), 500.0) == capacity.OPEN
+
+
+def pod(name: str, phase: PodPhase, created_s: float, *, busy: bool | None = False) -> Pod:
+    return Pod(name=name, phase=phase, created_s=created_s, busy=busy)
+
+
+def test_idle_newest_pods_go_first_and_busy_ones_never() -> None:
+    pods = [
+        pod("old-idle", PodPhase.READY, 1.0),
+        pod("new-idle", PodPhase.READY, 9.0),
+        pod("busy", PodPhase.READY, 10.0, busy=True),
+        pod("silent", PodPhase.READY, 11.0, busy=None),
+        pod("homeless", PodPhase.UNSCHEDULABLE, 2.0),
+        pod("starting", PodPhase.STARTING, 3.0),
+        pod("draining", PodPhase.DRAINING, 4.0, busy=True),
+    ]
+
+    assert victims(pods, 9) == ("homeless", "starting", "draining", "new-idle", "old-idle")
+    assert victims(pods, 1) == ("homeless",)
+    assert victims(pods, 0) == ()

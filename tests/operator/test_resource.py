@@ -1,0 +1,187 @@
+import contextlib
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detection_contract.media_types import MediaKind
+from detection_operator.resource import InvalidSpec, manifest_value, parse_spec, region_of
+from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.spec.scaling import IdlePolicy, Mode
+
+
+def test_a_minimal_manifest_gets_every_default(minimal: dict[str, Any]) -> None:
+    spec = parse_spec(minimal)
+
+    assert spec.queue.region == "eu-west-1"
+    assert spec.queue.poll_interval_s == 5
+    assert (spec.slo.queue_wait_s, spec.slo.objective_percent) == (120, 99)
+    assert spec.scaling.mode is Mode.AUTO
+    assert (spec.scaling.min_replicas, spec.scaling.max_replicas) == (0, 40)
+    assert spec.scaling.scale_down.hold_s == 60
+    assert spec.scaling.idle.policy is IdlePolicy.BREAK_EVEN
+    assert [prior.media_type for prior in spec.service_time.priors] == list(MediaKind)
+    assert spec.budget is None
+
+
+def test_money_is_exact(spec_of: Callable[..., QueueSpec]) -> None:
+    spec = spec_of(budget={"replicaHourCost": "1.006", "maxPerHour": "20"})
+
+    assert spec.budget is not None
+    assert spec.budget.replica_hour_cost == Decimal("1.006")
+
+
+def test_a_spec_survives_the_way_to_a_manifest_and_back(spec_of: Callable[..., QueueSpec]) -> None:
+    schedule = {"name": "office", "cron": "0 7 * * 1-5", "durationSeconds": 60, "minReplicas": 2}
+    spec = spec_of(
+        scaling={"schedules": [schedule], "fallback": {"behavior": "Static", "replicas": 3}},
+        budget={"replicaHourCost": "1.006", "maxPerDay": "20"},
+        worker={"template": {"image": "x", "env": [{"name": "A", "value": "b"}]}},
+    )
+
+    assert parse_spec(manifest_value(spec)) == spec
+
+
+URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/video"
+LOCAL = "http://127.0.0.1:4566/000000000000/video"
+OFFICE = {"name": "office", "cron": "0 7 * * 1-5", "durationSeconds": 60, "minReplicas": 2}
+
+
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        pytest.param({"queue": {}}, "queue.url", id="no queue URL"),
+        pytest.param({"queue": {"url": "video"}}, "queue.url", id="a name is no URL"),
+        pytest.param({"queue": {"url": URL + "\n"}}, "queue.url", id="a newline at the end"),
+        pytest.param({"queue": {"url": LOCAL}}, "queue.region", id="no region anywhere"),
+        pytest.param({"queue": {"url": URL, "region": "mars"}}, "queue.region", id="no region"),
+        pytest.param(
+            {"queue": {"url": URL, "deadLetterQueue": URL}},
+            "queue.deadLetterQueue",
+            id="its own dead-letter queue",
+        ),
+        pytest.param({"worker": {}}, "worker", id="no worker"),
+        pytest.param(
+            {"worker": {"template": {"image": "a"}, "deploymentRef": {"name": "b"}}},
+            "worker",
+            id="two workers",
+        ),
+        pytest.param({"scaling": {"mode": "auto"}}, "scaling.mode", id="a word in lower case"),
+        pytest.param({"scaling": {"mode": "Manual"}}, "replicas", id="Manual without replicas"),
+        pytest.param({"scaling": {"minReplicas": 41}}, "scaling.minReplicas", id="min above max"),
+        pytest.param({"scaling": {"minReplicas": -1}}, "scaling.minReplicas", id="negative"),
+        pytest.param({"scaling": {"minReplicas": 1.5}}, "scaling.minReplicas", id="a fraction"),
+        pytest.param({"scaling": {"minReplicas": True}}, "scaling.minReplicas", id="true is no 1"),
+        pytest.param(
+            {"scaling": {"headroomReplicas": 41}}, "scaling.headroomReplicas", id="headroom"
+        ),
+        pytest.param({"scaling": {"minReplica": 1}}, "scaling.minReplica", id="a typing error"),
+        pytest.param({"scaling": []}, "scaling", id="a list for an object"),
+        pytest.param(
+            {"scaling": {"policy": "Backlog"}}, "scaling.backlogPerReplica", id="no backlog"
+        ),
+        pytest.param(
+            {"scaling": {"fallback": {"behavior": "Static"}}},
+            "scaling.fallback.replicas",
+            id="Static without replicas",
+        ),
+        pytest.param(
+            {"scaling": {"fallback": {"behavior": "AtLeast", "replicas": 41}}},
+            "scaling.fallback.replicas",
+            id="fallback above max",
+        ),
+        pytest.param(
+            {"scaling": {"schedules": [{**OFFICE, "minReplicas": 41}]}},
+            "scaling.schedules[0].minReplicas",
+            id="schedule above max",
+        ),
+        pytest.param(
+            {"scaling": {"schedules": [{**OFFICE, "timeZone": "Mars/Olympus"}]}},
+            "scaling.schedules[0].timeZone",
+            id="no such time zone",
+        ),
+        pytest.param(
+            {"scaling": {"schedules": [{**OFFICE, "cron": "0 25 * * *"}]}},
+            "scaling.schedules[0].cron",
+            id="hour 25",
+        ),
+        pytest.param(
+            {"scaling": {"schedules": [{**OFFICE, "cron": "0 0 30 2 *"}]}},
+            "scaling.schedules[0].cron",
+            id="a date that never comes",
+        ),
+        pytest.param(
+            {"scaling": {"schedules": [OFFICE, OFFICE]}}, "scaling.schedules", id="twice the name"
+        ),
+        pytest.param({"scaling": {"schedules": {}}}, "scaling.schedules", id="object for a list"),
+        pytest.param(
+            {"scaling": {"schedules": [{**OFFICE, "name": f"s{i}"} for i in range(17)]}},
+            "scaling.schedules",
+            id="too many schedules",
+        ),
+        pytest.param({"budget": {"replicaHourCost": "1"}}, "budget", id="budget without a limit"),
+        pytest.param(
+            {"budget": {"replicaHourCost": "0.0", "maxPerHour": "1"}},
+            "budget.replicaHourCost",
+            id="free replicas",
+        ),
+        pytest.param(
+            {"budget": {"replicaHourCost": 1, "maxPerHour": "1"}},
+            "budget.replicaHourCost",
+            id="money as a number",
+        ),
+        pytest.param(
+            {"scaling": {"minReplicas": 2}, "budget": {"replicaHourCost": "2", "maxPerHour": "3"}},
+            "budget.maxPerHour",
+            id="minReplicas above the budget",
+        ),
+        pytest.param({"paused": "yes"}, "paused", id="a word for a boolean"),
+    ],
+)
+def test_a_wrong_spec_is_refused_by_the_name_of_its_field(
+    minimal: dict[str, Any], part: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidSpec) as refusal:
+        parse_spec({**minimal, **part})
+
+    assert refusal.value.field == field
+    assert str(refusal.value).startswith(f"spec.{field}: ")
+
+
+@pytest.mark.parametrize(
+    ("url", "region"),
+    [
+        pytest.param(URL, "eu-west-1", id="standard"),
+        pytest.param("https://sqs-fips.us-east-1.amazonaws.com/1/q", "us-east-1", id="FIPS"),
+        pytest.param("https://us-west-2.queue.amazonaws.com/1/q", "us-west-2", id="legacy"),
+        pytest.param(
+            "https://sqs.us-gov-west-1.amazonaws.com/1/q", "us-gov-west-1", id="GovCloud"
+        ),
+        pytest.param("https://sqs.cn-north-1.amazonaws.com.cn/1/q", "cn-north-1", id="China"),
+        pytest.param("https://sqs.eu-west-1.api.aws/1/q", "eu-west-1", id="dual stack"),
+        pytest.param(
+            "https://vpce-0a1.sqs.us-east-1.vpce.amazonaws.com/1/q", "us-east-1", id="VPC endpoint"
+        ),
+        pytest.param(LOCAL, None, id="local"),
+    ],
+)
+def test_the_region_is_read_from_the_host(url: str, region: str | None) -> None:
+    assert region_of(url) == region
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner),
+    max_leaves=12,
+)
+
+
+@given(
+    spec=st.dictionaries(st.sampled_from(["queue", "worker", "scaling", "slo", "budget"]), JSON)
+)
+def test_anything_is_either_parsed_or_refused(spec: dict[str, Any]) -> None:
+    with contextlib.suppress(InvalidSpec):
+        assert parse_spec(spec).queue.region

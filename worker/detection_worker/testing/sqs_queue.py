@@ -16,7 +16,7 @@ from typing import Any
 
 from detection_worker.testing.journal import JournalEvent, Kind
 from detection_worker.testing.sqs_errors import SqsError, bad_value
-from detection_worker.testing.sqs_order import Deduplication, FifoOrder, Order, StandardOrder
+from detection_worker.testing.sqs_order import Deduplication, FifoOrder, StandardOrder
 from detection_worker.testing.sqs_store import MessageStore
 from detection_worker.testing.sqs_values import (
     MAX_DELAY_S,
@@ -64,12 +64,8 @@ class SqsQueue:
         self._journal = journal
         self._disorder = disorder
         self._random = Random(disorder.seed)  # noqa: S311 - disorder must repeat, not be secret
-        order: Order = (
-            FifoOrder()
-            if settings.fifo
-            else StandardOrder(window=disorder.window, random=self._random)
-        )
-        self._store = MessageStore(order)
+        standard = StandardOrder(window=disorder.window, random=self._random)
+        self._store = MessageStore(FifoOrder() if settings.fifo else standard)
         self._deduplication = Deduplication()
         self._tag = uuid.uuid4().hex[:12]
         self._sequence = count(1)
@@ -234,7 +230,7 @@ class SqsQueue:
                     deduplication_id=uuid.uuid4().hex if target.settings.fifo else None,
                     trace_header=message.trace_header,
                 )
-                moved += 1
+            moved += len(taken)
         return moved
 
     def counts(self, *, now_s: float) -> Counts:
@@ -294,8 +290,7 @@ class SqsQueue:
         if given is not None:
             return given
         if not self.settings.content_deduplication:
-            text = "The queue should either have ContentBasedDeduplication enabled or "
-            raise SqsError("InvalidParameterValue", text + "MessageDeduplicationId provided.")
+            raise bad_value("MessageDeduplicationId", given, "The queue needs one.")
         return hashlib.sha256(body.encode()).hexdigest()
 
     def _deliver(self, message: Message, *, now_s: float, timeout_s: int) -> Delivery:
@@ -351,5 +346,4 @@ class SqsQueue:
 
 def _check_visibility(seconds: int) -> None:
     if not 0 <= seconds <= MAX_VISIBILITY_S:
-        reason = "Must be between 0 and 43200, if provided."
-        raise bad_value("VisibilityTimeout", seconds, reason)
+        raise bad_value("VisibilityTimeout", seconds, "Must be between 0 and 43200.")

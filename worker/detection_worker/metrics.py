@@ -114,9 +114,10 @@ class Metrics:
             "Seconds since SQS last answered a poll.",
             registry=self.registry,
         )
-        self.oldest_message_age = Gauge(
-            "detection_worker_received_message_age_seconds",
-            "Age of the last received message at its receive: how long the queue makes wait.",
+        self.queue_wait = Histogram(
+            "detection_worker_queue_wait_seconds",
+            "From the sending of a message to its first receive.",
+            buckets=(1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 21_600, 86_400),
             registry=self.registry,
         )
 

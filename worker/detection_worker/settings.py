@@ -120,6 +120,8 @@ class ConsumerSettings:
     dead_letter_queue_url: str | None = None
     """Overrides the queue's own redrive policy."""
     max_backoff_s: float = 900.0
+    queue_wait_objective_s: float = 120.0
+    """Messages that waited longer before their first receive are counted as late."""
     control_host: str = "0.0.0.0"  # noqa: S104 - kubelet, Prometheus and the operator come from outside
     control_port: int = 0
     """Port of /healthz, /readyz, /state, /drain, /resume and /metrics; 0 leaves the server off."""

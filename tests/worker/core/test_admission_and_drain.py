@@ -56,6 +56,8 @@ def test_service_times_follow_what_is_measured() -> None:
     assert times.predict(MediaKind.VIDEO) == pytest.approx(4.0)
     assert times.predict(None) == pytest.approx(2.01)
     assert set(times.measured()) == {MediaKind.VIDEO, MediaKind.IMAGE}
+    served = times.served()[MediaKind.VIDEO]
+    assert (served.messages, served.seconds, served.squares) == (60, 240.0, 960.0)
 
 
 def held(name: str, *, started: bool, remaining_s: float) -> Held:

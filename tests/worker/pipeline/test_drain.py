@@ -120,5 +120,8 @@ def test_health_and_state_tell_of_a_living_engine(rig: Any) -> None:
     assert (state["busy"], state["in_flight"], state["busy_expires_at"]) == (False, 0, None)
     assert state["statistics"]["processed"] == 1
     assert state["service_seconds"].keys() == {"image"}
+    assert state["served"]["image"]["messages"] == 1
+    assert state["served"]["image"]["seconds"] > 0
+    assert (state["received"], state["received_late"]) == (1, 0)
     assert rig.metric("detection_worker_in_flight") == 0
     assert rig.metric("detection_worker_sustainable_messages_per_second", kind="image") > 0

@@ -431,3 +431,12 @@ def test_no_more_seconds_of_work_are_held_than_allowed(rig: Any) -> None:
     for gate in gates:
         gate.set()
     assert rig.eventually(rig.empty)
+
+
+def test_messages_that_waited_too_long_are_counted_as_late(rig: Any) -> None:
+    engine = rig.start(queue_wait_objective_s=0.0)
+    rig.send("7_a.png")
+
+    assert rig.eventually(rig.empty)
+    assert (engine.intake.received, engine.intake.received_late) == (1, 1)
+    assert rig.metric("detection_worker_queue_wait_seconds_count") == 1

@@ -26,19 +26,39 @@ class HoldLimits:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What messages of one kind cost since the start; never falls.
+
+    Attributes:
+        messages: How many.
+        seconds: Sum of their service times.
+        squares: Sum of the squared service times, s²: for the spread.
+    """
+
+    messages: int = 0
+    seconds: float = 0.0
+    squares: float = 0.0
+
+
 class ServiceTimes:
-    """Smoothed seconds that one message of each kind costs the worker. Not thread-safe."""
+    """Seconds that one message of each kind costs the worker. Not thread-safe."""
 
     def __init__(self) -> None:
         self._mean_s: dict[MediaKind, float] = {}
-        self._count: dict[MediaKind, int] = {}
+        self._served: dict[MediaKind, Served] = {}
 
     def observe(self, kind: MediaKind, seconds: float) -> None:
         """Note that a message took ``seconds`` of the busiest stage."""
         old = self._mean_s.get(kind)
         new = seconds if old is None else old + SMOOTHING * (seconds - old)
         self._mean_s[kind] = new
-        self._count[kind] = self._count.get(kind, 0) + 1
+        total = self._served.get(kind, Served())
+        self._served[kind] = Served(
+            messages=total.messages + 1,
+            seconds=total.seconds + seconds,
+            squares=total.squares + seconds * seconds,
+        )
 
     def predict(self, kind: MediaKind | None) -> float:
         """Return the seconds that a message of ``kind`` will cost; None means kind unknown."""
@@ -48,14 +68,18 @@ class ServiceTimes:
 
     def mean(self) -> float:
         """Return the mean over what was seen, weighted by how often; a prior before that."""
-        total = sum(self._count.values())
+        total = sum(s.messages for s in self._served.values())
         if not total:
             return PRIOR_S[MediaKind.IMAGE]
-        return sum(self._mean_s[k] * n for k, n in self._count.items()) / total
+        return sum(self._mean_s[k] * s.messages for k, s in self._served.items()) / total
 
     def measured(self) -> dict[MediaKind, float]:
         """Return the smoothed seconds of each kind seen so far."""
         return dict(self._mean_s)
+
+    def served(self) -> dict[MediaKind, Served]:
+        """Return the sums of each kind seen so far."""
+        return dict(self._served)
 
 
 def room(*, held_messages: int, held_seconds: float, mean_s: float, limits: HoldLimits) -> int:

@@ -65,6 +65,7 @@ class Consumer:
         self._hurry = threading.Event()
         self._engine: Engine | None = None
         self._waiting_for = "starting"
+        self._started_s = time.time()
         session = make_session(settings.aws)
         self._source = SqsSource(
             session, settings.aws, consumer.queue_url, wait_time_s=consumer.wait_time_s
@@ -284,6 +285,7 @@ class Consumer:
     def _state(self) -> dict[str, object]:
         base: dict[str, object] = {
             "pid": os.getpid(),
+            "started_at": self._started_s,
             "time": time.time(),
             "queue_url": self._consumer.queue_url,
             "stopping": self._stop.is_set(),

@@ -284,6 +284,7 @@ class Engine:
                 visibility_s=consumer.visibility_timeout_s,
                 pause_s=consumer.poll_interval_s,
                 pollers=consumer.pollers,
+                late_after_s=consumer.queue_wait_objective_s,
                 endpoint_hosts=self._settings.aws.endpoint_hosts,
             ),
         )

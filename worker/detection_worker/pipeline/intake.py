@@ -36,6 +36,7 @@ class IntakeRules:
         visibility_s: Asked for at each receive.
         pause_s: First pause after a failed poll; it doubles up to a minute.
         pollers: Most polls at once; all but one rest while polls come back empty.
+        late_after_s: A first receive after a longer wait counts as late.
         endpoint_hosts: Hosts of S3-compatible endpoints whose URLs are accepted too.
     """
 
@@ -44,6 +45,7 @@ class IntakeRules:
     visibility_s: int
     pause_s: float
     pollers: int
+    late_after_s: float
     endpoint_hosts: frozenset[str]
 
 
@@ -103,6 +105,8 @@ class Intake:
         self._looped_s = dict.fromkeys(range(rules.pollers), time.monotonic())
         self.error: str | None = None
         self.received_age_s: float | None = None
+        self.received = 0
+        self.received_late = 0
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -232,7 +236,7 @@ class Intake:
         now_s = time.monotonic()
         fresh = [(r, self._ledger.take(r, now_s=now_s)) for r in received]
         for delivery, message in fresh:
-            self._note_age(delivery)
+            self._note_wait(delivery)
             if message is None:
                 self._metrics.redeliveries.inc()
             else:
@@ -260,10 +264,16 @@ class Intake:
         if not changes:
             self._metrics.messages.labels("released").inc(len(strangers))
 
-    def _note_age(self, delivery: ReceivedMessage) -> None:
-        if delivery.sent_at_s is not None:
-            self.received_age_s = max(0.0, time.time() - delivery.sent_at_s)
-            self._metrics.oldest_message_age.set(self.received_age_s)
+    def _note_wait(self, delivery: ReceivedMessage) -> None:
+        """Count how long the queue made a message wait; only its first receive tells."""
+        if delivery.receive_count > 1 or delivery.sent_at_s is None:
+            return
+        waited_s = max(0.0, time.time() - delivery.sent_at_s)
+        self.received_age_s = waited_s
+        self._metrics.queue_wait.observe(waited_s)
+        with self._polls_lock:
+            self.received += 1
+            self.received_late += waited_s > self._rules.late_after_s
 
     def _open(self, message: Message) -> None:
         """Parse a message and send its jobs on their way."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 
 from detection_contract.media_types import MediaKind
-from detection_worker.core.admission import HoldLimits, ServiceTimes, room
+from detection_worker.core.admission import HoldLimits, Served, ServiceTimes, room
 from detection_worker.core.drain import Held, to_release
 from detection_worker.core.leases import Extension, LeaseTable
 from detection_worker.pipeline.jobs import Job, Message
@@ -174,6 +174,11 @@ class Ledger:
         """Return the smoothed service seconds of each kind seen."""
         with self._lock:
             return self.service_times.measured()
+
+    def served(self) -> dict[MediaKind, Served]:
+        """Return what finished messages cost since the start, by kind."""
+        with self._lock:
+            return self.service_times.served()
 
     @property
     def in_flight(self) -> int:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from detection_contract.results import iso_utc
@@ -70,6 +70,9 @@ class Vitals:
             "sustainable_messages_per_second": {
                 k.value: round(1 / max(s, 1e-6), 3) for k, s in service.items()
             },
+            "served": {k.value: asdict(s) for k, s in ledger.served().items()},
+            "received": self.intake.received,
+            "received_late": self.intake.received_late,
             "received_message_age_s": self.intake.received_age_s,
             "stages": {n: {"waiting": w, "busy": b} for n, w, b in self._loads()},
             "statistics": self._statistics(),

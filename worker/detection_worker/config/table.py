@@ -108,6 +108,7 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "consumer.torch_threads": (0, 256),
     "consumer.stall_timeout_s": (1, _LEASE_S),
     "consumer.shutdown_grace_s": (0, _LEASE_S),
+    "consumer.queue_wait_objective_s": (0, 14 * _DAY_S),  # SQS keeps messages no longer
     "consumer.max_backoff_s": (0, _LEASE_S),
     "consumer.control_port": (0, 65_535),
 }

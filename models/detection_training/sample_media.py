@@ -15,7 +15,7 @@ from detection_training.sources import SOURCES, Source
 from detection_training.vocoders import Flite, griffin_lim
 
 READING: Final = "usr/share/pocketsphinx/test/data/librivox/sense_and_sensibility_01_austen_64kb"
-SEEDLINGS: Final = "usr/share/backgrounds/seeding_by_Clements_Engelhardt.jpg"
+DANDELION: Final = "usr/share/backgrounds/seeding_by_Clements_Engelhardt.jpg"
 SENTENCE: Final = "This sentence was never spoken by anyone. A machine put it together."
 NEEDED: Final = (
     *(s for s in SOURCES if s.name in {"lomiri-wallpapers-16.04", "scikit-image"}),
@@ -40,16 +40,16 @@ def make_samples(
     """
     pictures = folders["scikit-image"] / "skimage/data"
     cat = _even(read_photo(pictures / "chelsea.png"))
-    photo = read_photo(folders["lomiri-wallpapers-16.04"] / SEEDLINGS)
-    seedlings = _even(_width(photo, 640))
-    remade = _remade(models["nearest"], seedlings)
+    photo = read_photo(folders["lomiri-wallpapers-16.04"] / DANDELION)
+    dandelion = _even(_width(photo, 640))
+    remade = _remade(models["nearest"], dandelion)
     reading = folders["pocketsphinx-testdata"] / READING
     flite = Flite(folders["flite"], folders["libflite1"])
     return {
         "astronaut.jpg": _picture(read_photo(pictures / "astronaut.png"), ".jpg", 90),
         "cat.png": (pictures / "chelsea.png").read_bytes(),
         "cat-reconstructed.png": _picture(_remade(models["transposed"], cat), ".png", 0),
-        "seedlings-reconstructed.webp": _picture(remade, ".webp", 90),
+        "dandelion-reconstructed.webp": _picture(remade, ".webp", 90),
         "reading.wav": encode(_spoken(reading, "0880"), "pcm_s16le", "wav"),
         "reading-vocoded.mp3": encode(
             levelled(griffin_lim(_spoken(reading, "0920"), np.random.default_rng(7)), peak=0.8),
@@ -60,8 +60,8 @@ def make_samples(
         "sentence-synthesised.ogg": encode(
             flite.say(SENTENCE, voice="slt"), "libopus", "ogg", rate_hz=48_000, bit_rate=32_000
         ),
-        "seedlings-pan.mp4": _clip(seedlings, "mp4"),
-        "seedlings-pan-reconstructed.mkv": _clip(remade, "matroska"),
+        "dandelion-pan.mp4": _clip(dandelion, "mp4"),
+        "dandelion-pan-reconstructed.mkv": _clip(remade, "matroska"),
     }
 
 

@@ -70,7 +70,15 @@ def train(
     """Return the network trained on the clips, which hold both classes."""
     torch.manual_seed(seed)
     batches = ClipBatches(clips, rng=np.random.default_rng(seed))
-    return fit(network, batches, steps=plan.steps, rate=3e-3, seconds=plan.seconds, log=log)
+    return fit(
+        network,
+        batches,
+        name="audio",
+        steps=plan.steps,
+        rate=3e-3,
+        seconds=plan.seconds,
+        log=log,
+    )
 
 
 def score_clips(detector: Detector, clips: Sequence[Clip], *, pooling: Pooling) -> Floats:

@@ -18,13 +18,21 @@ LABEL_SMOOTHING = 0.02
 
 
 def fit(
-    network: nn.Module, batch: Batch, *, steps: int, rate: float, seconds: float, log: Log
+    network: nn.Module,
+    batch: Batch,
+    *,
+    name: str,
+    steps: int,
+    rate: float,
+    seconds: float,
+    log: Log,
 ) -> nn.Module:
     """Train a network of one logit and return the moving average of its weights.
 
     Args:
         network: Is trained in place.
         batch: Returns the next inputs and labels, 1 for fake.
+        name: What is trained, for the log.
         steps: Batches to train on.
         rate: Highest learning rate.
         seconds: On a machine too slow for all steps the rate falls faster, so that training ends
@@ -47,7 +55,7 @@ def fit(
         average.update_parameters(network)
         if step % 50 == 0 or step == steps or done >= 1:
             recent = sum(losses[-50:]) / len(losses[-50:])
-            log(f"  step {step}/{steps}, loss {recent:.3f}, {spent:.0f} s")
+            log(f"  {name}: step {step}/{steps}, loss {recent:.3f}, {spent:.0f} s")
         if done >= 1:
             break
     return copy.deepcopy(average.module).eval()

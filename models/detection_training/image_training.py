@@ -138,7 +138,15 @@ def train(
     torch.manual_seed(seed)
     batches = PairBatches(pool, rng=np.random.default_rng(seed))
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trained = fit(network, batches, steps=plan.steps, rate=3e-3, seconds=plan.seconds, log=log)
+    trained = fit(
+        network,
+        batches,
+        name="images",
+        steps=plan.steps,
+        rate=3e-3,
+        seconds=plan.seconds,
+        log=log,
+    )
     return trained.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
 

@@ -1,0 +1,420 @@
+"""The documents say what the code does: names, examples, tables and links."""
+
+import argparse
+import ast
+import base64
+import json
+import re
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from prometheus_client import Metric
+
+from detection_contract import environment, signing, texts
+from detection_contract.error_codes import Disposition, ErrorCode, disposition
+from detection_contract.media_types import EXTENSIONS, MediaKind
+from detection_contract.messages import parse_body
+from detection_contract.s3_urls import InvalidS3Url, parse_s3_url
+from detection_contract.schemas import load_schema
+from detection_worker.cli import catalog
+from detection_worker.config.table import FILE_KEYS, SETTINGS, Setting
+from detection_worker.metrics import Metrics
+from detection_worker.sources.base import ReceivedMessage
+from detection_worker.sources.dead_letters import dead_letter_request
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted(
+    [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")],
+)
+README, MESSAGES, OPERATING = (
+    (ROOT / name).read_text() for name in ("README.md", "docs/messages.md", "docs/operating.md")
+)
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+
+
+def section(text: str, heading: str) -> str:
+    """Return what stands under a heading, up to the next of its level or above."""
+    level = heading.index(" ")
+    _, found, rest = text.partition(f"\n{heading}\n")
+    assert found, f"no heading {heading!r}"
+    return re.split(rf"^#{{1,{level}}} ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of every table row but the headings and rulers."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    split = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    rulers = [i for i, line in enumerate(lines) if re.fullmatch(r"[|\s:-]+", line)]
+    return [row for i, row in enumerate(split) if i not in rulers and i + 1 not in rulers]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return [code for found, code in BLOCK.findall(text) if found == language]
+
+
+def spans(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+# -- links ---------------------------------------------------------------------------------------
+
+
+def anchors(path: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", path.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_relative_link_leads_to_a_file_and_a_heading(path: Path) -> None:
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", BLOCK.sub("", path.read_text())):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        leads_to = path.parent / name if name else path
+        if not leads_to.exists() or (anchor and anchor not in anchors(leads_to)):
+            broken.append(target)
+
+    assert broken == []
+
+
+# -- messages and results ------------------------------------------------------------------------
+
+
+def test_message_examples_are_accepted_as_what_their_headings_say() -> None:
+    expected = {
+        "### Plain message": ("plain", 1),
+        "### S3 event notification": ("s3_event", 1),
+        "### Through SNS": ("plain", 1),
+        "### Through EventBridge": ("s3_event", 1),
+        "### Test event": ("test_event", 0),
+    }
+    for heading, (kind, requests) in expected.items():
+        [body] = blocks(section(MESSAGES, heading), "json")
+        parsed = parse_body(body)
+
+        assert (parsed.kind, len(parsed.requests)) == (kind, requests), heading
+
+
+def test_plain_examples_are_valid_against_the_message_schema() -> None:
+    schema = Draft202012Validator(load_schema("message"))
+    examples = [*blocks(section(MESSAGES, "### Plain message"), "json"), *blocks(README, "json")]
+
+    assert len(examples) == 2
+    for example in examples:
+        schema.validate(json.loads(example))
+        assert parse_body(example).kind == "plain"
+
+
+def test_both_spellings_of_a_space_in_an_event_name_the_same_key() -> None:
+    keys = {
+        parse_body(blocks(section(MESSAGES, heading), "json")[0]).requests[0].location.key
+        for heading in ("### S3 event notification", "### Through EventBridge")
+    }
+
+    assert keys == {"uploads/holiday photo.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("heading", "status", "count"),
+    [
+        pytest.param("### A finished result", "finished", 2, id="finished"),
+        pytest.param("### A failed result", "failed", 1, id="failed"),
+    ],
+)
+def test_result_examples_are_valid(heading: str, status: str, count: int) -> None:
+    schema = Draft202012Validator(load_schema("result"))
+    examples = [json.loads(b) for b in blocks(section(MESSAGES, heading), "json")]
+
+    assert len(examples) == count
+    for example in examples:
+        schema.validate(example)
+        assert example["status"] == status
+        parse_body(json.dumps(example["original_message"]))
+
+
+def test_every_field_of_message_and_result_is_described() -> None:
+    message_rows = {spans(r[0])[0] for r in rows(section(MESSAGES, "### Plain message"))}
+    results = section(MESSAGES, "## Results")
+    result_rows = [spans(r[0])[0] for r in rows(results.partition("### ")[0])]
+    properties = load_schema("result")["properties"]
+    example = json.loads(blocks(section(MESSAGES, "### A finished result"), "json")[1])
+
+    assert message_rows == set(load_schema("message")["properties"])  # type: ignore[call-overload]
+    assert result_rows == list(properties)  # type: ignore[call-overload]
+    for name in (*example["media"], *example["model"], *example["segments"][0]):
+        assert f"`{name}`" in results
+
+
+def test_every_s3_url_of_the_table_names_its_bucket_and_key() -> None:
+    table = rows(section(MESSAGES, "## S3 URLs"))
+
+    assert len(table) > 15
+    for _, url, bucket, key in table:
+        location = parse_s3_url(spans(url)[0])
+        assert (location.bucket, location.key) == (spans(bucket)[0], spans(key)[0]), url
+
+
+def test_the_urls_said_to_be_refused_are_refused() -> None:
+    refused = section(MESSAGES, "## S3 URLs").partition("Refused with `bad_url`")[2]
+    urls = [span for span in spans(refused) if "://" in span]
+
+    assert len(urls) == 5
+    for url in urls:
+        with pytest.raises(InvalidS3Url):
+            parse_s3_url(url)
+
+
+def test_every_extension_is_listed_under_its_kind() -> None:
+    table = rows(section(MESSAGES, "## Media types"))
+
+    assert {MediaKind(kind): tuple(spans(cell)) for kind, cell in table} == EXTENSIONS
+
+
+def test_every_error_code_is_explained_with_what_becomes_of_the_message() -> None:
+    table = {spans(row[0])[0]: row[2] for row in rows(section(MESSAGES, "### Error codes"))}
+    words = {Disposition.DEAD_LETTER: "dead-lettered", Disposition.RETRY: "tried again"}
+
+    assert list(table) == [code.value for code in ErrorCode]
+    for code in ErrorCode:
+        assert table[code.value].startswith(words[disposition(code)]), code
+
+
+def check_of(number: int) -> Callable[[str, Mapping[str, str], bytes], bool]:
+    code = blocks(section(MESSAGES, "### Verify the signature"), "python")[number]
+    namespace: dict[str, Any] = {}
+    exec(compile(code, "docs/messages.md", "exec"), namespace)
+    check: Callable[[str, Mapping[str, str], bytes], bool] = namespace["is_authentic"]
+    return check
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["with the package", "standard library"])
+def test_a_receivers_check_takes_what_was_signed_and_nothing_else(number: int) -> None:
+    check, body, now_s = check_of(number), b'{"label":"FAKE"}', int(time.time())
+    other = "whsec_" + base64.b64encode(bytes(32)).decode()
+    signed = signing.headers([other, SECRET], webhook_id="msg_1_0", timestamp_s=now_s, body=body)
+    old = signing.headers([SECRET], webhook_id="msg_1_0", timestamp_s=now_s - 301, body=body)
+
+    assert check(SECRET, signed, body)
+    assert check(SECRET, {name.title(): value for name, value in signed.items()}, body)
+    assert not check(SECRET, signed, body + b" ")
+    assert not check(SECRET, {**signed, signing.ID_HEADER: "msg_2_0"}, body)
+    assert not check("whsec_" + base64.b64encode(b"x" * 32).decode(), signed, body)
+    assert not check(SECRET, old, body)
+    assert not check(SECRET, {}, body)
+
+
+# -- operating -----------------------------------------------------------------------------------
+
+
+def families() -> dict[str, Metric]:
+    """Return every family by the name under which Prometheus stores it."""
+    found = list(Metrics().registry.collect())
+    return {f"{m.name}_total" if m.type == "counter" else m.name: m for m in found}
+
+
+def test_every_metric_is_explained_with_its_labels_and_no_other() -> None:
+    metrics = Metrics()
+    labels = {
+        getattr(c, "_name", "") + ("_total" if getattr(c, "_type", "") == "counter" else ""): c
+        for c in vars(metrics).values()
+        if hasattr(c, "_labelnames")
+    }
+    table = rows(section(OPERATING, "### Metrics"))
+
+    assert [spans(row[0])[0] for row in table] == list(families())
+    for name, label_cell, _, query in table:
+        assert tuple(spans(label_cell)) == labels[spans(name)[0]]._labelnames
+        assert spans(name)[0] in query
+
+
+def test_every_series_in_a_document_is_exported() -> None:
+    known = set(families())
+    known |= {
+        f"{name}_{suffix}"
+        for name, metric in families().items()
+        if metric.type == "histogram"
+        for suffix in ("bucket", "sum", "count")
+    }
+    named = set(re.findall(r"\bdetection_worker_[a-z_]+", MESSAGES + OPERATING + README))
+
+    assert named - known == set()
+
+
+def parser_of(command: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    catalog.load(command).configure(parser)
+    return parser
+
+
+def options_of(command: str) -> set[str]:
+    return {o for action in parser_of(command)._actions for o in action.option_strings}
+
+
+def shown_default(value: object) -> str:
+    if value is None or value == ():
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: f"{s.group}.{s.name}")
+def test_every_setting_is_listed_as_it_is(setting: Setting) -> None:
+    offered = setting.option is not None and setting.flag in options_of("consume")
+    cells = [
+        f"`{setting.flag}`" if offered else "-",
+        " ".join(f"`{name}`" for name in setting.environment) or "-",
+        shown_default(setting.default),
+        setting.rule.allowed(),
+    ]
+
+    assert f"\n| {' | '.join(cells)} | " in section(OPERATING, "## Settings")
+
+
+def test_no_setting_is_listed_that_is_not_there() -> None:
+    settings = section(OPERATING, "## Settings")
+    keys = set(spans(settings.partition("The config file holds")[2].partition("\n\n")[0]))
+
+    assert len(rows(settings)) == len(SETTINGS)
+    assert keys == set(FILE_KEYS) | {key for names in FILE_KEYS.values() for key in names}
+
+
+def keys_returned_by(function: str, path: str) -> Iterator[str]:
+    tree = ast.parse((ROOT / "worker" / "detection_worker" / path).read_text())
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
+    for node in ast.walk(next(f for f in functions if f.name == function)):
+        if isinstance(node, ast.Return | ast.AnnAssign) and isinstance(node.value, ast.Dict):
+            for key in node.value.keys:
+                if isinstance(key, ast.Constant):
+                    yield str(key.value)
+
+
+def test_every_field_of_the_state_is_explained() -> None:
+    state = section(OPERATING, "### /state")
+    [example] = blocks(state, "json")
+    explained = {name for row in rows(state) for name in spans(row[0])}
+    real = {
+        *keys_returned_by("_state", "pipeline/consumer.py"),
+        *keys_returned_by("state", "pipeline/vitals.py"),
+    }
+
+    assert explained == real
+    assert set(json.loads(example)) == real
+
+
+def test_every_health_check_is_explained() -> None:
+    explained = {
+        n for r in rows(section(OPERATING, "### /healthz and /readyz")) for n in spans(r[0])
+    }
+    real = {"starting", "download", "decode", "callback"}
+
+    assert explained - {"/healthz"} == real | set(keys_returned_by("health", "pipeline/vitals.py"))
+
+
+def test_the_attributes_of_a_dead_letter_are_explained() -> None:
+    message = ReceivedMessage(
+        message_id="m",
+        receipt_handle="h",
+        body="{}",
+        receive_count=1,
+        sent_at_s=None,
+        attributes={},
+    )
+    made = dead_letter_request(message, queue_url="u", source_url="s", code="c", reason="r")
+
+    explained = {spans(r[0])[0] for r in rows(section(OPERATING, "## Dead-letter queue"))}
+    assert explained == set(made["MessageAttributes"])
+
+
+def program_texts() -> str:
+    """Return all sources with string literals that span lines joined."""
+    sources = (ROOT / "worker").rglob("*.py")
+    return "".join(re.sub(r'"\n\s*f?"', "", path.read_text()) for path in sources)
+
+
+def test_every_text_that_users_search_for_is_in_the_troubleshooting() -> None:
+    section_text = section(OPERATING, "## Troubleshooting")
+    searched = [
+        value.partition("\n")[0].partition("{")[0]
+        for name, value in vars(texts).items()
+        if name.isupper() and not name.startswith("LOG_")
+    ]
+
+    assert len(searched) == 6
+    assert [text for text in searched if f"`{text}`" not in section_text] == []
+
+
+def test_the_troubleshooting_quotes_what_the_program_says() -> None:
+    said = program_texts()
+    quoted = [s for r in rows(section(OPERATING, "## Troubleshooting")) for s in spans(r[0])]
+
+    assert len(quoted) > 20
+    assert [text for text in quoted if text not in said] == []
+
+
+def test_the_pod_of_the_documents_ends_after_its_worker() -> None:
+    [pod] = [yaml.safe_load(code)["spec"] for code in blocks(OPERATING, "yaml")]
+    [container] = pod["containers"]
+    grace_s = environment.SHUTDOWN_GRACE_DEFAULT_S + environment.GRACE_MARGIN_S
+
+    assert pod["terminationGracePeriodSeconds"] == grace_s
+    assert container["ports"][0]["containerPort"] == environment.CONTROL_PORT_DEFAULT
+    assert container["livenessProbe"]["httpGet"]["path"] == environment.HEALTH_PATH
+    assert container["startupProbe"]["httpGet"]["path"] == environment.HEALTH_PATH
+    assert container["readinessProbe"]["httpGet"]["path"] == environment.READY_PATH
+    known = {*environment.WORKER_VARIABLES, environment.AWS_EC2_METADATA_DISABLED}
+    assert {variable["name"] for variable in container["env"]} <= known
+
+
+# -- commands ------------------------------------------------------------------------------------
+
+
+def commands_in(text: str) -> Iterator[list[str]]:
+    """Yield command and arguments of every call of the worker that a document shows."""
+    code = [*blocks(text, "bash"), *spans(BLOCK.sub("", text))]
+    for line in "\n".join(code).replace("\\\n", " ").splitlines():
+        call = re.match(r"\s*detection-worker ([a-z][a-z-]*)(.*)", line.partition(" #")[0])
+        if call:
+            yield [call[1], *shlex.split(call[2])]
+
+
+def test_every_command_that_a_document_shows_exists_with_its_options() -> None:
+    shown = [c for path in DOCUMENTS for c in commands_in(path.read_text())]
+    shown += [shlex.split(spans(r[1])[0]) for r in rows(section(README, "## Use it on AWS"))]
+    known = {command.name for command in catalog.listed()}
+    unknown = []
+    for command, *arguments in shown:
+        flags = [a.partition("=")[0] for a in arguments if a.startswith("--")]
+        if command not in known or set(flags) - options_of(command) - {"--help"}:
+            unknown.append([command, *arguments])
+
+    assert len(shown) > 15
+    assert unknown == []
+
+
+def test_every_option_that_a_document_names_belongs_to_a_command() -> None:
+    known = {o for command in catalog.listed() for o in options_of(command.name)}
+    named = {
+        flag
+        for text in (MESSAGES, OPERATING)
+        for span in spans(BLOCK.sub("", text))
+        for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", span)
+    }
+
+    assert named - known - {"--build-arg", "--help", "--no-", "--tmpfs"} == set()
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z]+)", README, re.MULTILINE))
+
+    assert {"demo", "test"} <= named
+    assert named <= targets

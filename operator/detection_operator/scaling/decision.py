@@ -34,11 +34,10 @@ NEEDS: Final[tuple[Rule, ...]] = (
     demand.activation,
     demand.headroom,
     demand.occupied,
-    demand.idle,
-    limits.scheduled,
-    limits.least,
 )
-"""What is needed. The result is remembered for the hold."""
+"""What the messages need. The result is remembered for the hold."""
+FLOORS: Final[tuple[Rule, ...]] = (demand.idle, limits.scheduled, limits.least)
+"""What is kept for other reasons, which end when they end: no hold."""
 LIMITS: Final[tuple[Rule, ...]] = (
     limits.hold,
     limits.step_down,
@@ -132,14 +131,16 @@ def decide(spec: QueueSpec, observation: Observation, memory: Memory, now_s: flo
     terms: list[Term] = []
     if spec.paused or spec.scaling.mode is Mode.MANUAL:
         terms.append(_dictated(now))
-        return _plan(now, terms, needed=observation.replicas)
+        return _plan(now, terms, needed=observation.replicas, wanted=observation.replicas)
     if not fresh:
         _apply(BLIND, now, terms)
-        return _plan(now, terms, needed=observation.replicas)
+        return _plan(now, terms, needed=observation.replicas, wanted=observation.replicas)
     _apply(NEEDS, now, terms)
     needed = terms[-1].replicas if terms else 0
+    _apply(FLOORS, now, terms)
+    wanted = terms[-1].replicas if terms else 0
     _apply(LIMITS, now, terms)
-    return _plan(now, terms, needed=needed)
+    return _plan(now, terms, needed=needed, wanted=wanted)
 
 
 def _apply(rules: tuple[Rule, ...], now: Situation, terms: list[Term]) -> None:
@@ -160,7 +161,7 @@ def _dictated(now: Situation) -> Term:
     return Term("Manual", min(now.seen.replicas if wanted is None else wanted, high), "manual")
 
 
-def _plan(now: Situation, terms: list[Term], *, needed: int) -> Plan:
+def _plan(now: Situation, terms: list[Term], *, needed: int, wanted: int) -> Plan:
     desired = terms[-1].replicas if terms else 0
     current = now.seen.replicas
     return Plan(
@@ -171,7 +172,10 @@ def _plan(now: Situation, terms: list[Term], *, needed: int) -> Plan:
         victims=victims(now.seen.pods, current - desired) if desired < current else (),
         next_poll_s=_next_poll_s(now, desired),
         outlook=_outlook(now, terms),
-        memory=Memory(learned=now.learned, marks=_marks(now, desired=desired, needed=needed)),
+        memory=Memory(
+            learned=now.learned,
+            marks=_marks(now, desired=desired, needed=needed, wanted=wanted),
+        ),
     )
 
 
@@ -186,14 +190,14 @@ def _binding(terms: list[Term]) -> str:
     return name
 
 
-def _marks(now: Situation, *, desired: int, needed: int) -> Marks:
+def _marks(now: Situation, *, desired: int, needed: int, wanted: int) -> Marks:
     old = now.marks
     oldest_s = now.now_s - now.spec.scaling.scale_down.hold_s
     kept = tuple(item for item in old.needed if item[0] >= oldest_s and item[1] > needed)
     rose = desired > now.seen.replicas and desired > (old.desired or 0)
     return Marks(
         needed=(*kept, (now.now_s, needed)),
-        wanted=needed,
+        wanted=wanted,
         desired=desired,
         added_at_s=now.now_s if rose else old.added_at_s,
     )

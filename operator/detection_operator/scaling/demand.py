@@ -1,5 +1,6 @@
 """Rules that say how many replicas the messages need; each may raise the number so far."""
 
+import math
 from typing import Final
 
 from detection_operator.scaling import queueing
@@ -13,6 +14,8 @@ TARGET_UTILISATION: Final = 0.97
 the load; where they are not, the rule for the tail asks for more."""
 RELEASE_UTILISATION: Final = 0.9
 """A replica goes only if the others would then be below this, so that noise moves nothing."""
+SPREAD_S: Final = 120.0
+"""Arrivals of about this time stand behind the rate."""
 RECENT_UTILISATION: Final = 0.9
 """Of the replicas that the bursts of the recent past would have needed. This and the two above
 were chosen on generated arrivals (``simulation.workload``): the cheapest near the best attainment.
@@ -22,11 +25,13 @@ were chosen on generated arrivals (``simulation.workload``): the cheapest near t
 def steady(now: Situation, replicas: int) -> Term | None:
     """Keep up with the arrivals."""
     rate = now.rate_per_s
-    if not rate or now.spec.scaling.policy is not Policy.OBJECTIVE:
+    if not rate or now.spec.scaling.policy is not Policy.OBJECTIVE or now.abandoned:
         return None
     need = _steady(now, rate, TARGET_UTILISATION)
     if need < now.present:
-        need = min(now.present, _steady(now, rate, RELEASE_UTILISATION))
+        # Arrivals scatter as the root of their number: two standard deviations must fit too.
+        spread = 1.0 + 2.0 / math.sqrt(max(1.0, rate * SPREAD_S))
+        need = min(now.present, _steady(now, rate * spread, RELEASE_UTILISATION))
     return Term("Steady", max(replicas, need), "steady", (rate, now.mix.mean_s))
 
 
@@ -36,10 +41,7 @@ def recent(now: Situation, replicas: int) -> Term | None:
     On an empty queue only as long as the idle policy keeps a replica warm.
     """
     line = now.learned.arrivals
-    if line is None or now.spec.scaling.policy is not Policy.OBJECTIVE:
-        return None
-    since_s = now.learned.idle_since_s
-    if since_s is not None and now.now_s - since_s >= now.keep_s:
+    if line is None or now.spec.scaling.policy is not Policy.OBJECTIVE or now.abandoned:
         return None
     pace = recent_pace_per_s(line) * (1.0 - now.poison)
     need = queueing.ceil_replicas(pace * now.lane_s / RECENT_UTILISATION)
@@ -58,7 +60,7 @@ def _steady(now: Situation, rate_per_s: float, target: float) -> int:
 def tail(now: Situation, replicas: int) -> Term | None:
     """Keep the unlucky within the objective too, where waits are short against service times."""
     rate = now.rate_per_s
-    if not rate or now.spec.scaling.policy is not Policy.OBJECTIVE:
+    if not rate or now.spec.scaling.policy is not Policy.OBJECTIVE or now.abandoned:
         return None
     slo = now.spec.slo
     need = queueing.tail_replicas(

@@ -60,6 +60,18 @@ class Situation:
         return self.now_s - since_s >= self.spec.scaling.idle.max_s
 
     @property
+    def abandoned(self) -> bool:
+        """Nothing has been there to do for so long that past arrivals are no demand any more.
+
+        A hold earlier than the idle policy lets go, so that both end together.
+        """
+        since_s = self.learned.idle_since_s
+        if since_s is None:
+            return False
+        hold_s = self.spec.scaling.scale_down.hold_s
+        return self.now_s - since_s >= self.keep_s - hold_s
+
+    @property
     def keep_s(self) -> float:
         """Idle seconds after which the last replica goes."""
         return idle.keep_s(

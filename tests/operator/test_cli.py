@@ -1,0 +1,192 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from detection_operator.cli.main import main
+
+
+def write(path: Path, rows: int = 60) -> Path:
+    path.write_text("\n".join(str(10 * n) for n in range(rows)))
+    return path
+
+
+@pytest.mark.slow
+def test_a_trace_is_simulated_recorded_and_replayed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace, log, png = write(tmp_path / "t.csv"), tmp_path / "log.jsonl", tmp_path / "p.png"
+
+    code = main(["simulate", "--trace", str(trace), "--record", str(log), "--png", str(png)])
+    table = capsys.readouterr().out
+    replayed = main(["replay", str(log)])
+
+    assert (code, replayed) == (0, 0)
+    for policy in ("ours", "backlog", "keda", "oracle"):
+        assert policy in table
+    assert png.read_bytes().startswith(b"\x89PNG")
+    count = len(log.read_text().splitlines())
+    assert capsys.readouterr().out == f"{count} decisions replayed, 0 differ\n"
+
+
+def test_a_changed_decision_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace, log = write(tmp_path / "t.csv", 5), tmp_path / "log.jsonl"
+    main(["simulate", "--trace", str(trace), "--policy", "ours", "--record", str(log)])
+    lines = log.read_text().splitlines()
+    forged = json.loads(lines[3])
+    forged["plan"]["desired"] += 1
+    lines[3] = json.dumps(forged)
+    log.write_text("\n".join(lines))
+    capsys.readouterr()
+
+    assert main(["replay", str(log)]) == 1
+
+    out = capsys.readouterr().out
+    assert "line 4: desired was" in out
+    assert "1 differ" in out
+
+
+def test_explain_reads_records_and_statuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace, log = write(tmp_path / "t.csv", 40), tmp_path / "log.jsonl"
+    main(["simulate", "--trace", str(trace), "--policy", "ours", "--record", str(log)])
+    status = tmp_path / "dq.yaml"
+    status.write_text(
+        yaml.safe_dump(
+            {
+                "status": {
+                    "desiredReplicas": 9,
+                    "plan": {
+                        "binding": "Capacity",
+                        "message": "12 needed; capped to 9",
+                        "terms": [{"name": "Drain", "replicas": 12}],
+                    },
+                    "conditions": [
+                        {"type": "CapacityAvailable", "status": "False", "message": "no room"},
+                        {"type": "Ready", "status": "True"},
+                    ],
+                }
+            }
+        )
+    )
+    capsys.readouterr()
+
+    assert main(["explain", str(log)]) == 0
+    assert "replicas, because of" in capsys.readouterr().out
+    assert main(["explain", str(status)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "9 replicas, because of Capacity",
+        "12 needed; capped to 9",
+        "  Drain           12",
+        "CapacityAvailable=False: no room",
+    ]
+
+
+def test_crd_prints_yaml(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["crd"]) == 0
+
+    assert yaml.safe_load(capsys.readouterr().out)["kind"] == "CustomResourceDefinition"
+
+
+def test_a_manifest_sets_the_simulated_spec(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = tmp_path / "dq.yaml"
+    spec = {
+        "queue": {"url": "https://sqs.eu-west-1.amazonaws.com/123456789012/video"},
+        "slo": {"queueWaitSeconds": 77},
+        "worker": {"deploymentRef": {"name": "w"}},
+    }
+    manifest.write_text(yaml.safe_dump({"spec": spec}))
+
+    code = main(["simulate", "--generate", "phantom", "--policy", "ours", "--spec", str(manifest)])
+
+    assert code == 0
+    assert "objective 77 s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "why"),
+    [
+        pytest.param(None, "replay", "No such file", id="replay of nothing"),
+        pytest.param("", "replay", "no records", id="an empty log"),
+        pytest.param("{}\n", "replay", "line 1: no decision record", id="no record"),
+        pytest.param("x\n", "replay", "line 1: no JSON", id="no JSON"),
+        pytest.param('{"version": 1}\n', "replay", "missing or wrong", id="half a record"),
+        pytest.param(
+            '{"version": 1, "spec": {}}\n', "replay", "queue: is required", id="a wrong spec"
+        ),
+        pytest.param("[1]", "explain", "holds no object", id="a list"),
+        pytest.param("a: [", "explain", "no YAML or JSON", id="broken YAML"),
+        pytest.param("a: 1", "explain", "neither a decision record", id="something else"),
+        pytest.param(None, "explain", "No such file", id="explain nothing"),
+        pytest.param("soon\nlater\n", "simulate --trace", "is no time", id="a broken trace"),
+        pytest.param(
+            "spec: 1", "simulate --generate phantom --spec", "must be an object", id="no spec"
+        ),
+        pytest.param(
+            "a: 1", "simulate --generate phantom --spec", "no manifest", id="no manifest"
+        ),
+    ],
+)
+def test_a_wrong_file_is_a_sentence_and_no_traceback(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    text: str | None,
+    command: str,
+    why: str,
+) -> None:
+    path = tmp_path / "file"
+    if text is not None:
+        path.write_text(text)
+
+    code = main([*command.split(), str(path)])
+
+    assert code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("detection-operator: ")
+    assert why in err
+
+
+def test_a_picture_that_cannot_be_written_is_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = str(tmp_path / "none" / "p.png")
+
+    code = main(["simulate", "--generate", "phantom", "--policy", "ours", "--png", nowhere])
+
+    assert code == 2
+    assert "No such file" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_core_loads_no_heavy_library() -> None:
+    check = (
+        "import sys, importlib, pkgutil, detection_operator as package\n"
+        "for item in pkgutil.walk_packages(package.__path__, 'detection_operator.'):\n"
+        "    if not item.name.endswith('__main__'): importlib.import_module(item.name)\n"
+        "heavy = ('torch', 'numpy', 'matplotlib', 'detection_worker')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m detection_operator crd | head -1"
+
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert done.stdout.startswith("apiVersion")
+    assert done.stderr == ""

@@ -1,0 +1,546 @@
+"""The decision by example: what is seen, what is wanted, and the sentence that people read."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from detection_contract.media_types import MediaKind
+from detection_operator.scaling.decision import Plan, decide
+from detection_operator.scaling.memory import Memory
+from detection_operator.scaling.values import Observation, Pod, PodPhase, ReadError, Served
+from detection_operator.spec.queue_spec import QueueSpec
+
+NOON_S = 1_767_268_800.0
+"""2026-01-01T12:00:00Z, a Thursday."""
+TEN_SECONDS = {"priors": [{"mediaType": "video", "seconds": 10}]}
+COLD_30 = {**TEN_SECONDS, "coldStartSeconds": 30}
+
+
+def see(**what: Any) -> Observation:
+    return Observation(sampled_at_s=None, **what)
+
+
+def play(
+    spec: QueueSpec,
+    seen: Sequence[Observation],
+    *,
+    step_s: float = 5.0,
+    memory: Memory | None = None,
+) -> Plan:
+    """Decide on each observation in turn, ``step_s`` apart, the last one at noon."""
+    known = Memory() if memory is None else memory
+    plan: Plan | None = None
+    for index, what in enumerate(seen):
+        now_s = NOON_S - step_s * (len(seen) - 1 - index)
+        sampled = what if what.sampled_at_s is not None else replace(what, sampled_at_s=now_s)
+        plan = decide(spec, sampled, known, now_s)
+        known = plan.memory
+    assert plan is not None
+    return plan
+
+
+EMPTY = see()
+RUNNING = see(replicas=6, ready=6, busy=6, in_flight=6)
+SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, squares=12000.0)
+
+
+@pytest.mark.parametrize(
+    ("parts", "seen", "desired", "binding", "message"),
+    [
+        pytest.param({}, [EMPTY], 0, "Empty", "nothing to do", id="an empty queue needs nobody"),
+        pytest.param(
+            {},
+            [see(visible=3)],
+            0,
+            "Activation",
+            "1 needed to clear 3 messages (work 30 s) before age 120 s; "
+            "waiting for 1 more reading(s) to confirm 3 message(s)",
+            id="one reading of a few messages starts nothing",
+        ),
+        pytest.param(
+            {},
+            [see(visible=3), see(visible=3)],
+            1,
+            "Drain",
+            "1 needed to clear 3 messages (work 30 s) before age 120 s",
+            id="two readings in a row start a replica",
+        ),
+        pytest.param(
+            {"serviceTime": COLD_30, "scaling": {"maxReplicas": 100}},
+            [see(visible=400)],
+            45,
+            "Drain",
+            "45 needed to clear 400 messages (work 4000 s) before age 120 s",
+            id="a clear burst needs one reading and one step",
+        ),
+        pytest.param(
+            {"serviceTime": COLD_30, "scaling": {"maxReplicas": 20}},
+            [see(visible=400)],
+            20,
+            "Max",
+            "45 needed to clear 400 messages (work 4000 s) before age 120 s; maxReplicas is 20",
+            id="maxReplicas caps the burst",
+        ),
+        pytest.param(
+            {"scaling": {"activation": {"minMessages": 5}}},
+            [see(visible=4)] * 4,
+            0,
+            "Activation",
+            "1 needed to clear 4 messages (work 40 s) before age 120 s; "
+            "4 message(s) are fewer than activation.minMessages 5",
+            id="too few messages start nothing however long they wait",
+        ),
+        pytest.param(
+            {},
+            [see(in_flight=5)] * 10,
+            0,
+            "Empty",
+            "nothing to do",
+            id="phantoms in flight buy no replica",
+        ),
+        pytest.param(
+            {"scaling": {"policy": "Backlog", "backlogPerReplica": 5}},
+            [see(visible=23, replicas=1, ready=1, in_flight=1, busy=1)],
+            5,
+            "Backlog",
+            "5 needed for 24 messages at 5 each",
+            id="the backlog rule divides",
+        ),
+        pytest.param(
+            {"scaling": {"headroomReplicas": 2}, "serviceTime": COLD_30},
+            [see(visible=90, replicas=1, ready=1, busy=1, in_flight=1)],
+            12,
+            "Headroom",
+            "10 needed to clear 90 messages (work 900 s) before age 120 s; 2 spare while active",
+            id="headroom is added while there is work",
+        ),
+        pytest.param(
+            {"scaling": {"headroomReplicas": 2}},
+            [EMPTY],
+            0,
+            "Empty",
+            "nothing to do",
+            id="headroom alone starts nothing",
+        ),
+        pytest.param(
+            {"scaling": {"minReplicas": 2}},
+            [EMPTY],
+            2,
+            "Min",
+            "minReplicas is 2",
+            id="minReplicas run on an empty queue",
+        ),
+        pytest.param(
+            {
+                "scaling": {
+                    "schedules": [
+                        {
+                            "name": "office",
+                            "cron": "0 7 * * 1-5",
+                            "durationSeconds": 36000,
+                            "minReplicas": 3,
+                        }
+                    ]
+                }
+            },
+            [EMPTY],
+            3,
+            "Schedule",
+            "schedule office asks for 3",
+            id="a schedule has its replicas ready",
+        ),
+        pytest.param(
+            {"scaling": {"scaleUp": {"maxReplicasPerMinute": 4}}, "serviceTime": COLD_30},
+            [see(visible=400, replicas=2, ready=2, busy=2, in_flight=2)],
+            6,
+            "ScaleUp",
+            "44 needed to clear 400 messages (work 4000 s) before age 120 s; "
+            "up to 6 for now: at most 4 join in a minute",
+            id="a limit slows the way up",
+        ),
+        pytest.param(
+            {"budget": {"replicaHourCost": "2", "maxPerHour": "20"}, "serviceTime": COLD_30},
+            [see(visible=400)],
+            10,
+            "Budget",
+            "45 needed to clear 400 messages (work 4000 s) before age 120 s; "
+            "capped to 10: 20 an hour at 2 each",
+            id="the hourly budget caps",
+        ),
+        pytest.param(
+            {"budget": {"replicaHourCost": "2", "maxPerDay": "24"}, "serviceTime": COLD_30},
+            [see(visible=400)],
+            12,
+            "Budget",
+            "45 needed to clear 400 messages (work 4000 s) before age 120 s; "
+            "capped to 12: 24.00 of 24 left today",
+            id="the daily budget caps",
+        ),
+        pytest.param(
+            {
+                "budget": {"replicaHourCost": "2", "maxPerHour": "20", "onExceeded": "Warn"},
+                "serviceTime": COLD_30,
+                "scaling": {"maxReplicas": 100},
+            },
+            [see(visible=400)],
+            45,
+            "Drain",
+            "45 needed to clear 400 messages (work 4000 s) before age 120 s; "
+            "45 would cost more than the budget (20); it only warns",
+            id="a budget that warns caps nothing",
+        ),
+        pytest.param(
+            {"paused": True},
+            [see(visible=400, replicas=3, ready=3)],
+            3,
+            "Paused",
+            "paused at 3",
+            id="pause keeps what runs",
+        ),
+        pytest.param(
+            {"scaling": {"mode": "Manual", "minReplicas": 2}, "replicas": 0},
+            [see(visible=400, replicas=3, ready=3, busy=3)],
+            0,
+            "Manual",
+            "Manual: spec.replicas is 0",
+            id="the manual brake goes below minReplicas",
+        ),
+        pytest.param(
+            {"scaling": {"mode": "Manual"}, "replicas": 100},
+            [EMPTY],
+            40,
+            "Manual",
+            "Manual: spec.replicas is 40",
+            id="manual stays below maxReplicas",
+        ),
+        pytest.param(
+            {},
+            [see(error=ReadError.ACCESS_DENIED, replicas=3, ready=3)],
+            3,
+            "Fallback",
+            "queue not read (AccessDenied) for 0s: keeping 3",
+            id="a queue that cannot be read scales nothing in",
+        ),
+        pytest.param(
+            {"scaling": {"fallback": {"behavior": "AtLeast", "replicas": 5}}},
+            [see(error=ReadError.UNREACHABLE, replicas=3, ready=3)] * 30,
+            5,
+            "Fallback",
+            "queue not read (Unreachable) for 2m: at least 5",
+            id="AtLeast raises after its time",
+        ),
+        pytest.param(
+            {"scaling": {"fallback": {"behavior": "Static", "replicas": 1}}},
+            [see(error=ReadError.UNREACHABLE, replicas=4, ready=4, busy=3)] * 30,
+            3,
+            "Busy",
+            "queue not read (Unreachable) for 2m: fallback is 1; "
+            "down to 2 for now: at most 50 % leave in a minute; "
+            "3 are kept: 3 busy, 0 messages in flight",
+            id="Static goes down slowly and never below busy work",
+        ),
+        pytest.param(
+            {
+                "scaling": {
+                    "scaleDown": {"holdSeconds": 0},
+                    "idle": {"policy": "Fixed", "fixedSeconds": 0},
+                }
+            },
+            [see(replicas=8, ready=8, in_flight=5, busy=5)] * 2,
+            5,
+            "Busy",
+            "one replica stays: 5 in flight, 0 delayed, 5 busy, 0 silent worker(s); "
+            "down to 4 for now: at most 50 % leave in a minute; "
+            "5 are kept: 5 busy, 5 messages in flight",
+            id="work in hand keeps its replicas",
+        ),
+        pytest.param(
+            {},
+            [see(replicas=8, ready=8)],
+            8,
+            "Hold",
+            "one replica stays warm for 240 s: cheaper than a cold start of 120 s; "
+            "held at 8: surplus must last 60 s",
+            id="a restarted operator holds what runs",
+        ),
+        pytest.param(
+            {},
+            [see(replicas=8, ready=8)] * 14,
+            4,
+            "ScaleDown",
+            "one replica stays warm for 175 s: cheaper than a cold start of 120 s; "
+            "down to 4 for now: at most 50 % leave in a minute",
+            id="after the hold half may go",
+        ),
+        pytest.param(
+            {},
+            [see(replicas=1, ready=1)] * 60,
+            0,
+            "Empty",
+            "nothing to do",
+            id="the last replica goes when idling cost a cold start",
+        ),
+        pytest.param(
+            {"scaling": {"idle": {"policy": "Fixed", "fixedSeconds": 600}}},
+            [see(replicas=1, ready=1)] * 60,
+            1,
+            "Idle",
+            "one replica stays warm for 305 s",
+            id="a fixed idle time is kept",
+        ),
+        pytest.param(
+            {"scaling": {"idle": {"policy": "Never"}}},
+            [see(replicas=1, ready=1)] * 100,
+            1,
+            "Idle",
+            "one replica stays warm always",
+            id="the policy Never keeps the last replica",
+        ),
+        pytest.param(
+            {},
+            [see(replicas=1, ready=1, delayed=2)] * 60,
+            1,
+            "Occupied",
+            "one replica stays: 0 in flight, 2 delayed, 0 busy, 0 silent worker(s)",
+            id="delayed messages keep the last replica",
+        ),
+        pytest.param(
+            {},
+            [see(replicas=1, ready=1, silent=1)] * 60,
+            1,
+            "Occupied",
+            "one replica stays: 0 in flight, 0 delayed, 0 busy, 1 silent worker(s)",
+            id="a worker that says nothing may be busy",
+        ),
+        pytest.param(
+            {"serviceTime": COLD_30},
+            [
+                see(
+                    visible=400,
+                    replicas=12,
+                    ready=6,
+                    unschedulable=6,
+                    unschedulable_since_s=NOON_S - 240.0,
+                    unschedulable_why="nvidia.com/gpu",
+                )
+            ],
+            6,
+            "Capacity",
+            "43 needed to clear 400 messages (work 4000 s) before age 120 s; "
+            "capped to 6: 6 pods unschedulable (nvidia.com/gpu) since 4m",
+            id="no room means no more pods",
+        ),
+    ],
+)
+def test_the_decision(
+    spec_of: Callable[..., QueueSpec],
+    parts: dict[str, Any],
+    seen: Sequence[Observation],
+    desired: int,
+    binding: str,
+    message: str,
+) -> None:
+    plan = play(spec_of(**{"serviceTime": TEN_SECONDS, **parts}), seen)
+
+    assert (plan.desired, plan.binding, plan.message) == (desired, binding, message)
+
+
+def test_steady_arrivals_keep_their_replicas(spec_of: Callable[..., QueueSpec]) -> None:
+    spec = spec_of(serviceTime=TEN_SECONDS)
+    stream = [
+        see(
+            replicas=8,
+            ready=8,
+            busy=5,
+            in_flight=5,
+            served=(
+                Served(
+                    media_type=MediaKind.VIDEO, messages=n, seconds=10.0 * n, squares=100.0 * n
+                ),
+            ),
+        )
+        for n in range(0, 300, 2)
+    ]
+
+    plan = play(spec, stream)
+
+    # 2 messages in 5 s of 10 s each are 4 replicas' work. Some 48 arrivals stand behind the rate,
+    # two standard deviations are 29 %, and 90 % of 6 replicas bear that.
+    assert plan.desired == 6
+    assert plan.outlook.arrivals_per_s == pytest.approx(0.4, rel=0.05)
+
+
+def test_a_short_objective_asks_for_the_tail(spec_of: Callable[..., QueueSpec]) -> None:
+    spec = spec_of(serviceTime=COLD_30, slo={"queueWaitSeconds": 5})
+    stream = [
+        see(
+            replicas=5,
+            ready=5,
+            busy=5,
+            in_flight=5,
+            served=(replace(SERVED, messages=2 * n, seconds=20.0 * n, squares=200.0 * n),),
+        )
+        for n in range(150)
+    ]
+
+    plan = play(spec, stream)
+
+    assert plan.binding == "Tail"
+    assert plan.message.startswith(f"{plan.desired} needed so that 99 % wait less than 5 s")
+
+
+def test_poison_buys_one_replica_only(spec_of: Callable[..., QueueSpec]) -> None:
+    spec = spec_of(serviceTime=TEN_SECONDS)
+    storm = [
+        see(
+            visible=300,
+            replicas=1,
+            ready=1,
+            busy=1,
+            in_flight=1,
+            failed=4 * n,
+            dead_letter=n,
+        )
+        for n in range(200)
+    ]
+
+    plan = play(spec, storm)
+
+    assert plan.desired == 1
+    assert plan.outlook.poison_share == 1.0
+    assert "100% of the attempts end in the dead-letter queue" in plan.message
+
+
+def test_failures_without_dead_letters_are_still_demand(spec_of: Callable[..., QueueSpec]) -> None:
+    storm = [see(visible=300, replicas=1, ready=1, failed=4 * n, dead_letter=0) for n in range(20)]
+
+    plan = play(spec_of(serviceTime=TEN_SECONDS), storm)
+
+    assert plan.outlook.poison_share == 0.0
+    assert plan.desired > 10
+
+
+def test_phantoms_in_flight_hold_a_replica_for_a_time_only(
+    spec_of: Callable[..., QueueSpec],
+) -> None:
+    spec = spec_of(scaling={"idle": {"maxSeconds": 300}})
+    idle = [see(replicas=1, ready=1)] * 3
+    phantom = [see(replicas=1, ready=1, in_flight=5)]
+
+    assert play(spec, idle + phantom * 50).desired == 1
+    assert play(spec, idle + phantom * 80).desired == 0
+
+
+def test_surplus_pods_are_named_and_busy_ones_are_not(spec_of: Callable[..., QueueSpec]) -> None:
+    pods = tuple(
+        Pod(name=f"w{n}", phase=PodPhase.READY, created_s=float(n), busy=n < 2) for n in range(4)
+    )
+    seen = see(replicas=4, ready=4, busy=2, in_flight=2, pods=pods)
+
+    plan = play(spec_of(), [seen] * 14)
+
+    assert plan.desired == 2
+    assert plan.victims == ("w3", "w2")
+
+
+def test_shadow_plans_and_applies_nothing(spec_of: Callable[..., QueueSpec]) -> None:
+    auto = play(spec_of(), [see(visible=400)])
+    shadow = play(spec_of(scaling={"mode": "Shadow"}), [see(visible=400)])
+
+    assert (shadow.desired, shadow.terms) == (auto.desired, auto.terms)
+    assert auto.apply
+    assert not shadow.apply
+
+
+@pytest.mark.parametrize(
+    ("seen", "next_s"),
+    [
+        pytest.param(EMPTY, 30.0, id="idle"),
+        pytest.param(see(visible=3), 1.0, id="a sighting to confirm"),
+        pytest.param(see(visible=300), 5.0, id="active"),
+        pytest.param(see(in_flight=1), 5.0, id="something in flight"),
+        pytest.param(see(error=ReadError.ACCESS_DENIED), 300.0, id="denied"),
+        pytest.param(see(error=ReadError.NO_SUCH_QUEUE), 300.0, id="no queue"),
+        pytest.param(see(error=ReadError.THROTTLED), 20.0, id="throttled"),
+        pytest.param(see(error=ReadError.UNREACHABLE), 5.0, id="unreachable"),
+    ],
+)
+def test_the_queue_is_read_as_often_as_it_matters(
+    spec_of: Callable[..., QueueSpec], seen: Observation, next_s: float
+) -> None:
+    assert play(spec_of(), [seen]).next_poll_s == next_s
+
+
+def test_an_old_reading_counts_as_none(spec_of: Callable[..., QueueSpec]) -> None:
+    seen = Observation(sampled_at_s=NOON_S - 61.0, replicas=4, ready=4)
+
+    plan = play(spec_of(), [seen] * 2)
+
+    assert not plan.outlook.fresh
+    assert plan.desired == 4
+    assert plan.message == "queue not read (stale) for 61s: keeping 4"
+
+
+def test_a_day_of_money_is_counted_and_the_next_day_starts_anew(
+    spec_of: Callable[..., QueueSpec],
+) -> None:
+    spec = spec_of(budget={"replicaHourCost": "3.6", "maxPerDay": "100"})
+    hour = [see(replicas=10, ready=10, busy=10, in_flight=10)] * 721
+
+    spent = play(spec, hour).outlook.spent_today
+    long_after = play(spec, hour, step_s=120.0).outlook.spent_today
+
+    assert spent == pytest.approx(36.0)
+    # 24 h at 2 min a step, of which the 12 h of this day count.
+    assert long_after == pytest.approx(12 * 36.0, rel=0.01)
+
+
+def test_attainment_covers_the_last_day(spec_of: Callable[..., QueueSpec]) -> None:
+    seen = [
+        see(received=0),
+        see(received=100, received_late=2),
+        see(received=150, received_late=2),
+        see(received=10, received_late=1),
+    ]
+
+    outlook = play(spec_of(), seen).outlook
+
+    assert (outlook.received, outlook.received_late) == (160, 3)
+
+
+def test_age_is_what_workers_saw_or_what_the_operator_saw(
+    spec_of: Callable[..., QueueSpec],
+) -> None:
+    waiting = [see(visible=3)] * 5
+    worked = see(visible=3, ready=1, replicas=1, oldest_age_s=77.0)
+
+    assert play(spec_of(), waiting).outlook.age_s == 20.0
+    assert play(spec_of(), [*waiting, worked]).outlook.age_s == 77.0
+    assert play(spec_of(), [EMPTY]).outlook.age_s is None
+
+
+def test_a_measured_cold_start_replaces_the_spec(spec_of: Callable[..., QueueSpec]) -> None:
+    slow = play(spec_of(serviceTime=TEN_SECONDS), [see(visible=400)])
+    fast = play(spec_of(serviceTime=TEN_SECONDS), [see(visible=400, cold_start_s=10.0)])
+
+    assert (slow.outlook.cold_start_s, fast.outlook.cold_start_s) == (120.0, 10.0)
+    assert fast.desired <= slow.desired
+
+
+def test_an_idle_time_is_remembered_when_it_ends(spec_of: Callable[..., QueueSpec]) -> None:
+    plan = play(spec_of(), [EMPTY, EMPTY, see(visible=1), see(visible=1)])
+
+    assert sum(plan.memory.learned.gaps) == 1.0
+    assert plan.memory.learned.idle_since_s is None
+
+
+def test_scaling_to_zero_survives_an_unread_moment(spec_of: Callable[..., QueueSpec]) -> None:
+    calm = [see(replicas=1, ready=1)] * 20
+    lost = [see(replicas=1, ready=1, error=ReadError.THROTTLED)]
+
+    plan = play(spec_of(), calm + lost + calm)
+
+    assert plan.desired == 1
+    assert plan.memory.learned.unread_since_s is None

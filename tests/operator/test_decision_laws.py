@@ -1,0 +1,269 @@
+"""What holds for every decision, whatever is seen."""
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detection_contract.media_types import MediaKind
+from detection_operator.records import Record, from_json, from_line, redecide, to_json, to_line
+from detection_operator.resource import parse_spec
+from detection_operator.scaling.decision import Plan, decide
+from detection_operator.scaling.memory import Memory
+from detection_operator.scaling.values import Observation, Pod, PodPhase, ReadError, Served
+from detection_operator.simulation.engine import Simulation, World
+from detection_operator.simulation.policies import Ours
+from detection_operator.simulation.report import flaps
+from detection_operator.simulation.workload import poisson, with_services
+from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.spec.scaling import FallbackBehavior
+
+LAW = settings(max_examples=60, deadline=None)
+NOON_S = 1_767_268_800.0
+BASE: Mapping[str, Any] = {
+    "queue": {"url": "https://sqs.eu-west-1.amazonaws.com/123456789012/video"},
+    "worker": {"deploymentRef": {"name": "video-worker"}},
+}
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> QueueSpec:
+    high = draw(st.integers(1, 60))
+    low = draw(st.integers(0, high))
+    scaling: dict[str, Any] = {
+        "minReplicas": low,
+        "maxReplicas": high,
+        "headroomReplicas": draw(st.integers(0, min(3, high))),
+        "mode": draw(st.sampled_from(["Auto", "Shadow"])),
+        "policy": draw(st.sampled_from(["Objective", "Backlog"])),
+        "backlogPerReplica": draw(st.integers(1, 50)),
+        "activation": {
+            "minMessages": draw(st.integers(1, 20)),
+            "confirmSamples": draw(st.integers(1, 4)),
+        },
+        "scaleDown": {
+            "holdSeconds": draw(st.sampled_from([0, 60, 600])),
+            "maxPercent": draw(st.integers(1, 100)),
+        },
+        "idle": {"policy": draw(st.sampled_from(["BreakEven", "Fixed", "Never"]))},
+        "fallback": {
+            "behavior": draw(st.sampled_from(["Hold", "Static", "AtLeast"])),
+            "replicas": draw(st.integers(0, high)),
+            "afterSeconds": draw(st.sampled_from([1, 120])),
+        },
+    }
+    if draw(st.booleans()):
+        scaling["scaleUp"] = {"maxReplicasPerMinute": draw(st.integers(1, 20))}
+    if draw(st.booleans()):
+        schedule = {"cron": "0 7 * * *", "durationSeconds": 36000, "name": "day"}
+        scaling["schedules"] = [{**schedule, "minReplicas": draw(st.integers(1, high))}]
+    spec: dict[str, Any] = {**BASE, "scaling": scaling}
+    spec["slo"] = {"queueWaitSeconds": draw(st.sampled_from([1, 30, 120, 3600]))}
+    spec["serviceTime"] = {
+        "messagesInParallel": draw(st.integers(1, 8)),
+        "coldStartSeconds": draw(st.sampled_from([0, 30, 120, 600])),
+    }
+    if draw(st.booleans()):
+        spec["budget"] = {"replicaHourCost": "1", "maxPerHour": str(max(low, 5)), "maxPerDay": "9"}
+    return parse_spec(spec)
+
+
+@st.composite
+def observations(draw: st.DrawFn) -> Observation:
+    ready, starting, homeless, draining = (draw(st.integers(0, 20)) for _ in range(4))
+    messages = draw(st.integers(0, 500))
+    received = draw(st.integers(0, 500))
+    return Observation(
+        sampled_at_s=0.0,
+        error=draw(st.none() | st.sampled_from(list(ReadError))),
+        visible=draw(st.integers(0, 3) | st.integers(0, 5000)),
+        in_flight=draw(st.integers(0, 60)),
+        delayed=draw(st.integers(0, 3)),
+        dead_letter=draw(st.none() | st.integers(0, 50)),
+        oldest_age_s=draw(st.none() | st.floats(0, 1000)),
+        replicas=ready + starting + homeless + draining,
+        ready=ready,
+        starting=starting,
+        unschedulable=homeless,
+        unschedulable_since_s=NOON_S - draw(st.floats(0, 1000)) if homeless else None,
+        draining=draining,
+        busy=draw(st.integers(0, ready + draining)),
+        silent=draw(st.integers(0, min(ready, 2))),
+        served=(
+            Served(
+                media_type=draw(st.sampled_from(list(MediaKind))),
+                messages=messages,
+                seconds=messages * 3.0,
+                squares=messages * 12.0,
+            ),
+        ),
+        received=received,
+        received_late=draw(st.integers(0, received)),
+        failed=draw(st.integers(0, 100)),
+        cold_start_s=draw(st.none() | st.floats(0, 300)),
+        pods=tuple(
+            Pod(name=f"p{n}", phase=PodPhase.READY, created_s=float(n), busy=n % 2 == 0)
+            for n in range(ready)
+        ),
+    )
+
+
+STEPS = st.sampled_from([0.0, 1.0, 5.0, 30.0, 300.0, 1e6, -1e6])
+HISTORIES = st.lists(st.tuples(observations(), STEPS), min_size=0, max_size=8)
+
+
+def remember(
+    spec: QueueSpec, history: list[tuple[Observation, float]]
+) -> tuple[Memory, float, Plan | None]:
+    memory, now_s = Memory(), NOON_S
+    plan: Plan | None = None
+    for seen, step_s in history:
+        now_s += step_s
+        plan = decide(spec, replace(seen, sampled_at_s=now_s), memory, now_s)
+        memory = plan.memory
+    return memory, now_s, plan
+
+
+@LAW
+@given(spec=specs(), history=HISTORIES, seen=observations())
+def test_the_bounds_always_hold(
+    spec: QueueSpec, history: list[tuple[Observation, float]], seen: Observation
+) -> None:
+    memory, now_s, _ = remember(spec, history)
+
+    plan = decide(spec, replace(seen, sampled_at_s=now_s + 5), memory, now_s + 5)
+
+    assert spec.scaling.min_replicas <= plan.desired <= spec.scaling.max_replicas
+    assert plan.next_poll_s > 0
+    assert plan.message
+    assert all(term.sentence for term in plan.terms)
+
+
+@LAW
+@given(spec=specs(), history=HISTORIES, seen=observations(), more=st.integers(1, 5000))
+def test_more_backlog_never_means_fewer_replicas(
+    spec: QueueSpec, history: list[tuple[Observation, float]], seen: Observation, more: int
+) -> None:
+    memory, now_s, _ = remember(spec, history)
+    now_s += 5.0
+    seen = replace(seen, sampled_at_s=now_s)
+
+    fewer = decide(spec, seen, memory, now_s)
+    greater = decide(spec, replace(seen, visible=seen.visible + more), memory, now_s)
+
+    assert fewer.desired <= greater.desired
+
+
+@LAW
+@given(
+    spec=specs(),
+    history=HISTORIES,
+    seen=observations(),
+    error=st.sampled_from(list(ReadError)),
+    lost_s=st.floats(0, 800),
+)
+def test_the_unknown_never_scales_in(
+    spec: QueueSpec,
+    history: list[tuple[Observation, float]],
+    seen: Observation,
+    error: ReadError,
+    lost_s: float,
+) -> None:
+    memory, now_s, _ = remember(spec, history)
+    blind = replace(seen, sampled_at_s=now_s, error=error)
+
+    plan = decide(spec, blind, memory, now_s + lost_s)
+
+    floor = blind.busy if spec.scaling.fallback.behavior is FallbackBehavior.STATIC else 10**6
+    assert plan.desired >= min(floor, blind.replicas, spec.scaling.max_replicas)
+
+
+@LAW
+@given(spec=specs(), history=HISTORIES, seen=observations())
+def test_replicas_never_fall_below_busy_work(
+    spec: QueueSpec, history: list[tuple[Observation, float]], seen: Observation
+) -> None:
+    memory, now_s, _ = remember(spec, history)
+
+    plan = decide(spec, replace(seen, sampled_at_s=now_s + 5), memory, now_s + 5)
+
+    assert plan.desired >= min(seen.busy, spec.scaling.max_replicas)
+    busy = {pod.name for pod in seen.pods if pod.busy}
+    assert not busy & set(plan.victims)
+    assert len(plan.victims) <= max(0, seen.replicas - plan.desired)
+
+
+@LAW
+@given(spec=specs(), history=HISTORIES, seen=observations(), wish=st.integers(0, 100))
+def test_pause_and_manual_mean_what_they_say(
+    spec: QueueSpec, history: list[tuple[Observation, float]], seen: Observation, wish: int
+) -> None:
+    memory, now_s, _ = remember(spec, history)
+    manual = parse_spec({**BASE, "scaling": {"mode": "Manual"}, "replicas": wish})
+
+    paused = decide(replace(spec, paused=True), seen, memory, now_s)
+    by_hand = decide(manual, seen, memory, now_s)
+
+    assert (paused.desired, paused.apply) == (seen.replicas, False)
+    assert (by_hand.desired, by_hand.apply) == (min(wish, 40), True)
+
+
+@LAW
+@given(spec=specs(), history=HISTORIES, jump_s=st.floats(-1e8, 1e8))
+def test_a_clock_that_jumps_scales_nothing_in(
+    spec: QueueSpec, history: list[tuple[Observation, float]], jump_s: float
+) -> None:
+    calm = [(replace(seen, error=None), 5.0) for seen, _ in history]
+    memory, now_s, plan = remember(spec, calm)
+    if plan is None or abs(jump_s) < 1000:
+        return
+    seen = replace(calm[-1][0], sampled_at_s=now_s + jump_s, unschedulable_since_s=None)
+
+    after = decide(replace(spec, budget=None), seen, memory, now_s + jump_s)
+
+    kept = min(memory.marks.wanted, seen.replicas, spec.scaling.max_replicas)
+    blocked = after.outlook.blocked_since_s is not None
+    assert blocked or after.desired >= kept
+
+
+@LAW
+@given(spec=specs(), history=HISTORIES, seen=observations())
+def test_the_same_question_has_the_same_answer_also_from_a_log(
+    spec: QueueSpec, history: list[tuple[Observation, float]], seen: Observation
+) -> None:
+    memory, now_s, _ = remember(spec, history)
+    plan = decide(spec, seen, memory, now_s)
+    record = Record(spec=spec, observation=seen, memory=memory, now_s=now_s, plan=plan)
+
+    read = from_line(to_line(record))
+
+    assert decide(spec, seen, memory, now_s) == plan
+    assert from_json(Memory, json.loads(json.dumps(to_json(plan.memory)))) == plan.memory
+    assert read == record
+    assert redecide(read) == plan
+
+
+@functools.cache
+def _spec() -> QueueSpec:
+    service = {"priors": [{"mediaType": "video", "seconds": 10}], "coldStartSeconds": 30}
+    return parse_spec({**BASE, "serviceTime": service, "scaling": {"maxReplicas": 200}})
+
+
+@pytest.mark.slow
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6), rate=st.sampled_from([0.3, 1.0, 3.0]))
+def test_stationary_load_does_not_flap(seed: int, rate: float) -> None:
+    arrivals = poisson(lambda _: rate, length_s=7200.0, peak_per_s=rate, seed=seed)
+    workload = with_services("steady", arrivals, mean_s=10.0, cv=0.5, seed=seed)
+
+    run = Simulation(workload, World(cold_start_s=30.0, seed=seed), Ours(_spec())).run()
+
+    settled = [sample for sample in run.samples if 1800.0 <= sample.at_s <= 7200.0]
+    hours = 1.5
+    assert flaps(settled) / hours <= 4.0
+    assert run.killed_busy == 0

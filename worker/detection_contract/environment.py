@@ -20,6 +20,7 @@ ENDPOINT_URL: Final = "DETECTION_ENDPOINT_URL"
 CONTROL_HOST: Final = "DETECTION_CONTROL_HOST"
 CONTROL_PORT: Final = "DETECTION_CONTROL_PORT"
 SHUTDOWN_GRACE_S: Final = "DETECTION_SHUTDOWN_GRACE_S"
+QUEUE_WAIT_OBJECTIVE_S: Final = "DETECTION_QUEUE_WAIT_OBJECTIVE_S"
 DEAD_LETTER_QUEUE_URL: Final = "DETECTION_DEAD_LETTER_QUEUE_URL"
 CALLBACK_ALLOW_PRIVATE: Final = "DETECTION_CALLBACK_ALLOW_PRIVATE"
 CALLBACK_SIGNING_SECRETS: Final = "DETECTION_CALLBACK_SIGNING_SECRETS"
@@ -40,6 +41,7 @@ WORKER_VARIABLES: Final = (
     CONTROL_HOST,
     CONTROL_PORT,
     SHUTDOWN_GRACE_S,
+    QUEUE_WAIT_OBJECTIVE_S,
     DEAD_LETTER_QUEUE_URL,
     CALLBACK_ALLOW_PRIVATE,
     CALLBACK_SIGNING_SECRETS,
@@ -96,12 +98,16 @@ COMPONENT_WORKER: Final = "worker"
 COMPONENT_OPERATOR: Final = "operator"
 LABEL_QUEUE: Final = f"{DOMAIN}/queue"
 """Name of the DetectionQueue that a worker pod serves."""
+LABEL_REVISION: Final = f"{DOMAIN}/revision"
+"""Start of the digest of the pod template; pods of one Deployment share it."""
 ANNOTATION_DRAIN: Final = f"{DOMAIN}/drain-since"
 """When the operator asked a pod to drain: UTC, ISO 8601."""
 ANNOTATION_SPEC_HASH: Final = f"{DOMAIN}/spec-hash"
 """Digest of what a worker Deployment was built from."""
 ANNOTATION_DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 """Kubernetes' own: pods of lower cost are removed first."""
+ANNOTATION_CONTROL_PORT: Final = f"{DOMAIN}/control-port"
+"""Port of the control server where it is not that of the container port of its name."""
 CONTAINER_WORKER: Final = "worker"
 
 # Paths in the worker's container.

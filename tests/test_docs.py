@@ -3,10 +3,12 @@
 import argparse
 import ast
 import base64
+import importlib
 import json
 import re
 import shlex
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -370,7 +372,7 @@ def test_the_pod_of_the_documents_ends_after_its_worker() -> None:
     assert container["livenessProbe"]["httpGet"]["path"] == environment.HEALTH_PATH
     assert container["startupProbe"]["httpGet"]["path"] == environment.HEALTH_PATH
     assert container["readinessProbe"]["httpGet"]["path"] == environment.READY_PATH
-    known = {*environment.WORKER_VARIABLES, environment.AWS_EC2_METADATA_DISABLED}
+    known = {environment.AWS_EC2_METADATA_DISABLED}.union(*(s.environment for s in SETTINGS))
     assert {variable["name"] for variable in container["env"]} <= known
 
 
@@ -410,6 +412,25 @@ def test_every_option_that_a_document_names_belongs_to_a_command() -> None:
     }
 
     assert named - known - {"--build-arg", "--help", "--no-", "--tmpfs"} == set()
+
+
+def test_the_python_of_the_readme_imports_what_there_is() -> None:
+    [code] = blocks(README, "python")
+    imports = [node for node in ast.parse(code).body if isinstance(node, ast.ImportFrom)]
+
+    assert imports
+    for node in imports:
+        module = importlib.import_module(node.module or "")
+        assert [a.name for a in node.names if not hasattr(module, a.name)] == []
+
+
+def test_the_layers_are_drawn_as_they_are_enforced() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    [layers] = [c["layers"] for c in contracts["contracts"] if c["name"] == "Worker layers"]
+    drawn = blocks((ROOT / "docs" / "architecture.md").read_text(), "")[-1]
+
+    modules = [re.findall(r"\w+", layer) for layer in drawn.split("─")]
+    assert modules == [re.findall(r"\w+", layer) for layer in layers]
 
 
 def test_every_make_target_of_the_readme_exists() -> None:

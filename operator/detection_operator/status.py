@@ -233,7 +233,7 @@ def _dead_letters(report: Report) -> Condition:
     depth = report.seen.dead_letter
     share = report.plan.outlook.poison_share
     if share:
-        message = f"{share:.0%} of the attempts end in the dead-letter queue; {depth} are in it"
+        message = f"most messages end in the dead-letter queue; {depth} are in it"
         return _condition(name, "False", "Poison", message)
     if depth is None:
         return _condition(name, "Unknown", "NotRead", "no dead-letter queue could be read")

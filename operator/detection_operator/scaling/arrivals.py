@@ -15,7 +15,8 @@ SHAPE_POINTS: Final = 12
 REACH: Final = 2.0
 """The shape reaches back this many waits."""
 RECENT_S: Final = 900.0
-"""How long the pace of a burst is remembered."""
+"""How long the pace of a burst is remembered where a cold start takes the whole allowed wait, so
+that nothing can be made good afterwards. Faster starters need less."""
 PAST_S: Final = 60.0
 PAST_WEIGHT: Final = 4.0
 """The first line starts from this many samples, this long ago, without arrivals."""
@@ -72,7 +73,13 @@ def start(at_s: float, count: float) -> Arrivals:
 
 
 def absorb(
-    old: Arrivals, *, at_s: float, count: float, wait_s: float, window_s: float
+    old: Arrivals,
+    *,
+    at_s: float,
+    count: float,
+    wait_s: float,
+    window_s: float,
+    recent_s: float = RECENT_S,
 ) -> Arrivals:
     """Return the estimate with one more sample.
 
@@ -82,6 +89,7 @@ def absorb(
         count: Arrivals so far.
         wait_s: Wait that the objective allows.
         window_s: Time after which a sample counts 1/e.
+        recent_s: How long the pace of a burst is remembered.
     """
     dt = at_s - old.at_s
     dy = count - old.count
@@ -94,7 +102,7 @@ def absorb(
     shape, peaks = old.shape, old.peaks
     if at_s - shape[-1][0] >= wait_s / SHAPE_POINTS:
         pace = max((count - past) / (at_s - past_s + wait_s) for past_s, past in shape)
-        kept = tuple(p for p in peaks if p[0] >= at_s - RECENT_S and p[1] > pace)
+        kept = tuple(p for p in peaks if p[0] >= at_s - recent_s and p[1] > pace)
         peaks = (*kept, (at_s, pace))
         shape = (*(point for point in shape if point[0] > at_s - REACH * wait_s), (at_s, count))
     return Arrivals(

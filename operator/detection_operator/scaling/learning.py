@@ -18,6 +18,8 @@ ATTEMPTS_MEMORY: Final = 100.0
 """Attempts that count for the share of failures."""
 MIN_FAILED: Final = 10.0
 """Fewer failed attempts are no poison storm."""
+HOPELESS: Final = 0.9
+"""Share of messages that die from which on they buy fewer replicas; at 1 they buy none."""
 MINUTE_S: Final = 60.0
 DAY_S: Final = 86_400
 ATTAINMENT_HOURS: Final = 24
@@ -33,14 +35,16 @@ def is_fresh(spec: QueueSpec, seen: Observation, now_s: float) -> bool:
 
 
 def poison_share(failures: Failures) -> float:
-    """Return the share of attempts that cannot succeed, 0 without proof.
+    """Return the share of the messages that is not demand, because it cannot succeed.
 
     Failures alone prove nothing (an endpoint may be down); messages that reach the dead-letter
-    queue meanwhile do.
+    queue meanwhile do. As long as a good part succeeds all count, since the good ones wait behind
+    the others and nobody can tell them apart before the first attempt.
     """
     if failures.failed < MIN_FAILED or failures.dead < 1.0:
         return 0.0
-    return failures.failed / (failures.failed + failures.served)
+    hopeless = failures.dead / (failures.dead + failures.served)
+    return max(0.0, (hopeless - HOPELESS) / (1.0 - HOPELESS))
 
 
 def absorb_failures(old: Failures, seen: Observation, served: int) -> Failures:
@@ -147,6 +151,7 @@ def _arrivals(
     spec: QueueSpec, seen: Observation, line: arrivals.Arrivals | None, *, gone: int
 ) -> arrivals.Arrivals:
     at_s = seen.sampled_at_s or 0.0
+    cold_start_s = float(spec.service_time.cold_start_s)
     count = float(seen.visible + seen.in_flight + seen.delayed + gone)
     if line is None or at_s < line.at_s:
         return arrivals.start(at_s, count)
@@ -155,7 +160,8 @@ def _arrivals(
         at_s=at_s,
         count=count,
         wait_s=float(spec.slo.queue_wait_s),
-        window_s=max(ARRIVALS_WINDOW_S, float(spec.service_time.cold_start_s)),
+        window_s=max(ARRIVALS_WINDOW_S, cold_start_s),
+        recent_s=arrivals.RECENT_S * min(1.0, cold_start_s / spec.slo.queue_wait_s),
     )
 
 

@@ -11,7 +11,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "tail": "{replicas} needed so that {0} % wait less than {1} s",
     "backlog": "{replicas} needed for {0} messages at {1} each",
     "present": "one replica for {0} messages",
-    "poison": "{0:.0%} of the attempts end in the dead-letter queue and buy no replica",
+    "poison": "most messages end in the dead-letter queue; {0:.0%} of them buy no replica",
     "activation": "waiting for {0} more reading(s) to confirm {1} message(s)",
     "below_activation": "{0} message(s) are fewer than activation.minMessages {1}",
     "headroom": "{0} spare while active",

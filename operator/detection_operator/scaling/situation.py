@@ -24,7 +24,7 @@ class Situation:
         mix: Service time over the media types.
         cold_start_s: Measured, else the spec's.
         rate_per_s: Arrivals; None unknown.
-        poison: Share of the attempts that cannot succeed.
+        poison: Share of the messages that is no demand, as they cannot succeed.
         waiting: Visible messages that can succeed.
     """
 

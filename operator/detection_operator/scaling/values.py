@@ -147,7 +147,7 @@ class Outlook:
         service_samples: Messages behind the mean; 0 means priors.
         cold_start_s: Measured or prior.
         work_s: Worker seconds that wait.
-        poison_share: Share of the attempts that are on their way to the dead-letter queue.
+        poison_share: Share of the messages that is no demand: most die in the dead-letter queue.
         blocked_since_s: Since when the cluster has had no room; None when it has.
         over_budget: The plan wanted more than the budget pays.
         spent_today: Since midnight UTC in the budget's currency; 0 without a budget.

@@ -356,11 +356,12 @@ class TestConsuming:
             )
         )
         thread.start()
-        assert came.wait(120)
-
-        with pytest.raises(UsageError, match="This consumer is running"):
-            consumer.start_consuming()
-        consumer.stop()
-        thread.join(60)
+        try:
+            assert came.wait(120)
+            with pytest.raises(UsageError, match="This consumer is running"):
+                consumer.start_consuming()
+        finally:
+            consumer.stop()
+            thread.join(60)
 
         assert codes == [0]

@@ -84,15 +84,16 @@ class Terminal:
             command = [sys.executable, "-m", "detection_worker", *args]
             os.execve(sys.executable, command, env)
         self.seen = ""
+        self._expected = 0
 
     def expect(self, text: str) -> None:
-        """Read until ``text`` has appeared after all that was expected before."""
-        start = len(self.seen)
-        while text not in self.seen[start:]:
+        """Read until ``text`` has appeared after what was expected before."""
+        while (found := self.seen.find(text, self._expected)) < 0:
             ready, _, _ = select.select([self._fd], [], [], TIMEOUT_S)
             chunk = os.read(self._fd, 65536) if ready else b""
             assert chunk, f"{text!r} never came; seen: {self.seen!r}"
             self.seen += chunk.decode()
+        self._expected = found + len(text)
 
     def answer(self, question: str, text: str) -> None:
         """Type ``text`` and Return once ``question`` has appeared."""
@@ -102,6 +103,18 @@ class Terminal:
     def press(self, keys: str) -> None:
         """Type without Return."""
         os.write(self._fd, keys.encode())
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C, again if need be.
+
+        Python notices no signal that comes after it has shown a prompt and before it reads.
+        """
+        while "Interrupted" not in self.seen:
+            self.press("\x03")
+            ready, _, _ = select.select([self._fd], [], [], 5)
+            while ready and "Interrupted" not in self.seen:
+                self.seen += os.read(self._fd, 65536).decode()
+                ready, _, _ = select.select([self._fd], [], [], 5)
 
     def end(self) -> int:
         """Read what is left and return the exit code."""

@@ -303,7 +303,7 @@ class TestMessage:
         terminal = at_terminal("message", env=environment)
         terminal.expect("S3 URL of the media:")
 
-        terminal.press("\x03")
+        terminal.interrupt()
 
         assert terminal.end() == 130
         assert "Traceback" not in terminal.seen

@@ -53,7 +53,8 @@ def test_a_wrong_answer_is_asked_again(at_terminal: Callable[..., Any], home: Pa
     terminal.answer("AWS access key id:", "nonsense!")
     terminal.answer("An access key id is 16 to 128", GOOD)
     terminal.answer("AWS secret access key:", "")
-    terminal.answer("It is needed.", SECRET)
+    terminal.expect("It is needed.")
+    terminal.answer("AWS secret access key:", SECRET)
     terminal.answer("AWS region [us-east-1]:", "Mars")
     terminal.answer("A region looks like us-east-1.", "")
 
@@ -80,7 +81,7 @@ def test_ctrl_c_leaves_with_130_and_no_file(at_terminal: Callable[..., Any], hom
 
     terminal.answer("AWS access key id:", GOOD)
     terminal.expect("AWS secret access key:")
-    terminal.press("\x03")
+    terminal.interrupt()
 
     assert terminal.end() == 130
     assert "Traceback" not in terminal.seen

@@ -303,6 +303,19 @@ def test_a_second_delivery_of_a_message_in_hand_is_adopted(rig: Any) -> None:
     assert len(rig.callbacks.posted) == 1
 
 
+def test_work_that_always_hangs_is_given_up_and_reported(rig: Any) -> None:
+    rig.source.max_receive_count = 1
+    rig.decoder.script.gate("7_a.png")
+    rig.start(visibility_timeout_s=2, stall_timeout_s=0.3)
+    rig.send("7_a.png")
+
+    assert rig.eventually(rig.empty)
+    (post,) = rig.callbacks.posted
+    assert post.result["error"]["code"] == "gave_up"
+    assert "no progress" in post.result["error"]["message"]
+    assert [c for _, c, _ in rig.source.dead] == ["gave_up"]
+
+
 @pytest.mark.slow
 def test_work_that_shows_no_progress_is_stopped_and_released(rig: Any) -> None:
     rig.source.max_receive_count = 50

@@ -78,13 +78,22 @@ def test_the_sweep_removes_only_what_dead_processes_left(tmp_path: Path) -> None
     ).stdout.strip()
     (tmp_path / f"job-{dead}-abc").mkdir()
     (tmp_path / f"job-{dead}-abc" / "file.png").write_bytes(b"x")
-    mine = job_folder(tmp_path)
+    (tmp_path / f"job-{os.getppid()}-abc").mkdir()
     (tmp_path / "something-else").mkdir()
 
     assert sweep(tmp_path) == 1
 
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([mine.name, "something-else"])
-    assert f"job-{os.getpid()}-" in mine.name
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        [f"job-{os.getppid()}-abc", "something-else"]
+    )
+
+
+def test_a_restarted_container_sweeps_what_its_own_process_id_left(tmp_path: Path) -> None:
+    left = job_folder(tmp_path)
+
+    assert sweep(tmp_path) == 1
+
+    assert not left.exists()
 
 
 def test_a_download_waits_until_the_disk_has_room() -> None:

@@ -22,7 +22,7 @@ from detection_worker.sources.base import (
     VisibilityChange,
 )
 
-LINGER_S = 0.1
+LINGER_S = 0.2
 """Longest wait for neighbours; a deleted message frees its place that much later."""
 RETRY_S = 0.5
 BATCH = 10

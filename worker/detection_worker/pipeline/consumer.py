@@ -13,6 +13,7 @@ from types import FrameType
 from detection_contract import texts
 from detection_worker.aws_session import make_session
 from detection_worker.callback.client import HttpCallbackClient
+from detection_worker.cores import usable_cores
 from detection_worker.detectors.registry import (
     LoadedDetectors,
     bundled_models_dir,
@@ -26,7 +27,7 @@ from detection_worker.pipeline.dry_run import dry_run
 from detection_worker.pipeline.engine import Engine, Parts
 from detection_worker.pipeline.files import sweep
 from detection_worker.pipeline.statistics import Statistics, Tally
-from detection_worker.pipeline.work import ResultHandler
+from detection_worker.pipeline.tools import ResultHandler
 from detection_worker.settings import ConsumerSettings, Settings
 from detection_worker.sources.base import QueueError, QueueFacts
 from detection_worker.sources.sqs import SqsSource
@@ -93,6 +94,9 @@ class Consumer:
         """
         log.info(texts.LOG_STARTING.format(queue_url=self._consumer.queue_url))
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        # Read when torch is loaded. By default idle compute threads spin, on cores that decoding
+        # and networking need.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         if self._consumer.dry_run:
             return self._dry_run()
         with self._control_server(), self._signals():
@@ -102,7 +106,7 @@ class Consumer:
 
     def _serve(self) -> int:
         sweep(self._settings.data.s3_cache_dir)
-        decoders = self._consumer.decoders or os.cpu_count() or 1
+        decoders = self._consumer.decoders or usable_cores()
         # Decoding children start while torch is imported: both take a second.
         with (
             ProcessDecoder(decoders) as decoder,
@@ -141,7 +145,7 @@ class Consumer:
         loaded = load_detectors(
             models_dir,
             device=_device(self._consumer.device),
-            threads=self._consumer.torch_threads,
+            threads=self._consumer.torch_threads or usable_cores(),
         )
         for problem in loaded.problems:
             log.warning("model not loaded: %s", problem)

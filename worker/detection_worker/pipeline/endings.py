@@ -150,17 +150,6 @@ class Endings:
             message, seconds=0, done=lambda ok: self._count(message, "released", None, ok=ok)
         )
 
-    def stalled(self, message: Message) -> None:
-        """Stop the work on a message that shows no progress, and hand it back."""
-        message.cancel.set()
-        failure = Failure(code=ErrorCode.TIMEOUT, message="the work on it made no progress")
-        self._metrics.failures.labels(failure.code.value).inc()
-        outcome = self.preview(message, failure)
-        if outcome.action == "dead_letter":
-            self._dead_letter(message, outcome)
-        else:
-            self.hand_back(message, outcome)
-
     def _dead_letter(self, message: Message, outcome: Outcome) -> None:
         failure = outcome.failure or Failure(code=ErrorCode.INTERNAL, message="unknown")
         if self._rules.dead_letter_url is None:

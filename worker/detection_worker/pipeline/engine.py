@@ -23,8 +23,9 @@ from detection_worker.pipeline.ledger import Ledger
 from detection_worker.pipeline.memo import ResultMemo
 from detection_worker.pipeline.stages import Stage
 from detection_worker.pipeline.statistics import Tally
+from detection_worker.pipeline.tools import ResultHandler, Tools
 from detection_worker.pipeline.vitals import Vitals
-from detection_worker.pipeline.work import ResultHandler, Tools, Work
+from detection_worker.pipeline.work import Work
 from detection_worker.settings import ConsumerSettings, Settings
 from detection_worker.sources.base import MessageSource, QueueFacts
 from detection_worker.storage.base import Storage
@@ -103,7 +104,7 @@ class Engine:
             metrics,
             tick_s=tick_s,
             stall_s=consumer.stall_timeout_s,
-            on_stall=self._endings.stalled,
+            on_stall=self._work.stalled,
         )
         self.intake = self._make_intake()
         self.vitals = Vitals(

@@ -73,11 +73,15 @@ def file_name(key: str) -> str:
 
 
 def sweep(cache_dir: Path) -> int:
-    """Remove the folders of processes that no longer run; return how many."""
+    """Remove the folders of processes that no longer run; return how many.
+
+    To be called before the first download: folders with our own process id are left-overs too. In
+    a container every start has the same id.
+    """
     removed = 0
     for folder in cache_dir.glob(f"{PREFIX}*"):
         match = _NAME.match(folder.name)
-        if match and not _runs(int(match.group(1))):
+        if match and (int(match.group(1)) == os.getpid() or not _runs(int(match.group(1)))):
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
     if removed:

@@ -113,6 +113,23 @@ class Ledger:
         with self._lock:
             return self._leases.open_handle(message_id)
 
+    def reopen(self, message: Message) -> Message | None:
+        """Cancel the work on a message and return it anew, without jobs; None if it is not held.
+
+        Whoever still works on the old one drops it; the lease goes over to the new one.
+        """
+        with self._lock:
+            message.cancel.set()
+            if self._messages.get(message.message_id) is not message:
+                return None
+            for job in message.jobs:
+                self._held_s -= job.predicted_s
+                job.predicted_s = 0.0
+            fresh = Message(message.received, received_s=message.received_s)
+            self._messages[message.message_id] = fresh
+            self._leases.progress(message.message_id, now_s=time.monotonic(), working=False)
+            return fresh
+
     def drop(self, message: Message) -> None:
         """The message is deleted, released or lost."""
         with self._freed:

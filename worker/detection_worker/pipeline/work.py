@@ -4,31 +4,21 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from detection_contract import texts
 from detection_contract.error_codes import Disposition, ErrorCode, disposition
-from detection_contract.media_types import MediaKind
 from detection_contract.results import encode_result
 from detection_contract.s3_urls import redact_url
-from detection_worker.callback.base import CallbackClient
 from detection_worker.core.outcome import Failure
-from detection_worker.detectors.base import Detector
 from detection_worker.errors import Cancelled, JobError
-from detection_worker.media.values import Decoder
-from detection_worker.metrics import Metrics, exemplar
+from detection_worker.metrics import exemplar
 from detection_worker.pipeline import reports
 from detection_worker.pipeline.analysis import conclude, decode_request, detector_for
-from detection_worker.pipeline.endings import Endings
-from detection_worker.pipeline.files import DiskBudget, file_name, job_folder
-from detection_worker.pipeline.jobs import Job
-from detection_worker.pipeline.ledger import Ledger
-from detection_worker.pipeline.memo import Finished, ResultMemo
-from detection_worker.settings import DataSettings, MediaLimits
-from detection_worker.storage.base import Storage
-
-ResultHandler = Callable[[dict[str, object]], None]
+from detection_worker.pipeline.files import file_name, job_folder
+from detection_worker.pipeline.jobs import Job, Message
+from detection_worker.pipeline.memo import Finished
+from detection_worker.pipeline.tools import Tools
 
 CALLBACK_CODES = frozenset(
     {
@@ -41,43 +31,6 @@ CALLBACK_CODES = frozenset(
 """Failures of the callback itself: nobody can be told of them by callback."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """What the stages work with.
-
-    Attributes:
-        storage: Where media come from.
-        decoder: Makes units of them.
-        detectors: By media kind.
-        callbacks: Where results go.
-        ledger: Told of progress.
-        endings: Ends jobs.
-        memo: Remembers finished jobs.
-        metrics: Series to report to.
-        limits: What one file may cost.
-        data: Where downloads go.
-        disk: How much of them.
-        queue_url: Named in results.
-        on_result: Called with every delivered result; may be None.
-        lanes: Parallel workers of each stage, for the service time.
-    """
-
-    storage: Storage
-    decoder: Decoder
-    detectors: Mapping[MediaKind, Detector]
-    callbacks: CallbackClient
-    ledger: Ledger
-    endings: Endings
-    memo: ResultMemo
-    metrics: Metrics
-    limits: MediaLimits
-    data: DataSettings
-    disk: DiskBudget
-    queue_url: str
-    on_result: ResultHandler | None
-    lanes: Mapping[str, int]
 
 
 class Work:
@@ -244,6 +197,19 @@ class Work:
         """End a job that failed before it was scored."""
         if self._report(job, failure):
             self._to_delivery(job)
+
+    def stalled(self, message: Message) -> None:
+        """Stop the work on a message that shows no progress; its jobs fail instead."""
+        fresh = self._tools.ledger.reopen(message)
+        if fresh is None:
+            return
+        fresh.jobs = [
+            Job(message=fresh, index=j.index, asked=j.asked, request_id=j.request_id, kind=j.kind)
+            for j in message.jobs
+        ]
+        failure = Failure(code=ErrorCode.TIMEOUT, message="the work on it made no progress")
+        for job in fresh.jobs:
+            self.fail(job, failure)
 
     def _report(self, job: Job, failure: Failure) -> bool:
         """Give a job that failed for good its envelope; end one that will be tried again."""

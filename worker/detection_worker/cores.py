@@ -1,0 +1,25 @@
+"""How many processor cores this process may really use."""
+
+import math
+import os
+from pathlib import Path
+
+CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+"""Quota and period in microseconds, or ``max`` (Linux, control group v2)."""
+
+
+def usable_cores(cpu_max: Path = CGROUP_CPU_MAX) -> int:
+    """Return the cores that affinity and the container's CPU limit leave, at least 1.
+
+    ``os.cpu_count`` counts the node's: a pod limited to two of 96 would start 96 decoders.
+
+    Args:
+        cpu_max: The control group's limit; absent or unreadable means none.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        quota, period = cpu_max.read_text().split()
+        limit = math.ceil(int(quota) / int(period))
+    except (OSError, ValueError):
+        return max(1, allowed or 1)
+    return max(1, min(allowed or 1, limit))

@@ -1,0 +1,55 @@
+"""What the stages work with."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from detection_contract.media_types import MediaKind
+from detection_worker.callback.base import CallbackClient
+from detection_worker.detectors.base import Detector
+from detection_worker.media.values import Decoder
+from detection_worker.metrics import Metrics
+from detection_worker.pipeline.endings import Endings
+from detection_worker.pipeline.files import DiskBudget
+from detection_worker.pipeline.ledger import Ledger
+from detection_worker.pipeline.memo import ResultMemo
+from detection_worker.settings import DataSettings, MediaLimits
+from detection_worker.storage.base import Storage
+
+ResultHandler = Callable[[dict[str, object]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What the stages work with.
+
+    Attributes:
+        storage: Where media come from.
+        decoder: Makes units of them.
+        detectors: By media kind.
+        callbacks: Where results go.
+        ledger: Told of progress.
+        endings: Ends jobs.
+        memo: Remembers finished jobs.
+        metrics: Series to report to.
+        limits: What one file may cost.
+        data: Where downloads go.
+        disk: How much of them.
+        queue_url: Named in results.
+        on_result: Called with every delivered result; may be None.
+        lanes: Parallel workers of each stage, for the service time.
+    """
+
+    storage: Storage
+    decoder: Decoder
+    detectors: Mapping[MediaKind, Detector]
+    callbacks: CallbackClient
+    ledger: Ledger
+    endings: Endings
+    memo: ResultMemo
+    metrics: Metrics
+    limits: MediaLimits
+    data: DataSettings
+    disk: DiskBudget
+    queue_url: str
+    on_result: ResultHandler | None
+    lanes: Mapping[str, int]

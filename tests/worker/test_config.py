@@ -48,6 +48,10 @@ def samples(row: Setting) -> tuple[tuple[str, object], ...]:
         return tuple((u, u) for u in urls)
     if rule.type is Path:
         return tuple((p, Path(p)) for p in ("/a/b", "/c", "/d e"))
+    if rule.network:
+        return tuple((n, (n,)) for n in ("10.0.0.0/8", "fd00::/8", "192.168.0.0/16"))
+    if rule.type is tuple and not rule.secret:
+        return (("one", ("one",)), ("a, b", ("a", "b")), ("x-*", ("x-*",)))
     return tuple((w, w) for w in ("one", "two", "three"))
 
 
@@ -70,7 +74,7 @@ def test_an_option_beats_environment_file_and_default(row: Setting, tmp_path: Pa
 @pytest.mark.parametrize(("row", "variable"), WITH_VARIABLE)
 def test_a_variable_beats_the_default(row: Setting, variable: str, tmp_path: Path) -> None:
     text, value = next((t, v) for t, v in samples(row) if v != row.default)
-    if row.rule.type is tuple:
+    if row.rule.type is tuple and row.rule.secret:
         text, value = f"{SECRET}, {SECRET}", (SECRET, SECRET)
 
     assert value_of(row, {}, {variable: text}, tmp_path) == value
@@ -357,3 +361,18 @@ def test_no_text_makes_reading_a_number_fail_in_another_way(text: str) -> None:
 )
 def test_the_region_of_a_queue_is_read_from_its_url(url: str, region: str | None) -> None:
     assert region_of_queue(url) == region
+
+
+def test_lists_are_split_at_commas_and_checked(tmp_path: Path) -> None:
+    loaded = load_settings(
+        {"allowed_buckets": "media-*, archive"},
+        {"DETECTION_CALLBACK_ALLOWED_NETWORKS": "10.0.0.0/8,fd00::/8"},
+        tmp_path,
+    )
+
+    assert loaded.settings.aws.allowed_buckets == ("media-*", "archive")
+    assert loaded.settings.callback.allowed_networks == ("10.0.0.0/8", "fd00::/8")
+    with pytest.raises(
+        UsageError, match=r"DETECTION_CALLBACK_ALLOWED_NETWORKS is '10\.0\.0\.1/8'"
+    ):
+        load_settings({}, {"DETECTION_CALLBACK_ALLOWED_NETWORKS": "10.0.0.1/8"}, tmp_path)

@@ -23,6 +23,10 @@ class AwsSettings:
     region: str = "us-east-1"
     endpoint_url: str | None = None
     """One endpoint for SQS and S3 alike (LocalStack, MinIO, an emulator); path-style S3."""
+    allowed_buckets: tuple[str, ...] = ()
+    """Buckets that may be read, ``*`` and ``?`` match; empty leaves it to the role's policy."""
+    expected_bucket_owner: str | None = None
+    """Account that must own every bucket; S3 refuses others (the confused deputy)."""
 
     @property
     def endpoint_hosts(self) -> frozenset[str]:
@@ -76,6 +80,8 @@ class CallbackSettings:
     max_elapsed_s: float = 30.0
     allow_private: bool = False
     """Let callbacks reach loopback, private and link-local addresses."""
+    allowed_networks: tuple[str, ...] = ()
+    """Networks (CIDR) that callbacks may reach although private, as those of a cluster."""
     signing_secrets: tuple[str, ...] = field(default=(), repr=False)
     """Standard Webhooks secrets (``whsec_…``), newest first; empty leaves callbacks unsigned."""
 

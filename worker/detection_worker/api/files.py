@@ -36,7 +36,12 @@ class S3Files:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._session = make_session(settings.aws)
-        self._storage = S3Storage(self._session, settings.aws)
+        self._storage = S3Storage(
+            self._session,
+            settings.aws,
+            expected_bucket_owner=settings.aws.expected_bucket_owner,
+            allowed_buckets=frozenset(settings.aws.allowed_buckets),
+        )
         self._folders: set[Path] = set()
         self._lock = threading.Lock()
 

@@ -49,6 +49,8 @@ GROUPS: Final = {
         "max_duration",
         "s3_cache_dir",
         "cleanup_temp_files",
+        "allowed_buckets",
+        "expected_bucket_owner",
     ),
     "throughput": (
         "max_in_flight",
@@ -60,6 +62,7 @@ GROUPS: Final = {
     ),
     "callbacks": (
         "callback_allow_private",
+        "callback_allowed_networks",
         "callback_attempts",
         "callback_connect_timeout",
         "callback_read_timeout",

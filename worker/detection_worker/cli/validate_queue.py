@@ -8,8 +8,10 @@ from detection_worker.settings import AwsSettings, ConsumerSettings
 from detection_worker.sources.base import QueueError, QueueFacts
 from detection_worker.sources.sqs import SqsSource
 
-FEW_RECEIVES = 3
-"""Fewer deliveries than this and one crash or one slow network dead-letters good messages."""
+FEW_RECEIVES = 5
+"""Fewer deliveries than this and a few crashes or roll-outs dead-letter good messages: every
+receive counts, also of messages that are handed back untouched."""
+ENOUGH_RECEIVES = 10
 
 
 def validate(consumer: ConsumerSettings, aws: AwsSettings) -> int:
@@ -58,7 +60,7 @@ def advise(facts: QueueFacts, consumer: ConsumerSettings) -> Iterator[str]:
     if facts.max_receive_count is not None and facts.max_receive_count < FEW_RECEIVES:
         yield (
             f"maxReceiveCount is {facts.max_receive_count}: a crash and a slow network can "
-            f"dead-letter good messages; use {FEW_RECEIVES} or more"
+            f"dead-letter good messages; use {ENOUGH_RECEIVES} or more"
         )
     if facts.fifo:
         yield "a FIFO queue hands out one message of a group at a time: use many groups"

@@ -55,7 +55,11 @@ _ENVIRONMENT: Final[dict[str, tuple[str, ...]]] = {
     "consumer.wait_time_s": ("WAIT_TIME",),
     "consumer.visibility_timeout_s": ("VISIBILITY_TIMEOUT",),
 }
-_OPTIONS: Final = {"aws.endpoint_url": "endpoint_url"}
+_OPTIONS: Final = {
+    "aws.endpoint_url": "endpoint_url",
+    "aws.allowed_buckets": "allowed_buckets",
+    "aws.expected_bucket_owner": "expected_bucket_owner",
+}
 _PREFIXES: Final[dict[Group, str]] = {
     "aws": "aws_",
     "callback": "callback_",
@@ -150,6 +154,7 @@ def _rule(path: str, kind: type) -> Rule:
         high=high,
         words=_WORDS.get(path, ()),
         url=path in _URLS,
+        network=path == "callback.allowed_networks",
         secret=path in _SECRETS,
     )
 

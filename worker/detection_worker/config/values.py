@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import ipaddress
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Rule:
         high: Greatest number allowed.
         words: The only strings allowed; matched without regard to case. Empty allows any.
         url: The string must be an http or https URL with a host.
+        network: Each string must be an address range such as 10.0.0.0/8.
         secret: Never repeat the value in a message.
     """
 
@@ -39,6 +41,7 @@ class Rule:
     high: float = math.inf
     words: tuple[str, ...] = ()
     url: bool = False
+    network: bool = False
     secret: bool = False
 
     def allowed(self) -> str:
@@ -53,8 +56,14 @@ class Rule:
         if self.url:
             return "an http or https URL"
         if self.type is tuple:
-            return f"secrets like {SIGNING_PREFIX}<base64 of 24 to 64 bytes>, newest first"
+            return self._allowed_list()
         return "a path" if self.type is Path else "a string"
+
+    def _allowed_list(self) -> str:
+        if self.secret:
+            return f"secrets like {SIGNING_PREFIX}<base64 of 24 to 64 bytes>, newest first"
+        kind = "address ranges like 10.0.0.0/8" if self.network else "names"
+        return f"{kind}, with commas between them"
 
 
 def parse(raw: object, *, rule: Rule, where: str) -> Value:
@@ -73,7 +82,7 @@ def parse(raw: object, *, rule: Rule, where: str) -> Value:
         int: _int,
         float: _float,
         Path: _path,
-        tuple: _secrets,
+        tuple: _secrets if rule.secret else _names,
     }
     read = readers.get(rule.type, _str)
     try:
@@ -155,6 +164,18 @@ def _check_url(text: str) -> None:
 
 def _path(raw: object, rule: Rule) -> Path:
     return raw if isinstance(raw, Path) else Path(_str(raw, rule)).expanduser()
+
+
+def _names(raw: object, rule: Rule) -> tuple[str, ...]:
+    if isinstance(raw, str):
+        raw = raw.split(",")
+    if not isinstance(raw, list | tuple):
+        raise TypeError
+    names = tuple(_str(name, rule) for name in raw)
+    if rule.network:
+        for name in names:
+            ipaddress.ip_network(name)
+    return names
 
 
 def _secrets(raw: object, _: Rule) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The consumer process: adapters, signals, control server and statistics around the engine."""
 
+import ipaddress
 import logging
 import os
 import signal
@@ -28,7 +29,7 @@ from detection_worker.pipeline.engine import Engine, Parts
 from detection_worker.pipeline.files import sweep
 from detection_worker.pipeline.statistics import Statistics, Tally
 from detection_worker.pipeline.tools import ResultHandler
-from detection_worker.settings import ConsumerSettings, Settings
+from detection_worker.settings import CallbackSettings, ConsumerSettings, Settings
 from detection_worker.sources.base import QueueError, QueueFacts
 from detection_worker.sources.sqs import SqsSource
 from detection_worker.storage.s3 import S3Storage
@@ -71,7 +72,12 @@ class Consumer:
         self._source = SqsSource(
             session, settings.aws, consumer.queue_url, wait_time_s=consumer.wait_time_s
         )
-        self._storage = S3Storage(session, settings.aws)
+        self._storage = S3Storage(
+            session,
+            settings.aws,
+            expected_bucket_owner=settings.aws.expected_bucket_owner,
+            allowed_buckets=frozenset(settings.aws.allowed_buckets),
+        )
 
     def request_stop(self) -> None:
         """Drain and return from ``run``; a second call hands everything back at once."""
@@ -110,7 +116,7 @@ class Consumer:
         # Decoding children start while torch is imported: both take a second.
         with (
             ProcessDecoder(decoders) as decoder,
-            closing(HttpCallbackClient(self._settings.callback)) as callbacks,
+            closing(_callbacks(self._settings.callback)) as callbacks,
         ):
             loaded = self._load()
             facts = self._wait_for_queue()
@@ -298,6 +304,11 @@ class Consumer:
         if engine is None:
             return {**base, "ready": False, "busy": False, "in_flight": 0, "draining": False}
         return {**base, "ready": True, **engine.vitals.state()}
+
+
+def _callbacks(settings: CallbackSettings) -> HttpCallbackClient:
+    networks = tuple(ipaddress.ip_network(n) for n in settings.allowed_networks)
+    return HttpCallbackClient(settings, allowed_networks=networks)
 
 
 def _device(wanted: str) -> str:

@@ -1,0 +1,1 @@
+"""Kubernetes: the port that reconciling uses, its adapter, builders and readers of objects."""

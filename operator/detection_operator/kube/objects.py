@@ -1,0 +1,69 @@
+"""Reading Kubernetes objects: times, names, conditions. Pure."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from detection_contract.environment import LABEL_QUEUE
+from detection_operator.crd.manifest import GROUP, KIND, VERSION
+from detection_operator.kube.port import Key, Object
+
+API_VERSION = f"{GROUP}/{VERSION}"
+
+
+def key_of(obj: Object) -> Key:
+    """Return the key of a DetectionQueue."""
+    return Key(obj["metadata"]["namespace"], obj["metadata"]["name"])
+
+
+def served_key(obj: Object) -> Key | None:
+    """Return the key of the DetectionQueue that a Deployment or pod says it serves, or None."""
+    metadata = obj.get("metadata", {})
+    name = metadata.get("labels", {}).get(LABEL_QUEUE)
+    return Key(metadata["namespace"], name) if name else None
+
+
+def owner_reference(queue: Object) -> dict[str, Any]:
+    """Return the reference by which a child of a DetectionQueue goes with it."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": queue["metadata"]["name"],
+        "uid": queue["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def is_owned_by(obj: Object, queue: Object) -> bool:
+    """Say whether the DetectionQueue is the controller of the object."""
+    references = obj["metadata"].get("ownerReferences", ())
+    uid = queue["metadata"]["uid"]
+    return any(item.get("controller") and item["uid"] == uid for item in references)
+
+
+def condition(obj: Object, name: str) -> Object | None:
+    """Return a condition of the object's status, or None."""
+    conditions = obj.get("status", {}).get("conditions") or ()
+    return next((item for item in conditions if item["type"] == name), None)
+
+
+def time_s(text: str | None) -> float | None:
+    """Return an RFC 3339 time, with or without fractions, as seconds since the epoch."""
+    if not text:
+        return None
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    # Kubernetes always writes a zone; a naive time can only be somebody's mistake.
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+
+
+def replicas_of(deployment: Object) -> int:
+    """Return the replicas that a Deployment asks for; absent means 1, as for the API server."""
+    return int(deployment.get("spec", {}).get("replicas", 1))
+
+
+def rfc3339(at_s: float) -> str:
+    """Return seconds since the epoch as RFC 3339 in UTC with microseconds, as leases need it."""
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,112 @@
+"""The port to a cluster: exactly the calls that reconciling makes. Objects are decoded JSON."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+FIELD_MANAGER: Final = "detectionqueue-operator"
+"""Owner of the fields that the operator writes, in ``metadata.managedFields``."""
+
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """A DetectionQueue."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventNote:
+    """An event about an object.
+
+    Attributes:
+        about: The object, with its metadata.
+        type: ``Normal`` or ``Warning``.
+        reason: One word.
+        message: For a person, at most 1024 characters.
+        now_s: When.
+    """
+
+    about: Object
+    type: str
+    reason: str
+    message: str
+    now_s: float
+
+
+class Cluster(Protocol):
+    """What reconciling needs of a cluster.
+
+    Every method may raise a ``ClusterError``. Reads may come from a cache that lags behind. A
+    write that names a resource version is refused with ``Conflict`` when the object changed.
+    """
+
+    def queues(self) -> list[Object]:
+        """Return all DetectionQueues in scope."""
+        ...
+
+    def queue(self, key: Key) -> Object | None:
+        """Return a DetectionQueue, or None."""
+        ...
+
+    def deployments(self, key: Key) -> list[Object]:
+        """Return the Deployments that carry the label of the DetectionQueue."""
+        ...
+
+    def deployment(self, namespace: str, name: str) -> Object | None:
+        """Return a Deployment, or None."""
+        ...
+
+    def pods(self, namespace: str, selector: str) -> list[Object]:
+        """Return the pods that a label selector finds."""
+        ...
+
+    def apply(self, manifest: Object) -> Object:
+        """Apply a Deployment or PodDisruptionBudget server-side, with force; return the result."""
+        ...
+
+    def scale(
+        self, namespace: str, name: str, replicas: int, *, resource_version: str | None
+    ) -> None:
+        """Set the replicas of a Deployment through its scale subresource."""
+        ...
+
+    def delete_deployment(self, namespace: str, name: str, *, resource_version: str) -> None:
+        """Delete a Deployment; its pods follow in the background."""
+        ...
+
+    def annotate_pod(
+        self, namespace: str, name: str, annotations: Mapping[str, str | None]
+    ) -> None:
+        """Set annotations of a pod; None removes one."""
+        ...
+
+    def apply_status(self, key: Key, status: Object) -> Object:
+        """Apply the whole status of a DetectionQueue server-side; return the result."""
+        ...
+
+    def post_event(self, note: EventNote) -> None:
+        """Post an event."""
+        ...
+
+
+class Leases(Protocol):
+    """What leader election needs of a cluster."""
+
+    def lease(self, namespace: str, name: str) -> Object | None:
+        """Return a Lease, or None."""
+        ...
+
+    def create_lease(self, manifest: Object) -> Object:
+        """Create a Lease; ``Conflict`` when it exists."""
+        ...
+
+    def replace_lease(self, manifest: Object) -> Object:
+        """Replace a Lease; ``Conflict`` when its resource version is not the newest."""
+        ...

@@ -1,0 +1,177 @@
+"""Every metric of the operator. Labels are bounded: by DetectionQueues, rules and words."""
+
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from detection_operator.scaling.decision import Plan
+from detection_operator.scaling.values import Observation
+
+PREFIX: Final = "detection_operator_"
+_QUEUE: Final = ("namespace", "name")
+_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_GAUGES: Final = {
+    "desired_replicas": "Replicas that the plan asks for.",
+    "replicas": "Replicas that the Deployments ask for.",
+    "ready_replicas": "Workers that can take messages.",
+    "starting_replicas": "Workers that start.",
+    "busy_replicas": "Workers that hold a message.",
+    "draining_replicas": "Workers that finish what they hold and take no more.",
+    "silent_replicas": "Ready workers that do not answer.",
+    "unschedulable_replicas": "Workers for which the cluster has no room.",
+    "max_replicas": "scaling.maxReplicas.",
+    "messages_visible": "Messages that wait.",
+    "messages_in_flight": "Messages received and not deleted.",
+    "messages_delayed": "Messages not due yet.",
+    "dead_letter_messages": "Messages in the dead-letter queue.",
+    "oldest_message_age_seconds": "Age of the oldest waiting message, at least.",
+    "arrivals_per_second": "Smoothed arrivals.",
+    "service_seconds": "Mean service time of a message.",
+    "service_p90_seconds": "90th percentile of the service time, estimated.",
+    "cold_start_seconds": "From a new pod to ready.",
+    "work_seconds": "Worker seconds that wait.",
+    "objective_seconds": "slo.queueWaitSeconds.",
+    "objective_ratio": "slo.objectivePercent as a ratio.",
+    "attainment_ratio": "Messages of the last 24 h that started within the objective.",
+    "poison_ratio": "Share of the attempts that cannot succeed.",
+    "cost_per_hour": "Of the present replicas, in the currency of the budget.",
+    "cost_today": "Since midnight UTC, in the currency of the budget.",
+    "capacity_blocked": "1 while the cluster has no room for more workers.",
+}
+
+
+class Metrics:
+    """The operator's metrics in one registry.
+
+    Attributes:
+        registry: To serve.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        self._queue = {name: self._gauge(name, doc, _QUEUE) for name, doc in _GAUGES.items()}
+        self._term = self._gauge("plan_term", "Replicas after a rule.", (*_QUEUE, "term"))
+        self._condition = self._gauge(
+            "condition", "1 True, 0 False, -1 Unknown.", (*_QUEUE, "type")
+        )
+        self._labels: dict[tuple[str, str], tuple[set[str], set[str]]] = {}
+        self.decisions = self._counter(
+            "decisions", "Decisions by the rule that bound.", ("binding",)
+        )
+        self.reconciles = self._counter("reconciles", "Reconciles by result.", ("result",))
+        self.reconcile_seconds = Histogram(
+            f"{PREFIX}reconcile_seconds",
+            "Duration of a reconcile.",
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.drains = self._counter("drains", "Drains by how they ended.", ("result",))
+        self.busy_terminated = self._counter(
+            "busy_terminated",
+            "Workers that vanished while they held a message, by who was at work.",
+            ("by",),
+        )
+        self.sqs_requests = self._counter("sqs_requests", "Requests to SQS.", ("code",))
+        self.api_requests = self._counter(
+            "api_requests", "Requests to the Kubernetes API.", ("verb", "code")
+        )
+        self.api_writes = self._counter(
+            "api_writes", "Writes to the Kubernetes API by kind.", ("kind",)
+        )
+        self.leader = self._gauge("leader", "1 while this process leads.", ())
+        self.last_reconcile = self._gauge(
+            "last_reconcile_timestamp_seconds", "When a reconcile last ended.", ()
+        )
+        self.depth = self._gauge("work_queue_depth", "Keys that wait for a reconcile.", ())
+        self.queues = self._gauge("queues", "DetectionQueues in scope.", ())
+
+    def _gauge(self, name: str, doc: str, labels: tuple[str, ...]) -> Gauge:
+        return Gauge(PREFIX + name, doc, labels, registry=self.registry)
+
+    def _counter(self, name: str, doc: str, labels: tuple[str, ...]) -> Counter:
+        return Counter(PREFIX + name, doc, labels, registry=self.registry)
+
+    def show(
+        self,
+        namespace: str,
+        name: str,
+        *,
+        seen: Observation,
+        plan: Plan,
+        status: dict[str, Any],
+        limits: dict[str, float],
+    ) -> None:
+        """Show the newest decision of a DetectionQueue.
+
+        Args:
+            namespace: Of the DetectionQueue.
+            name: Of the DetectionQueue.
+            seen: The observation.
+            plan: The plan.
+            status: The status that was made from them.
+            limits: Values of ``max_replicas``, ``objective_seconds`` and ``objective_ratio``.
+        """
+        values = {**_values(seen, plan), **limits, **_costs(status)}
+        for gauge, value in values.items():
+            if value is not None:
+                self._queue[gauge].labels(namespace, name).set(value)
+        terms = {term.name: term.replicas for term in plan.terms}
+        kinds = {item["type"]: item["status"] for item in status.get("conditions", ())}
+        self._drop_terms(namespace, name, keep=set(terms))
+        for term, replicas in terms.items():
+            self._term.labels(namespace, name, term).set(replicas)
+        for kind, word in kinds.items():
+            value = {"True": 1, "False": 0}.get(word, -1)
+            self._condition.labels(namespace, name, kind).set(value)
+        self._labels[namespace, name] = (set(terms), set(kinds))
+        self.decisions.labels(plan.binding).inc()
+
+    def forget(self, namespace: str, name: str) -> None:
+        """Drop the series of a DetectionQueue that is gone."""
+        self._drop_terms(namespace, name, keep=set())
+        _, kinds = self._labels.pop((namespace, name), (set(), set()))
+        for kind in kinds:
+            self._condition.remove(namespace, name, kind)
+        for gauge in self._queue.values():
+            gauge.remove_by_labels({"namespace": namespace, "name": name})
+
+    def _drop_terms(self, namespace: str, name: str, *, keep: set[str]) -> None:
+        terms, _ = self._labels.get((namespace, name), (set[str](), set[str]()))
+        for term in terms - keep:
+            self._term.remove(namespace, name, term)
+
+
+def _values(seen: Observation, plan: Plan) -> dict[str, float | None]:
+    outlook = plan.outlook
+    on_time = outlook.received - outlook.received_late
+    return {
+        "desired_replicas": plan.desired,
+        "replicas": seen.replicas,
+        "ready_replicas": seen.ready,
+        "starting_replicas": seen.starting,
+        "busy_replicas": seen.busy,
+        "draining_replicas": seen.draining,
+        "silent_replicas": seen.silent,
+        "unschedulable_replicas": seen.unschedulable,
+        "messages_visible": seen.visible,
+        "messages_in_flight": seen.in_flight,
+        "messages_delayed": seen.delayed,
+        "dead_letter_messages": seen.dead_letter,
+        "oldest_message_age_seconds": outlook.age_s or 0.0,
+        "arrivals_per_second": outlook.arrivals_per_s,
+        "service_seconds": outlook.service_s,
+        "service_p90_seconds": outlook.service_p90_s,
+        "cold_start_seconds": outlook.cold_start_s,
+        "work_seconds": outlook.work_s,
+        "attainment_ratio": on_time / outlook.received if outlook.received else None,
+        "poison_ratio": outlook.poison_share,
+        "capacity_blocked": outlook.blocked_since_s is not None,
+    }
+
+
+def _costs(status: dict[str, Any]) -> dict[str, float | None]:
+    cost = status.get("cost", {})
+    return {
+        "cost_per_hour": float(cost["perHour"]) if "perHour" in cost else None,
+        "cost_today": float(cost["today"]) if "today" in cost else None,
+    }

@@ -1,0 +1,1 @@
+"""Where observations come from: SQS and the workers' control servers."""

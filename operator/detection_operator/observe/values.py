@@ -1,0 +1,101 @@
+"""What is read from SQS and from workers. Values only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from detection_contract.media_types import MediaKind
+from detection_operator.scaling.values import ReadError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSettings:
+    """How a queue is set up, as far as it matters to its workers.
+
+    Attributes:
+        visibility_timeout_s: Of the queue; workers may use their own.
+        retention_s: After which a message is lost.
+        receive_wait_s: Long-poll seconds.
+        fifo: Ordered, by groups.
+        max_receive_count: Receives before a message goes to the dead-letter queue; None: never.
+        dead_letter_arn: Of the dead-letter queue; None without.
+    """
+
+    visibility_timeout_s: int = 30
+    retention_s: int = 345_600
+    receive_wait_s: int = 0
+    fifo: bool = False
+    max_receive_count: int | None = None
+    dead_letter_arn: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueReading:
+    """One read of a queue. Counts are those of the last success when ``error`` is set.
+
+    Attributes:
+        sampled_at_s: When the counts were read; None: never with success.
+        error: Why the newest read failed.
+        visible: Messages that wait.
+        in_flight: Messages received and not deleted.
+        delayed: Messages not due yet.
+        settings: Of the queue; None before the first success.
+        dead_letter: Depth of the dead-letter queue; None when there is none or it is unread.
+        dead_letter_retention_s: Its retention; None when unread.
+        dead_letter_error: Why it could not be read.
+    """
+
+    sampled_at_s: float | None = None
+    error: ReadError | None = None
+    visible: int = 0
+    in_flight: int = 0
+    delayed: int = 0
+    settings: QueueSettings | None = None
+    dead_letter: int | None = None
+    dead_letter_retention_s: int | None = None
+    dead_letter_error: ReadError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Finished messages of one kind since a worker started: count, seconds, seconds squared."""
+
+    messages: int
+    seconds: float
+    squares: float
+
+
+NO_WORK: Final = Work(0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerState:
+    """What one worker says of itself.
+
+    Attributes:
+        busy: It holds a message.
+        busy_expires_s: When its busy mark ends without progress; None when it is not busy.
+        draining: It takes no more messages.
+        drained: It drains, holds nothing, and no poll is under way.
+        in_flight: Messages in hand.
+        held_seconds: Predicted seconds of work in hand.
+        received_age_s: How long the last received message had waited; None unknown.
+        started_at_s: When it started; None unknown.
+        served: Finished messages by kind.
+        received: First receives since it started.
+        received_late: Those of them that came too late.
+        failed: Attempts that failed since it started.
+    """
+
+    busy: bool
+    busy_expires_s: float | None = None
+    draining: bool = False
+    drained: bool = False
+    in_flight: int = 0
+    held_seconds: float = 0.0
+    received_age_s: float | None = None
+    started_at_s: float | None = None
+    served: Mapping[MediaKind, Work] = field(default_factory=dict)
+    received: int = 0
+    received_late: int = 0
+    failed: int = 0

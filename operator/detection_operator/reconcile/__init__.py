@@ -1,0 +1,1 @@
+"""Gather, decide, act; and the queue that says when."""

@@ -1,0 +1,152 @@
+"""The workers of one DetectionQueue at one time: Deployments, pods, what workers say. Pure."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from detection_operator.kube.objects import replicas_of
+from detection_operator.kube.pods import PodView
+from detection_operator.kube.port import Object
+from detection_operator.kube.ranking import going
+from detection_operator.observe.values import WorkerState
+from detection_operator.scaling.values import Pod, PodPhase
+
+MISSING_RESOURCE: Final = "Insufficient "
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A pod and what it says.
+
+    Attributes:
+        pod: The pod.
+        state: None when it did not answer.
+        expired: It says busy, but without progress for so long that it counts as hung.
+        evasive: It refused to drain, so that nothing it says of itself is relied on for now.
+    """
+
+    pod: PodView
+    state: WorkerState | None
+    expired: bool = False
+    evasive: bool = False
+
+    @property
+    def busy(self) -> bool | None:
+        """It holds a message; None: nobody knows."""
+        if self.state is None or self.evasive:
+            return None
+        return self.state.busy and not self.expired
+
+    @property
+    def draining(self) -> bool:
+        """It was asked to drain, or does."""
+        return self.pod.drain_since_s is not None or bool(self.state and self.state.draining)
+
+    @property
+    def phase(self) -> PodPhase:
+        """Where it stands, for the decision."""
+        if self.pod.unschedulable_since_s is not None:
+            return PodPhase.UNSCHEDULABLE
+        if self.draining:
+            return PodPhase.DRAINING
+        # One that was ready and fails its probe now is no starting one: it may well be busy.
+        if self.pod.ready or self.busy or (self.pod.started and self.state is None):
+            return PodPhase.READY
+        return PodPhase.STARTING
+
+    @property
+    def may_go(self) -> bool:
+        """Removing it interrupts no work."""
+        if self.phase is PodPhase.UNSCHEDULABLE or not self.pod.scheduled:
+            return True
+        if self.state is not None:
+            idle = not self.state.busy or self.expired
+            return idle and (self.state.drained or self.expired)
+        # Its control server, which comes before its first message, does not answer yet.
+        return not self.pod.ready and not self.pod.started
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A Deployment with its pods.
+
+    Attributes:
+        deployment: The Deployment.
+        current: It is the one of the present spec.
+        workers: Its pods, without those that are going.
+        leaving: Pods that are terminating or will be at once.
+    """
+
+    deployment: Object
+    current: bool
+    workers: tuple[Worker, ...]
+    leaving: tuple[Worker, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the Deployment."""
+        return str(self.deployment["metadata"]["name"])
+
+    @property
+    def replicas(self) -> int:
+        """That it asks for."""
+        return replicas_of(self.deployment)
+
+    @property
+    def mixed(self) -> bool:
+        """Pods of several templates: a roll-out is under way, and Kubernetes picks who goes."""
+        return len({worker.pod.template_hash for worker in self.workers}) > 1
+
+
+def group(
+    deployment: Object,
+    pods: Collection[PodView],
+    states: Mapping[str, WorkerState],
+    *,
+    current: bool,
+    now_s: float,
+    evasive: Collection[str] = (),
+) -> Group:
+    """Return a Deployment with its pods.
+
+    Args:
+        deployment: The Deployment.
+        pods: Its pods.
+        states: What workers said, by uid.
+        current: It is the one of the present spec.
+        now_s: The present.
+        evasive: Uids of pods that refused to drain.
+    """
+    staying = [pod for pod in pods if not pod.terminating]
+    surplus = going(staying, replicas_of(deployment))
+    workers: list[Worker] = []
+    leaving: list[Worker] = []
+    for pod in pods:
+        worker = _worker(pod, states.get(pod.uid), now_s, evasive=pod.uid in evasive)
+        gone = pod.terminating or pod.name in surplus
+        (leaving if gone else workers).append(worker)
+    return Group(
+        deployment=deployment, current=current, workers=tuple(workers), leaving=tuple(leaving)
+    )
+
+
+def _worker(pod: PodView, state: WorkerState | None, now_s: float, *, evasive: bool) -> Worker:
+    expires_s = state.busy_expires_s if state and state.busy else None
+    return Worker(pod, state, expires_s is not None and expires_s <= now_s, evasive)
+
+
+def decision_pods(groups: Collection[Group]) -> tuple[Pod, ...]:
+    """Return the pods as the decision knows them."""
+    return tuple(
+        Pod(name=w.pod.name, phase=w.phase, created_s=w.pod.created_s, busy=w.busy)
+        for item in groups
+        for w in item.workers
+    )
+
+
+def missing_resource(sentence: str) -> str:
+    """Return the resource that the scheduler's sentence names, else the sentence's start."""
+    _, found, rest = sentence.partition(MISSING_RESOURCE)
+    if found:
+        return rest.split(",")[0].split(" ")[0].rstrip(".")
+    return sentence.split(". ", maxsplit=1)[0][:120]

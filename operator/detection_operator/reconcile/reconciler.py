@@ -1,0 +1,216 @@
+"""Reconcile one DetectionQueue: gather, decide, act, tell."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from detection_operator.errors import Conflict
+from detection_operator.kube.managers import other_writer
+from detection_operator.kube.port import Key, Object
+from detection_operator.metrics import Metrics
+from detection_operator.reconcile.act import Actor
+from detection_operator.reconcile.doctor import Examination, findings, is_starved
+from detection_operator.reconcile.gather import Gathered, Sources, gather, read_queue
+from detection_operator.reconcile.observation import observation
+from detection_operator.reconcile.rivals import rival
+from detection_operator.reconcile.state import QueueState
+from detection_operator.reconcile.steps import next_steps
+from detection_operator.reconcile.tell import Teller
+from detection_operator.records import Record
+from detection_operator.resource import InvalidSpec, parse_spec
+from detection_operator.scaling.decision import Plan, decide
+from detection_operator.scaling.values import Observation
+from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.status import Report
+
+SOON_S: Final = 1.0
+"""While a drain or a scale-in is under way: a worker acknowledges within a second."""
+INVALID_RETRY_S: Final = 300.0
+"""Only an edit mends an invalid spec, and an edit comes as an event."""
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """One DetectionQueue in one reconcile."""
+
+    queue: Object
+    spec: QueueSpec
+    state: QueueState
+    gathered: Gathered
+    polled: bool
+    now_s: float
+
+
+@dataclass(slots=True)
+class Reconciler:
+    """Reconciles DetectionQueues. The same key must not be reconciled twice at a time.
+
+    Attributes:
+        sources: Where everything is read from, and written to.
+        metrics: To show decisions.
+        record: Takes each decision, for ``replay``; None drops them.
+    """
+
+    sources: Sources
+    metrics: Metrics
+    record: Callable[[Record], None] | None = None
+    _states: dict[Key, QueueState] = field(default_factory=dict)
+
+    def reconcile(self, key: Key) -> float | None:
+        """Bring one DetectionQueue a step nearer to its spec.
+
+        Returns:
+            Seconds until it should be looked at again, at the latest; None when it is gone.
+
+        Raises:
+            ClusterError: The API server refused or did not answer; nothing is left half-done that
+                the next try would not mend.
+        """
+        queue = self.sources.cluster.queue(key)
+        if queue is None or queue["metadata"].get("deletionTimestamp"):
+            self._states.pop(key, None)
+            self.metrics.forget(key.namespace, key.name)
+            return None
+        state = self._states.setdefault(key, QueueState())
+        try:
+            spec = parse_spec(queue["spec"])
+        except InvalidSpec as exc:
+            self._teller.refuse(queue, state, exc)
+            return INVALID_RETRY_S
+        polled = read_queue(self.sources, spec, state)
+        case = _Case(
+            queue=queue,
+            spec=spec,
+            state=state,
+            gathered=gather(self.sources, queue, spec, state),
+            polled=polled,
+            now_s=self.sources.clock.wall_s(),
+        )
+        return self._settle(case)
+
+    @property
+    def _teller(self) -> Teller:
+        sources = self.sources
+        return Teller(cluster=sources.cluster, clock=sources.clock, metrics=self.metrics)
+
+    def _settle(self, case: _Case) -> float:
+        """Decide, act, tell; return the seconds until the next look."""
+        state = case.state
+        self._verify(case)
+        seen = _observe(case)
+        plan = self._decide(case, seen)
+        conflict = self._conflict(case)
+        try:
+            pending = self._act(case, plan, conflict)
+        except Conflict:
+            # Somebody wrote meanwhile: look again and decide anew.
+            pending = True
+        report = Report(
+            spec=case.spec,
+            seen=seen,
+            plan=plan,
+            generation=int(case.queue["metadata"].get("generation", 0)),
+            now_s=case.now_s,
+            selector=case.gathered.selector,
+            conflict=conflict,
+            findings=_findings(case, seen, plan),
+        )
+        self._teller.tell(case.queue, state, report)
+        left_s = max(0.0, state.poll_at_s - self.sources.clock.monotonic_s())
+        return min(left_s, SOON_S) if pending else left_s
+
+    def _decide(self, case: _Case, seen: Observation) -> Plan:
+        state = case.state
+        memory = state.memory
+        plan = decide(case.spec, seen, memory, case.now_s)
+        if self.record is not None:
+            self.record(
+                Record(
+                    spec=case.spec, observation=seen, memory=memory, now_s=case.now_s, plan=plan
+                )
+            )
+        state.memory = plan.memory
+        next_s = self.sources.clock.monotonic_s() + plan.next_poll_s
+        # What is seen between two reads may make the next one come sooner, never later.
+        state.poll_at_s = next_s if case.polled else min(state.poll_at_s, next_s)
+        return plan
+
+    def _act(self, case: _Case, plan: Plan, conflict: str | None) -> bool:
+        """Act on the plan; say whether something is under way."""
+        if not plan.apply:
+            return False
+        actor = Actor(
+            sources=self.sources, metrics=self.metrics, queue=case.queue, state=case.state
+        )
+        groups = case.gathered.groups
+        if conflict is not None:
+            # Whoever else sets the replicas knows of no drain.
+            for worker in (w for item in groups for w in item.workers if w.draining):
+                actor.resume(worker)
+            return False
+        if actor.ensure(case.gathered):
+            # What was just made or mended is looked at before it is scaled.
+            return True
+        steps = next_steps(
+            groups,
+            desired=plan.desired,
+            victims=plan.victims,
+            drain_timeout_s=case.spec.scaling.scale_down.drain_timeout_s,
+            now_s=case.now_s,
+        )
+        actor.take(steps)
+        return actor.retire(groups) or steps.pending
+
+    def _conflict(self, case: _Case) -> str | None:
+        for item in case.gathered.groups:
+            written = case.state.written.get(item.name)
+            other = other_writer(item.deployment, case.now_s, written=written)
+            if other is not None:
+                return other
+        return rival(case.queue, case.spec, self.sources.cluster)
+
+    def _verify(self, case: _Case) -> None:
+        """Compare the pods with the last look: who went, and did anybody go while busy?"""
+        state, groups = case.state, case.gathered.groups
+        present = {w.pod.uid: w for item in groups for w in (*item.workers, *item.leaving)}
+        leaving = {w.pod.uid for item in groups for w in item.leaving}
+        for uid, worker in state.known.items():
+            if worker.busy and (uid not in present or uid in leaving):
+                by = "operator" if uid in state.dismissed else "other"
+                self.metrics.busy_terminated.labels(by).inc()
+                log.warning("a busy worker went", extra={"pod": worker.pod.name, "by": by})
+        for worker in present.values():
+            state.measure(worker)
+        state.known = {uid: w for uid, w in present.items() if uid not in leaving}
+        state.retain(present.keys())
+
+
+def _observe(case: _Case) -> Observation:
+    state = case.state
+    return observation(
+        case.gathered.groups,
+        state.reading,
+        state.counters,
+        oldest_age_s=state.oldest_age_s(case.gathered.states, case.now_s),
+        cold_start_s=state.cold_start_s,
+    )
+
+
+def _findings(case: _Case, seen: Observation, plan: Plan) -> tuple[str, ...]:
+    state = case.state
+    if case.polled:
+        starved = is_starved(state.reading, seen)
+        state.starved_readings = state.starved_readings + 1 if starved else 0
+    return findings(
+        Examination(
+            spec=case.spec,
+            reading=state.reading,
+            seen=seen,
+            outlook=plan.outlook,
+            groups=case.gathered.groups,
+            starved_readings=state.starved_readings,
+            problems=case.gathered.problems,
+        )
+    )

@@ -1,0 +1,106 @@
+"""What the operator remembers of one DetectionQueue between reconciles. Losing it is safe."""
+
+import statistics
+from collections import deque
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from detection_operator.observe.counters import Counters
+from detection_operator.observe.values import QueueReading, WorkerState
+from detection_operator.reconcile.fleet import Worker
+from detection_operator.scaling.memory import Memory
+
+COLD_STARTS: Final = 9
+"""Of these the median counts: one slow image pull says little of the next."""
+RECENT_S: Final = 60.0
+"""Ages of messages that were received longer ago say nothing of the queue now."""
+EVASIVE_S: Final = 300.0
+"""A worker that refused to drain is left alone for so long."""
+
+
+@dataclass(slots=True)
+class QueueState:
+    """Mutable; only the reconcile of its key touches it.
+
+    Attributes:
+        memory: Of the decision.
+        reading: The newest of the queue.
+        poll_at_s: Monotonic time of the next read.
+        counters: What workers did.
+        cold_starts: Seconds from a pod's node to ready, newest last.
+        measured: Uids of pods whose cold start was measured.
+        evasive: Uids of workers that refused to drain, with the time until which they are left.
+        written: Replicas written last, by Deployment.
+        applied: Digest of the spec that the server kept, by Deployment.
+        budget_applied: The disruption budget was applied.
+        starved_readings: See ``doctor``.
+        known: Workers of the last look, by uid.
+        dismissed: Uids of pods that may go.
+        status: As last written.
+        status_at_s: When; None before the first.
+    """
+
+    memory: Memory = field(default_factory=Memory)
+    reading: QueueReading = field(default_factory=QueueReading)
+    poll_at_s: float = float("-inf")
+    counters: Counters = field(default_factory=Counters)
+    cold_starts: deque[float] = field(default_factory=lambda: deque(maxlen=COLD_STARTS))
+    measured: set[str] = field(default_factory=set)
+    evasive: dict[str, float] = field(default_factory=dict)
+    written: dict[str, int] = field(default_factory=dict)
+    applied: dict[str, str] = field(default_factory=dict)
+    budget_applied: bool = False
+    starved_readings: int = 0
+    known: dict[str, Worker] = field(default_factory=dict)
+    dismissed: set[str] = field(default_factory=set)
+    status: Mapping[str, Any] | None = None
+    status_at_s: float | None = None
+    _received: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+    @property
+    def cold_start_s(self) -> float | None:
+        """Measured seconds from a new pod to ready; None before the first."""
+        return statistics.median(self.cold_starts) if self.cold_starts else None
+
+    def hear(self, uid: str, state: WorkerState, now_s: float) -> None:
+        """Take in what a worker said."""
+        self.counters.absorb(uid, state)
+        before = self._received.get(uid)
+        if before is None or before[0] != state.received:
+            # What an old worker received before anybody listened is no news.
+            at_s = now_s if before is not None or state.received == 0 else float("-inf")
+            self._received[uid] = (state.received, at_s)
+
+    def oldest_age_s(self, states: Mapping[str, WorkerState], now_s: float) -> float | None:
+        """Return the longest wait among the messages that workers received of late."""
+        ages = [
+            state.received_age_s
+            for uid, state in states.items()
+            if state.received_age_s is not None
+            and now_s - self._received.get(uid, (0, float("-inf")))[1] <= RECENT_S
+        ]
+        return max(ages, default=None)
+
+    def measure(self, worker: Worker) -> None:
+        """Note a cold start, once for each pod, from the time that it was made to ready."""
+        pod = worker.pod
+        if pod.ready_s is None or pod.uid in self.measured:
+            return
+        self.measured.add(pod.uid)
+        waited_s = pod.ready_s - pod.created_s
+        if waited_s >= 0.0:
+            self.cold_starts.append(waited_s)
+
+    def avoided(self, now_s: float) -> Collection[str]:
+        """Return the uids of workers that refused to drain of late."""
+        self.evasive = {uid: end_s for uid, end_s in self.evasive.items() if end_s > now_s}
+        return self.evasive.keys()
+
+    def retain(self, uids: Collection[str]) -> None:
+        """Forget pods that are gone."""
+        self.counters.retain(uids)
+        self.measured &= set(uids)
+        self.dismissed &= set(uids)
+        for uid in self._received.keys() - set(uids):
+            del self._received[uid]

@@ -1,0 +1,1 @@
+"""Stand-ins for a cluster, a queue and workers, for tests, benchmarks and the demo."""

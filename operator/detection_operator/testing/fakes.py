@@ -1,0 +1,191 @@
+"""A clock that stands still, a queue without SQS, workers without processes."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+from detection_contract.media_types import MediaKind
+from detection_operator.observe.ports import Address
+from detection_operator.observe.values import QueueReading, QueueSettings, Work, WorkerState
+from detection_operator.scaling.values import ReadError
+from detection_operator.spec.queue_spec import QueueRef
+
+HEALTHY = QueueSettings(max_receive_count=5, dead_letter_arn="arn:aws:sqs:eu-west-1:1:dead")
+
+
+@dataclass(slots=True)
+class FakeClock:
+    """Moves only when told.
+
+    Attributes:
+        wall: Seconds since the epoch.
+        monotonic: Seconds since the start.
+    """
+
+    wall: float = 1_800_000_000.0
+    monotonic: float = 0.0
+
+    def wall_s(self) -> float:
+        """Return seconds since the epoch."""
+        return self.wall
+
+    def monotonic_s(self) -> float:
+        """Return seconds since the start."""
+        return self.monotonic
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass on both clocks."""
+        self.wall += seconds
+        self.monotonic += seconds
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock: no time passes."""
+        self.wall += seconds
+
+
+@dataclass(slots=True)
+class FakeQueue:
+    """Counts to read; also where fake workers take messages from.
+
+    Attributes:
+        visible: Messages that wait.
+        in_flight: Messages that workers hold.
+        dead_letter: Depth of the dead-letter queue.
+        error: While set, every read fails with it.
+        settings: Of the queue.
+        reads: How often it was read.
+    """
+
+    visible: int = 0
+    in_flight: int = 0
+    dead_letter: int | None = 0
+    error: ReadError | None = None
+    settings: QueueSettings = HEALTHY
+    reads: int = 0
+
+    def read(self, queue: QueueRef, before: QueueReading, now_s: float) -> QueueReading:
+        """Return the counts, or what was read before with the error."""
+        del queue
+        self.reads += 1
+        if self.error is not None:
+            return replace(before, error=self.error)
+        return QueueReading(
+            sampled_at_s=now_s,
+            visible=self.visible,
+            in_flight=self.in_flight,
+            settings=self.settings,
+            dead_letter=self.dead_letter,
+            dead_letter_retention_s=1_209_600,
+        )
+
+
+@dataclass(slots=True)
+class FakeWorker:
+    """One worker: one message at a time.
+
+    Attributes:
+        left_s: Seconds until its message is done; None while idle.
+        draining: It takes no more.
+        silent: It answers nothing.
+        refuses: It answers, but does not drain.
+        hung: Its message never ends.
+        expires_s: End of its busy mark, when it hangs.
+        done: Messages finished.
+        received: Messages taken.
+    """
+
+    left_s: float | None = None
+    draining: bool = False
+    silent: bool = False
+    refuses: bool = False
+    hung: bool = False
+    expires_s: float | None = None
+    done: int = 0
+    received: int = 0
+    service_s: float = 0.0
+
+    def state(self) -> WorkerState:
+        """Return what it says of itself."""
+        busy = self.left_s is not None
+        return WorkerState(
+            busy=busy,
+            busy_expires_s=self.expires_s if busy else None,
+            draining=self.draining,
+            drained=self.draining and not busy,
+            in_flight=int(busy),
+            served={
+                MediaKind.VIDEO: Work(
+                    self.done, self.done * self.service_s, self.done * self.service_s**2
+                )
+            },
+            received=self.received,
+        )
+
+
+@dataclass(slots=True)
+class FakeWorkers:
+    """The workers behind the pods that are ready, by uid.
+
+    Attributes:
+        queue: Where they take messages from.
+        service_s: Seconds of one message.
+        made: What a new worker is like.
+        workers: By uid.
+    """
+
+    queue: FakeQueue
+    service_s: float = 10.0
+    made: Callable[[], FakeWorker] = FakeWorker
+    workers: dict[str, FakeWorker] = field(default_factory=dict)
+
+    def follow(self, ready: Collection[str]) -> list[str]:
+        """Start and stop workers with their pods; return the uids of busy ones that were lost."""
+        gone = [uid for uid in self.workers if uid not in ready]
+        lost = [uid for uid in gone if self.workers[uid].left_s is not None]
+        for uid in gone:
+            del self.workers[uid]
+        # SQS makes the messages of the dead visible again.
+        self.queue.in_flight -= len(lost)
+        self.queue.visible += len(lost)
+        for uid in ready:
+            self.workers.setdefault(uid, self.made())
+        return lost
+
+    def work(self, seconds: float) -> None:
+        """Let everybody work for a while."""
+        for worker in self.workers.values():
+            self._work(worker, seconds)
+
+    def _work(self, worker: FakeWorker, seconds: float) -> None:
+        worker.service_s = self.service_s
+        if worker.left_s is not None and not worker.hung:
+            worker.left_s -= seconds
+            if worker.left_s <= 0.0:
+                worker.left_s = None
+                worker.done += 1
+                self.queue.in_flight -= 1
+        if worker.left_s is None and not worker.draining and self.queue.visible > 0:
+            self.queue.visible -= 1
+            self.queue.in_flight += 1
+            worker.received += 1
+            worker.left_s = self.service_s
+
+    def states(self, addresses: Sequence[Address]) -> dict[str, WorkerState]:
+        """Return the states of those that answer."""
+        found = ((a.uid, self.workers.get(a.uid)) for a in addresses)
+        return {uid: worker.state() for uid, worker in found if worker and not worker.silent}
+
+    def drain(self, address: Address) -> WorkerState | None:
+        """Stop a worker from receiving."""
+        return self._steer(address, draining=True)
+
+    def resume(self, address: Address) -> WorkerState | None:
+        """Let a worker receive again."""
+        return self._steer(address, draining=False)
+
+    def _steer(self, address: Address, *, draining: bool) -> WorkerState | None:
+        worker = self.workers.get(address.uid)
+        if worker is None or worker.silent:
+            return None
+        if not worker.refuses:
+            worker.draining = draining
+        return worker.state()

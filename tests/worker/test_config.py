@@ -31,7 +31,7 @@ def value_of(row: Setting, options: dict[str, Any], environ: dict[str, str], cwd
     return getattr(owner, row.name)
 
 
-def samples(row: Setting) -> tuple[tuple[str, object], ...]:
+def samples(row: Setting) -> tuple[tuple[str, object], ...]:  # noqa: PLR0911 - one for each type
     """Three different texts for a setting, each with the value that it means."""
     rule = row.rule
     if rule.type is bool:

@@ -21,9 +21,6 @@ class Demo:
         parser.add_argument(
             "--keep", action="store_true", help="keep queue and store running until interrupted"
         )
-        parser.add_argument(
-            "--port", type=_port, default=0, metavar="N", help="of the local services (a free one)"
-        )
         parser.add_argument("--verbose", "-v", action="store_true", help="log everything")
         add_settings(parser, ["models_dir"], title="models")
 
@@ -37,12 +34,6 @@ class Demo:
 def _positive(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 100_000:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to 100000")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65_535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port from 0 to 65535")
     return int(text)
 
 

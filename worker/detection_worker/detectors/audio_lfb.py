@@ -13,6 +13,8 @@ WINDOW = 400
 HOP = 160
 FFT = 512
 BANDS = 80
+LIMIT = 2.0
+"""Bound of one window's logit, as in ``image_residual``."""
 FLOOR = 1e-5
 """Power added before the logarithm, relative to a window of unit RMS: about -50 dB."""
 
@@ -115,10 +117,10 @@ class AudioLfb(nn.Module):
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(12 * width, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits ``(n,)`` for sound ``(n, samples)`` at ``SAMPLE_RATE_HZ``."""
+        """Return logits ``(n,)`` within ``LIMIT`` for sound ``(n, samples)``."""
         y = self.stages(self.stem(self.filterbank(x)))
-        logits: Tensor = self.head(self.pooling(y.mean(dim=2)))
-        return logits.squeeze(1)
+        logits: Tensor = self.head(self.pooling(y.mean(dim=2))).squeeze(1)
+        return LIMIT * torch.tanh(logits / LIMIT)
 
 
 def build(*, width: int = 16) -> AudioLfb:

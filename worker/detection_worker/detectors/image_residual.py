@@ -17,6 +17,9 @@ LAPLACIAN = ((-0.25, 0.5, -0.25), (0.5, -1.0, 0.5), (-0.25, 0.5, -0.25))
 """Second-order residual in both directions, the "square 3x3" of rich models (Fridrich 2012)."""
 WIDTHS = (16, 24, 48, 96, 128)
 """Every stage halves the resolution at once: 2 ms a crop on one core, against 4 otherwise."""
+LIMIT = 2.0
+"""Bound of one crop's logit. Far from the training data a network gets ever surer of itself; one
+such crop must not outweigh the others, nor a score claim what no held-out set can support."""
 RESIDUAL_GAIN = 16.0
 """Residuals of photographs are a few hundredths of the range; this brings them to order one."""
 
@@ -83,11 +86,15 @@ class ImageResidual(nn.Module):
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(2 * widths[-1], 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits ``(n,)`` for pixels ``(n, 3, h, w)``, any dtype, 0 to 255, even sides."""
+        """Return logits ``(n,)`` within ``LIMIT`` for pixels ``(n, 3, h, w)``.
+
+        Args:
+            x: Any dtype, 0 to 255, even sides.
+        """
         y = self.stages(self.stem(self.residuals(x)))
         spread = (y.var(dim=(2, 3), unbiased=False) + 1e-5).sqrt()
-        logits: Tensor = self.head(torch.cat([y.mean(dim=(2, 3)), spread], dim=1))
-        return logits.squeeze(1)
+        logits: Tensor = self.head(torch.cat([y.mean(dim=(2, 3)), spread], dim=1)).squeeze(1)
+        return LIMIT * torch.tanh(logits / LIMIT)
 
 
 def build(*, width: int = 16) -> ImageResidual:

@@ -17,7 +17,9 @@ from detection_worker.demo.worker import WorkerProcess
 from detection_worker.testing.local_aws import LocalAws
 
 QUEUE = "deepfake-queue"
-TIMEOUT_S = 300.0
+TIMEOUT_S = 180.0
+LAST_RESULT_S = 5.0
+"""Once the queue is empty nothing more is to come; a callback may still be on its way."""
 POLL_S = 0.05
 
 
@@ -86,6 +88,7 @@ class _Demo:
         """Print results as they arrive until all are there, the worker died or time is up."""
         outcome = Outcome(expected=expected)
         seen = 0
+        emptied_s: float | None = None
         while not outcome.complete and time.monotonic() - started < TIMEOUT_S:
             callbacks = self._aws.callbacks(since=seen)
             seen += len(callbacks)
@@ -93,10 +96,17 @@ class _Demo:
                 result = json.loads(callback.body)
                 outcome.add(result, dict(callback.headers))
                 self._table.row(result, expected.get(str(result["request_id"])), len(outcome))
-            if not callbacks:
-                if not self._worker.running:
-                    break
-                time.sleep(POLL_S)
+            if callbacks:
+                continue
+            if self._open(self._queue_url):
+                emptied_s = None
+            elif emptied_s is None:
+                emptied_s = time.monotonic()
+            elif time.monotonic() - emptied_s > LAST_RESULT_S:
+                break
+            if not self._worker.running:
+                break
+            time.sleep(POLL_S)
         outcome.seconds = time.monotonic() - started
         return outcome
 

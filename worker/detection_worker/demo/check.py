@@ -41,6 +41,11 @@ class Outcome:
         return len(self.results)
 
     @property
+    def broken(self) -> int:
+        """Requests for files that are broken on purpose."""
+        return sum(u.truth == "broken" for u in self.expected.values())
+
+    @property
     def complete(self) -> bool:
         """Every request has a result."""
         return self.results.keys() >= self.expected.keys()
@@ -54,9 +59,8 @@ def problems(outcome: Outcome) -> list[str]:
         if len(results) != 1:
             found.append(f"{request_id} ({upload.key}): {len(results)} results instead of one")
         found += [f"{request_id}: {p}" for r in results for p in _envelope_problems(r, upload)]
-    broken = sum(u.truth == "broken" for u in outcome.expected.values())
-    if outcome.dead_letters != broken:
-        found.append(f"{outcome.dead_letters} dead letters instead of {broken}")
+    if outcome.dead_letters != outcome.broken:
+        found.append(f"{outcome.dead_letters} dead letters instead of {outcome.broken}")
     if outcome.left_in_queue:
         found.append(f"{outcome.left_in_queue} messages are left in the queue")
     if outcome.worker_exit_code != 0:

@@ -55,7 +55,7 @@ class Table:
         print(
             f"{len(outcome)} of {len(outcome.expected)} results in {outcome.seconds:.1f} s, "
             f"{outcome.left_in_queue} messages left in the queue, "
-            f"{outcome.dead_letters} dead letter(s): the file that is broken on purpose."
+            f"{outcome.dead_letters} dead letter(s), {outcome.broken} broken on purpose."
         )
         if self._grades:
             print(f"Models: {', '.join(sorted(self._grades))}.")

@@ -1,0 +1,96 @@
+{{- define "detection-queue.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "detection-queue.operatorName" -}}
+{{ include "detection-queue.fullname" . }}-operator
+{{- end -}}
+
+{{- define "detection-queue.operatorServiceAccount" -}}
+{{- with .Values.serviceAccounts.operator -}}
+{{- if .create -}}
+{{ .name | default (include "detection-queue.operatorName" $) }}
+{{- else -}}
+{{ required "serviceAccounts.operator.name is required when serviceAccounts.operator.create is false" .name }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "detection-queue.workerServiceAccount" -}}
+{{ .Values.serviceAccounts.worker.name | default (printf "%s-worker" (include "detection-queue.fullname" .)) }}
+{{- end -}}
+
+{{/* The namespaces that are served, as a JSON list; with clusterWide the release's own stands in for objects of a namespace. */}}
+{{- define "detection-queue.namespaces" -}}
+{{- if and .Values.clusterWide .Values.watchNamespaces -}}
+{{- fail "clusterWide and watchNamespaces contradict each other: set one of them" -}}
+{{- end -}}
+{{- .Values.watchNamespaces | default (list .Release.Namespace) | uniq | toJson -}}
+{{- end -}}
+
+{{- define "detection-queue.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels that no release of the chart may change: Deployments are selected by them. */}}
+{{- define "detection-queue.selectorLabels" -}}
+app.kubernetes.io/name: detection-queue
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{- define "detection-queue.commonLabels" -}}
+app.kubernetes.io/name: detection-queue
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: detection-queue
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "detection-queue.labels" -}}
+{{ include "detection-queue.commonLabels" . }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{/* The operator labels the pods of every worker so. */}}
+{{- define "detection-queue.workerPodLabels" -}}
+app.kubernetes.io/name: detection-queue
+app.kubernetes.io/component: worker
+{{- end -}}
+
+{{/* Stops with a sentence where the Prometheus operator's kinds are not served. Arguments: root, value. */}}
+{{- define "detection-queue.needsPrometheusOperator" -}}
+{{- if not (.root.Capabilities.APIVersions.Has "monitoring.coreos.com/v1") -}}
+{{- fail (printf "%s is true, but the cluster does not serve monitoring.coreos.com/v1: install the Prometheus operator first (with `helm template` add --api-versions monitoring.coreos.com/v1)" .value) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "detection-queue.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{- define "detection-queue.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+# Lets the user without rights read the projected token of an AWS role.
+fsGroup: 10001
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}

@@ -13,7 +13,8 @@ from typing import Any, Final
 from detection_contract import environment as env
 from detection_operator.kube.objects import owner_reference
 from detection_operator.kube.port import Object
-from detection_operator.spec.queue_spec import FROM_REDRIVE_POLICY, QueueSpec
+from detection_operator.spec.fields import FROM_REDRIVE_POLICY
+from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.worker import Template
 
 REVISION_CHARS: Final = 8

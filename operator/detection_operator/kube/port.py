@@ -83,8 +83,8 @@ class Cluster(Protocol):
 
     def annotate_pod(
         self, namespace: str, name: str, annotations: Mapping[str, str | None]
-    ) -> None:
-        """Set annotations of a pod; None removes one."""
+    ) -> Object:
+        """Set annotations of a pod, None removes one; return the pod."""
         ...
 
     def apply_status(self, key: Key, status: Object) -> Object:

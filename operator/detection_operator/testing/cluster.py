@@ -164,14 +164,14 @@ class InMemoryCluster:
 
     def annotate_pod(
         self, namespace: str, name: str, annotations: Mapping[str, str | None]
-    ) -> None:
+    ) -> Object:
         """Set or remove annotations of a pod."""
         self._trip("annotate_pod")
         slot = ("Pod", namespace, name)
         obj = copy.deepcopy(self._get(slot))
         merged = {**obj["metadata"].get("annotations", {}), **annotations}
         obj["metadata"]["annotations"] = {k: v for k, v in merged.items() if v is not None}
-        self._written(slot, self._store(slot, obj, manager=FIELD_MANAGER))
+        return self._written(slot, self._store(slot, obj, manager=FIELD_MANAGER))
 
     def apply_status(self, key: Key, status: Object) -> Object:
         """Replace the status of a DetectionQueue."""

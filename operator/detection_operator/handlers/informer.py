@@ -1,0 +1,145 @@
+"""kopf as informer: watches feed the store, and what is news becomes a key in the work queue.
+
+Only ``on.event`` handlers: they need no finalizer and no last-handled annotation, so that kopf
+writes nothing, and deleting works with the operator gone. kopf does not tell of objects that
+vanished while a watch was broken; the engine's resync does.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import kopf
+from kubernetes import client as kubernetes_client
+
+from detection_contract.environment import LABEL_QUEUE
+from detection_operator.crd.manifest import GROUP, KIND, PLURAL, VERSION
+from detection_operator.kube.cache import DEPLOYMENT, POD, Store
+from detection_operator.kube.objects import key_of, served_key
+from detection_operator.kube.port import Key, Object
+
+WATCH_S: Final = 300.0
+"""The server ends a watch after so long; one that died unnoticed lasts no longer than this."""
+CLIENT_MARGIN_S: Final = 10.0
+CONNECT_S: Final = 10.0
+PREFIX: Final = "detection-queue.dev"
+
+
+class Informer:
+    """Watches on a thread of its own.
+
+    Args:
+        config: How to reach the API server.
+        namespaces: In scope; empty means all.
+        store: To feed.
+        changed: Told the key of a DetectionQueue about which something changed.
+    """
+
+    def __init__(
+        self,
+        config: kubernetes_client.Configuration,
+        namespaces: tuple[str, ...],
+        store: Store,
+        changed: Callable[[Key], None],
+    ) -> None:
+        self._config = config
+        self._namespaces = namespaces
+        self._store = store
+        self._changed = changed
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="informer", daemon=True)
+        self.ready = threading.Event()
+        self.ended = threading.Event()
+
+    def start(self) -> None:
+        """Start to watch."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End the watches."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def take(self, kind: str, event: Mapping[str, Any]) -> None:
+        """Take in one watch event."""
+        obj: Object = event["object"]
+        if event.get("type") == "DELETED":
+            news = self._store.remove(kind, obj)
+        else:
+            news = self._store.put(kind, obj)
+        key = key_of(obj) if kind == KIND else served_key(obj)
+        if news and key is not None:
+            self._changed(key)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(
+                kopf.operator(
+                    registry=self._registry(),
+                    settings=_settings(),
+                    standalone=True,
+                    clusterwide=not self._namespaces,
+                    namespaces=self._namespaces,
+                    stop_flag=self._stop,
+                    ready_flag=self.ready,
+                )
+            )
+        except Exception:
+            # A thread's end would go unnoticed; whoever runs the operator looks at ``ended``.
+            logging.getLogger(__name__).exception("the watches broke")
+        finally:
+            self.ended.set()
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        connection = self._connection
+
+        @kopf.on.login(registry=registry)
+        def login(**_: Any) -> kopf.ConnectionInfo:
+            return connection()
+
+        @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+        def queue_event(event: Any, **_: Any) -> None:
+            self.take(KIND, event)
+
+        labels = {LABEL_QUEUE: kopf.PRESENT}
+
+        @kopf.on.event("apps", "v1", "deployments", labels=labels, registry=registry)
+        def deployment_event(event: Any, **_: Any) -> None:
+            self.take(DEPLOYMENT, event)
+
+        @kopf.on.event("", "v1", "pods", labels=labels, registry=registry)
+        def pod_event(event: Any, **_: Any) -> None:
+            self.take(POD, event)
+
+        return registry
+
+    def _connection(self) -> kopf.ConnectionInfo:
+        """Return kopf's way in; it asks again when a token has expired."""
+        config = self._config
+        scheme, _, token = (config.get_api_key_with_prefix("authorization") or "").partition(" ")
+        return kopf.ConnectionInfo(
+            server=config.host,
+            ca_path=config.ssl_ca_cert,
+            insecure=not config.verify_ssl,
+            scheme=scheme or None,
+            token=token or None,
+            certificate_path=config.cert_file,
+            private_key_path=config.key_file,
+        )
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.peering.standalone = True
+    settings.watching.server_timeout = WATCH_S
+    settings.watching.client_timeout = WATCH_S + CLIENT_MARGIN_S
+    settings.watching.connect_timeout = CONNECT_S
+    settings.networking.request_timeout = WATCH_S + CLIENT_MARGIN_S
+    settings.persistence.finalizer = f"{PREFIX}/unused"
+    return settings

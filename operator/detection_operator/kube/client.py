@@ -1,0 +1,196 @@
+"""The port to a cluster over HTTP: every read asks the API server."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from detection_contract.environment import LABEL_QUEUE
+from detection_operator.crd.manifest import GROUP, KIND, PLURAL, VERSION
+from detection_operator.errors import NotFound
+from detection_operator.kube.objects import API_VERSION, rfc3339
+from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Object
+from detection_operator.kube.rest import APPLY_PATCH, MERGE_PATCH, Rest, namespaced
+
+PAGE: Final = 500
+QUEUES: Final = f"{GROUP}/{VERSION}"
+APPS: Final = "apps/v1"
+POLICY: Final = "policy/v1"
+LEASES: Final = "coordination.k8s.io/v1"
+COMPONENT: Final = FIELD_MANAGER
+_PLURALS: Final = {
+    "Deployment": (APPS, "deployments"),
+    "PodDisruptionBudget": (POLICY, "poddisruptionbudgets"),
+}
+_APPLY: Final = {"fieldManager": FIELD_MANAGER, "force": "true"}
+_WRITE: Final = {"fieldManager": FIELD_MANAGER}
+
+
+class KubernetesCluster:
+    """Implements ``Cluster`` and ``Leases``.
+
+    Args:
+        rest: To the API server.
+        namespaces: In scope; empty means all.
+        wrote: Told the kind of each write.
+    """
+
+    def __init__(
+        self,
+        rest: Rest,
+        namespaces: tuple[str, ...] = (),
+        wrote: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._rest = rest
+        self._namespaces: tuple[str | None, ...] = namespaces or (None,)
+        self._wrote = wrote
+
+    def queues(self) -> list[Object]:
+        """Return all DetectionQueues in scope."""
+        return self._everywhere(QUEUES, PLURAL)
+
+    def all_deployments(self) -> list[Object]:
+        """Return the Deployments in scope that the operator made."""
+        return self._everywhere(APPS, "deployments", LABEL_QUEUE)
+
+    def all_pods(self) -> list[Object]:
+        """Return the worker pods in scope of Deployments that the operator made."""
+        return self._everywhere("v1", "pods", LABEL_QUEUE)
+
+    def queue(self, key: Key) -> Object | None:
+        """Return a DetectionQueue, or None."""
+        return self._find(namespaced(QUEUES, key.namespace, PLURAL, key.name))
+
+    def deployments(self, key: Key) -> list[Object]:
+        """Return the Deployments that carry the label of the DetectionQueue."""
+        return self._list(APPS, key.namespace, "deployments", f"{LABEL_QUEUE}={key.name}")
+
+    def deployment(self, namespace: str, name: str) -> Object | None:
+        """Return a Deployment, or None."""
+        return self._find(namespaced(APPS, namespace, "deployments", name))
+
+    def pods(self, namespace: str, selector: str) -> list[Object]:
+        """Return the pods that a label selector finds."""
+        return self._list("v1", namespace, "pods", selector)
+
+    def apply(self, manifest: Object) -> Object:
+        """Apply a Deployment or PodDisruptionBudget server-side, with force."""
+        group, plural = _PLURALS[manifest["kind"]]
+        metadata = manifest["metadata"]
+        path = namespaced(group, metadata["namespace"], plural, metadata["name"])
+        return self._write(
+            manifest["kind"], "PATCH", path, manifest, query=_APPLY, content_type=APPLY_PATCH
+        )
+
+    def scale(
+        self, namespace: str, name: str, replicas: int, *, resource_version: str | None
+    ) -> None:
+        """Set the replicas of a Deployment through its scale subresource."""
+        body: dict[str, Any] = {"spec": {"replicas": replicas}}
+        if resource_version is not None:
+            body["metadata"] = {"resourceVersion": resource_version}
+        path = namespaced(APPS, namespace, "deployments", name, "scale")
+        self._write("Scale", "PATCH", path, body, query=_WRITE, content_type=MERGE_PATCH)
+
+    def delete_deployment(self, namespace: str, name: str, *, resource_version: str) -> None:
+        """Delete a Deployment; its pods follow in the background."""
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"resourceVersion": resource_version},
+        }
+        path = namespaced(APPS, namespace, "deployments", name)
+        self._write("Deployment", "DELETE", path, body)
+
+    def annotate_pod(
+        self, namespace: str, name: str, annotations: Mapping[str, str | None]
+    ) -> Object:
+        """Set annotations of a pod, None removes one; return the pod."""
+        body = {"metadata": {"annotations": dict(annotations)}}
+        path = namespaced("v1", namespace, "pods", name)
+        return self._write("Pod", "PATCH", path, body, query=_WRITE, content_type=MERGE_PATCH)
+
+    def apply_status(self, key: Key, status: Object) -> Object:
+        """Apply the whole status of a DetectionQueue server-side."""
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {"name": key.name, "namespace": key.namespace},
+            "status": status,
+        }
+        path = namespaced(QUEUES, key.namespace, PLURAL, key.name, "status")
+        return self._write("Status", "PATCH", path, body, query=_APPLY, content_type=APPLY_PATCH)
+
+    def post_event(self, note: EventNote) -> None:
+        """Post an event."""
+        metadata = note.about["metadata"]
+        at = rfc3339(note.now_s)
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {
+                "generateName": f"{metadata['name']}.",
+                "namespace": metadata["namespace"],
+            },
+            "involvedObject": {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "name": metadata["name"],
+                "namespace": metadata["namespace"],
+                "uid": metadata["uid"],
+            },
+            "type": note.type,
+            "reason": note.reason,
+            "message": note.message,
+            "eventTime": at,
+            "action": note.reason,
+            "reportingComponent": COMPONENT,
+            "reportingInstance": COMPONENT,
+        }
+        self._write("Event", "POST", namespaced("v1", metadata["namespace"], "events"), body)
+
+    def lease(self, namespace: str, name: str) -> Object | None:
+        """Return a Lease, or None."""
+        return self._find(namespaced(LEASES, namespace, "leases", name))
+
+    def create_lease(self, manifest: Object) -> Object:
+        """Create a Lease."""
+        namespace = manifest["metadata"]["namespace"]
+        return self._write("Lease", "POST", namespaced(LEASES, namespace, "leases"), manifest)
+
+    def replace_lease(self, manifest: Object) -> Object:
+        """Replace a Lease."""
+        metadata = manifest["metadata"]
+        path = namespaced(LEASES, metadata["namespace"], "leases", metadata["name"])
+        return self._write("Lease", "PUT", path, manifest)
+
+    def _write(self, kind: str, verb: str, path: str, body: Any, **options: Any) -> Object:
+        answer: Object = self._rest.call(verb, path, body, **options)
+        self._wrote(kind)
+        return answer
+
+    def _find(self, path: str) -> Object | None:
+        try:
+            found: Object = self._rest.call("GET", path)
+        except NotFound:
+            return None
+        return found
+
+    def _everywhere(self, group: str, plural: str, selector: str = "") -> list[Object]:
+        return [
+            item
+            for namespace in self._namespaces
+            for item in self._list(group, namespace, plural, selector)
+        ]
+
+    def _list(
+        self, group: str, namespace: str | None, plural: str, selector: str = ""
+    ) -> list[Object]:
+        items: list[Object] = []
+        query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
+        while True:
+            page = self._rest.call("GET", namespaced(group, namespace, plural), query=query)
+            items += page["items"]
+            following = page["metadata"].get("continue")
+            if not following:
+                return items
+            query = {**query, "continue": following}

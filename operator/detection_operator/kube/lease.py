@@ -1,0 +1,126 @@
+"""Leader election by a ``coordination.k8s.io`` Lease.
+
+Expiry is judged by how long this process has seen the lease unchanged, never by the times written
+in it: clocks of two nodes differ.
+"""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from detection_operator.clock import Clock
+from detection_operator.errors import ClusterError, Conflict
+from detection_operator.kube.objects import rfc3339
+from detection_operator.kube.port import Leases, Object
+
+DURATION_S: Final = 15
+RENEW_DEADLINE_S: Final = 10.0
+"""A leader that could not renew for so long stops, before anybody else may start."""
+RETRY_S: Final = 2.0
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Elector:
+    """One candidate.
+
+    Attributes:
+        leases: Where the lease is.
+        clock: Of the process.
+        namespace: Of the lease.
+        name: Of the lease.
+        identity: Of this candidate; no other may have the same.
+        renewed_s: Monotonic time of the last success; None before the first.
+    """
+
+    leases: Leases
+    clock: Clock
+    namespace: str
+    name: str
+    identity: str
+    renewed_s: float | None = None
+    _seen: tuple[str, float] = field(default=("", float("-inf")))
+
+    def try_lead(self) -> bool:
+        """Take or renew the lease; say whether this candidate leads now. Never raises.
+
+        A leader stays one through errors until the renewal deadline has passed.
+        """
+        asked_s = self.clock.monotonic_s()
+        try:
+            held = self._attempt()
+        except Conflict:
+            held = False
+        except ClusterError as exc:
+            log.warning("lease could not be read or written", extra={"error": str(exc)})
+            return self._in_time()
+        if held:
+            self.renewed_s = asked_s
+            return True
+        self.renewed_s = None
+        return False
+
+    def release(self) -> None:
+        """Give the lease up, so that the next one need not wait for its expiry. Never raises."""
+        if self.renewed_s is None:
+            return
+        try:
+            lease = self.leases.lease(self.namespace, self.name)
+            if lease is not None and lease["spec"].get("holderIdentity") == self.identity:
+                spec = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+                self.leases.replace_lease({**lease, "spec": spec})
+        except ClusterError as exc:
+            log.warning("lease could not be released", extra={"error": str(exc)})
+        self.renewed_s = None
+
+    def _in_time(self) -> bool:
+        if self.renewed_s is None:
+            return False
+        return self.clock.monotonic_s() - self.renewed_s < RENEW_DEADLINE_S
+
+    def _attempt(self) -> bool:
+        lease = self.leases.lease(self.namespace, self.name)
+        if lease is None:
+            self.leases.create_lease(self._manifest())
+            return True
+        holder = lease["spec"].get("holderIdentity") or ""
+        if holder not in {"", self.identity} and not self._expired(lease):
+            return False
+        self.leases.replace_lease(self._taken(lease, anew=holder != self.identity))
+        return True
+
+    def _expired(self, lease: Object) -> bool:
+        version = str(lease["metadata"].get("resourceVersion"))
+        now_s = self.clock.monotonic_s()
+        if version != self._seen[0]:
+            self._seen = (version, now_s)
+        duration_s = float(lease["spec"].get("leaseDurationSeconds") or DURATION_S)
+        return now_s - self._seen[1] > duration_s
+
+    def _manifest(self) -> dict[str, Any]:
+        now = rfc3339(self.clock.wall_s())
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"namespace": self.namespace, "name": self.name},
+            "spec": {
+                "holderIdentity": self.identity,
+                "leaseDurationSeconds": DURATION_S,
+                "acquireTime": now,
+                "renewTime": now,
+                "leaseTransitions": 0,
+            },
+        }
+
+    def _taken(self, lease: Object, *, anew: bool) -> dict[str, Any]:
+        now = rfc3339(self.clock.wall_s())
+        spec = {
+            **lease["spec"],
+            "holderIdentity": self.identity,
+            "leaseDurationSeconds": DURATION_S,
+            "renewTime": now,
+        }
+        if anew:
+            spec["acquireTime"] = now
+            spec["leaseTransitions"] = int(lease["spec"].get("leaseTransitions") or 0) + 1
+        return {**lease, "spec": spec}

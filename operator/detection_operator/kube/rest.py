@@ -1,0 +1,147 @@
+"""HTTP to the API server: credentials, errors, JSON."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import urllib3
+from kubernetes import client as kubernetes_client
+from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
+
+from detection_operator.errors import InvalidSettings, cluster_error
+
+TIMEOUT: Final = urllib3.Timeout(connect=5.0, read=15.0)
+MESSAGE_MAX: Final = 300
+JSON: Final = "application/json"
+MERGE_PATCH: Final = "application/merge-patch+json"
+APPLY_PATCH: Final = "application/apply-patch+yaml"
+TOKEN_CHECK_S: Final = 60.0
+"""Tokens of service accounts rotate on disk; a kubeconfig's exec plug-in renews its own."""
+
+# The package has no types.
+_load_in_cluster: Callable[..., None] = load_incluster_config
+_load_file: Callable[..., None] = load_kube_config
+
+Observer = Callable[[str, int], None]
+"""Told the verb and the status of each request; 0 when there was no answer."""
+
+
+def configuration(kubeconfig: Path | None, context: str | None) -> kubernetes_client.Configuration:
+    """Return how to reach the API server.
+
+    Args:
+        kubeconfig: None means the pod's service account, and outside a pod the default file.
+        context: Of the kubeconfig; None means its current one.
+
+    Raises:
+        InvalidSettings: There is no way in.
+    """
+    found = kubernetes_client.Configuration()
+    try:
+        if kubeconfig is None and context is None:
+            try:
+                _load_in_cluster(client_configuration=found)
+            except ConfigException:
+                _load_file(client_configuration=found)
+        else:
+            _load_file(
+                config_file=str(kubeconfig) if kubeconfig else None,
+                context=context,
+                client_configuration=found,
+            )
+    except (ConfigException, OSError) as exc:
+        raise InvalidSettings(f"no way to the Kubernetes API: {exc}") from exc
+    return found
+
+
+class Rest:
+    """Requests to one API server. Safe to use from several threads.
+
+    Args:
+        config: Where it is and who asks.
+        observer: Told of each request.
+    """
+
+    def __init__(
+        self, config: kubernetes_client.Configuration, observer: Observer = lambda *_: None
+    ) -> None:
+        self._config = config
+        self._observer = observer
+        self._authorization: tuple[float, str | None] = (float("-inf"), None)
+        self._pool = urllib3.PoolManager(
+            maxsize=16,
+            timeout=TIMEOUT,
+            retries=False,
+            cert_reqs="CERT_REQUIRED" if config.verify_ssl else "CERT_NONE",
+            ca_certs=config.ssl_ca_cert,
+            cert_file=config.cert_file,
+            key_file=config.key_file,
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.clear()
+
+    def call(
+        self,
+        verb: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        content_type: str = JSON,
+    ) -> Any:
+        """Return the decoded answer.
+
+        Raises:
+            ClusterError: The server refused or did not answer.
+        """
+        url = f"{self._config.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        try:
+            response = self._pool.request(
+                verb,
+                url,
+                body=None if body is None else json.dumps(body).encode(),
+                headers=self._headers(content_type),
+            )
+        except urllib3.exceptions.HTTPError as exc:
+            self._observer(verb, 0)
+            reason = type(exc).__name__
+            raise cluster_error(0, f"{verb} {path}: no answer ({reason})") from exc
+        self._observer(verb, response.status)
+        if response.status >= 400:
+            text = f"{verb} {path}: {response.status} {_message(response.data)}"
+            wait_s = _seconds(response.headers.get("Retry-After"))
+            raise cluster_error(response.status, text, retry_after_s=wait_s)
+        return json.loads(response.data)
+
+    def _headers(self, content_type: str) -> dict[str, str]:
+        headers = {"Accept": JSON, "Content-Type": content_type}
+        now_s = time.monotonic()
+        if now_s - self._authorization[0] >= TOKEN_CHECK_S:
+            token = self._config.get_api_key_with_prefix("authorization")
+            self._authorization = (now_s, token)
+        if self._authorization[1]:
+            headers["Authorization"] = self._authorization[1]
+        return headers
+
+
+def namespaced(group: str, namespace: str | None, plural: str, *rest: str) -> str:
+    """Return the path of objects of ``group`` (``v1`` or ``apps/v1``); None: of all namespaces."""
+    root = "/api/v1" if group == "v1" else f"/apis/{group}"
+    scope = [] if namespace is None else ["namespaces", namespace]
+    return "/".join([root, *(quote(part, safe="") for part in (*scope, plural, *rest))])
+
+
+def _message(data: bytes) -> str:
+    try:
+        return str(json.loads(data)["message"])[:MESSAGE_MAX]
+    except (ValueError, KeyError, TypeError):
+        return data[:MESSAGE_MAX].decode("utf-8", "replace")
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text and text.isdecimal() else None

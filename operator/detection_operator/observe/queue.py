@@ -1,0 +1,255 @@
+"""Reads queues from SQS: depth, settings, dead letters. Errors become values."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+
+from detection_operator.observe.rate_limit import TokenBucket
+from detection_operator.observe.values import QueueReading, QueueSettings
+from detection_operator.scaling.values import ReadError
+from detection_operator.spec.fields import FROM_REDRIVE_POLICY
+from detection_operator.spec.queue_spec import QueueRef
+
+CALLS_PER_S: Final = 50.0
+"""For one account and region; SQS allows far more, other users of the account want some."""
+BURST: Final = 100.0
+LONGEST_WAIT_S: Final = 5.0
+DEAD_LETTER_S: Final = 30.0
+"""The dead-letter queue is read this often: it doubles the requests and moves slowly."""
+_CONFIG: Final = Config(
+    connect_timeout=3,
+    read_timeout=5,
+    retries={"mode": "standard", "total_max_attempts": 2},
+    max_pool_connections=16,
+)
+_MISSING: Final = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
+_THROTTLED: Final = frozenset(
+    {
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+_DENIED: Final = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthFailure",
+        "AuthorizationError",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidClientTokenId",
+        "InvalidSecurity",
+        "KmsAccessDenied",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+log = logging.getLogger(__name__)
+
+
+class SqsReader:
+    """Implements ``QueueReader``. Safe to use from several threads.
+
+    Args:
+        observer: Told the code of each request: ``ok`` or the error's.
+        monotonic_s: A clock.
+        sleep: Waits, when the rate limit says so.
+    """
+
+    def __init__(
+        self,
+        observer: Callable[[str], None] = lambda _: None,
+        monotonic_s: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._observer = observer
+        self._monotonic_s = monotonic_s
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._session: Any = None
+        self._clients: dict[tuple[str, str | None], Any] = {}
+        self._buckets: dict[tuple[str, str], TokenBucket] = {}
+        self._urls: dict[str, str] = {}
+        self._dead: dict[str, tuple[float, QueueReading]] = {}
+
+    def read(self, queue: QueueRef, before: QueueReading, now_s: float) -> QueueReading:
+        """Return a new reading; on failure ``before`` with its error set."""
+        attributes, error = self._attributes(queue, queue.url)
+        if attributes is None:
+            return replace(before, error=error)
+        settings = queue_settings(attributes)
+        depth = QueueReading(
+            sampled_at_s=now_s,
+            visible=_count(attributes, "ApproximateNumberOfMessages"),
+            in_flight=_count(attributes, "ApproximateNumberOfMessagesNotVisible"),
+            delayed=_count(attributes, "ApproximateNumberOfMessagesDelayed"),
+            settings=settings,
+        )
+        return self._with_dead_letters(queue, depth, settings)
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
+    def _with_dead_letters(
+        self, queue: QueueRef, depth: QueueReading, settings: QueueSettings
+    ) -> QueueReading:
+        named = queue.dead_letter_queue
+        place = settings.dead_letter_arn if named == FROM_REDRIVE_POLICY else named
+        if place is None:
+            return depth
+        read_at_s, dead = self._dead.get(place, (float("-inf"), QueueReading()))
+        if self._monotonic_s() - read_at_s >= DEAD_LETTER_S:
+            dead = self._read_dead(queue, place, dead)
+            self._dead[place] = (self._monotonic_s(), dead)
+        return replace(
+            depth,
+            dead_letter=dead.dead_letter,
+            dead_letter_retention_s=dead.dead_letter_retention_s,
+            dead_letter_error=dead.dead_letter_error,
+        )
+
+    def _read_dead(self, queue: QueueRef, place: str, before: QueueReading) -> QueueReading:
+        url, error = self._url(queue, place)
+        attributes = None
+        if url is not None:
+            attributes, error = self._attributes(queue, url)
+        if attributes is None:
+            return replace(before, dead_letter_error=error)
+        return QueueReading(
+            dead_letter=sum(
+                _count(attributes, name)
+                for name in ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed")
+            ),
+            dead_letter_retention_s=_count(attributes, "MessageRetentionPeriod"),
+        )
+
+    def _url(self, queue: QueueRef, place: str) -> tuple[str | None, ReadError | None]:
+        """Return the URL of a queue that is named by URL or ARN."""
+        if not place.startswith("arn:"):
+            return place, None
+        if place not in self._urls:
+            *_, account, name = place.split(":")
+            answer, error = self._call(
+                queue, "get_queue_url", QueueName=name, QueueOwnerAWSAccountId=account
+            )
+            if answer is None:
+                return None, error
+            self._urls[place] = answer["QueueUrl"]
+        return self._urls[place], None
+
+    def _attributes(
+        self, queue: QueueRef, url: str
+    ) -> tuple[Mapping[str, str] | None, ReadError | None]:
+        answer, error = self._call(
+            queue, "get_queue_attributes", QueueUrl=url, AttributeNames=["All"]
+        )
+        return (None, error) if answer is None else (answer.get("Attributes", {}), None)
+
+    def _call(
+        self, queue: QueueRef, name: str, **arguments: Any
+    ) -> tuple[dict[str, Any] | None, ReadError | None]:
+        bucket = self._bucket(queue)
+        wait_s = bucket.take()
+        if wait_s > LONGEST_WAIT_S:
+            return None, ReadError.THROTTLED
+        if wait_s:
+            self._sleep(wait_s)
+        try:
+            answer: dict[str, Any] = getattr(self._client(queue), name)(**arguments)
+        except (BotoCoreError, ClientError) as exc:
+            code, error = _read_error(exc)
+            self._observer(code)
+            if error is ReadError.THROTTLED:
+                bucket.punish()
+            log.debug("queue not read", extra={"queue_url": queue.url, "code": code})
+            return None, error
+        self._observer("ok")
+        return answer, None
+
+    def _client(self, queue: QueueRef) -> Any:
+        place = (queue.region or "", queue.endpoint_url)
+        with self._lock:
+            if place not in self._clients:
+                # One session: its credentials (IRSA, Pod Identity) are refreshed in one place.
+                self._session = self._session or boto3.session.Session()
+                self._clients[place] = self._session.client(
+                    "sqs",
+                    region_name=queue.region,
+                    endpoint_url=queue.endpoint_url,
+                    config=_CONFIG,
+                )
+            return self._clients[place]
+
+    def _bucket(self, queue: QueueRef) -> TokenBucket:
+        account = queue.url.rsplit("/", 2)[-2]
+        place = (queue.region or "", account)
+        with self._lock:
+            if place not in self._buckets:
+                self._buckets[place] = TokenBucket(CALLS_PER_S, BURST, self._monotonic_s)
+            return self._buckets[place]
+
+
+def queue_settings(attributes: Mapping[str, str]) -> QueueSettings:
+    """Return the settings among the attributes of a queue."""
+    redrive = _redrive(attributes.get("RedrivePolicy"))
+    count = str(redrive.get("maxReceiveCount", ""))
+    defaults = QueueSettings()
+    return QueueSettings(
+        visibility_timeout_s=_count(
+            attributes, "VisibilityTimeout", defaults.visibility_timeout_s
+        ),
+        retention_s=_count(attributes, "MessageRetentionPeriod", defaults.retention_s),
+        receive_wait_s=_count(attributes, "ReceiveMessageWaitTimeSeconds"),
+        fifo=attributes.get("FifoQueue") == "true",
+        max_receive_count=int(count) if count.isdecimal() else None,
+        dead_letter_arn=redrive.get("deadLetterTargetArn"),
+    )
+
+
+def _redrive(text: str | None) -> dict[str, Any]:
+    try:
+        parsed = json.loads(text) if text else {}
+    except ValueError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _count(attributes: Mapping[str, str], name: str, default: int = 0) -> int:
+    text = attributes.get(name, "")
+    return int(text) if text.isdecimal() else default
+
+
+def _read_error(exc: BotoCoreError | ClientError) -> tuple[str, ReadError]:
+    if isinstance(exc, NoCredentialsError | PartialCredentialsError):
+        return type(exc).__name__, ReadError.ACCESS_DENIED
+    if not isinstance(exc, ClientError):
+        return type(exc).__name__, ReadError.UNREACHABLE
+    code = str(exc.response.get("Error", {}).get("Code", "unknown"))
+    if code in _MISSING:
+        return code, ReadError.NO_SUCH_QUEUE
+    if code in _THROTTLED:
+        return code, ReadError.THROTTLED
+    if code in _DENIED:
+        return code, ReadError.ACCESS_DENIED
+    return code, ReadError.UNREACHABLE

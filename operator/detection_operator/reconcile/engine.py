@@ -1,0 +1,148 @@
+"""Threads that reconcile what is due, with backoff; and the vital signs of it all."""
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from detection_operator.clock import Clock
+from detection_operator.errors import ClusterError
+from detection_operator.kube.port import Key
+from detection_operator.metrics import Metrics
+from detection_operator.reconcile.reconciler import Reconciler
+from detection_operator.reconcile.workqueue import WorkQueue
+
+BACKOFF_S: Final = 0.5
+LONGEST_BACKOFF_S: Final = 60.0
+DEBOUNCE_S: Final = 0.2
+"""Pods come and go together: their events are answered together."""
+LONGEST_RECONCILE_S: Final = 300.0
+"""Every call inside has a timeout; one that takes longer hangs."""
+MISSED_RESYNCS: Final = 3
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Runs a reconciler.
+
+    Args:
+        reconciler: What to run.
+        clock: Of the process.
+        metrics: To count.
+        resync: Brings the cache up to date and returns all keys; may raise a ``ClusterError``.
+        threads: Reconciles at a time.
+        resync_s: How often ``resync`` is called.
+    """
+
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        resync: Callable[[], list[Key]],
+        threads: int,
+        resync_s: float,
+    ) -> None:
+        self._reconciler = reconciler
+        self._clock = clock
+        self._metrics = metrics
+        self._resync = resync
+        self._resync_s = resync_s
+        self._queue: WorkQueue[Key] = WorkQueue(clock.monotonic_s)
+        self._failures: dict[Key, int] = {}
+        self._random = random.Random()  # noqa: S311 - spreads load, guards nothing
+        self._stop = threading.Event()
+        self._alive_s = clock.monotonic_s()
+        self._keys = 0
+        metrics.depth.set_function(self._queue.waiting)
+        names = [f"reconcile-{number}" for number in range(threads)]
+        self._threads = [
+            threading.Thread(target=self._work, name=name, daemon=True) for name in names
+        ]
+        self._threads.append(
+            threading.Thread(target=self._keep_in_step, name="resync", daemon=True)
+        )
+
+    def start(self) -> None:
+        """Start the threads; the first act is a resync."""
+        self._alive_s = self._clock.monotonic_s()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End the threads; a reconcile under way may finish."""
+        self._stop.set()
+        self._queue.close()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout_s)
+
+    def add(self, key: Key) -> None:
+        """Say that something about a DetectionQueue changed."""
+        self._queue.add(key, DEBOUNCE_S)
+
+    def is_alive(self) -> bool:
+        """Say whether reconciles end: none hangs, and of something to do something was done."""
+        if self._queue.longest_s() > LONGEST_RECONCILE_S:
+            return False
+        silent_s = self._clock.monotonic_s() - self._alive_s
+        return silent_s <= MISSED_RESYNCS * self._resync_s
+
+    def _keep_in_step(self) -> None:
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                keys = self._resync()
+            except ClusterError as exc:
+                failures += 1
+                log.warning("resync failed", extra={"error": str(exc)})
+                self._stop.wait(self._backoff_s(failures))
+                continue
+            self._metrics.queues.set(len(keys))
+            if not keys:
+                self._alive_s = self._clock.monotonic_s()
+            spread_s = 0.0 if self._keys == 0 else min(self._resync_s / 10, len(keys) / 50)
+            self._keys, failures = len(keys), 0
+            for key in keys:
+                self._queue.add(key, self._random.uniform(0.0, spread_s))
+            self._stop.wait(self._resync_s)
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            key = self._queue.get()
+            if key is None:
+                continue
+            wait_s = self._reconcile(key)
+            self._queue.done(key)
+            if wait_s is not None:
+                self._queue.add(key, wait_s)
+
+    def _reconcile(self, key: Key) -> float | None:
+        try:
+            with self._metrics.reconcile_seconds.time():
+                wait_s = self._reconciler.reconcile(key)
+        except ClusterError as exc:
+            self._metrics.reconciles.labels("api_error").inc()
+            facts = {"namespace": key.namespace, "queue": key.name, "error": str(exc)}
+            log.warning("reconcile failed, it is tried again", extra=facts)
+            return self._retry_s(key, exc.retry_after_s)
+        except Exception:
+            # The outermost loop: one broken object must not stop the others.
+            self._metrics.reconciles.labels("bug").inc()
+            log.exception("reconcile broke", extra={"namespace": key.namespace, "queue": key.name})
+            return self._retry_s(key, LONGEST_BACKOFF_S)
+        self._metrics.reconciles.labels("ok").inc()
+        self._metrics.last_reconcile.set(self._clock.wall_s())
+        self._alive_s = self._clock.monotonic_s()
+        self._failures.pop(key, None)
+        return wait_s
+
+    def _retry_s(self, key: Key, least_s: float | None) -> float:
+        count = self._failures[key] = self._failures.get(key, 0) + 1
+        return max(self._backoff_s(count), least_s or 0.0)
+
+    def _backoff_s(self, failures: int) -> float:
+        longest_s: float = min(LONGEST_BACKOFF_S, BACKOFF_S * 2.0 ** min(failures, 16))
+        return self._random.uniform(longest_s / 2, longest_s)

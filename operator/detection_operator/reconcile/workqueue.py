@@ -1,0 +1,101 @@
+"""When which key is reconciled: one entry a key, one worker a key, due times in a heap."""
+
+import heapq
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+
+
+class WorkQueue(Generic[K]):
+    """A level-triggered queue of keys. Safe to use from several threads.
+
+    A key that is added while it is being worked on becomes due again afterwards, never beside.
+
+    Args:
+        monotonic_s: A clock.
+    """
+
+    def __init__(self, monotonic_s: Callable[[], float]) -> None:
+        self._monotonic_s = monotonic_s
+        self._ready = threading.Condition()
+        self._heap: list[tuple[float, int, K]] = []
+        self._due: dict[K, float] = {}
+        self._working: dict[K, float] = {}
+        self._numbers = itertools.count()
+        self._closed = False
+
+    def add(self, key: K, after_s: float = 0.0) -> None:
+        """Let a key be due in ``after_s`` seconds, or earlier if it already is."""
+        with self._ready:
+            due_s = self._monotonic_s() + after_s
+            if due_s >= self._due.get(key, float("inf")):
+                return
+            self._due[key] = due_s
+            heapq.heappush(self._heap, (due_s, next(self._numbers), key))
+            self._ready.notify()
+
+    def get(self, timeout_s: float | None = None) -> K | None:
+        """Return a due key and mark it as worked on; None when closed, or nothing came in time."""
+        end_s = None if timeout_s is None else self._monotonic_s() + timeout_s
+        with self._ready:
+            while not self._closed:
+                key, wait_s = self._next()
+                if key is not None:
+                    self._working[key] = self._monotonic_s()
+                    return key
+                left_s = None if end_s is None else end_s - self._monotonic_s()
+                if left_s is not None and left_s <= 0.0:
+                    return None
+                waits = [s for s in (wait_s, left_s) if s is not None]
+                self._ready.wait(min(waits, default=None))
+        return None
+
+    def done(self, key: K) -> None:
+        """Say that the work on a key has ended."""
+        with self._ready:
+            self._working.pop(key, None)
+            self._ready.notify_all()
+
+    def close(self) -> None:
+        """Wake everybody who waits; nothing is handed out any more."""
+        with self._ready:
+            self._closed = True
+            self._ready.notify_all()
+
+    def waiting(self) -> int:
+        """Return how many keys are due now."""
+        now_s = self._monotonic_s()
+        with self._ready:
+            return sum(due_s <= now_s for due_s in self._due.values())
+
+    def longest_s(self) -> float:
+        """Return for how long the key that has been worked on longest has been so."""
+        now_s = self._monotonic_s()
+        with self._ready:
+            return max((now_s - start_s for start_s in self._working.values()), default=0.0)
+
+    def _next(self) -> tuple[K | None, float | None]:
+        """Return a due key; else the seconds until one may be."""
+        held: list[tuple[float, int, K]] = []
+        try:
+            while self._heap:
+                due_s, _, key = self._heap[0]
+                if self._due.get(key) != due_s:
+                    heapq.heappop(self._heap)
+                    continue
+                wait_s = due_s - self._monotonic_s()
+                if wait_s > 0.0:
+                    return None, wait_s
+                entry = heapq.heappop(self._heap)
+                if key in self._working:
+                    held.append(entry)
+                    continue
+                del self._due[key]
+                return key, None
+            return None, None
+        finally:
+            for entry in held:
+                heapq.heappush(self._heap, entry)

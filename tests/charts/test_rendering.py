@@ -1,0 +1,440 @@
+"""What the chart renders for several sets of values."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import yaml
+
+from detection_contract import environment as env
+from detection_operator import settings as operator_settings
+from detection_operator.handlers.health import HealthServer
+from detection_operator.kube.deployment import worker_labels
+from detection_operator.metrics import Metrics
+from detection_operator.resource import parse_spec
+
+Objects = list[dict[str, Any]]
+Render = Callable[..., Objects]
+
+ROLE = "arn:aws:iam::123456789012:role/"
+VALUE_SETS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "cluster-wide": {"clusterWide": True},
+    "two namespaces": {"watchNamespaces": ["a", "b"]},
+    "IRSA": {
+        "serviceAccounts": {
+            "operator": {"roleArn": f"{ROLE}operator"},
+            "worker": {"roleArn": f"{ROLE}worker", "annotations": {"team": "media"}},
+        }
+    },
+    "accounts and roles of one's own": {
+        "rbac": {"create": False},
+        "serviceAccounts": {
+            "operator": {"create": False, "name": "mine"},
+            "worker": {"create": False},
+        },
+    },
+    "environment, placement, registry": {
+        "image": {"repository": "r.example/op", "digest": f"sha256:{'0' * 64}"},
+        "imagePullSecrets": ["pull"],
+        "operator": {
+            "replicas": 1,
+            "env": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+            "tolerations": [{"key": "infra", "operator": "Exists", "effect": "NoSchedule"}],
+            "nodeSelector": {"kubernetes.io/arch": "amd64"},
+            "affinity": {"nodeAffinity": {}},
+            "priorityClassName": "system-cluster-critical",
+            "podLabels": {"team": "media", "app.kubernetes.io/name": "hijack"},
+            "podAnnotations": {"sidecar.istio.io/inject": "false"},
+        },
+    },
+    "everything on": {
+        "monitoring": {
+            "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+            "podMonitor": {"enabled": True},
+            "prometheusRule": {"enabled": True},
+            "dashboard": {"enabled": True, "annotations": {"grafana_folder": "Media"}},
+        },
+        "networkPolicy": {"enabled": True, "extraEgressPorts": [4566]},
+        "rbac": {"aggregateToUserRoles": True},
+        "watchNamespaces": ["a", "b"],
+    },
+    "without the CRD": {"crds": {"enabled": False}},
+    "CRD goes too": {"crds": {"keep": False}},
+}
+
+
+def of_kind(objects: Objects, kind: str) -> Objects:
+    return [item for item in objects if item["kind"] == kind]
+
+
+def named(objects: Objects, kind: str, name: str) -> dict[str, Any]:
+    [found] = [item for item in of_kind(objects, kind) if item["metadata"]["name"] == name]
+    return found
+
+
+@pytest.fixture(params=VALUE_SETS.values(), ids=VALUE_SETS.keys())
+def objects(request: pytest.FixtureRequest, render: Render) -> Objects:
+    return render(request.param)
+
+
+@pytest.mark.parametrize("values", VALUE_SETS.values(), ids=VALUE_SETS.keys())
+def test_strict_lint_finds_nothing(
+    run_helm: Callable[..., subprocess.CompletedProcess[str]],
+    chart: Path,
+    tmp_path: Path,
+    values: dict[str, Any],
+) -> None:
+    path = tmp_path / "values.yaml"
+    path.write_text(yaml.safe_dump(values))
+
+    done = run_helm("lint", "--strict", str(chart), "--values", str(path), check=False)
+
+    assert "0 chart(s) failed" in done.stdout, done.stdout + done.stderr
+
+
+def test_every_object_is_named_once_and_labelled(objects: Objects) -> None:
+    names = [
+        (item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"])
+        for item in objects
+    ]
+
+    assert len(set(names)) == len(names)
+    for item in objects:
+        labels = item["metadata"]["labels"]
+        assert labels[env.LABEL_NAME] == env.NAME
+        assert labels[env.LABEL_MANAGED_BY] == "Helm"
+
+
+def test_namespaced_objects_name_their_namespace(objects: Objects) -> None:
+    cluster_wide = {"CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"}
+
+    for item in objects:
+        assert ("namespace" in item["metadata"]) == (item["kind"] not in cluster_wide)
+
+
+def test_the_operator_pod_is_confined_and_probed(objects: Objects) -> None:
+    [deployment] = of_kind(objects, "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["livenessProbe"]["httpGet"]["path"] == env.HEALTH_PATH
+    assert container["startupProbe"]["httpGet"]["path"] == env.HEALTH_PATH
+    assert container["readinessProbe"]["httpGet"]["path"] == env.READY_PATH
+    assert container["resources"]["limits"]["memory"]
+    assert "cpu" not in container["resources"]["limits"]
+
+
+def test_the_selector_matches_the_pods_whatever_labels_are_added(objects: Objects) -> None:
+    [deployment] = of_kind(objects, "Deployment")
+    selector = deployment["spec"]["selector"]["matchLabels"]
+    [service] = of_kind(objects, "Service")
+
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert selector.items() <= labels.items()
+    assert service["spec"]["selector"] == selector
+    assert selector[env.LABEL_COMPONENT] == env.COMPONENT_OPERATOR
+
+
+@pytest.mark.parametrize(
+    ("values", "namespaces"),
+    [
+        pytest.param({}, ("detection",), id="its own by default"),
+        pytest.param({"watchNamespaces": ["a", "b"]}, ("a", "b"), id="those that are listed"),
+        pytest.param({"clusterWide": True}, (), id="all"),
+    ],
+)
+def test_the_operator_understands_its_scope(
+    render: Render, values: dict[str, Any], namespaces: tuple[str, ...]
+) -> None:
+    [deployment] = of_kind(render(values), "Deployment")
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    fields = {"metadata.name": "operator-0", "metadata.namespace": "detection"}
+    environ = {
+        item["name"]: item.get("value") or fields[item["valueFrom"]["fieldRef"]["fieldPath"]]
+        for item in container["env"]
+    }
+
+    found = operator_settings.from_environment(environ)
+
+    assert found.namespaces == namespaces
+    assert found.namespace == "detection"
+    assert found.identity == "operator-0"
+    assert found.lease_name == "detection-queue-operator"
+    assert found.port == container["ports"][0]["containerPort"]
+    known = {name for key, name in vars(operator_settings).items() if key.isupper()}
+    assert {name for name in environ if name.startswith("DETECTION_OPERATOR_")} <= known
+
+
+def test_contradicting_scopes_are_refused(
+    run_helm: Callable[..., subprocess.CompletedProcess[str]], chart: Path
+) -> None:
+    done = run_helm(
+        "template", "x", str(chart), "--set", "clusterWide=true,watchNamespaces={a}", check=False
+    )
+
+    assert "clusterWide and watchNamespaces contradict each other" in done.stderr
+
+
+@pytest.mark.parametrize("monitor", ["serviceMonitor", "podMonitor", "prometheusRule"])
+def test_monitors_stop_where_the_prometheus_operator_is_missing(
+    run_helm: Callable[..., subprocess.CompletedProcess[str]], chart: Path, monitor: str
+) -> None:
+    done = run_helm(
+        "template", "x", str(chart), "--set", f"monitoring.{monitor}.enabled=true", check=False
+    )
+
+    assert f"monitoring.{monitor}.enabled is true, but the cluster does not serve" in done.stderr
+
+
+def test_each_role_goes_to_its_own_account(render: Render) -> None:
+    objects = render(VALUE_SETS["IRSA"])
+    arn = "eks.amazonaws.com/role-arn"
+    operator = named(objects, "ServiceAccount", "detection-queue-operator")
+    worker = named(objects, "ServiceAccount", "detection-queue-worker")
+
+    assert operator["metadata"]["annotations"] == {arn: f"{ROLE}operator"}
+    assert worker["metadata"]["annotations"][arn] == f"{ROLE}worker"
+    assert worker["metadata"]["annotations"]["team"] == "media"
+    assert worker["automountServiceAccountToken"] is False
+
+
+def test_without_a_role_no_account_names_one(render: Render) -> None:
+    for account in of_kind(render(), "ServiceAccount"):
+        assert "eks.amazonaws.com/role-arn" not in account["metadata"].get("annotations", {})
+
+
+def test_no_cluster_role_by_default(render: Render) -> None:
+    kinds = {item["kind"] for item in render()}
+
+    assert not kinds & {"ClusterRole", "ClusterRoleBinding"}
+
+
+def test_no_rule_has_a_wildcard_secrets_or_a_way_to_more_rights(objects: Objects) -> None:
+    forbidden = {"*", "secrets", "escalate", "bind", "impersonate", "pods/exec", "configmaps"}
+    rules = [
+        rule
+        for kind in ("Role", "ClusterRole")
+        for item in of_kind(objects, kind)
+        for rule in item["rules"]
+    ]
+
+    for rule in rules:
+        assert not forbidden & {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
+
+
+def test_the_crd_is_the_one_that_the_operator_generates(render: Render, chart: Path) -> None:
+    generated = yaml.safe_load((chart / "files" / "detectionqueues.yaml").read_text())
+
+    [crd] = of_kind(render(), "CustomResourceDefinition")
+
+    assert crd["spec"] == generated["spec"]
+    assert crd["metadata"]["name"] == generated["metadata"]["name"]
+
+
+@pytest.mark.parametrize("keep", [pytest.param(True, id="kept"), pytest.param(False, id="not")])
+def test_what_is_kept_on_uninstall_is_a_choice(render: Render, keep: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    objects = render({"crds": {"keep": keep}})
+    kept = {
+        (item["kind"], item["metadata"]["name"])
+        for item in objects
+        if (item["metadata"].get("annotations") or {}).get("helm.sh/resource-policy") == "keep"
+    }
+
+    expected = {
+        ("CustomResourceDefinition", "detectionqueues.detection-queue.dev"),
+        ("ServiceAccount", "detection-queue-worker"),
+    }
+    assert kept == (expected if keep else set())
+
+
+def test_monitors_and_policies_select_the_pods_that_the_operator_makes(render: Render) -> None:
+    objects = render(VALUE_SETS["everything on"])
+    labels = worker_labels({"metadata": {"name": "video", "namespace": "a"}})
+    [monitor] = of_kind(objects, "PodMonitor")
+    policies = [
+        item
+        for item in of_kind(objects, "NetworkPolicy")
+        if item["metadata"]["name"] == "detection-queue-workers"
+    ]
+
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert monitor["spec"]["podMetricsEndpoints"][0]["port"] == env.CONTROL_PORT_NAME
+    assert monitor["spec"]["podMetricsEndpoints"][0]["path"] == env.METRICS_PATH
+    relabelled = env.LABEL_QUEUE.replace(".", "_").replace("/", "_").replace("-", "_")
+    [rule] = monitor["spec"]["podMetricsEndpoints"][0]["relabelings"]
+    assert rule["sourceLabels"] == [f"__meta_kubernetes_pod_label_{relabelled}"]
+    assert [item["metadata"]["namespace"] for item in policies] == ["a", "b"]
+    for item in policies:
+        assert item["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+        assert item["spec"]["ingress"][0]["ports"] == [
+            {"port": env.CONTROL_PORT_DEFAULT, "protocol": "TCP"}
+        ]
+
+
+def test_only_the_operator_and_prometheus_reach_the_workers(render: Render) -> None:
+    objects = render({"networkPolicy": {"enabled": True}})
+    policy = named(objects, "NetworkPolicy", "detection-queue-workers")
+    [deployment] = of_kind(objects, "Deployment")
+    [rule] = policy["spec"]["ingress"]
+    operator, prometheus = rule["from"]
+
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+    assert operator["podSelector"]["matchLabels"] == deployment["spec"]["selector"]["matchLabels"]
+    assert operator["namespaceSelector"] == {
+        "matchLabels": {"kubernetes.io/metadata.name": "detection"}
+    }
+    assert prometheus["namespaceSelector"]["matchLabels"]
+
+
+@pytest.mark.parametrize(
+    ("replicas", "budgets"),
+    [pytest.param(1, 0, id="one could never be evicted"), pytest.param(2, 1, id="two")],
+)
+def test_a_budget_never_blocks_the_drain_of_a_node(
+    render: Render, replicas: int, budgets: int
+) -> None:
+    objects = render({"operator": {"replicas": replicas}})
+
+    assert len(of_kind(objects, "PodDisruptionBudget")) == budgets
+
+
+def test_the_release_is_small_enough_for_its_secret(render: Render) -> None:
+    objects = render(VALUE_SETS["everything on"])
+
+    assert len(yaml.safe_dump(objects)) < 300_000
+
+
+def example_files(chart: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in sorted((chart / "examples").glob("*.yaml")):
+        for item in yaml.safe_load_all(path.read_text()):
+            yield path.name, item
+
+
+def test_every_example_is_a_spec_that_the_operator_follows(chart: Path) -> None:
+    queues = [item for _, item in example_files(chart) if item["kind"] == "DetectionQueue"]
+
+    assert len(queues) >= 4
+    for item in queues:
+        assert parse_spec(item["spec"]).queue.region
+
+
+def test_an_example_of_a_deployment_restarts_no_worker_that_waits_for_its_queue(
+    chart: Path,
+) -> None:
+    deployments = [item for _, item in example_files(chart) if item["kind"] == "Deployment"]
+
+    assert deployments
+    for item in deployments:
+        pod = item["spec"]["template"]["spec"]
+        [container] = pod["containers"]
+        paths = {
+            name: container[name]["httpGet"]["path"]
+            for name in ("startupProbe", "livenessProbe", "readinessProbe")
+        }
+        environ = {entry["name"]: entry["value"] for entry in container["env"]}
+        assert paths == {
+            "startupProbe": env.HEALTH_PATH,
+            "livenessProbe": env.HEALTH_PATH,
+            "readinessProbe": env.READY_PATH,
+        }
+        assert "replicas" not in item["spec"]
+        assert [port["name"] for port in container["ports"]] == [env.CONTROL_PORT_NAME]
+        assert pod["terminationGracePeriodSeconds"] == (
+            int(environ[env.SHUTDOWN_GRACE_S]) + env.GRACE_MARGIN_S
+        )
+        assert set(environ) - {env.AWS_EC2_METADATA_DISABLED} <= {
+            *env.WORKER_VARIABLES,
+            "DETECTION_DECODERS",
+            "DETECTION_TORCH_THREADS",
+        }
+
+
+def test_every_example_and_alert_is_in_the_readme(chart: Path) -> None:
+    readme = (chart / "README.md").read_text()
+    alerts = re.findall(r"- alert: (\w+)", (chart / "files" / "alerts.yaml").read_text())
+
+    assert [name for name, _ in example_files(chart) if f"`{name}`" not in readme] == []
+    assert [name for name in alerts if f"| `{name}` |" not in readme] == []
+
+
+@contextmanager
+def operator_server(*, leads: bool) -> Iterator[int]:
+    metrics = Metrics()
+    metrics.leader.set(int(leads))
+    server = HealthServer(
+        "127.0.0.1", 0, metrics.registry, healthy=lambda: True, ready=lambda: True
+    )
+    try:
+        yield server.port
+    finally:
+        server.close()
+
+
+@contextmanager
+def failing_server() -> Iterator[int]:
+    class Failing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(503)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Failing) as server:
+        thread = Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield int(server.server_address[1])
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def run_test_pod(objects: Objects, port: int) -> subprocess.CompletedProcess[str]:
+    """Run what the pod of `helm test` runs, once."""
+    [pod] = of_kind(objects, "Pod")
+    [container] = pod["spec"]["containers"]
+    assert container["command"] == ["python", "-c"]
+    code, url, _ = container["args"]
+    assert url == "http://detection-queue-operator.detection:8080"
+    return subprocess.run(
+        [sys.executable, "-c", code, f"http://127.0.0.1:{port}", "1"],
+        check=False,
+        capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+
+
+def test_helm_test_passes_on_an_operator_that_leads(render: Render) -> None:
+    with operator_server(leads=True) as port:
+        done = run_test_pod(render(), port)
+
+    assert (done.returncode, done.stdout) == (0, "the operator is ready and leads\n")
+
+
+def test_helm_test_fails_without_a_leader(render: Render) -> None:
+    with operator_server(leads=False) as port:
+        done = run_test_pod(render(), port)
+
+    assert (done.returncode, done.stdout) == (1, "no leader answered; 0 tries left\n")
+
+
+def test_helm_test_fails_when_the_operator_does(render: Render) -> None:
+    with failing_server() as port:
+        done = run_test_pod(render(), port)
+
+    assert done.returncode == 1
+    assert "503" in done.stdout

@@ -1,10 +1,12 @@
 """Makes small photographs and voices in the places where packages would have them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from detection_training.photos import PHOTOS
@@ -28,6 +30,15 @@ def photograph(rng: np.random.Generator) -> NDArray[np.uint8]:
     smooth = cv2.resize(coarse, (900, 700), interpolation=cv2.INTER_CUBIC).astype(np.float32)
     grained = smooth + rng.normal(0, 6, smooth.shape)
     return np.asarray(np.clip(grained, 0, 255), dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tiny batches are many times slower on threads that wait for a busy machine's other cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

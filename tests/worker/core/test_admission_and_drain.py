@@ -17,9 +17,12 @@ LIMITS = HoldLimits(messages=64, seconds=10)
         pytest.param(0, 0.0, 0.01, 10, id="an idle worker with cheap work asks for a full batch"),
         pytest.param(0, 0.0, 60.0, 1, id="an idle worker always takes one"),
         pytest.param(1, 60.0, 60.0, 0, id="a minute of work in hand is enough"),
-        pytest.param(60, 0.6, 0.01, 4, id="the count bounds cheap work"),
+        pytest.param(50, 0.5, 0.01, 10, id="a half full worker takes a full batch"),
+        pytest.param(60, 0.6, 0.01, 0, id="or waits for the room"),
+        pytest.param(31, 0.3, 0.01, 10, id="a worker with little to do takes what it gets"),
         pytest.param(64, 0.0, 0.01, 0, id="full is full"),
-        pytest.param(5, 9.0, 0.5, 2, id="only what fits into the seconds"),
+        pytest.param(5, 9.0, 0.5, 0, id="nearly enough seconds are enough"),
+        pytest.param(2, 6.0, 3.0, 1, id="long work comes one by one"),
     ],
 )
 def test_room_is_bounded_by_count_and_by_seconds(

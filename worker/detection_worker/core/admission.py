@@ -9,6 +9,8 @@ from detection_contract.media_types import MediaKind
 
 PRIOR_S = {MediaKind.IMAGE: 0.1, MediaKind.VIDEO: 1.0, MediaKind.AUDIO: 0.2}
 """Service seconds assumed before the first measurement, on a CPU."""
+FULL_BATCH = 10
+"""Most messages that SQS hands out at once (API reference, ReceiveMessage)."""
 SMOOTHING = 0.1
 """Weight of the newest measurement: about the last twenty count."""
 
@@ -85,10 +87,14 @@ class ServiceTimes:
 def room(*, held_messages: int, held_seconds: float, mean_s: float, limits: HoldLimits) -> int:
     """Return how many more messages to ask for, 0 to 10 (the most that SQS hands out at once).
 
-    An idle worker may always take one, however long it is predicted to take.
+    An idle worker may always take one, however long it is predicted to take. One that is at least
+    half full waits until there is room for ten: that is a tenth of the calls, and it has work.
     """
     by_count = limits.messages - held_messages
     by_time = int((limits.seconds - held_seconds) / max(mean_s, 1e-6))
     if held_messages == 0:
         by_time = max(by_time, 1)
-    return max(0, min(10, by_count, by_time))
+    count = max(0, min(FULL_BATCH, by_count, by_time))
+    half_full = 2 * held_messages >= limits.messages or 2 * held_seconds >= limits.seconds
+    could_be_full = min(limits.messages, limits.seconds / max(mean_s, 1e-6)) >= 2 * FULL_BATCH
+    return 0 if count < FULL_BATCH and half_full and could_be_full else count

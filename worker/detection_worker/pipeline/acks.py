@@ -22,8 +22,11 @@ from detection_worker.sources.base import (
     VisibilityChange,
 )
 
-LINGER_S = 0.2
-"""Longest wait for neighbours; a deleted message frees its place that much later."""
+LINGER_S = 0.1
+"""Wait for neighbours when nothing else is in hand."""
+BUSY_LINGER_S = 1.0
+"""Wait for neighbours while more messages are worked on: nobody waits for the delete, and a crash
+in between costs one more delivery of a finished message."""
 RETRY_S = 0.5
 BATCH = 10
 """Most entries of one SQS batch call."""
@@ -130,12 +133,14 @@ class AckWriter:
         """Seconds to wait before a batch is worth a call; None means now."""
         if not self._ends:
             return 60.0
-        left = self._ends[0].since_s + LINGER_S - time.monotonic()
+        linger_s = BUSY_LINGER_S if self._ledger.unfinished else LINGER_S
+        left = self._ends[0].since_s + linger_s - time.monotonic()
         if self._hurry and self._ends[0].since_s <= time.monotonic():
             return None
         if len(self._same_kind()) >= BATCH and self._ends[0].since_s <= time.monotonic():
             return None
-        return left if left > 0 else None
+        # The last message in hand may end meanwhile, so look again soon.
+        return min(left, LINGER_S) if left > 0 else None
 
     def _same_kind(self) -> list[_End]:
         deleting = self._ends[0].visibility_s is None

@@ -29,6 +29,7 @@ class Ledger:
         self._messages: dict[str, Message] = {}
         self._limits = limits
         self._held_s = 0.0
+        self._closing: set[str] = set()
         self._polling = 0
         self._changed_s = time.time()
         self._progress_s = time.time()
@@ -97,10 +98,13 @@ class Ledger:
 
     def close(self, message: Message) -> str | None:
         """Stop extending the message; return its newest handle, None if it is not held."""
-        with self._lock:
+        with self._freed:
             if self._messages.get(message.message_id) is not message:
                 return None
             self._leases.close(message.message_id)
+            # It waits for its batch of deletes only: no reason to ask for less.
+            self._closing.add(message.message_id)
+            self._freed.notify_all()
             return self._leases.handle(message.message_id)
 
     def handle(self, message_id: str) -> str | None:
@@ -135,6 +139,7 @@ class Ledger:
         with self._freed:
             if self._messages.get(message.message_id) is message:
                 del self._messages[message.message_id]
+                self._closing.discard(message.message_id)
                 self._leases.drop(message.message_id)
                 if not self._messages:
                     self._changed_s = time.time()
@@ -203,6 +208,11 @@ class Ledger:
         return len(self._messages)
 
     @property
+    def unfinished(self) -> int:
+        """Messages in hand whose end is not decided yet."""
+        return len(self._messages) - len(self._closing)
+
+    @property
     def held_seconds(self) -> float:
         """Predicted seconds of work in hand."""
         return max(0.0, self._held_s)
@@ -230,7 +240,7 @@ class Ledger:
     def _room(self) -> int:
         mean_s = self.service_times.mean()
         return room(
-            held_messages=len(self._messages) + self._polling,
+            held_messages=len(self._messages) - len(self._closing) + self._polling,
             held_seconds=self._held_s + self._polling * mean_s,
             mean_s=mean_s,
             limits=self._limits,

@@ -1,12 +1,24 @@
-"""A manifest to start from."""
+"""A manifest to start from, and clusters in memory and real."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from detection_operator.errors import ClusterError
+from detection_operator.kube.rest import Rest
 from detection_operator.resource import parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.testing.api_scene import ApiScene
+from detection_operator.testing.apiserver import ApiServer, NoBinaries, User, running
+from detection_operator.testing.world import World
+
+CHART = Path(__file__).parents[2] / "charts" / "detection-queue"
 
 MINIMAL: Mapping[str, Any] = {
     "queue": {"url": "https://sqs.eu-west-1.amazonaws.com/123456789012/video"},
@@ -25,3 +37,59 @@ def spec_of(minimal: dict[str, Any]) -> Callable[..., QueueSpec]:
         return parse_spec({**minimal, **parts})
 
     return build
+
+
+OPERATOR = User(token="operator-token", name="operator")
+
+
+@pytest.fixture(scope="session")
+def api_server() -> Iterator[ApiServer]:
+    """A real API server with the CRD; skips, loudly, where there is none."""
+    try:
+        context = running([OPERATOR])
+        server = context.__enter__()
+    except NoBinaries as exc:
+        pytest.skip(str(exc))
+    try:
+        admin = Rest(server.configuration())
+        path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        text = (CHART / "files" / "detectionqueues.yaml").read_text(encoding="utf-8")
+        admin.call("POST", path, yaml.safe_load(text))
+        wait_until_served(admin)
+        admin.close()
+        yield server
+    finally:
+        context.__exit__(None, None, None)
+
+
+def wait_until_served(admin: Rest) -> None:
+    for _ in range(100):
+        try:
+            admin.call("GET", "/apis/detection-queue.dev/v1alpha1/detectionqueues")
+        except ClusterError:
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail("the CRD is not served")
+
+
+@pytest.fixture(
+    params=["memory", pytest.param("apiserver", marks=[pytest.mark.cluster, pytest.mark.slow])]
+)
+def make_world(request: pytest.FixtureRequest) -> Iterator[Callable[[], World]]:
+    """Make worlds on the cluster in memory, and on a real API server where there is one."""
+    if request.param == "memory":
+        yield World
+        return
+    server: ApiServer = request.getfixturevalue("api_server")
+    if not server.controllers:
+        pytest.skip("NO CONTROLLERS: kube-controller-manager not found beside kube-apiserver")
+    with contextlib.ExitStack() as stack:
+
+        def make() -> World:
+            operator, admin = Rest(server.configuration()), Rest(server.configuration())
+            stack.callback(operator.close)
+            stack.callback(admin.close)
+            return World(cluster=ApiScene(operator, admin, f"scene-{uuid.uuid4().hex[:8]}"))
+
+        yield make

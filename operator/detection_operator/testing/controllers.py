@@ -23,6 +23,7 @@ class Nodes:
         ready_after_s: From a node to ready; None: never.
         waiting: Reason of containers that never start, such as ``CrashLoopBackOff``.
         removed: Names of removed pods, oldest first.
+        unfinished: Always: time is cheap here.
     """
 
     cluster: InMemoryCluster
@@ -30,6 +31,7 @@ class Nodes:
     ready_after_s: float | None = 0.0
     waiting: str | None = None
     removed: list[str] = field(default_factory=list)
+    unfinished: bool = True
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def tick(self) -> None:

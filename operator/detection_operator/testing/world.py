@@ -1,9 +1,11 @@
 """A whole small world in one thread: cluster, nodes, queue, workers and the operator's core."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from detection_operator.crd.manifest import KIND
 from detection_operator.errors import ClusterError
 from detection_operator.kube.objects import condition
 from detection_operator.kube.port import Key, Object
@@ -11,6 +13,7 @@ from detection_operator.metrics import Metrics
 from detection_operator.reconcile.gather import Sources
 from detection_operator.reconcile.reconciler import Reconciler
 from detection_operator.records import Record
+from detection_operator.testing.api_scene import ApiNodes, ApiScene
 from detection_operator.testing.cluster import InMemoryCluster
 from detection_operator.testing.controllers import Nodes
 from detection_operator.testing.fakes import FakeClock, FakeQueue, FakeWorkers
@@ -29,7 +32,7 @@ class World:
 
     Attributes:
         clock: Of everything.
-        cluster: In memory.
+        cluster: In memory, unless a scene of a real API server is given.
         nodes: Its controllers.
         queue: The SQS queue.
         workers: Behind the ready pods.
@@ -37,23 +40,31 @@ class World:
         lost: Uids of pods that were removed while busy.
         errors: API errors that reconciles met.
         reconciler: Of the operator that runs; None while none does.
+        keys: DetectionQueues that were created.
     """
 
     clock: FakeClock = field(default_factory=FakeClock)
     queue: FakeQueue = field(default_factory=FakeQueue)
-    cluster: InMemoryCluster = field(init=False)
-    nodes: Nodes = field(init=False)
+    cluster: InMemoryCluster | ApiScene = None  # type: ignore[assignment]  # set below
+    nodes: Nodes | ApiNodes = field(init=False)
     workers: FakeWorkers = field(init=False)
     metrics: Metrics = field(default_factory=Metrics)
     records: list[Record] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     errors: list[ClusterError] = field(default_factory=list)
     reconciler: Reconciler | None = field(init=False)
+    keys: list[Key] = field(default_factory=list)
     _due: dict[Key, float] = field(default_factory=dict)
+    _settled: int = -1
 
     def __post_init__(self) -> None:
-        self.cluster = InMemoryCluster(self.clock.wall_s)
-        self.nodes = Nodes(self.cluster)
+        if isinstance(self.cluster, ApiScene):
+            # Its server stamps objects with the time of this machine.
+            self.clock.wall = time.time()
+            self.nodes = ApiNodes(self.cluster, self.clock.wall_s)
+        else:
+            self.cluster = InMemoryCluster(self.clock.wall_s)
+            self.nodes = Nodes(self.cluster)
         self.workers = FakeWorkers(self.queue)
         self.start()
 
@@ -88,8 +99,7 @@ class World:
         self.settle()
         self.workers.work(0.0)
         if self.reconciler is not None:
-            for queue in self.cluster.of_kind("DetectionQueue"):
-                key = Key(queue["metadata"]["namespace"], queue["metadata"]["name"])
+            for key in self.keys:
                 if self._due.get(key, float("-inf")) <= self.clock.monotonic:
                     self._reconcile(key)
         self.settle()
@@ -98,7 +108,12 @@ class World:
 
     def settle(self) -> None:
         """Let controllers and kubelets catch up, and workers follow their pods."""
+        before = self._settled
         self.nodes.tick()
+        if isinstance(self.cluster, ApiScene):
+            self._settled = self.cluster.activity
+            if before == self._settled and not self.nodes.unfinished:
+                return
         ready = [
             pod["metadata"]["uid"]
             for pod in self.cluster.of_kind("Pod")
@@ -120,9 +135,21 @@ class World:
             wait_s = 1.0
         self._due[key] = self.clock.monotonic + (wait_s if wait_s is not None else 1e9)
 
+    def create_queue(self, name: str, spec: Mapping[str, Any]) -> Key:
+        """Create a DetectionQueue, which the operator then follows."""
+        key = self.cluster.create_queue(name, spec)
+        self.keys.append(key)
+        return key
+
+    def edit_queue(self, key: Key, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change a DetectionQueue by hand; the operator hears of it."""
+        self.cluster.edit((KIND, key.namespace, key.name), change)
+        self._due.clear()
+
     def status(self, key: Key) -> dict[str, Any]:
         """Return the status of a DetectionQueue."""
-        found = self.cluster.objects["DetectionQueue", key.namespace, key.name]
+        queues = self.cluster.of_kind(KIND)
+        found = next(q for q in queues if q["metadata"]["name"] == key.name)
         status: dict[str, Any] = found.get("status", {})
         return status
 

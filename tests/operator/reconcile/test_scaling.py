@@ -3,7 +3,7 @@ from detection_operator.testing.world import MINIMAL, World
 
 def test_a_burst_is_answered_in_one_decision_and_ends_at_zero_without_losing_work() -> None:
     world = World()
-    key = world.cluster.create_queue("video", MINIMAL)
+    key = world.create_queue("video", MINIMAL)
     world.run(40)
     assert world.replicas == 0
     before = world.clock.monotonic

@@ -1,0 +1,265 @@
+"""The chart on a real API server: install, upgrade, uninstall, rights, examples."""
+
+import copy
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from detection_operator.crd.manifest import KIND, PLURAL
+from detection_operator.errors import Forbidden, NotFound
+from detection_operator.kube.client import APPS, QUEUES, KubernetesCluster
+from detection_operator.kube.deployment import deployment
+from detection_operator.kube.disruption import disruption_budget
+from detection_operator.kube.objects import API_VERSION, rfc3339
+from detection_operator.kube.port import EventNote, Key
+from detection_operator.kube.rest import Rest, namespaced
+from detection_operator.resource import parse_spec
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
+
+CRD = "detectionqueues.detection-queue.dev"
+RELEASE = "detection-queue"
+MONITORING_KINDS = {
+    "ServiceMonitor": "servicemonitors",
+    "PodMonitor": "podmonitors",
+    "PrometheusRule": "prometheusrules",
+}
+SPEC = {
+    "queue": {"url": "https://sqs.eu-west-1.amazonaws.com/123456789012/video"},
+    "worker": {"template": {"image": "detection-worker:1"}},
+}
+SETS: dict[str, tuple[str, ...]] = {
+    "defaults": (),
+    "cluster-wide": ("clusterWide=true",),
+    "all on": (
+        "monitoring.serviceMonitor.enabled=true",
+        "monitoring.podMonitor.enabled=true",
+        "monitoring.prometheusRule.enabled=true",
+        "monitoring.dashboard.enabled=true",
+        "networkPolicy.enabled=true",
+        "rbac.aggregateToUserRoles=true",
+    ),
+    "environment and placement": (
+        "operator.replicas=1",
+        "operator.env[0].name=HTTPS_PROXY",
+        "operator.env[0].value=http://proxy:3128",
+        "operator.tolerations[0].key=infra",
+        "operator.tolerations[0].operator=Exists",
+        "operator.nodeSelector.kubernetes\\.io/arch=amd64",
+        "imagePullSecrets[0]=pull",
+    ),
+}
+
+
+def unique(prefix: str) -> str:
+    return f"{prefix}-{uuid.uuid4().hex[:6]}"
+
+
+def queue_manifest(name: str) -> str:
+    document = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": name},
+        "spec": SPEC,
+    }
+    return json.dumps(document)
+
+
+@pytest.fixture(scope="module")
+def monitoring_kinds(cluster: Any) -> None:
+    """Kinds of the Prometheus operator, without their schemas."""
+    for kind, plural in MONITORING_KINDS.items():
+        schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        version = {
+            "name": "v1",
+            "served": True,
+            "storage": True,
+            "schema": {"openAPIV3Schema": schema},
+        }
+        crd = {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"{plural}.monitoring.coreos.com"},
+            "spec": {
+                "group": "monitoring.coreos.com",
+                "scope": "Namespaced",
+                "names": {"kind": kind, "plural": plural, "singular": kind.lower()},
+                "versions": [version],
+            },
+        }
+        cluster.run("apply", "-f", "-", stdin=json.dumps(crd))
+        cluster.run("wait", "--for=condition=Established", f"crd/{crd['metadata']['name']}")  # type: ignore[index] - a literal
+
+
+@pytest.fixture
+def installed(cluster: Any, chart: Path) -> Iterator[Callable[..., str]]:
+    """Install releases, each in a namespace of its own; remove them and the CRD afterwards."""
+    releases: list[str] = []
+
+    def install(*settings: str, release: str = RELEASE, verb: str = "install") -> str:
+        namespace = cluster.namespace(unique("chart"))
+        flags = [part for item in settings for part in ("--set", item)]
+        cluster.helm(verb, release, str(chart), "--namespace", namespace, *flags)
+        releases.append(namespace)
+        return namespace
+
+    yield install
+    for namespace in releases:
+        cluster.helm("uninstall", RELEASE, "--namespace", namespace, check=False)
+    cluster.run("delete", "crd", CRD, "--ignore-not-found")
+
+
+@pytest.mark.parametrize("settings", SETS.values(), ids=SETS.keys())
+def test_the_api_server_takes_every_object_without_a_warning(
+    cluster: Any, installed: Callable[..., str], settings: tuple[str, ...], monitoring_kinds: None
+) -> None:
+    namespace = installed(*settings)
+
+    manifest = cluster.helm("get", "manifest", RELEASE, "--namespace", namespace).stdout
+    # Strict validation refuses fields that Kubernetes does not know.
+    done = cluster.run(
+        "-n", namespace, "apply", "--dry-run=server", "--validate=strict", "--server-side",
+        "--force-conflicts", "--warnings-as-errors", "-f", "-", stdin=manifest,
+    )  # fmt: skip
+    hooks = cluster.helm("get", "hooks", RELEASE, "--namespace", namespace).stdout
+    pod = cluster.run(
+        "-n", namespace, "create", "--dry-run=server", "--validate=strict",
+        "--warnings-as-errors", "-f", "-", stdin=hooks,
+    )  # fmt: skip
+
+    objects = [item for item in yaml.safe_load_all(manifest) if item]
+    assert len(done.stdout.splitlines()) == len(objects) >= 9
+    assert "created" in pod.stdout
+
+
+def test_upgrade_upgrades_the_crd_and_uninstall_keeps_it_and_every_queue(
+    cluster: Any, installed: Callable[..., str], chart: Path, tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    _copy_chart(chart, old, without="spec.capacity")
+    namespace = cluster.namespace(unique("chart"))
+    cluster.helm("install", RELEASE, str(old), "--namespace", namespace)
+    before = cluster.get("crd", CRD)
+    cluster.run("wait", "--for=condition=Established", f"crd/{CRD}")
+    cluster.run("-n", namespace, "apply", "-f", "-", stdin=queue_manifest("video"))
+    uid = cluster.get("-n", namespace, "dq", "video")["metadata"]["uid"]
+
+    cluster.helm("upgrade", RELEASE, str(chart), "--namespace", namespace)
+    after = cluster.get("crd", CRD)
+    removed = cluster.helm("uninstall", RELEASE, "--namespace", namespace)
+
+    assert "capacity" not in _spec_properties(before)
+    assert "capacity" in _spec_properties(after)
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert cluster.get("-n", namespace, "dq", "video")["metadata"]["uid"] == uid
+    assert f"[CustomResourceDefinition] {CRD}" in removed.stdout + removed.stderr
+    assert cluster.get("-n", namespace, "serviceaccount", "detection-queue-worker")
+    assert cluster.get("-n", namespace, "deployments")["items"] == []
+    _reinstall_takes_over(cluster, chart, namespace)
+    assert cluster.get("-n", namespace, "dq", "video")["metadata"]["uid"] == uid
+    cluster.helm("uninstall", RELEASE, "--namespace", namespace)
+    cluster.run("delete", "crd", CRD)
+
+
+def _reinstall_takes_over(cluster: Any, chart: Path, namespace: str) -> None:
+    elsewhere = cluster.namespace(unique("chart"))
+    refused = cluster.helm("install", RELEASE, str(chart), "--namespace", elsewhere, check=False)
+    taken = cluster.helm(
+        "install", RELEASE, str(chart), "--namespace", elsewhere, "--take-ownership"
+    )
+    cluster.helm("uninstall", RELEASE, "--namespace", elsewhere)
+    again = cluster.helm(
+        "install", RELEASE, str(chart), "--namespace", namespace, "--take-ownership"
+    )
+
+    assert refused.returncode != 0
+    assert "invalid ownership metadata" in refused.stderr
+    assert taken.returncode == again.returncode == 0
+
+
+def _copy_chart(chart: Path, target: Path, *, without: str) -> None:
+    import shutil
+
+    shutil.copytree(chart, target)
+    path = target / "files" / "detectionqueues.yaml"
+    crd = yaml.safe_load(path.read_text())
+    *parents, last = without.split(".")
+    node = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    for name in parents:
+        node = node["properties"][name]
+    del node["properties"][last]
+    node.pop("x-kubernetes-validations", None)
+    path.write_text(yaml.safe_dump(crd))
+
+
+def _spec_properties(crd: Mapping[str, Any]) -> dict[str, Any]:
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    found: dict[str, Any] = schema["properties"]["spec"]["properties"]
+    return found
+
+
+def test_the_workers_of_a_queue_outlive_the_release(
+    cluster: Any, installed: Callable[..., str]
+) -> None:
+    namespace = installed()
+    cluster.run("wait", "--for=condition=Established", f"crd/{CRD}")
+    cluster.run("-n", namespace, "apply", "-f", "-", stdin=queue_manifest("video"))
+    with operator_client(cluster, namespace) as client:
+        queue = client.queue(Key(namespace, "video"))
+        assert queue is not None
+        client.apply(worker_deployment(queue, replicas=3))
+
+    notes = cluster.helm("get", "notes", RELEASE, "--namespace", namespace).stdout
+    cluster.helm("uninstall", RELEASE, "--namespace", namespace)
+
+    assert "the workers run on at their present" in " ".join(notes.split())
+    [left] = cluster.get("-n", namespace, "deployments")["items"]
+    assert left["spec"]["replicas"] == 3
+    assert left["metadata"]["ownerReferences"][0]["kind"] == KIND
+
+
+def test_every_example_is_taken_by_the_api_server(
+    cluster: Any, installed: Callable[..., str], chart: Path
+) -> None:
+    namespace = installed()
+    cluster.run("wait", "--for=condition=Established", f"crd/{CRD}")
+    files = [
+        path for path in sorted((chart / "examples").glob("*.yaml")) if "kind:" in path.read_text()
+    ]
+
+    for path in files:
+        done = cluster.run(
+            "-n", namespace, "apply", "--dry-run=server", "--validate=strict",
+            "--warnings-as-errors", "-f", str(path),
+        )  # fmt: skip
+        assert "created (server dry run)" in done.stdout
+
+    assert len(files) >= 4
+
+
+class operator_client:  # noqa: N801 - used as a function
+    """The operator's own client, with a token of the chart's service account."""
+
+    def __init__(self, cluster: Any, namespace: str, *scope: str) -> None:
+        token = cluster.token(namespace, "detection-queue-operator")
+        self._rest = Rest(cluster.server.configuration(token))
+        self._client = KubernetesCluster(self._rest, scope or (namespace,))
+
+    def __enter__(self) -> KubernetesCluster:
+        return self._client
+
+    def __exit__(self, *_: object) -> None:
+        self._rest.close()
+
+
+def worker_deployment(queue: Mapping[str, Any], *, replicas: int) -> dict[str, Any]:
+    spec = parse_spec(queue["spec"])
+    assert spec.worker.template is not None
+    manifest = deployment(queue, spec, spec.worker.template)
+    manifest["spec"]["replicas"] = replicas
+    return manifest

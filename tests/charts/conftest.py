@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,14 @@ from typing import Any
 import pytest
 import yaml
 
+from detection_operator.kube.deployment import deployment
+from detection_operator.kube.rest import Rest
+from detection_operator.resource import parse_spec
 from detection_operator.testing.apiserver import ApiServer, NoBinaries, assets, running
 
 CHART = Path(__file__).parents[2] / "charts" / "detection-queue"
+CRD = "detectionqueues.detection-queue.dev"
+RELEASE = "detection-queue"
 
 
 @pytest.fixture(scope="session")
@@ -140,3 +146,51 @@ def cluster(helm: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clu
     with running() as server:
         runner = Helm(helm, tmp_path_factory.mktemp("helm"), server.kubeconfig())
         yield Cluster(server=server, kubectl=kubectl, helm=runner.run)
+
+
+@pytest.fixture
+def operator_rest(cluster: Cluster) -> Iterator[Callable[[str, str], Rest]]:
+    """Requests to the API server as a service account."""
+    opened: list[Rest] = []
+
+    def connect(namespace: str, account: str) -> Rest:
+        token = cluster.token(namespace, account)
+        opened.append(Rest(cluster.server.configuration(token)))
+        return opened[-1]
+
+    yield connect
+    for rest in opened:
+        rest.close()
+
+
+@pytest.fixture(scope="session")
+def worker_deployment() -> Callable[..., dict[str, Any]]:
+    """What the operator applies for a DetectionQueue."""
+
+    def build(queue: Mapping[str, Any], *, replicas: int) -> dict[str, Any]:
+        spec = parse_spec(queue["spec"])
+        assert spec.worker.template is not None
+        manifest = deployment(queue, spec, spec.worker.template)
+        manifest["spec"]["replicas"] = replicas
+        return manifest
+
+    return build
+
+
+@pytest.fixture
+def installed(cluster: Cluster) -> Iterator[Callable[..., str]]:
+    """Install the chart into a new namespace with settings as of ``--set``; tidy up afterwards."""
+    namespaces: list[str] = []
+
+    def install(*settings: str) -> str:
+        namespace = cluster.namespace(f"chart-{uuid.uuid4().hex[:6]}")
+        flags = [part for item in settings for part in ("--set", item)]
+        cluster.helm("install", RELEASE, str(CHART), "--namespace", namespace, *flags)
+        namespaces.append(namespace)
+        cluster.run("wait", "--for=condition=Established", f"crd/{CRD}")
+        return namespace
+
+    yield install
+    for namespace in namespaces:
+        cluster.helm("uninstall", RELEASE, "--namespace", namespace, check=False)
+    cluster.run("delete", "crd", CRD, "--ignore-not-found")

@@ -1,24 +1,20 @@
 """The chart on a real API server: install, upgrade, uninstall, rights, examples."""
 
-import copy
 import json
+import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from detection_operator.crd.manifest import KIND, PLURAL
-from detection_operator.errors import Forbidden, NotFound
-from detection_operator.kube.client import APPS, QUEUES, KubernetesCluster
-from detection_operator.kube.deployment import deployment
-from detection_operator.kube.disruption import disruption_budget
-from detection_operator.kube.objects import API_VERSION, rfc3339
-from detection_operator.kube.port import EventNote, Key
-from detection_operator.kube.rest import Rest, namespaced
-from detection_operator.resource import parse_spec
+from detection_operator.crd.manifest import KIND
+from detection_operator.kube.client import KubernetesCluster
+from detection_operator.kube.objects import API_VERSION
+from detection_operator.kube.port import Key
+from detection_operator.kube.rest import Rest
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -96,24 +92,6 @@ def monitoring_kinds(cluster: Any) -> None:
         cluster.run("wait", "--for=condition=Established", f"crd/{crd['metadata']['name']}")  # type: ignore[index] - a literal
 
 
-@pytest.fixture
-def installed(cluster: Any, chart: Path) -> Iterator[Callable[..., str]]:
-    """Install releases, each in a namespace of its own; remove them and the CRD afterwards."""
-    releases: list[str] = []
-
-    def install(*settings: str, release: str = RELEASE, verb: str = "install") -> str:
-        namespace = cluster.namespace(unique("chart"))
-        flags = [part for item in settings for part in ("--set", item)]
-        cluster.helm(verb, release, str(chart), "--namespace", namespace, *flags)
-        releases.append(namespace)
-        return namespace
-
-    yield install
-    for namespace in releases:
-        cluster.helm("uninstall", RELEASE, "--namespace", namespace, check=False)
-    cluster.run("delete", "crd", CRD, "--ignore-not-found")
-
-
 @pytest.mark.parametrize("settings", SETS.values(), ids=SETS.keys())
 def test_the_api_server_takes_every_object_without_a_warning(
     cluster: Any, installed: Callable[..., str], settings: tuple[str, ...], monitoring_kinds: None
@@ -183,8 +161,6 @@ def _reinstall_takes_over(cluster: Any, chart: Path, namespace: str) -> None:
 
 
 def _copy_chart(chart: Path, target: Path, *, without: str) -> None:
-    import shutil
-
     shutil.copytree(chart, target)
     path = target / "files" / "detectionqueues.yaml"
     crd = yaml.safe_load(path.read_text())
@@ -204,15 +180,17 @@ def _spec_properties(crd: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def test_the_workers_of_a_queue_outlive_the_release(
-    cluster: Any, installed: Callable[..., str]
+    cluster: Any,
+    installed: Callable[..., str],
+    operator_rest: Callable[[str, str], Rest],
+    worker_deployment: Callable[..., dict[str, Any]],
 ) -> None:
     namespace = installed()
-    cluster.run("wait", "--for=condition=Established", f"crd/{CRD}")
     cluster.run("-n", namespace, "apply", "-f", "-", stdin=queue_manifest("video"))
-    with operator_client(cluster, namespace) as client:
-        queue = client.queue(Key(namespace, "video"))
-        assert queue is not None
-        client.apply(worker_deployment(queue, replicas=3))
+    client = KubernetesCluster(operator_rest(namespace, "detection-queue-operator"), (namespace,))
+    queue = client.queue(Key(namespace, "video"))
+    assert queue is not None
+    client.apply(worker_deployment(queue, replicas=3))
 
     notes = cluster.helm("get", "notes", RELEASE, "--namespace", namespace).stdout
     cluster.helm("uninstall", RELEASE, "--namespace", namespace)
@@ -227,7 +205,6 @@ def test_every_example_is_taken_by_the_api_server(
     cluster: Any, installed: Callable[..., str], chart: Path
 ) -> None:
     namespace = installed()
-    cluster.run("wait", "--for=condition=Established", f"crd/{CRD}")
     files = [
         path for path in sorted((chart / "examples").glob("*.yaml")) if "kind:" in path.read_text()
     ]
@@ -240,26 +217,3 @@ def test_every_example_is_taken_by_the_api_server(
         assert "created (server dry run)" in done.stdout
 
     assert len(files) >= 4
-
-
-class operator_client:  # noqa: N801 - used as a function
-    """The operator's own client, with a token of the chart's service account."""
-
-    def __init__(self, cluster: Any, namespace: str, *scope: str) -> None:
-        token = cluster.token(namespace, "detection-queue-operator")
-        self._rest = Rest(cluster.server.configuration(token))
-        self._client = KubernetesCluster(self._rest, scope or (namespace,))
-
-    def __enter__(self) -> KubernetesCluster:
-        return self._client
-
-    def __exit__(self, *_: object) -> None:
-        self._rest.close()
-
-
-def worker_deployment(queue: Mapping[str, Any], *, replicas: int) -> dict[str, Any]:
-    spec = parse_spec(queue["spec"])
-    assert spec.worker.template is not None
-    manifest = deployment(queue, spec, spec.worker.template)
-    manifest["spec"]["replicas"] = replicas
-    return manifest

@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from detection_operator.errors import Conflict
-from detection_operator.kube.managers import other_writer
 from detection_operator.kube.port import Key, Object
 from detection_operator.metrics import Metrics
 from detection_operator.reconcile.act import Actor
 from detection_operator.reconcile.doctor import Examination, findings, is_starved
 from detection_operator.reconcile.gather import Gathered, Sources, gather, read_queue
 from detection_operator.reconcile.observation import observation
-from detection_operator.reconcile.rivals import rival
+from detection_operator.reconcile.rivals import contender, elder
 from detection_operator.reconcile.state import QueueState
 from detection_operator.reconcile.steps import next_steps
 from detection_operator.reconcile.tell import Teller
@@ -164,12 +163,12 @@ class Reconciler:
         return actor.retire(groups) or steps.pending
 
     def _conflict(self, case: _Case) -> str | None:
+        now_s = self.sources.clock.monotonic_s()
         for item in case.gathered.groups:
-            written = case.state.written.get(item.name)
-            other = other_writer(item.deployment, case.now_s, written=written)
+            other = contender(case.state, item.deployment, now_s)
             if other is not None:
                 return other
-        return rival(case.queue, case.spec, self.sources.cluster)
+        return elder(case.queue, case.spec, self.sources.cluster)
 
     def _verify(self, case: _Case) -> None:
         """Compare the pods with the last look: who went, and did anybody go while busy?"""

@@ -32,6 +32,8 @@ class QueueState:
         measured: Uids of pods whose cold start was measured.
         evasive: Uids of workers that refused to drain, with the time until which they are left.
         written: Replicas written last, by Deployment.
+        rivals: Who else set the replicas, to what, and when that was first seen (monotonic), by
+            Deployment.
         applied: Digest of the spec that the server kept, by Deployment.
         budget_applied: The disruption budget was applied.
         starved_readings: See ``doctor``.
@@ -49,6 +51,7 @@ class QueueState:
     measured: set[str] = field(default_factory=set)
     evasive: dict[str, float] = field(default_factory=dict)
     written: dict[str, int] = field(default_factory=dict)
+    rivals: dict[str, tuple[str, int, float]] = field(default_factory=dict)
     applied: dict[str, str] = field(default_factory=dict)
     budget_applied: bool = False
     starved_readings: int = 0

@@ -216,6 +216,9 @@ class ApiNodes:
                 return pods
             if time.monotonic() > end_s:
                 raise TimeoutError("the controllers did not catch up")
+            # A roll-out goes on only when pods become ready.
+            for pod in pods:
+                self._run(pod)
             time.sleep(0.02)
 
     def _end(self, pod: Mapping[str, Any]) -> None:
@@ -317,11 +320,11 @@ def _container(*, started: bool, state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _caught_up(deployment: Mapping[str, Any], pods: list[dict[str, Any]]) -> bool:
-    seen = deployment.get("status", {}).get("observedGeneration")
+    status, replicas = deployment.get("status", {}), replicas_of(deployment)
     selector = selector_text(deployment["spec"]["selector"])
     count = sum(matches(selector, pod["metadata"].get("labels", {})) for pod in pods)
-    current = seen == deployment["metadata"]["generation"]
-    return current and count == replicas_of(deployment)
+    current = status.get("observedGeneration") == deployment["metadata"]["generation"]
+    return current and count == replicas == status.get("updatedReplicas", 0)
 
 
 def _name(pod: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import KIND
 from detection_operator.errors import ClusterError, Conflict, NotFound, Rejected
-from detection_operator.kube.objects import API_VERSION, rfc3339
+from detection_operator.kube.objects import API_VERSION
 from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Object
 from detection_operator.kube.selectors import matches
 from detection_operator.status import timestamp
@@ -270,7 +270,6 @@ class InMemoryCluster:
             "manager": manager,
             "operation": "Update",
             "subresource": subresource,
-            "time": rfc3339(self.clock()),
             "fieldsV1": {"f:spec": {"f:replicas": {}}},
         }
         obj["metadata"]["managedFields"] = [entry]

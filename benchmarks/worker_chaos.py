@@ -14,9 +14,11 @@ import logging
 import os
 import random
 import signal
+import socket
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,14 +31,22 @@ from detection_worker.settings import (
     DataSettings,
     Settings,
 )
+from detection_worker.testing.faults import Fault
 from detection_worker.testing.local_aws import LocalAws
 from detection_worker.testing.sample_media import make_audio, make_image, make_video
 
 BUCKET = "media"
 VISIBILITY_S = 4
 GRACE_S = 10.0
-LIFE_S = (0.2, 2.5)
-"""How long a worker lives before it is killed: start-up, loading and work are all hit."""
+START_UP_SHARE = 0.2
+"""Share of the kills that hit a worker while it starts and loads."""
+START_UP_S = (0.1, 2.0)
+WORKING_S = (0.02, 1.0)
+"""The other kills come so long after messages were sent to ready workers."""
+S3_LATENCY_S = (0.0, 0.3)
+CALLBACK_LATENCY_S = (0.0, 0.6)
+"""Slow enough that a kill finds messages in every stage."""
+READY_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +56,7 @@ class KillReport:
     Attributes:
         messages: Sent.
         kills: SIGKILLs while the queue was worked on.
+        kills_with_work: Of these, those that hit a worker with messages in hand.
         lost: Messages with neither a result nor a dead letter.
         dead_lettered: Messages that ended in the dead-letter queue.
         duplicates: Results delivered again, beyond one a message.
@@ -55,6 +66,7 @@ class KillReport:
 
     messages: int
     kills: int
+    kills_with_work: int
     lost: int
     dead_lettered: int
     duplicates: int
@@ -83,6 +95,35 @@ class StopReport:
     grace_s: float
     lost: int
     duplicates: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A forked worker."""
+
+    pid: int
+    port: int
+
+    def state(self) -> dict[str, object]:
+        """Return its /state; empty while it does not answer."""
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}/state", timeout=2
+            ) as answer:
+                state: dict[str, object] = json.load(answer)
+                return state
+        except OSError:
+            return {}
+
+    def wait_ready(self) -> None:
+        """Wait until it receives messages."""
+        if not _wait(lambda: bool(self.state().get("ready")), timeout_s=READY_TIMEOUT_S):
+            raise SystemExit("a worker did not get ready")
+
+    def end(self, number: signal.Signals) -> int:
+        """Send a signal, wait for the exit and return the wait status."""
+        os.kill(self.pid, number)
+        return os.waitpid(self.pid, 0)[1]
 
 
 class Lab:
@@ -120,17 +161,18 @@ class Lab:
         )
         self.sent.update(ids)
 
-    def fork_worker(self) -> int:
-        """Start a worker and return its process id."""
+    def fork_worker(self) -> "Worker":
+        """Start a worker."""
+        port = _free_port()
         pid = os.fork()
         if pid == 0:
             # The child never returns into this program.
             code = 1
             try:
-                code = self._work()
+                code = self._work(port)
             finally:
                 os._exit(code)
-        return pid
+        return Worker(pid=pid, port=port)
 
     def results(self) -> dict[str, list[dict[str, object]]]:
         """Return the delivered envelopes by request id."""
@@ -175,7 +217,7 @@ class Lab:
             self.aws.put_object(BUCKET, key, (self.folder / key).read_bytes())
         return keys
 
-    def _work(self) -> int:
+    def _work(self, port: int) -> int:
         log_file = (self.folder / "workers.log").open("a")
         logging.basicConfig(stream=log_file, level=logging.WARNING, force=True)
         credentials = self.aws.credentials
@@ -200,6 +242,8 @@ class Lab:
             shutdown_grace_s=GRACE_S,
             poll_interval_s=0.2,
             max_backoff_s=2,
+            control_host="127.0.0.1",
+            control_port=port,
         )
         return Consumer(settings, consumer).run()
 
@@ -207,34 +251,47 @@ class Lab:
 def kill_round(lab: Lab, *, messages: int, kills: int, workers: int) -> KillReport:
     """Send messages and kill workers until both are used up; then let the rest finish."""
     started = time.monotonic()
-    pool: dict[int, float] = {lab.fork_worker(): _death() for _ in range(workers)}
-    done = 0
-    while done < kills:
-        due = messages * (done + 1) // kills
-        lab.send(due - len(lab.sent))
-        victim = min(pool, key=lambda pid: pool[pid])
-        time.sleep(max(0.0, pool.pop(victim) - time.monotonic()))
-        os.kill(victim, signal.SIGKILL)
-        os.waitpid(victim, 0)
-        done += 1
-        pool[lab.fork_worker()] = _death()
-        if done % 20 == 0:
-            _say(f"  {done} kills, {len(lab.sent)} sent, {lab.open_messages()} open")
+    pool = [lab.fork_worker() for _ in range(workers)]
+    with_work = 0
+    for number in range(1, kills + 1):
+        due = messages * number // kills - len(lab.sent)
+        with_work += _kill_at_random(lab, pool.pop(0), due=due)
+        pool.append(lab.fork_worker())
+        if number % 20 == 0:
+            _say(
+                f"  {number} kills, {with_work} with work in hand, {len(lab.sent)} sent, "
+                f"{lab.open_messages()} open"
+            )
     _wait_until_empty(lab)
-    for pid in pool:
-        os.kill(pid, signal.SIGTERM)
-        os.waitpid(pid, 0)
+    for worker in pool:
+        worker.end(signal.SIGTERM)
     results = lab.results()
     dead = lab.dead_letters()
     return KillReport(
         messages=len(lab.sent),
-        kills=done,
+        kills=kills,
+        kills_with_work=with_work,
         lost=len(lab.sent - results.keys()) - dead,
         dead_lettered=dead,
         duplicates=sum(len(r) - 1 for r in results.values()),
         changed_duplicates=_changed(results),
         seconds=round(time.monotonic() - started, 1),
     )
+
+
+def _kill_at_random(lab: Lab, victim: Worker, *, due: int) -> bool:
+    """Kill while starting or while working; say whether messages were in hand just before."""
+    if random.random() < START_UP_SHARE:
+        lab.send(due)
+        time.sleep(random.uniform(*START_UP_S))
+        victim.end(signal.SIGKILL)
+        return False
+    victim.wait_ready()
+    lab.send(due)
+    time.sleep(random.uniform(*WORKING_S))
+    held = bool(victim.state().get("in_flight"))
+    victim.end(signal.SIGKILL)
+    return held
 
 
 def stop_rounds(lab: Lab, *, rounds: int) -> StopReport:
@@ -245,21 +302,19 @@ def stop_rounds(lab: Lab, *, rounds: int) -> StopReport:
     for number in range(rounds):
         lab.send(40)
         known = len(lab.aws.callbacks())
-        pid = lab.fork_worker()
+        worker = lab.fork_worker()
         _wait(lambda known=known: len(lab.aws.callbacks()) > known, timeout_s=30)
         time.sleep(random.uniform(0, 1.0))
         sent_s = time.monotonic()
-        os.kill(pid, signal.SIGTERM)
-        _, status = os.waitpid(pid, 0)
+        status = worker.end(signal.SIGTERM)
         exits.append(time.monotonic() - sent_s)
         orphans += len(lab.aws.in_flight("chaos"))
         unclean += os.waitstatus_to_exitcode(status) != 0
         if (number + 1) % 10 == 0:
             _say(f"  {number + 1} stops, {orphans} orphans, slowest exit {max(exits):.2f} s")
-    pid = lab.fork_worker()
+    worker = lab.fork_worker()
     _wait_until_empty(lab)
-    os.kill(pid, signal.SIGTERM)
-    os.waitpid(pid, 0)
+    worker.end(signal.SIGTERM)
     results = {k: v for k, v in lab.results().items() if k not in before}
     return StopReport(
         rounds=rounds,
@@ -272,8 +327,15 @@ def stop_rounds(lab: Lab, *, rounds: int) -> StopReport:
     )
 
 
-def _death() -> float:
-    return time.monotonic() + random.uniform(*LIFE_S)
+def _slow_down(aws: LocalAws, operation: str, between_s: tuple[float, float]) -> None:
+    low, high = between_s
+    aws.inject(Fault(operation=operation, kind="latency", seconds=low, seconds_max=high))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _changed(results: dict[str, list[dict[str, object]]]) -> int:
@@ -317,6 +379,8 @@ def main() -> int:
     args = parser.parse_args()
     random.seed(args.seed)
     with tempfile.TemporaryDirectory() as name, LocalAws.in_process() as aws:
+        _slow_down(aws, "s3.GetObject", S3_LATENCY_S)
+        _slow_down(aws, "callback.*", CALLBACK_LATENCY_S)
         lab = Lab(aws, Path(name), args.models_dir)
         _say(f"killing {args.workers} workers {args.kills} times over {args.messages} messages")
         killed = kill_round(lab, messages=args.messages, kills=args.kills, workers=args.workers)

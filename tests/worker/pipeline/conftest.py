@@ -50,6 +50,7 @@ class StrictSource:
         self.refuse: dict[str, str] = {}
         self.max_receive_count: int | None = 5
         self.poll_gate: threading.Event | None = None
+        self.slow_polls_s = 0.2
         self.polls = threading.Semaphore(0)
 
     def duplicate_deliveries(self) -> None:
@@ -88,7 +89,7 @@ class StrictSource:
         self.polls.release()
         if self.poll_gate is not None:
             self.poll_gate.wait(10)
-        deadline = time.monotonic() + min(wait_s, 0.2)
+        deadline = time.monotonic() + min(wait_s, self.slow_polls_s)
         while True:
             with self._lock:
                 found = self.queue.receive(

@@ -125,3 +125,19 @@ def test_health_and_state_tell_of_a_living_engine(rig: Any) -> None:
     assert (state["received"], state["received_late"]) == (1, 0)
     assert rig.metric("detection_worker_in_flight") == 0
     assert rig.metric("detection_worker_sustainable_messages_per_second", kind="image") > 0
+
+
+def test_what_an_own_waiting_poll_takes_back_is_released_again(rig: Any) -> None:
+    """A long poll that waits while messages are released is answered with those very messages."""
+    engine = rig.start(pollers=2, downloaders=1, wait_time_s=5)
+    rig.storage.script.gate("1_0.png")
+    rig.source.slow_polls_s = 1.0
+    for i in range(12):
+        rig.send(f"1_{i}.png")
+    assert rig.eventually(lambda: engine.ledger.in_flight == 12)
+
+    assert rig.stop(grace_s=4.0)
+
+    visible, in_flight, _ = rig.source.counts()
+    assert in_flight == 0
+    assert visible + len(rig.callbacks.posted) == 12

@@ -24,7 +24,7 @@ from detection_worker.sources.base import (
 
 LINGER_S = 0.1
 """Wait for neighbours when nothing else is in hand."""
-BUSY_LINGER_S = 1.0
+BUSY_LINGER_S = 0.5
 """Wait for neighbours while more messages are worked on: nobody waits for the delete, and a crash
 in between costs one more delivery of a finished message."""
 RETRY_S = 0.5
@@ -194,20 +194,21 @@ class AckWriter:
         return failures
 
     def _settle(self, held: Sequence[tuple[_End, str]], failures: dict[str, EntryFailure]) -> None:
-        for end, _ in held:
+        for end, handle in held:
             failure = failures.get(end.message.message_id)
             if failure is not None and not failure.lost:
                 self._again([end])
-                continue
-            self._ledger.drop(end.message)
-            end.done(failure is None)
+            elif not self._ledger.drop_if(end.message, handle):
+                self._again([end], pause_s=0.0)
+            else:
+                end.done(failure is None)
 
-    def _again(self, ends: Sequence[_End]) -> None:
+    def _again(self, ends: Sequence[_End], *, pause_s: float = RETRY_S) -> None:
         now_s = time.monotonic()
         with self._wake:
             for end in ends:
                 if self._ledger.handle(end.message.message_id) is None:
                     end.done(False)  # noqa: FBT003 - the callback's only argument
                     continue
-                end.since_s = now_s + RETRY_S
+                end.since_s = now_s + pause_s
                 self._ends.append(end)

@@ -243,8 +243,13 @@ class Intake:
                 self._open(message)
 
     def _give_back(self, received: Sequence[ReceivedMessage]) -> None:
-        """Release what arrived after the stop, so that no message waits for its visibility."""
-        strangers = [r for r in received if self._ledger.find(r.message_id) is None]
+        """Release what arrived after the stop, so that no message waits for its visibility.
+
+        What we just released ourselves can be among it: the writer of that end sees the new
+        handle and releases it once more.
+        """
+        now_s = time.monotonic()
+        strangers = [r for r in received if not self._ledger.adopt(r, now_s=now_s)]
         changes = [
             VisibilityChange(message_id=r.message_id, receipt_handle=r.receipt_handle, seconds=0)
             for r in strangers

@@ -134,19 +134,30 @@ class Ledger:
             self._leases.progress(message.message_id, now_s=time.monotonic(), working=False)
             return fresh
 
+    def adopt(self, received: ReceivedMessage, *, now_s: float) -> bool:
+        """Take over the newest handle of a message in hand; False if it is a stranger."""
+        with self._lock:
+            known = received.message_id in self._messages
+            if known:
+                self._leases.take(received.message_id, received.receipt_handle, now_s=now_s)
+            return known
+
+    def drop_if(self, message: Message, handle: str) -> bool:
+        """Drop a message whose end was written with ``handle``; False if it came again since.
+
+        A message that is released can come back at once, by a poll of our own that is still
+        waiting: then its end has to be written again, with the new handle.
+        """
+        with self._freed:
+            if self._leases.handle(message.message_id) not in (handle, None):
+                return False
+            self._drop(message)
+            return True
+
     def drop(self, message: Message) -> None:
         """The message is deleted, released or lost."""
         with self._freed:
-            if self._messages.get(message.message_id) is message:
-                del self._messages[message.message_id]
-                self._closing.discard(message.message_id)
-                self._leases.drop(message.message_id)
-                if not self._messages:
-                    self._changed_s = time.time()
-            for job in message.jobs:
-                self._held_s -= job.predicted_s
-                job.predicted_s = 0.0
-            self._freed.notify_all()
+            self._drop(message)
 
     def due(self, *, stall_s: float) -> list[Extension]:
         """Return the leases to extend now."""
@@ -236,6 +247,18 @@ class Ledger:
         """Let everybody who waits for room look again."""
         with self._freed:
             self._freed.notify_all()
+
+    def _drop(self, message: Message) -> None:
+        if self._messages.get(message.message_id) is message:
+            del self._messages[message.message_id]
+            self._closing.discard(message.message_id)
+            self._leases.drop(message.message_id)
+            if not self._messages:
+                self._changed_s = time.time()
+        for job in message.jobs:
+            self._held_s -= job.predicted_s
+            job.predicted_s = 0.0
+        self._freed.notify_all()
 
     def _room(self) -> int:
         mean_s = self.service_times.mean()

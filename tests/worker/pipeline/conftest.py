@@ -51,6 +51,7 @@ class StrictSource:
         self.max_receive_count: int | None = 5
         self.poll_gate: threading.Event | None = None
         self.slow_polls_s = 0.2
+        self.late_answer_s = 0.0
         self.polls = threading.Semaphore(0)
 
     def duplicate_deliveries(self) -> None:
@@ -129,6 +130,7 @@ class StrictSource:
                     failures.append(
                         EntryFailure(message_id=change.message_id, code=exc.code, lost=True)
                     )
+        time.sleep(self.late_answer_s)
         return failures
 
     def dead_letter(

@@ -132,6 +132,7 @@ def test_what_an_own_waiting_poll_takes_back_is_released_again(rig: Any) -> None
     engine = rig.start(pollers=2, downloaders=1, wait_time_s=5)
     rig.storage.script.gate("1_0.png")
     rig.source.slow_polls_s = 1.0
+    rig.source.late_answer_s = 0.1
     for i in range(12):
         rig.send(f"1_{i}.png")
     assert rig.eventually(lambda: engine.ledger.in_flight == 12)

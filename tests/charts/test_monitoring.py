@@ -1,0 +1,348 @@
+"""Alerts and dashboard name real series, are valid PromQL, and fire when they should."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from detection_operator.metrics import Metrics as OperatorMetrics
+from detection_worker.metrics import Metrics as WorkerMetrics
+
+SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
+TARGET_LABELS = {"namespace", "pod", "queue"}
+"""Set by the monitors of the chart."""
+QUEUE = 'namespace="media",name="video"'
+WORKER = 'namespace="media",queue="video",pod="video-1"'
+FINE: dict[str, str] = {
+    f'detection_operator_condition{{{QUEUE},type="QueueReachable"}}': "1x120",
+    f'detection_operator_condition{{{QUEUE},type="WithinBudget"}}': "1x120",
+    f'detection_operator_condition{{{QUEUE},type="ScalingActive"}}': "1x120",
+    f'detection_operator_condition{{{QUEUE},type="ConfigurationHealthy"}}': "1x120",
+    f"detection_operator_oldest_message_age_seconds{{{QUEUE}}}": "20x120",
+    f"detection_operator_objective_seconds{{{QUEUE}}}": "120x120",
+    f"detection_operator_attainment_ratio{{{QUEUE}}}": "0.995x120",
+    f"detection_operator_objective_ratio{{{QUEUE}}}": "0.99x120",
+    f"detection_operator_desired_replicas{{{QUEUE}}}": "10x120",
+    f"detection_operator_max_replicas{{{QUEUE}}}": "10x120",
+    f"detection_operator_capacity_blocked{{{QUEUE}}}": "0x120",
+    f"detection_operator_dead_letter_messages{{{QUEUE}}}": "3x120",
+    f"detection_operator_silent_replicas{{{QUEUE}}}": "0x120",
+    'detection_operator_busy_terminated_total{by="other"}': "2x120",
+    'detection_operator_leader{pod="a"}': "1x120",
+    'detection_operator_leader{pod="b"}': "0x120",
+    'detection_operator_queues{pod="a"}': "1x120",
+    'detection_operator_queues{pod="b"}': "0x120",
+    'detection_operator_last_reconcile_timestamp_seconds{pod="a"}': "0+60x120",
+    'detection_operator_last_reconcile_timestamp_seconds{pod="b"}': "0x120",
+    'detection_operator_reconciles_total{result="ok"}': "0+100x120",
+    'detection_operator_reconciles_total{result="api_error"}': "0+1x120",
+    'detection_operator_api_requests_total{verb="PATCH",code="200"}': "0+10x120",
+    'detection_operator_api_requests_total{verb="PATCH",code="403"}': "1x120",
+    f"detection_worker_last_poll_age_seconds{{{WORKER}}}": "20x120",
+    f"detection_worker_in_flight{{{WORKER}}}": "4x120",
+    f"detection_worker_draining{{{WORKER}}}": "0x120",
+    f"detection_worker_ready{{{WORKER}}}": "1x120",
+    f'detection_worker_messages_total{{{WORKER},outcome="deleted"}}': "0+60x120",
+    f'detection_worker_messages_total{{{WORKER},outcome="kept"}}': "0x120",
+    f"detection_worker_leases_lost_total{{{WORKER}}}": "1x120",
+    f'detection_worker_jobs_total{{{WORKER},kind="image",label="REAL"}}': "0+55x120",
+    f'detection_worker_failures_total{{{WORKER},code="undecodable"}}': "0+5x120",
+    f'detection_worker_callbacks_total{{{WORKER},result="delivered"}}': "0+59x120",
+    f'detection_worker_callbacks_total{{{WORKER},result="callback_http"}}': "0+1x120",
+}
+"""Two hours of a queue at its maximum that meets its objective, one sample a minute."""
+
+
+def condition(kind: str) -> dict[str, str]:
+    return {f'detection_operator_condition{{{QUEUE},type="{kind}"}}': "1x20 0x100"}
+
+
+LATE = {f"detection_operator_oldest_message_age_seconds{{{QUEUE}}}": "20x20 500x100"}
+CASES: dict[str, dict[str, str | None]] = {
+    "DetectionQueueUnreachable": {**condition("QueueReachable")},
+    "DetectionQueueObjectiveMissedNow": {
+        **LATE,
+        f"detection_operator_max_replicas{{{QUEUE}}}": "20x120",
+    },
+    "DetectionQueueObjectiveMissed": {
+        f"detection_operator_attainment_ratio{{{QUEUE}}}": "0.97x120"
+    },
+    "DetectionQueueAtMaximum": {**LATE},
+    "DetectionQueueCapacityBlocked": {
+        f"detection_operator_capacity_blocked{{{QUEUE}}}": "0x20 1x100"
+    },
+    "DetectionQueueDeadLettersGrowing": {
+        f"detection_operator_dead_letter_messages{{{QUEUE}}}": "0+1x120"
+    },
+    "DetectionQueueOverBudget": {**condition("WithinBudget")},
+    "DetectionQueueNotScaling": {**condition("ScalingActive")},
+    "DetectionQueueMisconfigured": {**condition("ConfigurationHealthy")},
+    "DetectionWorkersSilent": {f"detection_operator_silent_replicas{{{QUEUE}}}": "0x20 2x100"},
+    "DetectionWorkerRemovedWhileBusy": {
+        'detection_operator_busy_terminated_total{by="other"}': "0+1x120"
+    },
+    "DetectionOperatorWithoutLeader": {
+        'detection_operator_leader{pod="a"}': "1x20 0x100",
+    },
+    "DetectionOperatorNotReconciling": {
+        'detection_operator_last_reconcile_timestamp_seconds{pod="a"}': "0+60x20 1200x100"
+    },
+    "DetectionOperatorReconcilesFail": {
+        'detection_operator_reconciles_total{result="api_error"}': "0+50x120"
+    },
+    "DetectionOperatorForbidden": {
+        'detection_operator_api_requests_total{verb="PATCH",code="403"}': "0+1x120"
+    },
+    "DetectionWorkerStalled": {
+        f"detection_worker_last_poll_age_seconds{{{WORKER}}}": "20x20 20+60x100",
+        f"detection_worker_in_flight{{{WORKER}}}": "0x120",
+    },
+    "DetectionWorkerHung": {
+        f'detection_worker_messages_total{{{WORKER},outcome="deleted"}}': "0+60x20 1200x100"
+    },
+    "DetectionWorkerNotReady": {f"detection_worker_ready{{{WORKER}}}": "1x20 0x100"},
+    "DetectionWorkerLeasesLost": {f"detection_worker_leases_lost_total{{{WORKER}}}": "0+1x120"},
+    "DetectionWorkerMessagesKept": {
+        f'detection_worker_messages_total{{{WORKER},outcome="kept"}}': "0+1x120"
+    },
+    "DetectionWorkerFailuresHigh": {
+        f'detection_worker_failures_total{{{WORKER},code="undecodable"}}': "0+50x120"
+    },
+    "DetectionWorkerCallbacksFail": {
+        f'detection_worker_callbacks_total{{{WORKER},result="callback_http"}}': "0+20x120"
+    },
+}
+"""What differs from the fine queue when each alert fires; None takes a series away."""
+ALSO = {
+    "DetectionQueueAtMaximum": {"DetectionQueueObjectiveMissedNow"},
+}
+"""Alerts that rightly fire together with the one of the case."""
+
+
+def labels_of(registry: CollectorRegistry) -> dict[str, set[str]]:
+    """Return each series that a registry can export with the names of its labels."""
+    found: dict[str, set[str]] = {}
+    for collector in list(registry._collector_to_names):
+        for metric in collector.collect():
+            names = set(getattr(collector, "_labelnames", ()))
+            for suffix in SUFFIXES[metric.type]:
+                found[metric.name + suffix] = names | ({"le"} if suffix == "_bucket" else set())
+    return found
+
+
+SERIES = labels_of(OperatorMetrics().registry) | labels_of(WorkerMetrics().registry)
+
+
+def alert_rules(chart: Path) -> list[dict[str, Any]]:
+    groups = yaml.safe_load((chart / "files" / "alerts.yaml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def dashboard(chart: Path) -> dict[str, Any]:
+    path = chart / "files" / "dashboards" / "detection-queue.json"
+    parsed: dict[str, Any] = json.loads(path.read_text())
+    return parsed
+
+
+def panels(chart: Path) -> Iterator[dict[str, Any]]:
+    yield from (panel for panel in dashboard(chart)["panels"] if panel["type"] != "row")
+
+
+def expressions(chart: Path) -> Iterator[tuple[str, str]]:
+    """Yield where each expression stands, and itself as Prometheus gets it."""
+    for rule in alert_rules(chart):
+        yield rule["alert"], rule["expr"]
+    values = {"$__rate_interval": "1m", "$namespace": "media", "$queue": "video"}
+    for panel in panels(chart):
+        for target in panel["targets"]:
+            expr = target["expr"]
+            for name, value in values.items():
+                expr = expr.replace(name, value)
+            yield panel["title"], expr
+
+
+def test_every_expression_names_series_that_are_exported(chart: Path) -> None:
+    unknown = {
+        (where, name)
+        for where, expr in expressions(chart)
+        for name in re.findall(r"detection_\w+", expr)
+        if name not in SERIES
+    }
+
+    assert unknown == set()
+
+
+def test_every_matcher_and_grouping_names_labels_that_exist(chart: Path) -> None:
+    for where, expr in expressions(chart):
+        allowed = set(TARGET_LABELS)
+        for name, matchers in re.findall(r"(detection_\w+)(?:\{([^}]*)\})?", expr):
+            labels = SERIES[name] | TARGET_LABELS
+            allowed |= labels
+            assert set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers)) <= labels, (where, name)
+        for grouping in re.findall(r"\b(?:by|on|ignoring) \(([^)]*)\)", expr):
+            assert set(re.split(r",\s*", grouping)) <= allowed, (where, grouping)
+
+
+def test_the_dashboard_shows_every_series_of_operator_and_worker(chart: Path) -> None:
+    shown = {
+        name
+        for panel in panels(chart)
+        for target in panel["targets"]
+        for name in re.findall(r"detection_\w+", target["expr"])
+    }
+    families = {re.sub("_(bucket|sum|count)$", "", name) for name in shown}
+
+    assert {re.sub("_(bucket|sum|count)$", "", name) for name in SERIES} - families == set()
+
+
+def test_legends_name_labels_that_the_series_keep(chart: Path) -> None:
+    for panel in panels(chart):
+        for target in panel["targets"]:
+            used = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+            grouped = re.findall(r"\bby \(([^)]*)\)", target["expr"])
+            names = re.findall(r"detection_\w+", target["expr"])
+            kept = set().union(*(SERIES[name] for name in names)) | TARGET_LABELS
+            if grouped:
+                kept &= {label for item in grouped for label in re.split(r",\s*", item)}
+            assert used <= kept, panel["title"]
+
+
+def test_panels_do_not_overlap_and_have_ids_of_their_own(chart: Path) -> None:
+    board = dashboard(chart)
+    cells: set[tuple[int, int]] = set()
+    for panel in board["panels"]:
+        grid = panel["gridPos"]
+        mine = {
+            (x, y)
+            for x in range(grid["x"], grid["x"] + grid["w"])
+            for y in range(grid["y"], grid["y"] + grid["h"])
+        }
+        assert not mine & cells, panel["title"]
+        assert grid["x"] + grid["w"] <= 24
+        cells |= mine
+
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+    assert {item["name"] for item in board["templating"]["list"]} == {
+        "datasource",
+        "namespace",
+        "queue",
+    }
+
+
+def check(promtool: str, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [promtool, *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_promtool_takes_every_alert(promtool: str, chart: Path) -> None:
+    done = check(promtool, chart / "files", "check", "rules", "alerts.yaml")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"SUCCESS: {len(alert_rules(chart))} rules found" in done.stdout
+
+
+def test_promtool_takes_every_expression_of_the_dashboard(
+    promtool: str, chart: Path, tmp_path: Path
+) -> None:
+    rules = [
+        {"record": f"r:{number}", "expr": expr}
+        for number, (_, expr) in enumerate(expressions(chart))
+    ]
+    (tmp_path / "rules.yaml").write_text(
+        yaml.safe_dump({"groups": [{"name": "g", "rules": rules}]})
+    )
+
+    done = check(promtool, tmp_path, "check", "rules", "rules.yaml")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(rules) > 80
+
+
+def test_promtool_takes_the_scrape_configuration(
+    promtool: str, chart: Path, tmp_path: Path
+) -> None:
+    config = yaml.safe_load((chart / "examples" / "prometheus.yml").read_text())
+    shutil.copy(chart / "files" / "alerts.yaml", tmp_path)
+    for job in config["scrape_configs"]:
+        # Debian builds Prometheus without the discovery of Kubernetes.
+        assert job.pop("kubernetes_sd_configs") == [{"role": "pod"}]
+        job["static_configs"] = [{"targets": ["127.0.0.1:8080"]}]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+
+    done = check(promtool, tmp_path, "check", "config", "prometheus.yml")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_prometheus_rule_holds_the_file_that_was_checked(
+    render: Callable[..., list[dict[str, Any]]], chart: Path
+) -> None:
+    values = {"monitoring": {"prometheusRule": {"enabled": True}, "dashboard": {"enabled": True}}}
+    objects = render(values)
+
+    [rule] = [item for item in objects if item["kind"] == "PrometheusRule"]
+    [board] = [item for item in objects if item["kind"] == "ConfigMap"]
+    assert rule["spec"] == yaml.safe_load((chart / "files" / "alerts.yaml").read_text())
+    assert board["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert json.loads(board["data"]["detection-queue.json"]) == dashboard(chart)
+
+
+def firing(promtool: str, chart: Path, folder: Path, changes: dict[str, str | None]) -> set[str]:
+    """Return the alerts that fire after two hours of a fine queue with some changes."""
+    series = {name: values for name, values in {**FINE, **changes}.items() if values is not None}
+    rules = alert_rules(chart)
+    expected = [
+        {"expr": f'ALERTS{{alertname="{rule["alert"]}",alertstate="firing"}}', "eval_time": "119m"}
+        for rule in rules
+    ]
+    unit = {
+        "rule_files": [str(chart / "files" / "alerts.yaml")],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [
+                    {"series": name, "values": values} for name, values in series.items()
+                ],
+                "promql_expr_test": expected,
+            }
+        ],
+    }
+    (folder / "unit.yaml").write_text(yaml.safe_dump(unit))
+    done = check(promtool, folder, "test", "rules", "unit.yaml")
+    text = done.stdout + done.stderr
+    # Nothing is expected, so each difference that promtool reports is an alert that fires.
+    return {
+        rule["alert"] for rule in rules if re.search(rf'alertname=\\?"{rule["alert"]}\\?"', text)
+    }
+
+
+def test_every_alert_has_a_case(chart: Path) -> None:
+    assert {rule["alert"] for rule in alert_rules(chart)} == CASES.keys()
+
+
+def test_nothing_fires_for_a_queue_that_is_fine(
+    promtool: str, chart: Path, tmp_path: Path
+) -> None:
+    assert firing(promtool, chart, tmp_path, {}) == set()
+
+
+@pytest.mark.parametrize("alert", CASES)
+def test_an_alert_fires_for_its_case_alone(
+    promtool: str, chart: Path, tmp_path: Path, alert: str
+) -> None:
+    assert firing(promtool, chart, tmp_path, CASES[alert]) == {alert} | ALSO.get(alert, set())
+
+
+def test_no_operator_at_all_is_noticed(promtool: str, chart: Path, tmp_path: Path) -> None:
+    gone: dict[str, str | None] = {name: None for name in FINE if "detection_operator" in name}
+
+    assert firing(promtool, chart, tmp_path, gone) == {"DetectionOperatorWithoutLeader"}

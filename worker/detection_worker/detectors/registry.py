@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import torch
 
 ARCHITECTURES: Final[Mapping[str, str]] = {
+    "aasist": "detection_worker.detectors.aasist:build",
+    "aasist-l": "detection_worker.detectors.aasist:build_light",
     "audio_lfb": "detection_worker.detectors.audio_lfb:build",
     "image_residual": "detection_worker.detectors.image_residual:build",
 }

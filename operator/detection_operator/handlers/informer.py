@@ -2,7 +2,7 @@
 
 Only ``on.event`` handlers: they need no finalizer and no last-handled annotation, so that kopf
 writes nothing, and deleting works with the operator gone. kopf does not tell of objects that
-vanished while a watch was broken; the engine's resync does.
+vanished while a watch was broken, and may live on with its watches dead; the resync finds out.
 """
 
 import asyncio
@@ -19,9 +19,11 @@ from detection_operator.crd.manifest import GROUP, KIND, PLURAL, VERSION
 from detection_operator.kube.cache import DEPLOYMENT, POD, Store
 from detection_operator.kube.objects import key_of, served_key
 from detection_operator.kube.port import Key, Object
+from detection_operator.kube.rest import authorization
 
-WATCH_S: Final = 300.0
-"""The server ends a watch after so long; one that died unnoticed lasts no longer than this."""
+WATCH_S: Final = 300
+"""The server ends a watch after so long; one that died unnoticed lasts no longer than this. An
+integer: the API server refuses a fraction."""
 CLIENT_MARGIN_S: Final = 10.0
 CONNECT_S: Final = 10.0
 PREFIX: Final = "detection-queue.dev"
@@ -120,7 +122,7 @@ class Informer:
     def _connection(self) -> kopf.ConnectionInfo:
         """Return kopf's way in; it asks again when a token has expired."""
         config = self._config
-        scheme, _, token = (config.get_api_key_with_prefix("authorization") or "").partition(" ")
+        scheme, _, token = (authorization(config) or "").partition(" ")
         return kopf.ConnectionInfo(
             server=config.host,
             ca_path=config.ssl_ca_cert,

@@ -27,6 +27,7 @@ from detection_operator.settings import OperatorSettings
 
 STUCK_S: Final = 60.0
 """The loop that renews the lease turns every two seconds."""
+DEAF_RESYNCS: Final = 2
 log = logging.getLogger(__name__)
 
 
@@ -92,6 +93,7 @@ class Operator:
         self.leading = threading.Event()
         self._stop = threading.Event()
         self._turned_s = self._clock.monotonic_s()
+        self._deaf = 0
         self._config = configuration(settings.kubeconfig, settings.context)
         self._rest = Rest(
             self._config,
@@ -184,12 +186,14 @@ class Operator:
                     f"the lease {self._settings.lease_name} is held by another, or was not"
                     f" renewed within {RENEW_DEADLINE_S:.0f} s"
                 )
-            if self._informer.ended.is_set():
+            if self._informer.ended.is_set() or self._deaf >= DEAF_RESYNCS:
                 raise LeaseLost("the watches ended")
 
     def _resync(self) -> list[Key]:
         known = set(map(key_of, self._cluster.queues()))
-        self._cluster.relist()
+        missed = self._cluster.relist()
+        # One list may overtake the watches; two in a row that bring news mean that they are dead.
+        self._deaf = self._deaf + 1 if missed and self._informer.ready.is_set() else 0
         # A key that vanished is reconciled once more, to be forgotten.
         return sorted(known | set(map(key_of, self._cluster.queues())))
 

@@ -50,14 +50,14 @@ class Store:
         with self._lock:
             return self._drop(kind, _name(obj))
 
-    def replace(self, kind: str, objects: Iterable[Object]) -> None:
-        """Keep exactly these: what vanished while nobody watched goes."""
+    def replace(self, kind: str, objects: Iterable[Object]) -> int:
+        """Keep exactly these; return how many were news, that is which no watch had told of."""
         listed = {_name(obj): obj for obj in objects}
         with self._lock:
-            for name in self._objects[kind].keys() - listed.keys():
+            gone = self._objects[kind].keys() - listed.keys()
+            for name in gone:
                 self._drop(kind, name)
-        for obj in listed.values():
-            self.put(kind, obj)
+        return len(gone) + sum(self.put(kind, obj) for obj in listed.values())
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """Return an object, or None."""
@@ -105,17 +105,16 @@ class CachedCluster:
         self._direct = direct
         self._store = store
 
-    def relist(self) -> None:
-        """Bring the store up to date, with what watches may have missed.
+    def relist(self) -> int:
+        """Bring the store up to date; return how many objects were news.
 
         Raises:
             ClusterError: The API server did not answer; the store stays as it was.
         """
         queues = self._direct.queues()
         deployments, pods = self._direct.all_deployments(), self._direct.all_pods()
-        self._store.replace(KIND, queues)
-        self._store.replace(DEPLOYMENT, deployments)
-        self._store.replace(POD, pods)
+        lists = ((KIND, queues), (DEPLOYMENT, deployments), (POD, pods))
+        return sum(self._store.replace(kind, objects) for kind, objects in lists)
 
     def queues(self) -> list[Object]:
         """Return all DetectionQueues in scope."""

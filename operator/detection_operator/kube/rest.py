@@ -57,6 +57,13 @@ def configuration(kubeconfig: Path | None, context: str | None) -> kubernetes_cl
     return found
 
 
+def authorization(config: kubernetes_client.Configuration) -> str | None:
+    """Return the value of the Authorization header; a token about to expire is renewed first."""
+    setting = config.auth_settings().get("BearerToken", {})
+    value: str | None = setting.get("value")
+    return value
+
+
 class Rest:
     """Requests to one API server. Safe to use from several threads.
 
@@ -122,8 +129,7 @@ class Rest:
         headers = {"Accept": JSON, "Content-Type": content_type}
         now_s = time.monotonic()
         if now_s - self._authorization[0] >= TOKEN_CHECK_S:
-            token = self._config.get_api_key_with_prefix("authorization")
-            self._authorization = (now_s, token)
+            self._authorization = (now_s, authorization(self._config))
         if self._authorization[1]:
             headers["Authorization"] = self._authorization[1]
         return headers

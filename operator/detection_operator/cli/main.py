@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from detection_operator.cli import crd, explain, replay, run, simulate, top
+from detection_operator.cli import crd, demo, explain, replay, run, simulate, top
 from detection_operator.cli.failure import Failure
 
-COMMANDS: Final = (run, top, simulate, replay, explain, crd)
+COMMANDS: Final = (run, demo, top, simulate, replay, explain, crd)
 INTERRUPTED: Final = 130
 
 

@@ -80,7 +80,7 @@ def named(objects: Objects, kind: str, name: str) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture(params=VALUE_SETS.values(), ids=VALUE_SETS.keys())
+@pytest.fixture(params=list(VALUE_SETS.values()), ids=list(VALUE_SETS))
 def objects(request: pytest.FixtureRequest, render: Render) -> Objects:
     return render(request.param)
 

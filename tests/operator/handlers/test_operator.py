@@ -174,7 +174,9 @@ def test_a_queue_gets_workers_and_loses_them_under_a_role_of_least_privilege(
     operator, thread = stage.operator("one", decisions=decisions)
     stage.workers.service_s = 0.5
     idle = {"policy": "Fixed", "fixedSeconds": 1}
-    key = stage.scene.create_queue("video", manifest(idle=idle, scaleDown={"holdSeconds": 2, "maxPercent": 100}))
+    key = stage.scene.create_queue(
+        "video", manifest(idle=idle, scaleDown={"holdSeconds": 2, "maxPercent": 100})
+    )
     stage.live(20, lambda: bool(stage.scene.of_kind("Deployment")))
 
     stage.queue.visible = 60

@@ -1,0 +1,184 @@
+"""What only a real API server can say: the CRD's rules, columns, scale, status, field owners."""
+
+import copy
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from detection_operator.crd.manifest import PLURAL
+from detection_operator.errors import Conflict, Forbidden, NotFound, Rejected
+from detection_operator.kube.client import APPS, QUEUES, KubernetesCluster
+from detection_operator.kube.port import FIELD_MANAGER, Key
+from detection_operator.kube.rest import MERGE_PATCH, Rest, namespaced
+from detection_operator.testing.api_scene import ApiScene
+from detection_operator.testing.apiserver import ApiServer
+from detection_operator.testing.world import MINIMAL
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+
+@pytest.fixture
+def scene(api_server: ApiServer) -> Iterator[ApiScene]:
+    operator, admin = Rest(api_server.configuration()), Rest(api_server.configuration())
+    yield ApiScene(operator, admin, f"api-{uuid.uuid4().hex[:8]}")
+    operator.close()
+    admin.close()
+
+
+def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    spec = copy.deepcopy(dict(MINIMAL))
+    change(spec)
+    return spec
+
+
+REFUSED = [
+    pytest.param(lambda s: s.pop("worker"), "spec.worker: Required value", id="no worker"),
+    pytest.param(
+        lambda s: s["worker"].update(deploymentRef={"name": "x"}),
+        "exactly one of template and deploymentRef",
+        id="both workers",
+    ),
+    pytest.param(
+        lambda s: s["queue"].update(url="https://example.com/123/video"),
+        "queue.region is required",
+        id="no region",
+    ),
+    pytest.param(lambda s: s["queue"].update(url="sqs"), "should match", id="no URL"),
+    pytest.param(
+        lambda s: s["scaling"].update(minReplicas=21), "is above scaling.maxReplicas", id="min"
+    ),
+    pytest.param(
+        lambda s: s["scaling"].update(mode="Manual"), "replicas is required", id="manual"
+    ),
+    pytest.param(
+        lambda s: s["scaling"].update(policy="Backlog"), "backlogPerReplica", id="backlog"
+    ),
+    pytest.param(
+        lambda s: s["scaling"].update(fallback={"behavior": "Static"}), "fallback", id="fallback"
+    ),
+    pytest.param(
+        lambda s: s.update(budget={"replicaHourCost": "0", "maxPerHour": "1"}),
+        "must be above 0",
+        id="free replicas",
+    ),
+    pytest.param(lambda s: s["scaling"].update(mode="Often"), "Unsupported value", id="mode"),
+    pytest.param(lambda s: s.update(slo={"objectivePercent": 100}), "less than or", id="percent"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED)
+def test_a_wrong_spec_is_refused_with_words(
+    scene: ApiScene, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    with pytest.raises(Rejected, match=message):
+        scene.create_queue("video", changed(change))
+
+
+def test_the_queue_s_url_cannot_change(scene: ApiScene) -> None:
+    key = scene.create_queue("video", MINIMAL)
+    other = "https://sqs.eu-west-1.amazonaws.com/123456789012/other"
+    path = namespaced(QUEUES, key.namespace, PLURAL, key.name)
+
+    with pytest.raises(Rejected, match="url cannot change"):
+        scene.admin.call(
+            "PATCH", path, {"spec": {"queue": {"url": other}}}, content_type=MERGE_PATCH
+        )
+
+
+def test_a_name_that_pods_could_not_bear_is_refused(scene: ApiScene) -> None:
+    with pytest.raises(Rejected, match="at most 52 characters"):
+        scene.create_queue("v" * 53, MINIMAL)
+
+
+def test_kubectl_scale_reaches_spec_replicas_and_reads_status(scene: ApiScene) -> None:
+    key = scene.create_queue("video", changed(lambda s: s.update(replicas=1)))
+    scene.apply_status(key, {"replicas": 4, "selector": "a=b"})
+    path = namespaced(QUEUES, key.namespace, PLURAL, key.name, "scale")
+
+    scene.admin.call("PATCH", path, {"spec": {"replicas": 3}}, content_type=MERGE_PATCH)
+
+    scale = scene.admin.call("GET", path)
+    assert (scale["spec"]["replicas"], scale["status"]["replicas"]) == (3, 4)
+    assert scale["status"]["selector"] == "a=b"
+
+
+def test_status_is_owned_by_the_operator_and_changes_no_generation(scene: ApiScene) -> None:
+    key = scene.create_queue("video", MINIMAL)
+    before = scene.queue(key)
+    condition = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "Reconciled",
+        "message": "m",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+
+    after = scene.apply_status(key, {"desiredReplicas": 2, "conditions": [condition]})
+    again = scene.apply_status(key, {"desiredReplicas": 2, "conditions": [condition]})
+
+    assert before is not None
+    assert after["metadata"]["generation"] == before["metadata"]["generation"]
+    assert again["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"]
+    owners = {entry["manager"] for entry in after["metadata"]["managedFields"]}
+    assert FIELD_MANAGER in owners
+
+
+def test_a_number_from_an_older_deployment_is_refused(scene: ApiScene) -> None:
+    manifest = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "d", "namespace": scene.namespace},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": {"a": "b"}},
+            "template": {
+                "metadata": {"labels": {"a": "b"}},
+                "spec": {"containers": [{"name": "c", "image": "i"}]},
+            },
+        },
+    }
+    made = scene.apply(manifest)
+    version = made["metadata"]["resourceVersion"]
+    scene.scale_by("kubectl", scene.namespace, "d", 5)
+
+    with pytest.raises(Conflict):
+        scene.scale(scene.namespace, "d", 1, resource_version=version)
+    with pytest.raises(Conflict):
+        scene.delete_deployment(scene.namespace, "d", resource_version=version)
+    scene.scale(scene.namespace, "d", 1, resource_version=None)
+
+    found = scene.deployment(scene.namespace, "d")
+    assert found is not None
+    assert found["spec"]["replicas"] == 1
+
+
+def test_more_objects_than_a_page_are_all_listed(scene: ApiScene) -> None:
+    for number in range(3):
+        scene.create_queue(f"video-{number}", MINIMAL)
+
+    assert len(scene.queues()) == 3
+    assert scene.queue(Key(scene.namespace, "nobody")) is None
+
+
+def test_who_may_not_is_told_so(api_server: ApiServer, scene: ApiScene) -> None:
+    key = scene.create_queue("video", MINIMAL)
+    rest = Rest(api_server.configuration("operator-token"))
+    try:
+        cluster = KubernetesCluster(rest, (scene.namespace,))
+        with pytest.raises(Forbidden, match="cannot list"):
+            cluster.queues()
+        with pytest.raises(Forbidden):
+            cluster.apply_status(key, {})
+    finally:
+        rest.close()
+
+
+def test_what_is_not_there_is_not_found(scene: ApiScene) -> None:
+    with pytest.raises(NotFound):
+        scene.scale(scene.namespace, "nobody", 1, resource_version=None)
+    with pytest.raises(NotFound):
+        scene.annotate_pod(scene.namespace, "nobody", {"a": "b"})
+    assert scene.deployment(scene.namespace, "nobody") is None
+    assert scene.admin.call("GET", namespaced(APPS, scene.namespace, "deployments"))["items"] == []

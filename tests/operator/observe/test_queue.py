@@ -1,0 +1,130 @@
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+
+from detection_operator.observe.queue import SqsReader, queue_settings
+from detection_operator.observe.rate_limit import TokenBucket
+from detection_operator.observe.values import QueueReading
+from detection_operator.scaling.values import ReadError
+from detection_operator.spec.queue_spec import QueueRef
+from detection_operator.testing.fakes import FakeClock
+from detection_worker.testing.faults import Fault, FaultKind
+from detection_worker.testing.local_aws import LocalAws
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
+    with LocalAws.in_thread() as running:
+        for name, value in running.environment().items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+@pytest.fixture
+def codes() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def reader(codes: list[str]) -> Iterator[SqsReader]:
+    made = SqsReader(codes.append)
+    yield made
+    made.close()
+
+
+def reference(aws: LocalAws, url: str, **changes: str) -> QueueRef:
+    return dataclasses.replace(
+        QueueRef(url=url, region=aws.region, endpoint_url=aws.endpoint_url), **changes
+    )
+
+
+def test_depth_settings_and_dead_letters_are_read(
+    aws: LocalAws, reader: SqsReader, codes: list[str]
+) -> None:
+    queues = aws.create_queue("video")
+    aws.send(queues.queue_url, ["{}"] * 3)
+    aws.send(queues.dlq_url, ["{}"] * 2)
+    aws.sqs().receive_message(QueueUrl=queues.queue_url)
+
+    reading = reader.read(reference(aws, queues.queue_url), QueueReading(), 100.0)
+
+    assert (reading.sampled_at_s, reading.error) == (100.0, None)
+    assert (reading.visible, reading.in_flight, reading.delayed) == (2, 1, 0)
+    assert (reading.dead_letter, reading.dead_letter_error) == (2, None)
+    assert reading.settings is not None
+    assert reading.settings.max_receive_count is not None
+    assert set(codes) == {"ok"}
+
+
+def test_one_request_a_poll_is_the_rule(
+    aws: LocalAws, reader: SqsReader, codes: list[str]
+) -> None:
+    queues = aws.create_queue("video")
+    queue = reference(aws, queues.queue_url)
+    reading = reader.read(queue, QueueReading(), 1.0)
+    codes.clear()
+
+    for number in range(5):
+        reading = reader.read(queue, reading, 2.0 + number)
+
+    assert codes == ["ok"] * 5
+    assert reading.dead_letter == 0
+
+
+def test_a_queue_that_does_not_exist_keeps_the_last_counts(
+    aws: LocalAws, reader: SqsReader
+) -> None:
+    queues = aws.create_queue("video")
+    before = QueueReading(sampled_at_s=5.0, visible=7)
+
+    reading = reader.read(reference(aws, f"{queues.queue_url}-gone"), before, 100.0)
+
+    assert reading == dataclasses.replace(before, error=ReadError.NO_SUCH_QUEUE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        pytest.param("access_denied", ReadError.ACCESS_DENIED, id="denied"),
+        pytest.param("throttle", ReadError.THROTTLED, id="throttled"),
+        pytest.param("error", ReadError.UNREACHABLE, id="server error"),
+        pytest.param("reset", ReadError.UNREACHABLE, id="connection reset"),
+    ],
+)
+def test_errors_become_values(
+    aws: LocalAws, reader: SqsReader, kind: FaultKind, expected: ReadError
+) -> None:
+    queues = aws.create_queue("video")
+    aws.inject(Fault(operation="sqs.GetQueueAttributes", kind=kind))
+
+    reading = reader.read(reference(aws, queues.queue_url), QueueReading(visible=4), 1.0)
+
+    assert (reading.error, reading.visible) == (expected, 4)
+
+
+def test_nobody_there_is_unreachable(aws: LocalAws, reader: SqsReader) -> None:
+    queue = reference(
+        aws, "http://127.0.0.1:1/123456789012/video", endpoint_url="http://127.0.0.1:1"
+    )
+
+    assert reader.read(queue, QueueReading(), 1.0).error is ReadError.UNREACHABLE
+
+
+def test_a_policy_that_is_no_json_is_no_policy() -> None:
+    settings = queue_settings({"RedrivePolicy": "{", "VisibilityTimeout": "x"})
+
+    assert (settings.max_receive_count, settings.visibility_timeout_s) == (None, 30)
+
+
+def test_the_rate_limit_lets_a_burst_through_and_then_paces() -> None:
+    clock = FakeClock()
+    bucket = TokenBucket(2.0, 3.0, clock.monotonic_s)
+
+    waits = [bucket.take() for _ in range(5)]
+
+    assert waits == [0.0, 0.0, 0.0, 0.5, 1.0]
+    clock.advance(10)
+    assert bucket.take() == 0.0
+    bucket.punish()
+    assert bucket.take() == 0.5

@@ -1,0 +1,92 @@
+"""Laws of the steps: whatever is seen, nobody who may hold a message goes unasked."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detection_operator.kube.pods import PodView
+from detection_operator.kube.ranking import LEAST_COST, removal_rank
+from detection_operator.observe.values import WorkerState
+from detection_operator.reconcile.fleet import Group, group
+from detection_operator.reconcile.steps import next_steps
+
+NOW_S = 1000.0
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> Group:
+    count = draw(st.integers(0, 8))
+    pods: list[PodView] = []
+    states: dict[str, WorkerState] = {}
+    for number in range(count):
+        ready, asked = draw(st.booleans()), draw(st.booleans())
+        scheduled = ready or draw(st.booleans())
+        pods.append(
+            PodView(
+                name=f"pod-{number}",
+                uid=f"uid-{number}",
+                ip="10.0.0.1" if scheduled else None,
+                port=8080,
+                revision="r",
+                template_hash="h",
+                created_s=float(draw(st.integers(0, 99))),
+                ready_s=1.0 if ready else None,
+                scheduled=scheduled,
+                running=scheduled,
+                started=ready or (scheduled and draw(st.booleans())),
+                unschedulable_since_s=None if scheduled else 1.0,
+                unschedulable_why="",
+                broken="",
+                deletion_cost=LEAST_COST if asked else 0,
+                drain_since_s=NOW_S - draw(st.integers(0, 400)) if asked else None,
+                terminating=False,
+            )
+        )
+        if scheduled and draw(st.booleans()):
+            busy, draining = draw(st.booleans()), asked and draw(st.booleans())
+            states[f"uid-{number}"] = WorkerState(
+                busy=busy, draining=draining, drained=draining and not busy
+            )
+    replicas = count + draw(st.integers(0, 2))
+    deployment = {"metadata": {"name": "d"}, "spec": {"replicas": replicas}}
+    return group(deployment, pods, states, current=True, now_s=NOW_S)
+
+
+@given(fleets(), st.integers(0, 10), st.permutations(list(range(8))))
+def test_replicas_fall_only_by_pods_that_may_go(
+    fleet: Group, desired: int, order: list[int]
+) -> None:
+    steps = next_steps([fleet], desired=desired, victims=(), drain_timeout_s=1e9, now_s=NOW_S)
+
+    for item, replicas in steps.scale:
+        assert replicas >= min(desired, item.replicas)
+        pods = [item.workers[n] for n in order if n < len(item.workers)]
+        removed = sorted(pods, key=lambda w: removal_rank(w.pod))[: max(0, len(pods) - replicas)]
+        assert all(worker.may_go for worker in removed)
+
+
+@given(fleets(), st.integers(0, 10))
+def test_nobody_is_drained_and_resumed_at_once(fleet: Group, desired: int) -> None:
+    steps = next_steps([fleet], desired=desired, victims=(), drain_timeout_s=300, now_s=NOW_S)
+
+    drained = {worker.pod.uid for worker in steps.drain}
+    assert drained.isdisjoint(worker.pod.uid for worker in steps.resume)
+    assert len(drained) <= max(0, fleet.replicas - desired)
+
+
+@given(fleets())
+def test_enough_replicas_resume_everybody(fleet: Group) -> None:
+    steps = next_steps(
+        [fleet], desired=fleet.replicas, victims=(), drain_timeout_s=300, now_s=NOW_S
+    )
+
+    assert {w.pod.uid for w in steps.resume} == {w.pod.uid for w in fleet.workers if w.draining}
+    assert steps.drain == steps.scale == ()
+
+
+@given(fleets(), st.integers(0, 10))
+def test_more_is_granted_at_once(fleet: Group, more: int) -> None:
+    desired = fleet.replicas + more
+
+    steps = next_steps([fleet], desired=desired, victims=(), drain_timeout_s=300, now_s=NOW_S)
+
+    assert steps.scale == (((fleet, desired),) if more else ())

@@ -1,0 +1,49 @@
+import os
+
+import pytest
+
+from detection_operator.errors import InvalidSettings
+from detection_operator.settings import from_environment
+
+
+def test_without_a_word_the_operator_serves_its_own_namespace() -> None:
+    settings = from_environment({"POD_NAMESPACE": "media", "POD_NAME": "op-1"})
+
+    assert settings.namespaces == ("media",)
+    assert (settings.namespace, settings.identity) == ("media", "op-1")
+    assert settings.leader_election
+
+
+def test_namespaces_are_a_list() -> None:
+    settings = from_environment({"DETECTION_OPERATOR_NAMESPACES": "a, b"})
+
+    assert settings.namespaces == ("a", "b")
+
+
+def test_the_whole_cluster_is_asked_for_explicitly() -> None:
+    assert from_environment({"DETECTION_OPERATOR_CLUSTER_WIDE": "true"}).namespaces == ()
+
+
+def test_every_process_has_an_identity_of_its_own() -> None:
+    assert str(os.getpid()) in from_environment({}).identity
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        pytest.param({"DETECTION_OPERATOR_PORT": "http"}, "DETECTION_OPERATOR_PORT", id="port"),
+        pytest.param({"DETECTION_OPERATOR_PORT": "70000"}, "65535", id="high port"),
+        pytest.param({"DETECTION_OPERATOR_THREADS": "0"}, "between 1 and", id="threads"),
+        pytest.param(
+            {"DETECTION_OPERATOR_LEADER_ELECTION": "maybe"}, "true or false", id="boolean"
+        ),
+        pytest.param(
+            {"DETECTION_OPERATOR_CLUSTER_WIDE": "1", "DETECTION_OPERATOR_NAMESPACES": "a"},
+            "contradict",
+            id="both scopes",
+        ),
+    ],
+)
+def test_a_wrong_variable_is_named(variables: dict[str, str], named: str) -> None:
+    with pytest.raises(InvalidSettings, match=named):
+        from_environment(variables)

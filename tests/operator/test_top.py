@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+
+from detection_operator.cli.main import main
+from detection_operator.cli.top import table
+
+QUEUE = {
+    "metadata": {"namespace": "media", "name": "video"},
+    "spec": {"scaling": {"mode": "Auto"}},
+    "status": {
+        "desiredReplicas": 9,
+        "readyReplicas": 6,
+        "busyReplicas": 5,
+        "drainingReplicas": 0,
+        "queue": {"visible": 412, "inFlight": 6, "oldestAgeSeconds": 74, "arrivalsPerMinute": 31},
+        "slo": {"attainmentPercent": "99.3"},
+        "cost": {"perHour": "6.04"},
+        "plan": {"message": "12 needed to clear 412 messages"},
+        "conditions": [
+            {"type": "Ready", "status": "True"},
+            {"type": "CapacityAvailable", "status": "False"},
+        ],
+    },
+}
+
+
+def test_each_detectionqueue_is_a_row_with_its_trouble_and_its_reason() -> None:
+    new = {"metadata": {"namespace": "media", "name": "audio"}, "spec": {"paused": True}}
+
+    head, first, second = table([QUEUE, new]).splitlines()
+
+    assert head.split()[:3] == ["NAMESPACE", "NAME", "MODE"]
+    assert first.split()[:4] == ["media", "audio", "Paused", "-"]
+    assert first.endswith("not looked at yet")
+    assert "CapacityAvailable" in second
+    assert "99.3%" in second
+    assert second.index("12 needed") == head.index("WHY")
+
+
+def test_no_detectionqueues_is_said() -> None:
+    assert table([]) == "no DetectionQueues"
+
+
+def test_a_cluster_that_cannot_be_found_is_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["top", "--kubeconfig", str(tmp_path / "nothing")])
+
+    assert code == 2
+    assert "no way to the Kubernetes API" in capsys.readouterr().err

@@ -16,7 +16,7 @@ OWN: Final = {
     "consume": "work off an SQS queue",
     "message": "make and send a test message, and wait for its result",
     "setup-aws": "enter, check and save AWS credentials",
-    "models": "list, describe and verify detectors",
+    "models": "list, describe, verify, import and remove detectors",
     "demo": "run the whole worker here, with a local queue and store",
 }
 """The commands of this package, by name; each lives in the module of its name."""

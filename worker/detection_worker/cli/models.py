@@ -1,4 +1,4 @@
-"""``models list | info NAME | verify``: which detectors there are and whether they are sound."""
+"""``models list | info | verify | import | remove``: which detectors there are, sound or not."""
 
 import argparse
 import json
@@ -10,8 +10,11 @@ from typing import Final
 
 from detection_contract.media_types import MediaKind
 from detection_worker.cli.command import Command
+from detection_worker.cli.console import confirm
 from detection_worker.cli.options import add_common, add_settings, load
+from detection_worker.detectors import folders
 from detection_worker.detectors.manifest import Manifest
+from detection_worker.detectors.published import PUBLISHED, Published
 from detection_worker.detectors.registry import (
     ModelEntry,
     bundled_models_dir,
@@ -21,29 +24,61 @@ from detection_worker.detectors.registry import (
 from detection_worker.errors import UsageError
 from detection_worker.settings import Settings
 
+IMPORT_OPTIONS: Final = ("architecture", "name", "output", "license", "force")
+
 
 class Models:
     """The command."""
 
     name: Final = "models"
-    help: Final = "list, describe and verify detectors"
+    help: Final = "list, describe, verify, import and remove detectors"
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Add its arguments."""
-        parser.add_argument("action", choices=("list", "info", "verify"))
-        parser.add_argument("model", nargs="?", help="name of a model, for info and verify")
-        parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.add_argument("action", choices=("list", "info", "verify", "import", "remove"))
+        parser.add_argument(
+            "model", nargs="?", help="name of a model; for import, the checkpoint file"
+        )
+        parser.add_argument("--json", action="store_true", help="print JSON, for list and info")
+        parser.add_argument("--yes", action="store_true", help="do not ask, for remove")
+        _add_import(parser.add_argument_group("import"))
         add_settings(parser, ["models_dir"], title="models")
         add_common(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Do what ``action`` says."""
-        folder = models_dir(load(args).settings)
+        settings = load(args).settings
+        if args.action == "import":
+            return _import(args, args.output or settings.models_dir)
+        _refuse_import_options(args)
+        folder = models_dir(settings)
+        if args.action == "remove":
+            return _remove(folder, args.model, asked=not args.yes)
         if args.action == "list":
             return print_list(folder, as_json=args.json)
         if args.action == "info":
             return _print_info(folder, args.model, as_json=args.json)
         return _verify(folder, args.model)
+
+
+def _add_import(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--architecture", metavar="NAME", help=f"what the file holds: {', '.join(PUBLISHED)}"
+    )
+    group.add_argument("--license", metavar="TEXT", help="licence of the weights, as published")
+    group.add_argument("--name", metavar="ID", help="of the new model (the architecture's name)")
+    group.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="directory of models to add it to (--models-dir)",
+    )
+    group.add_argument("--force", action="store_true", help="replace a model of that name")
+
+
+def _refuse_import_options(args: argparse.Namespace) -> None:
+    if given := [f"--{option}" for option in IMPORT_OPTIONS if getattr(args, option)]:
+        raise UsageError(f"{given[0]} is for models import, not for models {args.action}")
 
 
 def models_dir(settings: Settings) -> Path:
@@ -154,6 +189,57 @@ def _load_problems(folder: Path, names: Sequence[str]) -> dict[str, str]:
         notes = str(exc).splitlines()
     noted = (note.partition(": ") for note in notes)
     return {name: problem for name, _, problem in noted if name in names}
+
+
+def _import(args: argparse.Namespace, folder: Path | None) -> int:
+    published = _published(args)
+    if folder is None:
+        raise UsageError("No directory to put the model in\nName one: --output DIR.")
+    # Torch takes seconds to import; the other actions must not wait for it.
+    from detection_worker.detectors.importing import import_checkpoint  # noqa: PLC0415 - heavy
+
+    source = Path(args.model)
+    made = import_checkpoint(
+        source,
+        published=published,
+        name=args.name or published.architecture,
+        models_dir=folder,
+        license_text=args.license,
+        force=args.force,
+    )
+    lay = "".join(f"{key}: " for key in made.wrapper) + (made.prefix and f"{made.prefix}* ")
+    print(f"Read {source.name}: {lay}{made.report}.")
+    print(f"Wrote {made.folder}: {made.size_bytes} bytes of weights, sha256 {made.sha256[:12]}…")
+    print(f"Its scores are not calibrated; its card says what that means. Models in {folder} now:")
+    for entry in list_models(folder):
+        print(f"  {_line(entry)}")
+    print(f"Try it: detection-worker predict --models-dir {folder} --input FILE")
+    return 0
+
+
+def _published(args: argparse.Namespace) -> Published:
+    if not args.model:
+        raise UsageError("No file to import\nName the checkpoint: models import FILE.")
+    known = ", ".join(PUBLISHED)
+    if args.architecture not in PUBLISHED:
+        what = f"Unknown architecture: {args.architecture}" if args.architecture else "What is it?"
+        raise UsageError(f"{what}\nName its architecture: --architecture, one of {known}.")
+    if not (args.license or "").strip():
+        raise UsageError(
+            "Under which licence were the weights published?\n"
+            "Say it, for the model's card: --license TEXT, for example --license MIT."
+        )
+    return PUBLISHED[args.architecture]
+
+
+def _remove(folder: Path, name: str | None, *, asked: bool) -> int:
+    [entry] = _chosen(list_models(folder), name or "")
+    if asked and not confirm(f"Delete {folder / entry.name}?", default=False):
+        print("Kept.")
+        return 1
+    folders.remove(folder, entry.name)
+    print(f"Removed {folder / entry.name}")
+    return 0
 
 
 COMMAND: Final[Command] = Models()

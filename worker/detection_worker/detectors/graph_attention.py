@@ -114,7 +114,7 @@ class HeterogeneousGraphAttention(nn.Module):
 
     def _scores(self, nodes: Tensor, of_first: int) -> Tensor:
         pairs = torch.tanh(self.att_proj(pairwise(nodes)))
-        top, bottom = pairs.split([of_first, pairs.shape[1] - of_first], dim=1)
+        top, bottom = pairs[:, :of_first], pairs[:, of_first:]
         top = torch.cat(
             [top[:, :, :of_first] @ self.att_weight11, top[:, :, of_first:] @ self.att_weight12],
             dim=2,

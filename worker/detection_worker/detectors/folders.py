@@ -1,0 +1,112 @@
+"""Putting whole model folders into a models directory and taking them away. No torch here."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from detection_worker.detectors.manifest import MANIFEST_NAME, Borrowed, ModelError
+from detection_worker.detectors.registry import bundled_models_dir, list_models
+
+NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
+"""As ``manifest.ModelId``: no separator, so a name never leads out of its directory."""
+
+
+def check_name(name: str) -> None:
+    """Refuse what can be no model's name.
+
+    Raises:
+        ModelError: With the rule.
+    """
+    if not NAME.fullmatch(name):
+        raise ModelError(
+            f"Not a model's name: {name!r}\n"
+            "Names have up to 64 of a-z, 0-9, dot and hyphen, and start with a letter or digit."
+        )
+
+
+def check_free(models_dir: Path, name: str, *, force: bool) -> None:
+    """Refuse early what ``install`` would refuse.
+
+    Raises:
+        ModelError: The name is taken and ``force`` is not given, or it is no model's folder.
+    """
+    check_name(name)
+    target = models_dir / name
+    if not target.exists() and not target.is_symlink():
+        return
+    if not _is_model(target):
+        raise ModelError(f"{target}: exists and is no model folder\nChoose another --name.")
+    if not force:
+        raise ModelError(f"{target}: exists\nChoose another --name, or replace it with --force.")
+
+
+@contextmanager
+def staged(models_dir: Path, name: str) -> Iterator[Path]:
+    """Give an empty folder that becomes ``models_dir/name`` if the block ends well.
+
+    Nobody who reads the models directory sees it before; its parent is a models directory too.
+
+    Raises:
+        ModelError: The disk is full or may not be written to. Nothing of the folder is left then.
+    """
+    try:
+        models_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=models_dir, prefix=".staged-") as scratch:
+            fresh = Path(scratch) / "new" / name
+            fresh.mkdir(parents=True)
+            yield fresh
+            _take_place(fresh, models_dir / name, aside=Path(scratch) / "old")
+    except OSError as exc:
+        raise ModelError(
+            f"{models_dir / name}: cannot be written: {exc.strerror}\n"
+            "Free some space, or choose a directory that you may write to."
+        ) from exc
+
+
+def remove(models_dir: Path, name: str) -> None:
+    """Delete a model's folder.
+
+    Raises:
+        ModelError: There is none, it ships with the program, or another model uses its weights.
+    """
+    check_name(name)
+    folder = models_dir / name
+    if not _is_model(folder):
+        raise ModelError(f"No such model: {name}\nSee detection-worker models list.")
+    if models_dir.resolve() == bundled_models_dir().resolve():
+        raise ModelError(
+            f"{name} ships with the program and stays\n"
+            "To be rid of it, name another directory: --models-dir."
+        )
+    if users := _users(models_dir, name):
+        raise ModelError(f"{name} lends its weights to {', '.join(users)}\nRemove that first.")
+    try:
+        with tempfile.TemporaryDirectory(dir=models_dir, prefix=".staged-") as scratch:
+            # In one step, so that no worker that starts now finds half of it.
+            folder.rename(Path(scratch) / name)
+    except OSError as exc:
+        raise ModelError(f"{folder}: cannot be removed: {exc.strerror}") from exc
+
+
+def _users(models_dir: Path, name: str) -> list[str]:
+    networks = {e.name: e.manifest.network for e in list_models(models_dir) if e.manifest}
+    return [user for user, n in networks.items() if isinstance(n, Borrowed) and n.id == name]
+
+
+def _is_model(folder: Path) -> bool:
+    return not folder.is_symlink() and (folder / MANIFEST_NAME).is_file()
+
+
+def _take_place(fresh: Path, target: Path, *, aside: Path) -> None:
+    if not target.exists():
+        fresh.rename(target)
+        return
+    shutil.move(target, aside)
+    try:
+        fresh.rename(target)
+    except OSError:
+        aside.rename(target)
+        raise

@@ -54,12 +54,23 @@ def _run(arguments: argparse.Namespace) -> int:
         logs=arguments.logs,
     )
     if not arguments.under_watch:
+        _check(options)
         return _watched(options)
     # These take a second to load: the process that only watches does without.
     from detection_operator.demo import story, supervisor  # noqa: PLC0415
 
     supervisor.end_when_asked()
     return story.run(options)
+
+
+def _check(options: Options) -> None:
+    if options.place is not Place.SERVER:
+        return
+    from detection_operator.demo.server import reason_against  # noqa: PLC0415
+
+    why = reason_against()
+    if why:
+        raise Failure(why)
 
 
 def _watched(options: Options) -> int:

@@ -4,12 +4,14 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,9 +20,25 @@ from detection_operator.kube.port import Object
 
 LOOPBACK: Final = "127.0.0.1"
 LOG: Final = "worker.log"
+WORKER: Final = (sys.executable, "-P", "-m", "detection_worker", "consume")
 PROBE_S: Final = 2.0
+PORTS: Final = range(20_000, 30_000)
+"""Below those that systems give to connections: a port must stay free while the worker loads."""
 KEPT: Final = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "VIRTUAL_ENV")
 """Of this process's environment, by which Python finds its things: the image of the pod."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker says about itself.
+
+    Attributes:
+        busy: It holds a message.
+        drained: It was asked to drain, and has.
+    """
+
+    busy: bool
+    drained: bool
 
 
 class Container:
@@ -28,7 +46,9 @@ class Container:
 
     Args:
         pod: With its container.
-        folder: Of its own: its ``/tmp`` and its log.
+        folder: Of its own, to be made: its ``/tmp`` and its log.
+        port: For its control server.
+        command: To run.
 
     Attributes:
         name: Of the pod.
@@ -41,17 +61,19 @@ class Container:
         OSError: It cannot be started.
     """
 
-    def __init__(self, pod: Object, folder: Path) -> None:
+    def __init__(
+        self, pod: Object, folder: Path, *, port: int, command: Sequence[str] = WORKER
+    ) -> None:
         self.name = str(pod["metadata"]["name"])
-        self.port = free_port()
+        self.port = port
         self.ready = False
         self.started_s = time.monotonic()
         self.stopping_s: float | None = None
         folder.mkdir(parents=True)
         with (folder / LOG).open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "detection_worker", "consume"],
-                env=environment(pod, folder, self.port, os.environ),
+            self._process = subprocess.Popen(  # noqa: S603 - our own
+                command,
+                env=environment(pod, folder, port, os.environ),
                 # No file of the user's, such as a configuration, is where the worker looks.
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
@@ -73,13 +95,14 @@ class Container:
         """Ask its readiness probe; an answer in time counts."""
         return self._get(env.READY_PATH) is not None
 
-    def holds_work(self) -> bool | None:
-        """Say whether it is busy; None when it does not say."""
+    def ask(self) -> Answer | None:
+        """Return what it says about itself; None when it says nothing."""
         body = self._get(env.STATE_PATH)
         if body is None:
             return None
         state = json.loads(body)
-        return bool(state.get("busy")) or int(state.get("in_flight") or 0) > 0
+        busy = bool(state.get("busy")) or int(state.get("in_flight") or 0) > 0
+        return Answer(busy, state.get("drained") is True)
 
     def terminate(self) -> None:
         """Send SIGTERM, once."""
@@ -136,8 +159,16 @@ def environment(
     return {**kept, **said, **mounted, **own}
 
 
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+def free_port(taken: Collection[int] = ()) -> int:
+    """Return a port that is free and not among those given away.
+
+    Raises:
+        OSError: None was found.
+    """
+    for port in random.sample(PORTS, k=100):
+        if port in taken:
+            continue
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return port
+    raise OSError("no free port was found on the loopback interface")

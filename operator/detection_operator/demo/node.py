@@ -1,13 +1,13 @@
 """A node of one machine: takes the pods that exist and runs each as a process."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from detection_contract.environment import ANNOTATION_CONTROL_PORT, CONTAINER_WORKER
-from detection_operator.demo.container import LOOPBACK, Container
+from detection_operator.demo.container import LOOPBACK, WORKER, Answer, Container, free_port
 from detection_operator.demo.ports import Pods
 from detection_operator.kube.objects import condition
 from detection_operator.kube.port import Object
@@ -26,7 +26,7 @@ class Tally:
         most: Most at a time.
         first_ready_s: Monotonic seconds at which the first was ready; None before.
         removed: Pods that were deleted and ended.
-        drained: Of these, those whose worker was idle when it got SIGTERM.
+        drained: Of these, those whose worker had drained when it got SIGTERM.
         busy: Of these, those that held work then.
         unclean: Of these, those that had to be killed or ended with an error.
         crashed: Name and exit code of each that ended without being told to.
@@ -49,13 +49,22 @@ class Node:
         pods: Of the cluster.
         folder: For the folders of the pods.
         say: Told what happens, for a person.
+        command: Of the containers.
 
     Attributes:
         tally: What became of the pods.
     """
 
-    def __init__(self, pods: Pods, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        pods: Pods,
+        folder: Path,
+        say: Callable[[str], None],
+        *,
+        command: Sequence[str] = WORKER,
+    ) -> None:
         self._pods = pods
+        self._command = command
         self._folder = folder
         self._say = say
         self._containers: dict[str, Container] = {}
@@ -105,13 +114,18 @@ class Node:
     def _start(self, uid: str, pod: Object) -> None:
         if not pod["spec"].get("nodeName"):
             self._pods.bind(pod)
-        container = Container(pod, self._folder / str(pod["metadata"]["name"]))
+        container = Container(
+            pod,
+            self._folder / str(pod["metadata"]["name"]),
+            port=free_port([item.port for item in self._containers.values()]),
+            command=self._command,
+        )
         self._containers[uid] = container
         self.tally.started += 1
         self._pods.annotate(pod, {ANNOTATION_CONTROL_PORT: str(container.port)})
         self._pods.set_status(pod, _status(pod, {"running": {}}))
         self._say(
-            f"pod {container.name} starts: detection-worker consume, process {container.pid},"
+            f"pod {container.name} starts: `detection-worker consume`, process {container.pid},"
             f" {LOOPBACK}:{container.port}"
         )
 
@@ -146,14 +160,14 @@ class Node:
 
     def _terminate(self, container: Container) -> None:
         if container.exit_code is None:
-            answer = container.holds_work()
-            # Silence is innocent only before the worker begins to receive.
-            busy = container.ready if answer is None else answer
-            self.tally.busy += busy
-            self.tally.drained += not busy
-            self._say(
-                f"pod {container.name} is deleted, {'BUSY' if busy else 'idle'}: it gets SIGTERM"
-            )
+            answer = container.ask()
+            if answer is None:
+                # Silence is innocent only before the worker begins to receive.
+                answer = Answer(busy=container.ready, drained=False)
+            self.tally.busy += answer.busy
+            self.tally.drained += answer.drained
+            how = "BUSY" if answer.busy else "drained" if answer.drained else "idle"
+            self._say(f"pod {container.name} is deleted, {how}: it gets SIGTERM")
         container.terminate()
 
     def _hurry(self, container: Container, pod: Object | None) -> None:

@@ -1,7 +1,7 @@
 """What can be chosen about a demonstration, and what it needs to be installed."""
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -39,20 +39,20 @@ class Options:
     logs: Path | None = None
 
 
-def missing_extras(extras: Iterable[str] = NEEDED) -> list[str]:
-    """Return the extras of which some module is not installed."""
-    return [name for name in extras if not all(map(_installed, NEEDED[name]))]
-
-
-def advice(extras: Iterable[str]) -> str:
-    """Return what to tell somebody who lacks these extras."""
-    names = list(extras)
-    wanted = ",".join(sorted({"operator", *names}))
-    return (
-        f"the demo runs the real thing, and parts of it are not installed: {', '.join(names)}\n"
-        f"Install them: pip install 'detection-queue[{wanted}]'"
-    )
-
-
-def _installed(module: str) -> bool:
+def is_installed(module: str) -> bool:
+    """Say whether a top-level module can be found, without loading it."""
     return importlib.util.find_spec(module) is not None
+
+
+def missing_extras(installed: Callable[[str], bool] = is_installed) -> list[str]:
+    """Return the extras of which some module is not installed."""
+    return [name for name, modules in NEEDED.items() if not all(map(installed, modules))]
+
+
+def advice(extras: Sequence[str]) -> str:
+    """Return what to tell somebody who lacks these extras, at least one."""
+    return (
+        f"the demo runs real workers and the real operator; the extra {' and '.join(extras)}"
+        " is not installed\n"
+        "Install it: pip install 'detection-queue[operator,worker]'"
+    )

@@ -103,7 +103,7 @@ def summary(outcome: Outcome, tally: Tally, begun_s: float) -> list[str]:
         f"Workers: first wanted after {_seconds(outcome.first_wanted_s)}, first ready after"
         f" {_seconds(ready_s)}, at most {tally.most} at a time,"
         f" all gone after {_seconds(outcome.gone_s)}.",
-        f"Pods removed: {tally.removed}, idle when they got SIGTERM: {tally.drained},"
+        f"Pods removed: {tally.removed}, drained before SIGTERM: {tally.drained},"
         f" busy pods killed: {tally.busy}.",
     ]
 

@@ -20,7 +20,7 @@ from detection_contract.environment import (
 from detection_contract.logs import JsonFormatter
 from detection_contract.messages import create_test_message
 from detection_operator.demo import local_aws, memory, server
-from detection_operator.demo.local_aws import CREDENTIALS, REGION, LocalAws
+from detection_operator.demo.local_aws import CREDENTIALS, REGION, Depth, LocalAws
 from detection_operator.demo.node import Node
 from detection_operator.demo.options import Options, Place
 from detection_operator.demo.outcome import Outcome, problems, summary
@@ -33,7 +33,7 @@ QUEUE_WAIT_S: Final = 20
 TICK_S: Final = 0.2
 LEAST_S: Final = 150.0
 """For cold starts of every worker on a busy machine, and the end."""
-EACH_S: Final = 1.0
+EACH_S: Final = 0.5
 """For a message, in the worst case; one takes about 0.1 s."""
 TAIL_CHARS: Final = 2000
 log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ def messages(urls: Sequence[str], count: int, callback_url: str) -> list[dict[st
 
 def _run(options: Options, folder: Path, screen: Screen) -> int:
     screen.introduce(
-        ["Deepfake detection that follows its queue, all of it here: no AWS account, no network."]
+        ["Deepfake detection that follows its queue, all of it here: nothing leaves this machine."]
     )
     with (
         local_aws.running(folder / "local-aws.log") as aws,
@@ -171,12 +171,11 @@ class _Watch:
             outcome.results_s = passed_s
         if outcome.replicas and outcome.first_wanted_s is None:
             outcome.first_wanted_s = passed_s
-        self._show(self.kubernetes.status())
+        self._show(self.kubernetes.status(), depth)
         if outcome.over:
             outcome.gone_s = passed_s
 
-    def _show(self, status: Mapping[str, Any]) -> None:
-        depth = self.aws.depth()
+    def _show(self, status: Mapping[str, Any], depth: Depth) -> None:
         self.screen.row(
             Moment(
                 depth=depth,

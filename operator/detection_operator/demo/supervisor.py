@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Final
 
+from detection_contract.environment import EXIT_FAILED, EXIT_INTERRUPTED
+
 STOP_S: Final = 45.0
 """For an orderly end; workers get 20 s of it to finish what they hold."""
 CHECK_S: Final = 0.5
@@ -27,7 +29,8 @@ def supervise(command: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run a command to its end and return its exit code; nothing of its session survives.
 
     SIGINT, SIGTERM and SIGHUP ask it to end in order. One that takes too long is killed, and so
-    is one that is asked twice.
+    is one that is asked twice. The exit code is then that of an interruption; it is that of a
+    failure when somebody else killed it.
     """
     asked_s: list[float] = []
 
@@ -39,26 +42,28 @@ def supervise(command: Sequence[str], environ: Mapping[str, str]) -> int:
         command, env=dict(environ), stdin=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        return _wait(process, asked_s)
+        code = _wait(process, asked_s)
     finally:
         _kill_session(process)
         for number, handler in before.items():
             signal.signal(number, handler)
+    if code >= 0:
+        return code
+    return EXIT_INTERRUPTED if asked_s else EXIT_FAILED
 
 
 def _wait(process: "subprocess.Popen[bytes]", asked_s: Sequence[float]) -> int:
     told = False
-    while process.poll() is None:
+    while True:
+        try:
+            return process.wait(CHECK_S / 5)
+        except subprocess.TimeoutExpired:
+            pass
         if asked_s and not told:
             process.send_signal(signal.SIGTERM)
             told = True
         if len(asked_s) > 1 or (asked_s and time.monotonic() - asked_s[0] > STOP_S):
             _kill_session(process)
-        try:
-            process.wait(CHECK_S / 5)
-        except subprocess.TimeoutExpired:
-            continue
-    return process.returncode
 
 
 def _kill_session(process: "subprocess.Popen[bytes]") -> None:

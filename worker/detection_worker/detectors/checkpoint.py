@@ -8,6 +8,7 @@ import io
 import pickle
 import re
 import stat
+import warnings
 import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -171,7 +172,10 @@ def _check_archive(data: bytes, path: Path, max_bytes: int) -> None:
 
 def _unpickled(data: bytes, path: Path) -> object:
     try:
-        content: object = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+        with warnings.catch_warnings():
+            # About protocols and deprecated storages: nothing that a user could act on.
+            warnings.simplefilter("ignore")
+            content: object = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as exc:
         found = _GLOBAL.search(str(exc))
         if not found:

@@ -178,6 +178,31 @@ def _spec_properties(crd: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def test_a_release_fits_its_secret_many_times(
+    cluster: Any, installed: Callable[..., str], monitoring_kinds: None
+) -> None:
+    namespace = installed(*SETS["all on"])
+
+    secret = cluster.get("-n", namespace, "secret", f"sh.helm.release.v1.{RELEASE}.v1")
+
+    # etcd takes 1.5 MiB, a Secret 1 MiB.
+    assert len(secret["data"]["release"]) < 200_000
+
+
+def test_without_keep_the_crd_and_its_queues_go_with_the_release(
+    cluster: Any, installed: Callable[..., str]
+) -> None:
+    namespace = installed("crds.keep=false")
+    cluster.run("-n", namespace, "apply", "-f", "-", stdin=queue_manifest("video"))
+    notes = cluster.helm("get", "notes", RELEASE, "--namespace", namespace).stdout
+
+    cluster.helm("uninstall", RELEASE, "--namespace", namespace, "--wait")
+
+    assert "with it EVERY DetectionQueue of the cluster" in notes
+    assert cluster.run("get", "crd", CRD, check=False).returncode != 0
+    assert cluster.get("-n", namespace, "serviceaccounts")["items"] == []
+
+
 def test_the_workers_of_a_queue_outlive_the_release(
     cluster: Any,
     installed: Callable[..., str],

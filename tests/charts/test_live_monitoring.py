@@ -255,6 +255,8 @@ def scene(
             cluster=cluster, namespace=namespace, aws=aws, queue_url=queue_url,
             worker_port=free_port(), folder=folder,
         )  # fmt: skip
+        end_pods = ("delete", "pods", "--all", "-n", namespace, "--grace-period=0", "--force")
+        stack.callback(cluster.run, *end_pods, check=False)
         processes = Processes(folder)
         stack.callback(processes.stop)
         operator_port = start_operator(stage, processes)

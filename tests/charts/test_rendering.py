@@ -313,10 +313,16 @@ def test_a_budget_never_blocks_the_drain_of_a_node(
     assert len(of_kind(objects, "PodDisruptionBudget")) == budgets
 
 
-def test_the_release_is_small_enough_for_its_secret(render: Render) -> None:
-    objects = render(VALUE_SETS["everything on"])
-
-    assert len(yaml.safe_dump(objects)) < 300_000
+def test_every_link_of_the_readme_leads_somewhere(chart: Path) -> None:
+    readme = chart / "README.md"
+    for target in re.findall(r"\]\(([^)\s]+)\)", readme.read_text()):
+        name, _, anchor = target.partition("#")
+        page = (chart / name).resolve() if name else readme
+        assert page.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert anchor in slugs, target
 
 
 def example_files(chart: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -301,17 +302,21 @@ def test_cluster_wide_rights_reach_every_namespace(
     cluster: Any, installed: Callable[..., str], operator_rest: Callable[[str, str], Rest]
 ) -> None:
     namespace = installed("clusterWide=true")
+    elsewhere = cluster.namespace(f"other-{uuid.uuid4().hex[:6]}")
+    queue = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "v"}, "spec": SPEC}
+    cluster.run("-n", elsewhere, "apply", "-f", "-", stdin=yaml.safe_dump(queue))
     client = KubernetesCluster(operator_rest(namespace, ACCOUNT))
 
-    assert client.queues() == []
-    assert client.queue(Key("default", "none")) is None
-    assert client.all_pods() == []
+    assert [item["metadata"]["namespace"] for item in client.queues()] == [elsewhere]
+    assert client.apply_status(Key(elsewhere, "v"), {"replicas": 1})["status"] == {"replicas": 1}
+    client.all_deployments()
+    client.all_pods()
 
 
 def test_watched_namespaces_get_a_role_each_and_the_release_s_own_none(
     cluster: Any, installed: Callable[..., str], operator_rest: Callable[[str, str], Rest]
 ) -> None:
-    served = [cluster.namespace(f"served-{int(time.time() * 1000)}-{index}") for index in (1, 2)]
+    served = [cluster.namespace(f"served-{uuid.uuid4().hex[:6]}") for _ in range(2)]
     namespace = installed(f"watchNamespaces={{{','.join(served)}}}")
     rest = operator_rest(namespace, ACCOUNT)
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,9 @@ def _watched(options: Options) -> int:
     command += ["--logs", str(options.logs.absolute())] if options.logs else []
     # Whoever runs this may have real keys; they are of no use here and stay out.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    return supervise(command, {**kept, **CREDENTIALS})
+    # Here, so that nothing is left in it even when the process that fills it is killed.
+    with tempfile.TemporaryDirectory(prefix="detection-demo-") as folder:
+        return supervise(command, {**kept, **CREDENTIALS, "TMPDIR": folder})
 
 
 def _whole(text: str) -> int:

@@ -165,7 +165,7 @@ def free_port(taken: Collection[int] = ()) -> int:
     Raises:
         OSError: None was found.
     """
-    for port in random.sample(PORTS, k=100):
+    for port in random.sample(PORTS, k=len(PORTS)):
         if port in taken:
             continue
         with socket.socket() as probe, contextlib.suppress(OSError):

@@ -8,6 +8,7 @@ vanished while a watch was broken, and may live on with its watches dead; the re
 import asyncio
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -37,6 +38,11 @@ class Informer:
         namespaces: In scope; empty means all.
         store: To feed.
         changed: Told the key of a DetectionQueue about which something changed.
+
+    Attributes:
+        ready: Set once the watches began.
+        ended: Set when they all ended.
+        heard: Events so far, by kind.
     """
 
     def __init__(
@@ -52,6 +58,7 @@ class Informer:
         self._changed = changed
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="informer", daemon=True)
+        self.heard: Counter[str] = Counter()
         self.ready = threading.Event()
         self.ended = threading.Event()
 
@@ -68,6 +75,7 @@ class Informer:
     def take(self, kind: str, event: Mapping[str, Any]) -> None:
         """Take in one watch event."""
         obj: Object = event["object"]
+        self.heard[kind] += 1
         if event.get("type") == "DELETED":
             news = self._store.remove(kind, obj)
         else:

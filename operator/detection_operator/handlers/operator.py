@@ -94,6 +94,7 @@ class Operator:
         self._stop = threading.Event()
         self._turned_s = self._clock.monotonic_s()
         self._deaf = 0
+        self._heard: dict[str, int] = {}
         self._config = configuration(settings.kubeconfig, settings.context)
         self._rest = Rest(
             self._config,
@@ -191,9 +192,13 @@ class Operator:
 
     def _resync(self) -> list[Key]:
         known = set(map(key_of, self._cluster.queues()))
+        heard = dict(self._informer.heard)
         missed = self._cluster.relist()
-        # One list may overtake the watches; two in a row that bring news mean that they are dead.
-        self._deaf = self._deaf + 1 if missed and self._informer.ready.is_set() else 0
+        # A list may overtake a watch that lives; one that told nothing since the last list, twice
+        # in a row although there was news, does not.
+        silent = any(n and heard.get(k, 0) == self._heard.get(k, 0) for k, n in missed.items())
+        self._deaf = self._deaf + 1 if silent and self._informer.ready.is_set() else 0
+        self._heard = heard
         # A key that vanished is reconciled once more, to be forgotten.
         return sorted(known | set(map(key_of, self._cluster.queues())))
 

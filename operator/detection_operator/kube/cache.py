@@ -105,8 +105,8 @@ class CachedCluster:
         self._direct = direct
         self._store = store
 
-    def relist(self) -> int:
-        """Bring the store up to date; return how many objects were news.
+    def relist(self) -> dict[str, int]:
+        """Bring the store up to date; return how many objects were news, by kind.
 
         Raises:
             ClusterError: The API server did not answer; the store stays as it was.
@@ -114,7 +114,7 @@ class CachedCluster:
         queues = self._direct.queues()
         deployments, pods = self._direct.all_deployments(), self._direct.all_pods()
         lists = ((KIND, queues), (DEPLOYMENT, deployments), (POD, pods))
-        return sum(self._store.replace(kind, objects) for kind, objects in lists)
+        return {kind: self._store.replace(kind, objects) for kind, objects in lists}
 
     def queues(self) -> list[Object]:
         """Return all DetectionQueues in scope."""

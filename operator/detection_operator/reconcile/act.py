@@ -14,7 +14,7 @@ from detection_operator.kube.port import Object
 from detection_operator.kube.ranking import LEAST_COST
 from detection_operator.metrics import Metrics
 from detection_operator.reconcile.fleet import Group, Worker
-from detection_operator.reconcile.gather import Gathered, Sources, address
+from detection_operator.reconcile.gather import Sources, address
 from detection_operator.reconcile.state import EVASIVE_S, QueueState
 from detection_operator.reconcile.steps import Steps
 from detection_operator.status import timestamp
@@ -44,17 +44,20 @@ class Actor:
     def _namespace(self) -> str:
         return str(self.queue["metadata"]["namespace"])
 
-    def ensure(self, gathered: Gathered) -> bool:
+    def ensure(self, manifest: Object | None, groups: Sequence[Group]) -> bool:
         """Make or mend the Deployment and its disruption budget; say whether anything was written.
+
+        Args:
+            manifest: Of the Deployment that should exist; None for an adopted one.
+            groups: The Deployments that do.
 
         Raises:
             ClusterError: The API server refused or did not answer.
         """
-        manifest = gathered.manifest
         if manifest is None:
             return False
         name = manifest["metadata"]["name"]
-        live = next((g.deployment for g in gathered.groups if g.name == name), None)
+        live = next((g.deployment for g in groups if g.name == name), None)
         written = self._ensure_budget()
         if live is not None and self._as_applied(name, live, manifest):
             return written

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from detection_contract.environment import LABEL_REVISION
 from detection_operator.clock import Clock
@@ -14,7 +13,8 @@ from detection_operator.kube.selectors import selector_text
 from detection_operator.observe.ports import Address, QueueReader, Workers
 from detection_operator.observe.values import WorkerState
 from detection_operator.reconcile.fleet import Group, group
-from detection_operator.reconcile.state import QueueState
+from detection_operator.reconcile.state import QueueState, Wish
+from detection_operator.resource import parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
 
 
@@ -40,30 +40,42 @@ class Gathered:
     """What was found.
 
     Attributes:
-        manifest: Of the Deployment that should exist; None for an adopted one.
         groups: The Deployments with their pods.
         selector: Of the pods, for the scale subresource.
         states: What workers said, by uid.
         problems: What was found to be wrong, a sentence each.
     """
 
-    manifest: dict[str, Any] | None
     groups: tuple[Group, ...]
     selector: str
     states: dict[str, WorkerState]
     problems: tuple[str, ...]
 
 
-def gather(sources: Sources, queue: Object, spec: QueueSpec, state: QueueState) -> Gathered:
+def wish(queue: Object, state: QueueState) -> Wish:
+    """Return what a DetectionQueue asks for, and note it in ``state``.
+
+    Raises:
+        InvalidSpec: It cannot be followed.
+    """
+    generation = int(queue["metadata"].get("generation", 0))
+    if state.wish is None or state.wish.generation != generation:
+        spec = parse_spec(queue["spec"])
+        template = spec.worker.template
+        manifest = None if template is None else deployment(queue, spec, template)
+        state.wish = Wish(generation=generation, spec=spec, manifest=manifest)
+    return state.wish
+
+
+def gather(sources: Sources, queue: Object, wanted: Wish, state: QueueState) -> Gathered:
     """Return the workers of a DetectionQueue and note in ``state`` what they said.
 
     Raises:
         ClusterError: The API server did not answer.
     """
-    template = spec.worker.template
-    manifest = None if template is None else deployment(queue, spec, template)
+    manifest = wanted.manifest
     if manifest is None:
-        deployments, problems = _adopted(sources.cluster, queue, spec)
+        deployments, problems = _adopted(sources.cluster, queue, wanted.spec)
         selector = selector_text(deployments[0]["spec"]["selector"]) if deployments else ""
     else:
         deployments, problems = _owned(sources.cluster, queue)
@@ -87,7 +99,6 @@ def gather(sources: Sources, queue: Object, spec: QueueSpec, state: QueueState) 
         for item in deployments
     )
     return Gathered(
-        manifest=manifest,
         groups=groups,
         selector=selector,
         states=states,

@@ -10,14 +10,14 @@ from detection_operator.kube.port import Key, Object
 from detection_operator.metrics import Metrics
 from detection_operator.reconcile.act import Actor
 from detection_operator.reconcile.doctor import Examination, findings, is_starved
-from detection_operator.reconcile.gather import Gathered, Sources, gather, read_queue
+from detection_operator.reconcile.gather import Gathered, Sources, gather, read_queue, wish
 from detection_operator.reconcile.observation import observation
 from detection_operator.reconcile.rivals import contender, elder
-from detection_operator.reconcile.state import QueueState
+from detection_operator.reconcile.state import QueueState, Wish
 from detection_operator.reconcile.steps import next_steps
 from detection_operator.reconcile.tell import Teller
 from detection_operator.records import Record
-from detection_operator.resource import InvalidSpec, parse_spec
+from detection_operator.resource import InvalidSpec
 from detection_operator.scaling.decision import Plan, decide
 from detection_operator.scaling.values import Observation
 from detection_operator.spec.queue_spec import QueueSpec
@@ -35,11 +35,15 @@ class _Case:
     """One DetectionQueue in one reconcile."""
 
     queue: Object
-    spec: QueueSpec
+    wish: Wish
     state: QueueState
     gathered: Gathered
     polled: bool
     now_s: float
+
+    @property
+    def spec(self) -> QueueSpec:
+        return self.wish.spec
 
 
 @dataclass(slots=True)
@@ -72,22 +76,28 @@ class Reconciler:
             self._states.pop(key, None)
             self.metrics.forget(key.namespace, key.name)
             return None
-        state = self._states.setdefault(key, QueueState())
+        state = self._state(key, queue["metadata"]["uid"])
         try:
-            spec = parse_spec(queue["spec"])
+            wanted = wish(queue, state)
         except InvalidSpec as exc:
             self._teller.refuse(queue, state, exc)
             return INVALID_RETRY_S
-        polled = read_queue(self.sources, spec, state)
+        polled = read_queue(self.sources, wanted.spec, state)
         case = _Case(
             queue=queue,
-            spec=spec,
+            wish=wanted,
             state=state,
-            gathered=gather(self.sources, queue, spec, state),
+            gathered=gather(self.sources, queue, wanted, state),
             polled=polled,
             now_s=self.sources.clock.wall_s(),
         )
         return self._settle(case)
+
+    def _state(self, key: Key, uid: str) -> QueueState:
+        state = self._states.get(key)
+        if state is None or state.uid != uid:
+            state = self._states[key] = QueueState(uid)
+        return state
 
     @property
     def _teller(self) -> Teller:
@@ -149,7 +159,7 @@ class Reconciler:
             for worker in (w for item in groups for w in item.workers if w.draining):
                 actor.resume(worker)
             return False
-        if actor.ensure(case.gathered):
+        if actor.ensure(case.wish.manifest, groups):
             # What was just made or mended is looked at before it is scaled.
             return True
         steps = next_steps(

@@ -10,6 +10,7 @@ from detection_operator.observe.counters import Counters
 from detection_operator.observe.values import QueueReading, WorkerState
 from detection_operator.reconcile.fleet import Worker
 from detection_operator.scaling.memory import Memory
+from detection_operator.spec.queue_spec import QueueSpec
 
 COLD_STARTS: Final = 9
 """Of these the median counts: one slow image pull says little of the next."""
@@ -19,11 +20,28 @@ EVASIVE_S: Final = 300.0
 """A worker that refused to drain is left alone for so long."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a generation of a DetectionQueue asks for.
+
+    Attributes:
+        generation: Of the spec.
+        spec: Parsed.
+        manifest: Of the Deployment that should exist; None for an adopted one.
+    """
+
+    generation: int
+    spec: QueueSpec
+    manifest: Mapping[str, Any] | None
+
+
 @dataclass(slots=True)
 class QueueState:
     """Mutable; only the reconcile of its key touches it.
 
     Attributes:
+        uid: Of the DetectionQueue; another one of the same name is another one.
+        wish: Of the newest generation; parsing takes longer than everything else at rest.
         memory: Of the decision.
         reading: The newest of the queue.
         poll_at_s: Monotonic time of the next read.
@@ -43,6 +61,8 @@ class QueueState:
         status_at_s: When; None before the first.
     """
 
+    uid: str
+    wish: Wish | None = None
     memory: Memory = field(default_factory=Memory)
     reading: QueueReading = field(default_factory=QueueReading)
     poll_at_s: float = float("-inf")

@@ -324,7 +324,7 @@ def _caught_up(deployment: Mapping[str, Any], pods: list[dict[str, Any]]) -> boo
     selector = selector_text(deployment["spec"]["selector"])
     count = sum(matches(selector, pod["metadata"].get("labels", {})) for pod in pods)
     current = status.get("observedGeneration") == deployment["metadata"]["generation"]
-    return current and count == replicas == status.get("updatedReplicas", 0)
+    return current and bool(count == replicas == status.get("updatedReplicas", 0))
 
 
 def _name(pod: Mapping[str, Any]) -> str:

@@ -44,7 +44,7 @@ def test_a_status_of_the_operator_itself_is_no_news() -> None:
     store = Store()
     queue = {"metadata": {"name": "q", "namespace": "n", "uid": "u", "resourceVersion": "1"}}
     store.put(KIND, {**queue, "spec": {"a": 1}})
-    queue["metadata"]["resourceVersion"] = "2"  # type: ignore[index]
+    queue["metadata"]["resourceVersion"] = "2"
 
     assert not store.put(KIND, {**queue, "spec": {"a": 1}, "status": {"replicas": 3}})
     assert store.put(KIND, {**queue, "spec": {"a": 2}})

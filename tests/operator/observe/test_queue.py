@@ -33,10 +33,8 @@ def reader(codes: list[str]) -> Iterator[SqsReader]:
     made.close()
 
 
-def reference(aws: LocalAws, url: str, **changes: str) -> QueueRef:
-    return dataclasses.replace(
-        QueueRef(url=url, region=aws.region, endpoint_url=aws.endpoint_url), **changes
-    )
+def reference(aws: LocalAws, url: str, endpoint_url: str = "") -> QueueRef:
+    return QueueRef(url=url, region=aws.region, endpoint_url=endpoint_url or aws.endpoint_url)
 
 
 def test_depth_settings_and_dead_letters_are_read(

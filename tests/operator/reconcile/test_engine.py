@@ -1,0 +1,88 @@
+import threading
+import time
+from collections.abc import Callable
+
+from detection_operator.clock import SystemClock
+from detection_operator.errors import cluster_error
+from detection_operator.kube.port import Key
+from detection_operator.reconcile.engine import LONGEST_RECONCILE_S, Engine
+from detection_operator.testing.cluster import InMemoryCluster
+from detection_operator.testing.fakes import FakeClock
+from detection_operator.testing.world import MINIMAL, World
+
+
+def eventually(what: Callable[[], bool], seconds: float = 10.0) -> bool:
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        if what():
+            return True
+        threading.Event().wait(0.01)
+    return False
+
+
+def engine(world: World, resync: Callable[[], list[Key]]) -> Engine:
+    return Engine(
+        world.operator(), SystemClock(), world.metrics, resync=resync, threads=2, resync_s=60.0
+    )
+
+
+def count(world: World, result: str) -> float:
+    value = world.metrics.registry.get_sample_value(
+        "detection_operator_reconciles_total", {"result": result}
+    )
+    return value or 0.0
+
+
+def test_what_the_first_list_finds_is_reconciled() -> None:
+    world = World()
+    key = world.create_queue("video", MINIMAL)
+    running = engine(world, lambda: [key])
+
+    running.start()
+
+    assert eventually(lambda: bool(world.cluster.of_kind("Deployment")))
+    running.stop()
+    assert running.is_alive()
+
+
+def test_an_api_server_that_is_down_is_asked_again_later() -> None:
+    world = World()
+    key = world.create_queue("video", MINIMAL)
+    world.cluster.fail("queue", cluster_error(503, "down"), cluster_error(429, "slow down"))
+    failed = [cluster_error(0, "no answer")]
+
+    def resync() -> list[Key]:
+        if failed:
+            raise failed.pop()
+        return [key]
+
+    running = engine(world, resync)
+    running.start()
+
+    assert eventually(lambda: count(world, "ok") >= 1)
+    running.stop()
+    assert count(world, "api_error") == 2
+
+
+def test_a_bug_in_one_reconcile_does_not_stop_the_others() -> None:
+    world = World()
+    good = world.create_queue("good", MINIMAL)
+    assert isinstance(world.cluster, InMemoryCluster)
+    world.cluster.objects["DetectionQueue", "default", "bad"] = {"metadata": {}}
+    running = engine(world, lambda: [Key("default", "bad"), good])
+
+    running.start()
+
+    assert eventually(lambda: count(world, "bug") >= 1 and count(world, "ok") >= 1)
+    running.stop()
+
+
+def test_an_engine_that_reconciled_nothing_for_three_resyncs_is_dead() -> None:
+    world, clock = World(), FakeClock()
+    stuck = Engine(world.operator(), clock, world.metrics, resync=list, threads=1, resync_s=100.0)
+
+    clock.advance(299)
+    assert stuck.is_alive()
+    clock.advance(2)
+    assert not stuck.is_alive()
+    assert LONGEST_RECONCILE_S >= 60

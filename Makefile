@@ -7,11 +7,11 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup demo test check format lint types contracts fast slow chaos bench train dockerfiles clean
+.PHONY: help setup demo operator-demo test check format lint types contracts fast slow chaos bench train dockerfiles clean
 .DEFAULT_GOAL := help
 
 help:            ## Show this list
-	@grep -E '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 setup: $(INSTALLED)  ## Make .venv and install everything into it
 
@@ -22,6 +22,9 @@ $(INSTALLED): pyproject.toml
 
 demo: setup  ## Run the real worker on a local SQS, S3 and callback receiver
 	$(BIN)/detection-worker demo
+
+operator-demo: setup  ## Watch the operator scale real workers here, from zero to zero
+	$(BIN)/detection-operator demo
 
 test: setup lint types contracts  ## Everything that CI runs
 	$(BIN)/python -m pytest

@@ -75,6 +75,14 @@ class Node:
         """Processes that have not ended."""
         return sum(item.exit_code is None for item in self._containers.values())
 
+    @property
+    def ready(self) -> int:
+        """Processes that are ready and were not told to end."""
+        return sum(
+            item.ready and item.exit_code is None and item.stopping_s is None
+            for item in self._containers.values()
+        )
+
     def tick(self) -> None:
         """Bring processes and pods in line.
 

@@ -9,9 +9,9 @@ from detection_operator.demo.local_aws import Depth
 
 STEADY_S: Final = 5.0
 """A row at least this often while there is work."""
-HEADING: Final = "    time waiting in-flight results wanted ready busy  the operator's plan"
+HEADING: Final = "    time waiting in-flight results wanted pods ready  the operator's plan"
 ROW: Final = (
-    "{time:>8} {waiting:>7} {in_flight:>9} {results:>7} {wanted:>6} {ready:>5} {busy:>4}  {plan}"
+    "{time:>8} {waiting:>7} {in_flight:>9} {results:>7} {wanted:>6} {pods:>4} {ready:>5}  {plan}"
 )
 
 
@@ -23,16 +23,16 @@ class Moment:
         depth: Of the queue.
         results: That have arrived.
         wanted: Replicas of the plan.
-        ready: Workers as the operator saw them last.
-        busy: Of these.
+        pods: Worker processes that run.
+        ready: Of these, those that passed their readiness probe.
         plan: The operator's sentence; empty before the first one.
     """
 
     depth: Depth
     results: int
     wanted: int
+    pods: int
     ready: int
-    busy: int
     plan: str
 
 
@@ -52,7 +52,7 @@ class Screen:
         self._monotonic_s = monotonic_s
         self._show = show
         self._begun_s = monotonic_s()
-        self._last: tuple[int, int, str] | None = None
+        self._last: tuple[int, int, int, str] | None = None
         self._last_depth: Depth | None = None
         self._shown_s = float("-inf")
 
@@ -83,7 +83,7 @@ class Screen:
 
     def row(self, now: Moment) -> None:
         """Print a row if the plan or the workers are others than before, or it is time to."""
-        gist = (now.wanted, now.ready, now.plan)
+        gist = (now.wanted, now.pods, now.ready, now.plan)
         due = self.passed_s - self._shown_s >= STEADY_S and now.depth != self._last_depth
         if gist == self._last and not due:
             return
@@ -95,8 +95,8 @@ class Screen:
                 in_flight=now.depth.in_flight,
                 results=now.results,
                 wanted=now.wanted,
+                pods=now.pods,
                 ready=now.ready,
-                busy=now.busy,
                 plan=now.plan or "(none yet)",
             )
         )

@@ -181,8 +181,8 @@ class _Watch:
                 depth=depth,
                 results=self.outcome.results,
                 wanted=status.get("desiredReplicas", 0),
-                ready=status.get("readyReplicas", 0),
-                busy=status.get("busyReplicas", 0),
+                pods=self.node.running,
+                ready=self.node.ready,
                 plan=status.get("plan", {}).get("message", ""),
             )
         )

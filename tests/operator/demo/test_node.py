@@ -37,7 +37,7 @@ def test_a_pod_runs_as_a_process_that_the_operator_can_reach(
     assert view.ip == LOOPBACK
     with socket.create_connection((LOOPBACK, view.port), timeout=5):
         pass
-    assert node.tally.most == 1
+    assert (node.running, node.ready, node.tally.most) == (1, 1, 1)
 
 
 def test_a_deleted_pod_gets_sigterm_and_goes_when_its_process_has_ended(

@@ -80,7 +80,7 @@ class Time:
 
 
 def moment(plan: str = "1 needed", *, visible: int = 9, wanted: int = 1) -> Moment:
-    return Moment(depth=Depth(visible, 0), results=0, wanted=wanted, ready=0, busy=0, plan=plan)
+    return Moment(depth=Depth(visible, 0), results=0, wanted=wanted, pods=0, ready=0, plan=plan)
 
 
 def test_a_row_is_printed_when_the_plan_changes_and_else_only_now_and_then() -> None:

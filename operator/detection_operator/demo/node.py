@@ -1,5 +1,6 @@
 """A node of one machine: takes the pods that exist and runs each as a process."""
 
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -187,7 +188,9 @@ class Node:
     def _note_end(self, container: Container) -> None:
         code = container.exit_code
         self.tally.removed += 1
-        self.tally.unclean += code != 0
+        # A process that is told to end while Python still starts ends by the signal itself.
+        early = not container.ready and code == -signal.SIGTERM
+        self.tally.unclean += code != 0 and not early
         asked_s = container.stopping_s or 0.0
         self._say(
             f"pod {container.name} has ended with exit code {code}"

@@ -25,6 +25,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 def leave(*_):
     sys.exit(int(os.environ.get("CODE", "0")))
+if os.environ.get("LOADING") == "1":
+    signal.pause()
 signal.signal(signal.SIGTERM, leave)
 if os.environ.get("CRASH") == "1":
     sys.exit(3)

@@ -35,7 +35,8 @@ def check(done: "subprocess.CompletedProcess[str]", messages: int) -> None:
     assert re.search(r"\d+ needed to clear \d+ messages", output), "the plan is shown"
     removed = re.search(r"Pods removed: (\d+), drained before SIGTERM: (\d+)", output)
     assert removed is not None
-    assert int(removed[1]) == int(removed[2]) >= 1
+    # One that was not ready yet when it became superfluous goes without a drain.
+    assert int(removed[1]) >= int(removed[2]) >= 1
     pids = re.findall(r"consume`, process (\d+)", output)
     assert len(pids) >= int(removed[1])
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)

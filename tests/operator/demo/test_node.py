@@ -80,6 +80,19 @@ def test_a_worker_that_ends_with_an_error_is_counted(
     assert node.tally.unclean == 1
 
 
+def test_a_worker_that_is_told_to_end_while_it_loads_ends_well(
+    pods: Any, node: Node, turn_until: Turn
+) -> None:
+    name = pods.add(LOADING="1")
+    turn_until(lambda: node.running == 1)
+
+    pods.delete(name)
+    turn_until(lambda: not pods.objects)
+
+    tally = node.tally
+    assert (tally.removed, tally.drained, tally.busy, tally.unclean) == (1, 0, 0, 0)
+
+
 def test_a_pod_that_vanishes_takes_its_process_along(
     pods: Any, node: Node, turn_until: Turn
 ) -> None:

@@ -281,7 +281,7 @@ def test_a_truncated_checkpoint_is_refused(
 
 
 def changed(tensors: Tensors, **changes: torch.Tensor | None) -> Tensors:
-    return {n: t for n, t in (tensors | changes).items() if t is not None}  # type: ignore[operator]
+    return {n: t for n, t in (tensors | changes).items() if t is not None}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ Follows the order of Kubernetes' ReplicaSet controller: without a node, pending,
 deletion cost. Below that it looks at ages in coarse buckets; nothing here relies on so much.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -38,11 +39,10 @@ def safe_reduction(pods: Sequence[PodView], safe: frozenset[str], most: int) -> 
         safe: Names of those that may go.
         most: No more than so many.
     """
-    ordered = sorted(pods, key=removal_rank)
     allowed = 0
-    for pod in ordered:
-        peers = [other for other in pods if removal_rank(other) == removal_rank(pod)]
+    for _, group in itertools.groupby(sorted(pods, key=removal_rank), key=removal_rank):
+        peers = list(group)
         if any(peer.name not in safe for peer in peers):
             break
-        allowed += 1
+        allowed += len(peers)
     return min(allowed, most)

@@ -234,6 +234,7 @@ def _published(args: argparse.Namespace) -> Published:
 
 def _remove(folder: Path, name: str | None, *, asked: bool) -> int:
     [entry] = _chosen(list_models(folder), name or "")
+    folders.check_removable(folder, entry.name)
     if asked and not confirm(f"Delete {folder / entry.name}?", default=False):
         print("Kept.")
         return 1

@@ -66,8 +66,8 @@ def staged(models_dir: Path, name: str) -> Iterator[Path]:
         ) from exc
 
 
-def remove(models_dir: Path, name: str) -> None:
-    """Delete a model's folder.
+def check_removable(models_dir: Path, name: str) -> None:
+    """Refuse early what ``remove`` would refuse.
 
     Raises:
         ModelError: There is none, it ships with the program, or another model uses its weights.
@@ -83,6 +83,16 @@ def remove(models_dir: Path, name: str) -> None:
         )
     if users := _users(models_dir, name):
         raise ModelError(f"{name} lends its weights to {', '.join(users)}\nRemove that first.")
+
+
+def remove(models_dir: Path, name: str) -> None:
+    """Delete a model's folder.
+
+    Raises:
+        ModelError: As ``check_removable``, or the disk refuses.
+    """
+    check_removable(models_dir, name)
+    folder = models_dir / name
     try:
         with tempfile.TemporaryDirectory(dir=models_dir, prefix=".staged-") as scratch:
             # In one step, so that no worker that starts now finds half of it.

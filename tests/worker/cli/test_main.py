@@ -32,7 +32,7 @@ GUIDE_OPTIONS = {
     "message": "--url --callback-url --threshold --queue-url --wait --yes --aws-region --help",
     "setup-aws": "--config --status --show-examples --help",
     "models": "--models-dir --json --help",
-    "demo": "--messages --keep --models-dir --port --help",
+    "demo": "--messages --keep --models-dir --help",
 }
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from importlib.metadata import version
+from ipaddress import ip_network
 from typing import Final
 from urllib.parse import quote
 
@@ -18,7 +19,6 @@ from urllib3.util import Url, parse_url
 
 from detection_contract import signing
 from detection_contract.error_codes import ErrorCode
-from detection_worker.callback.addresses import Network
 from detection_worker.callback.connections import (
     ForbiddenAddress,
     Guard,
@@ -63,7 +63,6 @@ class HttpCallbackClient:
         self,
         settings: CallbackSettings,
         *,
-        allowed_networks: tuple[Network, ...] = (),
         tls: ssl.SSLContext | None = None,
         resolve: Resolve = resolve,
         clock: Callable[[], float] = time.monotonic,
@@ -75,7 +74,6 @@ class HttpCallbackClient:
 
         Args:
             settings: Timeouts, retries, secrets.
-            allowed_networks: May be called although the guard would refuse them.
             tls: Whom to trust; by default the system's store and certifi's.
             resolve: From host and port to addresses.
             clock: Monotonic seconds.
@@ -84,7 +82,7 @@ class HttpCallbackClient:
             random01: Uniform in [0, 1).
 
         Raises:
-            ValueError: A signing secret is none.
+            ValueError: A signing secret is none, or an allowed network is no address range.
         """
         for secret in settings.signing_secrets:
             signing.decode_secret(secret)
@@ -94,7 +92,8 @@ class HttpCallbackClient:
         self._sleep = sleep
         self._random01 = random01
         self._agent = f"detection-queue/{version('detection-queue')}"
-        guard = Guard(allow_any=settings.allow_private, allowed=allowed_networks, resolve=resolve)
+        allowed = tuple(ip_network(n) for n in settings.allowed_networks)
+        guard = Guard(allow_any=settings.allow_private, allowed=allowed, resolve=resolve)
         self._pools = pool_manager(guard, connections=CONNECTIONS, tls=tls)
 
     def close(self) -> None:

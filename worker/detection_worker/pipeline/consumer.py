@@ -1,6 +1,5 @@
 """The consumer process: adapters, signals, control server and statistics around the engine."""
 
-import ipaddress
 import logging
 import os
 import signal
@@ -29,7 +28,7 @@ from detection_worker.pipeline.engine import Engine, Parts
 from detection_worker.pipeline.files import sweep
 from detection_worker.pipeline.statistics import Statistics, Tally
 from detection_worker.pipeline.tools import ResultHandler
-from detection_worker.settings import CallbackSettings, ConsumerSettings, Settings
+from detection_worker.settings import ConsumerSettings, Settings
 from detection_worker.sources.base import QueueError, QueueFacts
 from detection_worker.sources.sqs import SqsSource
 from detection_worker.storage.s3 import S3Storage
@@ -116,7 +115,7 @@ class Consumer:
         # Decoding children start while torch is imported: both take a second.
         with (
             ProcessDecoder(decoders) as decoder,
-            closing(_callbacks(self._settings.callback)) as callbacks,
+            closing(HttpCallbackClient(self._settings.callback)) as callbacks,
         ):
             loaded = self._load()
             facts = self._wait_for_queue()
@@ -304,11 +303,6 @@ class Consumer:
         if engine is None:
             return {**base, "ready": False, "busy": False, "in_flight": 0, "draining": False}
         return {**base, "ready": True, **engine.vitals.state()}
-
-
-def _callbacks(settings: CallbackSettings) -> HttpCallbackClient:
-    networks = tuple(ipaddress.ip_network(n) for n in settings.allowed_networks)
-    return HttpCallbackClient(settings, allowed_networks=networks)
 
 
 def _device(wanted: str) -> str:

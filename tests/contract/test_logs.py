@@ -101,7 +101,9 @@ def test_foreign_records_and_warnings_have_the_same_shape(
     configure(level="INFO", fmt="json")
 
     logging.getLogger("urllib3.connectionpool").warning("pool is full")
-    logging.getLogger("framework.objects").info("seen", extra={"k8s_ref": {"name": "q"}, "settings": 1})
+    logging.getLogger("framework.objects").info(
+        "seen", extra={"k8s_ref": {"name": "q"}, "settings": 1}
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(capture=True)

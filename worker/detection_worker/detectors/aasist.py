@@ -27,7 +27,7 @@ BANDS = FILTERS // 3
 """Rows of the first feature map after pooling by three."""
 GRAPH_TEMPERATURE = 2.0
 HETEROGENEOUS_TEMPERATURE = 100.0
-"""Both as in the authors' published configuration; no checkpoint says them."""
+"""Both recalled from the published system, not read from it; no checkpoint says them."""
 AT_ONCE = {"cpu": 1, "cuda": 16}
 """Units whose feature maps, about 0.25 GB each, are held at once; more are no faster on a CPU."""
 

@@ -151,8 +151,9 @@ def _container(spec: QueueSpec, template: Template) -> dict[str, Any]:
                 "protocol": "TCP",
             }
         ],
+        # Alive, not ready: a queue that cannot be reached must not become a crash loop.
         "startupProbe": _probe(
-            env.READY_PATH,
+            env.HEALTH_PATH,
             period_s=STARTUP_PERIOD_S,
             failures=-(
                 -max(STARTUP_MIN_S, 3 * spec.service_time.cold_start_s) // STARTUP_PERIOD_S

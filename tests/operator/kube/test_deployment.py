@@ -130,6 +130,8 @@ def test_overrides_merge_by_name_and_cannot_leave_the_selector() -> None:
     assert worker["image"] == "worker:1"
     assert worker["livenessProbe"]["periodSeconds"] == 99
     assert worker["livenessProbe"]["httpGet"]["path"] == env.HEALTH_PATH
+    assert worker["startupProbe"]["httpGet"]["path"] == env.HEALTH_PATH
+    assert worker["readinessProbe"]["httpGet"]["path"] == env.READY_PATH
     assert sidecar == {"name": "sidecar", "image": "s"}
     assert template["spec"]["priorityClassName"] == "high"
     assert template["metadata"]["labels"]["team"] == "a"

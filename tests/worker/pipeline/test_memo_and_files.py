@@ -89,11 +89,14 @@ def test_the_sweep_removes_only_what_dead_processes_left(tmp_path: Path) -> None
 
 
 def test_a_restarted_container_sweeps_what_its_own_process_id_left(tmp_path: Path) -> None:
-    left = job_folder(tmp_path)
+    left = tmp_path / f"job-{os.getpid()}-00000000-abc"
+    left.mkdir()
+    ours = job_folder(tmp_path)
 
     assert sweep(tmp_path) == 1
 
     assert not left.exists()
+    assert ours.exists()
 
 
 def test_a_download_waits_until_the_disk_has_room() -> None:

@@ -83,7 +83,6 @@ class Consumer:
         if self._stop.is_set():
             self._hurry.set()
         self._stop.set()
-        # The engine may wait for room; it looks at its flags as soon as it is woken.
 
     @property
     def statistics(self) -> Statistics:

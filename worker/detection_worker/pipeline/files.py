@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import secrets
 import shutil
 import tempfile
 import threading
@@ -12,7 +13,9 @@ from pathlib import Path
 from detection_worker.errors import Cancelled
 
 PREFIX = "job-"
-_NAME = re.compile(rf"^{PREFIX}(\d+)-")
+_NAME = re.compile(rf"^{PREFIX}(\d+)-([0-9a-f]{{8}}-)?")
+_OURS = f"{secrets.token_hex(4)}-"
+"""Tells our folders from those of an earlier process with the same id."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 log = logging.getLogger(__name__)
@@ -60,7 +63,7 @@ class DiskBudget:
 def job_folder(cache_dir: Path) -> Path:
     """Make a folder that only this user can read; its name says which process owns it."""
     cache_dir.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=cache_dir))
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-{_OURS}", dir=cache_dir))
 
 
 def file_name(key: str) -> str:
@@ -75,18 +78,22 @@ def file_name(key: str) -> str:
 def sweep(cache_dir: Path) -> int:
     """Remove the folders of processes that no longer run; return how many.
 
-    To be called before the first download: folders with our own process id are left-overs too. In
-    a container every start has the same id.
+    In a container every start has the same process id: folders with ours that this process did
+    not make are left-overs too.
     """
     removed = 0
     for folder in cache_dir.glob(f"{PREFIX}*"):
         match = _NAME.match(folder.name)
-        if match and (int(match.group(1)) == os.getpid() or not _runs(int(match.group(1)))):
+        if match and not _lives(int(match.group(1)), match.group(2)):
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
     if removed:
         log.info("removed %d temporary folder(s) of earlier runs", removed)
     return removed
+
+
+def _lives(pid: int, mark: str | None) -> bool:
+    return mark == _OURS if pid == os.getpid() else _runs(pid)
 
 
 def _runs(pid: int) -> bool:

@@ -134,11 +134,6 @@ class Engine:
         """Receive again."""
         self.intake.resume()
 
-    def finish(self) -> None:
-        """Wait until everything in hand has ended."""
-        while not self.ledger.wait_empty(timeout_s=1.0):
-            pass
-
     def stop(self, *, grace_s: float, hurry: Callable[[], bool] = lambda: False) -> bool:
         """Drain and stop for good.
 

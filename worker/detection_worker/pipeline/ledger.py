@@ -187,11 +187,6 @@ class Ledger:
 
     # -- what is held --------------------------------------------------------------------------
 
-    def messages(self) -> list[Message]:
-        """Return every message in hand, oldest first."""
-        with self._lock:
-            return list(self._messages.values())
-
     def to_release(self, *, time_left_s: float) -> list[Message]:
         """Return the messages that a worker with ``time_left_s`` to live should hand back."""
         with self._lock:

@@ -52,11 +52,6 @@ class Stage(Generic[T]):
         """Items being worked on."""
         return self._busy
 
-    @property
-    def threads(self) -> int:
-        """Items that can be worked on at once."""
-        return len(self._threads)
-
     def oldest_work_s(self) -> float:
         """Return for how long the oldest item has been worked on; 0 when idle."""
         with self._lock:

@@ -5,34 +5,61 @@ Units of one detector all have one shape, so that units of different messages sh
 """
 
 from dataclasses import dataclass
+from typing import Literal
+
+View = Literal["crops", "whole", "centre", "faces"]
+"""How a network wants to see a picture; every unit is ``crop_px`` x ``crop_px``.
+
+- ``crops``: at native resolution, for low-level traces do not survive a resize; a smaller picture
+  is reflected up to it.
+- ``whole``: all of the picture, stretched; one unit.
+- ``centre``: the shorter side resized to ``crop_px``, then the middle of the longer; one unit.
+- ``faces``: one unit for each of the most prominent faces, resized.
+"""
+FaceShape = Literal["square", "box"]
+"""What is cut around a face: a ``square`` on the longer side of the detection, or the detection's
+own ``box``, stretched to a square unit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSampling:
-    """Crops at native resolution; low-level traces do not survive a resize.
+    """Parts of one picture.
 
     Attributes:
-        crop_px: Side of the square crop; smaller images are reflected up to it.
-        max_crops: Most crops of one image, >= 1.
+        crop_px: Side of a unit.
+        max_crops: Most units of one image, >= 1; the views ``whole`` and ``centre`` give one.
+        view: How the units are cut out.
+        face_scale: Side of a face's cut-out over that of its detection; 1.3 is usual for
+            detectors of face forgery (Roessler et al. 2019). Only for ``faces``.
+        face_shape: What is scaled by it. Only for ``faces``.
     """
 
     crop_px: int = 128
     max_crops: int = 4
+    view: View = "crops"
+    face_scale: float = 1.3
+    face_shape: FaceShape = "square"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoSampling:
-    """Uniformly spread frames, each cropped as an image.
+    """Uniformly spread frames, each seen as an image.
 
     Attributes:
         max_frames: Most frames of one video, >= 1.
         crop_px: As in ``ImageSampling``.
-        crops_per_frame: Most crops of one frame, >= 1.
+        crops_per_frame: Most units of one frame, >= 1.
+        view: As in ``ImageSampling``, and so are the fields below.
+        face_scale: Likewise.
+        face_shape: Likewise.
     """
 
     max_frames: int = 16
     crop_px: int = 128
     crops_per_frame: int = 2
+    view: View = "crops"
+    face_scale: float = 1.3
+    face_shape: FaceShape = "square"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

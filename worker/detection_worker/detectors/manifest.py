@@ -10,7 +10,14 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from detection_contract.media_types import MediaKind
-from detection_worker.core.sampling import AudioSampling, ImageSampling, Sampling, VideoSampling
+from detection_worker.core.sampling import (
+    AudioSampling,
+    FaceShape,
+    ImageSampling,
+    Sampling,
+    VideoSampling,
+    View,
+)
 from detection_worker.core.verdict import Calibration, Pooling
 from detection_worker.detectors.base import DetectorCard, Grade
 from detection_worker.errors import UsageError
@@ -157,12 +164,18 @@ class _Uses(_Part):
     sha256: Sha256
 
 
-class _Image(_Part):
+class _Seen(_Part):
+    view: View = "crops"
+    face_scale: Annotated[float, Field(ge=0.5, le=4)] = 1.3
+    face_shape: FaceShape = "square"
+
+
+class _Image(_Seen):
     crop_px: Positive
     max_crops: Positive
 
 
-class _Video(_Part):
+class _Video(_Seen):
     max_frames: Positive
     crop_px: Positive
     crops_per_frame: Positive
@@ -208,7 +221,7 @@ class _File(_Part):
     architecture: _Architecture | None = None
     weights: _Weights | None = None
     uses: _Uses | None = None
-    preprocess: dict[str, int]
+    preprocess: dict[str, int | float | str]
     output: _Output
     aggregate: _Aggregate
     calibration: _Calibration

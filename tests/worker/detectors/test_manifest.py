@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection_contract.media_types import MediaKind
+from detection_worker.core.applicability import ANYTHING, Scope
 from detection_worker.core.sampling import VideoSampling
-from detection_worker.core.verdict import Calibration
+from detection_worker.core.verdict import Calibration, Thresholds
 from detection_worker.detectors.manifest import (
     Borrowed,
     ModelError,
@@ -83,6 +84,58 @@ def test_a_model_can_borrow_the_weights_of_another() -> None:
 def test_a_broken_manifest_is_refused_with_file_and_field(
     changes: dict[str, Any], says: str
 ) -> None:
+    with pytest.raises(ModelError, match=r"x/manifest\.json") as caught:
+        parse(**changes)
+
+    assert says in str(caught.value)
+
+
+def test_a_manifest_without_a_band_or_a_scope_is_as_it_was() -> None:
+    card = parse().card()
+
+    assert (card.thresholds, card.scope, card.calibrated) == (None, ANYTHING, True)
+    assert not parse(calibration={"method": "none"}).calibrated
+
+
+def test_thresholds_and_scope_reach_the_pipeline() -> None:
+    card = parse(
+        thresholds={"low": 0.25, "high": 0.75}, applies_to={"min_side_px": 64, "min_duration_s": 1}
+    ).card()
+
+    assert card.thresholds == Thresholds(fake=0.5, low=0.25, high=0.75)
+    assert card.scope == Scope(min_side_px=64, min_duration_s=1.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        pytest.param({"thresholds": {"low": 0.6, "high": 0.7}}, "must ascend", id="low over fake"),
+        pytest.param(
+            {"thresholds": {"fake": 0.8, "low": 0.3, "high": 0.7}}, "must ascend", id="high below"
+        ),
+        pytest.param({"thresholds": {"low": -0.1, "high": 0.7}}, "thresholds.low", id="negative"),
+        pytest.param({"thresholds": {"low": 0.1, "high": 1.7}}, "thresholds.high", id="beyond 1"),
+        pytest.param({"thresholds": {"high": 0.7}}, "thresholds.low", id="half a band"),
+        pytest.param(
+            {"applies_to": {"speech": True}}, "'speech' is for audio", id="speech in video"
+        ),
+        pytest.param(
+            {"applies_to": {"speech": 1}}, "applies_to.speech", id="a number for a truth"
+        ),
+        pytest.param({"applies_to": {"min_side_px": -1}}, "min_side_px", id="negative size"),
+        pytest.param({"applies_to": {"cats": True}}, "applies_to.cats", id="unknown limit"),
+        pytest.param(
+            {
+                "modality": "image",
+                "preprocess": {"crop_px": 128, "max_crops": 4},
+                "applies_to": {"min_duration_s": 1.0},
+            },
+            "an image has no duration",
+            id="duration of an image",
+        ),
+    ],
+)
+def test_a_band_or_a_scope_without_sense_is_refused(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ModelError, match=r"x/manifest\.json") as caught:
         parse(**changes)
 

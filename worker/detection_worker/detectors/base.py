@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection_contract.media_types import MediaKind
+from detection_worker.core.applicability import ANYTHING, Scope
 from detection_worker.core.sampling import Sampling
-from detection_worker.core.verdict import Calibration, Pooling
+from detection_worker.core.verdict import Calibration, Pooling, Thresholds
 
 Grade = Literal["demo", "experimental", "published"]
 
@@ -26,6 +27,9 @@ class DetectorCard:
         sampling: Units that it wants.
         pooling: From units to one logit.
         calibration: From that logit to P(fake).
+        calibrated: Somebody fitted that on labelled files.
+        thresholds: Between which scores it cannot tell; None if nobody measured it.
+        scope: What it can judge.
     """
 
     name: str
@@ -36,6 +40,9 @@ class DetectorCard:
     sampling: Sampling
     pooling: Pooling
     calibration: Calibration
+    calibrated: bool = False
+    thresholds: Thresholds | None = None
+    scope: Scope = ANYTHING
 
 
 class Detector(Protocol):

@@ -5,21 +5,31 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from detection_contract.media_types import MediaKind
-from detection_worker.core.sampling import (
-    AudioSampling,
-    FaceShape,
-    ImageSampling,
-    Sampling,
-    VideoSampling,
-    View,
-)
-from detection_worker.core.verdict import Calibration, Pooling
+from detection_worker.core.applicability import Scope
+from detection_worker.core.sampling import AudioSampling, ImageSampling, Sampling, VideoSampling
+from detection_worker.core.verdict import Calibration, Pooling, Thresholds
 from detection_worker.detectors.base import DetectorCard, Grade
+from detection_worker.detectors.manifest_parts import (
+    AggregatePart,
+    AppliesToPart,
+    ArchitecturePart,
+    AudioPart,
+    CalibrationPart,
+    ImagePart,
+    ModelId,
+    OutputPart,
+    Part,
+    SelfTestPart,
+    ThresholdsPart,
+    UsesPart,
+    VideoPart,
+    WeightsPart,
+)
 from detection_worker.errors import UsageError
 
 SCHEMA: Final = 1
@@ -27,10 +37,6 @@ SCHEMA: Final = 1
 MANIFEST_NAME: Final = "manifest.json"
 MAX_MANIFEST_BYTES: Final = 1 << 20
 """A manifest is a page of text; more is a mistake or an attack."""
-
-ModelId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Positive = Annotated[int, Field(ge=1)]
 
 
 class ModelError(UsageError):
@@ -106,6 +112,9 @@ class Manifest:
         sampling: Units that it wants.
         pooling: From units to one logit.
         calibration: From that logit to P(fake).
+        calibrated: Somebody fitted that on labelled files.
+        thresholds: Between which scores it cannot tell; None if nobody measured it.
+        scope: What it can judge.
         self_test: Known answers, at least one.
         license: Of the weights, an SPDX expression or a sentence.
     """
@@ -119,6 +128,9 @@ class Manifest:
     sampling: Sampling
     pooling: Pooling
     calibration: Calibration
+    calibrated: bool
+    thresholds: Thresholds | None
+    scope: Scope
     self_test: tuple[SelfTest, ...]
     license: str
 
@@ -140,95 +152,31 @@ class Manifest:
             sampling=self.sampling,
             pooling=self.pooling,
             calibration=self.calibration,
+            calibrated=self.calibrated,
+            thresholds=self.thresholds,
+            scope=self.scope,
         )
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class _Architecture(_Part):
-    name: str
-    params: dict[str, int | float | str] = {}
-
-
-class _Weights(_Part):
-    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
-    format: Literal["safetensors"]
-    sha256: Sha256
-    bytes: Positive
-
-
-class _Uses(_Part):
-    id: ModelId
-    sha256: Sha256
-
-
-class _Seen(_Part):
-    view: View = "crops"
-    face_scale: Annotated[float, Field(ge=0.5, le=4)] = 1.3
-    face_shape: FaceShape = "square"
-
-
-class _Image(_Seen):
-    crop_px: Positive
-    max_crops: Positive
-
-
-class _Video(_Seen):
-    max_frames: Positive
-    crop_px: Positive
-    crops_per_frame: Positive
-
-
-class _Audio(_Part):
-    sample_rate_hz: Positive
-    window: Positive
-    hop: Positive
-    max_windows: Positive
-
-
-class _Aggregate(_Part):
-    within_frame: Literal["mean", "max"] = "mean"
-    over_frames: Literal["mean", "topk_mean"] = "mean"
-    top_share: Annotated[float, Field(gt=0, le=1)] = 0.25
-
-
-class _Output(_Part):
-    activation: Literal["sigmoid", "softmax"]
-    classes: tuple[str, str]
-    fake_index: Literal[0, 1]
-
-
-class _Calibration(_Part):
-    method: Literal["platt", "none"]
-    a: Annotated[float, Field(gt=0)] = 1.0
-    b: float = 0.0
-    fitted_on: str = ""
-
-
-class _SelfTest(_Part):
-    seed: Annotated[int, Field(ge=0)]
-    logit: float
-
-
-class _File(_Part):
+class _File(Part):
     schema_: Annotated[int, Field(alias="schema")]
     id: ModelId
     version: Annotated[str, Field(pattern=r"^\d+(\.\d+){0,3}$")]
     modality: MediaKind
     grade: Grade
-    architecture: _Architecture | None = None
-    weights: _Weights | None = None
-    uses: _Uses | None = None
+    architecture: ArchitecturePart | None = None
+    weights: WeightsPart | None = None
+    uses: UsesPart | None = None
     preprocess: dict[str, int | float | str]
-    output: _Output
-    aggregate: _Aggregate
-    calibration: _Calibration
-    selftest: Annotated[list[_SelfTest], Field(min_length=1)]
+    output: OutputPart
+    aggregate: AggregatePart
+    calibration: CalibrationPart
+    thresholds: ThresholdsPart | None = None
+    applies_to: AppliesToPart = AppliesToPart()
+    selftest: Annotated[list[SelfTestPart], Field(min_length=1)]
     license: str
-    metrics: dict[str, Any] = {}
-    training: dict[str, Any] = {}
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_network(self) -> "_File":
@@ -237,6 +185,16 @@ class _File(_Part):
             raise ValueError("give either 'architecture' and 'weights', or 'uses'")
         if self.output.classes[self.output.fake_index] != "fake":
             raise ValueError("'output.fake_index' must point at 'fake' in 'output.classes'")
+        return self
+
+    @model_validator(mode="after")
+    def _scope_of_its_kind(self) -> "_File":
+        sound = self.modality is MediaKind.AUDIO
+        wanted = self.applies_to
+        if (wanted.speech and not sound) or (wanted.min_side_px and sound):
+            raise ValueError("'applies_to': 'speech' is for audio, 'min_side_px' for pictures")
+        if wanted.min_duration_s and self.modality is MediaKind.IMAGE:
+            raise ValueError("'applies_to': an image has no duration")
         return self
 
 
@@ -318,6 +276,9 @@ def _manifest(file: _File) -> Manifest:
         sampling=_sampling(file),
         pooling=Pooling(**file.aggregate.model_dump()),
         calibration=Calibration(a=file.calibration.a, b=file.calibration.b),
+        calibrated=file.calibration.method != "none",
+        thresholds=None if file.thresholds is None else Thresholds(**file.thresholds.model_dump()),
+        scope=Scope(**file.applies_to.model_dump()),
         self_test=tuple(SelfTest(seed=t.seed, logit=t.logit) for t in file.selftest),
         license=file.license,
     )
@@ -337,8 +298,8 @@ def _network(file: _File) -> tuple[Architecture, WeightsFile] | Borrowed:
 def _sampling(file: _File) -> Sampling:
     match file.modality:
         case MediaKind.IMAGE:
-            return ImageSampling(**_Image.model_validate(file.preprocess).model_dump())
+            return ImageSampling(**ImagePart.model_validate(file.preprocess).model_dump())
         case MediaKind.VIDEO:
-            return VideoSampling(**_Video.model_validate(file.preprocess).model_dump())
+            return VideoSampling(**VideoPart.model_validate(file.preprocess).model_dump())
         case MediaKind.AUDIO:
-            return AudioSampling(**_Audio.model_validate(file.preprocess).model_dump())
+            return AudioSampling(**AudioPart.model_validate(file.preprocess).model_dump())

@@ -1,4 +1,4 @@
-"""From a plan and an observation to the status, its conditions and the events of transitions.
+"""From a plan and an observation to the status and its conditions.
 
 All conditions are positive: False is always bad, or at least not the normal way.
 """
@@ -17,7 +17,6 @@ from detection_operator.spec.scaling import Mode
 
 MESSAGE_MAX: Final = 1024
 WINDOW_S: Final = 86_400
-EVENT_TYPES: Final = {"True": "Normal", "False": "Warning", "Unknown": "Normal"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,21 +32,6 @@ class Condition:
 
     type: str
     status: str
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Something that changed and is worth a Kubernetes event.
-
-    Attributes:
-        type: ``Normal`` or ``Warning``.
-        reason: One word.
-        message: For a person.
-    """
-
-    type: str
     reason: str
     message: str
 
@@ -113,24 +97,6 @@ def invalid_status(
         "observedGeneration": generation,
         "conditions": [*_merged([broken], generation, now_s, previous), *kept],
     }
-
-
-def transitions(previous: Mapping[str, Any], current: Mapping[str, Any]) -> list[Event]:
-    """Return an event for each condition that changed and for a change of the replicas."""
-    old = {item["type"]: item for item in previous.get("conditions", ())}
-    events: list[Event] = []
-    for item in current.get("conditions", ()):
-        before = old.get(item["type"])
-        changed = before is None or before["status"] != item["status"]
-        # The first look at a healthy resource is no news.
-        if changed and (before is not None or item["status"] == "False"):
-            kind = EVENT_TYPES[item["status"]]
-            events.append(Event(type=kind, reason=item["reason"], message=item["message"]))
-    was, now = previous.get("desiredReplicas"), current.get("desiredReplicas")
-    if was is not None and now is not None and was != now:
-        message = f"{was} to {now} replicas: {current['plan']['message']}"
-        events.append(Event(type="Normal", reason="Scaled", message=message[:MESSAGE_MAX]))
-    return events
 
 
 def conditions(report: Report) -> list[Condition]:
@@ -327,6 +293,7 @@ def _slo(report: Report) -> dict[str, Any]:
     slo: dict[str, Any] = {"windowSeconds": WINDOW_S}
     if report.plan.outlook.received:
         slo["attainmentPercent"] = _percent(report)
+        slo["messages"] = report.plan.outlook.received
     return slo
 
 

@@ -12,14 +12,13 @@ from detection_operator.scaling.memory import Memory
 from detection_operator.scaling.values import Observation, ReadError
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.status import (
-    Event,
     Report,
     build_status,
     conditions,
     invalid_status,
     timestamp,
-    transitions,
 )
+from detection_operator.transitions import Event, transitions
 
 NOON_S = 1_767_268_800.0
 HEALTHY = Observation(
@@ -226,6 +225,7 @@ def test_the_status_fits_its_schema(spec_of: Callable[..., QueueSpec]) -> None:
     assert set(status) <= set(known)
     assert set(status["queue"]) <= set(known["queue"]["properties"])
     assert status["slo"]["attainmentPercent"] == "99.5"
+    assert status["slo"]["messages"] == 1000
     assert status["cost"] == {"perHour": "2.01", "today": "0.00"}
     assert status["plan"]["binding"] == status["plan"]["terms"][-1]["name"]
     assert status["lastScaleTime"] == "2026-01-01T12:00:00Z"
@@ -265,6 +265,21 @@ def test_events_tell_transitions_only(spec_of: Callable[..., QueueSpec]) -> None
     scaled = [event for event in transitions(first, burst) if event.reason == "Scaled"]
     assert len(scaled) == 1
     assert scaled[0].message.startswith(f"{first['desiredReplicas']} to ")
+
+
+def test_a_summary_that_repeats_another_condition_is_no_event_of_its_own(
+    spec_of: Callable[..., QueueSpec],
+) -> None:
+    good = build_status(report_of(spec_of(), HEALTHY), {})
+    denied = replace(HEALTHY, error=ReadError.ACCESS_DENIED)
+    bad = build_status(report_of(spec_of(), denied), good)
+    invalid = invalid_status(InvalidSpec("slo", "wrong"), good, generation=8, now_s=NOON_S)
+
+    assert [event.reason for event in transitions(good, bad)].count("AccessDenied") == 1
+    assert [event.reason for event in transitions(bad, good)].count("Read") == 1
+    assert "Reconciled" not in [event.reason for event in transitions(bad, good)]
+    assert [event.reason for event in transitions(good, invalid)] == ["InvalidSpec"]
+    assert [event.reason for event in transitions(invalid, good)] == ["Reconciled"]
 
 
 def test_an_invalid_spec_is_said_and_the_rest_is_kept(spec_of: Callable[..., QueueSpec]) -> None:

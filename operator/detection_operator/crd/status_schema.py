@@ -40,6 +40,7 @@ def status_schema() -> dict[str, Any]:
         slo=_object(
             "How the objective was met.",
             attainmentPercent=_string("Messages that waited no longer than queueWaitSeconds."),
+            messages=_count("Messages behind the percentage."),
             windowSeconds=_count("Seconds that the percentage covers."),
         ),
         cost=_object(

@@ -12,6 +12,7 @@ from detection_operator.kube.port import Cluster, EventNote, Object
 from detection_operator.metrics import Metrics
 from detection_operator.reconcile.state import QueueState
 from detection_operator.resource import InvalidSpec
+from detection_operator.transitions import transitions
 
 STATUS_S: Final = 60.0
 """Numbers that move all the time are written this often; a condition or a plan at once."""
@@ -89,7 +90,7 @@ class Teller:
         except NotFound:
             return
         state.status, state.status_at_s = current, now_s
-        for event in words.transitions(previous, current):
+        for event in transitions(previous, current):
             self.cluster.post_event(
                 EventNote(
                     about=queue,

@@ -75,6 +75,36 @@ def parse_spec(spec: Mapping[str, Any]) -> QueueSpec:
     return dataclasses.replace(parsed, queue=dataclasses.replace(parsed.queue, region=region))
 
 
+def known_part(spec: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return ``spec`` without the fields that this version does not know, and their paths.
+
+    The API server refuses or prunes what its CRD does not know, so in a cluster such a field comes
+    from a newer CRD than this operator's. The rest of the object is still worth following.
+    """
+    strange: list[str] = []
+    known: dict[str, Any] = _known(QueueSpec, spec, "", strange)
+    return known, tuple(strange)
+
+
+def _known(kind: Any, raw: Any, path: str, strange: list[str]) -> Any:
+    if isinstance(kind, UnionType):
+        kind = next(arm for arm in typing.get_args(kind) if arm is not type(None))
+    if typing.get_origin(kind) is tuple and isinstance(raw, list):
+        item_kind = typing.get_args(kind)[0]
+        return [_known(item_kind, v, f"{path}[{n}]", strange) for n, v in enumerate(raw)]
+    # What has the wrong shape is for ``parse_spec`` to refuse.
+    if not dataclasses.is_dataclass(kind) or not isinstance(raw, Mapping):
+        return raw
+    hints = typing.get_type_hints(kind)
+    names = {json_name(field): field.name for field in dataclasses.fields(kind)}
+    strange += [_join(path, str(name)) for name in raw if name not in names]
+    return {
+        name: _known(hints[names[name]], value, _join(path, name), strange)
+        for name, value in raw.items()
+        if name in names
+    }
+
+
 def manifest_value(value: Any) -> Any:
     """Return a spec value as it would stand in a manifest."""
     if dataclasses.is_dataclass(value):

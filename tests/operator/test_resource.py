@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection_contract.media_types import MediaKind
-from detection_operator.resource import InvalidSpec, manifest_value, parse_spec, region_of
+from detection_operator.resource import (
+    InvalidSpec,
+    known_part,
+    manifest_value,
+    parse_spec,
+    region_of,
+)
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.scaling import IdlePolicy, Mode
 
@@ -185,3 +191,31 @@ JSON = st.recursive(
 def test_anything_is_either_parsed_or_refused(spec: dict[str, Any]) -> None:
     with contextlib.suppress(InvalidSpec):
         assert parse_spec(spec).queue.region
+
+
+def test_what_this_version_does_not_know_is_set_aside_with_its_path(
+    minimal: dict[str, Any],
+) -> None:
+    strange = {
+        **minimal,
+        "colour": "red",
+        "scaling": {"maxReplicas": 3, "schedules": [{**OFFICE, "weight": 2}]},
+        "worker": {"template": {"image": "x", "resources": {"limits": {"gpu": 1}}}},
+    }
+
+    known, paths = known_part(strange)
+
+    assert sorted(paths) == ["colour", "scaling.schedules[0].weight"]
+    assert parse_spec(known).worker.template is not None
+    assert known["worker"] == strange["worker"]
+    assert known_part(known) == (known, ())
+    with pytest.raises(InvalidSpec, match=r"spec\.colour: unknown"):
+        parse_spec(strange)
+
+
+@given(JSON)
+def test_setting_aside_never_breaks_on_a_wrong_shape(raw: Any) -> None:
+    known, _ = known_part({"scaling": raw, "worker": raw, "queue": raw})
+
+    with contextlib.suppress(InvalidSpec):
+        parse_spec(known)

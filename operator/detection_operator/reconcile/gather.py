@@ -14,7 +14,7 @@ from detection_operator.observe.ports import Address, QueueReader, Workers
 from detection_operator.observe.values import WorkerState
 from detection_operator.reconcile.fleet import Group, group
 from detection_operator.reconcile.state import QueueState, Wish
-from detection_operator.resource import parse_spec
+from detection_operator.resource import known_part, parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
 
 
@@ -60,10 +60,15 @@ def wish(queue: Object, state: QueueState) -> Wish:
     """
     generation = int(queue["metadata"].get("generation", 0))
     if state.wish is None or state.wish.generation != generation:
-        spec = parse_spec(queue["spec"])
+        known, strange = known_part(queue["spec"])
+        spec = parse_spec(known)
         template = spec.worker.template
         manifest = None if template is None else deployment(queue, spec, template)
-        state.wish = Wish(generation=generation, spec=spec, manifest=manifest)
+        problems = tuple(
+            f"spec.{path} is unknown to this version of the operator and ignored"
+            for path in strange
+        )
+        state.wish = Wish(generation=generation, spec=spec, manifest=manifest, problems=problems)
     return state.wish
 
 
@@ -102,7 +107,7 @@ def gather(sources: Sources, queue: Object, wanted: Wish, state: QueueState) -> 
         groups=groups,
         selector=selector,
         states=states,
-        problems=problems,
+        problems=(*wanted.problems, *problems),
     )
 
 

@@ -28,11 +28,13 @@ class Wish:
         generation: Of the spec.
         spec: Parsed.
         manifest: Of the Deployment that should exist; None for an adopted one.
+        problems: What of it is not followed, a sentence each.
     """
 
     generation: int
     spec: QueueSpec
     manifest: Mapping[str, Any] | None
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

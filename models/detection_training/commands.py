@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Final
 
+from detection_training import presets, stages
 from detection_worker.cli.command import Command
 from detection_worker.errors import UsageError
 
 DEFAULT_CACHE: Final = Path(".cache/training")
+DEFAULT_WORK: Final = Path(".cache/training-work")
 DEFAULT_MINUTES: Final = 5.0
 
 
@@ -17,11 +19,38 @@ class TrainCommand:
     """Makes models."""
 
     name: Final = "train"
-    help: Final = "train detectors; --demo makes small ones from freely licensed media"
+    help: Final = "train detectors: small ones in minutes (--demo), or the bundled ones (--preset)"
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Add its arguments."""
-        parser.add_argument("--demo", action="store_true", help="train the demonstration models")
+        what = parser.add_mutually_exclusive_group()
+        what.add_argument("--demo", action="store_true", help="train the demonstration models")
+        what.add_argument(
+            "--preset",
+            choices=presets.PRESETS,
+            help="train in resumable steps: fetch, build, train, calibrate, evaluate, package",
+        )
+        parser.add_argument(
+            "--only",
+            action="append",
+            choices=sorted(presets.PIPELINES),
+            default=[],
+            help="with --preset: only this kind of model; may be given twice",
+        )
+        parser.add_argument(
+            "--until",
+            choices=presets.STEPS,
+            default=presets.STEPS[-1],
+            metavar="STEP",
+            help="with --preset: stop after this step",
+        )
+        parser.add_argument(
+            "--work-dir",
+            type=Path,
+            default=DEFAULT_WORK,
+            metavar="DIR",
+            help="with --preset: where the steps leave their work (default %(default)s)",
+        )
         parser.add_argument(
             "--output", type=Path, default=Path("models"), metavar="DIR", help="models directory"
         )
@@ -29,7 +58,7 @@ class TrainCommand:
             "--minutes",
             type=float,
             default=DEFAULT_MINUTES,
-            help="about how long to take on two cores (default %(default)g)",
+            help="with --demo: about how long to take on two cores (default %(default)g)",
         )
         parser.add_argument(
             "--cache-dir",
@@ -44,6 +73,8 @@ class TrainCommand:
 
     def run(self, args: argparse.Namespace) -> int:
         """Train and return 0; 1 if a model could not be made."""
+        if args.preset:
+            return _train_preset(args)
         if not args.demo:
             raise UsageError("Nothing to train!\nUse: detection-worker train --demo")
         if not 0.05 <= args.minutes <= 600:
@@ -90,6 +121,15 @@ class EvaluateCommand:
         if args.json is not None:
             args.json.write_text(text + "\n")
         return 0
+
+
+def _train_preset(args: argparse.Namespace) -> int:
+    order = presets.Order(
+        preset=args.preset, cache=args.cache_dir, output=args.output, force=args.force
+    )
+    found = presets.stages_of(order, only=args.only, until=args.until)
+    stages.run_stages(found, args.work_dir / args.preset, log=_say)
+    return 0
 
 
 def _say(line: str) -> None:

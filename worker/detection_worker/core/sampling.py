@@ -4,6 +4,7 @@ A *unit* is one fixed-size input of a detector: a crop of an image or frame, or 
 Units of one detector all have one shape, so that units of different messages share a batch.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -79,7 +80,36 @@ class AudioSampling:
     max_windows: int = 64
 
 
-Sampling = ImageSampling | VideoSampling | AudioSampling
+PictureSampling = ImageSampling | VideoSampling
+Sampling = PictureSampling | AudioSampling
+
+FRAME_PX = 1920
+"""Longest side of a frame that faces are looked for in: of a larger one no detector sees more."""
+FRAMES_PIXELS = 16_000_000
+"""All frames of one media object together, 48 MB: they wait in memory until the device is free.
+16 frames of 16:9 have 1333 x 750 pixels each, 32 have 943 x 530."""
+
+
+def units_per_picture(sampling: PictureSampling) -> int:
+    """Return the most units that decoding takes from one picture; faces are cut out later."""
+    if sampling.view != "crops":
+        return 1
+    return sampling.max_crops if isinstance(sampling, ImageSampling) else sampling.crops_per_frame
+
+
+def pictures(sampling: PictureSampling) -> int:
+    """Return the most pictures of one media object."""
+    return 1 if isinstance(sampling, ImageSampling) else sampling.max_frames
+
+
+def bounded(width: int, height: int, *, frames: int) -> tuple[int, int]:
+    """Return the width and height of a frame, reduced in proportion so that ``frames`` fit.
+
+    Never more than ``FRAME_PX`` a side and ``FRAMES_PIXELS`` together, never enlarged.
+    """
+    share = FRAMES_PIXELS / frames
+    scale = min(1.0, FRAME_PX / max(width, height), math.sqrt(share / (width * height)))
+    return max(1, int(width * scale)), max(1, int(height * scale))
 
 
 def spread(total: int, wanted: int) -> list[int]:

@@ -22,12 +22,12 @@ from detection_contract.media_types import MediaKind, kind_of_name
 from detection_worker.errors import JobError
 from detection_worker.media import av_input
 from detection_worker.media.audio import read_audio
-from detection_worker.media.crops import cut
 from detection_worker.media.decode_order import DecodeOrder
 from detection_worker.media.image import read_image
 from detection_worker.media.sniff import Content, sniff
 from detection_worker.media.values import DecodedMedia, MediaInfo
 from detection_worker.media.video import read_video
+from detection_worker.media.views import see
 from detection_worker.settings import MediaLimits
 
 CHUNK_BYTES = 1024 * 1024
@@ -111,9 +111,7 @@ def _decode_image(source: _Source, order: DecodeOrder) -> DecodedMedia:
         raise _no_model(MediaKind.IMAGE)
     name = source.content.container
     picture = read_image(source.file, name, max_pixels=order.limits.max_pixels)
-    crops, boxes = cut(
-        picture.pixels, crop_px=order.image.crop_px, max_crops=order.image.max_crops
-    )
+    units, boxes = see(picture.pixels, order.image)
     height, width = picture.pixels.shape[:2]
     info = MediaInfo(
         kind=MediaKind.IMAGE,
@@ -131,8 +129,8 @@ def _decode_image(source: _Source, order: DecodeOrder) -> DecodedMedia:
     )
     return DecodedMedia(
         info=info,
-        units=crops,
-        frame=np.zeros(len(crops), dtype=np.int32),
+        units=units,
+        frame=np.zeros(len(units), dtype=np.int32),
         at_s=np.zeros(1),
         boxes=boxes,
     )
@@ -186,15 +184,15 @@ def _decode_video(
     )
     return DecodedMedia(
         info=info,
-        units=np.concatenate(clip.crops),
-        frame=_frame_of(clip.crops),
+        units=np.concatenate(clip.units),
+        frame=_frame_of(clip.units),
         at_s=np.array(clip.at_s),
         boxes=np.concatenate(clip.boxes),
     )
 
 
-def _frame_of(crops: list[NDArray[np.uint8]]) -> NDArray[np.int32]:
-    return np.repeat(np.arange(len(crops), dtype=np.int32), [len(c) for c in crops])
+def _frame_of(units: list[NDArray[np.uint8]]) -> NDArray[np.int32]:
+    return np.repeat(np.arange(len(units), dtype=np.int32), [len(u) for u in units])
 
 
 def _decode_audio(

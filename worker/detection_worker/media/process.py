@@ -164,7 +164,7 @@ class ChildProcess:
         if header["type"] != "done":
             raise wire.ProtocolError("unknown type")
         announced = wire.parse_done(header, order)
-        return wire.receive_arrays(announced, order, lambda b: self._fill(b, patience))
+        return wire.receive_arrays(announced, lambda b: self._fill(b, patience))
 
     def kill(self) -> None:
         """End the process now, whatever it does, and reap it."""

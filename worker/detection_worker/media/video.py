@@ -1,4 +1,4 @@
-"""Video to crops of frames spread over its whole length, by PyAV. Runs in the child."""
+"""Video to units of frames spread over its whole length, by PyAV. Runs in the child."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,8 +14,9 @@ from detection_contract.error_codes import ErrorCode
 from detection_worker.core.sampling import VideoSampling
 from detection_worker.errors import JobError
 from detection_worker.media.av_input import Reader, cut_short
-from detection_worker.media.crops import Pixels, cut
+from detection_worker.media.crops import Pixels
 from detection_worker.media.timeline import Plan, Timeline, TimelineBuilder, plan
+from detection_worker.media.views import fitted, see
 from detection_worker.settings import MediaLimits
 
 
@@ -24,7 +25,7 @@ class Clip:
     """What was taken from a video.
 
     Attributes:
-        crops: Of each frame, shape ``(n, crop, crop, 3)``.
+        units: Of each frame, shape ``(n, h, w, 3)``, the same ``h`` and ``w`` in all of them.
         boxes: Of each frame, shape ``(n, 4)``.
         at_s: Display time of each frame from the start of the video.
         width: Of the widest frame, upright, pixels.
@@ -34,7 +35,7 @@ class Clip:
         damaged: Packets that could not be decoded.
     """
 
-    crops: list[Pixels] = field(default_factory=list)
+    units: list[Pixels] = field(default_factory=list)
     boxes: list[NDArray[np.int32]] = field(default_factory=list)
     at_s: list[float] = field(default_factory=list)
     width: int = 0
@@ -53,14 +54,14 @@ def read_video(
     tick: Callable[[], None],
     reopen: Callable[[], InputContainer],
 ) -> Clip:
-    """Return crops of frames spread evenly over the video.
+    """Return units of frames spread evenly over the video.
 
     All packets are listed first, without decoding: headers lie about duration and frame count.
 
     Args:
         container: At its start.
         stream: Of ``container``.
-        sampling: How many frames and crops.
+        sampling: How many frames, and what is seen of each.
         limits: What the video may cost.
         tick: Called often.
         reopen: Opens the same file anew, for files that cannot be rewound.
@@ -152,7 +153,7 @@ class _Frames:
 
 
 class _Taker:
-    """Cuts crops out of chosen frames."""
+    """Takes the units of chosen frames."""
 
     def __init__(self, sampling: VideoSampling, timeline: Timeline) -> None:
         self._sampling = sampling
@@ -164,19 +165,24 @@ class _Taker:
 
     def take(self, frame: Any, index: int) -> None:
         pixels = upright(frame)
-        crops, boxes = cut(
-            pixels, crop_px=self._sampling.crop_px, max_crops=self._sampling.crops_per_frame
-        )
+        units, boxes = see(pixels, self._sampling)
         clip = self._clip
-        clip.crops.append(crops)
+        clip.units.append(self._alike(units))
         clip.boxes.append(boxes)
         at_s = self._timeline.at_s(frame.pts, index)
         clip.at_s.append(max(at_s, clip.at_s[-1] if clip.at_s else 0.0))
         clip.width = max(clip.width, pixels.shape[1])
         clip.height = max(clip.height, pixels.shape[0])
 
+    def _alike(self, units: Pixels) -> Pixels:
+        """Whole frames keep the size of the first, although a stream may change it midway."""
+        if not self._clip.units or units.shape[1:] == self._clip.units[0].shape[1:]:
+            return units
+        height, width = self._clip.units[0].shape[1:3]
+        return np.stack([fitted(unit, (width, height)) for unit in units])
+
     def finish(self) -> Clip:
-        if not self._clip.crops:
+        if not self._clip.units:
             raise JobError(ErrorCode.NO_FRAMES, "no frame of the video could be decoded")
         return self._clip
 

@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import EXTENSIONS, MediaKind
-from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSampling
+from detection_worker.core.sampling import (
+    FRAME_PX,
+    FRAMES_PIXELS,
+    AudioSampling,
+    ImageSampling,
+    Sampling,
+    VideoSampling,
+    pictures,
+    units_per_picture,
+)
 from detection_worker.errors import JobError
 from detection_worker.media.decode_order import DecodeOrder
 from detection_worker.media.values import DecodedMedia, DecodeRequest, MediaInfo
@@ -62,11 +71,13 @@ class Announced:
         info: Facts about the file.
         units: How many.
         frames: Distinct frames or windows.
+        shape: Of each unit.
     """
 
     info: MediaInfo
     units: int
     frames: int
+    shape: tuple[int, ...]
 
 
 def frame(header: dict[str, Any]) -> bytes:
@@ -142,6 +153,7 @@ def pack_done(media: DecodedMedia) -> list[bytes | memoryview]:
         "info": dataclasses.asdict(media.info),
         "units": len(media.units),
         "frames": len(media.at_s),
+        "shape": media.units.shape[1:],
     }
     arrays = (media.units, media.frame, media.at_s, media.boxes)
     return [frame(header), *(_bytes_of(np.ascontiguousarray(a)) for a in arrays)]
@@ -183,15 +195,15 @@ def parse_done(header: dict[str, Any], order: DecodeOrder) -> Announced:
     frames = _int(header, "frames", 1, min(frames_max, units))
     if frames != info.frames_analysed:
         raise ProtocolError("frames contradict info")
-    return Announced(info=info, units=units, frames=frames)
+    shape = _shape(header, units, info.kind, order)
+    return Announced(info=info, units=units, frames=frames, shape=shape)
 
 
-def receive_arrays(announced: Announced, order: DecodeOrder, receive: Receive) -> DecodedMedia:
+def receive_arrays(announced: Announced, receive: Receive) -> DecodedMedia:
     """Return the media whose arrays come next on the wire.
 
     Args:
         announced: From ``parse_done``.
-        order: What was asked for; decides the shape of a unit.
         receive: Fills buffers.
 
     Raises:
@@ -199,9 +211,7 @@ def receive_arrays(announced: Announced, order: DecodeOrder, receive: Receive) -
     """
     sound = announced.info.kind is MediaKind.AUDIO
     n = announced.units
-    units = np.empty(
-        (n, *_unit_shape(announced.info.kind, order)), np.float32 if sound else np.uint8
-    )
+    units = np.empty((n, *announced.shape), np.float32 if sound else np.uint8)
     frame_of = np.empty(n, np.int32)
     at_s = np.empty(announced.frames, np.float64)
     boxes = np.empty((0 if sound else n, 4), np.int32)
@@ -213,22 +223,41 @@ def receive_arrays(announced: Announced, order: DecodeOrder, receive: Receive) -
 
 
 def _most(kind: MediaKind, order: DecodeOrder) -> tuple[int, int]:
-    if kind is MediaKind.IMAGE and order.image:
-        return order.image.max_crops, 1
-    if kind is MediaKind.VIDEO and order.video:
-        return order.video.max_frames * order.video.crops_per_frame, order.video.max_frames
-    if kind is MediaKind.AUDIO and order.audio:
-        return order.audio.max_windows, order.audio.max_windows
-    raise ProtocolError("kind was not asked for")
+    sampling = _sampling(kind, order)
+    if isinstance(sampling, AudioSampling):
+        return sampling.max_windows, sampling.max_windows
+    frames = pictures(sampling)
+    return frames * units_per_picture(sampling), frames
 
 
-def _unit_shape(kind: MediaKind, order: DecodeOrder) -> tuple[int, ...]:
-    if kind is MediaKind.AUDIO and order.audio:
-        return (order.audio.window,)
-    pictures = order.image if kind is MediaKind.IMAGE else order.video
-    if pictures is None:
+def _sampling(kind: MediaKind, order: DecodeOrder) -> Sampling:
+    sampling: Sampling | None = {
+        MediaKind.IMAGE: order.image,
+        MediaKind.VIDEO: order.video,
+        MediaKind.AUDIO: order.audio,
+    }[kind]
+    if sampling is None:
         raise ProtocolError("kind was not asked for")
-    return (pictures.crop_px, pictures.crop_px, 3)
+    return sampling
+
+
+def _shape(
+    header: dict[str, Any], units: int, kind: MediaKind, order: DecodeOrder
+) -> tuple[int, ...]:
+    """Return the shape of a unit: as ordered, or what a child says of whole frames, in bounds."""
+    sampling = _sampling(kind, order)
+    if isinstance(sampling, AudioSampling):
+        return (sampling.window,)
+    if sampling.view != "faces":
+        return (sampling.crop_px, sampling.crop_px, 3)
+    raw = header.get("shape")
+    if not isinstance(raw, list) or len(raw) != 3:
+        raise ProtocolError("shape is malformed")
+    named = dict(zip(("height", "width", "channels"), raw, strict=True))
+    height, width = _int(named, "height", 1, FRAME_PX), _int(named, "width", 1, FRAME_PX)
+    if height * width * units > FRAMES_PIXELS:
+        raise ProtocolError("frames are too large")
+    return (height, width, _int(named, "channels", 3, 3))
 
 
 def _check_values(

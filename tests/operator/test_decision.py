@@ -457,7 +457,7 @@ def test_shadow_plans_and_applies_nothing(spec_of: Callable[..., QueueSpec]) -> 
 @pytest.mark.parametrize(
     ("seen", "next_s"),
     [
-        pytest.param(EMPTY, 30.0, id="idle"),
+        pytest.param(EMPTY, 5.0, id="just empty"),
         pytest.param(see(visible=3), 1.0, id="a sighting to confirm"),
         pytest.param(see(visible=300), 5.0, id="active"),
         pytest.param(see(in_flight=1), 5.0, id="something in flight"),
@@ -471,6 +471,18 @@ def test_the_queue_is_read_as_often_as_it_matters(
     spec_of: Callable[..., QueueSpec], seen: Observation, next_s: float
 ) -> None:
     assert play(spec_of(), [seen]).next_poll_s == next_s
+
+
+def test_a_queue_that_stays_empty_is_read_less_and_less_often(
+    spec_of: Callable[..., QueueSpec],
+) -> None:
+    after = {minutes: play(spec_of(), [EMPTY] * (12 * minutes + 1)) for minutes in (1, 15, 60)}
+
+    assert {minutes: plan.next_poll_s for minutes, plan in after.items()} == {
+        1: 5.0,
+        15: 15.0,
+        60: 30.0,
+    }
 
 
 def test_an_old_reading_counts_as_none(spec_of: Callable[..., QueueSpec]) -> None:

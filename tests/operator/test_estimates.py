@@ -168,6 +168,41 @@ def test_enough_replicas_are_not_increased() -> None:
     assert drain(12.0, ready=4) == pytest.approx(1.0)
 
 
+def test_replicas_that_are_there_stay_for_messages_that_are_nearly_due() -> None:
+    def kept(left_s: float) -> float:
+        return queueing.drain_replicas(
+            [(30.0, 120.0), (left_s, 120.0)],
+            ready=8,
+            starting=0,
+            starting_in_s=0.0,
+            cold_start_s=10.0,
+            lane_s=0.5,
+            busy_s=0.0,
+            rate_per_s=0.0,
+            wait_s=30.0,
+        )
+
+    assert kept(30.0) == pytest.approx(2.0)
+    assert kept(10.0) == pytest.approx(6.0)
+    assert kept(4.0) == pytest.approx(8.0), "no more than are there"
+
+
+def test_a_short_objective_plans_short_drains() -> None:
+    need = queueing.drain_replicas(
+        [(20.0, 100.0)],
+        ready=0,
+        starting=0,
+        starting_in_s=0.0,
+        cold_start_s=5.0,
+        lane_s=1.0,
+        busy_s=0.0,
+        rate_per_s=0.0,
+        wait_s=20.0,
+    )
+
+    assert need == pytest.approx(100.0 / 15.0)
+
+
 def test_a_cold_start_as_long_as_the_wait_plans_for_those_yet_to_come() -> None:
     assert drain(60.0, cold_start_s=120.0) == pytest.approx(600.0 / 60.0)
     assert drain(60.0, cold_start_s=120.0, rate=1.0) == pytest.approx(1200.0 / 60.0)

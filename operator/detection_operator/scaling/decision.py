@@ -14,7 +14,10 @@ from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.scaling import Mode
 
 IDLE_POLLS: Final = 6
-"""An empty queue without replicas is read this many times less often."""
+"""An empty queue without replicas is read up to this many times less often."""
+IDLE_POLL_SHARE: Final = 1 / 60
+"""Of the time that it has been empty: who just had messages gets some soon, and a burst is seen
+within a poll; after half an hour of nothing, seconds of delay are worth fewer calls."""
 CONFIRM_S: Final = 1.0
 """A sighting that needs confirmation is looked at again soon: a cold start is long enough."""
 DENIED_RETRY_S: Final = 300.0
@@ -214,7 +217,10 @@ def _next_poll_s(now: Situation, desired: int) -> float:
         return poll_s
     if now.learned.confirmed:
         return min(CONFIRM_S, poll_s)
-    return IDLE_POLLS * poll_s if learning.is_empty(now.seen) else poll_s
+    since_s = now.learned.idle_since_s
+    if since_s is None or not learning.is_empty(now.seen):
+        return poll_s
+    return min(max(poll_s, (now.now_s - since_s) * IDLE_POLL_SHARE), IDLE_POLLS * poll_s)
 
 
 def _outlook(now: Situation, terms: list[Term]) -> Outlook:

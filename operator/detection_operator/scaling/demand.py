@@ -44,7 +44,10 @@ def recent(now: Situation, replicas: int) -> Term | None:
     if line is None or now.spec.scaling.policy is not Policy.OBJECTIVE or now.abandoned:
         return None
     pace = recent_pace_per_s(line) * (1.0 - now.poison)
-    need = queueing.ceil_replicas(pace * now.lane_s / RECENT_UTILISATION)
+    # Fast starters can still make a burst good: they need little that is there before it.
+    share = min(1.0, now.cold_start_s / now.spec.slo.queue_wait_s)
+    kept = share * now.learned.caution.factor / RECENT_UTILISATION
+    need = queueing.ceil_replicas(pace * now.lane_s * kept)
     return Term("Recent", need, "recent", (pace,)) if need > replicas else None
 
 

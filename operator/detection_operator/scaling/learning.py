@@ -3,7 +3,8 @@
 import math
 from typing import Final
 
-from detection_operator.scaling import arrivals, capacity, idle, service
+from detection_operator.scaling import arrivals, capacity, caution, idle, service
+from detection_operator.scaling.caution import Caution
 from detection_operator.scaling.memory import MAX_GAP_S, Attainment, Failures, Learned
 from detection_operator.scaling.values import Observation
 from detection_operator.spec.queue_spec import QueueSpec
@@ -70,9 +71,7 @@ def absorb_attainment(old: Attainment, seen: Observation, now_s: float) -> Attai
     totals = (seen.received, seen.received_late)
     if totals == old.seen:
         return old
-    # Totals that fell were counted by somebody who started anew: all of them are news.
-    before = old.seen if totals[0] >= old.seen[0] and totals[1] >= old.seen[1] else (0, 0)
-    received, late = totals[0] - before[0], totals[1] - before[1]
+    received, late = _received_since(old, seen)
     hour = int(now_s // 3600)
     kept = tuple(item for item in old.hours if hour - ATTAINMENT_HOURS < item[0] <= hour)
     if kept and kept[-1][0] == hour:
@@ -80,6 +79,30 @@ def absorb_attainment(old: Attainment, seen: Observation, now_s: float) -> Attai
         late += kept[-1][2]
         kept = kept[:-1]
     return Attainment(hours=(*kept, (hour, received, late)), seen=totals)
+
+
+def _received_since(old: Attainment, seen: Observation) -> tuple[int, int]:
+    """Return the new first receives and the late ones of them."""
+    totals = (seen.received, seen.received_late)
+    # Totals that fell were counted by somebody who started anew: all of them are news.
+    before = old.seen if totals[0] >= old.seen[0] and totals[1] >= old.seen[1] else (0, 0)
+    return totals[0] - before[0], totals[1] - before[1]
+
+
+def absorb_caution(spec: QueueSpec, seen: Observation, old: Learned, now_s: float) -> Caution:
+    """Return how much to keep for bursts, after another look at the totals."""
+    received, late = _received_since(old.attainment, seen)
+    pace = 0.0 if old.arrivals is None else arrivals.recent_pace_per_s(old.arrivals)
+    return caution.absorb(
+        old.caution,
+        received=received,
+        late=late,
+        allowed=1.0 - spec.slo.objective_percent / 100,
+        scale=pace * arrivals.RECENT_S,
+        ready=seen.ready,
+        excuse_s=float(spec.slo.queue_wait_s + spec.service_time.cold_start_s),
+        now_s=now_s,
+    )
 
 
 def learn(
@@ -111,6 +134,7 @@ def learn(
         service=times,
         failures=failures,
         attainment=absorb_attainment(old.attainment, seen, now_s),
+        caution=absorb_caution(spec, seen, old, now_s),
         confirmed=confirmed,
         depth_since_s=depth_since_s,
         idle_since_s=idle_since_s,

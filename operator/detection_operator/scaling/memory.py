@@ -9,6 +9,7 @@ from typing import Final
 
 from detection_operator.scaling.arrivals import Arrivals
 from detection_operator.scaling.capacity import OPEN, Room
+from detection_operator.scaling.caution import CALM, Caution
 from detection_operator.scaling.service import ServiceTimes
 
 MAX_GAP_S: Final = 900.0
@@ -58,6 +59,7 @@ class Learned:
         service: None before the first decision.
         failures: Attempts that failed and succeeded.
         attainment: Messages in time and late.
+        caution: How much is kept for bursts because of that.
         confirmed: Readings in a row with enough messages to start a replica.
         depth_since_s: Since when messages wait; None while none do.
         idle_since_s: Since when there is nothing at all to do; None while there is.
@@ -77,6 +79,7 @@ class Learned:
     service: ServiceTimes | None = None
     failures: Failures = Failures()
     attainment: Attainment = Attainment()
+    caution: Caution = CALM
     confirmed: int = 0
     depth_since_s: float | None = None
     idle_since_s: float | None = None
@@ -141,6 +144,9 @@ def rebased(memory: Memory, now_s: float) -> Memory:
             up=None,
             room=learned.room.moved(by_s),
             unread_since_s=_moved(learned.unread_since_s, by_s),
+            caution=dataclasses.replace(
+                learned.caution, cold_at_s=_moved(learned.caution.cold_at_s, by_s)
+            ),
         ),
         marks=dataclasses.replace(
             marks,

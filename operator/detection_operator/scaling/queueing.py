@@ -5,8 +5,12 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 MIN_DRAIN_S: Final = 30.0
-"""Shortest time in which a backlog is planned to be worked off: shorter ones buy many replicas
-for few seconds."""
+"""Shortest time in which new replicas are planned to work off a backlog: shorter ones buy many
+replicas for few seconds."""
+DRAIN_SHARE: Final = 0.25
+"""Of the allowed wait: the same bound where that is short."""
+MIN_KEEP_S: Final = 5.0
+"""The same for replicas that are there already: they cost nothing new."""
 DRAIN_COLD: Final = 0.5
 """In cold starts: the same bound for slow starters, which should work at least half as long
 as they took to start."""
@@ -130,13 +134,13 @@ def drain_replicas(
         rate_per_s: Arrivals; >= 0.
         wait_s: Allowed wait.
     """
-    drain_s = max(MIN_DRAIN_S, DRAIN_COLD * cold_start_s)
+    drain_s = max(min(MIN_DRAIN_S, DRAIN_SHARE * wait_s), DRAIN_COLD * cold_start_s)
     first_s = cold_start_s + drain_s
     keep = 0.0
     extra = 0.0
     for left_s, messages in due:
         work_s = messages * lane_s + busy_s
-        keep = max(keep, work_s / max(left_s, MIN_DRAIN_S))
+        keep = max(keep, work_s / max(left_s, MIN_KEEP_S))
         if left_s >= first_s:
             done_s = ready * left_s + starting * max(0.0, left_s - starting_in_s)
             extra = max(extra, (work_s - done_s) / (left_s - cold_start_s))

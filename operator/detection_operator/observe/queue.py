@@ -17,14 +17,12 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from detection_operator.observe.rate_limit import TokenBucket
+from detection_operator.observe.rate_limit import CALLS_PER_S, TokenBucket
 from detection_operator.observe.values import QueueReading, QueueSettings
 from detection_operator.scaling.values import ReadError
 from detection_operator.spec.fields import FROM_REDRIVE_POLICY
 from detection_operator.spec.queue_spec import QueueRef
 
-CALLS_PER_S: Final = 50.0
-"""For one account and region; SQS allows far more, other users of the account want some."""
 BURST: Final = 100.0
 LONGEST_WAIT_S: Final = 5.0
 DEAD_LETTER_S: Final = 30.0

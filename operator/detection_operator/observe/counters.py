@@ -1,7 +1,7 @@
 """Sums of counters of workers that come, restart and go: the sums never fall."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from detection_contract.media_types import MediaKind
 from detection_operator.observe.values import NO_WORK, Work, WorkerState
@@ -17,12 +17,15 @@ class Counters:
         received_late: Those of them that came too late.
         failed: Failed attempts.
         work: Finished messages by kind.
+        since_s: What workers that started earlier had received before they are first heard was
+            counted by somebody else. Their work counts: it still tells how long work takes.
     """
 
     received: int = 0
     received_late: int = 0
     failed: int = 0
     work: dict[MediaKind, Work] = field(default_factory=dict)
+    since_s: float = float("-inf")
     _last: dict[str, WorkerState] = field(default_factory=dict)
 
     def absorb(self, uid: str, state: WorkerState) -> None:
@@ -33,7 +36,9 @@ class Counters:
             state: What it says now. A worker that restarted counts from zero again.
         """
         before = self._last.get(uid)
-        if before is not None and _restarted(before, state):
+        if before is None and (state.started_at_s or self.since_s) < self.since_s:
+            before = replace(state, served={})
+        elif before is not None and _restarted(before, state):
             before = None
         self.received += state.received - (before.received if before else 0)
         self.received_late += state.received_late - (before.received_late if before else 0)

@@ -44,12 +44,15 @@ class Actor:
     def _namespace(self) -> str:
         return str(self.queue["metadata"]["namespace"])
 
-    def ensure(self, manifest: Object | None, groups: Sequence[Group]) -> bool:
+    def ensure(
+        self, manifest: Object | None, groups: Sequence[Group], *, replicas: int = 0
+    ) -> bool:
         """Make or mend the Deployment and its disruption budget; say whether anything was written.
 
         Args:
             manifest: Of the Deployment that should exist; None for an adopted one.
             groups: The Deployments that do.
+            replicas: That the first Deployment starts with; a later one comes in by steps.
 
         Raises:
             ClusterError: The API server refused or did not answer.
@@ -61,12 +64,13 @@ class Actor:
         written = self._ensure_budget()
         if live is not None and self._as_applied(name, live, manifest):
             return written
-        replicas = 0 if live is None else replicas_of(live)
-        wanted = {**manifest, "spec": {**manifest["spec"], "replicas": replicas}}
+        first = 0 if groups else replicas
+        count = first if live is None else replicas_of(live)
+        wanted = {**manifest, "spec": {**manifest["spec"], "replicas": count}}
         result = self.sources.cluster.apply(wanted)
         self.state.applied[name] = kept_digest(result)
         if live is None:
-            self.state.written[name] = replicas
+            self.state.written[name] = count
         return True
 
     def _as_applied(self, name: str, live: Object, manifest: Object) -> bool:

@@ -1,7 +1,7 @@
 """Reconcile one DetectionQueue: gather, decide, act, tell."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,6 +12,8 @@ from detection_operator.reconcile.act import Actor
 from detection_operator.reconcile.doctor import Examination, findings, is_starved
 from detection_operator.reconcile.gather import Gathered, Sources, gather, read_queue, wish
 from detection_operator.reconcile.observation import observation
+from detection_operator.reconcile.polling import account_of, next_read_s
+from detection_operator.reconcile.restore import restored
 from detection_operator.reconcile.rivals import contender, elder
 from detection_operator.reconcile.state import QueueState, Wish
 from detection_operator.reconcile.steps import next_steps
@@ -82,6 +84,9 @@ class Reconciler:
         except InvalidSpec as exc:
             self._teller.refuse(queue, state, exc)
             return INVALID_RETRY_S
+        if state.since_s is None:
+            now_s = self.sources.clock.wall_s()
+            state.take_over(restored(queue, wanted.spec, now_s), now_s)
         polled = read_queue(self.sources, wanted.spec, state)
         case = _Case(
             queue=queue,
@@ -141,10 +146,16 @@ class Reconciler:
                 )
             )
         state.memory = plan.memory
-        next_s = self.sources.clock.monotonic_s() + plan.next_poll_s
+        wait_s = next_read_s(case.spec, plan, self._accounts())
+        next_s = self.sources.clock.monotonic_s() + wait_s
         # What is seen between two reads may make the next one come sooner, never later.
         state.poll_at_s = next_s if case.polled else min(state.poll_at_s, next_s)
         return plan
+
+    def _accounts(self) -> Iterator[tuple[str, str]]:
+        # A copy: other threads come upon new keys meanwhile.
+        wishes = [state.wish for state in list(self._states.values())]
+        return (account_of(item.spec) for item in wishes if item is not None)
 
     def _act(self, case: _Case, plan: Plan, conflict: str | None) -> bool:
         """Act on the plan; say whether something is under way."""
@@ -159,7 +170,7 @@ class Reconciler:
             for worker in (w for item in groups for w in item.workers if w.draining):
                 actor.resume(worker)
             return False
-        if actor.ensure(case.wish.manifest, groups):
+        if actor.ensure(case.wish.manifest, groups, replicas=plan.desired):
             # What was just made or mended is looked at before it is scaled.
             return True
         steps = next_steps(

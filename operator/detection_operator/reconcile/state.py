@@ -9,6 +9,7 @@ from typing import Any, Final
 from detection_operator.observe.counters import Counters
 from detection_operator.observe.values import QueueReading, WorkerState
 from detection_operator.reconcile.fleet import Worker
+from detection_operator.reconcile.restore import Restored
 from detection_operator.scaling.memory import Memory
 from detection_operator.spec.queue_spec import QueueSpec
 
@@ -61,6 +62,7 @@ class QueueState:
         dismissed: Uids of pods that may go.
         status: As last written.
         status_at_s: When; None before the first.
+        since_s: When the present operator took over; None before its first look.
     """
 
     uid: str
@@ -81,12 +83,23 @@ class QueueState:
     dismissed: set[str] = field(default_factory=set)
     status: Mapping[str, Any] | None = None
     status_at_s: float | None = None
+    since_s: float | None = None
     _received: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     @property
     def cold_start_s(self) -> float | None:
         """Measured seconds from a new pod to ready; None before the first."""
         return statistics.median(self.cold_starts) if self.cold_starts else None
+
+    def take_over(self, found: Restored | None, now_s: float) -> None:
+        """Go on from what the status still knew; None: there was none."""
+        self.since_s = now_s
+        if found is None:
+            return
+        self.memory = found.memory
+        self.counters.since_s = now_s
+        if found.cold_start_s is not None:
+            self.cold_starts.append(found.cold_start_s)
 
     def hear(self, uid: str, state: WorkerState, now_s: float) -> None:
         """Take in what a worker said."""
@@ -113,6 +126,9 @@ class QueueState:
         if pod.ready_s is None or pod.uid in self.measured:
             return
         self.measured.add(pod.uid)
+        # A pod that was ready long before may have failed its probe since then.
+        if self.cold_starts and pod.ready_s < (self.since_s or pod.ready_s):
+            return
         waited_s = pod.ready_s - pod.created_s
         if waited_s >= 0.0:
             self.cold_starts.append(waited_s)

@@ -1,0 +1,117 @@
+"""What a status still knows after the operator that wrote it ended. Pure.
+
+A status has little of what the operator remembers, but what must not start anew with each restart:
+today's spending, attainment, and the times that were measured while there were workers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from detection_operator.kube.objects import time_s
+from detection_operator.kube.port import Object
+from detection_operator.scaling import service
+from detection_operator.scaling.learning import DAY_S
+from detection_operator.scaling.memory import Attainment, Learned, Memory
+from detection_operator.scaling.service import Mix, ServiceTimes
+from detection_operator.spec.queue_spec import QueueSpec
+
+HOUR_S: Final = 3600
+MILLIS: Final = 1000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What was found.
+
+    Attributes:
+        memory: To start from.
+        cold_start_s: Measured; None when the status knows none.
+    """
+
+    memory: Memory
+    cold_start_s: float | None
+
+
+def restored(queue: Object, spec: QueueSpec, now_s: float) -> Restored | None:
+    """Return what the status of a DetectionQueue tells a new operator; None without a status.
+
+    Args:
+        queue: The DetectionQueue. Its status may be partial, old, or somebody else's idea of one.
+        spec: Its parsed spec.
+        now_s: The present.
+    """
+    status = _mapping(queue.get("status"))
+    if not status:
+        return None
+    learned = Learned(
+        day=int(now_s // DAY_S),
+        replica_s=_replica_s(status, spec, now_s),
+        attainment=_attainment(status, now_s),
+    )
+    cold_start_s = None
+    # Under another spec the times may be those of another image, or the former defaults.
+    if status.get("observedGeneration") == queue["metadata"].get("generation"):
+        times = _mapping(status.get("service"))
+        learned = replace(learned, service=_service(times, spec))
+        cold_start_s = _cold_start_s(times, spec)
+    return Restored(memory=Memory(learned=learned), cold_start_s=cold_start_s)
+
+
+def _replica_s(status: Mapping[str, Any], spec: QueueSpec, now_s: float) -> float:
+    """Return today's replica seconds: while no operator ran, what ran was paid for all the same."""
+    at_s = time_s(_text(_mapping(status.get("plan")).get("computedAt")))
+    if spec.budget is None or at_s is None or at_s > now_s:
+        return 0.0
+    midnight_s = now_s // DAY_S * DAY_S
+    since_s = now_s - max(at_s, midnight_s)
+    spent = 0.0
+    if at_s >= midnight_s:
+        today = _number(_mapping(status.get("cost")).get("today"))
+        spent = today / float(spec.budget.replica_hour_cost) * HOUR_S
+    return spent + since_s * _number(status.get("replicas"))
+
+
+def _attainment(status: Mapping[str, Any], now_s: float) -> Attainment:
+    slo = _mapping(status.get("slo"))
+    messages = int(_number(slo.get("messages")))
+    percent = min(100.0, _number(slo.get("attainmentPercent")))
+    if not messages or "attainmentPercent" not in slo:
+        return Attainment()
+    late = min(messages, round(messages * (100.0 - percent) / 100.0))
+    return Attainment(hours=((int(now_s // HOUR_S), messages, late),))
+
+
+def _service(times: Mapping[str, Any], spec: QueueSpec) -> ServiceTimes | None:
+    """Return the priors with the mean of the last measurements, until there are new ones."""
+    samples = int(_number(times.get("samples")))
+    mean_s = _number(times.get("meanMillis")) / MILLIS
+    if not samples or not mean_s:
+        return None
+    p90_s = max(mean_s, _number(times.get("p90Millis")) / MILLIS)
+    return replace(service.from_priors(spec.service_time.priors), mix=Mix(mean_s, p90_s, samples))
+
+
+def _cold_start_s(times: Mapping[str, Any], spec: QueueSpec) -> float | None:
+    seconds = _number(times.get("coldStartMillis")) / MILLIS
+    # The spec's own number is what a status says before the first measurement.
+    return seconds if seconds and seconds != spec.service_time.cold_start_s else None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: Any) -> float:
+    """Return a number, also one written as text; 0 for everything that is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return 0.0
+    try:
+        number = float(value)
+    except ValueError:
+        return 0.0
+    return number if 0.0 <= number < float("inf") else 0.0

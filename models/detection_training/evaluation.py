@@ -1,113 +1,166 @@
-"""Measuring loaded detectors on folders of labelled files, by the worker's own decoding."""
+"""Scoring labelled files with loaded detectors, by the worker's own decoding and verdict."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-import numpy as np
-
-from detection_contract.media_types import MediaKind, kind_of_name
-from detection_training import metrics
+from detection_contract.media_types import MediaKind
+from detection_training.evaluation_features import codec_of, trivial_features
+from detection_training.evaluation_grid import Treatment, TreatmentError, treatments_for
+from detection_training.evaluation_items import Item
+from detection_training.evaluation_rows import AS_IS, Model, Row
 from detection_training.sources import Log
-from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSampling
-from detection_worker.core.verdict import judge
+from detection_worker.core.applicability import NotApplicable
+from detection_worker.core.sampling import AudioSampling
 from detection_worker.detectors.registry import LoadedDetectors
-from detection_worker.errors import JobError, UsageError
-from detection_worker.media.decode import decode_file
-from detection_worker.media.decode_order import DecodeOrder
+from detection_worker.errors import JobError
+from detection_worker.media.pool import ProcessDecoder
+from detection_worker.media.values import DecodedMedia, Decoder, DecodeRequest
+from detection_worker.pipeline.analysis import Analyzer
 from detection_worker.settings import MediaLimits
 
+PROGRESS_S: Final = 5.0
+START_TIMEOUT_S: Final = 60.0
+THRESHOLD: Final = 0.5
+"""The worker's default; the score itself does not depend on it."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
-    """One file's score.
 
-    Attributes:
-        path: Of the file.
-        kind: By content.
-        score: P(fake).
+class _Watched:
+    """Passes decoding on and keeps what trivial features and the report need of the result."""
+
+    def __init__(self, decoder: Decoder, *, unit_rate_hz: int) -> None:
+        self._decoder = decoder
+        self._unit_rate_hz = unit_rate_hz
+        self.kind: MediaKind | None = None
+        self.codec = ""
+        self.features: dict[str, float] = {}
+
+    def forget(self) -> None:
+        self.kind, self.codec, self.features = None, "", {}
+
+    def decode(
+        self,
+        request: DecodeRequest,
+        *,
+        on_progress: Callable[[], None],
+        cancelled: Callable[[], bool],
+    ) -> DecodedMedia:
+        media = self._decoder.decode(request, on_progress=on_progress, cancelled=cancelled)
+        self.kind, self.codec = media.info.kind, codec_of(media.info)
+        self.features = trivial_features(media, unit_rate_hz=self._unit_rate_hz)
+        return media
+
+    def close(self) -> None:
+        self._decoder.close()
+
+
+class Scorer:
+    """Scores files one after another; not thread-safe, as detectors are not.
+
+    Args:
+        loaded: Detectors.
+        decoder: Decodes; the caller closes it.
+        limits: What one file may cost.
     """
 
-    path: Path
-    kind: MediaKind
-    score: float
+    def __init__(
+        self, loaded: LoadedDetectors, decoder: Decoder, *, limits: MediaLimits | None = None
+    ) -> None:
+        cards = loaded.cards
+        rates = [c.sampling.sample_rate_hz for c in cards if isinstance(c.sampling, AudioSampling)]
+        self._watched = _Watched(decoder, unit_rate_hz=rates[0] if rates else 0)
+        self._analyzer = Analyzer(self._watched, loaded.by_kind, limits or MediaLimits())
+        self._models = {
+            c.kind: Model(name=c.name, version=c.version, sha256=c.sha256, grade=c.grade)
+            for c in cards
+        }
 
+    def score(self, item: Item, *, path: Path | None = None, treatment: str = AS_IS) -> Row:
+        """Return the row of one file; what cannot be scored has the reason instead.
 
-def evaluate(
-    loaded: LoadedDetectors, *, real: Path, fake: Path, log: Log
-) -> tuple[dict[str, dict[str, float]], list[str]]:
-    """Return metrics by media kind, and the files that could not be scored.
-
-    Kinds of which only one class has files are left out.
-
-    Raises:
-        UsageError: No kind has files of both classes.
-    """
-    problems: list[str] = []
-    scored = {
-        name: list(_score_all(loaded, folder, problems=problems, log=log))
-        for name, folder in (("real", real), ("fake", fake))
-    }
-    rows: dict[str, dict[str, float]] = {}
-    for kind in MediaKind:
-        by_class = [np.array([s.score for s in scored[name] if s.kind is kind]) for name in scored]
-        if all(len(scores) for scores in by_class):
-            rows[str(kind)] = metrics.summary(*by_class)
-    if not rows:
-        raise UsageError(
-            "No media kind has both real and fake files that could be scored!\n"
-            f"Put files of the same kind into {real} and {fake}."
-            + "".join(f"\n  {p}" for p in problems[:5])
+        Args:
+            item: What to score.
+            path: The treated copy; None scores the file itself.
+            treatment: Name of what was done to the copy.
+        """
+        self._watched.forget()
+        score, problem = None, ""
+        path = path or item.path
+        if not path.is_file():
+            problem = "no such file"
+        else:
+            try:
+                done, _ = self._analyzer.analyse(path, name=path.name, threshold=THRESHOLD)
+                score = done.verdict.score
+            except JobError as exc:
+                problem = exc.message
+            except NotApplicable as exc:
+                problem = f"not applicable: {exc.reason}"
+        kind = self._watched.kind
+        return Row(
+            item=item,
+            treatment=treatment,
+            kind=kind,
+            score=score,
+            problem=problem,
+            found_codec=self._watched.codec,
+            features=self._watched.features,
+            model=self._models.get(kind) if kind else None,
         )
-    return rows, problems
 
 
-def score_file(loaded: LoadedDetectors, path: Path) -> Scored:
-    """Return the score of one file.
+@contextmanager
+def scorer(loaded: LoadedDetectors) -> Iterator[Scorer]:
+    """Yield a scorer that decodes in a jailed child process, as the worker does."""
+    decoder = ProcessDecoder(1)
+    try:
+        yield Scorer(loaded, decoder)
+    finally:
+        decoder.close()
 
-    Raises:
-        JobError: It cannot be decoded, or no model scores its kind.
+
+def score_items(
+    scoring: Scorer, items: Iterable[Item], *, grid: bool = False, total: int, log: Log
+) -> Iterator[Row]:
+    """Yield a row for each file, and with ``grid`` one more for each treatment of it.
+
+    Holds one file at a time.
+
+    Args:
+        scoring: Scores.
+        items: Files.
+        grid: Score treated copies too.
+        total: How many items there are, for progress.
+        log: Takes progress lines.
     """
-    order = _order(loaded, path)
-    with path.open("rb") as file:
-        media = decode_file(file, order, tick=lambda: None)
-    detector = loaded.by_kind[media.info.kind]
-    verdict = judge(
-        detector.logits(media.units).tolist(),
-        media.frame.tolist(),
-        pooling=detector.card.pooling,
-        calibration=detector.card.calibration,
-        threshold=0.5,
-    )
-    return Scored(path=path, kind=media.info.kind, score=verdict.score)
+    started = said = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="evaluate-") as scratch:
+        for done, item in enumerate(items, start=1):
+            row = scoring.score(item)
+            yield row
+            if grid and row.score is not None and row.kind is not None:
+                yield from _treated(scoring, row, treatments_for(row.kind), Path(scratch))
+            now = time.monotonic()
+            if now - said >= PROGRESS_S or done == total:
+                said = now
+                left_s = (now - started) / done * (total - done)
+                log(f"  {done}/{total} files, about {left_s:.0f} s left")
 
 
-def _score_all(
-    loaded: LoadedDetectors, folder: Path, *, problems: list[str], log: Log
-) -> Iterable[Scored]:
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and kind_of_name(p.name))
-    if not files:
-        raise UsageError(f"No media files in {folder}\nGive a folder of images, videos or sounds.")
-    for i, path in enumerate(files, start=1):
+def _treated(
+    scoring: Scorer, row: Row, treatments: Mapping[str, Treatment], scratch: Path
+) -> Iterator[Row]:
+    for name, treatment in treatments.items():
+        copy = scratch / f"treated{treatment.suffix}"
         try:
-            yield score_file(loaded, path)
-        except JobError as exc:
-            problems.append(f"{path.name}: {exc.message}")
-        if i % 50 == 0 or i == len(files):
-            log(f"  {folder}: {i}/{len(files)} files")
-
-
-def _order(loaded: LoadedDetectors, path: Path) -> DecodeOrder:
-    samplings: dict[MediaKind, Any] = {c.kind: c.sampling for c in loaded.cards}
-    image: ImageSampling | None = samplings.get(MediaKind.IMAGE)
-    video: VideoSampling | None = samplings.get(MediaKind.VIDEO)
-    audio: AudioSampling | None = samplings.get(MediaKind.AUDIO)
-    return DecodeOrder(
-        suffix=path.suffix.lower(),
-        announced=kind_of_name(path.name),
-        image=image,
-        video=video,
-        audio=audio,
-        limits=MediaLimits(),
-    )
+            treatment.write(row.item.path, copy)
+        except TreatmentError as exc:
+            yield replace(row, treatment=name, score=None, problem=str(exc))
+        else:
+            yield scoring.score(row.item, path=copy, treatment=name)
+        finally:
+            copy.unlink(missing_ok=True)

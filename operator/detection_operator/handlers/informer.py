@@ -28,6 +28,9 @@ integer: the API server refuses a fraction."""
 CLIENT_MARGIN_S: Final = 10.0
 CONNECT_S: Final = 10.0
 PREFIX: Final = "detection-queue.dev"
+IDENTITY: Final[Any] = "informer"
+"""Of a kopf peering, of which there is none. Without one kopf asks for the name of the process's
+user, and a container may run as a user that no file names."""
 
 
 class Informer:
@@ -90,6 +93,7 @@ class Informer:
                 kopf.operator(
                     registry=self._registry(),
                     settings=_settings(),
+                    identity=IDENTITY,
                     standalone=True,
                     clusterwide=not self._namespaces,
                     namespaces=self._namespaces,

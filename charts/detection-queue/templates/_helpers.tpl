@@ -87,10 +87,10 @@ capabilities:
 
 {{- define "detection-queue.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
+runAsUser: 10002
+runAsGroup: 10002
 # Lets the user without rights read the projected token of an AWS role.
-fsGroup: 10001
+fsGroup: 10002
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}

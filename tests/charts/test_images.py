@@ -1,0 +1,65 @@
+"""The Dockerfiles fit the chart and the base that they build on."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detection_operator.kube.deployment import USER_ID
+
+ROOT = Path(__file__).parents[2]
+# /etc/group of Debian's base-passwd, which every slim image has; groupadd refuses these names.
+DEBIAN_GROUPS = frozenset(
+    "root daemon bin sys adm tty disk lp mail news uucp man proxy kmem dialout fax voice cdrom "
+    "floppy tape sudo audio dip www-data backup operator list irc src shadow utmp video sasl "
+    "plugdev staff games users nogroup _apt".split()
+)
+IMAGES = ["operator", "worker"]
+
+
+def dockerfile(image: str) -> str:
+    return (ROOT / f"Dockerfile.{image}").read_text()
+
+
+def user_of(image: str) -> int:
+    [(user, group)] = re.findall(r"^USER (\d+):(\d+)$", dockerfile(image), re.MULTILINE)
+    assert user == group
+    return int(user)
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_the_user_has_a_name_that_the_base_does_not_have(image: str) -> None:
+    [(gid, group, uid, user)] = re.findall(
+        r"groupadd --gid (\d+) (\w+) && useradd --uid (\d+) .* (\w+)$",
+        dockerfile(image),
+        re.MULTILINE,
+    )
+
+    assert {group, user}.isdisjoint(DEBIAN_GROUPS)
+    assert int(gid) == int(uid) == user_of(image)
+
+
+def test_the_operator_s_pods_run_as_the_user_of_its_image(
+    render: Callable[..., list[dict[str, Any]]],
+) -> None:
+    specs = [
+        item["spec"]["template"]["spec"] if item["kind"] == "Deployment" else item["spec"]
+        for item in render({})
+        if item["kind"] in {"Deployment", "Pod"}
+    ]
+
+    assert len(specs) == 2
+    for spec in specs:
+        security = spec["securityContext"]
+        assert (
+            security["runAsUser"]
+            == security["runAsGroup"]
+            == security["fsGroup"]
+            == user_of("operator")
+        )
+
+
+def test_workers_run_as_the_user_of_their_image() -> None:
+    assert user_of("worker") == USER_ID

@@ -56,6 +56,10 @@ class Unavailable(ClusterError):
     """5xx, or no answer at all: ask again later."""
 
 
+class NotLeading(ClusterError):
+    """Not sent: the lease may be somebody else's by now."""
+
+
 _KINDS: Final[dict[int, type[ClusterError]]] = {
     400: Rejected,
     401: Forbidden,

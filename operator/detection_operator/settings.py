@@ -45,6 +45,7 @@ class OperatorSettings:
         decisions: File for decision records; None writes none.
         threads: Reconciles at a time.
         resync_s: Everything is listed and reconciled anew this often.
+        watch_s: The API server is asked to end a watch after so long.
         kubeconfig: None means in the cluster, else the default file.
         context: Of the kubeconfig; None means its current one.
     """
@@ -59,6 +60,7 @@ class OperatorSettings:
     decisions: Path | None = None
     threads: int = THREADS_DEFAULT
     resync_s: float = 300.0
+    watch_s: int = 300
     kubeconfig: Path | None = None
     context: str | None = None
 

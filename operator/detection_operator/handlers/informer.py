@@ -22,11 +22,16 @@ from detection_operator.kube.objects import key_of, served_key
 from detection_operator.kube.port import Key, Object
 from detection_operator.kube.rest import authorization
 
-WATCH_S: Final = 300
-"""The server ends a watch after so long; one that died unnoticed lasts no longer than this. An
-integer: the API server refuses a fraction."""
 CLIENT_MARGIN_S: Final = 10.0
+"""A watch that outlives the server's own limit by so much is dead."""
+QUIET_S: Final = 70.0
+"""So is one that tells nothing for so long: the API server sends a bookmark each minute."""
 CONNECT_S: Final = 10.0
+REQUEST_S: Final = 30.0
+BACKOFFS_S: Final = (0.5, 1.0, *([2.0] * 300))
+"""Ten minutes of patience with an API server that is away; often enough to hear soon when it is
+back. A leader has lost its lease long before, so this counts where there is no election."""
+KOPF_LOGGER: Final = "kopf._core.reactor.running"
 PREFIX: Final = "detection-queue.dev"
 IDENTITY: Final[Any] = "informer"
 """Of a kopf peering, of which there is none. Without one kopf asks for the name of the process's
@@ -41,6 +46,8 @@ class Informer:
         namespaces: In scope; empty means all.
         store: To feed.
         changed: Told the key of a DetectionQueue about which something changed.
+        watch_s: The server is asked to end a watch after so long. An integer: it refuses a
+            fraction.
 
     Attributes:
         ready: Set once the watches began.
@@ -54,7 +61,10 @@ class Informer:
         namespaces: tuple[str, ...],
         store: Store,
         changed: Callable[[Key], None],
+        *,
+        watch_s: int,
     ) -> None:
+        self._watch_s = watch_s
         self._config = config
         self._namespaces = namespaces
         self._store = store
@@ -67,6 +77,7 @@ class Informer:
 
     def start(self) -> None:
         """Start to watch."""
+        logging.getLogger(KOPF_LOGGER).addFilter(_is_worth_telling)
         self._thread.start()
 
     def stop(self, timeout_s: float = 10.0) -> None:
@@ -92,7 +103,7 @@ class Informer:
             asyncio.run(
                 kopf.operator(
                     registry=self._registry(),
-                    settings=_settings(),
+                    settings=_settings(self._watch_s),
                     identity=IDENTITY,
                     standalone=True,
                     clusterwide=not self._namespaces,
@@ -146,14 +157,21 @@ class Informer:
         )
 
 
-def _settings() -> kopf.OperatorSettings:
+def _settings(watch_s: int) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.peering.standalone = True
-    settings.watching.server_timeout = WATCH_S
-    settings.watching.client_timeout = WATCH_S + CLIENT_MARGIN_S
+    settings.watching.server_timeout = watch_s
+    settings.watching.client_timeout = watch_s + CLIENT_MARGIN_S
+    settings.watching.inactivity_timeout = QUIET_S
     settings.watching.connect_timeout = CONNECT_S
-    settings.networking.request_timeout = WATCH_S + CLIENT_MARGIN_S
+    settings.networking.request_timeout = REQUEST_S
+    settings.networking.error_backoffs = BACKOFFS_S
     settings.persistence.finalizer = f"{PREFIX}/unused"
     return settings
+
+
+def _is_worth_telling(record: logging.LogRecord) -> bool:
+    # kopf warns that it takes no signals in a thread; the process takes them itself.
+    return not record.getMessage().startswith("OS signals are ignored")

@@ -104,9 +104,10 @@ class Operator:
             self._rest,
             settings.namespaces,
             lambda kind: self.metrics.api_writes.labels(kind).inc(),
+            self._may_write,
         )
         self._store = Store()
-        self._cluster = CachedCluster(self._direct, self._store)
+        self._cluster = CachedCluster(self._direct, self._store, self._clock.monotonic_s)
         self._sqs = SqsReader(lambda code: self.metrics.sqs_requests.labels(code).inc())
         self._http = HttpWorkers()
         self._decisions = None if settings.decisions is None else DecisionLog(settings.decisions)
@@ -124,7 +125,13 @@ class Operator:
             threads=settings.threads,
             resync_s=settings.resync_s,
         )
-        self._informer = Informer(self._config, settings.namespaces, self._store, self._engine.add)
+        self._informer = Informer(
+            self._config,
+            settings.namespaces,
+            self._store,
+            self._engine.add,
+            watch_s=settings.watch_s,
+        )
         self._elector = Elector(
             leases=self._direct,
             clock=self._clock,
@@ -164,6 +171,9 @@ class Operator:
             return False
         return not self.leading.is_set() or self._engine.is_alive()
 
+    def _may_write(self) -> bool:
+        return not self._settings.leader_election or self._elector.holds()
+
     def _wait_for_lease(self) -> None:
         if not self._settings.leader_election:
             return
@@ -172,7 +182,7 @@ class Operator:
             self._turned_s = self._clock.monotonic_s()
             if self._elector.try_lead():
                 return
-            self._stop.wait(RETRY_S)
+            self._stop.wait(self._elector.wait_s())
 
     def _lead(self) -> None:
         log.info("leading", extra={"identity": self._settings.identity})

@@ -1,17 +1,22 @@
 """The port to a cluster with reads from memory: what watches and lists have told so far."""
 
 import threading
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import KIND
-from detection_operator.kube.objects import served_key
+from detection_operator.errors import Conflict
+from detection_operator.kube.objects import replicas_of, served_key
 from detection_operator.kube.pods import pod_views
 from detection_operator.kube.port import Cluster, EventNote, Key, Object
+from detection_operator.kube.recent import Recent
 
 DEPLOYMENT: Final = "Deployment"
 POD: Final = "Pod"
+ADOPTED_S: Final = 60.0
+"""How late a change of an adopted Deployment by somebody else may be noticed."""
 _Name = tuple[str, str]
 
 
@@ -94,16 +99,25 @@ class Store:
 class CachedCluster:
     """Implements ``Cluster``: reads from a store, writes through to the API server.
 
-    What belongs to adopted Deployments carries no label to watch for, so it is read directly.
+    What belongs to adopted Deployments carries no label to watch for, so it is read directly: the
+    Deployment once a minute unless it was just written, its pods at each look while it has some.
 
     Args:
         direct: For writes, and for what the store does not hold.
         store: Filled by watches.
+        monotonic_s: A clock.
     """
 
-    def __init__(self, direct: Listing, store: Store) -> None:
+    def __init__(
+        self,
+        direct: Listing,
+        store: Store,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._direct = direct
         self._store = store
+        self._adopted: Recent[Object | None] = Recent(ADOPTED_S, monotonic_s)
+        self._their_pods: Recent[list[Object]] = Recent(ADOPTED_S, monotonic_s)
 
     def relist(self) -> dict[str, int]:
         """Bring the store up to date; return how many objects were news, by kind.
@@ -111,6 +125,7 @@ class CachedCluster:
         Raises:
             ClusterError: The API server did not answer; the store stays as it was.
         """
+        self._forget()
         queues = self._direct.queues()
         deployments, pods = self._direct.all_deployments(), self._direct.all_pods()
         lists = ((KIND, queues), (DEPLOYMENT, deployments), (POD, pods))
@@ -130,14 +145,22 @@ class CachedCluster:
 
     def deployment(self, namespace: str, name: str) -> Object | None:
         """Return a Deployment, or None."""
-        return self._direct.deployment(namespace, name)
+        return self._adopted.get(
+            (namespace, name),
+            lambda: self._direct.deployment(namespace, name),
+            lasting=lambda found: found is not None,
+        )
 
     def pods(self, namespace: str, selector: str) -> list[Object]:
         """Return the pods that a label selector finds."""
         label, _, name = selector.partition("=")
         if label == LABEL_QUEUE:
             return self._store.children(POD, Key(namespace, name))
-        return self._direct.pods(namespace, selector)
+        return self._their_pods.get(
+            (namespace, selector),
+            lambda: self._direct.pods(namespace, selector),
+            lasting=lambda found: not found,
+        )
 
     def apply(self, manifest: Object) -> Object:
         """Apply an object; a Deployment is known at once."""
@@ -150,12 +173,26 @@ class CachedCluster:
         self, namespace: str, name: str, replicas: int, *, resource_version: str | None
     ) -> None:
         """Set the replicas of a Deployment; the result is known at once."""
-        self._direct.scale(namespace, name, replicas, resource_version=resource_version)
         if self._store.get(DEPLOYMENT, namespace, name) is None:
+            self._scale_adopted(namespace, name, replicas, resource_version)
             return
+        self._direct.scale(namespace, name, replicas, resource_version=resource_version)
         fresh = self._direct.deployment(namespace, name)
         if fresh is not None:
             self._store.put(DEPLOYMENT, fresh)
+
+    def _scale_adopted(
+        self, namespace: str, name: str, replicas: int, resource_version: str | None
+    ) -> None:
+        kept = self.deployment(namespace, name)
+        self._forget()
+        if resource_version is None:
+            # More than was known a minute ago may be fewer than there are now, and busy ones go.
+            found = self.deployment(namespace, name)
+            if found is None or kept is None or replicas_of(found) != replicas_of(kept):
+                raise Conflict(f"Deployment {namespace}/{name} was scaled meanwhile")
+        self._direct.scale(namespace, name, replicas, resource_version=resource_version)
+        self._forget()
 
     def delete_deployment(self, namespace: str, name: str, *, resource_version: str) -> None:
         """Delete a Deployment."""
@@ -166,7 +203,10 @@ class CachedCluster:
     ) -> Object:
         """Set annotations of a pod; they are known at once."""
         result = self._direct.annotate_pod(namespace, name, annotations)
-        if self._store.get(POD, namespace, name) is not None:
+        if self._store.get(POD, namespace, name) is None:
+            # A drain begins or ends: the next step needs the newest Deployment.
+            self._forget()
+        else:
             self._store.put(POD, result)
         return result
 
@@ -179,6 +219,10 @@ class CachedCluster:
     def post_event(self, note: EventNote) -> None:
         """Post an event."""
         self._direct.post_event(note)
+
+    def _forget(self) -> None:
+        self._adopted.forget()
+        self._their_pods.forget()
 
 
 def _name(obj: Object) -> _Name:

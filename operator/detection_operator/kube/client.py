@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import urllib3
+
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import GROUP, KIND, PLURAL, VERSION
-from detection_operator.errors import NotFound
+from detection_operator.errors import NotFound, NotLeading
 from detection_operator.kube.objects import API_VERSION, rfc3339
 from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Object
 from detection_operator.kube.rest import APPLY_PATCH, MERGE_PATCH, Rest, namespaced
@@ -15,6 +17,9 @@ QUEUES: Final = f"{GROUP}/{VERSION}"
 APPS: Final = "apps/v1"
 POLICY: Final = "policy/v1"
 LEASES: Final = "coordination.k8s.io/v1"
+LEASE: Final = "Lease"
+LEASE_TIMEOUT: Final = urllib3.Timeout(connect=2.0, read=3.0)
+"""A renewal that hangs must leave time for another before the deadline."""
 COMPONENT: Final = FIELD_MANAGER
 _PLURALS: Final = {
     "Deployment": (APPS, "deployments"),
@@ -31,6 +36,7 @@ class KubernetesCluster:
         rest: To the API server.
         namespaces: In scope; empty means all.
         wrote: Told the kind of each write.
+        may_write: Asked before each write but those of leases.
     """
 
     def __init__(
@@ -38,8 +44,10 @@ class KubernetesCluster:
         rest: Rest,
         namespaces: tuple[str, ...] = (),
         wrote: Callable[[str], None] = lambda _: None,
+        may_write: Callable[[], bool] = lambda: True,
     ) -> None:
         self._rest = rest
+        self._may_write = may_write
         self._namespaces: tuple[str | None, ...] = namespaces or (None,)
         self._wrote = wrote
 
@@ -150,27 +158,31 @@ class KubernetesCluster:
 
     def lease(self, namespace: str, name: str) -> Object | None:
         """Return a Lease, or None."""
-        return self._find(namespaced(LEASES, namespace, "leases", name))
+        path = namespaced(LEASES, namespace, "leases", name)
+        return self._find(path, timeout=LEASE_TIMEOUT)
 
     def create_lease(self, manifest: Object) -> Object:
         """Create a Lease."""
         namespace = manifest["metadata"]["namespace"]
-        return self._write("Lease", "POST", namespaced(LEASES, namespace, "leases"), manifest)
+        path = namespaced(LEASES, namespace, "leases")
+        return self._write(LEASE, "POST", path, manifest, timeout=LEASE_TIMEOUT)
 
     def replace_lease(self, manifest: Object) -> Object:
         """Replace a Lease."""
         metadata = manifest["metadata"]
         path = namespaced(LEASES, metadata["namespace"], "leases", metadata["name"])
-        return self._write("Lease", "PUT", path, manifest)
+        return self._write(LEASE, "PUT", path, manifest, timeout=LEASE_TIMEOUT)
 
     def _write(self, kind: str, verb: str, path: str, body: Any, **options: Any) -> Object:
+        if kind != LEASE and not self._may_write():
+            raise NotLeading(f"{verb} {path}: not sent, the lease was not renewed in time")
         answer: Object = self._rest.call(verb, path, body, **options)
         self._wrote(kind)
         return answer
 
-    def _find(self, path: str) -> Object | None:
+    def _find(self, path: str, **options: Any) -> Object | None:
         try:
-            found: Object = self._rest.call("GET", path)
+            found: Object = self._rest.call("GET", path, **options)
         except NotFound:
             return None
         return found

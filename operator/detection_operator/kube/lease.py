@@ -40,6 +40,7 @@ class Elector:
     identity: str
     renewed_s: float | None = None
     _seen: tuple[str, float] = field(default=("", float("-inf")))
+    _free_s: float = field(default=float("inf"))
 
     def try_lead(self) -> bool:
         """Take or renew the lease; say whether this candidate leads now. Never raises.
@@ -53,7 +54,7 @@ class Elector:
             held = False
         except ClusterError as exc:
             log.warning("lease could not be read or written", extra={"error": str(exc)})
-            return self._in_time()
+            return self.holds()
         if held:
             self.renewed_s = asked_s
             return True
@@ -73,10 +74,18 @@ class Elector:
             log.warning("lease could not be released", extra={"error": str(exc)})
         self.renewed_s = None
 
-    def _in_time(self) -> bool:
-        if self.renewed_s is None:
-            return False
-        return self.clock.monotonic_s() - self.renewed_s < RENEW_DEADLINE_S
+    def holds(self) -> bool:
+        """Say whether nobody else can lead yet. Cheap, and safe to ask from any thread.
+
+        A leader whose renewal hangs finds out only when the call ends; its other threads, which
+        ask this before each write, stop in time.
+        """
+        renewed_s = self.renewed_s
+        return renewed_s is not None and (self.clock.monotonic_s() - renewed_s < RENEW_DEADLINE_S)
+
+    def wait_s(self) -> float:
+        """Return the seconds until another try is worth it: the lease of a dead leader may end."""
+        return min(RETRY_S, max(0.0, self._free_s - self.clock.monotonic_s()))
 
     def _attempt(self) -> bool:
         lease = self.leases.lease(self.namespace, self.name)
@@ -95,7 +104,8 @@ class Elector:
         if version != self._seen[0]:
             self._seen = (version, now_s)
         duration_s = float(lease["spec"].get("leaseDurationSeconds") or DURATION_S)
-        return now_s - self._seen[1] > duration_s
+        self._free_s = self._seen[1] + duration_s
+        return now_s >= self._free_s
 
     def _manifest(self) -> dict[str, Any]:
         now = rfc3339(self.clock.wall_s())

@@ -100,6 +100,7 @@ class Rest:
         *,
         query: Mapping[str, str] | None = None,
         content_type: str = JSON,
+        timeout: urllib3.Timeout = TIMEOUT,
     ) -> Any:
         """Return the decoded answer.
 
@@ -113,6 +114,7 @@ class Rest:
                 url,
                 body=None if body is None else json.dumps(body).encode(),
                 headers=self._headers(content_type),
+                timeout=timeout,
             )
         except urllib3.exceptions.HTTPError as exc:
             self._observer(verb, 0)

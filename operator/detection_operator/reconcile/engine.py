@@ -3,6 +3,7 @@
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -72,12 +73,13 @@ class Engine:
             thread.start()
 
     def stop(self, timeout_s: float = 10.0) -> None:
-        """End the threads; a reconcile under way may finish."""
+        """End the threads; a reconcile under way may finish, if it does within ``timeout_s``."""
         self._stop.set()
         self._queue.close()
+        end_s = time.monotonic() + timeout_s
         for thread in self._threads:
             if thread.is_alive():
-                thread.join(timeout_s)
+                thread.join(max(0.0, end_s - time.monotonic()))
 
     def add(self, key: Key) -> None:
         """Say that something about a DetectionQueue changed."""

@@ -1,9 +1,16 @@
 from typing import Any
 
+import pytest
+
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import KIND
-from detection_operator.kube.cache import DEPLOYMENT, POD, Store
-from detection_operator.kube.port import Key
+from detection_operator.errors import Conflict, NotLeading
+from detection_operator.kube.cache import ADOPTED_S, DEPLOYMENT, POD, CachedCluster, Store
+from detection_operator.kube.client import KubernetesCluster
+from detection_operator.kube.port import Key, Object
+from detection_operator.kube.rest import Rest
+from detection_operator.testing.cluster import InMemoryCluster
+from detection_operator.testing.fakes import FakeClock
 
 
 def pod(name: str, version: int, **status: Any) -> dict[str, Any]:
@@ -89,3 +96,111 @@ def test_children_are_forgotten_with_their_last_one() -> None:
     assert not store.remove(POD, pod("a", 2))
 
     assert store.children(POD, Key("n", "video")) == []
+
+
+class Counted(InMemoryCluster):
+    """Counts reads of Deployments and pods; lists everything."""
+
+    reads = 0
+
+    def deployment(self, namespace: str, name: str) -> Object | None:
+        """Return a Deployment."""
+        self.reads += 1
+        return super().deployment(namespace, name)
+
+    def pods(self, namespace: str, selector: str) -> list[Object]:
+        """Return pods."""
+        self.reads += 1
+        return super().pods(namespace, selector)
+
+    def all_deployments(self) -> list[Object]:
+        """Return none: the adopted one bears no label."""
+        return []
+
+    def all_pods(self) -> list[Object]:
+        """Return none."""
+        return []
+
+
+def adopted(replicas: int) -> tuple[FakeClock, Counted, CachedCluster]:
+    clock = FakeClock()
+    direct = Counted(clock.wall_s)
+    direct.create(
+        {
+            "kind": "Deployment",
+            "metadata": {"name": "mine", "namespace": "n"},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "mine"}}},
+        }
+    )
+    return clock, direct, CachedCluster(direct, Store(), clock.monotonic_s)
+
+
+def look(cluster: CachedCluster) -> int:
+    found = cluster.deployment("n", "mine")
+    assert found is not None
+    cluster.pods("n", "app=mine")
+    return int(found["spec"]["replicas"])
+
+
+def test_an_adopted_deployment_at_rest_is_read_once_a_minute() -> None:
+    clock, direct, cluster = adopted(0)
+
+    for _ in range(120):
+        look(cluster)
+        clock.advance(5)
+
+    assert direct.reads == 2 * 120 * 5 / ADOPTED_S
+
+
+def test_what_the_operator_wrote_is_seen_at_once() -> None:
+    _, _, cluster = adopted(0)
+    assert look(cluster) == 0
+
+    cluster.scale("n", "mine", 4, resource_version=None)
+
+    assert look(cluster) == 4
+
+
+def test_more_than_was_kept_but_fewer_than_there_are_is_refused_and_read_anew() -> None:
+    _, direct, cluster = adopted(3)
+    look(cluster)
+    direct.scale_by("kubectl", "n", "mine", 9)
+
+    with pytest.raises(Conflict):
+        cluster.scale("n", "mine", 5, resource_version=None)
+
+    assert look(cluster) == 9
+
+
+def test_pods_of_an_adopted_deployment_are_read_each_time_while_there_are_some() -> None:
+    _, direct, cluster = adopted(1)
+    direct.create({"kind": "Pod", **pod("mine-1", 1)})
+    slot = ("Pod", "n", "mine-1")
+    direct.edit(slot, lambda obj: obj["metadata"].update(labels={"app": "mine"}))
+
+    look(cluster)
+    direct.delete(slot)
+
+    assert cluster.pods("n", "app=mine") == []
+
+
+def test_nothing_is_sent_once_the_lease_may_be_another_s() -> None:
+    sent: list[str] = []
+
+    class Silent(Rest):
+        def __init__(self) -> None:
+            pass
+
+        def call(self, verb: str, path: str, body: Any = None, **_: Any) -> Any:
+            sent.append(path)
+            return {"kind": "x"}
+
+    cluster = KubernetesCluster(Silent(), may_write=lambda: False)
+
+    with pytest.raises(NotLeading):
+        cluster.scale("n", "mine", 5, resource_version=None)
+    with pytest.raises(NotLeading):
+        cluster.apply_status(Key("n", "video"), {})
+    cluster.replace_lease({"metadata": {"name": "l", "namespace": "n"}})
+
+    assert len(sent) == 1

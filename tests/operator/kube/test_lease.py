@@ -75,3 +75,32 @@ def test_of_two_that_write_at_once_one_loses() -> None:
     assert not first.try_lead()
     assert second.try_lead()
     assert not first.try_lead()
+
+
+def test_a_leader_whose_renewal_hangs_knows_in_time_that_it_may_not_write() -> None:
+    clock, _, (first, second) = electors()
+    assert not first.holds()
+    assert first.try_lead()
+    second.try_lead()
+    held_s = 0.0
+
+    while first.holds():
+        clock.advance(0.5)
+        held_s += 0.5
+
+    assert held_s == RENEW_DEADLINE_S < DURATION_S
+    assert not second.try_lead()
+    first.release()
+    assert not first.holds()
+
+
+def test_the_next_one_tries_at_the_very_moment_at_which_a_dead_leader_s_lease_ends() -> None:
+    clock, _, (first, second) = electors()
+    assert first.try_lead()
+    died_s = clock.monotonic
+    clock.advance(1.7)
+
+    while not second.try_lead():
+        clock.advance(second.wait_s())
+
+    assert clock.monotonic - died_s == 1.7 + DURATION_S

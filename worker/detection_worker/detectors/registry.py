@@ -20,7 +20,12 @@ ARCHITECTURES: Final[Mapping[str, str]] = {
     "aasist": "detection_worker.detectors.aasist:build",
     "aasist-l": "detection_worker.detectors.aasist:build_light",
     "audio_lfb": "detection_worker.detectors.audio_lfb:build",
+    "efficientnet-b4": "detection_worker.detectors.efficientnet:build",
     "image_residual": "detection_worker.detectors.image_residual:build",
+    "meso4": "detection_worker.detectors.mesonet:build_meso4",
+    "mesoinception4": "detection_worker.detectors.mesonet:build_mesoinception4",
+    "npr": "detection_worker.detectors.npr:build",
+    "xception": "detection_worker.detectors.xception:build",
 }
 """Name in a manifest to ``module:factory``; imported when a model asks for it."""
 GRADE_ORDER: Final = ("demo", "experimental", "published")

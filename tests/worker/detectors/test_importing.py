@@ -64,7 +64,9 @@ def bring_in(
     path: Path, models_dir: Path, *, published: Published = SMALL, **options: Any
 ) -> importing.Imported:
     chosen: dict[str, Any] = {"name": "brought", "license_text": "MIT"} | options
-    return importing.import_checkpoint(path, published=published, models_dir=models_dir, **chosen)
+    return importing.import_checkpoint(
+        path, published=[published], models_dir=models_dir, **chosen
+    )
 
 
 def refusal(data: bytes, models_dir: Path, **options: Any) -> str:
@@ -253,7 +255,7 @@ def archive(*names: str, data: bytes = b"") -> bytes:
         pytest.param(
             archive("m/data.pkl", "m/data/0", data=bytes(5 << 20)), "have at most", id="zip bomb"
         ),
-        pytest.param(b"\x89HDF\r\n\x1a\n" + bytes(99), "Keras", id="Keras"),
+        pytest.param(b"\x89HDF\r\n\x1a\n" + bytes(99), "damaged HDF5", id="Keras"),
         pytest.param(b"", "damaged", id="empty"),
         pytest.param(b"version https://git-lfs.github.com/spec/v1\n", "damaged", id="LFS pointer"),
         pytest.param(b"PK\x03\x04" + bytes(50), "damaged", id="no archive"),
@@ -328,7 +330,7 @@ def test_weights_that_tell_nothing_apart_are_refused(tensors: Tensors, models_di
 def test_the_wrong_architecture_is_refused_and_the_right_one_named(models_dir: Path) -> None:
     network = registry.build_network("aasist-l", {}, where="test")
 
-    text = refusal(saved(network.state_dict()), models_dir, published=PUBLISHED["aasist"])
+    text = refusal(saved(network.state_dict()), models_dir, published=PUBLISHED["aasist"][0])
 
     assert "does not fit aasist: 136 of 229 tensors match" in text
     assert text.endswith("It fits --architecture aasist-l.")

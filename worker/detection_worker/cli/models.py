@@ -24,7 +24,7 @@ from detection_worker.detectors.registry import (
 from detection_worker.errors import UsageError
 from detection_worker.settings import Settings
 
-IMPORT_OPTIONS: Final = ("architecture", "name", "output", "license", "force")
+IMPORT_OPTIONS: Final = ("architecture", "layout", "name", "output", "license", "force")
 
 
 class Models:
@@ -64,6 +64,9 @@ class Models:
 def _add_import(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--architecture", metavar="NAME", help=f"what the file holds: {', '.join(PUBLISHED)}"
+    )
+    group.add_argument(
+        "--layout", metavar="NAME", help="whose names and training (told by the names in the file)"
     )
     group.add_argument("--license", metavar="TEXT", help="licence of the weights, as published")
     group.add_argument("--name", metavar="ID", help="of the new model (the architecture's name)")
@@ -202,13 +205,15 @@ def _import(args: argparse.Namespace, folder: Path | None) -> int:
     made = import_checkpoint(
         source,
         published=published,
-        name=args.name or published.architecture,
+        name=args.name or args.architecture,
         models_dir=folder,
         license_text=args.license,
         force=args.force,
     )
     lay = "".join(f"{key}: " for key in made.wrapper) + (made.prefix and f"{made.prefix}* ")
     print(f"Read {source.name}: {lay}{made.report}.")
+    for note in made.notes:
+        print(f"  {note}")
     print(f"Wrote {made.folder}: {made.size_bytes} bytes of weights, sha256 {made.sha256[:12]}…")
     print(f"Its scores are not calibrated; its card says what that means. Models in {folder} now:")
     for entry in list_models(folder):
@@ -217,7 +222,7 @@ def _import(args: argparse.Namespace, folder: Path | None) -> int:
     return 0
 
 
-def _published(args: argparse.Namespace) -> Published:
+def _published(args: argparse.Namespace) -> Sequence[Published]:
     if not args.model:
         raise UsageError("No file to import\nName the checkpoint: models import FILE.")
     known = ", ".join(PUBLISHED)
@@ -229,7 +234,16 @@ def _published(args: argparse.Namespace) -> Published:
             "Under which licence were the weights published?\n"
             "Say it, for the model's card: --license TEXT, for example --license MIT."
         )
-    return PUBLISHED[args.architecture]
+    several = PUBLISHED[args.architecture]
+    if not args.layout:
+        return several
+    chosen = [one for one in several if one.layout.name == args.layout]
+    if not chosen:
+        layouts = ", ".join(one.layout.name for one in several)
+        raise UsageError(
+            f"Unknown layout of {args.architecture}: {args.layout}\nChoose from: {layouts}."
+        )
+    return chosen
 
 
 def _remove(folder: Path, name: str | None, *, asked: bool) -> int:

@@ -21,11 +21,12 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from detection_worker.detectors import keras
 from detection_worker.detectors.manifest import ModelError
 
 WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "net", "ema")
 """Under which training scripts keep the weights beside epochs and optimisers; in this order."""
-PREFIXES: Final = ("module.", "backbone.", "net.")
+PREFIXES: Final = ("module.", "_orig_mod.", "model.", "backbone.", "net.")
 """Put before every name by what the network was wrapped in while it was trained."""
 NAMED: Final = 5
 """Most names that a message spells out."""
@@ -68,7 +69,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:
-    """Return what a PyTorch checkpoint or a safetensors file holds.
+    """Return what a PyTorch checkpoint, a safetensors file or Keras's HDF5 file holds.
 
     Args:
         path: The file.
@@ -142,8 +143,8 @@ def _loaded(data: bytes, path: Path, max_bytes: int) -> object:
             return safetensors.torch.load(data)
         except (SafetensorError, KeyError, ValueError) as exc:
             raise ModelError(f"{path}: a damaged safetensors file") from exc
-    if data.startswith(b"\x89HDF"):
-        raise ModelError(f"{path}: an HDF5 file, as Keras writes; only PyTorch's are taken")
+    if data.startswith(keras.SIGNATURE):
+        return keras.read_hdf5(data, where=path, max_bytes=max_bytes)
     if data.startswith(b"PK"):
         _check_archive(data, path, max_bytes)
     return _unpickled(data, path)

@@ -4,26 +4,22 @@ import copy
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from detection_worker.core.verdict import Calibration
 from detection_worker.detectors import folders, registry, self_test, weights
 from detection_worker.detectors.base import DetectorCard
-from detection_worker.detectors.checkpoint import (
-    Checkpoint,
-    listed,
-    read_checkpoint,
-    without_prefix,
-)
+from detection_worker.detectors.checkpoint import Checkpoint, read_checkpoint
 from detection_worker.detectors.manifest import MANIFEST_NAME, SCHEMA, ModelError
-from detection_worker.detectors.published import PUBLISHED, Published
+from detection_worker.detectors.matching import KeyReport, Match, best_match
+from detection_worker.detectors.published import Published
 from detection_worker.detectors.torch_detector import TorchDetector
 
 MADE_BY: Final = "detection-worker models import"
@@ -38,39 +34,6 @@ NUDGE: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeyReport:
-    """How the tensors of a file compare with those of an architecture.
-
-    Attributes:
-        matched: Tensors of the right name, shape and type.
-        wanted: Tensors that the architecture has.
-        missing: Names that the file lacks.
-        unexpected: Names that the architecture lacks.
-        misshapen: Tensors of another shape or type, each with both.
-    """
-
-    matched: int
-    wanted: int
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    misshapen: tuple[str, ...]
-
-    @property
-    def complete(self) -> bool:
-        """Every tensor has its place and every place its tensor."""
-        return not (self.missing or self.unexpected or self.misshapen)
-
-    def __str__(self) -> str:
-        parts = {
-            "missing": self.missing,
-            "unexpected": self.unexpected,
-            "of another shape or type": self.misshapen,
-        }
-        told = [f"{len(names)} {what}: {listed(names)}" for what, names in parts.items() if names]
-        return "; ".join([f"{self.matched} of {self.wanted} tensors match", *told])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
     """What an import made.
 
@@ -81,6 +44,8 @@ class Imported:
         size_bytes: Of the new weights file.
         wrapper: Keys that the weights lay under in the checkpoint.
         prefix: What stood before every name in it.
+        layout: How the checkpoint names its tensors.
+        notes: What was done to names and shapes, for people.
     """
 
     folder: Path
@@ -89,12 +54,14 @@ class Imported:
     size_bytes: int
     wrapper: tuple[str, ...]
     prefix: str
+    layout: str
+    notes: tuple[str, ...]
 
 
 def import_checkpoint(
     source: Path,
     *,
-    published: Published,
+    published: Sequence[Published],
     name: str,
     models_dir: Path,
     license_text: str,
@@ -104,7 +71,7 @@ def import_checkpoint(
 
     Args:
         source: Checkpoint of PyTorch, or safetensors.
-        published: What it is a checkpoint of.
+        published: What it may be a checkpoint of, in order of preference.
         name: Of the new model.
         models_dir: Gets the folder; made if it does not exist.
         license_text: Of the weights, as its maker states it.
@@ -115,77 +82,48 @@ def import_checkpoint(
             there. ``models_dir`` is as before then.
     """
     folders.check_free(models_dir, name, force=force)
-    checkpoint = read_checkpoint(source, max_bytes=published.max_bytes)
-    network = registry.build_network(published.architecture, {}, where=str(source))
-    report, prefix = _fill(network, checkpoint, published, source)
-    answers = _answers(network.eval(), published, source)
+    checkpoint = read_checkpoint(source, max_bytes=max(one.max_bytes for one in published))
+    match = best_match(checkpoint, published, where=str(source))
+    network = _filled(match, source)
+    answers = _answers(network, match.published, source)
     data = safetensors.torch.save({k: v.contiguous() for k, v in network.state_dict().items()})
-    provenance = {
-        "made_by": MADE_BY,
-        "checkpoint": ascii(source.name)[1:-1],
-        "checkpoint_sha256": checkpoint.sha256,
-        "paper": published.paper,
-    }
-    manifest = _manifest(published, name=name, data=data, answers=answers) | {
-        "training": provenance,
+    manifest = _manifest(match.published, name=name, data=data, answers=answers) | {
+        "training": _provenance(match, checkpoint, source),
         "license": license_text,
     }
     with folders.staged(models_dir, name) as fresh:
         (fresh / WEIGHTS_NAME).write_bytes(data)
-        (fresh / "MODEL_CARD.md").write_text(_card(manifest, published), encoding="utf-8")
+        (fresh / "MODEL_CARD.md").write_text(_card(manifest, match.published), encoding="utf-8")
         (fresh / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         _prove(fresh)
     return Imported(
         folder=models_dir / name,
-        report=report,
+        report=match.report,
         sha256=manifest["weights"]["sha256"],
         size_bytes=len(data),
         wrapper=checkpoint.wrapper,
-        prefix=prefix,
+        prefix=match.prefix,
+        layout=match.published.layout.name,
+        notes=match.notes,
     )
 
 
-def compare(network: nn.Module, tensors: Mapping[str, Tensor]) -> KeyReport:
-    """Return how ``tensors`` compare with what ``network`` has; floats of any width are alike."""
-    wanted = {name: _kind(value) for name, value in network.state_dict().items()}
-    found = {name: _kind(value) for name, value in tensors.items()}
-    shared = wanted.keys() & found.keys()
-    misshapen = [n for n in shared if wanted[n] != found[n]]
-    return KeyReport(
-        matched=len(shared) - len(misshapen),
-        wanted=len(wanted),
-        missing=tuple(sorted(wanted.keys() - found.keys())),
-        unexpected=tuple(sorted(found.keys() - wanted.keys())),
-        misshapen=tuple(sorted(f"{n} {found[n]} instead of {wanted[n]}" for n in misshapen)),
-    )
+def _provenance(match: Match, checkpoint: Checkpoint, source: Path) -> dict[str, Any]:
+    return {
+        "made_by": MADE_BY,
+        "checkpoint": ascii(source.name)[1:-1],
+        "checkpoint_sha256": checkpoint.sha256,
+        "layout": match.published.layout.name,
+        "changes": list(match.notes),
+        "paper": match.published.paper,
+    }
 
 
-def _kind(tensor: Tensor) -> str:
-    numbers = "float" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
-    return f"{numbers}{list(tensor.shape)}"
-
-
-def _fill(
-    network: nn.Module, checkpoint: Checkpoint, published: Published, source: Path
-) -> tuple[KeyReport, str]:
-    tensors, prefix = without_prefix(checkpoint.tensors, network.state_dict().keys())
-    report = compare(network, tensors)
-    if not report.complete:
-        raise ModelError(
-            f"{source}: does not fit {published.architecture}: {report}\n"
-            f"{_advice(checkpoint, source)}"
-        )
-    weights.fill(network, tensors, where=str(source))
-    return report, prefix
-
-
-def _advice(checkpoint: Checkpoint, source: Path) -> str:
-    for other in PUBLISHED:
-        network = registry.build_network(other, {}, where=str(source))
-        tensors, _ = without_prefix(checkpoint.tensors, network.state_dict().keys())
-        if compare(network, tensors).complete:
-            return f"It fits --architecture {other}."
-    return f"It fits no known architecture ({', '.join(PUBLISHED)})."
+def _filled(match: Match, source: Path) -> nn.Module:
+    published = match.published
+    network = registry.build_network(published.architecture, published.params, where=str(source))
+    weights.fill(network, match.tensors, where=str(source))
+    return network.eval()
 
 
 def _answers(network: nn.Module, published: Published, source: Path) -> list[dict[str, Any]]:
@@ -246,7 +184,7 @@ def _manifest(
         "version": VERSION,
         "modality": published.kind.value,
         "grade": "published",
-        "architecture": {"name": published.architecture, "params": {}},
+        "architecture": {"name": published.architecture, "params": dict(published.params)},
         "weights": {
             "file": WEIGHTS_NAME,
             "format": "safetensors",
@@ -255,7 +193,7 @@ def _manifest(
         },
         "preprocess": {n: getattr(sampling, n) for n in type(sampling).__slots__},
         "output": {
-            "activation": "softmax",
+            "activation": published.activation,
             "classes": list(published.classes),
             "fake_index": published.fake_index,
         },
@@ -290,8 +228,14 @@ detection-worker evaluate --models-dir DIR --real REAL_FILES --fake FAKE_FILES
 | Described in | {published.paper} |
 | Scores | {published.kind.value} |
 | Checkpoint | `{training["checkpoint"]}`, sha256 `{training["checkpoint_sha256"]}` |
+| Names in it | {"; ".join([f"layout {training['layout']}", *training["changes"]])} |
 | Weights here | sha256 `{manifest["weights"]["sha256"]}` |
 | Classes | {", ".join(published.classes)} |
-| Calibration | none: the score is the softmax of the network |
+| Input | {_told(manifest["preprocess"])} |
+| Calibration | none: the score is the {published.activation} of the network |
 | Licence of the weights, as given at the import | {" ".join(manifest["license"].split())} |
 """
+
+
+def _told(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

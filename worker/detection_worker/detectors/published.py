@@ -1,12 +1,14 @@
 """Published architectures: what a checkpoint of each does not say about itself. No torch here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from detection_contract.media_types import MediaKind
-from detection_worker.core.sampling import AudioSampling, Sampling
+from detection_worker.core.sampling import AudioSampling, ImageSampling, Sampling
 from detection_worker.core.verdict import Pooling
+from detection_worker.detectors import layouts
+from detection_worker.detectors.layouts import Layout
 
 MIB: Final = 1 << 20
 SPEECH_4_S: Final = AudioSampling(sample_rate_hz=16_000, window=64_600, hop=32_300, max_windows=16)
@@ -27,6 +29,9 @@ class Published:
         paper: Where it was described.
         max_bytes: Largest checkpoint taken: the weights in double precision, with an optimiser's
             state beside them, and some more.
+        layout: What its files call their tensors.
+        params: Of the architecture's factory.
+        activation: From the network's outputs to probabilities.
     """
 
     architecture: str
@@ -36,6 +41,9 @@ class Published:
     pooling: Pooling
     paper: str
     max_bytes: int
+    layout: Layout = layouts.OWN
+    params: Mapping[str, int | float | str] = field(default_factory=dict)
+    activation: Literal["sigmoid", "softmax"] = "softmax"
 
     @property
     def fake_index(self) -> int:
@@ -47,9 +55,44 @@ _AASIST_PAPER: Final = (
     "Jung et al., AASIST: Audio Anti-Spoofing using Integrated Spectro-Temporal Graph Attention "
     "Networks, ICASSP 2022"
 )
+_XCEPTION_PAPER: Final = (
+    "Chollet, Xception: Deep Learning with Depthwise Separable Convolutions, CVPR 2017"
+)
+_EFFICIENTNET_PAPER: Final = (
+    "Tan & Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, ICML 2019"
+)
+_BENCH_PAPER: Final = (
+    "Yan et al., DeepfakeBench: A Comprehensive Benchmark of Deepfake Detection, NeurIPS 2023"
+)
+_SBI_PAPER: Final = "Shiohara & Yamasaki, Detecting Deepfakes with Self-Blended Images, CVPR 2022"
+_MESONET_PAPER: Final = (
+    "Afchar et al., MesoNet: a Compact Facial Video Forgery Detection Network, WIFS 2018"
+)
+_NPR_PAPER: Final = (
+    "Tan et al., Rethinking the Up-Sampling Operations in CNN-based Generative Network for "
+    "Generalizable Deepfake Detection, CVPR 2024"
+)
 
-PUBLISHED: Final[Mapping[str, Published]] = {
-    name: Published(
+
+def _faces(side_px: int) -> ImageSampling:
+    """Return square cuts around the faces, 1.3 times as wide (Roessler et al. 2019)."""
+    return ImageSampling(crop_px=side_px, max_crops=FACES, view="faces", face_scale=1.3)
+
+
+FACES: Final = 8
+"""Most faces of one picture that a published detector scores."""
+MOST_FAKE_FACE: Final = Pooling(within_frame="max", over_frames="mean")
+"""One forged face makes a picture fake; frames are averaged, as the papers do."""
+SBI_FACES: Final = ImageSampling(
+    crop_px=380, max_crops=FACES, view="faces", face_scale=1.25, face_shape="box"
+)
+"""An eighth of the detection's width and height on each side, stretched to a square."""
+NATIVE_CROPS: Final = ImageSampling(crop_px=256, max_crops=9, view="crops")
+"""NPR's paper scores whole pictures at their own resolution; a mean over crops stands for it."""
+
+
+def _aasist(name: str) -> Published:
+    return Published(
         architecture=name,
         kind=MediaKind.AUDIO,
         classes=("fake", "real"),
@@ -58,6 +101,110 @@ PUBLISHED: Final[Mapping[str, Published]] = {
         paper=_AASIST_PAPER,
         max_bytes=16 * MIB,
     )
-    for name in ("aasist", "aasist-l")
+
+
+def _xception(layout: Layout, *, side_px: int, paper: str) -> Published:
+    return Published(
+        architecture="xception",
+        kind=MediaKind.IMAGE,
+        classes=("real", "fake"),
+        sampling=_faces(side_px),
+        pooling=MOST_FAKE_FACE,
+        paper=paper,
+        max_bytes=512 * MIB,
+        layout=layout,
+        params={"scale": "symmetric"},
+    )
+
+
+def _efficientnet_b4(
+    layout: Layout,
+    *,
+    paper: str,
+    sampling: ImageSampling,
+    params: Mapping[str, int | float | str],
+) -> Published:
+    return Published(
+        architecture="efficientnet-b4",
+        kind=MediaKind.IMAGE,
+        classes=("real", "fake"),
+        sampling=sampling,
+        pooling=MOST_FAKE_FACE,
+        paper=paper,
+        max_bytes=512 * MIB,
+        layout=layout,
+        params=params,
+    )
+
+
+def _mesonet(name: str, layout: Layout) -> Published:
+    return Published(
+        architecture=name,
+        kind=MediaKind.IMAGE,
+        classes=("fake", "real"),
+        sampling=_faces(256),
+        pooling=MOST_FAKE_FACE,
+        paper=_MESONET_PAPER,
+        max_bytes=4 * MIB,
+        layout=layout,
+        activation="sigmoid",
+    )
+
+
+_XCEPTION: Final = (
+    _xception(layouts.XCEPTION_DEEPFAKEBENCH, side_px=256, paper=_BENCH_PAPER),
+    _xception(layouts.XCEPTION_CADENE, side_px=299, paper=_XCEPTION_PAPER),
+    _xception(layouts.XCEPTION_TIMM, side_px=299, paper=_XCEPTION_PAPER),
+)
+_EFFICIENTNET_B4: Final = (
+    _efficientnet_b4(
+        layouts.EFFICIENTNET_DEEPFAKEBENCH,
+        paper=_BENCH_PAPER,
+        sampling=_faces(256),
+        # Its first convolution was exchanged for a plain one, which pads nothing.
+        params={"scale": "symmetric", "padding_px": 380, "stem_padding": 0},
+    ),
+    _efficientnet_b4(
+        layouts.EFFICIENTNET_SBI,
+        paper=_SBI_PAPER,
+        sampling=SBI_FACES,
+        params={"scale": "unit", "padding_px": 380, "stem_padding": 1},
+    ),
+    _efficientnet_b4(
+        layouts.EFFICIENTNET_LUKEMELAS,
+        paper=_EFFICIENTNET_PAPER,
+        sampling=_faces(380),
+        params={"scale": "imagenet", "padding_px": 380, "stem_padding": 1},
+    ),
+    _efficientnet_b4(
+        layouts.EFFICIENTNET_TIMM,
+        paper=_EFFICIENTNET_PAPER,
+        sampling=_faces(380),
+        params={"scale": "imagenet", "padding_px": 0, "stem_padding": 1},
+    ),
+)
+_NPR: Final = Published(
+    architecture="npr",
+    kind=MediaKind.IMAGE,
+    classes=("real", "fake"),
+    sampling=NATIVE_CROPS,
+    pooling=Pooling(),
+    paper=_NPR_PAPER,
+    max_bytes=64 * MIB,
+    activation="sigmoid",
+)
+
+PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = {
+    "aasist": (_aasist("aasist"),),
+    "aasist-l": (_aasist("aasist-l"),),
+    "efficientnet-b4": _EFFICIENTNET_B4,
+    "meso4": (_mesonet("meso4", layouts.MESO4_KERAS), _mesonet("meso4", layouts.OWN)),
+    "mesoinception4": (
+        _mesonet("mesoinception4", layouts.MESOINCEPTION4_KERAS),
+        _mesonet("mesoinception4", layouts.OWN),
+    ),
+    "npr": (_NPR,),
+    "xception": _XCEPTION,
 }
-"""By name of the architecture."""
+"""By name of the architecture; several where files name their tensors differently or were trained
+on other pictures, in order of preference."""

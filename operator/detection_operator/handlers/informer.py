@@ -22,6 +22,7 @@ from detection_operator.kube.objects import key_of, served_key
 from detection_operator.kube.port import Key, Object
 from detection_operator.kube.rest import authorization
 
+WATCH_S: Final = 300
 CLIENT_MARGIN_S: Final = 10.0
 """A watch that outlives the server's own limit by so much is dead."""
 QUIET_S: Final = 70.0
@@ -62,7 +63,7 @@ class Informer:
         store: Store,
         changed: Callable[[Key], None],
         *,
-        watch_s: int,
+        watch_s: int = WATCH_S,
     ) -> None:
         self._watch_s = watch_s
         self._config = config

@@ -59,7 +59,7 @@ def restored(queue: Object, spec: QueueSpec, now_s: float) -> Restored | None:
 
 
 def _replica_s(status: Mapping[str, Any], spec: QueueSpec, now_s: float) -> float:
-    """Return today's replica seconds: while no operator ran, what ran was paid for all the same."""
+    """Return today's replica seconds: what ran while no operator did was paid for."""
     at_s = time_s(_text(_mapping(status.get("plan")).get("computedAt")))
     if spec.budget is None or at_s is None or at_s > now_s:
         return 0.0

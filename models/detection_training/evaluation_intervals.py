@@ -5,7 +5,7 @@ how the number would vary over other speakers, not over more files of the same o
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -101,9 +101,14 @@ Metric = Callable[[Sample, Curve, Floats], Floats]
 
 
 def measures(
-    sample: Sample, *, threshold: float = 0.5, draws: int = DRAWS, seed: int = SEED
+    sample: Sample,
+    *,
+    only: Collection[str] = (),
+    threshold: float = 0.5,
+    draws: int = DRAWS,
+    seed: int = SEED,
 ) -> dict[str, Measure]:
-    """Return every metric with its interval (the 2.5th to the 97.5th percentile of the draws).
+    """Return metrics with their intervals (the 2.5th to the 97.5th percentile of the draws).
 
     Keys: ``auc``, ``eer``, ``average_precision``, ``balanced_accuracy``, ``false_alarm_rate``,
     ``detection_rate`` (both at the threshold), ``tpr_at_fpr_1pct``, ``tpr_at_fpr_0.1pct``,
@@ -111,11 +116,12 @@ def measures(
 
     Args:
         sample: Any number of items, also none.
+        only: Keys wanted; none means all.
         threshold: P(fake) from which on an item counts as FAKE, 0 to 1.
         draws: Of the bootstrap; 0 gives no intervals.
         seed: Of the bootstrap.
     """
-    named = _metrics(threshold)
+    named = {n: metric for n, metric in _metrics(threshold).items() if not only or n in only}
     missing = {name: _why_not(name, sample) for name in named}
     wanted = {name: m for name, m in named.items() if missing[name] is None}
     values = _evaluate(sample, wanted, np.ones((1, len(sample.scores)))) if wanted else {}

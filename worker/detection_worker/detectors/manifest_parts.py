@@ -45,7 +45,7 @@ class SeenPart(Part):
     """How a picture is seen."""
 
     view: View = "crops"
-    face_scale: Annotated[float, Field(ge=0.5, le=4)] = 1.3
+    face_scale: Annotated[float, Field(ge=0.5, le=2)] = 1.3
     face_shape: FaceShape = "square"
 
 

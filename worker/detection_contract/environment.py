@@ -53,6 +53,8 @@ WORKER_VARIABLES: Final = (
 # Set by others.
 IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
 """The kubelet sets it in every pod."""
+SQS_ENDPOINT_URL: Final = "AWS_ENDPOINT_URL_SQS"
+"""boto3 reads it: where SQS is. S3 and STS stay where they are, unlike with ``ENDPOINT_URL``."""
 AWS_EC2_METADATA_DISABLED: Final = "AWS_EC2_METADATA_DISABLED"
 """``true`` keeps a pod without a role of its own from silently using the node's."""
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from detection_contract.environment import (
     CALLBACK_ALLOW_PRIVATE,
+    ENDPOINT_URL,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -64,7 +65,7 @@ def run(options: Options) -> int:
 def queue_spec(aws: LocalAws, options: Options) -> dict[str, Any]:
     """Return the spec of the DetectionQueue: hasty, so that one need not wait to see it act."""
     one_core = {"DETECTION_TORCH_THREADS": "1", "DETECTION_DECODERS": "1"}
-    hasty = {WAIT_TIME: "2", CALLBACK_ALLOW_PRIVATE: "true"}
+    hasty = {WAIT_TIME: "2", CALLBACK_ALLOW_PRIVATE: "true", ENDPOINT_URL: aws.endpoint_url}
     environ = {**CREDENTIALS, **one_core, **hasty}
     return {
         "queue": {

@@ -198,7 +198,7 @@ def _environment(spec: QueueSpec, template: Template) -> list[dict[str, Any]]:
         env.S3_CACHE_DIR: f"{env.POD_TEMP_DIR}/deepfake_s3_cache",
     }
     if spec.queue.endpoint_url is not None:
-        ours[env.ENDPOINT_URL] = spec.queue.endpoint_url
+        ours[env.SQS_ENDPOINT_URL] = spec.queue.endpoint_url
     if spec.queue.dead_letter_queue != FROM_REDRIVE_POLICY:
         ours[env.DEAD_LETTER_QUEUE_URL] = spec.queue.dead_letter_queue
     if template.models.claim_name is not None:

@@ -48,6 +48,16 @@ def test_the_worker_learns_its_queue_region_objective_and_grace() -> None:
     assert set(variables) <= set(env.WORKER_VARIABLES)
 
 
+def test_another_sqs_endpoint_leaves_s3_where_it_is() -> None:
+    endpoint = "https://vpce-1a2b3c4d.sqs.eu-west-1.vpce.amazonaws.com"
+    queue = {"url": URL, "endpointURL": endpoint}
+
+    variables = environment_of(built(queue=queue))
+
+    assert variables["AWS_ENDPOINT_URL_SQS"] == endpoint
+    assert not variables.keys() & {"AWS_ENDPOINT_URL", env.ENDPOINT_URL}
+
+
 def test_kubernetes_waits_longer_than_the_worker_needs_for_its_longest_job() -> None:
     manifest = built(
         scaling={"scaleDown": {"drainTimeoutSeconds": 60}},

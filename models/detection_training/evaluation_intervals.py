@@ -22,6 +22,9 @@ SEED: Final = 20_240
 LEVEL: Final = 0.95
 Z: Final = 1.959964
 """Of the normal distribution, for ``LEVEL``."""
+LEAST_GROUPS: Final = 5
+"""Of each class that a number rests on. Fewer have so few different draws that an interval from
+them looks far surer than it is."""
 LEAST_DRAWS: Final = 0.9
 """Share of draws in which a number must be defined for an interval to be given."""
 CHUNK_VALUES: Final = 2_000_000
@@ -251,11 +254,10 @@ def _groups(sample: Sample, chosen: Flags | None) -> int:
 def _measure(value: float, drawn: Floats | None, *, groups: int, rate: bool) -> Measure:
     if drawn is None:
         return Measure(value=value, reason="no draws asked for")
-    if groups < 2:
-        return Measure(value=value, reason="no interval from one group")
     defined = drawn[np.isfinite(drawn)]
-    if len(defined) < LEAST_DRAWS * len(drawn):
-        return Measure(value=value, reason=f"no interval from as few as {groups} groups")
+    if groups < LEAST_GROUPS or len(defined) < LEAST_DRAWS * len(drawn):
+        count = f"{groups} groups" if groups > 1 else "one group"
+        return Measure(value=value, reason=f"no interval from {count}")
     if (defined == defined[0]).all():
         if not rate:
             return Measure(value=value, reason="no interval: every draw gives the same number")

@@ -80,7 +80,7 @@ class Precision:
     Attributes:
         prevalence: Share of fakes among the files that come in, 0 to 1.
         precision: Share of alarms that are right; None if nothing raised an alarm.
-        cautious: The same with the upper end of the false-alarm rate's interval.
+        cautious: The same with the upper end of the false-alarm rate's interval; None without.
     """
 
     prevalence: float
@@ -275,12 +275,13 @@ def _precisions(found: Mapping[str, Measure]) -> tuple[Precision, ...]:
     hits, alarms = found["detection_rate"].value, found["false_alarm_rate"]
     if hits is None or alarms.value is None:
         return ()
-    worst = alarms.value if alarms.high is None else alarms.high
     return tuple(
         Precision(
             prevalence=p,
             precision=precision_at(p, detection=hits, false_alarms=alarms.value),
-            cautious=precision_at(p, detection=hits, false_alarms=worst),
+            cautious=None
+            if alarms.high is None
+            else precision_at(p, detection=hits, false_alarms=alarms.high),
         )
         for p in PREVALENCES
     )

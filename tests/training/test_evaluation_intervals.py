@@ -121,7 +121,7 @@ def test_a_number_that_is_not_defined_is_null_with_the_reason(
         pytest.param(
             sample([0.1, 0.4], [0.3, 0.9], ["a", "b", "c", "c"]), 0.75, "one group", id="one voice"
         ),
-        pytest.param(sample([0.1, 0.4], [0.3, 0.9]), 0.75, "as few as 2", id="four files"),
+        pytest.param(sample([0.1, 0.4], [0.3, 0.9]), 0.75, "from 2 groups", id="four files"),
     ],
 )
 def test_a_value_without_an_interval_says_why(items: Sample, value: float, reason: str) -> None:
@@ -146,12 +146,12 @@ def test_wilson_gives_the_textbook_interval() -> None:
 
 def test_a_share_is_drawn_by_group() -> None:
     alarms = np.array([True] * 10 + [False] * 30)
-    by_four = share(alarms, [str(i // 10) for i in range(40)])
+    by_eight = share(alarms, [str(i // 5) for i in range(40)])  # two groups of alarms alone
 
-    assert by_four.value == 0.25
-    assert by_four.low == 0.0
-    assert by_four.high is not None
-    assert by_four.high >= 0.5
+    assert by_eight.value == 0.25
+    assert by_eight.low == 0.0
+    assert by_eight.high is not None
+    assert by_eight.high >= 0.5
     assert share(alarms, ["one"] * 40).reason == "no interval from one group"
     assert share(np.zeros(0, np.bool_), []).reason == "no files"
 

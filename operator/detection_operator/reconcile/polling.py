@@ -38,7 +38,7 @@ def next_read_s(spec: QueueSpec, plan: Plan, accounts: Iterable[tuple[str, str]]
         accounts: ``account_of`` each DetectionQueue, this one too.
     """
     poll_s = float(spec.queue.poll_interval_s)
-    if not plan.outlook.fresh or plan.next_poll_s <= poll_s:
+    if not plan.outlook.asleep or plan.desired:
         return plan.next_poll_s
     slack_s = max(0.0, spec.slo.queue_wait_s - plan.outlook.cold_start_s)
     ours = account_of(spec)

@@ -241,4 +241,5 @@ def _outlook(now: Situation, terms: list[Term]) -> Outlook:
         spent_today=limits.spent_today(now),
         received=sum(hour[1] for hour in hours),
         received_late=sum(hour[2] for hour in hours),
+        asleep=now.fresh and not now.seen.replicas and learning.is_empty(now.seen),
     )

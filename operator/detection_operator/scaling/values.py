@@ -153,6 +153,7 @@ class Outlook:
         spent_today: Since midnight UTC in the budget's currency; 0 without a budget.
         received: First receives in the attainment window.
         received_late: Those of them that came too late.
+        asleep: Nothing is there to do and nobody is there to do it.
     """
 
     fresh: bool
@@ -169,3 +170,4 @@ class Outlook:
     spent_today: float
     received: int
     received_late: int
+    asleep: bool

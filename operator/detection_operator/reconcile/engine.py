@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from detection_operator.clock import Clock
-from detection_operator.errors import ClusterError
+from detection_operator.errors import ClusterError, Unavailable
 from detection_operator.kube.port import Key
 from detection_operator.metrics import Metrics
 from detection_operator.reconcile.reconciler import Reconciler
@@ -16,6 +16,10 @@ from detection_operator.reconcile.workqueue import WorkQueue
 
 BACKOFF_S: Final = 0.5
 LONGEST_BACKOFF_S: Final = 60.0
+AWAY_BACKOFF_S: Final = 5.0
+"""The longest for an API server that is away, which tells nobody when it is back."""
+RETRIES_PER_S: Final = 20.0
+"""That many queues may ask an API server that is away or has just come back."""
 DEBOUNCE_S: Final = 0.2
 """Pods come and go together: their events are answered together."""
 LONGEST_RECONCILE_S: Final = 300.0
@@ -100,7 +104,7 @@ class Engine:
             except ClusterError as exc:
                 failures += 1
                 log.warning("resync failed", extra={"error": str(exc)})
-                self._stop.wait(self._backoff_s(failures))
+                self._stop.wait(min(self._backoff_s(failures), AWAY_BACKOFF_S))
                 continue
             self._metrics.queues.set(len(keys))
             if not keys:
@@ -129,7 +133,8 @@ class Engine:
             self._metrics.reconciles.labels("api_error").inc()
             facts = {"namespace": key.namespace, "queue": key.name, "error": str(exc)}
             log.warning("reconcile failed, it is tried again", extra=facts)
-            return self._retry_s(key, exc.retry_after_s)
+            wait_s = self._retry_s(key, exc.retry_after_s)
+            return min(wait_s, self._away_s()) if isinstance(exc, Unavailable) else wait_s
         except Exception:
             # The outermost loop: one broken object must not stop the others.
             self._metrics.reconciles.labels("bug").inc()
@@ -138,8 +143,23 @@ class Engine:
         self._metrics.reconciles.labels("ok").inc()
         self._metrics.last_reconcile.set(self._clock.wall_s())
         self._alive_s = self._clock.monotonic_s()
-        self._failures.pop(key, None)
+        if self._failures.pop(key, None) is not None:
+            self._wake()
         return wait_s
+
+    def _wake(self) -> None:
+        """Let those that wait for an API server try soon: it has answered one of them."""
+        waiting = list(self._failures)
+        for key in waiting:
+            self._queue.add(key, self._random.uniform(0.0, max(1.0, self._spread_s(len(waiting)))))
+
+    @staticmethod
+    def _spread_s(keys: int) -> float:
+        return keys / RETRIES_PER_S
+
+    def _away_s(self) -> float:
+        longest_s = min(LONGEST_BACKOFF_S, max(AWAY_BACKOFF_S, self._spread_s(self._keys)))
+        return self._random.uniform(longest_s / 2, longest_s)
 
     def _retry_s(self, key: Key, least_s: float | None) -> float:
         count = self._failures[key] = self._failures.get(key, 0) + 1

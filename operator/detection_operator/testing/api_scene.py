@@ -181,6 +181,7 @@ class ApiNodes:
         slots: Pods that find a node; None: no limit.
         ready_after_s: From a node to ready; None: never.
         waiting: Reason of containers that never start.
+        network: First half of the pods' addresses.
         removed: Names of removed pods, oldest first.
         unfinished: Some pod waits for time to pass.
     """
@@ -190,6 +191,7 @@ class ApiNodes:
     slots: int | None = None
     ready_after_s: float | None = 0.0
     waiting: str | None = None
+    network: str = "10.1"
     removed: list[str] = field(default_factory=list)
     unfinished: bool = True
     _bound: dict[str, float] = field(default_factory=dict)
@@ -296,8 +298,8 @@ class ApiNodes:
                 {"type": "Ready", "status": word, "lastTransitionTime": at},
             ],
             phase="Running",
-            podIP=f"10.1.{number // 256}.{number % 256}",
-            podIPs=[{"ip": f"10.1.{number // 256}.{number % 256}"}],
+            podIP=f"{self.network}.{number // 256}.{number % 256}",
+            podIPs=[{"ip": f"{self.network}.{number // 256}.{number % 256}"}],
             containerStatuses=[container],
         )
 

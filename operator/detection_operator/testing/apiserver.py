@@ -12,14 +12,17 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import urllib3
 import yaml
 from kubernetes import client as kubernetes_client
 
 from detection_operator.errors import ClusterError
 from detection_operator.kube.rest import Rest
+from detection_operator.testing.service import Service
 
 ASSETS: Final = "KUBEBUILDER_ASSETS"
 DEFAULT_ASSETS: Final = Path("/usr/local/kubebuilder/bin")
@@ -64,6 +67,8 @@ class ApiServer:
         folder: Of all its files.
         version: As it says itself.
         controllers: A controller manager runs too.
+        process: kube-apiserver itself.
+        etcd_url: Of its store.
     """
 
     url: str
@@ -71,15 +76,53 @@ class ApiServer:
     folder: Path
     version: str
     controllers: bool
+    process: Service
+    etcd_url: str
+
+    def restart(self) -> None:
+        """Start the API server again after it ended, and wait until it serves."""
+        self.process.start()
+        _wait(self.process, self.url, self.ca_file)
+
+    def wait_for(self, path: str) -> None:
+        """Wait until a path is served.
+
+        Raises:
+            TimeoutError: It is not, in time.
+        """
+        rest = Rest(self.configuration())
+        end_s = time.monotonic() + START_S
+        try:
+            while time.monotonic() < end_s:
+                with contextlib.suppress(ClusterError):
+                    rest.call("GET", path)
+                    return
+                time.sleep(0.1)
+        finally:
+            rest.close()
+        raise TimeoutError(f"{path} is not served")
+
+    def compact(self) -> None:
+        """Let the store forget all but the newest version of everything, as it does regularly."""
+        status = self._etcd("maintenance/status", {})
+        self._etcd("kv/compaction", {"revision": status["header"]["revision"], "physical": True})
+
+    def _etcd(self, call: str, body: dict[str, Any]) -> Any:
+        with urllib3.PoolManager() as pool:
+            answer = pool.request("POST", f"{self.etcd_url}/v3/{call}", json=body, timeout=10.0)
+        if answer.status != HTTPStatus.OK:
+            raise RuntimeError(f"etcd: {call}: {answer.status} {answer.data[:200]!r}")
+        return answer.json()
 
     def configuration(self, token: str = ADMIN) -> kubernetes_client.Configuration:
         """Return how a user reaches it."""
         return _configuration(self.url, self.ca_file, token)
 
-    def kubeconfig(self, token: str = ADMIN) -> Path:
-        """Write a kubeconfig for a user and return its path."""
-        path = self.folder / f"{token}.kubeconfig"
-        _write_kubeconfig(path, self.url, self.ca_file, token)
+    def kubeconfig(self, token: str = ADMIN, url: str | None = None) -> Path:
+        """Write a kubeconfig for a user, by way of ``url`` if given, and return its path."""
+        name = token if url is None else f"{token}-{url.rpartition(':')[2]}"
+        path = self.folder / f"{name}.kubeconfig"
+        _write_kubeconfig(path, url or self.url, self.ca_file, token)
         return path
 
 
@@ -111,7 +154,7 @@ def running(users: Sequence[User] = ()) -> Iterator[ApiServer]:
     binaries = assets()
     with tempfile.TemporaryDirectory(prefix="apiserver-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        client_port, peer_port, port, manager_port = _free_ports(4)
+        client_port, peer_port, port, manager_port = free_ports(4)
         admin = User(token=ADMIN, name="admin", groups=("system:masters",))
         _write_tokens(folder / "tokens.csv", [admin, *users])
         _make_key(folder / "sa.key")
@@ -125,15 +168,15 @@ def running(users: Sequence[User] = ()) -> Iterator[ApiServer]:
             f"--initial-cluster=default=http://127.0.0.1:{peer_port}",
             "--unsafe-no-fsync",
         ]
-        stack.enter_context(_process(etcd, folder / "etcd.log"))
+        stack.enter_context(_service(etcd, folder / "etcd.log"))
         server = stack.enter_context(
-            _process(
+            _service(
                 _apiserver_command(binaries, folder, etcd_port=client_port, port=port),
                 folder / "kube-apiserver.log",
             )
         )
         url, ca_file = f"https://127.0.0.1:{port}", folder / "certs" / "apiserver.crt"
-        _wait(server, url, ca_file, folder / "kube-apiserver.log")
+        _wait(server, url, ca_file)
         manager = binaries / CONTROLLER_MANAGER
         _write_kubeconfig(folder / "admin.kubeconfig", url, ca_file, ADMIN)
         if manager.exists():
@@ -147,13 +190,15 @@ def running(users: Sequence[User] = ()) -> Iterator[ApiServer]:
                 f"--cert-dir={folder / 'manager-certs'}",
                 f"--service-account-private-key-file={folder / 'sa.key'}",
             ]
-            stack.enter_context(_process(command, folder / "manager.log"))
+            stack.enter_context(_service(command, folder / "manager.log"))
         yield ApiServer(
             url=url,
             ca_file=ca_file,
             folder=folder,
             version=_version(url, ca_file),
             controllers=manager.exists(),
+            process=server,
+            etcd_url=f"http://127.0.0.1:{client_port}",
         )
 
 
@@ -178,23 +223,18 @@ def _apiserver_command(binaries: Path, folder: Path, *, etcd_port: int, port: in
 
 
 @contextlib.contextmanager
-def _process(command: Sequence[str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603 - our own
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+def _service(command: Sequence[str], log: Path) -> Iterator[Service]:
+    service = Service(command, log)
+    service.start()
+    try:
+        yield service
+    finally:
+        service.stop()
 
 
-def _wait(process: "subprocess.Popen[bytes]", url: str, ca_file: Path, log: Path) -> None:
+def _wait(service: Service, url: str, ca_file: Path) -> None:
     end_s = time.monotonic() + START_S
-    while time.monotonic() < end_s and process.poll() is None:
+    while time.monotonic() < end_s and service.ended() is None:
         if ca_file.exists():
             rest = Rest(_configuration(url, ca_file, ADMIN))
             try:
@@ -207,7 +247,7 @@ def _wait(process: "subprocess.Popen[bytes]", url: str, ca_file: Path, log: Path
             finally:
                 rest.close()
         time.sleep(0.2)
-    raise RuntimeError(f"kube-apiserver is not ready: {log.read_text()[-2000:]}")
+    raise RuntimeError(f"kube-apiserver is not ready: {service.words()}")
 
 
 def _version(url: str, ca_file: Path) -> str:
@@ -254,7 +294,7 @@ def _make_key(path: Path) -> None:
     )
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports that were free a moment ago, all different."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]

@@ -2,10 +2,12 @@ import threading
 import time
 from collections.abc import Callable
 
+import pytest
+
 from detection_operator.clock import SystemClock
 from detection_operator.errors import cluster_error
 from detection_operator.kube.port import Key
-from detection_operator.reconcile.engine import LONGEST_RECONCILE_S, Engine
+from detection_operator.reconcile.engine import AWAY_BACKOFF_S, LONGEST_RECONCILE_S, Engine
 from detection_operator.testing.cluster import InMemoryCluster
 from detection_operator.testing.fakes import FakeClock
 from detection_operator.testing.world import MINIMAL, World
@@ -86,3 +88,19 @@ def test_an_engine_that_reconciled_nothing_for_three_resyncs_is_dead() -> None:
     clock.advance(2)
     assert not stuck.is_alive()
     assert LONGEST_RECONCILE_S >= 60
+
+
+@pytest.mark.slow
+def test_an_api_server_that_is_back_is_noticed_within_seconds_by_all() -> None:
+    world = World()
+    keys = [world.create_queue(name, MINIMAL) for name in ("a", "b", "c")]
+    world.cluster.fail("queue", *[cluster_error(0, "no answer")] * 12)
+    running = engine(world, lambda: keys)
+
+    running.start()
+    assert eventually(lambda: count(world, "api_error") == 12, seconds=30)
+    start_s = time.monotonic()
+
+    assert eventually(lambda: len(world.cluster.of_kind("Deployment")) == 3, seconds=30)
+    assert time.monotonic() - start_s <= AWAY_BACKOFF_S + 1.5
+    running.stop()

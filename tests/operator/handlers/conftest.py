@@ -1,0 +1,44 @@
+"""An API server that tests may break, and sites on it."""
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from detection_operator.crd.manifest import manifest
+from detection_operator.kube.rest import Rest
+from detection_operator.testing.apiserver import ApiServer, NoBinaries, running
+from detection_operator.testing.proxy import Proxy
+from detection_operator.testing.site import Site
+from detection_operator.testing.site import site as new_site
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[ApiServer]:
+    """A real API server with controllers that no other module uses; skips, loudly, without."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(running())
+        except NoBinaries as exc:
+            pytest.skip(str(exc))
+        if not server.controllers:
+            pytest.skip("NO CONTROLLERS: kube-controller-manager not found beside kube-apiserver")
+        with contextlib.closing(Rest(server.configuration())) as admin:
+            path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+            admin.call("POST", path, manifest())
+            server.wait_for("/apis/detection-queue.dev/v1alpha1/detectionqueues")
+        yield server
+
+
+@pytest.fixture
+def site(own_server: ApiServer, tmp_path: Path) -> Iterator[Site]:
+    with new_site(own_server, f"site-{uuid.uuid4().hex[:8]}", tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def proxy(own_server: ApiServer) -> Iterator[Proxy]:
+    with contextlib.closing(Proxy(own_server.url, own_server.ca_file)) as made:
+        yield made

@@ -1,5 +1,6 @@
 """Which tensor of a file is which of a network: renamed, reshaped, every one accounted for."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -96,8 +97,7 @@ def best_match(checkpoint: Checkpoint, published: Sequence[Published], *, where:
 
 def match(checkpoint: Checkpoint, published: Published) -> Match:
     """Return how the checkpoint fits, if its names are in ``published.layout``."""
-    with torch.device("meta"):
-        network = registry.build_network(published.architecture, published.params, where="match")
+    network = _shapes(published.architecture, tuple(published.params.items()))
     wanted = network.state_dict()
     layout = published.layout
     named, prefix = without_prefix(checkpoint.tensors, wanted.keys() | set(layout.markers))
@@ -147,6 +147,13 @@ def compare(
         unexpected=tuple(sorted([*(found.keys() - wanted.keys()), *also_unexpected])),
         misshapen=tuple(sorted(f"{n} {found[n]} instead of {wanted[n]}" for n in misshapen)),
     )
+
+
+@functools.cache
+def _shapes(architecture: str, params: tuple[tuple[str, int | float | str], ...]) -> nn.Module:
+    """Return the network without room for its values."""
+    with torch.device("meta"):
+        return registry.build_network(architecture, dict(params), where=architecture)
 
 
 def _kind(tensor: Tensor) -> str:

@@ -4,7 +4,9 @@ A reconstruction shows what its original shows, so a detector trained on such pa
 the subject; what differs is the decoder's trace (Guillaro et al. 2024 argue for such pairs).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +21,8 @@ from detection_training.sources import Log
 
 WIDTH: Final = 24
 LATENT: Final = 12
-"""Channels at a quarter of the resolution: a quarter of the picture's numbers. Three of them are
-the reduced picture itself, which spares the first minutes of training."""
+"""Channels at a quarter of the resolution. Three of them are the reduced picture itself, which
+spares the first minutes of training."""
 SIDE_PX: Final = 64
 BATCH: Final = 16
 
@@ -37,57 +39,122 @@ def _shuffle(inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2))
 
 
-DECODERS: Final[dict[str, Callable[[int, int], nn.Module]]] = {
-    "nearest": _nearest,
-    "transposed": _transposed,
-    "shuffle": _shuffle,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """One kind of autoencoder.
+
+    Attributes:
+        up: Module that doubles the resolution, from channels in to channels out.
+        stages: Halvings of the resolution, 2 or 3.
+        groups: Of the group normalisation in the decoder; 0 for none.
+        levels: Values that a number of the latent picture can take, odd; 0 for any.
+    """
+
+    up: Callable[[int, int], nn.Module]
+    stages: int = 2
+    groups: int = 0
+    levels: int = 0
+
+
+FORMS: Final[dict[str, Form]] = {
+    "nearest": Form(up=_nearest),
+    "transposed": Form(up=_transposed),
+    "shuffle": Form(up=_shuffle),
+    "quantised": Form(up=_nearest, levels=7),
+    "eighth": Form(up=_nearest, stages=3, groups=8),
 }
-"""Ways to up-sample; each leaves another trace."""
+"""Ways to encode and to up-sample; each leaves another trace. "quantised" stands for the codebooks
+of VQ models, "eighth" has the reduction and the normalisation of latent diffusion's decoders."""
+DECODERS: Final = ("nearest", "transposed", "shuffle")
+"""Those that the demonstration is made with."""
 TRAINED_ON: Final = ("nearest", "transposed")
-"""Decoders that the detector is trained on; the rest is only ever tested on."""
+"""Of these the demonstration's detector is trained on; the rest is only ever tested on."""
+
+
+class Rounded(nn.Module):
+    """Numbers within -1 and 1 rounded to few levels, with the gradient of the unrounded ones.
+
+    Finite scalar quantisation (Mentzer et al. 2023): a codebook that cannot collapse.
+    """
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self._half = (levels - 1) / 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` squashed and rounded, same shape."""
+        bounded = torch.tanh(x)
+        rounded = (bounded * self._half).round() / self._half
+        return bounded + (rounded - bounded).detach()
 
 
 class Autoencoder(nn.Module):
     """Encoder by strided convolutions, decoder by one way to up-sample."""
 
-    def __init__(self, decoder: str) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
-        up = DECODERS[decoder]
-        self.encoder = nn.Sequential(
-            nn.Conv2d(3, WIDTH, 3, 2, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(WIDTH, 2 * WIDTH, 3, 2, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(2 * WIDTH, LATENT - 3, 3, padding=1),
-        )
-        self.decoder = nn.Sequential(
-            nn.Conv2d(LATENT, 2 * WIDTH, 3, padding=1),
-            nn.SiLU(),
-            up(2 * WIDTH, WIDTH),
-            nn.SiLU(),
-            nn.Conv2d(WIDTH, WIDTH, 3, padding=1),
-            nn.SiLU(),
-            up(WIDTH, 16),
-            nn.SiLU(),
-            nn.Conv2d(16, 3, 3, padding=1),
-        )
+        form = FORMS[name]
+        self.factor = 2**form.stages
+        self.encoder = _encoder(form)
+        self.decoder = _decoder(form)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the reconstruction of pixels ``(n, 3, h, w)`` in 0 to 1; sides divide by 4."""
-        small = functional.avg_pool2d(x, 4)
+        """Return the reconstruction of pixels ``(n, 3, h, w)`` in 0 to 1.
+
+        Args:
+            x: Sides divide by ``factor``.
+        """
+        small = functional.avg_pool2d(x, self.factor)
         detail = self.decoder(torch.cat([small * 2 - 1, self.encoder(x * 2 - 1)], dim=1))
-        whole: Tensor = functional.interpolate(small, scale_factor=4, mode="bilinear") + detail
-        return whole
+        whole: Tensor = functional.interpolate(small, scale_factor=self.factor, mode="bilinear")
+        return whole + detail
+
+
+def _encoder(form: Form) -> nn.Sequential:
+    widths = [3, *(WIDTH * 2**i for i in range(form.stages))]
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Conv2d(inputs, outputs, 3, 2, padding=1), nn.SiLU()]
+    layers.append(nn.Conv2d(widths[-1], _latent(form) - 3, 3, padding=1))
+    if form.levels:
+        layers.append(Rounded(form.levels))
+    return nn.Sequential(*layers)
+
+
+def _decoder(form: Form) -> nn.Sequential:
+    def after(channels: int) -> list[nn.Module]:
+        norm = [nn.GroupNorm(form.groups, channels)] if form.groups else []
+        return [*norm, nn.SiLU()]
+
+    widths = [*(WIDTH * 2**i for i in range(form.stages - 1, -1, -1)), 16]
+    layers = [nn.Conv2d(_latent(form), widths[0], 3, padding=1), *after(widths[0])]
+    for inputs, outputs in pairwise(widths):
+        layers += [form.up(inputs, outputs), *after(outputs)]
+        if outputs != widths[-1]:
+            layers += [nn.Conv2d(outputs, outputs, 3, padding=1), *after(outputs)]
+    return nn.Sequential(*layers, nn.Conv2d(widths[-1], 3, 3, padding=1))
+
+
+def _latent(form: Form) -> int:
+    """Channels of the latent picture: a quarter of the picture's numbers, or an eighth."""
+    return LATENT * 2 ** (form.stages - 2)
 
 
 def load_or_train(
-    cache: Path, pixels: Callable[[], Pixels], *, steps: int, seed: int, log: Log
+    cache: Path,
+    pixels: Callable[[], Pixels],
+    *,
+    names: Sequence[str] = DECODERS,
+    steps: int,
+    seed: int,
+    log: Log,
 ) -> dict[str, Autoencoder]:
-    """Return one autoencoder for each decoder, from the cache if it was trained before.
+    """Return one autoencoder for each name, from the cache if it was trained before.
 
     Args:
         cache: Directory of the files.
         pixels: Returns the patches; called only if something must be trained.
+        names: Keys of ``FORMS``.
         steps: As in ``train``.
         seed: Likewise.
         log: Takes progress lines.
@@ -95,7 +162,7 @@ def load_or_train(
     cache.mkdir(parents=True, exist_ok=True)
     models: dict[str, Autoencoder] = {}
     patches: Pixels | None = None
-    for i, name in enumerate(DECODERS):
+    for i, name in enumerate(names):
         path = cache / f"autoencoder-{name}-{steps}-{seed + i}.safetensors"
         if path.is_file():
             models[name] = Autoencoder(name).eval()
@@ -125,7 +192,7 @@ def train(decoder: str, pixels: Pixels, *, steps: int, seed: int, log: Log) -> A
     """Return an autoencoder fitted to patches.
 
     Args:
-        decoder: Key of ``DECODERS``.
+        decoder: Key of ``FORMS``.
         pixels: ``(n, side, side, 3)``, sides at least ``SIDE_PX``.
         steps: Batches of ``BATCH``.
         seed: Of weights and batches.
@@ -154,7 +221,7 @@ def train(decoder: str, pixels: Pixels, *, steps: int, seed: int, log: Log) -> A
 
 
 def reconstruct(model: Autoencoder, pixels: Pixels) -> Pixels:
-    """Return the reconstructions of pictures ``(n, h, w, 3)``; sides must divide by 4."""
+    """Return the reconstructions of pictures ``(n, h, w, 3)``; sides divide by its factor."""
     parts = []
     with torch.inference_mode():
         for start in range(0, len(pixels), BATCH):

@@ -34,8 +34,14 @@ class Photo:
     split: Split
 
 
-def _listed(source: str, folder: str, **names: str) -> tuple[Photo, ...]:
-    """One entry for each name; keywords are splits, values names separated by blanks."""
+def listed(source: str, folder: str, **names: str) -> tuple[Photo, ...]:
+    """Return one entry for each name.
+
+    Args:
+        source: Name of the package.
+        folder: Inside the package.
+        **names: Names separated by blanks, by split.
+    """
     return tuple(
         Photo(source=source, path=f"{folder}/{name}", split=Split(split))
         for split, together in names.items()
@@ -44,37 +50,36 @@ def _listed(source: str, folder: str, **names: str) -> tuple[Photo, ...]:
 
 
 PHOTOS: Final = (
-    *_listed(
+    *listed(
         "lomiri-wallpapers-16.04",
         "usr/share/backgrounds",
         train="Picture_1A_by_freespace.jpg Wine_by_Jakkub_Mede.jpg greentock_by_Peter_Nerlich.jpg "
         "aitzgorri_by_Aitzol_Berasategi.jpg Dragonfly_by_Bolly.jpg "
         "friends_by_Aitzol_Berasategi.jpg sunset_by_Aitzol_Berasategi.jpg "
-        "umang_by_Abhishek_Mudgal.jpg life_by_Aitzol_Berasategi.jpg",
+        "life_by_Aitzol_Berasategi.jpg",
         dev="free_by_Peter_Nerlich.jpg Picture_0B_by_freespace.jpg",
         test="picosdeeuropa_by_Aitzol_Berasategi.jpg Bridge_by_Sander_Klootwijk.jpg",
         sample="seeding_by_Clements_Engelhardt.jpg",
     ),
-    *_listed(
+    *listed(
         "lomiri-wallpapers-20.04",
         "usr/share/backgrounds",
-        train="Fossa_by_Jasper_Roks.jpg",
         test="Kleiber_by_Lukas_Baubkus.jpg",
     ),
-    *_listed(
+    *listed(
         "mate-backgrounds",
         "usr/share/backgrounds/mate/nature",
         train="Garden.jpg Wood.jpg Aqua.jpg TwoWings.jpg GreenMeadow.jpg Blinds.jpg LadyBird.jpg",
         dev="Storm.jpg FreshFlower.jpg",
         test="YellowFlower.jpg Dune.jpg RainDrops.jpg",
     ),
-    *_listed(
+    *listed(
         "scikit-image",
         "skimage/data",
         test="coffee.png motorcycle_left.png rocket.jpg",
         sample="astronaut.png chelsea.png",
     ),
-    *_listed("scikit-learn", "sklearn/datasets/images", dev="flower.jpg", test="china.jpg"),
+    *listed("scikit-learn", "sklearn/datasets/images", dev="flower.jpg", test="china.jpg"),
 )
 LEAST_TRAIN: Final = 5
 """With fewer photographs to train on, those of the other splits are dealt out anew."""

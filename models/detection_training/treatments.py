@@ -23,12 +23,12 @@ def untouched(pixels: Pixels, _: np.random.Generator) -> Pixels:
 
 def jpeg(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """Return the picture after JPEG at quality 60 to 98."""
-    return _encoded(pixels, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 99))])
+    return compressed(pixels, ".jpg", quality=int(rng.integers(60, 99)))
 
 
 def webp(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """Return the picture after WebP at quality 60 to 98."""
-    return _encoded(pixels, ".webp", [cv2.IMWRITE_WEBP_QUALITY, int(rng.integers(60, 99))])
+    return compressed(pixels, ".webp", quality=int(rng.integers(60, 99)))
 
 
 def resized(pixels: Pixels, _: np.random.Generator) -> Pixels:
@@ -73,8 +73,16 @@ def read_frames(data: bytes) -> list[Pixels]:
         ]
 
 
-def _encoded(pixels: Pixels, suffix: str, options: list[int]) -> Pixels:
-    _, data = cv2.imencode(suffix, np.ascontiguousarray(pixels[:, :, ::-1]), options)
+def compressed(pixels: Pixels, suffix: str, *, quality: int) -> Pixels:
+    """Return the picture after a codec.
+
+    Args:
+        pixels: RGB, ``(h, w, 3)``.
+        suffix: ``.jpg`` or ``.webp``.
+        quality: Of the codec, 1 to 100.
+    """
+    option = {".jpg": cv2.IMWRITE_JPEG_QUALITY, ".webp": cv2.IMWRITE_WEBP_QUALITY}[suffix]
+    _, data = cv2.imencode(suffix, np.ascontiguousarray(pixels[:, :, ::-1]), [option, quality])
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
     if decoded is None:
         raise ValueError(f"{suffix} could not be read back")

@@ -1,7 +1,8 @@
 """What the pipeline knows of a detector."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from detection_contract.media_types import MediaKind
 from detection_worker.core.applicability import ANYTHING, Scope
 from detection_worker.core.sampling import Sampling
 from detection_worker.core.verdict import Calibration, Pooling, Thresholds
+from detection_worker.media.values import DecodedMedia
 
 Grade = Literal["demo", "experimental", "published"]
 
@@ -58,5 +60,19 @@ class Detector(Protocol):
 
         Args:
             units: As in ``DecodedMedia.units``, ``n >= 1``.
+        """
+        ...
+
+
+@runtime_checkable
+class FindsUnits(Protocol):
+    """A detector that is handed whole frames and finds in them what it scores."""
+
+    def find_units(self, media: DecodedMedia, *, on_progress: Callable[[], None]) -> DecodedMedia:
+        """Return the same media with the units that ``logits`` takes; there may be none.
+
+        Args:
+            media: Its units are whole frames.
+            on_progress: Called whenever the search got ahead; what it raises ends the search.
         """
         ...

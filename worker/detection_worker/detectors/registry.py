@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from detection_contract import texts
 from detection_contract.media_types import MediaKind
+from detection_worker.core.sampling import PictureSampling
+from detection_worker.detectors import face_model
 from detection_worker.detectors import manifest as manifests
 from detection_worker.detectors.base import Detector, DetectorCard
 from detection_worker.detectors.manifest import Borrowed, Manifest, ModelError
@@ -15,6 +17,8 @@ from detection_worker.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
+
+    from detection_worker.detectors.face_finding import FaceFinder
 
 ARCHITECTURES: Final[Mapping[str, str]] = {
     "aasist": "detection_worker.detectors.aasist:build",
@@ -163,21 +167,32 @@ class _Loader:
         self._manifests = manifests
         self._device = device
         self._networks: dict[str, torch.nn.Module] = {}
+        self._faces: FaceFinder | None = None
 
     def load(self, manifest: Manifest) -> Detector:
         # Torch takes seconds to import; whoever only lists models must not wait for it.
         from detection_worker.detectors import self_test  # noqa: PLC0415 - heavy
+        from detection_worker.detectors.face_view import FaceViewDetector  # noqa: PLC0415 - heavy
         from detection_worker.detectors.torch_detector import TorchDetector  # noqa: PLC0415 - heavy
 
         where = str(self._models_dir / manifest.id / manifests.MANIFEST_NAME)
-        detector = TorchDetector(
+        detector: Detector = TorchDetector(
             card=manifest.card(),
             module=self._network(self._owner(manifest, where)),
             fake_index=manifest.fake_index,
             device=self._device,
         )
+        if isinstance(manifest.sampling, PictureSampling) and manifest.sampling.view == "faces":
+            detector = FaceViewDetector(detector, self._face_finder())
         self_test.check(detector, manifest.self_test, device=self._device, where=where)
         return detector
+
+    def _face_finder(self) -> "FaceFinder":
+        if self._faces is None:
+            self._faces = face_model.load_face_finder(
+                [self._models_dir, bundled_models_dir()], device=self._device
+            )
+        return self._faces
 
     def _owner(self, manifest: Manifest, where: str) -> Manifest:
         if not isinstance(manifest.network, Borrowed):

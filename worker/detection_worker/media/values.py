@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection_contract.media_types import MediaKind
+from detection_worker.core.faces import SeenFace
 from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSampling
 from detection_worker.settings import MediaLimits
 
@@ -53,11 +54,14 @@ class DecodedMedia:
     Attributes:
         info: Facts about the file.
         units: Crops: RGB uint8, shape ``(n, crop, crop, 3)``. Windows: mono float32 in [-1, 1],
-            shape ``(n, window)``. ``n >= 1``.
-        frame: Which frame or window each unit belongs to, int32 ``(n,)``, ascending from 0.
+            shape ``(n, window)``. Whole frames for a detector that looks at faces: ``(n, h, w,
+            3)``. ``n >= 1`` unless they are faces.
+        frame: Which frame or window each unit belongs to, int32 ``(n,)``, ascending from 0; only
+            with faces some frames have none.
         at_s: Start of each frame or window, float64, one for each distinct ``frame``, seconds.
         boxes: Left, top, right, bottom of each crop in its frame's pixels, int32 ``(n, 4)``;
             shape ``(0, 4)`` for sound.
+        faces: Of each unit, if the units are faces that were looked for.
     """
 
     info: MediaInfo
@@ -65,9 +69,14 @@ class DecodedMedia:
     frame: NDArray[np.int32]
     at_s: NDArray[np.float64]
     boxes: NDArray[np.int32]
+    faces: tuple[SeenFace, ...] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.units)
+        if self.faces is not None:
+            if not len(self.faces) == len(self.boxes) == len(self.frame) == n:
+                raise ValueError(f"bad shapes: {n} units, {len(self.faces)} faces")
+            return
         if n < 1 or self.frame.shape != (n,):
             raise ValueError(f"bad shapes: {self.units.shape = }, {self.frame.shape = }")
         if len(self.at_s) != int(self.frame[-1]) + 1:

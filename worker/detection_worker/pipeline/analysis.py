@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind, kind_of_name
+from detection_worker.core.applicability import Inapplicable, NotApplicable
 from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSampling
 from detection_worker.core.verdict import Verdict, judge
-from detection_worker.detectors.base import Detector, DetectorCard
+from detection_worker.detectors.base import Detector, DetectorCard, FindsUnits
 from detection_worker.errors import JobError
 from detection_worker.media.values import DecodedMedia, Decoder, DecodeRequest, MediaInfo
 from detection_worker.settings import MediaLimits
@@ -35,6 +36,24 @@ class Analysis:
     model: dict[str, object]
     segments: list[dict[str, object]]
     media: dict[str, object]
+
+
+class Unjudged(NotApplicable):
+    """The detector does not apply to a file; carries what was found out all the same.
+
+    Attributes:
+        info: As in ``Analysis``, and so are the fields below.
+        model: Likewise.
+        segments: Likewise, without scores.
+        media: Likewise.
+    """
+
+    def __init__(self, reason: Inapplicable, decoded: DecodedMedia, card: DetectorCard) -> None:
+        super().__init__(reason)
+        self.info = decoded.info
+        self.model = _model(card)
+        self.segments = _segments(decoded, None, card)
+        self.media = _media(decoded.info)
 
 
 def decode_request(
@@ -92,49 +111,98 @@ def conclude(
         logits: One for each unit.
         card: Of the detector that made them.
         threshold: In [0, 1].
+
+    Raises:
+        Unjudged: The detector does not apply: there is nothing to score.
     """
+    if not len(decoded.units):
+        raise Unjudged("no_face", decoded, card)
     verdict = judge(
         logits.tolist(),
         decoded.frame.tolist(),
         pooling=card.pooling,
         calibration=card.calibration,
         threshold=threshold,
+        thresholds=card.thresholds,
     )
     return Analysis(
         verdict=verdict,
         info=decoded.info,
-        model={
-            "name": card.name,
-            "version": card.version,
-            "sha256": card.sha256,
-            "grade": card.grade,
-        },
+        model=_model(card),
         segments=_segments(decoded, verdict, card),
         media=_media(decoded.info),
     )
 
 
+def units_of(
+    detector: Detector, decoded: DecodedMedia, *, on_progress: Callable[[], None]
+) -> DecodedMedia:
+    """Return a decoded file with the units that the detector scores; there may be none.
+
+    Args:
+        detector: That will score them.
+        decoded: As the decoder gave it.
+        on_progress: Called while units are looked for; what it raises ends the search.
+    """
+    if isinstance(detector, FindsUnits):
+        return detector.find_units(decoded, on_progress=on_progress)
+    return decoded
+
+
+def _model(card: DetectorCard) -> dict[str, object]:
+    return {
+        "name": card.name,
+        "version": card.version,
+        "sha256": card.sha256,
+        "grade": card.grade,
+    }
+
+
 def _segments(
-    decoded: DecodedMedia, verdict: Verdict, card: DetectorCard
+    decoded: DecodedMedia, verdict: Verdict | None, card: DetectorCard
 ) -> list[dict[str, object]]:
-    """One entry a frame (time, score, crop boxes) or window (start, end, score)."""
-    window_s = None
-    if isinstance(card.sampling, AudioSampling):
-        window_s = card.sampling.window / card.sampling.sample_rate_hz
+    """One entry a frame (time, score, crop boxes, faces) or window (start, end, score)."""
+    scores: dict[int, float] = {}
+    if verdict is not None:
+        frames = dict.fromkeys(decoded.frame.tolist())
+        scores = dict(zip(frames, verdict.frame_scores, strict=True))
     segments: list[dict[str, object]] = []
-    for i, (at_s, score) in enumerate(zip(decoded.at_s, verdict.frame_scores, strict=True)):
-        segment: dict[str, object] = {"start_s": round(float(at_s), 3)}
-        if window_s is not None:
-            end_s = float(at_s) + window_s
-            limit_s = decoded.info.duration_s or end_s
-            segment["end_s"] = round(min(end_s, max(limit_s, float(at_s))), 3)
-        segment["score"] = round(score, 6)
-        if len(decoded.boxes):
+    for i, at_s in enumerate(decoded.at_s.tolist()):
+        segment: dict[str, object] = {"start_s": round(at_s, 3)}
+        if isinstance(card.sampling, AudioSampling):
+            segment["end_s"] = round(_window_end_s(card.sampling, at_s, decoded.info), 3)
+        segment["score"] = round(scores[i], 6) if i in scores else None
+        if decoded.faces is not None or len(decoded.boxes):
             segment["regions"] = decoded.boxes[decoded.frame == i].tolist()
-            # No face detector is part of the loaded models: null means "not looked for".
-            segment["faces"] = None
+            segment["faces"] = _faces(decoded, verdict, i)
         segments.append(segment)
     return segments
+
+
+def _window_end_s(sampling: AudioSampling, at_s: float, info: MediaInfo) -> float:
+    end_s = at_s + sampling.window / sampling.sample_rate_hz
+    return min(end_s, max(info.duration_s or end_s, at_s))
+
+
+def _faces(
+    decoded: DecodedMedia, verdict: Verdict | None, frame: int
+) -> list[dict[str, object]] | None:
+    """The scored faces of a frame; None if the detector does not look for faces."""
+    if decoded.faces is None:
+        return None
+    return [
+        {
+            "x": face.left,
+            "y": face.top,
+            "width": face.width,
+            "height": face.height,
+            "face_confidence": round(face.confidence, 4),
+            "track": face.track,
+            "score": None if verdict is None else round(verdict.unit_scores[unit], 6),
+        }
+        for unit, (face, of) in enumerate(zip(decoded.faces, decoded.frame, strict=True))
+        if of == frame
+    ]
 
 
 def _media(info: MediaInfo) -> dict[str, object]:
@@ -194,12 +262,14 @@ class Analyzer:
 
         Raises:
             JobError: With a media code, ``NO_MODEL`` or ``INFERENCE_FAILED``.
+            Unjudged: The detector does not apply to the file.
         """
         started = time.perf_counter()
         request = decode_request(path, name=name, detectors=self._detectors, limits=self._limits)
         decoded = self._decoder.decode(request, on_progress=on_progress, cancelled=lambda: False)
         decode_done = time.perf_counter()
         detector = detector_for(decoded.info.kind, self._detectors)
+        decoded = units_of(detector, decoded, on_progress=on_progress)
         logits = self._score(detector, decoded)
         analysis = conclude(decoded, logits, detector.card, threshold=threshold)
         return analysis, {
@@ -213,7 +283,7 @@ class Analyzer:
             detector.logits(decoded.units[at : at + step])
             for at in range(0, len(decoded.units), step)
         ]
-        logits = np.concatenate(parts)
+        logits = np.concatenate([np.empty(0, np.float32), *parts])
         if not np.isfinite(logits).all():
             raise JobError(
                 ErrorCode.INFERENCE_FAILED, "the detector gave a score that is not finite"

@@ -14,7 +14,10 @@ from detection_contract.error_codes import ErrorCode
 from detection_worker.core.batching import Batcher, Slice
 from detection_worker.core.outcome import Failure
 from detection_worker.detectors.base import Detector
+from detection_worker.errors import Cancelled
+from detection_worker.media.values import DecodedMedia
 from detection_worker.metrics import Metrics
+from detection_worker.pipeline.analysis import units_of
 from detection_worker.pipeline.jobs import Job
 
 Units = NDArray[np.uint8] | NDArray[np.float32]
@@ -23,6 +26,8 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 0.5
 """How often an idle thread shows that it is alive."""
+WAITING_BYTES = 256 << 20
+"""Five videos as whole frames."""
 
 
 class InferenceStage:
@@ -38,6 +43,8 @@ class InferenceStage:
         on_progress: Hears of each job that got ahead.
         metrics: Series to report to.
         capacity: Jobs that may wait.
+        capacity_bytes: What their units may take together; a single job may take more. Whole
+            frames, for a detector that looks at faces, are tens of megabytes a video.
     """
 
     def __init__(
@@ -50,6 +57,7 @@ class InferenceStage:
         on_progress: Callable[[Job], None],
         metrics: Metrics,
         capacity: int,
+        capacity_bytes: int = WAITING_BYTES,
     ) -> None:
         self._max_units = max_units
         self._batcher: Batcher[int, Job] = Batcher(max_units=max_units, max_wait_s=max_wait_s)
@@ -58,6 +66,9 @@ class InferenceStage:
         self._on_progress = on_progress
         self._metrics = metrics
         self._inbox: queue.Queue[Job | None] = queue.Queue(capacity)
+        self._capacity_bytes = capacity_bytes
+        self._waiting_bytes = 0
+        self._room = threading.Condition()
         self._closing = False
         self.busy = 0
         self.alive_s = time.monotonic()
@@ -65,7 +76,15 @@ class InferenceStage:
         self._thread.start()
 
     def put(self, job: Job) -> None:
-        """Score a decoded job; blocks while too many wait."""
+        """Score a decoded job; blocks while too many or too large ones wait."""
+        size = _bytes(job)
+        with self._room:
+            self._room.wait_for(
+                lambda: (
+                    not self._waiting_bytes or self._waiting_bytes + size <= self._capacity_bytes
+                )
+            )
+            self._waiting_bytes += size
         self._inbox.put(job)
 
     @property
@@ -101,18 +120,50 @@ class InferenceStage:
                 return
             if job is None:
                 self._closing = True
-            elif not self._dropped(job):
-                self._accept(job)
+            else:
+                self._make_room(job)
+                if not self._dropped(job):
+                    self._accept(job)
             pause_s = self._batcher.wait_s(
                 now_s=time.monotonic(), more_coming=self._more_coming() and not self._closing
             )
 
+    def _make_room(self, job: Job) -> None:
+        with self._room:
+            self._waiting_bytes -= _bytes(job)
+            self._room.notify_all()
+
     def _accept(self, job: Job) -> None:
         assert job.decoded is not None  # noqa: S101 - the decode stage sets both
         assert job.detector is not None  # noqa: S101
-        units = len(job.decoded.units)
-        job.logits = np.empty(units, dtype=np.float32)
-        self._batcher.add(id(job.detector), job, units=units, now_s=time.monotonic())
+        units = self._units(job, job.decoded, job.detector)
+        if units:
+            self._batcher.add(id(job.detector), job, units=units, now_s=time.monotonic())
+        else:
+            self._on_scored(job)
+
+    def _units(self, job: Job, decoded: DecodedMedia, detector: Detector) -> int:
+        """Give a job its units and return how many; none if it failed or is not ours any more."""
+        started = time.perf_counter()
+        self.busy = 1
+        try:
+            decoded = units_of(detector, decoded, on_progress=lambda: self._searched(job))
+        except Cancelled:
+            return 0
+        except Exception as exc:  # noqa: BLE001 - torch raises whatever; only this job fails
+            self._blame(job, exc)
+            return 0
+        finally:
+            self.busy = 0
+        job.timings_s["inference"] = time.perf_counter() - started
+        job.decoded = decoded
+        job.logits = np.empty(len(decoded.units), dtype=np.float32)
+        return len(decoded.units)
+
+    def _searched(self, job: Job) -> None:
+        self.alive_s = time.monotonic()
+        job.check()
+        self._on_progress(job)
 
     def _dropped(self, job: Job) -> bool:
         if job.cancelled:
@@ -177,6 +228,11 @@ class InferenceStage:
         job.failure = Failure(
             code=ErrorCode.INFERENCE_FAILED, message=f"the detector failed: {type(exc).__name__}"
         )
+
+
+def _bytes(job: Job) -> int:
+    assert job.decoded is not None  # noqa: S101 - kept until the job is scored
+    return job.decoded.units.nbytes
 
 
 def _units(s: Slice[Job]) -> Units:

@@ -5,7 +5,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,9 +14,9 @@ import torch
 
 from detection_contract.media_types import MediaKind
 from detection_worker.core.sampling import Sampling
-from detection_worker.core.verdict import Calibration, Pooling
+from detection_worker.core.verdict import Calibration, Pooling, Thresholds
 from detection_worker.detectors import self_test
-from detection_worker.detectors.base import DetectorCard
+from detection_worker.detectors.base import DetectorCard, Grade
 from detection_worker.detectors.manifest import MANIFEST_NAME, SCHEMA, read_manifest
 from detection_worker.detectors.torch_detector import TorchDetector
 from detection_worker.errors import UsageError
@@ -39,6 +39,7 @@ class Design:
         params: Of its factory.
         sampling: Units that it wants.
         pooling: From units to one logit.
+        grade: How much its scores may be trusted.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Design:
     params: Mapping[str, int]
     sampling: Sampling
     pooling: Pooling
+    grade: Grade = "demo"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,8 @@ class Outcome:
         card: Text of ``MODEL_CARD.md``.
         training: Provenance for the manifest.
         license: Of the weights.
+        thresholds: Between which scores it cannot tell; None if that was not measured.
+        more: Further files of the folder by name, such as the splits.
     """
 
     calibration: Calibration
@@ -67,6 +71,8 @@ class Outcome:
     card: str
     training: Mapping[str, Any]
     license: str
+    thresholds: Thresholds | None = None
+    more: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def check_free(output: Path, ids: tuple[str, ...], *, force: bool) -> None:
@@ -90,7 +96,7 @@ def provisional(design: Design, network: torch.nn.Module) -> TorchDetector:
         name=design.id,
         version=design.version,
         sha256="0" * 64,
-        grade="demo",
+        grade=design.grade,
         kind=design.kind,
         sampling=design.sampling,
         pooling=design.pooling,
@@ -149,7 +155,8 @@ def _write(
     with tempfile.TemporaryDirectory(dir=output, prefix=".new-") as name:
         fresh = Path(name) / design.id
         fresh.mkdir()
-        for file, data in (*files.items(), *((k, v.encode()) for k, v in texts.items())):
+        whole = {**files, **{k: v.encode() for k, v in texts.items()}, **made.more}
+        for file, data in whole.items():
             (fresh / file).write_bytes(data)
         read_manifest(fresh)
         target = output / design.id
@@ -175,7 +182,7 @@ def _manifest(design: Design, network: torch.nn.Module, made: Outcome) -> dict[s
         "id": design.id,
         "version": design.version,
         "modality": design.kind.value,
-        "grade": "demo",
+        "grade": design.grade,
         "preprocess": {n: getattr(design.sampling, n) for n in type(design.sampling).__slots__},
         "output": {"activation": "sigmoid", "classes": ["real", "fake"], "fake_index": 1},
         "aggregate": {
@@ -189,6 +196,7 @@ def _manifest(design: Design, network: torch.nn.Module, made: Outcome) -> dict[s
             "b": round(made.calibration.b, 6),
             "fitted_on": "dev",
         },
+        **({} if made.thresholds is None else {"thresholds": asdict(made.thresholds)}),
         "selftest": answers,
         "metrics": made.evaluation["summary"],
         "training": {"made_by": MADE_BY, **made.training},

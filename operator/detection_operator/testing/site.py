@@ -118,8 +118,16 @@ class Site:
         self._stack.callback(service.stop)
         return OperatorProcess(service, port, decisions)
 
-    def create_queue(self, name: str = "video", **scaling: Any) -> Key:
-        """Create a DetectionQueue on the queue, polled each second."""
+    def create_queue(
+        self, name: str = "video", *, manual: int | None = None, **scaling: Any
+    ) -> Key:
+        """Create a DetectionQueue on the queue, polled each second.
+
+        Args:
+            name: Of it.
+            manual: Replicas in Manual mode; None means Auto.
+            scaling: Of the spec.
+        """
         base = f"http://127.0.0.1:{self.sqs.port}"
         queue = {
             "url": f"{base}/123456789012/{name}",
@@ -143,6 +151,9 @@ class Site:
             },
             "worker": {"template": template},
         }
+        if manual is not None:
+            by_hand = {**spec["scaling"], "mode": "Manual"}
+            spec = {**spec, "replicas": manual, "scaling": by_hand}
         return self.scene.create_queue(name, spec)
 
     def edit_queue(self, key: Key, spec: Mapping[str, Any]) -> None:

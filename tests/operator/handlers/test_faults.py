@@ -6,7 +6,7 @@ import pytest
 
 from detection_contract.environment import EXIT_FAILED, EXIT_OK
 from detection_operator.kube.port import Key
-from detection_operator.testing.proxy import Proxy, is_watch
+from detection_operator.testing.proxy import Proxy, is_no_lease, is_watch
 from detection_operator.testing.site import OperatorProcess, Site
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -144,7 +144,7 @@ def test_a_burst_of_errors_is_waited_for_without_hammering(
     site.create_queue()
     assert site.live(20, lambda: bool(site.scene.of_kind("Deployment")))
 
-    with proxy.answering(status, **headers):
+    with proxy.answering(status, is_no_lease, **headers):
         site.queue.visible = 300
         proxy.cut()
         site.live(6)

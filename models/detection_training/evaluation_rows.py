@@ -3,6 +3,7 @@
 import csv
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -91,7 +92,6 @@ class RowWriter:
 
     def __init__(self, file: Path) -> None:
         self._path = file
-        self._file: IO[str] | None = None
 
     def __enter__(self) -> Self:
         """Open the file and write the header.
@@ -101,7 +101,7 @@ class RowWriter:
         """
         try:
             # Names that are not UTF-8 come back as they were.
-            self._file = self._path.open(
+            self._file: IO[str] = self._path.open(
                 "w", newline="", encoding="utf-8", errors="surrogateescape"
             )
         except OSError as exc:
@@ -111,13 +111,14 @@ class RowWriter:
         return self
 
     def write(self, row: Row) -> None:
-        """Add a row.
+        """Add a row; it is in the file when this returns.
 
         Raises:
             UsageError: The disk is full.
         """
         try:
             self._csv.writerow(_as_words(row))
+            self._file.flush()
         except OSError as exc:
             raise _cannot("write", self._path, exc) from exc
 
@@ -127,8 +128,8 @@ class RowWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the file."""
-        if self._file is not None:
+        """Close the file; every row is in it already."""
+        with suppress(OSError):
             self._file.close()
 
 

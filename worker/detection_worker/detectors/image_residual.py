@@ -18,7 +18,7 @@ LAPLACIAN = ((-0.25, 0.5, -0.25), (0.5, -1.0, 0.5), (-0.25, 0.5, -0.25))
 WIDTHS = (16, 24, 48, 96, 128)
 """Every stage halves the resolution at once: 2 ms a crop on one core, against 4 otherwise."""
 LIMIT = 2.0
-"""Bound of one crop's logit. Far from the training data a network gets ever surer of itself; one
+"""Bound of one crop's logit unless a model says another. Far from the training data a network gets ever surer of itself; one
 such crop must not outweigh the others, nor a score claim what no held-out set can support."""
 RESIDUAL_GAIN = 16.0
 """Residuals of photographs are a few hundredths of the range; this brings them to order one."""
@@ -72,10 +72,12 @@ class ImageResidual(nn.Module):
 
     Args:
         widths: Channels after the stem and after each stage.
+        limit: Bound of the logit.
     """
 
-    def __init__(self, *, widths: Sequence[int] = WIDTHS) -> None:
+    def __init__(self, *, widths: Sequence[int] = WIDTHS, limit: float = LIMIT) -> None:
         super().__init__()
+        self._limit = limit
         self.residuals = Residuals()
         self.stem = nn.Sequential(
             nn.Conv2d(24, widths[0], 3, padding=1, bias=False),
@@ -86,7 +88,7 @@ class ImageResidual(nn.Module):
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(2 * widths[-1], 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits ``(n,)`` within ``LIMIT`` for pixels ``(n, 3, h, w)``.
+        """Return logits ``(n,)`` within the limit for pixels ``(n, 3, h, w)``.
 
         Args:
             x: Any dtype, 0 to 255, even sides.
@@ -94,13 +96,14 @@ class ImageResidual(nn.Module):
         y = self.stages(self.stem(self.residuals(x)))
         spread = (y.var(dim=(2, 3), unbiased=False) + 1e-5).sqrt()
         logits: Tensor = self.head(torch.cat([y.mean(dim=(2, 3)), spread], dim=1)).squeeze(1)
-        return LIMIT * torch.tanh(logits / LIMIT)
+        return self._limit * torch.tanh(logits / self._limit)
 
 
-def build(*, width: int = 16) -> ImageResidual:
+def build(*, width: int = 16, limit: float = LIMIT) -> ImageResidual:
     """Return an untrained network for the registry.
 
     Args:
         width: Channels after the stem; the stages scale with it.
+        limit: Bound of one crop's logit.
     """
-    return ImageResidual(widths=[w * width // WIDTHS[0] for w in WIDTHS])
+    return ImageResidual(widths=[w * width // WIDTHS[0] for w in WIDTHS], limit=limit)

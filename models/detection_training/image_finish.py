@@ -1,0 +1,238 @@
+"""The last steps of the full image and video training: calibrate, evaluate, package."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from detection_training import (
+    image_cards,
+    image_clip_results,
+    image_clips,
+    image_data,
+    image_fit,
+    image_measure,
+    image_photos,
+    image_results,
+    upscalers,
+)
+from detection_training import (
+    package as packaging,
+)
+from detection_training.autoencoders import Autoencoder
+from detection_training.cards import LICENSE
+from detection_training.image_cards import IMAGE, VIDEO
+from detection_training.image_data import SEEN
+from detection_training.image_measure import DCGAN, Contest, Instrument
+from detection_training.locked import Locked, digest_of
+from detection_training.package import Outcome
+from detection_training.presets import Order
+from detection_training.sources import Log
+from detection_training.splits import Split
+from detection_training.stages import Workplace
+from detection_training.upscalers import Remake
+from detection_worker.core.sampling import ImageSampling, VideoSampling
+from detection_worker.core.verdict import Calibration, Thresholds
+
+FOLDERS_NAME: Final = "folders.json"
+WEIGHTS_NAME: Final = "network.safetensors"
+CALIBRATION_NAME: Final = "calibration.json"
+CLIP_MAKERS: Final[tuple[str, ...]] = ("nearest", "eighth", "esrgan-slim-x2")
+"""Enough to calibrate the video model on; each has to remake every frame."""
+CLIP_UNSEEN: Final[tuple[str, ...]] = ("transposed", "esrgan-medium-x3")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """How much to measure.
+
+    Attributes:
+        pictures_each: Pictures of each photograph.
+        clips_each: Clips over each photograph.
+        unseen: Makers to test on that were not trained on.
+        seed: Of every choice.
+        autoencoders: Returns them for the unpacked packages.
+    """
+
+    pictures_each: int
+    clips_each: int
+    unseen: tuple[str, ...]
+    seed: int
+    autoencoders: Callable[..., dict[str, Autoencoder]]
+
+
+def calibrate(place: Workplace, *, job: Job) -> None:
+    """Fit calibration and thresholds of both models on the dev split."""
+    torch.set_num_threads(1)
+    folders = folders_of(place)
+    makers = _makers(folders, job, place.log, wanted=SEEN)
+    rng = np.random.default_rng([job.seed, 1])
+    photos = image_photos.of_split(folders, Split.DEV)
+    found = image_measure.contests(photos, makers, each=job.pictures_each, rng=rng)
+    network = _network(place)
+    image = image_results.calibrate(_instrument(network), found, seed=job.seed, log=place.log)
+    leaks = image_results.trivial(found, seed=job.seed)
+    place.log(f"  told from trivial features: {leaks['leaks']}")
+    chosen = {name: makers[name] for name in CLIP_MAKERS}
+    clips = image_clips.clips(photos, chosen, each=job.clips_each, rng=rng)
+    detector = packaging.provisional(VIDEO, network)
+    scored = image_clip_results.logits(detector, clips, **_video())
+    films = image_clip_results.filmed(detector, folders, Split.DEV, **_video())
+    video = image_clip_results.calibrate(clips, scored, films)
+    place.log(f"  image: {image}\n  video: {video}")
+    fitted = {"image": _as_json(*image), "video": _as_json(*video), "trivial_features": leaks}
+    write_json(place.folder / CALIBRATION_NAME, fitted)
+
+
+def evaluate(place: Workplace, *, job: Job) -> None:
+    """Measure both models on the test split; leave one JSON file each."""
+    torch.set_num_threads(1)
+    folders = folders_of(place)
+    makers = _makers(folders, job, place.log, wanted=(*SEEN, *job.unseen))
+    rng = np.random.default_rng([job.seed, 2])
+    photos = image_photos.of_split(folders, Split.TEST)
+    place.log("Images: making the test pictures")
+    found = image_measure.contests(photos, makers, each=job.pictures_each, rng=rng)
+    found.append(_faces(folders, job, count=len(photos) * job.pictures_each))
+    network = _network(place)
+    image, video = (_fitted(place, kind) for kind in ("image", "video"))
+    instrument = replace(_instrument(network), calibration=image[0])
+    report = image_results.evaluate(instrument, found, seed=job.seed, log=place.log)
+    report["whole_files"] = image_results.whole_files(instrument, photos)
+    write_json(place.folder / "image.json", _complete(place, report))
+    chosen = {n: makers[n] for n in (*CLIP_MAKERS, *CLIP_UNSEEN) if n in makers}
+    place.log("Videos: making and scoring the test clips")
+    clips = image_clips.clips(photos, chosen, each=1, rng=rng)
+    detector = packaging.provisional(VIDEO, network)
+    scored = image_clip_results.logits(detector, clips, **_video())
+    films = image_clip_results.filmed(detector, folders, Split.TEST, **_video())
+    report = image_clip_results.evaluate(clips, scored, films, video[0], log=place.log)
+    write_json(place.folder / "video.json", _complete(place, report))
+
+
+def package(place: Workplace, *, packages: Sequence[Locked], order: Order) -> None:
+    """Write both model folders."""
+    packaging.check_free(order.output, (IMAGE.id, VIDEO.id), force=order.force)
+    network = _network(place)
+    count = {split: sum(p.split is split for p in image_photos.ALL) for split in Split}
+    numbers = {
+        **{str(split): number for split, number in count.items()},
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "seen": ", ".join(f'"{name}"' for name in SEEN),
+        "unseen": ", ".join(f'"{name}"' for name in image_data.UNSEEN),
+        "owner": IMAGE.id,
+        "frames": image_clips.FRAMES,
+    }
+    texts = {
+        kind: {part: getattr(image_cards, f"{kind}_{part}".upper()) for part in _PARTS}
+        for kind in ("image", "video")
+    }
+    provenance = {
+        "data_lock": digest_of(packages),
+        "seed": order.seed,
+        "preset": order.preset,
+    }
+    made = {}
+    for kind, design in (("image", IMAGE), ("video", VIDEO)):
+        report = json.loads((place.inputs["image-evaluate"] / f"{kind}.json").read_text())
+        filled = {part: text.format(**numbers) for part, text in texts[kind].items()}
+        calibration, limits = _fitted(place, kind)
+        made[kind] = Outcome(
+            calibration=calibration,
+            thresholds=limits,
+            evaluation=report,
+            card=image_cards.card(
+                title=design.id, texts=filled, packages=packages, evaluation=report
+            ),
+            training=provenance,
+            license=LICENSE,
+            more={"splits.json": _splits()},
+        )
+    digest = packaging.write_model(order.output, IMAGE, network=network, made=made["image"])
+    packaging.write_borrowing(
+        order.output, VIDEO, network=network, made=made["video"], owner=(IMAGE.id, digest)
+    )
+    place.log(f"Written: {order.output / IMAGE.id} and {order.output / VIDEO.id}")
+
+
+_PARTS: Final = ("what", "data", "limits")
+
+
+def folders_of(place: Workplace) -> dict[str, Path]:
+    """Return the unpacked packages by name."""
+    paths = json.loads((place.inputs["image-fetch"] / FOLDERS_NAME).read_text())
+    return {name: Path(path) for name, path in paths.items()}
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file."""
+    path.write_text(json.dumps(value, indent=1) + "\n")
+
+
+def _makers(
+    folders: Mapping[str, Path], job: Job, log: Log, *, wanted: Sequence[str]
+) -> dict[str, Remake]:
+    return image_data.makers(folders, job.autoencoders(folders, log=log), wanted)
+
+
+def _faces(folders: Mapping[str, Path], job: Job, *, count: int) -> Contest:
+    generate = upscalers.read_dcgan(folders["gan_face_generate"] / "gan_face_generate/weights.tar")
+    rng = np.random.default_rng([job.seed, 3])
+    photos = image_photos.of_split(folders, Split.TEST)
+    return image_measure.faces(photos, generate(count, job.seed), each=job.pictures_each, rng=rng)
+
+
+def _network(place: Workplace) -> torch.nn.Module:
+    network = image_fit.new_network(0)
+    safetensors.torch.load_model(network, place.inputs["image-train"] / WEIGHTS_NAME)
+    return network.eval()
+
+
+def _instrument(network: torch.nn.Module) -> Instrument:
+    assert isinstance(IMAGE.sampling, ImageSampling)  # noqa: S101 - narrows the union
+    return Instrument(
+        detector=packaging.provisional(IMAGE, network),
+        sampling=IMAGE.sampling,
+        pooling=IMAGE.pooling,
+    )
+
+
+def _video() -> dict[str, Any]:
+    assert isinstance(VIDEO.sampling, VideoSampling)  # noqa: S101 - narrows the union
+    return {"sampling": VIDEO.sampling, "pooling": VIDEO.pooling}
+
+
+def _as_json(calibration: Calibration, limits: Thresholds) -> dict[str, Any]:
+    return {"calibration": asdict(calibration), "thresholds": asdict(limits)}
+
+
+def _fitted(place: Workplace, kind: str) -> tuple[Calibration, Thresholds]:
+    path = place.inputs["image-calibrate"] / CALIBRATION_NAME
+    saved = json.loads(path.read_text())[kind]
+    return Calibration(**saved["calibration"]), Thresholds(**saved["thresholds"])
+
+
+def _complete(place: Workplace, report: Mapping[str, Any]) -> dict[str, Any]:
+    path = place.inputs["image-calibrate"] / CALIBRATION_NAME
+    leaks = json.loads(path.read_text())["trivial_features"]
+    seen = [*SEEN]
+    unseen = [*image_data.UNSEEN, DCGAN]
+    return {
+        "summary": image_cards.summary(report["rows"]),
+        "makers": {"seen": seen, "unseen": unseen},
+        **report,
+        "trivial_features": leaks,
+    }
+
+
+def _splits() -> bytes:
+    listed = {
+        "photographs": [asdict(photo) for photo in image_photos.ALL],
+        "clips": [asdict(clip) for clip in image_clips.REAL_CLIPS],
+    }
+    return (json.dumps(listed, indent=0) + "\n").encode()

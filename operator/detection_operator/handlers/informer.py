@@ -101,23 +101,28 @@ class Informer:
 
     def _run(self) -> None:
         try:
-            asyncio.run(
-                kopf.operator(
-                    registry=self._registry(),
-                    settings=_settings(self._watch_s),
-                    identity=IDENTITY,
-                    standalone=True,
-                    clusterwide=not self._namespaces,
-                    namespaces=self._namespaces,
-                    stop_flag=self._stop,
-                    ready_flag=self.ready,
-                )
-            )
+            asyncio.run(self._watch())
         except Exception:
             # A thread's end would go unnoticed; whoever runs the operator looks at ``ended``.
             logging.getLogger(__name__).exception("the watches broke")
         finally:
             self.ended.set()
+
+    async def _watch(self) -> None:
+        try:
+            await kopf.operator(
+                registry=self._registry(),
+                settings=_settings(self._watch_s),
+                identity=IDENTITY,
+                standalone=True,
+                clusterwide=not self._namespaces,
+                namespaces=self._namespaces,
+                stop_flag=self._stop,
+                ready_flag=self.ready,
+            )
+        finally:
+            # A thread of kopf waits for the flag, and the loop's end waits for that thread.
+            self._stop.set()
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()

@@ -79,10 +79,11 @@ class ApiServer:
     process: Service
     etcd_url: str
 
-    def restart(self) -> None:
-        """Start the API server again after it ended, and wait until it serves."""
+    def restart(self, serving: str) -> None:
+        """Start the API server again after it ended, and wait until it serves a path."""
         self.process.start()
         _wait(self.process, self.url, self.ca_file)
+        self.wait_for(serving)
 
     def wait_for(self, path: str) -> None:
         """Wait until a path is served.

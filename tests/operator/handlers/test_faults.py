@@ -12,6 +12,7 @@ from detection_operator.testing.site import OperatorProcess, Site
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 ALONE = "--no-leader-election"
+QUEUES_PATH = "/apis/detection-queue.dev/v1alpha1/detectionqueues"
 
 
 def at_work(site: Site, operator: OperatorProcess, **scaling: Any) -> Key:
@@ -56,7 +57,7 @@ def test_an_api_server_that_restarts_loses_no_worker_and_is_watched_again(site: 
     site.server.process.kill()
     site.live(12)
     during = operator.decided()
-    site.server.restart()
+    site.server.restart(QUEUES_PATH)
 
     assert during - before >= 2
     assert operator.service.ended() is None
@@ -78,7 +79,7 @@ def test_a_leader_without_an_api_server_ends_and_its_successor_goes_on(site: Sit
     # The kubelet starts the container anew, in the same pod.
     successor = site.operator()
     site.live(3)
-    site.server.restart()
+    site.server.restart(QUEUES_PATH)
 
     assert status == EXIT_FAILED
     assert "not renewed within 10 s" in operator.service.words()
@@ -100,7 +101,7 @@ def test_a_watch_that_is_too_old_is_begun_anew(site: Site, proxy: Proxy) -> None
         site.live(2)
         site.server.process.kill()
         site.server.compact()
-        site.server.restart()
+        site.server.restart(QUEUES_PATH)
         site.edit_queue(key, {"replicas": 2})
 
     assert site.live(30, lambda: proxy.gone > 0)
@@ -193,9 +194,9 @@ def test_a_watch_that_fails_for_good_ends_the_process_so_that_it_starts_anew(
 
     proxy.break_watches()
     site.edit_queue(key, {"replicas": 3})
-    status = operator.service.wait(30)
+    assert site.live(30, lambda: operator.service.ended() is not None), operator.service.words()
 
-    assert status == EXIT_FAILED
+    assert operator.service.ended() == EXIT_FAILED
     assert "the watches ended" in operator.service.words()
     proxy.cut()
     successor = site.operator(by_way_of=proxy.url)

@@ -144,3 +144,5 @@ class Settings:
     callback: CallbackSettings = field(default_factory=CallbackSettings)
     models_dir: Path | None = None
     """None means the models that ship with the package."""
+    models_prefer: tuple[str, ...] = ()
+    """Models that score their kind whatever others there are; one that is absent is an error."""

@@ -182,7 +182,7 @@ def test_the_class_order_is_that_of_the_published_weights(
     assert logit(models_dir) == pytest.approx(-expected(tensors), abs=1e-5)
 
 
-def test_an_imported_model_scores_instead_of_a_demo_model(
+def test_an_imported_model_scores_beside_a_calibrated_one_only_if_it_is_preferred(
     tensors: Tensors, make_model: MakeModel
 ) -> None:
     models_dir = make_model("a-demo", kind="audio", version="9.0").parent
@@ -191,8 +191,8 @@ def test_an_imported_model_scores_instead_of_a_demo_model(
 
     bring_in(path, models_dir)
 
-    assert registry.load_detectors(models_dir).cards[0].name == "brought"
-    assert registry.load_detectors(models_dir, prefer=["a-demo"]).cards[0].name == "a-demo"
+    assert registry.load_detectors(models_dir).cards[0].name == "a-demo"
+    assert registry.load_detectors(models_dir, prefer=["brought"]).cards[0].name == "brought"
 
 
 class _RunsACommand:

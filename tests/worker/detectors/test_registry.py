@@ -16,6 +16,8 @@ from detection_worker.detectors import registry, self_test
 from detection_worker.errors import UsageError
 
 MakeModel = Callable[..., Path]
+RAW: dict[str, Any] = {"calibration": {"method": "none"}}
+"""A model whose scores nobody fitted."""
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -217,6 +219,11 @@ def test_an_inverted_class_order_fails_the_self_test(make_model: MakeModel) -> N
     [
         pytest.param({"version": "1.9"}, {"version": "1.10"}, (), "b", id="higher version"),
         pytest.param({"version": "9"}, {"grade": "published"}, (), "b", id="higher grade"),
+        pytest.param(
+            {"grade": "demo"}, {"grade": "published", **RAW}, (), "a", id="calibrated before grade"
+        ),
+        pytest.param({**RAW}, {"grade": "published", **RAW}, (), "b", id="both uncalibrated"),
+        pytest.param({}, {"version": "2", **RAW}, ("b",), "b", id="named though uncalibrated"),
         pytest.param({}, {}, (), "a", id="name decides a tie"),
         pytest.param({"version": "2"}, {"version": "1"}, ("b",), "b", id="named by the user"),
     ],
@@ -224,8 +231,8 @@ def test_an_inverted_class_order_fails_the_self_test(make_model: MakeModel) -> N
 def test_one_of_two_models_of_a_kind_is_chosen_by_rule(
     make_model: MakeModel,
     *,
-    first: dict[str, str],
-    second: dict[str, str],
+    first: dict[str, Any],
+    second: dict[str, Any],
     prefer: tuple[str, ...],
     winner: str,
 ) -> None:
@@ -257,3 +264,27 @@ def test_the_list_shows_the_chosen_models_and_the_broken_ones(make_model: MakeMo
         ("b", True, True),
         ("c", False, False),
     ]
+
+
+@pytest.mark.parametrize(
+    ("second", "prefer", "why"),
+    [
+        pytest.param({"version": "0.1"}, ("a",), "preferred", id="named by the user"),
+        pytest.param({"grade": "published", **RAW}, (), "calibrated", id="calibrated"),
+        pytest.param({"grade": "demo"}, (), "higher grade", id="grade"),
+        pytest.param({"grade": "experimental", "version": "0.9"}, (), "newer version", id="newer"),
+        pytest.param({"grade": "experimental"}, (), "first by name", id="nothing"),
+        pytest.param(None, (), "the only one", id="alone"),
+    ],
+)
+def test_the_list_says_what_decided(
+    make_model: MakeModel, second: dict[str, Any] | None, prefer: tuple[str, ...], why: str
+) -> None:
+    models_dir = make_model("a", grade="experimental").parent
+    if second is not None:
+        make_model("b", **second)
+
+    entries = registry.list_models(models_dir, prefer=prefer)
+
+    assert [(e.name, e.why) for e in entries if e.chosen] == [("a", why)]
+    assert all(e.why == "" for e in entries if not e.chosen)

@@ -39,6 +39,7 @@ GROUPS: Final = {
     ),
     "analysis": (
         "models_dir",
+        "prefer",
         "device",
         "torch_threads",
         "batch_units",

@@ -27,6 +27,12 @@ from detection_worker.settings import Settings
 IMPORT_OPTIONS: Final = ("architecture", "layout", "name", "output", "license", "force")
 
 
+_LEGEND: Final = (
+    "* scores its kind: preferred, then calibrated, then by grade, then by version.\n"
+    "Grade demo: shows that the machinery works, no more. Uncalibrated: 0.5 means nothing yet."
+)
+
+
 class Models:
     """The command."""
 
@@ -42,7 +48,7 @@ class Models:
         parser.add_argument("--json", action="store_true", help="print JSON, for list and info")
         parser.add_argument("--yes", action="store_true", help="do not ask, for remove")
         _add_import(parser.add_argument_group("import"))
-        add_settings(parser, ["models_dir"], title="models")
+        add_settings(parser, ["models_dir", "prefer"], title="models")
         add_common(parser)
 
     def run(self, args: argparse.Namespace) -> int:
@@ -54,10 +60,11 @@ class Models:
         folder = models_dir(settings)
         if args.action == "remove":
             return _remove(folder, args.model, asked=not args.yes)
+        prefer = settings.models_prefer
         if args.action == "list":
-            return print_list(folder, as_json=args.json)
+            return print_list(folder, prefer=prefer, as_json=args.json)
         if args.action == "info":
-            return _print_info(folder, args.model, as_json=args.json)
+            return _print_info(folder, args.model, prefer=prefer, as_json=args.json)
         return _verify(folder, args.model)
 
 
@@ -89,13 +96,18 @@ def models_dir(settings: Settings) -> Path:
     return settings.models_dir or bundled_models_dir()
 
 
-def print_list(folder: Path, *, as_json: bool = False) -> int:
+def print_list(folder: Path, *, prefer: Sequence[str] = (), as_json: bool = False) -> int:
     """Print one line for each model; return 1 if none is usable.
+
+    Args:
+        folder: Of models.
+        prefer: Names that win over others of their kind.
+        as_json: Print a list of objects instead.
 
     Raises:
         UsageError: There is no such folder.
     """
-    entries = list_models(folder)
+    entries = list_models(folder, prefer=prefer)
     if as_json:
         print(json.dumps([_described(entry) for entry in entries], indent=2))
         return 0 if any(e.manifest for e in entries) else 1
@@ -105,7 +117,7 @@ def print_list(folder: Path, *, as_json: bool = False) -> int:
     if not any(e.manifest for e in entries):
         print("  none that can be used\nTrain models using: detection-worker train --demo")
         return 1
-    print("* scores its kind. Grade demo: shows that the machinery works, no more.")
+    print(_LEGEND)
     return 0
 
 
@@ -114,7 +126,9 @@ def _line(entry: ModelEntry) -> str:
         return f"  {entry.name:<28} cannot be used: {entry.problem}"
     m = entry.manifest
     mark = "*" if entry.chosen else " "
-    return f"{mark} {entry.name:<28} {m.kind.value:<6} {m.version:<8} {m.grade}"
+    scores = "calibrated" if m.calibrated else "uncalibrated"
+    why = f"  ({entry.why})" if entry.why else ""
+    return f"{mark} {entry.name:<28} {m.kind.value:<6} {m.version:<8} {m.grade:<12} {scores}{why}"
 
 
 def _described(entry: ModelEntry) -> dict[str, object]:
@@ -127,16 +141,20 @@ def _described(entry: ModelEntry) -> dict[str, object]:
         "version": m.version,
         "grade": m.grade,
         "chosen": entry.chosen,
+        "why": entry.why,
         "sha256": m.weights_sha256,
         "license": m.license,
         "sampling": asdict(m.sampling),
         "pooling": asdict(m.pooling),
+        "calibrated": m.calibrated,
         "calibration": asdict(m.calibration),
+        "thresholds": None if m.thresholds is None else asdict(m.thresholds),
+        "applies_to": asdict(m.scope),
     }
 
 
-def _print_info(folder: Path, name: str | None, *, as_json: bool) -> int:
-    [entry] = _chosen(list_models(folder), name or "")
+def _print_info(folder: Path, name: str | None, *, prefer: Sequence[str], as_json: bool) -> int:
+    [entry] = _chosen(list_models(folder, prefer=prefer), name or "")
     described = _described(entry)
     if as_json:
         print(json.dumps(described, indent=2))
@@ -216,9 +234,12 @@ def _import(args: argparse.Namespace, folder: Path | None) -> int:
         print(f"  {note}")
     print(f"Wrote {made.folder}: {made.size_bytes} bytes of weights, sha256 {made.sha256[:12]}…")
     print(f"Its scores are not calibrated; its card says what that means. Models in {folder} now:")
-    for entry in list_models(folder):
+    entries = list_models(folder)
+    for entry in entries:
         print(f"  {_line(entry)}")
-    print(f"Try it: detection-worker predict --models-dir {folder} --input FILE")
+    unchosen = any(e.name == made.folder.name and not e.chosen for e in entries)
+    prefer = f" --prefer {made.folder.name}" if unchosen else ""
+    print(f"Try it: detection-worker predict --models-dir {folder}{prefer} --input FILE")
     return 0
 
 

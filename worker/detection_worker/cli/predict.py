@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SETTINGS: Final = (
     "models_dir",
+    "prefer",
     "device",
     "torch_threads",
     "s3_cache_dir",
@@ -110,7 +111,7 @@ def _quiet(settings: Settings, args: argparse.Namespace) -> Settings:
 def _list_models(settings: Settings) -> int:
     from detection_worker.cli import models  # noqa: PLC0415 - pydantic stays out of --help
 
-    return models.print_list(models.models_dir(settings))
+    return models.print_list(models.models_dir(settings), prefer=settings.models_prefer)
 
 
 def _expanded(inputs: Sequence[str]) -> Iterator[str]:

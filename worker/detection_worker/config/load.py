@@ -76,6 +76,7 @@ def load_settings(options: Mapping[str, object], environ: Mapping[str, str], cwd
             limits=_build(MediaLimits, values, "limits"),
             callback=_build(CallbackSettings, values, "callback"),
             models_dir=cast("Path | None", values["worker", "models_dir"]),
+            models_prefer=cast("tuple[str, ...]", values["worker", "models_prefer"]),
         ),
         config_path=file.path,
         region_chosen=_is_set(rows_of("aws"), "region", (given, environ, file)),

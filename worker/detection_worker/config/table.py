@@ -49,6 +49,7 @@ _ENVIRONMENT: Final[dict[str, tuple[str, ...]]] = {
     "logging.level": ("LOG_LEVEL",),
     "logging.format": ("LOG_FORMAT",),
     "worker.models_dir": ("MODELS_DIR",),
+    "worker.models_prefer": ("MODELS_PREFER",),
     "consumer.queue_url": ("QUEUE_URL",),
     "consumer.poll_interval_s": ("POLL_INTERVAL",),
     "consumer.max_messages": ("MAX_MESSAGES",),
@@ -56,6 +57,7 @@ _ENVIRONMENT: Final[dict[str, tuple[str, ...]]] = {
     "consumer.visibility_timeout_s": ("VISIBILITY_TIMEOUT",),
 }
 _OPTIONS: Final = {
+    "worker.models_prefer": "prefer",
     "aws.endpoint_url": "endpoint_url",
     "aws.allowed_buckets": "allowed_buckets",
     "aws.expected_bucket_owner": "expected_bucket_owner",
@@ -203,8 +205,10 @@ def _rows() -> tuple[Setting, ...]:
     for group, cls in GROUPS.items():
         hints = typing.get_type_hints(cls)
         rows += [_setting(group, field, hints[field.name]) for field in dataclasses.fields(cls)]
-    models_dir = next(f for f in dataclasses.fields(Settings) if f.name == "models_dir")
-    return (*rows, _setting("worker", models_dir, Path))
+    own = {field.name: field for field in dataclasses.fields(Settings)}
+    models = [_setting("worker", own["models_dir"], Path)]
+    models.append(_setting("worker", own["models_prefer"], tuple))
+    return (*rows, *models)
 
 
 SETTINGS: Final = _rows()

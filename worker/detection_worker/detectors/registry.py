@@ -34,6 +34,8 @@ ARCHITECTURES: Final[Mapping[str, str]] = {
 """Name in a manifest to ``module:factory``; imported when a model asks for it."""
 GRADE_ORDER: Final = ("demo", "experimental", "published")
 """Later is preferred."""
+MERITS: Final = ("preferred", "calibrated", "higher grade", "newer version")
+"""What decides between models of one kind, in this order; then the name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,8 @@ class ModelEntry:
     Attributes:
         name: Of the folder.
         manifest: None if there is a problem.
-        chosen: It scores its kind unless another model is named.
+        chosen: It scores its kind.
+        why: Why it was chosen, in a few words; empty if it was not.
         problem: Why it cannot be used; None if it can, as far as the manifest tells.
     """
 
@@ -66,6 +69,7 @@ class ModelEntry:
     manifest: Manifest | None
     chosen: bool
     problem: str | None
+    why: str = ""
 
 
 def bundled_models_dir() -> Path:
@@ -79,16 +83,21 @@ def bundled_models_dir() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "models"
 
 
-def list_models(models_dir: Path) -> tuple[ModelEntry, ...]:
+def list_models(models_dir: Path, *, prefer: Sequence[str] = ()) -> tuple[ModelEntry, ...]:
     """Return every model folder with its manifest or its problem, by name; loads no weights.
+
+    Args:
+        models_dir: Holds one folder for each model.
+        prefer: As for ``load_detectors``; names that are not there are passed over.
 
     Raises:
         UsageError: ``texts.NO_MODELS`` if there is no such directory.
     """
     found, problems = _read_all(models_dir)
-    best = {ranked[0].id for ranked in (_ranked(found, kind, ()) for kind in MediaKind) if ranked}
+    ranked = [_ranked(found, kind, prefer) for kind in MediaKind]
+    why = {models[0].id: _why(models, prefer) for models in ranked if models}
     good = [
-        ModelEntry(name=m.id, manifest=m, chosen=m.id in best, problem=None)
+        ModelEntry(name=m.id, manifest=m, chosen=m.id in why, problem=None, why=why.get(m.id, ""))
         for m in found.values()
     ]
     bad = [
@@ -103,9 +112,9 @@ def load_detectors(
 ) -> LoadedDetectors:
     """Load the best usable model of each kind and prove it by its known answers.
 
-    If several models score one kind, a preferred one wins, then the higher grade (published,
-    experimental, demo), then the higher version, then the name that sorts first. A model that
-    does not load is noted and the next one is tried.
+    If several models score one kind, a preferred one wins, then a calibrated one, then the higher
+    grade (published, experimental, demo), then the higher version, then the name that sorts first.
+    A model that does not load is noted and the next one is tried.
 
     Args:
         models_dir: Holds one folder for each model.
@@ -242,14 +251,30 @@ def _ranked(
     found: Mapping[str, Manifest], kind: MediaKind, prefer: Sequence[str]
 ) -> list[Manifest]:
     by_name = sorted((m for m in found.values() if m.kind is kind), key=lambda m: m.id)
-    return sorted(
-        by_name,
-        key=lambda m: (
-            m.id in prefer,
-            GRADE_ORDER.index(m.grade),
-            manifests.version_key(m.version),
-        ),
-        reverse=True,
+    return sorted(by_name, key=lambda m: _merits(m, prefer), reverse=True)
+
+
+def _merits(manifest: Manifest, prefer: Sequence[str]) -> tuple[object, ...]:
+    """What ranks a model, most important first; higher is better. ``MERITS`` has the words.
+
+    Calibration comes before the grade: a published network whose scores nobody fitted here can
+    call nearly every recording fake at the usual threshold.
+    """
+    return (
+        manifest.id in prefer,
+        manifest.calibrated,
+        GRADE_ORDER.index(manifest.grade),
+        manifests.version_key(manifest.version),
+    )
+
+
+def _why(ranked: Sequence[Manifest], prefer: Sequence[str]) -> str:
+    """The first merit in which the best model beats the next."""
+    if len(ranked) == 1:
+        return "the only one"
+    best, second = (_merits(m, prefer) for m in ranked[:2])
+    return next(
+        (word for word, a, b in zip(MERITS, best, second, strict=True) if a != b), "first by name"
     )
 
 

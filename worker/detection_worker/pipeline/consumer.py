@@ -150,6 +150,7 @@ class Consumer:
             models_dir,
             device=_device(self._consumer.device),
             threads=self._consumer.torch_threads or usable_cores(),
+            prefer=self._settings.models_prefer,
         )
         for problem in loaded.problems:
             log.warning("model not loaded: %s", problem)

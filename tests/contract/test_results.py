@@ -8,9 +8,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from detection_contract import texts
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
 from detection_contract.results import (
+    REASON_CODES,
+    Opinion,
     encode_result,
     failed_result,
     finished_result,
@@ -39,6 +42,23 @@ GUIDE_ORDER = [
 VALIDATOR = Draft202012Validator(load_schema("result"))
 
 
+def opinion(**changes: Any) -> Opinion:
+    fields: dict[str, Any] = {
+        "verdict": "fake",
+        "reason_code": "above_threshold",
+        "reason": "Looks manipulated: the score reaches the threshold.",
+        "label": "FAKE",
+        "score": 0.73124567,
+        "raw_score": 0.91,
+        "confidence": 0.73124567,
+        "margin": 0.46249134,
+    }
+    return Opinion(**(fields | changes))
+
+
+NO_OPINION = Opinion(verdict="not_applicable", reason_code="no_speech", reason="No speech.")
+
+
 def finished(**changes: Any) -> dict[str, object]:
     fields: dict[str, Any] = {
         "request_id": "unique-request-id",
@@ -46,9 +66,7 @@ def finished(**changes: Any) -> dict[str, object]:
         "file_path": "s3://bucket/file.ext",
         "local_path": "/tmp/deepfake_s3_cache/file.ext",
         "file_type": MediaKind.IMAGE,
-        "score": 0.73124567,
-        "label": "FAKE",
-        "confidence": 0.73124567,
+        "opinion": opinion(),
         "threshold": 0.5,
         "is_s3_file": True,
         "queue_url": QUEUE_URL,
@@ -101,6 +119,38 @@ def test_a_finished_result_has_the_fields_of_the_guide_in_its_order() -> None:
     assert result["metadata"] == {"user_id": "12345"}
 
 
+def test_a_finished_result_says_how_far_to_rely_on_it() -> None:
+    result = finished()
+
+    assert list(result)[-4:] == ["verdict", "verdict_reason", "margin", "raw_score"]
+    assert (result["verdict"], result["margin"], result["raw_score"]) == ("fake", 0.462491, 0.91)
+    assert result["verdict_reason"] == {
+        "code": "above_threshold",
+        "message": "Looks manipulated: the score reaches the threshold.",
+    }
+
+
+def test_a_file_that_no_detector_is_for_is_finished_without_a_label() -> None:
+    result = finished(opinion=NO_OPINION)
+
+    assert list(result) == list(finished())
+    assert (result["status"], result["error"]) == ("finished", None)
+    assert result["verdict"] == "not_applicable"
+    assert result["verdict_reason"] == {"code": "no_speech", "message": "No speech."}
+    for name in ("label", "confidence", "prediction_score", "margin", "raw_score"):
+        assert result[name] is None
+    assert result["threshold"] == 0.5
+
+
+def test_every_reason_has_a_sentence_and_a_place_in_the_schema() -> None:
+    schema: Any = load_schema("result")
+    allowed = schema["properties"]["verdict_reason"]["properties"]["code"]["enum"]
+
+    assert set(texts.VERDICT_REASONS) == set(REASON_CODES) == set(allowed)
+    for sentence in texts.VERDICT_REASONS.values():
+        assert sentence.format(low=0.25, high=0.75).endswith(".")
+
+
 def test_a_failed_result_has_the_same_fields_and_no_label() -> None:
     result = failed(
         code=ErrorCode.S3_NOT_FOUND,
@@ -141,6 +191,8 @@ def test_a_failed_result_has_the_same_fields_and_no_label() -> None:
             id="local file",
         ),
         pytest.param(finished(s3_file_info=s3_file_info(0, None, None)), id="S3 said little"),
+        pytest.param(finished(opinion=opinion(verdict="inconclusive")), id="inconclusive"),
+        pytest.param(finished(opinion=NO_OPINION), id="not applicable"),
         pytest.param(finished(extra={"note": "n"}), id="further field"),
         pytest.param(failed(), id="unreadable message"),
         *(pytest.param(failed(code=code), id=code.value) for code in ErrorCode),
@@ -154,6 +206,15 @@ def test_every_result_fits_the_schema(result: dict[str, object]) -> None:
     "result",
     [
         pytest.param(finished() | {"label": None}, id="finished without label"),
+        pytest.param(finished() | {"verdict": "real"}, id="verdict against the label"),
+        pytest.param(finished() | {"verdict": None}, id="finished without verdict"),
+        pytest.param(finished() | {"margin": None}, id="label without margin"),
+        pytest.param(finished(opinion=NO_OPINION) | {"label": "REAL"}, id="label without opinion"),
+        pytest.param(
+            finished(opinion=NO_OPINION) | {"verdict_reason": finished()["verdict_reason"]},
+            id="a score's reason without a score",
+        ),
+        pytest.param(failed() | {"verdict": "real"}, id="failed with a verdict"),
         pytest.param(finished() | {"prediction_score": 1.1}, id="score beyond 1"),
         pytest.param(finished() | {"error": {"code": "timeout", "message": "m"}}, id="two minds"),
         pytest.param(failed() | {"error": None}, id="failed without error"),
@@ -174,11 +235,17 @@ def test_the_schema_is_valid_itself() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param({"score": math.nan}, id="score NaN"),
-        pytest.param({"score": 1.01}, id="score beyond 1"),
-        pytest.param({"confidence": math.inf}, id="confidence infinite"),
+        pytest.param({"opinion": opinion(score=math.nan)}, id="score NaN"),
+        pytest.param({"opinion": opinion(score=1.01)}, id="score beyond 1"),
+        pytest.param({"opinion": opinion(score=None)}, id="label without score"),
+        pytest.param({"opinion": opinion(confidence=math.inf)}, id="confidence infinite"),
+        pytest.param({"opinion": opinion(margin=-0.1)}, id="margin negative"),
+        pytest.param({"opinion": opinion(raw_score=None)}, id="no raw score"),
+        pytest.param({"opinion": opinion(verdict="real")}, id="verdict against the label"),
+        pytest.param({"opinion": opinion(verdict="not_applicable")}, id="scored though not asked"),
+        pytest.param({"opinion": opinion(reason_code="because")}, id="unknown reason"),
         pytest.param({"threshold": -0.1}, id="threshold negative"),
-        pytest.param({"label": "REAL"}, id="label contradicts"),
+        pytest.param({"opinion": opinion(label="REAL", verdict="real")}, id="label contradicts"),
         pytest.param({"timings_ms": {"decode": math.nan}}, id="timing NaN"),
         pytest.param({"segments": [{"score": math.nan}]}, id="segment NaN"),
         pytest.param({"media": {"path": object()}}, id="not JSON"),
@@ -202,7 +269,9 @@ def test_the_label_can_be_told_from_the_numbers(
         assume(0 <= value <= 1)
         label = "FAKE" if value >= threshold else "REAL"
 
-        result = finished(score=value, threshold=threshold, label=label)
+        result = finished(
+            opinion=opinion(score=value, label=label, verdict=label.lower()), threshold=threshold
+        )
 
         shown = json.loads(encode_result(result))
         assert (shown["prediction_score"] >= shown["threshold"]) == (shown["label"] == "FAKE")

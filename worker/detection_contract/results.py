@@ -6,14 +6,55 @@ renamed.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
 
 DECIMALS: Final = 6
 """Digits of scores after the point: finer than any detector is accurate."""
+
+Label = Literal["FAKE", "REAL"]
+VerdictWord = Literal["fake", "real", "inconclusive", "not_applicable"]
+ReasonCode = Literal[
+    "above_threshold",
+    "below_threshold",
+    "between_thresholds",
+    "no_face",
+    "no_speech",
+    "too_short",
+    "too_small",
+]
+"""Why the verdict is what it is; codes are added, never renamed."""
+_NUMBERS: Final = ("raw_score", "confidence", "margin")
+REASON_CODES: Final[tuple[ReasonCode, ...]] = get_args(ReasonCode)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What a detector makes of a file; where it does not apply there are no numbers.
+
+    Attributes:
+        verdict: ``fake`` and ``real`` agree with the label.
+        reason_code: Why.
+        reason: Why, for a person.
+        label: ``FAKE`` exactly when ``score >= threshold``; None if not applicable.
+        score: P(fake), in [0, 1]; None exactly when there is no label, and so are those below.
+        raw_score: The same before calibration.
+        confidence: Of the label, in [0, 1].
+        margin: Distance from the threshold, as a share of the way that there is, in [0, 1].
+    """
+
+    verdict: VerdictWord
+    reason_code: ReasonCode
+    reason: str
+    label: Label | None = None
+    score: float | None = None
+    raw_score: float | None = None
+    confidence: float | None = None
+    margin: float | None = None
 
 
 def finished_result(  # noqa: PLR0913 - one keyword for each field of the envelope
@@ -23,9 +64,7 @@ def finished_result(  # noqa: PLR0913 - one keyword for each field of the envelo
     file_path: str | None,
     local_path: str,
     file_type: MediaKind,
-    score: float,
-    label: Literal["FAKE", "REAL"],
-    confidence: float,
+    opinion: Opinion,
     threshold: float,
     is_s3_file: bool,
     queue_url: str | None,
@@ -47,10 +86,8 @@ def finished_result(  # noqa: PLR0913 - one keyword for each field of the envelo
         file_path: What was asked for: an S3 URL or a path.
         local_path: Where the file lay while it was analysed.
         file_type: By content.
-        score: P(fake), in [0, 1].
-        label: ``FAKE`` exactly when ``score >= threshold``.
-        confidence: Of the label, in [0, 1].
-        threshold: In [0, 1].
+        opinion: The detector's.
+        threshold: In [0, 1]; what the score was or would have been compared with.
         is_s3_file: The file came from S3.
         queue_url: Of the queue that the message came from; None without one.
         s3_file_info: See ``s3_file_info``; None for a local file.
@@ -64,14 +101,10 @@ def finished_result(  # noqa: PLR0913 - one keyword for each field of the envelo
         extra: Further fields; their names must be new.
 
     Raises:
-        ValueError: A number is not finite or out of range, the label contradicts the score, or
-            a value is not JSON.
+        ValueError: A number is not finite or out of range, label or verdict contradict the
+            score, or a value is not JSON.
     """
-    for name, number in (("score", score), ("confidence", confidence), ("threshold", threshold)):
-        if not 0.0 <= number <= 1.0:
-            raise ValueError(f"{name} is {number}, not between 0 and 1")
-    if (label == "FAKE") != (score >= threshold):
-        raise ValueError(f"label {label} contradicts score {score} and threshold {threshold}")
+    _check(opinion, threshold)
     return _checked(
         {
             "request_id": request_id,
@@ -79,9 +112,9 @@ def finished_result(  # noqa: PLR0913 - one keyword for each field of the envelo
             "file_path": file_path,
             "local_path": local_path,
             "file_type": file_type.value,
-            "label": label,
-            "confidence": round(confidence, DECIMALS),
-            "prediction_score": _rounded_score(score, threshold=threshold),
+            "label": opinion.label,
+            "confidence": _rounded(opinion.confidence),
+            "prediction_score": _rounded_score(opinion.score, threshold=threshold),
             "is_s3_file": is_s3_file,
             "processed_at": iso_utc(processed_at),
             "queue_url": queue_url,
@@ -95,6 +128,10 @@ def finished_result(  # noqa: PLR0913 - one keyword for each field of the envelo
             "timings_ms": timings_ms,
             "segments": list(segments),
             "media": media,
+            "verdict": opinion.verdict,
+            "verdict_reason": {"code": opinion.reason_code, "message": opinion.reason},
+            "margin": _rounded(opinion.margin),
+            "raw_score": _rounded(opinion.raw_score),
         },
         extra=extra,
     )
@@ -167,6 +204,10 @@ def failed_result(  # noqa: PLR0913 - one keyword for each field of the envelope
             "timings_ms": timings_ms or {},
             "segments": [],
             "media": None,
+            "verdict": None,
+            "verdict_reason": None,
+            "margin": None,
+            "raw_score": None,
         },
         extra=extra,
     )
@@ -217,8 +258,37 @@ def encode_result(result: Mapping[str, object]) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def _rounded_score(score: float, *, threshold: float) -> float:
+def _check(opinion: Opinion, threshold: float) -> None:
+    if opinion.reason_code not in REASON_CODES:
+        raise ValueError(f"unknown reason {opinion.reason_code}")
+    numbers = {name: getattr(opinion, name) for name in ("score", *_NUMBERS)}
+    if opinion.verdict == "not_applicable":
+        if opinion.label is not None or any(n is not None for n in numbers.values()):
+            raise ValueError("a detector that does not apply has neither label nor score")
+        numbers = {}
+    for name, number in {**numbers, "threshold": threshold}.items():
+        if number is None or not 0.0 <= number <= 1.0:
+            raise ValueError(f"{name} is {number}, not between 0 and 1")
+    if opinion.score is not None:
+        _check_words(opinion, fake=opinion.score >= threshold)
+
+
+def _check_words(opinion: Opinion, *, fake: bool) -> None:
+    label: Label = "FAKE" if fake else "REAL"
+    if opinion.label != label:
+        raise ValueError(f"label {opinion.label} contradicts the score; it says {label}")
+    if opinion.verdict not in {label.lower(), "inconclusive"}:
+        raise ValueError(f"verdict {opinion.verdict} contradicts label {label}")
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, DECIMALS)
+
+
+def _rounded_score(score: float | None, *, threshold: float) -> float | None:
     """Round, but never across the threshold: the reader must find the label in the numbers."""
+    if score is None:
+        return None
     rounded = round(score, DECIMALS)
     return rounded if (rounded >= threshold) == (score >= threshold) else score
 

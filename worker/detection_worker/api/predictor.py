@@ -24,6 +24,7 @@ from detection_worker.detectors.registry import (
 from detection_worker.errors import JobError, UsageError
 from detection_worker.media.pool import ProcessDecoder
 from detection_worker.pipeline.analysis import Analyzer
+from detection_worker.pipeline.reports import opinion_of
 from detection_worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class Predictor:
                     self._settings.models_dir or bundled_models_dir(),
                     device=_device(self._device),
                     threads=self._threads,
+                    prefer=self._settings.models_prefer,
                 )
                 for problem in self._loaded.problems:
                     log.warning("model not loaded: %s", problem)
@@ -160,7 +162,7 @@ class Predictor:
     def _result(self, local: _Local, threshold: float, *, started_s: float) -> dict[str, object]:
         if self._analyzer is None:
             raise UsageError("The predictor is closed\nMake a new one.")
-        analysis, timings_ms = self._analyzer.analyse(
+        found, timings_ms = self._analyzer.analyse(
             local.path, name=local.name, threshold=threshold
         )
         if local.download_ms is not None:
@@ -171,10 +173,8 @@ class Predictor:
             sqs_to_ml_url=local.s3_url,
             file_path=local.s3_url or str(local.path),
             local_path=str(local.path),
-            file_type=analysis.info.kind,
-            score=analysis.verdict.score,
-            label=analysis.verdict.label,
-            confidence=analysis.verdict.confidence,
+            file_type=found.info.kind,
+            opinion=opinion_of(found),
             threshold=threshold,
             is_s3_file=local.s3_url is not None,
             queue_url=None,
@@ -182,10 +182,10 @@ class Predictor:
             processed_at=datetime.now(tz=UTC),
             original_message=None,
             metadata=None,
-            model=analysis.model,
+            model=found.model,
             timings_ms={k: round(v, 3) for k, v in {**timings_ms, "total": total_ms}.items()},
-            segments=analysis.segments,
-            media=analysis.media,
+            segments=found.segments,
+            media=found.media,
         )
 
     def close(self) -> None:

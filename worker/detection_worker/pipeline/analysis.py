@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from detection_worker.core.verdict import Verdict, judge
 from detection_worker.detectors.base import Detector, DetectorCard, FindsUnits
 from detection_worker.errors import JobError
 from detection_worker.media.values import DecodedMedia, Decoder, DecodeRequest, MediaInfo
+from detection_worker.pipeline.scope import quality_of, why_not
 from detection_worker.settings import MediaLimits
 
 
@@ -26,7 +27,7 @@ class Analysis:
     Attributes:
         verdict: Score, label, confidence.
         info: Facts about the file.
-        model: ``{name, version, sha256, grade}``.
+        model: ``{name, version, sha256, grade, calibrated, thresholds}``.
         segments: One entry for each frame or window, in time order.
         media: The public part of ``info``.
     """
@@ -53,7 +54,7 @@ class Unjudged(NotApplicable):
         self.info = decoded.info
         self.model = _model(card)
         self.segments = _segments(decoded, None, card)
-        self.media = _media(decoded.info)
+        self.media = _media(decoded.info, card)
 
 
 def decode_request(
@@ -113,10 +114,10 @@ def conclude(
         threshold: In [0, 1].
 
     Raises:
-        Unjudged: The detector does not apply: there is nothing to score.
+        Unjudged: The detector is not for this file.
     """
-    if not len(decoded.units):
-        raise Unjudged("no_face", decoded, card)
+    if (reason := why_not(decoded, card)) is not None:
+        raise Unjudged(reason, decoded, card)
     verdict = judge(
         logits.tolist(),
         decoded.frame.tolist(),
@@ -130,7 +131,7 @@ def conclude(
         info=decoded.info,
         model=_model(card),
         segments=_segments(decoded, verdict, card),
-        media=_media(decoded.info),
+        media=_media(decoded.info, card),
     )
 
 
@@ -155,6 +156,8 @@ def _model(card: DetectorCard) -> dict[str, object]:
         "version": card.version,
         "sha256": card.sha256,
         "grade": card.grade,
+        "calibrated": card.calibrated,
+        "thresholds": None if card.thresholds is None else asdict(card.thresholds),
     }
 
 
@@ -174,9 +177,18 @@ def _segments(
         segment["score"] = round(scores[i], 6) if i in scores else None
         if decoded.faces is not None or len(decoded.boxes):
             segment["regions"] = decoded.boxes[decoded.frame == i].tolist()
+            segment["region_scores"] = _region_scores(decoded, verdict, i)
             segment["faces"] = _faces(decoded, verdict, i)
         segments.append(segment)
     return segments
+
+
+def _region_scores(decoded: DecodedMedia, verdict: Verdict | None, frame: int) -> list[float]:
+    """P(fake) of each crop of a frame by itself, in the order of its regions."""
+    if verdict is None:
+        return []
+    pairs = zip(verdict.unit_scores, decoded.frame.tolist(), strict=True)
+    return [round(score, 6) for score, of in pairs if of == frame]
 
 
 def _window_end_s(sampling: AudioSampling, at_s: float, info: MediaInfo) -> float:
@@ -205,7 +217,7 @@ def _faces(
     ]
 
 
-def _media(info: MediaInfo) -> dict[str, object]:
+def _media(info: MediaInfo, card: DetectorCard) -> dict[str, object]:
     return {
         "container": info.container,
         "codec": info.codec,
@@ -218,6 +230,7 @@ def _media(info: MediaInfo) -> dict[str, object]:
         "sha256": info.sha256,
         "truncated": info.truncated,
         "warnings": list(info.warnings),
+        "quality": list(quality_of(info, card.sampling)),
     }
 
 
@@ -251,8 +264,10 @@ class Analyzer:
         name: str,
         threshold: float,
         on_progress: Callable[[], None] = lambda: None,
-    ) -> tuple[Analysis, dict[str, float]]:
+    ) -> tuple[Analysis | Unjudged, dict[str, float]]:
         """Return the analysis and its timings in milliseconds (``decode``, ``inference``).
+
+        A file that the detector is not for comes back as ``Unjudged``; it is not raised.
 
         Args:
             path: Local file.
@@ -262,7 +277,6 @@ class Analyzer:
 
         Raises:
             JobError: With a media code, ``NO_MODEL`` or ``INFERENCE_FAILED``.
-            Unjudged: The detector does not apply to the file.
         """
         started = time.perf_counter()
         request = decode_request(path, name=name, detectors=self._detectors, limits=self._limits)
@@ -271,8 +285,12 @@ class Analyzer:
         detector = detector_for(decoded.info.kind, self._detectors)
         decoded = units_of(detector, decoded, on_progress=on_progress)
         logits = self._score(detector, decoded)
-        analysis = conclude(decoded, logits, detector.card, threshold=threshold)
-        return analysis, {
+        found: Analysis | Unjudged
+        try:
+            found = conclude(decoded, logits, detector.card, threshold=threshold)
+        except Unjudged as exc:
+            found = exc
+        return found, {
             "decode": (decode_done - started) * 1000,
             "inference": (time.perf_counter() - decode_done) * 1000,
         }

@@ -1,16 +1,54 @@
-"""The result envelopes of the consumer: what the callback gets."""
+"""The result envelopes of the consumer: what the callback gets, and the opinions in them."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Final
 
-from detection_contract.results import failed_result, finished_result, s3_file_info
+from detection_contract.results import (
+    Opinion,
+    ReasonCode,
+    failed_result,
+    finished_result,
+    s3_file_info,
+)
+from detection_contract.texts import VERDICT_REASONS
 from detection_worker.core.outcome import Failure
-from detection_worker.pipeline.analysis import Analysis
+from detection_worker.core.verdict import Finding
+from detection_worker.pipeline.analysis import Analysis, Unjudged
 from detection_worker.pipeline.jobs import Job
 
+_REASONS: Final[Mapping[Finding, ReasonCode]] = {
+    "fake": "above_threshold",
+    "real": "below_threshold",
+    "inconclusive": "between_thresholds",
+}
 
-def finished(job: Job, analysis: Analysis, *, queue_url: str) -> dict[str, object]:
-    """Return the envelope of a finished detection."""
+
+def opinion_of(found: Analysis | Unjudged) -> Opinion:
+    """Return what a result says of the outcome of an analysis."""
+    if isinstance(found, Unjudged):
+        return Opinion(
+            verdict="not_applicable",
+            reason_code=found.reason,
+            reason=VERDICT_REASONS[found.reason],
+        )
+    verdict = found.verdict
+    code = _REASONS[verdict.finding]
+    low, high = verdict.between
+    return Opinion(
+        verdict=verdict.finding,
+        reason_code=code,
+        reason=VERDICT_REASONS[code].format(low=low, high=high),
+        label=verdict.label,
+        score=verdict.score,
+        raw_score=verdict.raw_score,
+        confidence=verdict.confidence,
+        margin=verdict.margin,
+    )
+
+
+def finished(job: Job, found: Analysis | Unjudged, *, queue_url: str) -> dict[str, object]:
+    """Return the envelope of a finished detection, or of a file that the detector is not for."""
     fetched = job.fetched
     assert fetched is not None  # noqa: S101 - a scored job was downloaded
     return finished_result(
@@ -18,10 +56,8 @@ def finished(job: Job, analysis: Analysis, *, queue_url: str) -> dict[str, objec
         sqs_to_ml_url=job.asked.sqs_to_ml_url,
         file_path=job.asked.sqs_to_ml_url,
         local_path=str(fetched.path),
-        file_type=analysis.info.kind,
-        score=analysis.verdict.score,
-        label=analysis.verdict.label,
-        confidence=analysis.verdict.confidence,
+        file_type=found.info.kind,
+        opinion=opinion_of(found),
         threshold=job.asked.threshold,
         is_s3_file=True,
         queue_url=queue_url,
@@ -29,10 +65,10 @@ def finished(job: Job, analysis: Analysis, *, queue_url: str) -> dict[str, objec
         processed_at=datetime.now(tz=UTC),
         original_message=job.asked.original_message,
         metadata=job.asked.metadata,
-        model=analysis.model,
+        model=found.model,
         timings_ms=milliseconds(job.timings_s),
-        segments=analysis.segments,
-        media=analysis.media,
+        segments=found.segments,
+        media=found.media,
     )
 
 

@@ -14,7 +14,13 @@ from detection_worker.core.outcome import Failure
 from detection_worker.errors import Cancelled, JobError
 from detection_worker.metrics import exemplar
 from detection_worker.pipeline import reports
-from detection_worker.pipeline.analysis import conclude, decode_request, detector_for
+from detection_worker.pipeline.analysis import (
+    Analysis,
+    Unjudged,
+    conclude,
+    decode_request,
+    detector_for,
+)
 from detection_worker.pipeline.files import file_name, job_folder
 from detection_worker.pipeline.jobs import Job, Message
 from detection_worker.pipeline.memo import Finished
@@ -29,6 +35,8 @@ CALLBACK_CODES = frozenset(
     }
 )
 """Failures of the callback itself: nobody can be told of them by callback."""
+NOT_APPLICABLE = "NOT_APPLICABLE"
+"""In place of a label in the metrics: no detector is for the file."""
 
 log = logging.getLogger(__name__)
 
@@ -176,22 +184,35 @@ class Work:
         assert decoded is not None  # noqa: S101 - scored jobs are decoded
         assert job.detector is not None  # noqa: S101
         assert job.logits is not None  # noqa: S101
-        analysis = conclude(decoded, job.logits, job.detector.card, threshold=job.asked.threshold)
+        found: Analysis | Unjudged
+        try:
+            found = conclude(decoded, job.logits, job.detector.card, threshold=job.asked.threshold)
+        except Unjudged as exc:
+            found = exc
         job.timings_s["total"] = time.monotonic() - job.message.received_s
-        job.result = reports.finished(job, analysis, queue_url=self._tools.queue_url)
+        job.result = reports.finished(job, found, queue_url=self._tools.queue_url)
         job.body = encode_result(job.result)
-        verdict = analysis.verdict
-        log.info(
-            texts.LOG_COMPLETE.format(
-                label=verdict.label, confidence=verdict.confidence, request_id=job.request_id
-            ),
-            extra=_facts(job, label=verdict.label, score=round(verdict.score, 4)),
-        )
-        self._tools.metrics.jobs.labels(analysis.info.kind.value, verdict.label).inc(
-            exemplar=dict(exemplar(job.request_id))
-        )
+        self._announce(job, found)
         self._observe_service(job)
         return True
+
+    def _announce(self, job: Job, found: Analysis | Unjudged) -> None:
+        if isinstance(found, Unjudged):
+            label = NOT_APPLICABLE
+            line = texts.LOG_NOT_APPLICABLE.format(reason=found.reason, request_id=job.request_id)
+            facts = _facts(job, verdict="not_applicable", reason=found.reason)
+        else:
+            label, verdict = found.verdict.label, found.verdict
+            line = texts.LOG_COMPLETE.format(
+                label=label, confidence=verdict.confidence, request_id=job.request_id
+            )
+            facts = _facts(
+                job, label=label, verdict=verdict.finding, score=round(verdict.score, 4)
+            )
+        log.info(line, extra=facts)
+        self._tools.metrics.jobs.labels(found.info.kind.value, label).inc(
+            exemplar=dict(exemplar(job.request_id))
+        )
 
     def fail(self, job: Job, failure: Failure) -> None:
         """End a job that failed before it was scored."""

@@ -1,0 +1,61 @@
+"""Whether a detector is for a file at all, and what about the file makes it less sure."""
+
+import numpy as np
+
+from detection_contract.media_types import MediaKind
+from detection_worker.core.applicability import Inapplicable, misfit
+from detection_worker.core.quality import Quality, picture_quality, sound_quality
+from detection_worker.core.sampling import AudioSampling, Sampling
+from detection_worker.core.speech import has_speech
+from detection_worker.detectors.base import DetectorCard
+from detection_worker.media.values import DecodedMedia, MediaInfo
+
+
+def why_not(decoded: DecodedMedia, card: DetectorCard) -> Inapplicable | None:
+    """Return why a detector has no opinion on a decoded file; None if it has.
+
+    Args:
+        decoded: With the units that the detector scores; for sound those are listened to if the
+            detector judges speech only.
+        card: Of the detector.
+    """
+    info = decoded.info
+    reason = misfit(
+        card.scope,
+        duration_s=None if info.kind is MediaKind.IMAGE else info.duration_s,
+        size_px=_size_px(info),
+    )
+    if reason is not None:
+        return reason
+    if not len(decoded.units):
+        return "no_face"
+    sampling = card.sampling
+    if card.scope.speech and isinstance(sampling, AudioSampling):
+        heard = has_speech(
+            decoded.units.astype(np.float32, copy=False),
+            sample_rate_hz=sampling.sample_rate_hz,
+            duration_s=info.duration_s,
+        )
+        return None if heard else "no_speech"
+    return None
+
+
+def quality_of(info: MediaInfo, sampling: Sampling) -> tuple[Quality, ...]:
+    """Return the warnings about a file's quality, for a detector that samples it so."""
+    size_px = _size_px(info)
+    if size_px is not None:
+        return picture_quality(
+            info.kind, container=info.container, size_px=size_px, size_bytes=info.size_bytes
+        )
+    if not isinstance(sampling, AudioSampling):
+        return ()
+    return sound_quality(
+        duration_s=info.duration_s or 0.0,
+        sample_rate_hz=info.sample_rate_hz or 0,
+        wanted_s=sampling.window / sampling.sample_rate_hz,
+        wanted_hz=sampling.sample_rate_hz,
+    )
+
+
+def _size_px(info: MediaInfo) -> tuple[int, int] | None:
+    return None if info.width is None or info.height is None else (info.width, info.height)

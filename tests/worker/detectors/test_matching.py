@@ -67,6 +67,13 @@ def test_a_layout_that_is_named_wins_over_what_the_names_tell() -> None:
     assert found.published.sampling.crop_px == 380  # type: ignore[union-attr] # an image model
 
 
+def test_a_layout_that_the_names_speak_against_is_refused() -> None:
+    theirs = prefixed(empty("efficientnet-b4"), "net.")
+
+    with pytest.raises(ModelError, match=r"in the layout timm: .*\n.*--layout sbi\."):
+        matched(theirs, "efficientnet-b4", layout="timm")
+
+
 def test_what_a_collection_keeps_for_other_detectors_is_left_out_and_named() -> None:
     tensors = prefixed(empty("xception"), "backbone.")
     narrower = nn.Sequential(nn.Conv2d(2048, 512, 1), nn.BatchNorm2d(512)).state_dict()

@@ -21,12 +21,15 @@ class Layout:
         renames: Beginnings of names, each with what it is called here; the first that fits is
             exchanged, and a name that none fits stays.
         unused: Beginnings of names, as in the file, of tensors that score nothing.
+        plain_too: A file in our own names, which tell nothing of its training, is taken as this
+            one's if somebody says so.
     """
 
     name: str
     markers: tuple[str, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     unused: tuple[str, ...] = ()
+    plain_too: bool = False
 
     def ours(self, name: str) -> str:
         """Return what a tensor of the file is called here."""
@@ -128,6 +131,7 @@ XCEPTION_DEEPFAKEBENCH: Final = Layout(
     renames=(("backbone.last_linear.1.", "last_linear."), ("backbone.", "")),
     # A narrower map for other detectors of that collection, which this one never computes.
     unused=("backbone.adjust_channel.",),
+    plain_too=True,
 )
 XCEPTION_CADENE: Final = Layout(
     name="cadene",
@@ -143,9 +147,13 @@ EFFICIENTNET_DEEPFAKEBENCH: Final = Layout(
     markers=("backbone.efficientnet._conv_stem.weight",),
     renames=(("backbone.efficientnet.", ""), ("backbone.last_layer.", "_fc.")),
     unused=("backbone.adjust_channel.",),
+    plain_too=True,
 )
 EFFICIENTNET_SBI: Final = Layout(
-    name="sbi", markers=("net._conv_stem.weight",), renames=(("net.", ""),)
+    name="sbi",
+    markers=("net._conv_stem.weight",),
+    renames=(("net.", ""),),
+    plain_too=True,
 )
 EFFICIENTNET_LUKEMELAS: Final = Layout(name="efficientnet-pytorch", markers=("_conv_stem.weight",))
 EFFICIENTNET_TIMM: Final = Layout(

@@ -77,7 +77,7 @@ def best_match(checkpoint: Checkpoint, published: Sequence[Published], *, where:
 
     Args:
         checkpoint: What to match.
-        published: What it may be, in order of preference.
+        published: What it may be, in order of preference; one alone was asked for by name.
         where: Name of the file, for messages.
 
     Raises:
@@ -86,8 +86,8 @@ def best_match(checkpoint: Checkpoint, published: Sequence[Published], *, where:
     """
     matches = [match(checkpoint, one) for one in published]
     nearest = max(matches, key=_rank)
-    # A layout that was named need not be told apart from others.
-    if nearest.report.complete and (nearest.marked or len(published) == 1):
+    named = len(published) == 1 and nearest.published.layout.plain_too
+    if nearest.report.complete and (nearest.marked or named):
         return nearest
     raise ModelError(
         f"{where}: does not fit {_called(nearest.published)}: {nearest.report}\n"

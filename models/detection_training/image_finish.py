@@ -1,12 +1,11 @@
 """The last steps of the full image and video training: calibrate, evaluate, package."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import safetensors.torch
 import torch
 
@@ -16,70 +15,40 @@ from detection_training import (
     image_clips,
     image_data,
     image_fit,
-    image_measure,
     image_photos,
     image_results,
-    upscalers,
 )
 from detection_training import (
     package as packaging,
 )
-from detection_training.autoencoders import Autoencoder
 from detection_training.cards import LICENSE
 from detection_training.image_cards import IMAGE, VIDEO
 from detection_training.image_data import SEEN
-from detection_training.image_measure import DCGAN, Contest, Instrument
+from detection_training.image_measure import DCGAN, Instrument
+from detection_training.image_shown import Job
 from detection_training.locked import Locked, digest_of
 from detection_training.package import Outcome
 from detection_training.presets import Order
-from detection_training.sources import Log
 from detection_training.splits import Split
 from detection_training.stages import Workplace
-from detection_training.upscalers import Remake
 from detection_worker.core.sampling import ImageSampling, VideoSampling
 from detection_worker.core.verdict import Calibration, Thresholds
 
 FOLDERS_NAME: Final = "folders.json"
 WEIGHTS_NAME: Final = "network.safetensors"
 CALIBRATION_NAME: Final = "calibration.json"
-CLIP_MAKERS: Final[tuple[str, ...]] = ("nearest", "eighth", "esrgan-slim-x2")
-"""Enough to calibrate the video model on; each has to remake every frame."""
-CLIP_UNSEEN: Final[tuple[str, ...]] = ("transposed", "esrgan-medium-x3")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """How much to measure.
-
-    Attributes:
-        pictures_each: Pictures of each photograph.
-        clips_each: Clips over each photograph.
-        unseen: Makers to test on that were not trained on.
-        seed: Of every choice.
-        autoencoders: Returns them for the unpacked packages.
-    """
-
-    pictures_each: int
-    clips_each: int
-    unseen: tuple[str, ...]
-    seed: int
-    autoencoders: Callable[..., dict[str, Autoencoder]]
 
 
 def calibrate(place: Workplace, *, job: Job) -> None:
     """Fit calibration and thresholds of both models on the dev split."""
     torch.set_num_threads(1)
     folders = folders_of(place)
-    makers = _makers(folders, job, place.log, wanted=SEEN)
-    rng = np.random.default_rng([job.seed, 1])
-    photos = image_photos.of_split(folders, Split.DEV)
-    found = image_measure.contests(photos, makers, each=job.pictures_each, rng=rng)
+    found = job.pictures(folders, Split.DEV, log=place.log)
+    clips = job.clips(folders, Split.DEV, log=place.log)
     network = _network(place)
     image = image_results.calibrate(_instrument(network), found, seed=job.seed, log=place.log)
     leaks = image_results.trivial(found, seed=job.seed)
     place.log(f"  told from trivial features: {leaks['leaks']}")
-    chosen = {name: makers[name] for name in CLIP_MAKERS}
-    clips = image_clips.clips(photos, chosen, each=job.clips_each, rng=rng)
     detector = packaging.provisional(VIDEO, network)
     scored = image_clip_results.logits(detector, clips, **_video())
     films = image_clip_results.filmed(detector, folders, Split.DEV, **_video())
@@ -93,21 +62,16 @@ def evaluate(place: Workplace, *, job: Job) -> None:
     """Measure both models on the test split; leave one JSON file each."""
     torch.set_num_threads(1)
     folders = folders_of(place)
-    makers = _makers(folders, job, place.log, wanted=(*SEEN, *job.unseen))
-    rng = np.random.default_rng([job.seed, 2])
-    photos = image_photos.of_split(folders, Split.TEST)
-    place.log("Images: making the test pictures")
-    found = image_measure.contests(photos, makers, each=job.pictures_each, rng=rng)
-    found.append(_faces(folders, job, count=len(photos) * job.pictures_each))
+    found = job.pictures(folders, Split.TEST, log=place.log)
+    clips = job.clips(folders, Split.TEST, log=place.log)
     network = _network(place)
     image, video = (_fitted(place, kind) for kind in ("image", "video"))
     instrument = replace(_instrument(network), calibration=image[0])
     report = image_results.evaluate(instrument, found, seed=job.seed, log=place.log)
-    report["whole_files"] = image_results.whole_files(instrument, photos)
+    report["whole_files"] = image_results.whole_files(
+        instrument, image_photos.of_split(folders, Split.TEST)
+    )
     write_json(place.folder / "image.json", _complete(place, report))
-    chosen = {n: makers[n] for n in (*CLIP_MAKERS, *CLIP_UNSEEN) if n in makers}
-    place.log("Videos: making and scoring the test clips")
-    clips = image_clips.clips(photos, chosen, each=1, rng=rng)
     detector = packaging.provisional(VIDEO, network)
     scored = image_clip_results.logits(detector, clips, **_video())
     films = image_clip_results.filmed(detector, folders, Split.TEST, **_video())
@@ -172,19 +136,6 @@ def folders_of(place: Workplace) -> dict[str, Path]:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file."""
     path.write_text(json.dumps(value, indent=1) + "\n")
-
-
-def _makers(
-    folders: Mapping[str, Path], job: Job, log: Log, *, wanted: Sequence[str]
-) -> dict[str, Remake]:
-    return image_data.makers(folders, job.autoencoders(folders, log=log), wanted)
-
-
-def _faces(folders: Mapping[str, Path], job: Job, *, count: int) -> Contest:
-    generate = upscalers.read_dcgan(folders["gan_face_generate"] / "gan_face_generate/weights.tar")
-    rng = np.random.default_rng([job.seed, 3])
-    photos = image_photos.of_split(folders, Split.TEST)
-    return image_measure.faces(photos, generate(count, job.seed), each=job.pictures_each, rng=rng)
 
 
 def _network(place: Workplace) -> torch.nn.Module:

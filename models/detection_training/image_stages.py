@@ -25,6 +25,7 @@ from detection_training.fitting import Progress
 from detection_training.image_data import SEEN, UNSEEN, Pool
 from detection_training.image_finish import FOLDERS_NAME, WEIGHTS_NAME, folders_of, write_json
 from detection_training.image_fit import FitPlan
+from detection_training.image_shown import Job
 from detection_training.photos import Photo
 from detection_training.presets import Order, PresetName
 from detection_training.sources import Log
@@ -62,7 +63,7 @@ PLANS: Final[Mapping[PresetName, Plan]] = {
         autoencoder_steps=400,
         patches_each=28,
         fit=FitPlan(pairs=24, steps=2400, seconds=2400.0, rate=3e-3),
-        pictures_each=3,
+        pictures_each=2,
         clips_each=2,
         unseen=UNSEEN,
     ),
@@ -119,11 +120,13 @@ def _measuring(plan: Plan, order: Order, packages: Sequence[locked.Locked]) -> l
         "clips": _digest([asdict(clip) for clip in image_clips.REAL_CLIPS]),
         "seed": order.seed,
     }
-    job = image_finish.Job(
+    job = Job(
         pictures_each=plan.pictures_each,
         clips_each=plan.clips_each,
         unseen=plan.unseen,
         seed=order.seed,
+        cache=order.cache,
+        made_from=f"{locked.digest_of(packages)} {plan.autoencoder_steps}",
         autoencoders=partial(autoencoders_of, plan=plan, order=order),
     )
     package = partial(image_finish.package, packages=packages, order=order)

@@ -24,7 +24,7 @@ td:first-child, th:first-child { overflow-wrap: anywhere; }
 .note { max-width: 45rem; }
 .remark { border-left: .3rem solid #d55e00; padding-left: .8rem; max-width: 45rem; }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem; }
-figure { margin: 0; }
+figure { margin: 0; flex: 0 1 calc(50% - .5rem); min-width: min(20rem, 100%); }
 img { max-width: 100%; height: auto; background: #fff; }
 code { overflow-wrap: anywhere; }
 """
@@ -106,11 +106,13 @@ def _kind(kind: KindReport, pictures: Mapping[str, bytes]) -> str:
         for m in kind.models
     )
     figures = "".join(_figure(name, data, kind) for name, data in pictures.items())
+    overall, *others = tables(kind)
     parts = [
         f'<h2 id="{kind.kind}">{escape(str(kind.kind).capitalize())}</h2>',
         models,
+        _table(overall),
         f'<div class="plots">{figures}</div>' if figures else "",
-        *(_table(table) for table in tables(kind)),
+        *(_table(table) for table in others),
     ]
     return "\n".join(part for part in parts if part)
 

@@ -121,16 +121,14 @@ def _reliability(axes: "Axes", kind: KindReport) -> None:
     sample = kind.sample
     which = np.minimum((sample.scores * metrics.ECE_BINS).astype(int), metrics.ECE_BINS - 1)
     axes.plot([0, 1], [0, 1], linestyle=":", color=GREY, label="perfect")
-    means, shares = [], []
     for b in sorted(set(which.tolist())):
         chosen = which == b
-        means.append(float(sample.scores[chosen].mean()))
-        shares.append(float(sample.is_fake[chosen].mean()))
         count = int(chosen.sum())
-        axes.annotate(
-            str(count), (means[-1], shares[-1]), (4, 4), textcoords="offset points", fontsize=7
-        )
-    axes.plot(means, shares, "o-", color=REAL_COLOUR, label="files")
+        at = (float(sample.scores[chosen].mean()), float(sample.is_fake[chosen].mean()))
+        # Areas as the numbers of files: what strays should not look like much if it is not.
+        size = 12 + 300 * count / len(which)
+        axes.scatter(*at, s=size, color=REAL_COLOUR, alpha=0.7)
+        axes.annotate(str(count), at, (5, 5), textcoords="offset points", fontsize=8)
     axes.set(
         title=f"Reliability, {kind.kind}",
         xlabel="mean score of the bin",

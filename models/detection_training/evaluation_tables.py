@@ -22,6 +22,8 @@ SCHEMA: Final = 1
 """Of the JSON report."""
 PREVALENCES: Final = (0.01, 0.10, 0.50)
 SLICE_METRICS: Final = ("auc", "eer", "false_alarm_rate", "detection_rate")
+FAMILY_METRICS: Final = ("auc", "eer", "detection_rate")
+"""All families are held against the same real files, whose false alarms are told elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +180,7 @@ def _kind(kind: MediaKind, scored: Sequence[Row], settings: Settings) -> KindRep
             _source(name, of, settings) for name, of in _by(real, lambda r: r.item.source).items()
         ),
         families=tuple(
-            _slice(name, [*real, *of], settings, seen=_seen(of))
+            _slice(name, [*real, *of], settings, only=FAMILY_METRICS, seen=_seen(of))
             for name, of in _by(fake, lambda r: r.item.family).items()
         ),
         known=_known(real, fake, settings),
@@ -258,7 +260,9 @@ def _known(real: Sequence[Row], fake: Sequence[Row], settings: Settings) -> tupl
     names = {True: "seen in training", False: "never seen"}
     parts = {seen: [row for row in fake if row.item.seen is seen] for seen in names}
     return tuple(
-        _slice(names[seen], [*real, *of], settings, seen=seen) for seen, of in parts.items() if of
+        _slice(names[seen], [*real, *of], settings, only=FAMILY_METRICS, seen=seen)
+        for seen, of in parts.items()
+        if of
     )
 
 

@@ -4,14 +4,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from torch import Tensor, nn
 
-from detection_training import image_calibration, image_data, image_results
+from detection_training import image_calibration, image_data, image_results, package
+from detection_training.image_cards import IMAGE
 from detection_training.image_clips import FRAMES, HEIGHT_PX, WIDTH_PX, move
 from detection_training.image_data import REMAKES_EACH, SEEN, UNSEEN, Pool, build_pool
 from detection_training.image_fit import CROP_PX, Pairs
 from detection_training.image_measure import Contest, Instrument, rows, sample_of, score
 from detection_training.passages import TESTED
-from detection_training.photos import Pixels
 from detection_training.upscalers import Remake
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
@@ -80,17 +81,17 @@ def test_a_batch_has_as_many_real_crops_as_remakes_of_the_same_places(pool: Pool
     assert float((means[1::2] - means[::2]).max()) < 23
 
 
-class Brightness:
+class Brightness(nn.Module):
     """Scores a crop by how much brighter than 128 it is."""
 
-    def logits(self, units: Pixels) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-        return np.asarray(units.mean(axis=(1, 2, 3)) - 128, dtype=np.float32)
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float().mean(dim=(1, 2, 3)) - 128
 
 
 def contest(maker: str, *, by: int, seen: bool, count: int = 12) -> Contest:
     rng = np.random.default_rng(4)
     level = rng.integers(100, 120, (count, 1, 1, 1))
-    real = np.broadcast_to(level, (count, 64, 64, 3)).astype(np.uint8)
+    real = np.broadcast_to(level, (count, 128, 128, 3)).astype(np.uint8)
     names = tuple(f"source/{i // 2}" for i in range(count))
     return Contest(
         maker=maker,
@@ -105,8 +106,8 @@ def contest(maker: str, *, by: int, seen: bool, count: int = 12) -> Contest:
 
 def instrument() -> Instrument:
     return Instrument(
-        detector=Brightness(),  # type: ignore[arg-type] - logits are all that is used
-        sampling=ImageSampling(crop_px=64, max_crops=2),
+        detector=package.provisional(IMAGE, Brightness()),
+        sampling=ImageSampling(crop_px=128, max_crops=2),
         pooling=Pooling(),
         calibration=Calibration(a=0.05, b=0.0),
     )

@@ -10,7 +10,6 @@ from detection_training import image_clips, image_photos, locked
 from detection_training.image_photos import ALL, draw
 from detection_training.image_stages import LOCK
 from detection_training.passages import TESTED, Passage, draw_passage
-from detection_training.photos import Photo
 from detection_training.splits import Split
 
 
@@ -143,7 +142,3 @@ def test_what_must_be_compressed_is_compressed_and_the_rest_half_the_time() -> N
     assert "none" not in {passage.codec for passage in forced}
     assert 0.4 < np.mean([passage.codec == "none" for passage in free]) < 0.6
     assert all(60 <= passage.quality <= 100 for passage in [*forced, *free])
-
-
-def test_a_listed_photograph_has_a_known_split() -> None:
-    assert all(isinstance(photo, Photo) and photo.split in Split for photo in ALL)

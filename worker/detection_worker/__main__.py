@@ -13,6 +13,7 @@ from typing import Final
 
 from detection_contract.environment import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from detection_contract.logs import redact
+from detection_contract.process import end_by_sigterm
 from detection_worker.cli import catalog
 from detection_worker.errors import UsageError
 
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0: done. 1: failed. 2: wrong usage or set-up. 130: interrupted.
     """
+    end_by_sigterm()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the terminal's encoding cannot say must not end the command.

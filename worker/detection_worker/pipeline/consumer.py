@@ -65,6 +65,7 @@ class Consumer:
         self._stop = threading.Event()
         self._hurry = threading.Event()
         self._engine: Engine | None = None
+        self._draining = False
         self._waiting_for = "starting"
         self._started_s = time.time()
         session = make_session(settings.aws)
@@ -139,6 +140,8 @@ class Consumer:
             )
             decoder.warm()
             self._engine = engine
+            if self._draining:
+                engine.drain()
             code = self._run_engine(engine)
             self._engine = None
             return code
@@ -280,11 +283,22 @@ class Consumer:
             health=lambda: self._engine.vitals.health() if self._engine else {"starting": True},
             readiness=self._readiness,
             state=self._state,
-            drain=lambda: self._engine.drain() if self._engine else None,
-            resume=lambda: self._engine.resume() if self._engine else None,
+            drain=self._drain,
+            resume=self._resume,
             registry=self._metrics.registry,
             refresh=lambda: self._engine.vitals.refresh() if self._engine else None,
         )
+
+    def _drain(self) -> None:
+        # Before there is an engine, the word is kept for it.
+        self._draining = True
+        if engine := self._engine:
+            engine.drain()
+
+    def _resume(self) -> None:
+        self._draining = False
+        if engine := self._engine:
+            engine.resume()
 
     def _readiness(self) -> dict[str, bool | str]:
         if self._stop.is_set():
@@ -301,7 +315,8 @@ class Consumer:
         }
         engine = self._engine
         if engine is None:
-            return {**base, "ready": False, "busy": False, "in_flight": 0, "draining": False}
+            idle = {"ready": False, "busy": False, "in_flight": 0}
+            return {**base, **idle, "draining": self._draining, "drained": self._draining}
         return {**base, "ready": True, **engine.vitals.state()}
 
 

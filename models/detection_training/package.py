@@ -25,6 +25,13 @@ WEIGHTS_NAME: Final = "model.safetensors"
 MADE_BY: Final = "detection-worker train"
 """Written into every manifest; only folders that say so are overwritten unasked."""
 SELF_TEST_SEEDS: Final = (1, 2)
+APPLIES_TO: Final[Mapping[MediaKind, Mapping[str, Any]]] = {
+    MediaKind.IMAGE: {"min_side_px": 64},
+    MediaKind.VIDEO: {"min_side_px": 64},
+    MediaKind.AUDIO: {"speech": True, "min_duration_s": 1.0},
+}
+"""What models trained here can judge: they saw speech alone, and in a picture of less than half a
+crop each way most of what they see is its own mirror image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +204,7 @@ def _manifest(design: Design, network: torch.nn.Module, made: Outcome) -> dict[s
             "fitted_on": "dev",
         },
         **({} if made.thresholds is None else {"thresholds": asdict(made.thresholds)}),
+        "applies_to": dict(APPLIES_TO[design.kind]),
         "selftest": answers,
         "metrics": made.evaluation["summary"],
         "training": {"made_by": MADE_BY, **made.training},

@@ -47,7 +47,7 @@ class Actor:
     def ensure(
         self, manifest: Object | None, groups: Sequence[Group], *, replicas: int = 0
     ) -> bool:
-        """Make or mend the Deployment and its disruption budget; say whether anything was written.
+        """Make or mend the Deployment and its budget; say whether the former was written.
 
         Args:
             manifest: Of the Deployment that should exist; None for an adopted one.
@@ -61,9 +61,9 @@ class Actor:
             return False
         name = manifest["metadata"]["name"]
         live = next((g.deployment for g in groups if g.name == name), None)
-        written = self._ensure_budget()
+        self._ensure_budget()
         if live is not None and self._as_applied(name, live, manifest):
-            return written
+            return False
         first = 0 if groups else replicas
         count = first if live is None else replicas_of(live)
         wanted = {**manifest, "spec": {**manifest["spec"], "replicas": count}}
@@ -83,12 +83,10 @@ class Actor:
             return True
         return known == kept_digest(live)
 
-    def _ensure_budget(self) -> bool:
-        if self.state.budget_applied:
-            return False
-        self.sources.cluster.apply(disruption_budget(self.queue))
-        self.state.budget_applied = True
-        return True
+    def _ensure_budget(self) -> None:
+        if not self.state.budget_applied:
+            self.sources.cluster.apply(disruption_budget(self.queue))
+            self.state.budget_applied = True
 
     def take(self, steps: Steps) -> None:
         """Resume, scale and drain, in this order: capacity back first.

@@ -81,6 +81,49 @@ def test_a_summary_says_label_confidence_and_grade() -> None:
     assert "Note:       odd" in text
 
 
+def test_real_is_not_sold_as_proof() -> None:
+    assert "Prediction: REAL (no manipulation found)" in summary(envelope(label="REAL"))
+    assert "no manipulation found" not in summary(envelope())
+
+
+def test_a_summary_says_when_the_model_cannot_tell() -> None:
+    reason = {"code": "between_thresholds", "message": "The score lies where it cannot tell."}
+
+    text = summary(envelope(verdict="inconclusive", verdict_reason=reason, margin=0.4624))
+
+    assert "Prediction: FAKE" in text
+    assert "Verdict:    inconclusive. The score lies where it cannot tell." in text
+    assert "P(fake):    0.7312 (threshold 0.5, margin 46.2%)" in text
+
+
+def test_a_summary_warns_of_an_uncalibrated_model_and_of_poor_quality() -> None:
+    model = {"name": "m", "version": "1.0", "grade": "published", "calibrated": False}
+
+    text = summary(envelope(model=model, media={"quality": ["low_resolution"]}))
+
+    assert "m 1.0, grade published, not calibrated" in text
+    assert "Note:       low resolution" in text
+
+
+NO_OPINION = {
+    "label": None,
+    "confidence": None,
+    "prediction_score": None,
+    "verdict": "not_applicable",
+    "verdict_reason": {"code": "no_speech", "message": "No speech was found."},
+}
+
+
+def test_a_file_that_no_model_is_for_is_not_called_failed() -> None:
+    text = summary(envelope(**NO_OPINION))
+    lines = table([envelope(), envelope(**NO_OPINION)]).splitlines()
+
+    assert "Prediction: none, not applicable\n  Reason:     No speech was found." in text
+    assert "failed" not in text
+    assert "not applicable: no_speech" in lines[2]
+    assert lines[-1] == "2 files: 1 FAKE, 0 REAL, 0 failed, 1 not applicable"
+
+
 def test_no_signature_of_a_url_is_shown() -> None:
     url = "https://b.s3.us-east-1.amazonaws.com/k.png?X-Amz-Signature=abc123"
 

@@ -158,7 +158,7 @@ def _wait(receiver: ResultReceiver, request_id: str, seconds: float) -> int:
         print(f"No result came within {seconds:g} s. Is a worker running on this machine?")
         return 1
     print(f"\n{summary(result)}\n{json.dumps(result, indent=2)}")
-    return 0 if result.get("label") else 1
+    return 0 if result.get("status") == "finished" else 1
 
 
 def _metadata(text: str) -> dict[str, object]:

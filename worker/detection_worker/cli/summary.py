@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from detection_contract.s3_urls import redact_url
+from detection_contract.texts import NOTHING_FOUND
 
 _NAME_WIDTH = 60
+_WORDS = {"REAL": f"REAL ({NOTHING_FOUND})"}
 
 
 def shown(name: str) -> str:
@@ -15,42 +17,68 @@ def shown(name: str) -> str:
 def summary(result: dict[str, object]) -> str:
     """Return a few lines about one result envelope."""
     name = shown(str(result["file_path"]))
-    if result["label"] is None:
+    if result["error"] is not None:
         return f"{name}\n  failed: {_error(result)}"
+    model, media = _object(result["model"]), _object(result["media"])
     lines = [
         name,
-        f"  Prediction: {result['label']}",
-        f"  Confidence: {_percent(result['confidence'])}",
-        f"  P(fake):    {_number(result['prediction_score'])} (threshold {result['threshold']})",
-        f"  Type:       {result['file_type']}{_media(result['media'])}",
+        *_opinion(result),
+        f"  Type:       {result['file_type']}{_media(media)}",
+        f"  Model:      {model.get('name')} {model.get('version')}{_standing(model)}",
     ]
-    model = result["model"]
-    if isinstance(model, dict):
-        grade = f", grade {model['grade']}" if "grade" in model else ""
-        lines.append(f"  Model:      {model.get('name')} {model.get('version')}{grade}")
-    media = result["media"]
-    warnings = media.get("warnings", []) if isinstance(media, dict) else []
-    return "\n".join(lines + [f"  Note:       {w}" for w in warnings])
+    notes = [*_strings(media.get("warnings")), *_strings(media.get("quality"))]
+    return "\n".join(lines + [f"  Note:       {note.replace('_', ' ')}" for note in notes])
+
+
+def _opinion(result: dict[str, object]) -> list[str]:
+    reason = _object(result.get("verdict_reason")).get("message", "")
+    if result["label"] is None:
+        return ["  Prediction: none, not applicable", f"  Reason:     {reason}"]
+    label = str(result["label"])
+    lines = [
+        f"  Prediction: {_WORDS.get(label, label)}",
+        f"  Confidence: {_percent(result['confidence'])}",
+        f"  P(fake):    {_number(result['prediction_score'])} (threshold {result['threshold']}, "
+        f"margin {_percent(result.get('margin'))})",
+    ]
+    if result.get("verdict") == "inconclusive":
+        lines.append(f"  Verdict:    inconclusive. {reason}")
+    return lines
+
+
+def _standing(model: dict[str, object]) -> str:
+    grade = f", grade {model['grade']}" if "grade" in model else ""
+    return grade if model.get("calibrated", True) else f"{grade}, not calibrated"
 
 
 def table(results: Sequence[dict[str, object]]) -> str:
     """Return one line for each result, and how many there are of which kind."""
     width = min(_NAME_WIDTH, max(len(_short(r)) for r in results))
-    head = f"{'File':<{width}}  {'Type':<5}  {'Label':<6}  {'Confidence':>10}  P(fake)"
+    head = f"{'File':<{width}}  {'Type':<5}  {'Label':<6}  {'Confidence':>10}  P(fake)  Verdict"
     lines = [f"{_short(r):<{width}}  {_cells(r)}" for r in results]
-    labels = [str(r["label"] or "failed") for r in results]
-    counts = ", ".join(f"{labels.count(x)} {x}" for x in ("FAKE", "REAL", "failed"))
-    return "\n".join([head, *lines, f"{len(results)} files: {counts}"])
+    labels = [_word(r) for r in results]
+    counts = [f"{labels.count(x)} {x}" for x in ("FAKE", "REAL", "failed")]
+    counts += [f"{labels.count(x)} {x}" for x in ("not applicable",) if x in labels]
+    return "\n".join([head, *lines, f"{len(results)} files: {', '.join(counts)}"])
+
+
+def _word(result: dict[str, object]) -> str:
+    if result["error"] is not None:
+        return "failed"
+    return str(result["label"] or "not applicable")
 
 
 def _cells(result: dict[str, object]) -> str:
     kind = str(result["file_type"] or "-")
-    if result["label"] is None:
+    if result["error"] is not None:
         return f"{kind:<5}  failed  {_error(result)}"
-    confidence = _percent(result["confidence"])
+    reason = _object(result.get("verdict_reason"))
+    if result["label"] is None:
+        return f"{kind:<5}  {'-':<6}  {'-':>10}  {'-':<7}  not applicable: {reason.get('code')}"
     return (
-        f"{kind:<5}  {result['label']:<6}  {confidence:>10}  {_number(result['prediction_score'])}"
-    )
+        f"{kind:<5}  {result['label']:<6}  {_percent(result['confidence']):>10}  "
+        f"{_number(result['prediction_score']):<7}  {result.get('verdict', '')}"
+    ).rstrip()
 
 
 def _short(result: dict[str, object]) -> str:
@@ -59,8 +87,15 @@ def _short(result: dict[str, object]) -> str:
 
 
 def _error(result: dict[str, object]) -> str:
-    error = result["error"]
-    return str(error.get("message")) if isinstance(error, dict) else "unknown"
+    return str(_object(result["error"]).get("message", "unknown"))
+
+
+def _object(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _strings(value: object) -> list[str]:
+    return [str(v) for v in value] if isinstance(value, list) else []
 
 
 def _percent(value: object) -> str:
@@ -71,9 +106,7 @@ def _number(value: object) -> str:
     return f"{value:.4f}" if isinstance(value, int | float) else "-"
 
 
-def _media(media: object) -> str:
-    if not isinstance(media, dict):
-        return ""
+def _media(media: dict[str, object]) -> str:
     parts = []
     if media.get("width"):
         parts.append(f"{media['width']}x{media['height']}")

@@ -41,7 +41,7 @@ class Table:
                 file=_tail(str(result["sqs_to_ml_url"])),
                 kind=result["file_type"] or "?",
                 truth=upload.truth if upload else "?",
-                label=result["label"] or "failed",
+                label=result["label"] or ("failed" if result.get("error") else "none"),
                 score=_number(result["prediction_score"], "{:.4f}"),
                 sure=_number(result["confidence"], "{:.0%}"),
                 times=_times(result),

@@ -12,19 +12,17 @@ from detection_contract.media_types import MediaKind
 from detection_training.evaluation_features import codec_of, trivial_features
 from detection_training.evaluation_grid import Treatment, TreatmentError, treatments_for
 from detection_training.evaluation_items import Item
-from detection_training.evaluation_rows import AS_IS, Model, Row
+from detection_training.evaluation_rows import AS_IS, NOT_APPLICABLE, Model, Row
 from detection_training.sources import Log
-from detection_worker.core.applicability import NotApplicable
 from detection_worker.core.sampling import AudioSampling
 from detection_worker.detectors.registry import LoadedDetectors
 from detection_worker.errors import JobError
 from detection_worker.media.pool import ProcessDecoder
 from detection_worker.media.values import DecodedMedia, Decoder, DecodeRequest
-from detection_worker.pipeline.analysis import Analyzer
+from detection_worker.pipeline.analysis import Analyzer, Unjudged
 from detection_worker.settings import MediaLimits
 
 PROGRESS_S: Final = 5.0
-START_TIMEOUT_S: Final = 60.0
 THRESHOLD: Final = 0.5
 """The worker's default; the score itself does not depend on it."""
 
@@ -94,12 +92,14 @@ class Scorer:
             problem = "no such file"
         else:
             try:
-                done, _ = self._analyzer.analyse(path, name=path.name, threshold=THRESHOLD)
-                score = done.verdict.score
+                found, _ = self._analyzer.analyse(path, name=path.name, threshold=THRESHOLD)
             except JobError as exc:
                 problem = exc.message
-            except NotApplicable as exc:
-                problem = f"not applicable: {exc.reason}"
+            else:
+                if isinstance(found, Unjudged):
+                    problem = f"{NOT_APPLICABLE}: {found.reason}"
+                else:
+                    score = found.verdict.score
         kind = self._watched.kind
         return Row(
             item=item,

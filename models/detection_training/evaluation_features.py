@@ -58,7 +58,8 @@ def trivial_features(media: DecodedMedia, *, unit_rate_hz: int) -> Features:
             "sample_rate_hz": float(info.sample_rate_hz or unit_rate_hz),
         }
     width, height = float(info.width or 0), float(info.height or 0)
-    found = {"width": width, "height": height, "luminance": float((media.units @ LUMA).mean())}
+    luminance = float(media.units.reshape(-1, 3).mean(axis=0) @ LUMA)
+    found = {"width": width, "height": height, "luminance": luminance}
     if info.kind is MediaKind.IMAGE:
         return {**found, "bytes_per_px": info.size_bytes / max(width * height, 1)}
     seconds = _seconds(info)

@@ -18,6 +18,8 @@ K = TypeVar("K")
 AS_IS: Final = "as is"
 """Name of the treatment that leaves a file alone."""
 FEATURE_COLUMNS: Final = tuple(dict.fromkeys(name for of in FEATURES.values() for name in of))
+NOT_APPLICABLE: Final = "not applicable"
+"""Start of the problem of a file that can be read but that the detector is not for."""
 COLUMNS: Final = (
     "path",
     "label",

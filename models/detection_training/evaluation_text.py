@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from detection_training.evaluation_baseline import WARN_ABOVE, Baseline
 from detection_training.evaluation_intervals import LEVEL, Measure
+from detection_training.evaluation_rows import NOT_APPLICABLE
 from detection_training.evaluation_tables import SCHEMA, KindReport, Report, Slice
 
 TITLES: Final = {
@@ -225,6 +226,12 @@ def remarks(report: Report) -> list[str]:
         found.append(
             "No speakers, photographs or videos were named, so every file counts as independent: "
             "if some belong together, the intervals are too narrow."
+        )
+    beside = sum(reason.startswith(NOT_APPLICABLE) for _, reason in report.not_scored)
+    if beside:
+        found.append(
+            f"{beside} of the files without a score can be read, but the detector is not for them "
+            "(no face, no speech, too short, too small). They count in no number here."
         )
     demo = sorted({m.name for kind in report.kinds for m in kind.models if m.grade == "demo"})
     if demo:

@@ -10,12 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from detection_contract.media_types import MediaKind
 from detection_training import commands, evaluation
+from detection_training.evaluation_grid import treatments_for
 from detection_training.evaluation_items import Item
 from detection_training.evaluation_rows import AS_IS, Row, RowWriter
 from detection_worker.cli.predict import COMMAND as PREDICT
+from detection_worker.core.applicability import ANYTHING, Scope
+from detection_worker.core.sampling import ImageSampling
+from detection_worker.core.verdict import Calibration, Pooling
+from detection_worker.detectors.base import DetectorCard
 from detection_worker.detectors.registry import (
     LoadedDetectors,
     bundled_models_dir,
@@ -46,13 +52,8 @@ class HereDecoder:
 
 
 @pytest.fixture(scope="module")
-def loaded() -> LoadedDetectors:
-    return load_detectors(bundled_models_dir())
-
-
-@pytest.fixture(scope="module")
-def scoring(loaded: LoadedDetectors) -> evaluation.Scorer:
-    return evaluation.Scorer(loaded, HereDecoder())
+def scoring() -> evaluation.Scorer:
+    return evaluation.Scorer(load_detectors(bundled_models_dir()), HereDecoder())
 
 
 def item(path: Path, *, fake: bool = False) -> Item:
@@ -80,7 +81,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return found
 
 
-def evaluate(*words: str | Path) -> int:
+def evaluate(*words: str | Path | int) -> int:
     parser = argparse.ArgumentParser()
     commands.EVALUATE.configure(parser)
     return commands.EVALUATE.run(parser.parse_args([str(word) for word in words]))
@@ -129,6 +130,47 @@ def test_what_cannot_be_scored_has_the_reason(
     assert (row.kind, row.features) == (None, {})
 
 
+class Stub:
+    """Gives every crop the same logit."""
+
+    def __init__(self, logit: float, scope: Scope = ANYTHING) -> None:
+        self._logit = logit
+        self.card = DetectorCard(
+            name="stub",
+            version="1.0.0",
+            sha256="0" * 64,
+            grade="demo",
+            kind=MediaKind.IMAGE,
+            sampling=ImageSampling(),
+            pooling=Pooling(),
+            calibration=Calibration(),
+            scope=scope,
+        )
+
+    def logits(self, units: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.full(len(units), self._logit, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("stub", "problem"),
+    [
+        pytest.param(Stub(float("nan")), "not finite", id="not a number"),
+        pytest.param(
+            Stub(0.0, Scope(min_side_px=9999)), "not applicable: too_small", id="not its kind"
+        ),
+    ],
+)
+def test_a_detector_without_an_answer_gives_the_reason(stub: Stub, problem: str) -> None:
+    loaded = LoadedDetectors(by_kind={MediaKind.IMAGE: stub}, cards=(stub.card,), problems=[])
+    scoring = evaluation.Scorer(loaded, HereDecoder())
+
+    row = scoring.score(item(sample_path("cat.png")))
+
+    assert row.score is None
+    assert problem in row.problem
+    assert row.kind is MediaKind.IMAGE
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", list(MediaKind))
 def test_every_treatment_of_the_grid_is_scored(
@@ -138,7 +180,7 @@ def test_every_treatment_of_the_grid_is_scored(
 
     rows = list(evaluation.score_items(scoring, [chosen], grid=True, total=1, log=lambda _: None))
 
-    assert [r.treatment for r in rows] == [AS_IS, *evaluation.treatments_for(kind)]
+    assert [r.treatment for r in rows] == [AS_IS, *treatments_for(kind)]
     for row in rows:
         assert row.problem == ""
         assert row.score is not None

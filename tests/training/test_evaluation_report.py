@@ -157,9 +157,11 @@ def test_the_json_is_strict_and_says_how_numbers_were_made() -> None:
 
 def test_the_text_warns_of_what_a_reader_must_know() -> None:
     settings = replace(QUICK, with_baseline=True)
-    found = report(rows(), settings, origin="a test", grouped=False)
+    beside = replace(row("small", None, family="new"), problem="not applicable: too_small")
+    found = report([*rows(), beside], settings, origin="a test", grouped=False)
 
     warnings = "\n".join(remarks(found))
+    assert "1 of the files without a score can be read, but" in warnings
     assert "every file counts as independent" in warnings
     assert "Demonstration models, not for decisions: model." in warnings
     assert "Trivial features tell real from fake (audio: AUC 1.000" in warnings

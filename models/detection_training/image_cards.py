@@ -18,7 +18,7 @@ IMAGE: Final = Design(
     kind=MediaKind.IMAGE,
     architecture=ARCHITECTURE,
     params=PARAMS,
-    sampling=ImageSampling(crop_px=128, max_crops=8),
+    sampling=ImageSampling(crop_px=128, max_crops=4),
     pooling=Pooling(within_frame="mean", over_frames="mean"),
     grade="experimental",
 )
@@ -40,7 +40,7 @@ WARNING: Final = """\
 > close to chance on them. **Do not use its scores to accuse, block or clear anybody or anything.**
 """
 IMAGE_WHAT: Final = """\
-Looks at 128-pixel crops at native resolution, at most eight of a picture, for the traces that a
+Looks at 128-pixel crops at native resolution, at most four of a picture, for the traces that a
 neural decoder leaves between neighbouring pixels. Fixed high-pass residuals of each colour go
 through a four-stage residual network with {parameters:,} parameters; the crops' logits are
 averaged and calibrated by Platt scaling on the dev split. It was trained on 96-pixel crops.

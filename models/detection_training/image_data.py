@@ -142,6 +142,8 @@ def build_pool(
     fakes = np.empty((count, REMAKES_EACH, *drawn.pixels.shape[1:]), np.uint8)
     for i, name in enumerate(SEEN):
         patch, which = np.nonzero(maker == i)
+        if not len(patch):
+            continue
         fakes[patch, which] = remakes[name](drawn.pixels[patch])
         log(f"  {len(patch)} patches remade by {name}")
     real = drawn.pixels.copy()

@@ -69,7 +69,7 @@ def evaluate(place: Workplace, *, job: Job) -> None:
     instrument = replace(_instrument(network), calibration=image[0])
     report = image_results.evaluate(instrument, found, seed=job.seed, log=place.log)
     report["whole_files"] = image_results.whole_files(
-        instrument, image_photos.of_split(folders, Split.TEST)
+        instrument, image_photos.of_split(folders, Split.TEST, most=job.photos)
     )
     write_json(place.folder / "image.json", _complete(place, report))
     detector = packaging.provisional(VIDEO, network)

@@ -82,17 +82,20 @@ class Drawn:
     as_it_is: NDArray[np.bool_]
 
 
-def of_split(folders: Mapping[str, Path], split: Split) -> list[tuple[Photo, Path]]:
+def of_split(
+    folders: Mapping[str, Path], split: Split, *, most: int | None = None
+) -> list[tuple[Photo, Path]]:
     """Return the photographs of a split and their files.
 
     Args:
         folders: Unpacked packages by name.
         split: Of use.
+        most: Only the first so many.
 
     Raises:
         FileNotFoundError: A package does not hold what is listed.
     """
-    found = [(p, folders[p.source] / p.path) for p in ALL if p.split is split]
+    found = [(p, folders[p.source] / p.path) for p in ALL if p.split is split][:most]
     for photo, path in found:
         if not path.is_file():
             raise FileNotFoundError(f"{photo.source}: {photo.path} is not in the package")

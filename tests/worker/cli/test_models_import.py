@@ -1,6 +1,7 @@
 """``models import`` and ``models remove``, in this process."""
 
 import io
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import torch
 
 from detection_worker.__main__ import main
 from detection_worker.detectors import registry
+from detection_worker.samples import sample_path
+from detection_worker.testing import known_values
 
 Capture = pytest.CaptureFixture[str]
 
@@ -60,6 +63,34 @@ def test_an_imported_model_is_listed_verified_and_removed(
     assert list(models.iterdir()) == []
 
 
+@pytest.mark.slow
+def test_an_imported_face_detector_scores_the_face_of_a_picture(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    torch.set_num_threads(1)
+    shapes = registry.build_network("efficientnet-b4", {}, where="test").state_dict()
+    theirs = known_values.weights(
+        {f"net.{name}": tuple(value.shape) for name, value in shapes.items()}, gain=1.8
+    )
+    optimiser = {"state": {0: {"momentum_buffer": torch.zeros(3)}}, "param_groups": [{"lr": 0.1}]}
+    torch.save({"model": theirs, "optimizer": optimiser}, tmp_path / "FFc23.tar")
+    models, result = tmp_path / "models", tmp_path / "result.json"
+
+    options = ("--license", "academic use", "--output", models)
+    code = run("import", tmp_path / "FFc23.tar", "--architecture", "efficientnet-b4", *options)
+    said = capsys.readouterr().out
+    predict = ["predict", "--models-dir", str(models), "--output", str(result)]
+    scored = main([*predict, "--input", str(sample_path("astronaut.jpg"))])
+    manifest = json.loads((models / "efficientnet-b4" / "manifest.json").read_text())
+
+    assert (code, scored) == (0, 0)
+    assert "model: 706 of 706 tensors match.\n  706 renamed from the layout sbi" in said
+    assert manifest["training"]["layout"] == "sbi"
+    assert manifest["architecture"]["params"]["scale"] == "unit"
+    assert manifest["preprocess"]["face_scale"] == 1.25
+    assert json.loads(result.read_text())["model"]["name"] == "efficientnet-b4"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -70,6 +101,11 @@ def test_an_imported_model_is_listed_verified_and_removed(
         ),
         pytest.param(
             ("import", "x.pth", "--architecture", "aasist"), "--license TEXT", id="no licence"
+        ),
+        pytest.param(
+            ("import", "x", "--architecture", "xception", "--license", "MIT", "--layout", "sbi"),
+            "Unknown layout of xception: sbi\nChoose from: deepfakebench, cadene, timm.",
+            id="no such layout",
         ),
         pytest.param(
             ("import", "x.pth", "--architecture", "aasist", "--license", "MIT"),

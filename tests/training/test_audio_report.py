@@ -1,0 +1,129 @@
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detection_training import audio_report
+from detection_training.audio_dataset import REAL, ClipRow, Clips
+from detection_training.audio_report import (
+    SEEN,
+    UNSEEN_NEURAL,
+    check_gates,
+    family_weights,
+    grade,
+    source_alarms,
+    undecided,
+)
+from detection_training.sound import RATE_HZ
+from detection_training.splits import Split
+from detection_worker.errors import UsageError
+
+
+def row(family: str, speaker: str = "v1", *, source: str = "s1") -> ClipRow:
+    return ClipRow(
+        split=Split.TEST,
+        family=family,
+        speaker=speaker,
+        language="en",
+        source=source,
+        storage="clean",
+        channel="clean",
+        samples=RATE_HZ // 4,
+        sha256="0" * 64,
+    )
+
+
+def clips(rows: list[ClipRow]) -> Clips:
+    rng = np.random.default_rng(1)
+    total = sum(r.samples for r in rows)
+    return Clips(rows, (3000 * rng.standard_normal(total)).astype(np.int16))
+
+
+@pytest.fixture
+def report() -> dict[str, Any]:
+    """A report on 24 voices that the detector tells apart except for one vocoder."""
+    rows = [row(REAL, f"v{i}", source=f"s{i % 2}") for i in range(24)]
+    rows += [row("world", f"v{i}") for i in range(24)]
+    rows += [row("hifi-gan", f"v{i}") for i in range(24)]
+    scores = np.concatenate(
+        [np.linspace(0.01, 0.2, 24), np.linspace(0.8, 0.99, 24), np.linspace(0.2, 0.02, 24)]
+    )
+    found = clips(rows)
+    return audio_report.report(
+        {Split.DEV: (found, scores), Split.TEST: (found, scores)},
+        (rows[:24], scores[:24]),
+        {Split.TEST: found},
+    )
+
+
+def test_rows_tell_seen_families_from_those_never_trained_on(report: dict[str, Any]) -> None:
+    assert report["rows"][SEEN]["eer"] == 0
+    assert report["rows"][UNSEEN_NEURAL]["auc"] == pytest.approx(0.5, abs=0.1)
+    low, high = report["rows"][UNSEEN_NEURAL]["intervals"]["auc"]
+    assert low < 0.5 < high
+    assert report["summary"]["eer_seen"] == 0
+
+
+def test_false_alarms_are_told_for_every_source_as_stored_too(report: dict[str, Any]) -> None:
+    alarms = source_alarms(report)
+
+    assert sorted(alarms) == ["s0", "s0 as stored", "s1", "s1 as stored"]
+    assert all(found["share"] == 0 and found["interval"][1] > 0.1 for found in alarms.values())
+
+
+def test_noise_of_one_kind_for_both_classes_passes_the_gate(report: dict[str, Any]) -> None:
+    check_gates(report)
+
+
+def test_a_data_set_that_leaks_is_not_packaged(report: dict[str, Any]) -> None:
+    report["trivial"]["train"] = {"auc": 0.71, "single": {"duration_s": 0.7, "rolloff_hz": 0.5}}
+
+    with pytest.raises(UsageError, match=r"train split leaks: .*0\.71.*worst: duration_s.*\n"):
+        check_gates(report)
+
+
+def test_loudness_that_differs_by_class_is_a_leak() -> None:
+    rows = [row(REAL, f"r{i}") for i in range(30)] + [row("world", f"f{i}") for i in range(30)]
+    rng = np.random.default_rng(2)
+    parts = [rng.standard_normal(r.samples) * (300 if r.fake else 5000) for r in rows]
+    loud = Clips(rows, np.concatenate(parts).astype(np.int16))
+    scores = np.array([float(r.fake) for r in rows])
+
+    found = audio_report.report(
+        {Split.DEV: (loud, scores), Split.TEST: (loud, scores)},
+        (rows[:30], scores[:30]),
+        {Split.TEST: loud},
+    )
+
+    with pytest.raises(UsageError, match="worst: loudness_dbfs"):
+        check_gates(found)
+
+
+def test_a_detector_over_the_limits_is_only_a_demonstration(report: dict[str, Any]) -> None:
+    assert grade(report) == "experimental"
+
+    alarming = copy.deepcopy(report)
+    alarming["false_alarms"]["s1"]["share"] = 0.12
+    assert grade(alarming) == "demo"
+
+    weak = copy.deepcopy(report)
+    weak["summary"]["eer_seen"] = 0.16
+    assert grade(weak) == "demo"
+
+
+def test_families_weigh_alike_and_voices_within_them() -> None:
+    rows = [row("world", "a"), row("world", "a"), row("world", "b"), row("espeak", "c")]
+
+    assert family_weights(rows) == pytest.approx([0.25, 0.25, 0.5, 1.0])
+
+
+def test_the_undecided_band_holds_the_half_and_stays_within_its_ends() -> None:
+    scores = np.array([0.001, 0.002, 0.003, 0.97, 0.98, 0.999])
+    fake = np.array([False, False, False, True, True, True])
+
+    apart = undecided(scores, fake, np.ones(6))
+    mixed = undecided(1 - scores, fake, np.ones(6))
+
+    assert apart == (0.5, 0.5)
+    assert mixed == (0.1, 0.9)

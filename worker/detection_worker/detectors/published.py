@@ -161,7 +161,8 @@ _EFFICIENTNET_B4: Final = (
         layouts.EFFICIENTNET_DEEPFAKEBENCH,
         paper=_BENCH_PAPER,
         sampling=_faces(256),
-        # Its first convolution was exchanged for a plain one, which pads nothing.
+        # Its first convolution was exchanged for a plain one, which pads nothing: recalled from
+        # that collection, not read from it; no file says it.
         params={"scale": "symmetric", "padding_px": 380, "stem_padding": 0},
     ),
     _efficientnet_b4(

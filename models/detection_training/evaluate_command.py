@@ -4,6 +4,7 @@ import argparse
 import importlib
 import json
 import sys
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -222,9 +223,10 @@ def _rows(args: argparse.Namespace) -> "tuple[list[Row], str, bool]":
 def _publish(report: "Report", broken: list[str], args: argparse.Namespace) -> None:
     texts = importlib.import_module("detection_training.evaluation_text")
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
+    program = f"detection-queue {version('detection-queue')}"
     document = {
         "made_at": made_at,
-        "program": f"detection-queue {version('detection-queue')}",
+        "program": program,
         **texts.as_json(report),
         "broken_gates": broken,
     }
@@ -236,22 +238,25 @@ def _publish(report: "Report", broken: list[str], args: argparse.Namespace) -> N
         write_json(Path(args.json), document, mode=PUBLIC)
     if args.report is not None:
         write_json(args.report / JSON_NAME, document, mode=PUBLIC)
-        _write_page(report, args.report / PAGE_NAME, prefix="", made_at=made_at)
-    if args.html is not None:
-        _write_page(report, args.html, prefix=f"{args.html.stem}-", made_at=made_at)
-
-
-def _write_page(report: "Report", file: Path, *, prefix: str, made_at: str) -> None:
-    plots: Any = importlib.import_module("detection_training.evaluation_plots")
-    page: Any = importlib.import_module("detection_training.evaluation_page")
-    pictures = {str(kind.kind): plots.draw(kind) for kind in report.kinds}
-    files = {
-        file: page.page(report, pictures, made_at=made_at).encode(),
-        **{file.with_name(prefix + n): data for of in pictures.values() for n, data in of.items()},
+    pages = {
+        **({args.report / PAGE_NAME: ""} if args.report else {}),
+        **({args.html: f"{args.html.stem}-"} if args.html else {}),
     }
+    if pages:
+        drawing: Any = importlib.import_module("detection_training.evaluation_plots")
+        page: Any = importlib.import_module("detection_training.evaluation_page")
+        pictures = {str(kind.kind): drawing.draw(kind) for kind in report.kinds}
+        text = page.page(report, pictures, made=f"{made_at} by {program}", broken=broken)
+        plots = {name: data for of in pictures.values() for name, data in of.items()}
+        for file, prefix in pages.items():
+            _write_page(file, text, {prefix + name: data for name, data in plots.items()})
+
+
+def _write_page(file: Path, text: str, plots: Mapping[str, bytes]) -> None:
     try:
-        for path, data in files.items():
-            path.write_bytes(data)
+        file.write_text(text, encoding="utf-8")
+        for name, data in plots.items():
+            file.with_name(name).write_bytes(data)
     except OSError as exc:
         raise UsageError(
             f"Cannot write {file}: {exc.strerror}\nMake room, or choose another folder."

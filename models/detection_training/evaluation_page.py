@@ -1,7 +1,7 @@
 """A report as one HTML page that needs nothing else: pictures inside, no script, no address."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
 
@@ -46,13 +46,20 @@ LISTED: Final = 500
 """Files without a score that the page names; scores.csv has all of them."""
 
 
-def page(report: Report, pictures: Mapping[str, Mapping[str, bytes]], *, made_at: str) -> str:
+def page(
+    report: Report,
+    pictures: Mapping[str, Mapping[str, bytes]],
+    *,
+    made: str,
+    broken: Sequence[str] = (),
+) -> str:
     """Return the page.
 
     Args:
         report: The numbers.
         pictures: PNG files by name, by media kind.
-        made_at: When, for people.
+        made: When and by which program, for people.
+        broken: Gates that did not hold, a line each.
     """
     kinds = [_kind(kind, pictures.get(str(kind.kind), {})) for kind in report.kinds]
     contents = "".join(
@@ -60,8 +67,11 @@ def page(report: Report, pictures: Mapping[str, Mapping[str, bytes]], *, made_at
     )
     body = [
         "<h1>How well the detectors do</h1>",
-        _about(report, made_at),
-        *(f'<p class="remark">{_safe(line)}</p>' for line in remarks(report)),
+        _about(report, made),
+        *(
+            f'<p class="remark">{_safe(line)}</p>'
+            for line in (*(f"Gate broken: {gate}" for gate in broken), *remarks(report))
+        ),
         f'<nav aria-label="Media kinds"><ul>{contents}'
         '<li><a href="#limits">What the numbers cannot say</a></li></ul></nav>',
         *kinds,
@@ -80,7 +90,7 @@ def page(report: Report, pictures: Mapping[str, Mapping[str, bytes]], *, made_at
     )
 
 
-def _about(report: Report, made_at: str) -> str:
+def _about(report: Report, made: str) -> str:
     settings = report.settings
     scored = sum(kind.whole.real + kind.whole.fake for kind in report.kinds)
     drawn = "speakers, photographs or videos" if report.grouped else "files"
@@ -90,7 +100,7 @@ def _about(report: Report, made_at: str) -> str:
         "Threshold": f"a file counts as FAKE from {settings.threshold:g} on",
         "Intervals": f"95 %, bootstrap over {drawn}, {settings.draws} draws, "
         f"seed {settings.seed}; Wilson's where every draw agrees",
-        "Made": made_at,
+        "Made": made,
     }
     rows = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td>{_safe(fact)}</td></tr>'

@@ -192,7 +192,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_escapes_every_name() -> None:
     found = report([*odd, *bad], QUICK, origin=evil, grouped=False)
     pictures = {str(kind.kind): draw(kind) for kind in found.kinds}
 
-    text = page(found, pictures, made_at="today")
+    text = page(found, pictures, made="today", broken=[f"EER of {evil}"])
 
     text.encode("utf-8")
     checker = Checker()
@@ -208,7 +208,8 @@ def test_the_page_needs_nothing_from_elsewhere_and_escapes_every_name() -> None:
         assert str(attributes["src"]).startswith("data:image/png;base64,")
         assert attributes["alt"]
     assert not re.search(r"(src|href)=\"(?!data:|#)", text)
-    assert text.count("&lt;script&gt;") >= 4
+    assert "Gate broken: EER of &lt;script&gt;" in text
+    assert text.count("&lt;script&gt;") >= 5
     targets = {a["href"] for tag, a in checker.seen if tag == "a"}
     assert targets <= {f"#{a['id']}" for _, a in checker.seen if "id" in a}
 

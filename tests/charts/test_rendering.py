@@ -213,6 +213,15 @@ def test_each_role_goes_to_its_own_account(render: Render) -> None:
     assert worker["automountServiceAccountToken"] is False
 
 
+def test_another_role_makes_other_pods(render: Render) -> None:
+    def template(role: str) -> Any:
+        values = {"serviceAccounts": {"operator": {"roleArn": role}}}
+        return of_kind(render(values), "Deployment")[0]["spec"]["template"]
+
+    assert template(f"{ROLE}one") != template(f"{ROLE}two")
+    assert template(f"{ROLE}one") != template("")
+
+
 def test_without_a_role_no_account_names_one(render: Render) -> None:
     for account in of_kind(render(), "ServiceAccount"):
         assert "eks.amazonaws.com/role-arn" not in account["metadata"].get("annotations", {})

@@ -100,7 +100,7 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how")
     how.add_argument("--models-dir", type=Path, metavar="DIR", help="default: the bundled")
     how.add_argument(
-        "--model", action="append", default=[], metavar="NAME", help="take this one of its kind"
+        "--prefer", action="append", default=[], metavar="NAME", help="take this model of its kind"
     )
     how.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda or cuda:N")
     how.add_argument(
@@ -205,7 +205,7 @@ def _rows(args: argparse.Namespace) -> "tuple[list[Row], str, bool]":
     registry = importlib.import_module("detection_worker.detectors.registry")
     evaluation = importlib.import_module("detection_training.evaluation")
     loaded = registry.load_detectors(
-        args.models_dir or registry.bundled_models_dir(), device=args.device, prefer=args.model
+        args.models_dir or registry.bundled_models_dir(), device=args.device, prefer=args.prefer
     )
     file = args.save_scores or (args.report / SCORES_NAME if args.report else None)
     writing = scored.RowWriter(file) if file else nullcontext()

@@ -20,7 +20,7 @@ def at_work(site: Site, operator: OperatorProcess, **scaling: Any) -> Key:
     site.workers.service_s = 1e6
     key = site.create_queue(**scaling)
     site.queue.visible = 500
-    assert site.live(40, lambda: all_busy(site)), operator.service.words()
+    assert site.live(60, lambda: all_busy(site)), operator.service.words()
     return key
 
 
@@ -85,7 +85,7 @@ def test_a_leader_without_an_api_server_ends_and_its_successor_goes_on(site: Sit
     assert "not renewed within 10 s" in operator.service.words()
     assert "Traceback" not in operator.service.words()
     assert decided > 0
-    assert site.live(30, lambda: successor.decided() > 3), successor.service.words()
+    assert site.live(60, lambda: successor.decided() > 3), successor.service.words()
     assert site.replicas == 20
     ends_well(site)
 
@@ -200,7 +200,7 @@ def test_a_watch_that_fails_for_good_ends_the_process_so_that_it_starts_anew(
     assert "the watches ended" in operator.service.words()
     proxy.cut()
     successor = site.operator(by_way_of=proxy.url)
-    assert site.live(20, lambda: successor.decided() > 2), successor.service.words()
+    assert site.live(60, lambda: successor.decided() > 2), successor.service.words()
     ends_well(site)
 
 
@@ -208,7 +208,7 @@ def test_the_start_says_nothing_that_is_no_trouble(site: Site) -> None:
     operator = site.operator()
     site.create_queue()
 
-    assert site.live(20, lambda: operator.decided() > 2)
+    assert site.live(60, lambda: operator.decided() > 2)
     operator.service.stop()
 
     words = operator.service.words()

@@ -15,6 +15,8 @@ from detection_training.audio_plan import AudioFullPlan
 from detection_training.sound import Samples, levelled
 from detection_training.splits import Split
 
+LOUDNESS_DBFS: Final = (-36.0, -24.0)
+"""Level of a clip's RMS; vocoders are peakier than throats, so equal peaks would tell classes."""
 ENGINES: Final = ("espeak", "flite", "hibari", "piper")
 """Families that speak text; the others copy real speech."""
 UNSEEN: Final = ("hifi-gan", "piper", "pitch-shift")
@@ -58,7 +60,7 @@ def finished(
         sound = STORAGES[base.storage](sound, rng)
     channel = draw_channel(rng)
     sound = CHANNELS[channel](with_floor(sound, rng), rng)
-    stored = quantised(levelled(sound, peak=float(rng.uniform(0.2, 0.95))))
+    stored = quantised(as_loud(sound, dbfs=float(rng.uniform(*LOUDNESS_DBFS))))
     row = clip_row(
         stored,
         base.split,
@@ -70,6 +72,12 @@ def finished(
         channel=channel,
     )
     return row, stored
+
+
+def as_loud(sound: Samples, *, dbfs: float) -> Samples:
+    """Return the sound with this RMS relative to full scale."""
+    rms = max(float(np.sqrt(np.square(sound.astype(np.float64)).mean())), 1e-6)
+    return np.clip(sound * (10 ** (dbfs / 20) / rms), -1, 1).astype(np.float32)
 
 
 def clip_row(

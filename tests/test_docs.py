@@ -26,6 +26,7 @@ from detection_contract.s3_urls import InvalidS3Url, parse_s3_url
 from detection_contract.schemas import load_schema
 from detection_worker.cli import catalog
 from detection_worker.config.table import FILE_KEYS, SETTINGS, Setting
+from detection_worker.core.quality import QUALITIES
 from detection_worker.metrics import Metrics
 from detection_worker.sources.base import ReceivedMessage
 from detection_worker.sources.dead_letters import dead_letter_request
@@ -128,6 +129,7 @@ def test_both_spellings_of_a_space_in_an_event_name_the_same_key() -> None:
     ("heading", "status", "count"),
     [
         pytest.param("### A finished result", "finished", 2, id="finished"),
+        pytest.param("### A result without an opinion", "finished", 1, id="not applicable"),
         pytest.param("### A failed result", "failed", 1, id="failed"),
     ],
 )
@@ -153,6 +155,18 @@ def test_every_field_of_message_and_result_is_described() -> None:
     assert result_rows == list(properties)  # type: ignore[call-overload]
     for name in (*example["media"], *example["model"], *example["segments"][0]):
         assert f"`{name}`" in results
+
+
+def test_every_reason_of_a_verdict_and_every_quality_code_is_explained() -> None:
+    described = section(MESSAGES, "### Verdicts")
+    table = [spans(row[1])[0] for row in rows(described)]
+    properties: Any = load_schema("result")["properties"]
+
+    assert table == properties["verdict_reason"]["properties"]["code"]["enum"]
+    for word in properties["verdict"]["enum"][:-1]:
+        assert f"`{word}`" in described
+    for code in QUALITIES:
+        assert f"`{code}`" in section(MESSAGES, "## Results")
 
 
 def test_every_s3_url_of_the_table_names_its_bucket_and_key() -> None:

@@ -8,11 +8,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from detection_contract import texts
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
 from detection_contract.results import (
     REASON_CODES,
+    VERDICT_REASONS,
     Opinion,
     encode_result,
     failed_result,
@@ -146,8 +146,8 @@ def test_every_reason_has_a_sentence_and_a_place_in_the_schema() -> None:
     schema: Any = load_schema("result")
     allowed = schema["properties"]["verdict_reason"]["properties"]["code"]["enum"]
 
-    assert set(texts.VERDICT_REASONS) == set(REASON_CODES) == set(allowed)
-    for sentence in texts.VERDICT_REASONS.values():
+    assert set(VERDICT_REASONS) == set(REASON_CODES) == set(allowed)
+    for sentence in VERDICT_REASONS.values():
         assert sentence.format(low=0.25, high=0.75).endswith(".")
 
 

@@ -31,6 +31,19 @@ ReasonCode = Literal[
 _NUMBERS: Final = ("raw_score", "confidence", "margin")
 REASON_CODES: Final[tuple[ReasonCode, ...]] = get_args(ReasonCode)
 
+NOTHING_FOUND: Final = "no manipulation found"
+"""Beside REAL: a detector that finds nothing has proven nothing."""
+VERDICT_REASONS: Final[Mapping[ReasonCode, str]] = {
+    "above_threshold": "Looks manipulated: the score reaches the threshold.",
+    "below_threshold": "No manipulation found: the score is below the threshold.",
+    "between_thresholds": "The score lies where this model cannot tell: from {low:g} to {high:g}.",
+    "no_face": "No face was found, and this model looks at faces.",
+    "no_speech": "No speech was found, and this model judges speech.",
+    "too_short": "The recording is too short for this model.",
+    "too_small": "The picture is too small for this model.",
+}
+"""Formats for ``str.format``; they get ``low`` and ``high``, the ends of the model's doubt."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opinion:

@@ -3,10 +3,7 @@
 Log lines keep the wording of the original guide; they are formats for ``str.format``.
 """
 
-from collections.abc import Mapping
 from typing import Final
-
-from detection_contract.results import ReasonCode
 
 NO_CREDENTIALS: Final = (
     "AWS credentials not found!\n"
@@ -33,16 +30,3 @@ LOG_COMPLETE: Final = (
 )
 LOG_NOT_APPLICABLE: Final = "Detection complete - NOT APPLICABLE ({reason}) for {request_id}"
 LOG_DELETED: Final = "Message processed and deleted"
-
-NOTHING_FOUND: Final = "no manipulation found"
-"""Beside REAL: a detector that finds nothing has proven nothing."""
-VERDICT_REASONS: Final[Mapping[ReasonCode, str]] = {
-    "above_threshold": "Looks manipulated: the score reaches the threshold.",
-    "below_threshold": "No manipulation found: the score is below the threshold.",
-    "between_thresholds": "The score lies where this model cannot tell: from {low:g} to {high:g}.",
-    "no_face": "No face was found, and this model looks at faces.",
-    "no_speech": "No speech was found, and this model judges speech.",
-    "too_short": "The recording is too short for this model.",
-    "too_small": "The picture is too small for this model.",
-}
-"""Formats for ``str.format``; they get ``low`` and ``high``, the ends of the model's doubt."""

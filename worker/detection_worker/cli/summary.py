@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from detection_contract.results import NOTHING_FOUND
 from detection_contract.s3_urls import redact_url
-from detection_contract.texts import NOTHING_FOUND
 
 _NAME_WIDTH = 60
 _WORDS = {"REAL": f"REAL ({NOTHING_FOUND})"}

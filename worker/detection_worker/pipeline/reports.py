@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 from detection_contract.results import (
+    VERDICT_REASONS,
     Opinion,
     ReasonCode,
     failed_result,
     finished_result,
     s3_file_info,
 )
-from detection_contract.texts import VERDICT_REASONS
 from detection_worker.core.outcome import Failure
 from detection_worker.core.verdict import Finding
 from detection_worker.pipeline.analysis import Analysis, Unjudged

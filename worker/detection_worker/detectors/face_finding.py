@@ -39,8 +39,8 @@ OVERLAPS: Final = (0.5, 0.7)
 MAX_CANDIDATES: Final = 300
 """Most boxes of one level of one frame, and of one frame, that are looked at more closely: bounds
 the work on pictures made to look like faces everywhere."""
-CHUNK_PIXELS: Final = 4_000_000
-"""Frames that are searched together, 64 MB with their pyramid."""
+CHUNK_PIXELS: Final = 2_000_000
+"""Frames that are searched together: 32 MB with their pyramid, and a few times that in passing."""
 
 
 class FaceFinder(Protocol):

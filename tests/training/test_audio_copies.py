@@ -17,8 +17,10 @@ def buzz(*, seconds: float, pitch_hz: float = 120.0) -> Samples:
     rng = np.random.default_rng(5)
     t = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
     phase = 2 * np.pi * pitch_hz * t
-    sound = sum(np.sin(k * phase) / k * (1 + np.sin(2 * np.pi * k * t)) for k in range(1, 30))
-    return (0.05 * sound + 0.003 * rng.standard_normal(len(t))).astype(np.float32)
+    sound = 0.003 * rng.standard_normal(len(t))
+    for k in range(1, 30):
+        sound += 0.05 * np.sin(k * phase) / k * (1 + np.sin(2 * np.pi * k * t))
+    return sound.astype(np.float32)
 
 
 def envelope(sound: Samples) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -81,7 +81,7 @@ def test_a_training_goes_on_after_the_step_that_was_kept(tmp_path: Path) -> None
     path = tmp_path / "progress.pt"
     network = Single(3, 1)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
-    torch.nn.functional.mse_loss(network(batch()[0]), batch()[1]).backward()
+    torch.nn.functional.mse_loss(network(batch()[0]), batch()[1]).backward()  # type: ignore[no-untyped-call]
     optimiser.step()
     average = torch.optim.swa_utils.AveragedModel(network, use_buffers=True)
     Progress(path=path).save(

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 import uuid
+import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from detection_contract.schemas import load_schema
 from detection_worker.errors import UsageError
 from detection_worker.pipeline.consumer import Consumer
+from detection_worker.samples import sample_path
 from detection_worker.settings import (
     MIB,
     AwsSettings,
@@ -142,9 +144,7 @@ def test_all_three_kinds_give_envelopes_that_fit_the_schema(stand: Stand) -> Non
     video = sample_media.make_video(
         stand.folder / "b.mp4", codec="h264", seconds=2, fps=10, width=320, height=240, seed=1
     )
-    audio = sample_media.make_audio(
-        stand.folder / "c.wav", codec="pcm_s16le", seconds=3, rate_hz=16000, seed=1
-    )
+    audio = sample_path("reading.wav")
     ids = [stand.send(stand.put(p.name, p.read_bytes())) for p in (image, video, audio)]
 
     results = [stand.result(i) for i in ids]
@@ -161,6 +161,28 @@ def test_all_three_kinds_give_envelopes_that_fit_the_schema(stand: Stand) -> Non
         s["start_s"] for s in results[2]["segments"]
     )
     assert results[0]["s3_file_info"]["size"] == image.stat().st_size
+
+
+def test_what_no_model_is_for_is_finished_without_a_label_and_leaves_the_queue(
+    stand: Stand,
+) -> None:
+    dot = sample_media.make_image(stand.folder / "dot.png", width=1, height=1)
+    hum = stand.folder / "hum.wav"
+    with wave.open(str(hum), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(b"\x00\x10\x00\xf0" * 16_000)
+    ids = [stand.send(stand.put(p.name, p.read_bytes())) for p in (dot, hum)]
+
+    results = [stand.result(i) for i in ids]
+
+    for result in results:
+        jsonschema.validate(result, load_schema("result"))
+        assert (result["status"], result["label"]) == ("finished", None)
+        assert result["verdict"] == "not_applicable"
+    assert [r["verdict_reason"]["code"] for r in results] == ["too_small", "no_speech"]
+    assert stand.eventually(lambda: stand.counts(stand.queue_url) == 0)
 
 
 @pytest.mark.parametrize(

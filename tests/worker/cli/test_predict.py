@@ -178,3 +178,26 @@ def test_an_unknown_model_is_named_with_those_there_are(
 
     assert ended.code == 2
     assert "No such model: gone\nModels there are: tiny-audio, tiny-image" in ended.err
+
+
+def test_evidence_is_drawn_beside_the_summary(
+    predict: Callable[..., Any], image: Path, home: Path
+) -> None:
+    ended = predict(image.name, "--evidence", "parts.png", "--saliency", "pixels.png")
+    refused = predict(image.name, image.name, "--evidence", "parts.png")
+
+    assert ended.code == 0, ended.err
+    for name in ("parts.png", "pixels.png"):
+        assert (home / name).read_bytes().startswith(b"\x89PNG")
+        assert f"Drawn to {name}" in ended.err
+    assert refused.code == 2
+    assert "one image at a time" in refused.err
+
+
+def test_a_preferred_model_that_is_absent_stops_the_start(
+    predict: Callable[..., Any], image: Path
+) -> None:
+    ended = predict(image.name, "--prefer", "tiny-image,gone")
+
+    assert ended.code == 2
+    assert "Model not found or not usable: gone" in ended.err

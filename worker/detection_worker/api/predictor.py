@@ -13,7 +13,9 @@ from typing import Self
 
 from detection_contract import texts
 from detection_contract.error_codes import ErrorCode
+from detection_contract.media_types import MediaKind
 from detection_contract.results import finished_result, s3_file_info
+from detection_worker.api.evidence import EvidenceKind, draw
 from detection_worker.api.files import PredictionContext, S3Files
 from detection_worker.config import consumer_value, load_settings
 from detection_worker.detectors.registry import (
@@ -119,6 +121,32 @@ class Predictor:
             self.load_models()
             local = self._at_hand(path_or_url, temporary)
             return self._result(local, confidence_threshold, started_s=started_s)
+
+    def evidence(self, path_or_url: str | Path, *, kind: EvidenceKind = "patches") -> bytes:
+        """Return a PNG of a still image with what its score rests on, in red.
+
+        Args:
+            path_or_url: As for ``predict_auto``.
+            kind: See ``evidence.draw``.
+
+        Raises:
+            JobError: The file cannot be fetched, decoded or scored.
+            UsageError: It is no still image, or its model does not look at crops.
+        """
+        with self._one_at_a_time, PredictionContext() as temporary:
+            self.load_models()
+            if self._analyzer is None or self._loaded is None:
+                raise UsageError("The predictor is closed\nMake a new one.")
+            local = self._at_hand(path_or_url, temporary)
+            found, _ = self._analyzer.analyse(local.path, name=local.name, threshold=0.5)
+            info = found.info
+            if info.kind is not MediaKind.IMAGE or info.width is None or info.height is None:
+                raise UsageError(
+                    f"Not a still image: {local.name}\nEvidence is drawn over images."
+                )
+            size_px = (info.width, info.height)
+            pixels = self._analyzer.picture(local.path, name=local.name, size_px=size_px)
+            return draw(self._loaded.by_kind[MediaKind.IMAGE], pixels, kind=kind)
 
     def _at_hand(self, path_or_url: str | Path, temporary: PredictionContext) -> _Local:
         text = str(path_or_url)

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from detection_worker.errors import JobError, UsageError
 from detection_worker.settings import Settings
 
 if TYPE_CHECKING:
+    from detection_worker.api.evidence import EvidenceKind
     from detection_worker.api.predictor import Predictor
 
 SETTINGS: Final = (
@@ -40,6 +41,11 @@ SETTINGS: Final = (
     "max_duration",
     "decode_timeout",
 )
+
+DRAWINGS: Final[Mapping["EvidenceKind", str]] = {
+    "patches": "draw the score of every part of an image",
+    "saliency": "draw which pixels of an image move its score",
+}
 
 
 class Predict:
@@ -73,6 +79,8 @@ class Predict:
             help="write the result as JSON; a list if there "
             "are several inputs; - writes it to stdout instead of the summary",
         )
+        for kind, text in DRAWINGS.items():
+            parser.add_argument(f"--{_option(kind)}", dest=kind, metavar="FILE.png", help=text)
         parser.add_argument("--list-models", action="store_true", help="list models, and stop")
         parser.add_argument(
             "--setup-aws", action="store_true", help="show how AWS credentials stand, and stop"
@@ -92,10 +100,13 @@ class Predict:
         inputs = list(_expanded([*args.inputs, *args.input]))
         if not inputs:
             raise UsageError("Nothing to analyse\nName a file, a folder or an S3 URL.")
-        if args.output not in (None, "-"):
-            check_writable(Path(args.output))
+        drawings = {kind: Path(getattr(args, kind)) for kind in DRAWINGS if getattr(args, kind)}
+        if drawings and len(inputs) > 1:
+            raise UsageError("Evidence is drawn for one image at a time\nName one file.")
+        for path in (*drawings.values(), *_files(args.output)):
+            check_writable(path)
         start_logging(_quiet(loaded.settings, args))
-        return _predict_all(inputs, args, loaded.settings)
+        return _predict_all(inputs, args, loaded.settings, drawings=drawings)
 
 
 def _quiet(settings: Settings, args: argparse.Namespace) -> Settings:
@@ -126,7 +137,21 @@ def _expanded(inputs: Sequence[str]) -> Iterator[str]:
         yield from found
 
 
-def _predict_all(inputs: Sequence[str], args: argparse.Namespace, settings: Settings) -> int:
+def _option(kind: "EvidenceKind") -> str:
+    return "evidence" if kind == "patches" else kind
+
+
+def _files(output: str | None) -> list[Path]:
+    return [] if output in (None, "-") else [Path(str(output))]
+
+
+def _predict_all(
+    inputs: Sequence[str],
+    args: argparse.Namespace,
+    settings: Settings,
+    *,
+    drawings: Mapping["EvidenceKind", Path],
+) -> int:
     from detection_worker.api.predictor import Predictor  # noqa: PLC0415 - numpy stays out of --help
 
     results: list[dict[str, object]] = []
@@ -145,6 +170,10 @@ def _predict_all(inputs: Sequence[str], args: argparse.Namespace, settings: Sett
             except JobError as exc:
                 failures.append(exc)
                 results.append(_failed(text, exc, threshold=args.threshold))
+        if not failures:
+            for kind, path in drawings.items():
+                path.write_bytes(predictor.evidence(inputs[0], kind=kind))
+                print(f"Drawn to {path}", file=sys.stderr)
     _report(results, failures, args.output)
     return 1 if failures else 0
 

@@ -50,6 +50,16 @@ class TorchDetector:
         """Who this detector is."""
         return self._card
 
+    @property
+    def network(self) -> tuple[torch.nn.Module, torch.device]:
+        """What scores and where, for whoever explains a score."""
+        return self._module, self._device
+
+    @property
+    def fake_index(self) -> int:
+        """Class of the network's output that means fake."""
+        return self._fake_index
+
     def logits(self, units: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
         """Return one logit of "fake" for each unit, shape ``(n,)``, float32, uncalibrated.
 

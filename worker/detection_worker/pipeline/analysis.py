@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -294,6 +294,27 @@ class Analyzer:
             "decode": (decode_done - started) * 1000,
             "inference": (time.perf_counter() - decode_done) * 1000,
         }
+
+    def picture(self, path: Path, *, name: str, size_px: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return a still image whole, RGB, upright, shape ``(height, width, 3)``.
+
+        It comes out of the same jail as its crops.
+
+        Args:
+            path: Local file.
+            name: What the user calls it.
+            size_px: Width and height, as an analysis told.
+
+        Raises:
+            JobError: With a media code.
+        """
+        width, height = size_px
+        whole = ImageSampling(crop_px=max(size_px), max_crops=1)
+        request = decode_request(path, name=name, detectors={}, limits=self._limits)
+        decoded = self._decoder.decode(
+            replace(request, image=whole), on_progress=lambda: None, cancelled=lambda: False
+        )
+        return np.asarray(decoded.units[0][:height, :width], dtype=np.uint8)
 
     def _score(self, detector: Detector, decoded: DecodedMedia) -> NDArray[np.float32]:
         step = self._max_units

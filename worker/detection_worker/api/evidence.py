@@ -1,0 +1,120 @@
+"""What a score of a still image rests on, drawn over the image."""
+
+import io
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from detection_worker.core.sampling import ImageSampling
+from detection_worker.core.verdict import Calibration, sigmoid
+from detection_worker.detectors.base import Detector
+from detection_worker.errors import UsageError
+from detection_worker.media.crops import cut
+
+EvidenceKind = Literal["patches", "saliency"]
+MAX_PATCHES: Final = 256
+"""A 2048 x 2048 picture in crops of 128; larger ones are covered where there is most detail."""
+SHOWN_PX: Final = 1600
+"""Longer side of the drawing."""
+TINT: Final = 0.6
+"""Most that the red covers of the picture."""
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Patches:
+    """A picture in crops, each with a score of its own.
+
+    Attributes:
+        crops: RGB, shape ``(n, crop, crop, 3)``.
+        boxes: Left, top, right, bottom in the picture, shape ``(n, 4)``.
+        scores: Calibrated P(fake) of each crop by itself, shape ``(n,)``.
+    """
+
+    crops: Pixels
+    boxes: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+
+def draw(detector: Detector, pixels: Pixels, *, kind: EvidenceKind) -> bytes:
+    """Return a PNG of the picture with what the detector saw in it, in red.
+
+    Args:
+        detector: Of images, with the view ``crops``.
+        pixels: RGB, upright, shape ``(height, width, 3)``.
+        kind: ``patches``: the score of every crop; ``saliency``: the pixels that move the score.
+
+    Raises:
+        UsageError: The detector sees pictures in another way.
+    """
+    patches = score_patches(detector, pixels)
+    if kind == "patches":
+        return _png(_tinted(pixels, _patch_heat(patches, pixels.shape[:2])), patches)
+    return _png(_tinted(pixels, _saliency_heat(detector, patches, pixels.shape[:2])), None)
+
+
+def score_patches(detector: Detector, pixels: Pixels) -> Patches:
+    """Return crops over the whole picture with their scores; arguments as for ``draw``."""
+    sampling = detector.card.sampling
+    if not isinstance(sampling, ImageSampling) or sampling.view != "crops":
+        raise UsageError(
+            f"{detector.card.name} does not look at crops of images\n"
+            "Evidence can be drawn for models with the view 'crops' alone."
+        )
+    crops, boxes = cut(pixels, crop_px=sampling.crop_px, max_crops=MAX_PATCHES)
+    calibration: Calibration = detector.card.calibration
+    logits = detector.logits(crops).tolist()
+    scores = [sigmoid(calibration.a * logit + calibration.b) for logit in logits]
+    return Patches(crops=crops, boxes=boxes, scores=np.array(scores, dtype=np.float32))
+
+
+def _patch_heat(patches: Patches, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    heat = np.zeros(shape, np.float32)
+    for (left, top, right, bottom), score in zip(patches.boxes, patches.scores, strict=True):
+        heat[top:bottom, left:right] = score
+    return heat
+
+
+def _saliency_heat(
+    detector: Detector, patches: Patches, shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    # Torch takes seconds to import; whoever draws nothing must not wait for it.
+    from detection_worker.detectors.saliency import saliency  # noqa: PLC0415 - heavy
+    from detection_worker.detectors.torch_detector import TorchDetector  # noqa: PLC0415 - heavy
+
+    if not isinstance(detector, TorchDetector):
+        raise UsageError(f"{detector.card.name} has no gradients\nUse --evidence instead.")
+    heat = np.zeros(shape, np.float32)
+    strengths = saliency(detector, patches.crops)
+    for (left, top, right, bottom), strength in zip(patches.boxes, strengths, strict=True):
+        heat[top:bottom, left:right] = strength[: bottom - top, : right - left]
+    # A few pixels are far stronger than all others and would leave the rest black.
+    relative = heat / max(float(np.percentile(heat, 99)), 1e-12)
+    return np.asarray(np.clip(relative, 0, 1), dtype=np.float32)
+
+
+def _tinted(pixels: Pixels, heat: NDArray[np.float32]) -> Pixels:
+    grey = pixels.mean(axis=2, keepdims=True).repeat(3, axis=2)
+    red = np.array([255.0, 32.0, 32.0])
+    share = TINT * heat[..., None]
+    return np.asarray((1 - share) * grey + share * red, dtype=np.uint8)
+
+
+def _png(pixels: Pixels, patches: Patches | None) -> bytes:
+    image = Image.fromarray(pixels)
+    scale = min(1.0, SHOWN_PX / max(image.size))
+    if scale < 1.0:
+        image = image.resize((round(image.width * scale), round(image.height * scale)))
+    if patches is not None:
+        pen = ImageDraw.Draw(image)
+        for box, score in zip(patches.boxes, patches.scores.tolist(), strict=True):
+            left, top, right, bottom = (round(float(x) * scale) for x in box)
+            pen.rectangle((left, top, right - 1, bottom - 1), outline=(255, 255, 255))
+            pen.text((left + 4, top + 3), f"{score:.2f}", fill=(255, 255, 255))
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return file.getvalue()

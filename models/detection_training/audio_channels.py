@@ -141,12 +141,18 @@ class Augmenter:
         if response is not None:
             spectrum = np.fft.rfft(sound, self._size) * response
             sound = np.fft.irfft(spectrum, self._size)[: self._length].astype(np.float32)
-        if rng.random() < 0.4:
+        if rng.random() < CHANCES_LATER[0]:
+            sound = levelled_slowly(sound, strength=float(rng.uniform(0.2, 0.8)))
+        if rng.random() < CHANCES_LATER[1]:
+            sound = gated(
+                sound, over=float(rng.uniform(1.0, 3.0)), floor=float(rng.uniform(0, 0.3))
+            )
+        if rng.random() < CHANCES_LATER[2]:
             drawn = self._noises[int(rng.integers(len(self._noises)))]
             start = int(rng.integers(3 * self._length))
             added = drawn[start : start + self._length]
             sound = mixed(sound, added, below_db=float(rng.uniform(12, 45)))
-        if rng.random() < 0.1:
+        if rng.random() < CHANCES_LATER[3]:
             limit = float(np.abs(sound).max()) * float(rng.uniform(0.4, 0.9))
             sound = np.clip(sound, -limit, limit)
         return sound
@@ -172,7 +178,51 @@ class Augmenter:
 
 CHANCES: Final = np.array([0.5, 0.25, 0.25])
 """Of a filter, a room and a band limit."""
+CHANCES_LATER: Final = (0.2, 0.15, 0.4, 0.1)
+"""Of slow levelling, noise reduction, noise and clipping."""
 LONGEST_ROOM_S: Final = 0.4
+LEVEL_FRAME: Final = RATE_HZ // 20
+GATE_FFT: Final = 512
+GATE_HOP: Final = 128
+
+
+def levelled_slowly(sound: Samples, *, strength: float) -> Samples:
+    """Return the sound with its loudness over 50 ms evened out, as broadcasters and telephones do.
+
+    Args:
+        sound: Mono.
+        strength: 0 leaves it, 1 makes all frames as loud.
+    """
+    count = max(1, len(sound) // LEVEL_FRAME)
+    frames = np.resize(sound, count * LEVEL_FRAME).reshape(count, LEVEL_FRAME)
+    level = np.sqrt(np.square(frames).mean(axis=1)) + 1e-3
+    at = (np.arange(count) + 0.5) * LEVEL_FRAME
+    gain = np.interp(np.arange(len(sound)), at, (level / level.max()) ** -strength)
+    peak = float(np.abs(sound).max(initial=0.0))
+    louder = sound * gain
+    return (louder * (peak / (float(np.abs(louder).max(initial=0.0)) + 1e-9))).astype(np.float32)
+
+
+def gated(sound: Samples, *, over: float, floor: float) -> Samples:
+    """Return the sound after noise reduction by spectral gating (Boll 1979).
+
+    Real recordings are cleaned like this, and it leaves a vocoder's kind of warble.
+
+    Args:
+        sound: Mono.
+        over: How far over a band's quiet level a value must be to be kept.
+        floor: Share of what is not kept that stays.
+    """
+    torch = importlib.import_module("torch")
+    window = torch.hann_window(GATE_FFT)
+    spectrum = torch.stft(
+        torch.from_numpy(sound), GATE_FFT, GATE_HOP, window=window, return_complex=True
+    )
+    amplitude = spectrum.abs()
+    quiet = amplitude.kthvalue(max(1, amplitude.shape[1] // 7), dim=1, keepdim=True).values
+    gain = (1 - over * quiet / (amplitude + 1e-7)).clamp(min=floor)
+    made = torch.istft(spectrum * gain, GATE_FFT, GATE_HOP, window=window, length=len(sound))
+    return np.asarray(made.numpy(), np.float32)
 
 
 def room(rng: np.random.Generator) -> NDArray[np.float64]:

@@ -27,6 +27,8 @@ BATCH: Final = 24
 CROP: Final = 5 * RATE_HZ // 2
 """Samples of a training window: shorter than the worker's, because more of them teach more."""
 RATE: Final = 2.5e-3
+SPEEDS: Final = (0.88, 1.14)
+"""Two semitones down and up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +63,16 @@ class BalancedBatches:
         weights = np.array([group.weight for group in groups])
         group = groups[int(self._rng.choice(len(groups), p=weights / weights.sum()))]
         sound = self._clips.sound(group.members[int(self._rng.integers(len(group.members)))])
+        # Played faster or slower, a voice is nearly another one: there are few voices.
+        taken = (
+            round(CROP * float(self._rng.uniform(*SPEEDS))) if self._rng.random() < 0.5 else CROP
+        )
         # From any place, so that no start is learnt; short clips are repeated, as by the worker.
-        start = int(self._rng.integers(max(1, len(sound) - CROP + 1)))
-        window = np.resize(sound[start : start + CROP], CROP)
+        start = int(self._rng.integers(max(1, len(sound) - taken + 1)))
+        window = np.resize(sound[start : start + taken], taken)
+        if taken != CROP:
+            at = np.linspace(0, taken - 1, CROP)
+            window = np.interp(at, np.arange(taken), window).astype(np.float32)
         return self._augment(window) * np.float32(self._rng.uniform(0.3, 1.0))
 
 

@@ -46,8 +46,9 @@ from detection_worker.detectors.torch_detector import TorchDetector
 LOCK: Final = Path(__file__).with_name("audio.lock.json")
 WEIGHTS_NAME: Final = "network.safetensors"
 PROGRESS_NAME: Final = "progress.pt"
-RECIPE: Final = 1
-"""Raised when the code of a step changes what it makes, so that old work is not gone on with."""
+BUILD_RECIPE: Final = 1
+FIT_RECIPE: Final = 2
+"""Raised when the code changes what these steps make, so that old work is not gone on with."""
 SPLITS: Final = (Split.TRAIN, Split.DEV, Split.TEST)
 LICENSE: Final = "Apache-2.0"
 
@@ -70,7 +71,8 @@ def stages(order: Order) -> list[Stage]:
     """Return the steps ``audio-fetch`` to ``audio-package``."""
     plan = PLANS[order.preset]
     packages = locked.read_lock(LOCK)
-    common = {"seed": order.seed, "recipe": RECIPE}
+    common = {"seed": order.seed, "recipe": BUILD_RECIPE}
+    fitted = {"seed": order.seed, "recipe": FIT_RECIPE}
     amounts = asdict(plan)
     data = {k: amounts[k] for k in amounts if k not in {"steps", "seconds", "width", "processes"}}
     fit = {name: amounts[name] for name in ("steps", "seconds", "width")}
@@ -90,25 +92,25 @@ def stages(order: Order) -> list[Stage]:
         Stage(
             name="audio-train",
             after=("audio-build",),
-            inputs={**fit, **common},
+            inputs={**fit, **fitted},
             run=partial(_train, order=order, plan=plan),
         ),
         Stage(
             name="audio-calibrate",
             after=("audio-build", "audio-train"),
-            inputs=common,
+            inputs=fitted,
             run=partial(_calibrate, plan=plan),
         ),
         Stage(
             name="audio-evaluate",
             after=("audio-build", "audio-train", "audio-calibrate"),
-            inputs=common,
+            inputs=fitted,
             run=partial(_evaluate, plan=plan),
         ),
         Stage(
             name="audio-package",
             after=("audio-build", "audio-train", "audio-calibrate", "audio-evaluate"),
-            inputs={**common, "output": str(order.output.resolve())},
+            inputs={**fitted, "output": str(order.output.resolve())},
             run=partial(_package, packages=packages, order=order, plan=plan),
         ),
     ]

@@ -11,7 +11,10 @@ from typing import Final
 from detection_operator.kube.pods import PodView
 
 LEAST_COST: Final = -(2**31)
-"""The least value of the annotation that Kubernetes accepts."""
+"""Of a pod that may go: the least value of the annotation that Kubernetes accepts."""
+ASKED_COST: Final = LEAST_COST + 1
+"""Of a pod that was asked to drain: after those that may go, whose removal may still be under way
+when others are asked; before all that work."""
 
 
 def removal_rank(pod: PodView) -> tuple[bool, bool, bool, int]:

@@ -11,7 +11,7 @@ from detection_operator.kube.deployment import digest
 from detection_operator.kube.disruption import disruption_budget
 from detection_operator.kube.objects import replicas_of
 from detection_operator.kube.port import Object
-from detection_operator.kube.ranking import LEAST_COST
+from detection_operator.kube.ranking import ASKED_COST, LEAST_COST
 from detection_operator.metrics import Metrics
 from detection_operator.reconcile.fleet import Group, Worker
 from detection_operator.reconcile.gather import Sources, address
@@ -89,13 +89,15 @@ class Actor:
             self.state.budget_applied = True
 
     def take(self, steps: Steps) -> None:
-        """Resume, scale and drain, in this order: capacity back first.
+        """Resume, dismiss, scale and drain, in this order: capacity back first.
 
         Raises:
             ClusterError: The API server refused or did not answer.
         """
         for worker in steps.resume:
             self.resume(worker)
+        for worker in steps.dismiss:
+            self._annotate(worker, {ANNOTATION_DELETION_COST: str(LEAST_COST)})
         for item, replicas in steps.scale:
             self._scale(item, replicas)
         for worker in steps.forced:
@@ -119,7 +121,7 @@ class Actor:
         pod = worker.pod
         if pod.drain_since_s is None:
             since = timestamp(self.sources.clock.wall_s())
-            cost = str(LEAST_COST)
+            cost = str(ASKED_COST)
             self._annotate(worker, {ANNOTATION_DRAIN: since, ANNOTATION_DELETION_COST: cost})
             self.metrics.drains.labels("asked").inc()
         if worker.state is None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from detection_operator.kube.ranking import safe_reduction
+from detection_operator.kube.ranking import LEAST_COST, safe_reduction
 from detection_operator.reconcile.fleet import Group, Worker
 from detection_operator.scaling.values import PodPhase
 
@@ -31,6 +31,7 @@ class Steps:
     Attributes:
         drain: To ask, or to ask again, to drain.
         resume: To ask to receive again.
+        dismiss: To mark as those that Kubernetes is to take.
         scale: Deployments and the replicas to set.
         forced: Workers that go although they did not finish in ``drainTimeoutSeconds``.
         pending: Something is under way that deserves another look soon.
@@ -38,6 +39,7 @@ class Steps:
 
     drain: tuple[Worker, ...] = ()
     resume: tuple[Worker, ...] = ()
+    dismiss: tuple[Worker, ...] = ()
     scale: tuple[tuple[Group, int], ...] = ()
     forced: tuple[Worker, ...] = ()
     pending: bool = False
@@ -74,11 +76,13 @@ def next_steps(
     everybody = [worker for item in groups for worker in item.workers]
     resume = tuple(w for w in everybody if w.draining and w.pod.uid not in chosen)
     drain: list[Worker] = []
+    dismiss: list[Worker] = []
     forced: list[Worker] = []
     scale: list[tuple[Group, int]] = []
     for aim in aims:
         late = [w for w in aim.leaving if _overdue(w, drain_timeout_s, now_s) and not w.may_go]
         drain += [w for w in aim.leaving if _must_ask(w)]
+        dismiss += [w for w in (*_finished(aim), *late) if not _marked(w)]
         replicas = _reachable(aim, late)
         if replicas != aim.group.replicas:
             scale.append((aim.group, replicas))
@@ -87,6 +91,7 @@ def next_steps(
     return Steps(
         drain=tuple(drain),
         resume=resume,
+        dismiss=tuple(dismiss),
         scale=tuple(scale),
         forced=tuple(forced),
         pending=bool(chosen or resume or scale),
@@ -158,6 +163,19 @@ def _must_ask(worker: Worker) -> bool:
     return worker.pod.drain_since_s is None or not worker.state.draining
 
 
+def _finished(aim: _Aim) -> list[Worker]:
+    return [w for w in aim.leaving if w.may_go and not _must_ask(w)]
+
+
+def _marked(worker: Worker) -> bool:
+    """Say whether Kubernetes takes it before all that may be busy.
+
+    What was asked to drain must be seen with the least cost first: of several with the same cost
+    Kubernetes would take any, also one that was asked a moment ago and still works.
+    """
+    return worker.pod.drain_since_s is None or worker.pod.deletion_cost == LEAST_COST
+
+
 def _overdue(worker: Worker, timeout_s: float, now_s: float) -> bool:
     since_s = worker.pod.drain_since_s
     return since_s is not None and now_s - since_s > timeout_s
@@ -172,8 +190,7 @@ def _reachable(aim: _Aim, late: Iterable[Worker]) -> int:
     if item.mixed:
         return item.replicas
     missing = max(0, item.replicas - len(item.workers))
-    safe = {w.pod.name for w in aim.leaving if w.may_go and not _must_ask(w)}
-    safe |= {w.pod.name for w in late}
+    safe = {w.pod.name for w in (*_finished(aim), *late) if _marked(w)}
     pods = [w.pod for w in item.workers]
     return item.replicas - min(
         surplus, missing + safe_reduction(pods, frozenset(safe), max(0, surplus - missing))

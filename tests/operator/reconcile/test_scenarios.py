@@ -318,7 +318,6 @@ def test_a_cluster_without_room_is_asked_less_and_used_when_it_has_some(
 @pytest.mark.parametrize("jump_s", [-7200.0, 7200.0, 400 * 86_400.0])
 def test_a_clock_that_jumps_removes_nobody_at_once(make_world: MakeWorld, jump_s: float) -> None:
     world, _ = busy_world(make_world, 6, 3)
-    world.run(2)
     before = world.replicas
 
     world.clock.jump(jump_s)

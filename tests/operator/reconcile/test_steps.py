@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection_operator.kube.pods import PodView
-from detection_operator.kube.ranking import LEAST_COST, removal_rank
+from detection_operator.kube.ranking import ASKED_COST, LEAST_COST, removal_rank
 from detection_operator.observe.values import WorkerState
 from detection_operator.reconcile.fleet import Group, group
-from detection_operator.reconcile.steps import next_steps
+from detection_operator.reconcile.steps import Steps, next_steps
 
 NOW_S = 1000.0
 
@@ -36,7 +36,7 @@ def fleets(draw: st.DrawFn) -> Group:
                 unschedulable_since_s=None if scheduled else 1.0,
                 unschedulable_why="",
                 broken="",
-                deletion_cost=LEAST_COST if asked else 0,
+                deletion_cost=draw(st.sampled_from([ASKED_COST, LEAST_COST])) if asked else 0,
                 drain_since_s=NOW_S - draw(st.integers(0, 400)) if asked else None,
                 terminating=False,
             )
@@ -91,3 +91,53 @@ def test_more_is_granted_at_once(fleet: Group, more: int) -> None:
     steps = next_steps([fleet], desired=desired, victims=(), drain_timeout_s=300, now_s=NOW_S)
 
     assert steps.scale == (((fleet, desired),) if more else ())
+
+
+def drained(number: int, *, cost: int, busy: bool) -> tuple[PodView, WorkerState]:
+    pod = PodView(
+        name=f"pod-{number}",
+        uid=f"uid-{number}",
+        ip="10.0.0.1",
+        port=8080,
+        revision="r",
+        template_hash="h",
+        created_s=1.0,
+        ready_s=1.0,
+        scheduled=True,
+        running=True,
+        started=True,
+        unschedulable_since_s=None,
+        unschedulable_why="",
+        broken="",
+        deletion_cost=cost,
+        drain_since_s=NOW_S - 5.0,
+        terminating=False,
+    )
+    return pod, WorkerState(busy=busy, draining=True, drained=not busy)
+
+
+def steps_for(*pods: tuple[PodView, WorkerState], desired: int) -> Steps:
+    deployment = {"metadata": {"name": "d"}, "spec": {"replicas": len(pods)}}
+    states = {pod.uid: state for pod, state in pods}
+    fleet = group(deployment, [pod for pod, _ in pods], states, current=True, now_s=NOW_S)
+    return next_steps([fleet], desired=desired, victims=(), drain_timeout_s=300, now_s=NOW_S)
+
+
+def test_who_finished_is_marked_and_goes_when_the_mark_is_seen() -> None:
+    busy = drained(2, cost=ASKED_COST, busy=True)
+
+    marking = steps_for(drained(1, cost=ASKED_COST, busy=False), busy, desired=0)
+    going = steps_for(drained(1, cost=LEAST_COST, busy=False), busy, desired=0)
+
+    assert [worker.pod.name for worker in marking.dismiss] == ["pod-1"]
+    assert not marking.scale, "Kubernetes could take the busy one, whose cost is the same"
+    assert not going.dismiss
+    assert [replicas for _, replicas in going.scale] == [1]
+
+
+def test_the_slowest_holds_up_nobody_who_finished() -> None:
+    done = [drained(n, cost=LEAST_COST, busy=False) for n in range(5)]
+
+    steps = steps_for(*done, drained(9, cost=ASKED_COST, busy=True), desired=0)
+
+    assert [replicas for _, replicas in steps.scale] == [1]

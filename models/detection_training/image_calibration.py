@@ -1,5 +1,6 @@
 """From logits on the dev split to P(fake), and where a detector cannot tell. Pure."""
 
+import math
 from typing import Final
 
 import numpy as np
@@ -13,12 +14,22 @@ FALSE_FAKE: Final = 0.02
 FALSE_REAL: Final = 0.05
 """Share of fake dev items that may be called real without doubt."""
 MIDDLE: Final = 0.5
+PRIOR: Final = 0.2
+"""One fake in five. Much of a photograph is out of focus or flat and shows no trace of anything;
+at even odds such pictures would be called fake as often as not."""
 
 
-def platt(real: Floats, fake: Floats) -> Calibration:
-    """Return Platt's scaling, fitted at even odds, to four digits as it will be written."""
+def platt(real: Floats, fake: Floats, *, prior: float = PRIOR) -> Calibration:
+    """Return Platt's scaling, to four digits as it will be written.
+
+    Args:
+        real: Logits of real items.
+        fake: Logits of fake items.
+        prior: Share of fakes among the items to come, for which P(fake) is meant. The fit weighs
+            both classes the same, and the offset moves by the log-odds of this share (Bayes).
+    """
     a, b = metrics.fit_platt(real, fake)
-    return Calibration(a=round(a, 4), b=round(b, 4))
+    return Calibration(a=round(a, 4), b=round(b + math.log(prior / (1 - prior)), 4))
 
 
 def thresholds(real: Floats, fake: Floats) -> Thresholds:

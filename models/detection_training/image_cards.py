@@ -43,12 +43,13 @@ IMAGE_WHAT: Final = """\
 Looks at 128-pixel crops at native resolution, at most four of a picture, for the traces that a
 neural decoder leaves between neighbouring pixels. Fixed high-pass residuals of each colour go
 through a four-stage residual network with {parameters:,} parameters; the crops' logits are
-averaged and calibrated by Platt scaling on the dev split. It was trained on 96-pixel crops.
+averaged and calibrated by Platt scaling on the dev split, for a world with one fake in five.
+It was trained on 96-pixel crops.
 """
 VIDEO_WHAT: Final = """\
 Has no weights of its own: up to sixteen frames spread over the video, two crops each, are scored
 by `{owner}`; the logits of the quarter of frames that look most like a fake are averaged and
-calibrated on clips of the dev split.
+calibrated on clips of the dev split, for a world with one fake in five.
 """
 IMAGE_DATA: Final = """\
 Real: patches of {train} photographs, looked at and listed by hand (`splits.json`). Four in five

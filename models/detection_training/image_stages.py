@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 
 from detection_training import (
+    image_calibration,
     image_clips,
     image_data,
     image_finish,
@@ -118,6 +119,7 @@ def stages(order: Order) -> list[Stage]:
 
 def _measuring(plan: Plan, order: Order, packages: Sequence[locked.Locked]) -> list[Stage]:
     counts = {
+        "prior": image_calibration.PRIOR,
         "photos": plan.photos,
         "pictures_each": plan.pictures_each,
         "clips_each": plan.clips_each,

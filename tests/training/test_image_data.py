@@ -11,7 +11,14 @@ from detection_training.image_cards import IMAGE
 from detection_training.image_clips import FRAMES, HEIGHT_PX, WIDTH_PX, move
 from detection_training.image_data import REMAKES_EACH, SEEN, UNSEEN, Pool, build_pool
 from detection_training.image_fit import CROP_PX, Pairs
-from detection_training.image_measure import Contest, Instrument, rows, sample_of, score
+from detection_training.image_measure import (
+    Contest,
+    Instrument,
+    calibrated,
+    rows,
+    sample_of,
+    score,
+)
 from detection_training.passages import TESTED
 from detection_training.upscalers import Remake
 from detection_worker.core.sampling import ImageSampling
@@ -183,3 +190,14 @@ def test_a_move_over_a_photograph_is_smooth_and_stays_inside() -> None:
     means = frames.mean(axis=(1, 2, 3))
     assert np.abs(np.diff(means)).max() < 15
     assert (np.diff(frames[0, 100, :, 0].astype(int)) >= -1).all()
+
+
+def test_a_picture_that_shows_nothing_gets_the_prior() -> None:
+    rng = np.random.default_rng(9)
+    real, fake = rng.normal(-1, 1, 4000), rng.normal(1, 1, 4000)
+
+    fitted = image_calibration.platt(real, fake, prior=0.2)
+
+    assert float(calibrated(np.zeros(1), fitted)[0]) == pytest.approx(0.2, abs=0.02)
+    # Two classes of variance 1, 2 apart: the log-odds rise by 2 for each unit.
+    assert fitted.a == pytest.approx(2, rel=0.1)

@@ -7,15 +7,26 @@ import numpy as np
 import pytest
 
 from detection_contract.media_types import MediaKind
-from detection_training.evaluation import evaluate, score_file
+from detection_training.evaluation import scorer
+from detection_training.evaluation_items import Item
 from detection_worker.detectors import registry, self_test
 from detection_worker.detectors.registry import LoadedDetectors
-from detection_worker.errors import UsageError
 from detection_worker.samples import SAMPLES, Sample, sample_path
 
 GOLDEN: dict[str, float] = json.loads(
     (Path(__file__).parent / "sample_scores.json").read_text(encoding="utf-8")
 )
+
+
+def item(sample: Sample) -> Item:
+    return Item(
+        path=sample_path(sample.name),
+        name=sample.name,
+        fake=sample.truth == "fake",
+        family=sample.truth,
+        source=sample.truth,
+        group=sample.name,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,34 +69,13 @@ def test_a_bundled_score_does_not_depend_on_its_neighbours(
     np.testing.assert_allclose(together, alone, atol=1e-4)
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
-def test_a_sample_keeps_its_score(loaded: LoadedDetectors, sample: Sample) -> None:
-    scored = score_file(loaded, sample_path(sample.name))
+def test_the_samples_keep_their_scores(loaded: LoadedDetectors) -> None:
+    with scorer(loaded) as scoring:
+        rows = {sample.name: scoring.score(item(sample)) for sample in SAMPLES}
 
-    assert scored.kind is sample.kind
-    assert scored.score == pytest.approx(GOLDEN[sample.name], abs=1e-3)
-
-
-def test_the_samples_can_be_measured(loaded: LoadedDetectors, tmp_path: Path) -> None:
-    for sample in SAMPLES:
-        (tmp_path / sample.truth).mkdir(exist_ok=True)
-        (tmp_path / sample.truth / sample.name).symlink_to(sample_path(sample.name))
-    (tmp_path / "real" / "broken.png").write_bytes(b"no picture")
-
-    rows, problems = evaluate(
-        loaded, real=tmp_path / "real", fake=tmp_path / "fake", log=lambda _: None
-    )
-
-    assert list(rows) == ["image", "video", "audio"]
-    assert sum(row["n_real"] + row["n_fake"] for row in rows.values()) == len(SAMPLES)
-    assert [p.partition(":")[0] for p in problems] == ["broken.png"]
-
-
-def test_a_folder_without_media_cannot_be_measured(
-    loaded: LoadedDetectors, tmp_path: Path
-) -> None:
-    with pytest.raises(UsageError, match="No media files in"):
-        evaluate(loaded, real=tmp_path, fake=tmp_path, log=lambda _: None)
+    assert {name: row.problem for name, row in rows.items() if row.problem} == {}
+    assert {name: row.kind for name, row in rows.items()} == {s.name: s.kind for s in SAMPLES}
+    assert {name: row.score for name, row in rows.items()} == pytest.approx(GOLDEN, abs=1e-3)
 
 
 @pytest.mark.slow

@@ -14,8 +14,8 @@ QUALITIES: Final[tuple[Quality, ...]] = get_args(Quality)
 LOW_RESOLUTION_PX: Final = 128
 """Of the shorter side: one crop of the bundled models, and a face in it is smaller still."""
 HEAVY_COMPRESSION_BPP: Final = 0.25
-"""Bits for each pixel of a JPEG. A 512 x 512 portrait gets there at quality 7 of Pillow's 1 to 95;
-a flat drawing or a blank page is there at any quality."""
+"""Bits for each pixel of a JPEG. The photographs among the samples get there at about
+quality 5 of Pillow's 1 to 95; a flat drawing or a blank page is there at any quality."""
 
 
 def picture_quality(

@@ -24,7 +24,9 @@ from detection_worker.detectors.registry import (
 from detection_worker.errors import UsageError
 from detection_worker.settings import Settings
 
-IMPORT_OPTIONS: Final = ("architecture", "layout", "name", "output", "license", "force")
+IMPORT_OPTIONS: Final = (
+    "architecture", "layout", "backbone", "name", "output", "license", "force",
+)  # fmt: skip
 
 
 _LEGEND: Final = (
@@ -74,6 +76,12 @@ def _add_import(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--layout", metavar="NAME", help="whose names and training (told by the names in the file)"
+    )
+    group.add_argument(
+        "--backbone",
+        type=Path,
+        metavar="FILE",
+        help="for a last layer alone: file of the network below (univfd: CLIP ViT-L/14)",
     )
     group.add_argument("--license", metavar="TEXT", help="licence of the weights, as published")
     group.add_argument("--name", metavar="ID", help="of the new model (the architecture's name)")
@@ -226,6 +234,7 @@ def _import(args: argparse.Namespace, folder: Path | None) -> int:
         name=args.name or args.architecture,
         models_dir=folder,
         license_text=args.license,
+        backbone=args.backbone,
         force=args.force,
     )
     lay = "".join(f"{key}: " for key in made.wrapper) + (made.prefix and f"{made.prefix}* ")

@@ -61,11 +61,13 @@ class Checkpoint:
         tensors: By name, on the CPU.
         sha256: Of the file, lower-case hex.
         wrapper: Keys that the weights lay under, outermost first.
+        notes: What was done to the tensors since they were read, for people.
     """
 
     tensors: Mapping[str, Tensor]
     sha256: str
     wrapper: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def read_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from detection_worker.core.verdict import Calibration
-from detection_worker.detectors import folders, registry, self_test, weights
+from detection_worker.detectors import clip_files, folders, registry, self_test, weights
 from detection_worker.detectors.base import DetectorCard
 from detection_worker.detectors.checkpoint import Checkpoint, read_checkpoint
 from detection_worker.detectors.manifest import MANIFEST_NAME, SCHEMA, ModelError
@@ -65,6 +65,7 @@ def import_checkpoint(
     name: str,
     models_dir: Path,
     license_text: str,
+    backbone: Path | None = None,
     force: bool = False,
 ) -> Imported:
     """Convert a checkpoint into a model folder and load that as a worker would.
@@ -75,6 +76,7 @@ def import_checkpoint(
         name: Of the new model.
         models_dir: Gets the folder; made if it does not exist.
         license_text: Of the weights, as its maker states it.
+        backbone: File with the network below, for checkpoints of a last layer alone.
         force: Replace a model of that name.
 
     Raises:
@@ -82,7 +84,7 @@ def import_checkpoint(
             there. ``models_dir`` is as before then.
     """
     folders.check_free(models_dir, name, force=force)
-    checkpoint = read_checkpoint(source, max_bytes=max(one.max_bytes for one in published))
+    checkpoint = _read(source, published, backbone)
     match = best_match(checkpoint, published, where=str(source))
     network = _filled(match, source)
     answers = _answers(network, match.published, source)
@@ -106,6 +108,16 @@ def import_checkpoint(
         layout=match.published.layout.name,
         notes=match.notes,
     )
+
+
+def _read(source: Path, published: Sequence[Published], backbone: Path | None) -> Checkpoint:
+    max_bytes = max(one.max_bytes for one in published)
+    reader = clip_files.READERS.get(published[0].architecture)
+    if reader is not None:
+        return reader(source, backbone=backbone, max_bytes=max_bytes)
+    if backbone is not None:
+        raise ModelError(f"{published[0].architecture} has no backbone\nLeave --backbone out.")
+    return read_checkpoint(source, max_bytes=max_bytes)
 
 
 def _provenance(match: Match, checkpoint: Checkpoint, source: Path) -> dict[str, Any]:

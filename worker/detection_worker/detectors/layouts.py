@@ -162,6 +162,18 @@ EFFICIENTNET_TIMM: Final = Layout(
     renames=tuple(_timm_efficientnet((2, 4, 4, 6, 6, 8, 2))),
 )
 
+EFFORT_FACES: Final = Layout(name="faces")
+"""Effort trained on faces; its files do not say what they were trained on."""
+EFFORT_PICTURES: Final = Layout(name="pictures")
+"""Effort trained on whole pictures."""
+
+LFCC_LCNN: Final = Layout(
+    name="own",
+    # Mean and spread of inputs and outputs, which its toolkit keeps for every network and this
+    # one never applies.
+    unused=("input_mean", "input_std", "output_mean", "output_std"),
+)
+
 MESO4_KERAS: Final = Layout(
     name="keras",
     markers=("conv2d.0.weight",),
@@ -187,5 +199,15 @@ MESOINCEPTION4_KERAS: Final = Layout(
             "batch_normalization": _NORMS,
             "dense": ("hidden", "last"),
         }
+    ),
+)
+
+XLSR_AASIST: Final = Layout(
+    name="own",
+    # What wav2vec 2.0 needs to be trained without labels: masks, quantiser, and projections of
+    # what is compared.
+    unused=tuple(
+        f"ssl_model.model.{part}"
+        for part in ("mask_emb", "quantizer.", "project_q.", "final_proj.")
     ),
 )

@@ -103,7 +103,7 @@ def match(checkpoint: Checkpoint, published: Published) -> Match:
     named, prefix = without_prefix(checkpoint.tensors, wanted.keys() | set(layout.markers))
     naming = sort_out(named.keys(), layout)
     tensors = {ours: named[theirs] for ours, theirs in naming.ours.items()}
-    notes = _renamed(naming.ours, layout)
+    notes = [*checkpoint.notes, *_renamed(naming.ours, layout)]
     if naming.unused:
         notes.append(
             f"{len(naming.unused)} left out, which score nothing: {listed(naming.unused)}"

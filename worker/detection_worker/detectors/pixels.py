@@ -10,9 +10,11 @@ SCALES: Final[Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]]] = {
     "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
     "symmetric": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
 }
 """Mean and standard deviation of red, green and blue of 0 to 1, by name: left alone, brought to -1
-to 1, and by the statistics of ImageNet that torchvision's networks are trained on."""
+to 1, by the statistics of ImageNet that torchvision's networks are trained on, and by those of
+CLIP's own pictures."""
 AT_ONCE: Final[Mapping[str, int]] = {"cpu": 4, "cuda": 64}
 """Most units in one pass through a network's wide early layers, by type of device."""
 

@@ -55,6 +55,15 @@ _AASIST_PAPER: Final = (
     "Jung et al., AASIST: Audio Anti-Spoofing using Integrated Spectro-Temporal Graph Attention "
     "Networks, ICASSP 2022"
 )
+_RAWNET2_PAPER: Final = "Tak et al., End-to-End Anti-Spoofing with RawNet2, ICASSP 2021"
+_LFCC_LCNN_PAPER: Final = (
+    "Wang & Yamagishi, A Comparative Study on Recent Neural Spoofing Countermeasures for "
+    "Synthetic Speech Detection, Interspeech 2021"
+)
+_XLSR_AASIST_PAPER: Final = (
+    "Tak et al., Automatic Speaker Verification Spoofing and Deepfake Detection using wav2vec 2.0 "
+    "and Data Augmentation, Odyssey 2022"
+)
 _XCEPTION_PAPER: Final = (
     "Chollet, Xception: Deep Learning with Depthwise Separable Convolutions, CVPR 2017"
 )
@@ -71,6 +80,18 @@ _MESONET_PAPER: Final = (
 _NPR_PAPER: Final = (
     "Tan et al., Rethinking the Up-Sampling Operations in CNN-based Generative Network for "
     "Generalizable Deepfake Detection, CVPR 2024"
+)
+_UNIVFD_PAPER: Final = (
+    "Ojha et al., Towards Universal Fake Image Detectors that Generalize Across Generative "
+    "Models, CVPR 2023"
+)
+_EFFORT_PAPER: Final = (
+    "Yan et al., Orthogonal Subspace Decomposition for Generalizable AI-Generated Image "
+    "Detection, ICML 2025"
+)
+_CLIP_PAPER: Final = (
+    "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, "
+    "ICML 2021"
 )
 
 
@@ -89,17 +110,30 @@ SBI_FACES: Final = ImageSampling(
 """An eighth of the detection's width and height on each side, stretched to a square."""
 NATIVE_CROPS: Final = ImageSampling(crop_px=256, max_crops=9, view="crops")
 """NPR's paper scores whole pictures at their own resolution; a mean over crops stands for it."""
+NATIVE_CENTRE: Final = ImageSampling(crop_px=224, max_crops=1, view="crops")
+"""UnivFD's paper cuts 224 pixels out of the middle and resizes nothing."""
+CLIP_CENTRE: Final = ImageSampling(crop_px=224, max_crops=1, view="centre")
+"""CLIP's own: the shorter side resized to 224, then the middle."""
 
 
-def _aasist(name: str) -> Published:
+def _speech(
+    name: str,
+    *,
+    paper: str,
+    max_bytes: int,
+    layout: Layout = layouts.OWN,
+    activation: Literal["sigmoid", "softmax"] = "softmax",
+) -> Published:
     return Published(
         architecture=name,
         kind=MediaKind.AUDIO,
         classes=("fake", "real"),
         sampling=SPEECH_4_S,
         pooling=Pooling(),
-        paper=_AASIST_PAPER,
-        max_bytes=16 * MIB,
+        paper=paper,
+        max_bytes=max_bytes,
+        layout=layout,
+        activation=activation,
     )
 
 
@@ -194,18 +228,78 @@ _NPR: Final = Published(
     max_bytes=64 * MIB,
     activation="sigmoid",
 )
+_UNIVFD: Final = Published(
+    architecture="univfd",
+    kind=MediaKind.IMAGE,
+    classes=("real", "fake"),
+    sampling=NATIVE_CENTRE,
+    pooling=Pooling(),
+    paper=_UNIVFD_PAPER,
+    max_bytes=4096 * MIB,
+    activation="sigmoid",
+)
+_CLIP_B16: Final = Published(
+    architecture="clip-b16",
+    kind=MediaKind.IMAGE,
+    classes=("real", "fake"),
+    sampling=CLIP_CENTRE,
+    pooling=Pooling(),
+    paper=_CLIP_PAPER,
+    max_bytes=512 * MIB,
+    activation="sigmoid",
+)
+
+
+def _effort(layout: Layout, sampling: ImageSampling) -> Published:
+    return Published(
+        architecture="effort",
+        kind=MediaKind.IMAGE,
+        classes=("real", "fake"),
+        sampling=sampling,
+        pooling=MOST_FAKE_FACE,
+        paper=_EFFORT_PAPER,
+        max_bytes=4096 * MIB,
+        layout=layout,
+    )
+
+
+_LFCC_LCNN: Final = _speech(
+    "lfcc-lcnn",
+    paper=_LFCC_LCNN_PAPER,
+    max_bytes=16 * MIB,
+    layout=layouts.LFCC_LCNN,
+    activation="sigmoid",
+)
+_RAWNET2: Final = _speech("rawnet2", paper=_RAWNET2_PAPER, max_bytes=512 * MIB)
+_XLSR_AASIST: Final = _speech(
+    "xlsr-aasist",
+    paper=_XLSR_AASIST_PAPER,
+    # 1.3 GB in single precision. A file with an optimiser's state, three times as much, is
+    # refused: reading one takes several times its size in memory.
+    max_bytes=2048 * MIB,
+    layout=layouts.XLSR_AASIST,
+)
 
 PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = {
-    "aasist": (_aasist("aasist"),),
-    "aasist-l": (_aasist("aasist-l"),),
+    "aasist": (_speech("aasist", paper=_AASIST_PAPER, max_bytes=16 * MIB),),
+    "aasist-l": (_speech("aasist-l", paper=_AASIST_PAPER, max_bytes=16 * MIB),),
+    "clip-b16": (_CLIP_B16,),
     "efficientnet-b4": _EFFICIENTNET_B4,
+    "effort": (
+        _effort(layouts.EFFORT_FACES, _faces(224)),
+        _effort(layouts.EFFORT_PICTURES, CLIP_CENTRE),
+    ),
+    "lfcc-lcnn": (_LFCC_LCNN,),
     "meso4": (_mesonet("meso4", layouts.MESO4_KERAS), _mesonet("meso4", layouts.OWN)),
     "mesoinception4": (
         _mesonet("mesoinception4", layouts.MESOINCEPTION4_KERAS),
         _mesonet("mesoinception4", layouts.OWN),
     ),
     "npr": (_NPR,),
+    "rawnet2": (_RAWNET2,),
+    "univfd": (_UNIVFD,),
     "xception": _XCEPTION,
+    "xlsr-aasist": (_XLSR_AASIST,),
 }
 """By name of the architecture; several where files name their tensors differently or were trained
 on other pictures, in order of preference."""

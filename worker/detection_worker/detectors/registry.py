@@ -24,12 +24,18 @@ ARCHITECTURES: Final[Mapping[str, str]] = {
     "aasist": "detection_worker.detectors.aasist:build",
     "aasist-l": "detection_worker.detectors.aasist:build_light",
     "audio_lfb": "detection_worker.detectors.audio_lfb:build",
+    "clip-b16": "detection_worker.detectors.clip_heads:build_b16",
     "efficientnet-b4": "detection_worker.detectors.efficientnet:build",
+    "effort": "detection_worker.detectors.clip_heads:build_effort",
     "image_residual": "detection_worker.detectors.image_residual:build",
+    "lfcc-lcnn": "detection_worker.detectors.lcnn:build",
     "meso4": "detection_worker.detectors.mesonet:build_meso4",
     "mesoinception4": "detection_worker.detectors.mesonet:build_mesoinception4",
     "npr": "detection_worker.detectors.npr:build",
+    "rawnet2": "detection_worker.detectors.rawnet2:build",
+    "univfd": "detection_worker.detectors.clip_heads:build_univfd",
     "xception": "detection_worker.detectors.xception:build",
+    "xlsr-aasist": "detection_worker.detectors.xlsr_aasist:build",
 }
 """Name in a manifest to ``module:factory``; imported when a model asks for it."""
 GRADE_ORDER: Final = ("demo", "experimental", "published")

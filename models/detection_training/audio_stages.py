@@ -21,6 +21,7 @@ from detection_training import (
     metrics,
     package,
 )
+from detection_training.audio_channels import optional
 from detection_training.audio_dataset import (
     ClipRow,
     Clips,
@@ -51,6 +52,8 @@ FIT_RECIPE: Final = 2
 """Raised when the code changes what these steps make, so that old work is not gone on with."""
 SPLITS: Final = (Split.TRAIN, Split.DEV, Split.TEST)
 LICENSE: Final = "Apache-2.0"
+NEEDED: Final = ("onnxruntime", "pyworld", "soundfile")
+"""Python packages of the extra ``train-full``; missed before the first download, not after."""
 
 
 def design(plan: AudioFullPlan, *, grade: Grade = "experimental") -> Design:
@@ -67,10 +70,15 @@ def design(plan: AudioFullPlan, *, grade: Grade = "experimental") -> Design:
     )
 
 
-def stages(order: Order) -> list[Stage]:
-    """Return the steps ``audio-fetch`` to ``audio-package``."""
+def stages(order: Order, *, lock: Path = LOCK) -> list[Stage]:
+    """Return the steps ``audio-fetch`` to ``audio-package``.
+
+    Args:
+        order: What and where.
+        lock: The packages that media come from.
+    """
     plan = PLANS[order.preset]
-    packages = locked.read_lock(LOCK)
+    packages = locked.read_lock(lock)
     common = {"seed": order.seed, "recipe": BUILD_RECIPE}
     fitted = {"seed": order.seed, "recipe": FIT_RECIPE}
     amounts = asdict(plan)
@@ -117,6 +125,8 @@ def stages(order: Order) -> list[Stage]:
 
 
 def _fetch(place: Workplace, *, packages: Sequence[Locked], cache: Path) -> None:
+    for name in NEEDED:
+        optional(name)
     folders = locked.fetch_locked(packages, cache, log=place.log)
     place.log(f"  {len(folders)} packages are there, all as locked")
 

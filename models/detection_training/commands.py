@@ -5,7 +5,7 @@ import importlib
 from pathlib import Path
 from typing import Final
 
-from detection_training import evaluate_command, presets, stages
+from detection_training import evaluate_command, head_command, presets, stages
 from detection_worker.cli.command import Command
 from detection_worker.errors import UsageError
 
@@ -22,6 +22,12 @@ class TrainCommand:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Add its arguments."""
+        parser.add_argument(
+            "what",
+            nargs="?",
+            choices=("head",),
+            help="head: a last layer for your own files, on a network that stays as it is",
+        )
         what = parser.add_mutually_exclusive_group()
         what.add_argument("--demo", action="store_true", help="train the demonstration models")
         what.add_argument(
@@ -70,8 +76,13 @@ class TrainCommand:
             "--force", action="store_true", help="overwrite models that this command did not make"
         )
 
+        head_command.add_arguments(parser.add_argument_group("head"))
+
     def run(self, args: argparse.Namespace) -> int:
         """Train and return 0; 1 if a model could not be made."""
+        if args.what == "head":
+            return head_command.run(args, log=_say)
+        head_command.refuse_options(args)
         if args.preset:
             return _train_preset(args)
         if not args.demo:

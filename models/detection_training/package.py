@@ -53,7 +53,7 @@ class Design:
     version: str
     kind: MediaKind
     architecture: str
-    params: Mapping[str, int]
+    params: Mapping[str, int | float | str]
     sampling: Sampling
     pooling: Pooling
     grade: Grade = "demo"

@@ -27,6 +27,7 @@ ARCHITECTURES: Final[Mapping[str, str]] = {
     "clip-b16": "detection_worker.detectors.clip_heads:build_b16",
     "efficientnet-b4": "detection_worker.detectors.efficientnet:build",
     "effort": "detection_worker.detectors.clip_heads:build_effort",
+    "frozen-head": "detection_worker.detectors.head:build",
     "image_residual": "detection_worker.detectors.image_residual:build",
     "lfcc-lcnn": "detection_worker.detectors.lcnn:build",
     "meso4": "detection_worker.detectors.mesonet:build_meso4",

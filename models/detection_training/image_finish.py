@@ -140,7 +140,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def _network(place: Workplace) -> torch.nn.Module:
     network = image_fit.new_network(0)
-    safetensors.torch.load_model(network, place.inputs["image-train"] / WEIGHTS_NAME)
+    safetensors.torch.load_model(network, place.inputs["image-again-train"] / WEIGHTS_NAME)
     return network.eval()
 
 

@@ -80,20 +80,27 @@ def new_network(seed: int) -> torch.nn.Module:
 
 
 def train(
-    pool: Pool, plan: FitPlan, *, seed: int, log: Log, progress: Progress | None = None
+    network: torch.nn.Module,
+    pool: Pool,
+    plan: FitPlan,
+    *,
+    seed: int,
+    log: Log,
+    progress: Progress | None = None,
 ) -> torch.nn.Module:
     """Return the network trained on the pool.
 
     Args:
+        network: New, or one to train further.
         pool: Pairs.
         plan: How much.
-        seed: Of weights and batches.
+        seed: Of weights that are dropped, and of batches.
         log: Takes progress lines.
         progress: Where the state is kept to go on from.
     """
-    network = new_network(seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    torch.manual_seed(seed)
     trained = fit(
-        network,
+        network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         Pairs(pool, pairs=plan.pairs, rng=np.random.default_rng(seed)),
         name="images",
         steps=plan.steps,

@@ -46,6 +46,7 @@ class Plan:
         autoencoder_steps: Batches for each autoencoder.
         patches_each: Training patches of each photograph.
         fit: For the detector.
+        again: For a second round, from the first one's weights (warm restart, Loshchilov 2017).
         pictures_each: Measured pictures of each photograph.
         clips_each: Measured clips over each photograph.
         unseen: Makers to test on that were not trained on.
@@ -55,6 +56,7 @@ class Plan:
     autoencoder_steps: int
     patches_each: int
     fit: FitPlan
+    again: FitPlan
     pictures_each: int
     clips_each: int
     unseen: tuple[str, ...]
@@ -66,6 +68,7 @@ PLANS: Final[Mapping[PresetName, Plan]] = {
         autoencoder_steps=400,
         patches_each=28,
         fit=FitPlan(pairs=24, steps=2400, seconds=2400.0, rate=3e-3),
+        again=FitPlan(pairs=24, steps=800, seconds=600.0, rate=1.5e-3),
         pictures_each=2,
         clips_each=2,
         unseen=UNSEEN,
@@ -74,6 +77,7 @@ PLANS: Final[Mapping[PresetName, Plan]] = {
         autoencoder_steps=4,
         patches_each=4,
         fit=FitPlan(pairs=4, steps=4, seconds=60.0, rate=3e-3),
+        again=FitPlan(pairs=4, steps=2, seconds=60.0, rate=1.5e-3),
         pictures_each=1,
         clips_each=1,
         unseen=UNSEEN[:1],
@@ -111,7 +115,13 @@ def stages(order: Order) -> list[Stage]:
             name="image-train",
             after=("image-build",),
             inputs=fit,
-            run=partial(_train, plan=plan, seed=order.seed),
+            run=partial(_train, plan=plan.fit, seed=order.seed, first=None),
+        ),
+        Stage(
+            name="image-again-train",
+            after=("image-build", "image-train"),
+            inputs={**asdict(plan.again), "seed": order.seed + 1},
+            run=partial(_train, plan=plan.again, seed=order.seed + 1, first="image-train"),
         ),
         *_measuring(plan, order, packages),
     ]
@@ -141,19 +151,19 @@ def _measuring(plan: Plan, order: Order, packages: Sequence[locked.Locked]) -> l
     return [
         Stage(
             name="image-calibrate",
-            after=("image-fetch", "image-train"),
+            after=("image-fetch", "image-again-train"),
             inputs=counts,
             run=partial(image_finish.calibrate, job=job),
         ),
         Stage(
             name="image-evaluate",
-            after=("image-fetch", "image-train", "image-calibrate"),
+            after=("image-fetch", "image-again-train", "image-calibrate"),
             inputs=counts,
             run=partial(image_finish.evaluate, job=job),
         ),
         Stage(
             name="image-package",
-            after=("image-fetch", "image-train", "image-calibrate", "image-evaluate"),
+            after=("image-fetch", "image-again-train", "image-calibrate", "image-evaluate"),
             inputs={"output": str(order.output), "force": order.force},
             run=package,
         ),
@@ -182,13 +192,16 @@ def _build(place: Workplace, *, plan: Plan, order: Order) -> None:
     pool.save(place.folder / POOL_NAME)
 
 
-def _train(place: Workplace, *, plan: Plan, seed: int) -> None:
+def _train(place: Workplace, *, plan: FitPlan, seed: int, first: str | None) -> None:
     # One thread: small networks split badly, and another training may own the other core.
     torch.set_num_threads(1)
     pool = Pool.load(place.inputs["image-build"] / POOL_NAME)
     place.log(f"Images: training on {len(pool.real)} patches")
     progress = Progress(path=place.folder / PROGRESS_NAME)
-    network = image_fit.train(pool, plan.fit, seed=seed, log=place.log, progress=progress)
+    network = image_fit.new_network(seed)
+    if first is not None:
+        safetensors.torch.load_model(network, place.inputs[first] / WEIGHTS_NAME)
+    network = image_fit.train(network, pool, plan, seed=seed, log=place.log, progress=progress)
     safetensors.torch.save_model(network, str(place.folder / WEIGHTS_NAME))
     progress.path.unlink(missing_ok=True)
 

@@ -100,7 +100,7 @@ def stages_on(order: Order, unpacked: dict[str, str]) -> list[Stage]:
 def test_the_steps_are_those_of_every_pipeline(tmp_path: Path) -> None:
     order = Order(preset="full", cache=tmp_path, output=tmp_path)
 
-    assert tuple(stage.step for stage in image_stages.stages(order)) == STEPS
+    assert tuple(dict.fromkeys(s.step for s in image_stages.stages(order))) == STEPS
 
 
 @pytest.mark.slow
@@ -114,7 +114,8 @@ def test_the_tiny_preset_leaves_two_models_that_load_and_runs_nothing_twice(
     for _ in range(2):
         run_stages(stages_on(order, unpacked), tmp_path / "work", log=said.append)
 
-    assert sum(line.endswith("nothing changed, skipped") for line in said) == len(STEPS)
+    skipped = [line for line in said if line.endswith("nothing changed, skipped")]
+    assert len(skipped) == len(image_stages.stages(order))
     loaded = registry.load_detectors(order.output)
     assert loaded.problems == []
     assert [card.name for card in loaded.cards] == ["image-residual-s", "video-frames"]

@@ -26,6 +26,8 @@ ReasonCode = Literal[
     "no_speech",
     "too_short",
     "too_small",
+    "sound_above_threshold",
+    "sound_between_thresholds",
 ]
 """Why the verdict is what it is; codes are added, never renamed."""
 _NUMBERS: Final = ("raw_score", "confidence", "margin")
@@ -41,6 +43,10 @@ VERDICT_REASONS: Final[Mapping[ReasonCode, str]] = {
     "no_speech": "No speech was found, and this model judges speech.",
     "too_short": "The recording is too short for this model.",
     "too_small": "The picture is too small for this model.",
+    "sound_above_threshold": "The sound looks manipulated: its score reaches the threshold.",
+    "sound_between_thresholds": (
+        "The score of the sound lies where its model cannot tell: from {low:g} to {high:g}."
+    ),
 }
 """Formats for ``str.format``; they get ``low`` and ``high``, the ends of the model's doubt."""
 
@@ -89,6 +95,7 @@ def finished_result(  # noqa: PLR0913 - one keyword for each field of the envelo
     timings_ms: Mapping[str, float],
     segments: Sequence[Mapping[str, object]],
     media: Mapping[str, object],
+    tracks: Sequence[Mapping[str, object]] | None = None,
     extra: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
     """Return the envelope of a finished detection; its ``status`` is ``finished``.
@@ -111,6 +118,7 @@ def finished_result(  # noqa: PLR0913 - one keyword for each field of the envelo
         timings_ms: Milliseconds of each stage.
         segments: Scores over time.
         media: Facts about the file.
+        tracks: Opinions on the pictures and the sound of a video; None for other files.
         extra: Further fields; their names must be new.
 
     Raises:
@@ -145,6 +153,7 @@ def finished_result(  # noqa: PLR0913 - one keyword for each field of the envelo
             "verdict_reason": {"code": opinion.reason_code, "message": opinion.reason},
             "margin": _rounded(opinion.margin),
             "raw_score": _rounded(opinion.raw_score),
+            "tracks": None if tracks is None else list(tracks),
         },
         extra=extra,
     )
@@ -221,6 +230,7 @@ def failed_result(  # noqa: PLR0913 - one keyword for each field of the envelope
             "verdict_reason": None,
             "margin": None,
             "raw_score": None,
+            "tracks": None,
         },
         extra=extra,
     )

@@ -146,3 +146,5 @@ class Settings:
     """None means the models that ship with the package."""
     models_prefer: tuple[str, ...] = ()
     """Models that score their kind whatever others there are; one that is absent is an error."""
+    video_audio: bool = True
+    """Judge the sound of videos too, if a model for sound is loaded."""

@@ -25,8 +25,8 @@ from detection_worker.detectors.registry import (
 )
 from detection_worker.errors import JobError, UsageError
 from detection_worker.media.pool import ProcessDecoder
-from detection_worker.pipeline.analysis import Analyzer
-from detection_worker.pipeline.reports import opinion_of
+from detection_worker.pipeline.analyzer import Analyzer
+from detection_worker.pipeline.reports import opinion_of, tracks_of
 from detection_worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,10 @@ class Predictor:
                 for problem in self._loaded.problems:
                     log.warning("model not loaded: %s", problem)
                 self._analyzer = Analyzer(
-                    self._decoder, self._loaded.by_kind, self._settings.limits
+                    self._decoder,
+                    self._loaded.by_kind,
+                    self._settings.limits,
+                    video_audio=self._settings.video_audio,
                 )
             kinds = [kind.value for kind in self._loaded.by_kind]
         log.info(texts.LOG_LOADED.format(kinds=kinds))
@@ -214,6 +217,7 @@ class Predictor:
             timings_ms={k: round(v, 3) for k, v in {**timings_ms, "total": total_ms}.items()},
             segments=found.segments,
             media=found.media,
+            tracks=tracks_of(found),
         )
 
     def close(self) -> None:

@@ -40,6 +40,7 @@ GROUPS: Final = {
     "analysis": (
         "models_dir",
         "prefer",
+        "video_audio",
         "device",
         "torch_threads",
         "batch_units",

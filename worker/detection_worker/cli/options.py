@@ -59,6 +59,7 @@ HELP: Final = {
     "control_host": "address of the control server",
     "control_port": "port of /healthz, /readyz, /state, /drain and /metrics; 0 for none",
     "models_dir": "folder of detectors; without it those of the package",
+    "video_audio": "judge the sound of videos too, if a model for sound is loaded",
     "prefer": "models that score their kind before all others; commas between names",
 }
 """One line for each setting that commands offer as an option."""

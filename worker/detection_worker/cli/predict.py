@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 SETTINGS: Final = (
     "models_dir",
     "prefer",
+    "video_audio",
     "device",
     "torch_threads",
     "s3_cache_dir",

@@ -77,6 +77,7 @@ def load_settings(options: Mapping[str, object], environ: Mapping[str, str], cwd
             callback=_build(CallbackSettings, values, "callback"),
             models_dir=cast("Path | None", values["worker", "models_dir"]),
             models_prefer=cast("tuple[str, ...]", values["worker", "models_prefer"]),
+            video_audio=cast("bool", values["worker", "video_audio"]),
         ),
         config_path=file.path,
         region_chosen=_is_set(rows_of("aws"), "region", (given, environ, file)),

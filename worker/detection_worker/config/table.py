@@ -208,6 +208,7 @@ def _rows() -> tuple[Setting, ...]:
     own = {field.name: field for field in dataclasses.fields(Settings)}
     models = [_setting("worker", own["models_dir"], Path)]
     models.append(_setting("worker", own["models_prefer"], tuple))
+    models.append(_setting("worker", own["video_audio"], bool))
     return (*rows, *models)
 
 

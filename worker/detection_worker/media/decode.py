@@ -139,7 +139,7 @@ def _decode_image(source: _Source, order: DecodeOrder) -> DecodedMedia:
 def _decode_streams(
     container: InputContainer, source: _Source, *, order: DecodeOrder, tick: Callable[[], None]
 ) -> DecodedMedia:
-    sound_only = source.content.kind is MediaKind.AUDIO
+    sound_only = order.sound_only or source.content.kind is MediaKind.AUDIO
     video = None if sound_only else av_input.first_video(container)
     if video is not None:
         return _decode_video(container, video, source=source, order=order, tick=tick)
@@ -181,6 +181,7 @@ def _decode_video(
         sample_rate_hz=None,
         truncated=clip.truncated,
         warnings=_warnings(order, source, kind=MediaKind.VIDEO, damaged=clip.damaged),
+        sound_track=av_input.first_audio(container) is not None,
     )
     return DecodedMedia(
         info=info,
@@ -233,7 +234,8 @@ def _decode_audio(
 def _warnings(
     order: DecodeOrder, source: _Source, *, kind: MediaKind, damaged: int
 ) -> tuple[str, ...]:
-    found = list(_mismatch(order, kind, source.content.container))
+    named = () if order.sound_only else _mismatch(order, kind, source.content.container)
+    found = list(named)
     if damaged:
         found.append(f"{damaged} damaged packets were skipped")
     return tuple(found)

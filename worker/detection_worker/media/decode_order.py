@@ -18,6 +18,7 @@ class DecodeOrder:
         video: As in ``DecodeRequest``.
         audio: As in ``DecodeRequest``.
         limits: As in ``DecodeRequest``.
+        sound_only: As in ``DecodeRequest``.
     """
 
     suffix: str
@@ -26,3 +27,4 @@ class DecodeOrder:
     video: VideoSampling | None
     audio: AudioSampling | None
     limits: MediaLimits
+    sound_only: bool = False

@@ -31,6 +31,7 @@ class MediaInfo:
         sample_rate_hz: Of the file, before resampling; None unless audio.
         truncated: The file ended before its own header said, or decoding stopped early.
         warnings: Short phrases for people, for example about a wrong extension.
+        sound_track: It is a video and has sound, whether that can be decoded or not.
     """
 
     kind: MediaKind
@@ -45,6 +46,7 @@ class MediaInfo:
     sample_rate_hz: int | None
     truncated: bool
     warnings: tuple[str, ...]
+    sound_track: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,6 +96,7 @@ class DecodeRequest:
         video: Likewise for video.
         audio: Likewise for sound.
         limits: What the file may cost.
+        sound_only: Of a video, too, decode the sound.
     """
 
     path: Path
@@ -102,6 +105,7 @@ class DecodeRequest:
     video: VideoSampling | None
     audio: AudioSampling | None
     limits: MediaLimits
+    sound_only: bool = False
 
 
 class Decoder(Protocol):

@@ -124,6 +124,7 @@ def order_of(request: DecodeRequest) -> DecodeOrder:
         video=request.video,
         audio=request.audio,
         limits=request.limits,
+        sound_only=request.sound_only,
     )
 
 
@@ -134,8 +135,7 @@ def pack_order(order: DecodeOrder) -> bytes:
 
 def parse_order(header: dict[str, Any]) -> DecodeOrder:
     """Return the order that ``pack_order`` packed; its sender, the worker, is trusted."""
-    announced, image = header["announced"], header["image"]
-    video, audio = header["video"], header["audio"]
+    announced, image, video, audio = (header[k] for k in ("announced", "image", "video", "audio"))
     return DecodeOrder(
         suffix=header["suffix"],
         announced=MediaKind(announced) if announced else None,
@@ -143,6 +143,7 @@ def parse_order(header: dict[str, Any]) -> DecodeOrder:
         video=VideoSampling(**video) if video else None,
         audio=AudioSampling(**audio) if audio else None,
         limits=MediaLimits(**header["limits"]),
+        sound_only=header["sound_only"],
     )
 
 
@@ -310,6 +311,7 @@ def _info(raw: dict[str, Any], limits: MediaLimits) -> MediaInfo:
         sample_rate_hz=None if pictures else _int(raw, "sample_rate_hz", 1, 2**31),
         truncated=raw.get("truncated") is True,
         warnings=_warnings(raw),
+        sound_track=kind is MediaKind.VIDEO and raw.get("sound_track") is True,
     )
 
 

@@ -1,6 +1,6 @@
 """From a local file to a verdict with its evidence; shared by the consumer and ``predict``."""
 
-import time
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,13 +11,46 @@ from numpy.typing import NDArray
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind, kind_of_name
 from detection_worker.core.applicability import Inapplicable, NotApplicable
+from detection_worker.core.fusion import Track, fuse
 from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSampling
 from detection_worker.core.verdict import Verdict, judge
 from detection_worker.detectors.base import Detector, DetectorCard, FindsUnits
 from detection_worker.errors import JobError
-from detection_worker.media.values import DecodedMedia, Decoder, DecodeRequest, MediaInfo
+from detection_worker.media.values import DecodedMedia, DecodeRequest, MediaInfo
 from detection_worker.pipeline.scope import quality_of, why_not
+from detection_worker.pipeline.segments import segments_of
+from detection_worker.pipeline.soundtrack import counts
 from detection_worker.settings import MediaLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scored:
+    """Units and what a detector made of them.
+
+    Attributes:
+        decoded: With the units that the detector scored.
+        logits: One for each unit.
+        card: Of the detector.
+    """
+
+    decoded: DecodedMedia
+    logits: NDArray[np.float32]
+    card: DetectorCard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackAnalysis:
+    """What is found in one track of a video, by itself.
+
+    Attributes:
+        track: Which.
+        found: In it.
+        counts: It has a say in the verdict over the video.
+    """
+
+    track: Track
+    found: "Analysis | Unjudged"
+    counts: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +63,8 @@ class Analysis:
         model: ``{name, version, sha256, grade, calibrated, thresholds}``.
         segments: One entry for each frame or window, in time order.
         media: The public part of ``info``.
+        tracks: Of a video.
+        decided_by: The track of a video that the verdict comes from.
     """
 
     verdict: Verdict
@@ -37,6 +72,8 @@ class Analysis:
     model: dict[str, object]
     segments: list[dict[str, object]]
     media: dict[str, object]
+    tracks: tuple[TrackAnalysis, ...] = ()
+    decided_by: Track = "video"
 
 
 class Unjudged(NotApplicable):
@@ -47,14 +84,16 @@ class Unjudged(NotApplicable):
         model: Likewise.
         segments: Likewise, without scores.
         media: Likewise.
+        tracks: Likewise.
     """
 
     def __init__(self, reason: Inapplicable, decoded: DecodedMedia, card: DetectorCard) -> None:
         super().__init__(reason)
         self.info = decoded.info
         self.model = _model(card)
-        self.segments = _segments(decoded, None, card)
+        self.segments = segments_of(decoded, None, card)
         self.media = _media(decoded.info, card)
+        self.tracks: tuple[TrackAnalysis, ...] = ()
 
 
 def decode_request(
@@ -130,8 +169,69 @@ def conclude(
         verdict=verdict,
         info=decoded.info,
         model=_model(card),
-        segments=_segments(decoded, verdict, card),
+        segments=segments_of(decoded, verdict, card),
         media=_media(decoded.info, card),
+    )
+
+
+def conclude_tracks(
+    main: Scored, sound: Scored | None, *, threshold: float
+) -> Analysis | Unjudged:
+    """Return what is found in a file, for a video in its pictures and its sound.
+
+    A file that its detector is not for comes back as ``Unjudged``; it is not raised. The sound of
+    a video is judged by its own detector's scope: music without speech says nothing of the video.
+
+    Args:
+        main: The file, for a video its pictures.
+        sound: Of a video, if it is scored.
+        threshold: In [0, 1].
+    """
+    found = _found(main, threshold)
+    if main.decoded.info.kind is not MediaKind.VIDEO:
+        return found
+    pictures = TrackAnalysis(track="video", found=found, counts=True)
+    if sound is None:
+        return _with_tracks(found, (pictures,))
+    heard = TrackAnalysis(track="audio", found=_found(sound, threshold), counts=counts(sound.card))
+    return _fused(pictures, heard)
+
+
+def _found(scored: Scored, threshold: float) -> Analysis | Unjudged:
+    try:
+        return conclude(scored.decoded, scored.logits, scored.card, threshold=threshold)
+    except Unjudged as exc:
+        return exc
+
+
+def _with_tracks(
+    found: Analysis | Unjudged, tracks: tuple[TrackAnalysis, ...]
+) -> Analysis | Unjudged:
+    if isinstance(found, Analysis):
+        return replace(found, tracks=tracks)
+    # A copy: the track holds what was found, and must not hold itself.
+    whole = copy.copy(found)
+    whole.tracks = tracks
+    return whole
+
+
+def _fused(pictures: TrackAnalysis, sound: TrackAnalysis) -> Analysis | Unjudged:
+    found, tracks = pictures.found, (pictures, sound)
+    if isinstance(sound.found, Unjudged) or not sound.counts:
+        return _with_tracks(found, tracks)
+    seen = found.verdict if isinstance(found, Analysis) else None
+    fused = fuse(seen, sound.found.verdict)
+    if fused is None:
+        return _with_tracks(found, tracks)
+    verdict, decided_by = fused
+    return Analysis(
+        verdict=verdict,
+        info=found.info,
+        model=found.model,
+        segments=found.segments,
+        media=found.media,
+        tracks=tracks,
+        decided_by=decided_by,
     )
 
 
@@ -161,62 +261,6 @@ def _model(card: DetectorCard) -> dict[str, object]:
     }
 
 
-def _segments(
-    decoded: DecodedMedia, verdict: Verdict | None, card: DetectorCard
-) -> list[dict[str, object]]:
-    """One entry a frame (time, score, crop boxes, faces) or window (start, end, score)."""
-    scores: dict[int, float] = {}
-    if verdict is not None:
-        frames = dict.fromkeys(decoded.frame.tolist())
-        scores = dict(zip(frames, verdict.frame_scores, strict=True))
-    segments: list[dict[str, object]] = []
-    for i, at_s in enumerate(decoded.at_s.tolist()):
-        segment: dict[str, object] = {"start_s": round(at_s, 3)}
-        if isinstance(card.sampling, AudioSampling):
-            segment["end_s"] = round(_window_end_s(card.sampling, at_s, decoded.info), 3)
-        segment["score"] = round(scores[i], 6) if i in scores else None
-        if decoded.faces is not None or len(decoded.boxes):
-            segment["regions"] = decoded.boxes[decoded.frame == i].tolist()
-            segment["region_scores"] = _region_scores(decoded, verdict, i)
-            segment["faces"] = _faces(decoded, verdict, i)
-        segments.append(segment)
-    return segments
-
-
-def _region_scores(decoded: DecodedMedia, verdict: Verdict | None, frame: int) -> list[float]:
-    """P(fake) of each crop of a frame by itself, in the order of its regions."""
-    if verdict is None:
-        return []
-    pairs = zip(verdict.unit_scores, decoded.frame.tolist(), strict=True)
-    return [round(score, 6) for score, of in pairs if of == frame]
-
-
-def _window_end_s(sampling: AudioSampling, at_s: float, info: MediaInfo) -> float:
-    end_s = at_s + sampling.window / sampling.sample_rate_hz
-    return min(end_s, max(info.duration_s or end_s, at_s))
-
-
-def _faces(
-    decoded: DecodedMedia, verdict: Verdict | None, frame: int
-) -> list[dict[str, object]] | None:
-    """The scored faces of a frame; None if the detector does not look for faces."""
-    if decoded.faces is None:
-        return None
-    return [
-        {
-            "x": face.left,
-            "y": face.top,
-            "width": face.width,
-            "height": face.height,
-            "face_confidence": round(face.confidence, 4),
-            "track": face.track,
-            "score": None if verdict is None else round(verdict.unit_scores[unit], 6),
-        }
-        for unit, (face, of) in enumerate(zip(decoded.faces, decoded.frame, strict=True))
-        if of == frame
-    ]
-
-
 def _media(info: MediaInfo, card: DetectorCard) -> dict[str, object]:
     return {
         "container": info.container,
@@ -232,99 +276,3 @@ def _media(info: MediaInfo, card: DetectorCard) -> dict[str, object]:
         "warnings": list(info.warnings),
         "quality": list(quality_of(info, card.sampling)),
     }
-
-
-class Analyzer:
-    """Decodes and scores one file at a time, for ``predict`` and the Python API.
-
-    Args:
-        decoder: Decodes; the caller closes it.
-        detectors: By media kind.
-        limits: What one file may cost.
-        max_units: Most units in one forward pass.
-    """
-
-    def __init__(
-        self,
-        decoder: Decoder,
-        detectors: Mapping[MediaKind, Detector],
-        limits: MediaLimits,
-        *,
-        max_units: int = 32,
-    ) -> None:
-        self._decoder = decoder
-        self._detectors = detectors
-        self._limits = limits
-        self._max_units = max_units
-
-    def analyse(
-        self,
-        path: Path,
-        *,
-        name: str,
-        threshold: float,
-        on_progress: Callable[[], None] = lambda: None,
-    ) -> tuple[Analysis | Unjudged, dict[str, float]]:
-        """Return the analysis and its timings in milliseconds (``decode``, ``inference``).
-
-        A file that the detector is not for comes back as ``Unjudged``; it is not raised.
-
-        Args:
-            path: Local file.
-            name: What the user calls it, for its extension.
-            threshold: In [0, 1].
-            on_progress: Called while decoding gets ahead.
-
-        Raises:
-            JobError: With a media code, ``NO_MODEL`` or ``INFERENCE_FAILED``.
-        """
-        started = time.perf_counter()
-        request = decode_request(path, name=name, detectors=self._detectors, limits=self._limits)
-        decoded = self._decoder.decode(request, on_progress=on_progress, cancelled=lambda: False)
-        decode_done = time.perf_counter()
-        detector = detector_for(decoded.info.kind, self._detectors)
-        decoded = units_of(detector, decoded, on_progress=on_progress)
-        logits = self._score(detector, decoded)
-        found: Analysis | Unjudged
-        try:
-            found = conclude(decoded, logits, detector.card, threshold=threshold)
-        except Unjudged as exc:
-            found = exc
-        return found, {
-            "decode": (decode_done - started) * 1000,
-            "inference": (time.perf_counter() - decode_done) * 1000,
-        }
-
-    def picture(self, path: Path, *, name: str, size_px: tuple[int, int]) -> NDArray[np.uint8]:
-        """Return a still image whole, RGB, upright, shape ``(height, width, 3)``.
-
-        It comes out of the same jail as its crops.
-
-        Args:
-            path: Local file.
-            name: What the user calls it.
-            size_px: Width and height, as an analysis told.
-
-        Raises:
-            JobError: With a media code.
-        """
-        width, height = size_px
-        whole = ImageSampling(crop_px=max(size_px), max_crops=1)
-        request = decode_request(path, name=name, detectors={}, limits=self._limits)
-        decoded = self._decoder.decode(
-            replace(request, image=whole), on_progress=lambda: None, cancelled=lambda: False
-        )
-        return np.asarray(decoded.units[0][:height, :width], dtype=np.uint8)
-
-    def _score(self, detector: Detector, decoded: DecodedMedia) -> NDArray[np.float32]:
-        step = self._max_units
-        parts = [
-            detector.logits(decoded.units[at : at + step])
-            for at in range(0, len(decoded.units), step)
-        ]
-        logits = np.concatenate([np.empty(0, np.float32), *parts])
-        if not np.isfinite(logits).all():
-            raise JobError(
-                ErrorCode.INFERENCE_FAILED, "the detector gave a score that is not finite"
-            )
-        return logits

@@ -206,6 +206,7 @@ class Engine:
             memo=self._memo,
             metrics=self._metrics,
             limits=self._settings.limits,
+            video_audio=self._settings.video_audio,
             data=self._settings.data,
             disk=self._disk,
             queue_url=consumer.queue_url,

@@ -140,6 +140,13 @@ class InferenceStage:
         if units:
             self._batcher.add(id(job.detector), job, units=units, now_s=time.monotonic())
         else:
+            self._scored(job)
+
+    def _scored(self, job: Job) -> None:
+        """Go on with the sound of a video, or pass the job on."""
+        if job.failure is None and not job.cancelled and job.next_track():
+            self._accept(job)
+        else:
             self._on_scored(job)
 
     def _units(self, job: Job, decoded: DecodedMedia, detector: Detector) -> int:
@@ -155,7 +162,8 @@ class InferenceStage:
             return 0
         finally:
             self.busy = 0
-        job.timings_s["inference"] = time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        job.timings_s["inference"] = job.timings_s.get("inference", 0.0) + seconds
         job.decoded = decoded
         job.logits = np.empty(len(decoded.units), dtype=np.float32)
         return len(decoded.units)
@@ -181,7 +189,7 @@ class InferenceStage:
         for s in slices:
             s.job.scored += s.stop - s.start
             if s.job.logits is not None and s.job.scored == len(s.job.logits):
-                self._on_scored(s.job)
+                self._scored(s.job)
             else:
                 self._on_progress(s.job)
 
@@ -232,7 +240,8 @@ class InferenceStage:
 
 def _bytes(job: Job) -> int:
     assert job.decoded is not None  # noqa: S101 - kept until the job is scored
-    return job.decoded.units.nbytes
+    sound_bytes = 0 if job.sound is None else job.sound.units.nbytes
+    return job.decoded.units.nbytes + sound_bytes
 
 
 def _units(s: Slice[Job]) -> Units:

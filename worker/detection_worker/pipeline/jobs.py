@@ -20,6 +20,7 @@ from detection_worker.core.outcome import Failure
 from detection_worker.detectors.base import Detector
 from detection_worker.errors import Cancelled
 from detection_worker.media.values import DecodedMedia
+from detection_worker.pipeline.analysis import Scored
 from detection_worker.sources.base import ReceivedMessage
 from detection_worker.storage.base import FetchedObject
 
@@ -96,6 +97,9 @@ class Job:
         fetched: After the download.
         decoded: After decoding; dropped as soon as it is scored, for it is large.
         detector: That scores it.
+        sound: Of a video, until it is its turn to be scored.
+        sound_detector: That scores the sound.
+        pictures: Of a video whose sound is scored after them.
         logits: Filled by the inference stage; ``scored`` counts the filled ones.
         failure: Why it failed, once it has.
         timings_s: Seconds of each finished stage.
@@ -115,6 +119,9 @@ class Job:
     fetched: FetchedObject | None = None
     decoded: DecodedMedia | None = None
     detector: Detector | None = None
+    sound: DecodedMedia | None = None
+    sound_detector: Detector | None = None
+    pictures: Scored | None = None
     logits: NDArray[np.float32] | None = None
     scored: int = 0
     failure: Failure | None = None
@@ -127,6 +134,27 @@ class Job:
     def webhook_id(self) -> str:
         """Stable over retries and redeliveries: the receiver's idempotency key."""
         return f"msg_{self.message.message_id}_{self.index}"
+
+    def next_track(self) -> bool:
+        """Put the scored pictures of a video aside for its sound; False if there is none."""
+        if self.sound is None:
+            return False
+        self.pictures = self._scored()
+        self.decoded, self.detector = self.sound, self.sound_detector
+        self.sound, self.logits, self.scored = None, None, 0
+        return True
+
+    def take_scored(self) -> tuple[Scored, Scored | None]:
+        """Return the scored file, for a video its pictures and its sound, and hold it no more."""
+        last, pictures = self._scored(), self.pictures
+        self.decoded, self.pictures = None, None
+        return (last, None) if pictures is None else (pictures, last)
+
+    def _scored(self) -> Scored:
+        assert self.decoded is not None  # noqa: S101 - scored jobs are decoded
+        assert self.detector is not None  # noqa: S101
+        assert self.logits is not None  # noqa: S101
+        return Scored(decoded=self.decoded, logits=self.logits, card=self.detector.card)
 
     @property
     def cancelled(self) -> bool:

@@ -1,10 +1,12 @@
 """The result envelopes of the consumer: what the callback gets, and the opinions in them."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Final
 
 from detection_contract.results import (
+    DECIMALS,
     VERDICT_REASONS,
     Opinion,
     ReasonCode,
@@ -12,16 +14,22 @@ from detection_contract.results import (
     finished_result,
     s3_file_info,
 )
+from detection_worker.core.fusion import Track, course
 from detection_worker.core.outcome import Failure
 from detection_worker.core.verdict import Finding
-from detection_worker.pipeline.analysis import Analysis, Unjudged
+from detection_worker.pipeline.analysis import Analysis, TrackAnalysis, Unjudged
 from detection_worker.pipeline.jobs import Job
 
-_REASONS: Final[Mapping[Finding, ReasonCode]] = {
-    "fake": "above_threshold",
-    "real": "below_threshold",
-    "inconclusive": "between_thresholds",
+_REASONS: Final[Mapping[tuple[Finding, Track], ReasonCode]] = {
+    ("fake", "video"): "above_threshold",
+    ("real", "video"): "below_threshold",
+    ("inconclusive", "video"): "between_thresholds",
+    ("fake", "audio"): "sound_above_threshold",
+    # The sound can only decide for real where both tracks are.
+    ("real", "audio"): "below_threshold",
+    ("inconclusive", "audio"): "sound_between_thresholds",
 }
+"""By the track of a video that decides; for other files it is ``video``."""
 
 
 def opinion_of(found: Analysis | Unjudged) -> Opinion:
@@ -33,7 +41,7 @@ def opinion_of(found: Analysis | Unjudged) -> Opinion:
             reason=VERDICT_REASONS[found.reason],
         )
     verdict = found.verdict
-    code = _REASONS[verdict.finding]
+    code = _REASONS[verdict.finding, found.decided_by]
     low, high = verdict.between
     return Opinion(
         verdict=verdict.finding,
@@ -45,6 +53,40 @@ def opinion_of(found: Analysis | Unjudged) -> Opinion:
         confidence=verdict.confidence,
         margin=verdict.margin,
     )
+
+
+def tracks_of(found: Analysis | Unjudged) -> list[dict[str, object]] | None:
+    """Return what a result says of each track of a video; None if the file is none."""
+    return [_track(track) for track in found.tracks] or None
+
+
+def _track(track: TrackAnalysis) -> dict[str, object]:
+    found, opinion = track.found, opinion_of(track.found)
+    told: dict[str, object] = {
+        "track": track.track,
+        "label": opinion.label,
+        "score": _rounded(opinion.score),
+        "confidence": _rounded(opinion.confidence),
+        "verdict": opinion.verdict,
+        "verdict_reason": {"code": opinion.reason_code, "message": opinion.reason},
+        "counts": track.counts,
+        "model": found.model,
+        "statistics": _statistics(found),
+    }
+    if track.track == "audio":  # those of the pictures are the result's own
+        told["segments"] = found.segments
+    return told
+
+
+def _statistics(found: Analysis | Unjudged) -> dict[str, float] | None:
+    if isinstance(found, Unjudged):
+        return None
+    told = asdict(course(found.verdict.frame_scores))
+    return {name: round(value, DECIMALS) for name, value in told.items()}
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, DECIMALS)
 
 
 def finished(job: Job, found: Analysis | Unjudged, *, queue_url: str) -> dict[str, object]:
@@ -69,6 +111,7 @@ def finished(job: Job, found: Analysis | Unjudged, *, queue_url: str) -> dict[st
         timings_ms=milliseconds(job.timings_s),
         segments=found.segments,
         media=found.media,
+        tracks=tracks_of(found),
     )
 
 

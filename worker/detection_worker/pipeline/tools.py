@@ -32,6 +32,7 @@ class Tools:
         memo: Remembers finished jobs.
         metrics: Series to report to.
         limits: What one file may cost.
+        video_audio: Judge the sound of videos too.
         data: Where downloads go.
         disk: How much of them.
         queue_url: Named in results.
@@ -48,6 +49,7 @@ class Tools:
     memo: ResultMemo
     metrics: Metrics
     limits: MediaLimits
+    video_audio: bool
     data: DataSettings
     disk: DiskBudget
     queue_url: str

@@ -12,18 +12,20 @@ from detection_contract.results import encode_result
 from detection_contract.s3_urls import redact_url
 from detection_worker.core.outcome import Failure
 from detection_worker.errors import Cancelled, JobError
+from detection_worker.media.values import DecodedMedia, DecodeRequest
 from detection_worker.metrics import exemplar
 from detection_worker.pipeline import reports
 from detection_worker.pipeline.analysis import (
     Analysis,
     Unjudged,
-    conclude,
+    conclude_tracks,
     decode_request,
     detector_for,
 )
 from detection_worker.pipeline.files import file_name, job_folder
 from detection_worker.pipeline.jobs import Job, Message
 from detection_worker.pipeline.memo import Finished
+from detection_worker.pipeline.soundtrack import decode_sound
 from detection_worker.pipeline.tools import Tools
 
 CALLBACK_CODES = frozenset(
@@ -172,23 +174,30 @@ class Work:
         )
         job.kind = job.decoded.info.kind
         job.detector = detector_for(job.kind, self._tools.detectors)
+        if self._tools.video_audio:
+            self._decode_sound(job, request, job.decoded)
         self._tools.endings.clean(job)
+
+    def _decode_sound(self, job: Job, request: DecodeRequest, pictures: DecodedMedia) -> None:
+        job.decoded, job.sound = decode_sound(
+            self._tools.decoder,
+            request,
+            pictures,
+            on_progress=lambda: self._tools.ledger.progress(job),
+            cancelled=lambda: job.cancelled,
+        )
+        if job.sound is not None:
+            job.sound_detector = detector_for(job.sound.info.kind, self._tools.detectors)
 
     # -- results -------------------------------------------------------------------------------
 
     def _conclude(self, job: Job) -> bool:
         """Give the job its envelope; False if it failed and is to be tried again instead."""
-        decoded, job.decoded = job.decoded, None
         if job.failure is not None:
+            job.decoded = job.sound = job.pictures = None
             return self._report(job, job.failure)
-        assert decoded is not None  # noqa: S101 - scored jobs are decoded
-        assert job.detector is not None  # noqa: S101
-        assert job.logits is not None  # noqa: S101
-        found: Analysis | Unjudged
-        try:
-            found = conclude(decoded, job.logits, job.detector.card, threshold=job.asked.threshold)
-        except Unjudged as exc:
-            found = exc
+        main, sound = job.take_scored()
+        found = conclude_tracks(main, sound, threshold=job.asked.threshold)
         job.timings_s["total"] = time.monotonic() - job.message.received_s
         job.result = reports.finished(job, found, queue_url=self._tools.queue_url)
         job.body = encode_result(job.result)

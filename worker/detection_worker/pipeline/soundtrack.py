@@ -1,0 +1,72 @@
+"""The sound of a video: how it is decoded, and whether it has a say.
+
+It is a second order to the same jailed children: every limit of a sound file holds for it, and
+what breaks while decoding it leaves the pictures alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from detection_contract.error_codes import ErrorCode
+from detection_contract.media_types import MediaKind
+from detection_worker.detectors.base import DetectorCard
+from detection_worker.errors import JobError
+from detection_worker.media.values import DecodedMedia, Decoder, DecodeRequest
+
+
+def decode_sound(
+    decoder: Decoder,
+    request: DecodeRequest,
+    decoded: DecodedMedia,
+    *,
+    on_progress: Callable[[], None],
+    cancelled: Callable[[], bool],
+) -> tuple[DecodedMedia, DecodedMedia | None]:
+    """Return a decoded file, with a warning if its sound is broken, and the sound of a video.
+
+    Args:
+        decoder: That decoded the pictures.
+        request: As it was for them; without sampling for sound there is none.
+        decoded: What came of it, of any kind.
+        on_progress: As for ``Decoder.decode``.
+        cancelled: Likewise.
+
+    Raises:
+        JobError: INTERNAL: the file could not be opened again.
+        Cancelled: ``cancelled`` said so.
+    """
+    if decoded.info.kind is not MediaKind.VIDEO or not decoded.info.sound_track:
+        return decoded, None
+    if request.audio is None:
+        return decoded, None
+    asked = replace(request, image=None, video=None, sound_only=True)
+    try:
+        sound = decoder.decode(asked, on_progress=on_progress, cancelled=cancelled)
+    except JobError as exc:
+        if exc.code is ErrorCode.INTERNAL:
+            raise
+        return _warned(decoded, (f"the sound track was not judged: {exc.message}",)), None
+    return _warned(decoded, tuple(_faults(sound))), sound
+
+
+def counts(card: DetectorCard) -> bool:
+    """Return whether a detector of sound has a say in the verdict over a video.
+
+    Scores can only be compared if they are probabilities, and false alarms of a model that merely
+    shows how things work must not turn videos into forgeries.
+    """
+    return card.calibrated and card.grade != "demo"
+
+
+def _warned(decoded: DecodedMedia, warnings: tuple[str, ...]) -> DecodedMedia:
+    if not warnings:
+        return decoded
+    info = replace(decoded.info, warnings=(*decoded.info.warnings, *warnings))
+    return replace(decoded, info=info)
+
+
+def _faults(sound: DecodedMedia) -> list[str]:
+    found = [f"sound track: {warning}" for warning in sound.info.warnings]
+    if sound.info.truncated:
+        found.append("the sound track ends early")
+    return found

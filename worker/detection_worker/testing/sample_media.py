@@ -146,6 +146,48 @@ def make_audio(
     return path
 
 
+def add_sound(path: Path, sound: NDArray[np.float32], *, rate_hz: int, codec: str = "aac") -> Path:
+    """Give a video without sound a mono sound track; return ``path``.
+
+    Args:
+        path: Of the video; its frames are kept as they are.
+        sound: In [-1, 1], shape ``(samples,)``.
+        rate_hz: Sample rate.
+        codec: FFmpeg's encoder.
+    """
+    silent = path.rename(path.with_name(f"silent-{path.name}"))
+    muxer = VIDEO_CONTAINERS[path.suffix.lower()]
+    with av.open(str(silent)) as source, av.open(str(path), "w", format=muxer) as container:
+        frames = container.add_stream_from_template(source.streams.video[0])
+        stream = container.add_stream(codec, rate=rate_hz, layout="mono")
+        if not isinstance(stream, av.AudioStream):
+            raise ValueError(f"{codec} is no sound encoder")  # noqa: TRY004 - of the value, not its type
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = frames
+                container.mux(packet)
+        samples = (np.clip(sound, -1, 1) * 32767).astype(np.int16)
+        for start in range(0, len(samples), 1024):
+            part = np.ascontiguousarray(samples[None, start : start + 1024])
+            frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
+            frame.sample_rate, frame.pts = rate_hz, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    silent.unlink()
+    return path
+
+
+def spoil_sound(path: Path) -> Path:
+    """Overwrite every packet of a video's sound, and nothing else; return ``path``."""
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        for packet in container.demux(audio=0):
+            if packet.pos is not None and packet.size:
+                data[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
+    path.write_bytes(data)
+    return path
+
+
 def truncate(path: Path, *, share: float) -> Path:
     """Keep the first ``share`` of a file's bytes; return ``path``."""
     data = path.read_bytes()

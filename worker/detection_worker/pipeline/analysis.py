@@ -1,6 +1,5 @@
 """From a local file to a verdict with its evidence; shared by the consumer and ``predict``."""
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -87,13 +86,20 @@ class Unjudged(NotApplicable):
         tracks: Likewise.
     """
 
-    def __init__(self, reason: Inapplicable, decoded: DecodedMedia, card: DetectorCard) -> None:
+    def __init__(
+        self,
+        reason: Inapplicable,
+        decoded: DecodedMedia,
+        card: DetectorCard,
+        *,
+        tracks: tuple[TrackAnalysis, ...] = (),
+    ) -> None:
         super().__init__(reason)
         self.info = decoded.info
         self.model = _model(card)
         self.segments = segments_of(decoded, None, card)
         self.media = _media(decoded.info, card)
-        self.tracks: tuple[TrackAnalysis, ...] = ()
+        self.tracks = tracks
 
 
 def decode_request(
@@ -192,9 +198,10 @@ def conclude_tracks(
         return found
     pictures = TrackAnalysis(track="video", found=found, counts=True)
     if sound is None:
-        return _with_tracks(found, (pictures,))
+        return _with_tracks(main, found, (pictures,))
     heard = TrackAnalysis(track="audio", found=_found(sound, threshold), counts=counts(sound.card))
-    return _fused(pictures, heard)
+    verdict = _fused(pictures, heard)
+    return _with_tracks(main, found, (pictures, heard), fused=verdict)
 
 
 def _found(scored: Scored, threshold: float) -> Analysis | Unjudged:
@@ -204,25 +211,25 @@ def _found(scored: Scored, threshold: float) -> Analysis | Unjudged:
         return exc
 
 
-def _with_tracks(
-    found: Analysis | Unjudged, tracks: tuple[TrackAnalysis, ...]
-) -> Analysis | Unjudged:
-    if isinstance(found, Analysis):
-        return replace(found, tracks=tracks)
-    # A copy: the track holds what was found, and must not hold itself.
-    whole = copy.copy(found)
-    whole.tracks = tracks
-    return whole
-
-
-def _fused(pictures: TrackAnalysis, sound: TrackAnalysis) -> Analysis | Unjudged:
-    found, tracks = pictures.found, (pictures, sound)
+def _fused(pictures: TrackAnalysis, sound: TrackAnalysis) -> tuple[Verdict, Track] | None:
     if isinstance(sound.found, Unjudged) or not sound.counts:
-        return _with_tracks(found, tracks)
-    seen = found.verdict if isinstance(found, Analysis) else None
-    fused = fuse(seen, sound.found.verdict)
+        return None
+    seen = None if isinstance(pictures.found, Unjudged) else pictures.found.verdict
+    return fuse(seen, sound.found.verdict)
+
+
+def _with_tracks(
+    main: Scored,
+    found: Analysis | Unjudged,
+    tracks: tuple[TrackAnalysis, ...],
+    *,
+    fused: tuple[Verdict, Track] | None = None,
+) -> Analysis | Unjudged:
+    """What is found in the pictures with its tracks, and the verdict over them if there is one."""
     if fused is None:
-        return _with_tracks(found, tracks)
+        if isinstance(found, Analysis):
+            return replace(found, tracks=tracks)
+        return Unjudged(found.reason, main.decoded, main.card, tracks=tracks)
     verdict, decided_by = fused
     return Analysis(
         verdict=verdict,

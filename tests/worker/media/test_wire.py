@@ -101,3 +101,41 @@ def test_the_size_of_a_crop_is_never_the_childs_choice() -> None:
     header = {"info": INFO, "units": 1, "frames": 1, "shape": [5000, 5000, 3]}
 
     assert wire.parse_done(header, ORDER).shape == (128, 128, 3)
+
+
+SOUND_ONLY = DecodeOrder(
+    suffix=".mp4", announced=None, image=None, video=None, audio=AudioSampling(),
+    limits=MediaLimits(), sound_only=True,
+)  # fmt: skip
+
+
+def test_an_order_for_sound_alone_is_not_answered_with_pictures() -> None:
+    header = {
+        "info": {**VIDEO_INFO, "frames_analysed": 1}, "units": 1, "frames": 1, "shape": [9, 9, 3],
+    }  # fmt: skip
+    packed = wire.pack_order(SOUND_ONLY)
+
+    assert wire.parse_order(wire.parse_header(packed[4:])) == SOUND_ONLY
+    with pytest.raises(wire.ProtocolError, match="not asked for"):
+        wire.parse_done(header, SOUND_ONLY)
+
+
+@pytest.mark.parametrize(
+    ("info", "said", "believed"),
+    [
+        pytest.param(VIDEO_INFO, True, True, id="a video with sound"),
+        pytest.param(VIDEO_INFO, "yes", False, id="no truth value"),
+        pytest.param(VIDEO_INFO, None, False, id="not said"),
+        pytest.param(INFO, True, False, id="a picture has none"),
+    ],
+)
+def test_only_a_video_has_a_sound_track(
+    info: dict[str, object], said: object, *, believed: bool
+) -> None:
+    order = FACES if info is VIDEO_INFO else ORDER
+    header = {
+        "info": {**info, "frames_analysed": 1, "sound_track": said},
+        "units": 1, "frames": 1, "shape": [9, 9, 3],
+    }  # fmt: skip
+
+    assert wire.parse_done(header, order).info.sound_track is believed

@@ -343,6 +343,7 @@ class Rig:
     )
     results: list[dict[str, object]] = field(default_factory=list)
     on_result_error: Exception | None = None
+    video_audio: bool = True
     engine: Engine | None = None
 
     def start(self, **changes: object) -> Engine:
@@ -357,7 +358,9 @@ class Rig:
                 detectors=self.detectors,
                 callbacks=self.callbacks,
             ),
-            settings=Settings(data=DataSettings(s3_cache_dir=self.cache_dir)),
+            settings=Settings(
+                data=DataSettings(s3_cache_dir=self.cache_dir), video_audio=self.video_audio
+            ),
             consumer=self.consumer,
             metrics=self.metrics,
             tally=self.tally,

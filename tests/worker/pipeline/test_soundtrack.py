@@ -308,6 +308,18 @@ def test_the_consumer_delivers_the_pictures_where_the_sound_breaks(films: Any) -
     ]
 
 
+def test_the_setting_keeps_the_consumer_from_listening(films: Any) -> None:
+    films.video_audio = False
+    films.start()
+    films.send("2_9_.mp4")
+
+    assert films.eventually(films.empty)
+    [post] = films.callbacks.posted
+    assert post.result["label"] == "REAL"
+    assert [track["track"] for track in post.result["tracks"]] == ["video"]
+    assert films.decoder.script.count == {"2_9_.mp4": 1}
+
+
 def test_a_detector_that_fails_on_the_sound_fails_the_job_and_no_other(films: Any) -> None:
     films.source.max_receive_count = 1
     films.start()

@@ -58,6 +58,22 @@ def sigmoid(x: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-np.clip(x, -500, 500))), np.float64)
 
 
+def balanced_logit(logits: Floats, fake: Flags, weights: Floats) -> float:
+    """Return the logit at which as large a share of real clips lies above as of made ones below.
+
+    Args:
+        logits: Of both classes.
+        fake: Truth.
+        weights: Of each clip, see ``family_weights``.
+    """
+    order = np.argsort(logits)
+    made, real = (np.where(chosen, weights, 0.0)[order] for chosen in (fake, ~fake))
+    missed = np.cumsum(made) / made.sum()
+    alarms = 1 - np.cumsum(real) / real.sum()
+    at = int(np.argmax(missed >= alarms))
+    return float((logits[order][at] + logits[order][min(at + 1, len(logits) - 1)]) / 2)
+
+
 def undecided(scores: Floats, fake: Flags, weights: Floats) -> tuple[float, float]:
     """Return between which scores the detector cannot tell, from the dev split.
 
@@ -165,7 +181,7 @@ def _alarms(
     found: dict[str, list[int]] = {}
     for i, row in enumerate(rows):
         if not row.fake:
-            for key in keys(row):
+            for key in dict.fromkeys(keys(row)):
                 found.setdefault(key, []).append(i)
     result = {}
     for key, indices in sorted(found.items()):

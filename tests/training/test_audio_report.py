@@ -9,6 +9,7 @@ from detection_training.audio_dataset import REAL, ClipRow, Clips
 from detection_training.audio_report import (
     SEEN,
     UNSEEN_NEURAL,
+    balanced_logit,
     check_gates,
     family_weights,
     grade,
@@ -69,6 +70,7 @@ def test_false_alarms_are_told_for_every_source_as_stored_too(report: dict[str, 
     alarms = source_alarms(report)
 
     assert sorted(alarms) == ["s0", "s0 as stored", "s1", "s1 as stored"]
+    assert {found["n"] for found in alarms.values()} == {12}
     assert all(found["share"] == 0 and found["interval"][1] > 0.1 for found in alarms.values())
 
 
@@ -116,6 +118,15 @@ def test_families_weigh_alike_and_voices_within_them() -> None:
     rows = [row("world", "a"), row("world", "a"), row("world", "b"), row("espeak", "c")]
 
     assert family_weights(rows) == pytest.approx([0.25, 0.25, 0.5, 1.0])
+
+
+def test_the_balanced_logit_errs_as_often_on_either_side() -> None:
+    logits = np.array([-2.0, -1.0, 0.0, 1.0, 0.5, 1.5, 1.8, 2.0])
+    fake = np.arange(8) >= 4
+
+    at = balanced_logit(logits, fake, np.ones(8))
+
+    assert (logits[~fake] >= at).mean() == (logits[fake] < at).mean() == 0.25
 
 
 def test_the_undecided_band_holds_the_half_and_stays_within_its_ends() -> None:

@@ -99,10 +99,12 @@ class AudioLfb(nn.Module):
 
     Args:
         width: Channels of the first stage; the others have 2, 4 and 6 times as many.
+        limit: Bound of one window's logit; changes no order of windows, only their distances.
     """
 
-    def __init__(self, *, width: int = 16) -> None:
+    def __init__(self, *, width: int = 16, limit: float = LIMIT) -> None:
         super().__init__()
+        self.limit = limit
         self.filterbank = LinearFilterbank()
         self.stem = nn.Sequential(
             nn.Conv2d(1, width, 5, 2, padding=2, bias=False), nn.BatchNorm2d(width), nn.ReLU()
@@ -117,12 +119,12 @@ class AudioLfb(nn.Module):
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(12 * width, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits ``(n,)`` within ``LIMIT`` for sound ``(n, samples)``."""
+        """Return logits ``(n,)`` within ``limit`` for sound ``(n, samples)``."""
         y = self.stages(self.stem(self.filterbank(x)))
         logits: Tensor = self.head(self.pooling(y.mean(dim=2))).squeeze(1)
-        return LIMIT * torch.tanh(logits / LIMIT)
+        return self.limit * torch.tanh(logits / self.limit)
 
 
-def build(*, width: int = 16) -> AudioLfb:
+def build(*, width: int = 16, limit: float = LIMIT) -> AudioLfb:
     """Return an untrained network for the registry."""
-    return AudioLfb(width=width)
+    return AudioLfb(width=width, limit=limit)

@@ -44,7 +44,7 @@ def transformers_names() -> dict[str, tuple[int, ...]]:
         "vision_model.embeddings.position_embedding.weight": (tokens, wide),
         "visual_projection.weight": (64, wide),
     }
-    layers = {"pre_layrnorm": (wide,), "post_layernorm": (wide,)}
+    layers: dict[str, tuple[int, ...]] = {"pre_layrnorm": (wide,), "post_layernorm": (wide,)}
     for i in range(3):
         inner = f"encoder.layers.{i}"
         layers |= {f"{inner}.layer_norm{n}": (wide,) for n in (1, 2)}

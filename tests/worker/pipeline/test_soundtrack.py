@@ -17,7 +17,7 @@ from detection_contract.media_types import MediaKind
 from detection_contract.schemas import load_schema
 from detection_worker.core.applicability import Scope
 from detection_worker.core.sampling import AudioSampling, VideoSampling
-from detection_worker.core.verdict import Calibration, Pooling
+from detection_worker.core.verdict import Calibration, Pooling, Thresholds
 from detection_worker.detectors.base import DetectorCard
 from detection_worker.errors import JobError
 from detection_worker.media.pool import ProcessDecoder
@@ -31,6 +31,8 @@ from detection_worker.testing import sample_media
 
 RATE_HZ = 16_000
 FAKE, REAL = 2.0, -2.0
+SURE_AT_90 = Thresholds(fake=0.5, low=0.5, high=0.9)
+SURE_AT_80 = Thresholds(fake=0.5, low=0.5, high=0.8)
 
 
 class Fixed:
@@ -136,7 +138,8 @@ def test_a_genuine_voice_does_not_acquit_forged_pictures(analyse: Analyse, film:
     "card",
     [
         pytest.param({"calibrated": False}, id="not calibrated"),
-        pytest.param({"grade": "demo"}, id="demo"),
+        pytest.param({"grade": "demo"}, id="demo, nobody measured when it is sure"),
+        pytest.param({"grade": "demo", "thresholds": SURE_AT_90}, id="demo, not sure"),
     ],
 )
 def test_a_model_whose_scores_prove_little_is_told_and_has_no_say(
@@ -147,6 +150,17 @@ def test_a_model_whose_scores_prove_little_is_told_and_has_no_say(
     assert opinion_of(found).label == "REAL"
     assert tracks(found)["audio"]["label"] == "FAKE"
     assert not tracks(found)["audio"]["counts"]
+
+
+def test_a_demo_model_has_a_say_where_it_was_measured_to_be_sure(
+    analyse: Analyse, film: Path
+) -> None:
+    sound = Fixed(MediaKind.AUDIO, FAKE, grade="demo", thresholds=SURE_AT_80)
+
+    found = analyse(film, Fixed(MediaKind.VIDEO, REAL), sound)
+
+    assert opinion_of(found).reason_code == "sound_above_threshold"
+    assert tracks(found)["audio"]["counts"]
 
 
 @pytest.mark.parametrize(
@@ -175,6 +189,7 @@ def test_sound_without_speech_is_not_judged(
         None,
     )
     assert audio["verdict_reason"]["code"] == "no_speech"
+    assert not audio["counts"]
 
 
 def test_spoilt_sound_costs_a_warning_and_the_pictures_are_judged(

@@ -196,10 +196,11 @@ def conclude_tracks(
     found = _found(main, threshold)
     if main.decoded.info.kind is not MediaKind.VIDEO:
         return found
-    pictures = TrackAnalysis(track="video", found=found, counts=True)
+    judged = isinstance(found, Analysis)
+    pictures = TrackAnalysis(track="video", found=found, counts=judged)
     if sound is None:
         return _with_tracks(main, found, (pictures,))
-    heard = TrackAnalysis(track="audio", found=_found(sound, threshold), counts=counts(sound.card))
+    heard = _heard(sound, threshold)
     verdict = _fused(pictures, heard)
     return _with_tracks(main, found, (pictures, heard), fused=verdict)
 
@@ -209,6 +210,12 @@ def _found(scored: Scored, threshold: float) -> Analysis | Unjudged:
         return conclude(scored.decoded, scored.logits, scored.card, threshold=threshold)
     except Unjudged as exc:
         return exc
+
+
+def _heard(sound: Scored, threshold: float) -> TrackAnalysis:
+    found = _found(sound, threshold)
+    has_a_say = isinstance(found, Analysis) and counts(sound.card, found.verdict)
+    return TrackAnalysis(track="audio", found=found, counts=has_a_say)
 
 
 def _fused(pictures: TrackAnalysis, sound: TrackAnalysis) -> tuple[Verdict, Track] | None:

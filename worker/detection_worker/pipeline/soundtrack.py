@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
+from detection_worker.core.verdict import Verdict
 from detection_worker.detectors.base import DetectorCard
 from detection_worker.errors import JobError
 from detection_worker.media.values import DecodedMedia, Decoder, DecodeRequest
@@ -49,13 +50,19 @@ def decode_sound(
     return _warned(decoded, tuple(_faults(sound))), sound
 
 
-def counts(card: DetectorCard) -> bool:
-    """Return whether a detector of sound has a say in the verdict over a video.
+def counts(card: DetectorCard, verdict: Verdict) -> bool:
+    """Return whether what a detector finds in the sound has a say in the verdict over a video.
 
-    Scores can only be compared if they are probabilities, and false alarms of a model that merely
-    shows how things work must not turn videos into forgeries.
+    Scores can only be compared if they are probabilities. A demo model raises false alarms: it
+    has a say only where it finds a forgery at a score from which it was measured to be sure.
+
+    Args:
+        card: Of the detector.
+        verdict: Its own, over the sound.
     """
-    return card.calibrated and card.grade != "demo"
+    if not card.calibrated:
+        return False
+    return card.grade != "demo" or (card.thresholds is not None and verdict.finding == "fake")
 
 
 def _warned(decoded: DecodedMedia, warnings: tuple[str, ...]) -> DecodedMedia:

@@ -1,6 +1,7 @@
 """From logits on the dev split to P(fake), and where a detector cannot tell. Pure."""
 
 import math
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -14,12 +15,53 @@ FALSE_FAKE: Final = 0.02
 FALSE_REAL: Final = 0.05
 """Share of fake dev items that may be called real without doubt."""
 MIDDLE: Final = 0.5
-PRIOR: Final = 0.2
-"""One fake in five. Much of a photograph is out of focus or flat and shows no trace of anything;
-at even odds such pictures would be called fake as often as not."""
+FALSE_ALARMS: Final = 0.1
+"""Share of real dev items that may score 0.5 or more."""
+PRIORS: Final = tuple(round(0.05 * i, 2) for i in range(10, 0, -1))
 
 
-def platt(real: Floats, fake: Floats, *, prior: float = PRIOR) -> Calibration:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """What the dev split gives.
+
+    Attributes:
+        calibration: From logits to P(fake).
+        thresholds: Between which P(fake) it cannot tell.
+        prior: Share of fakes for which P(fake) is meant.
+    """
+
+    calibration: Calibration
+    thresholds: Thresholds
+    prior: float
+
+
+def fit(real: Floats, fake: Floats) -> Fitted:
+    """Return calibration and thresholds for the logits of dev items."""
+    prior = choose_prior(real, fake)
+    found = platt(real, fake, prior=prior)
+    limits = thresholds(calibrated(real, found), calibrated(fake, found))
+    return Fitted(calibration=found, thresholds=limits, prior=prior)
+
+
+def choose_prior(real: Floats, fake: Floats) -> float:
+    """Return the largest of ``PRIORS`` with at most ``FALSE_ALARMS`` on real items.
+
+    Much of a photograph is out of focus or flat and shows no trace of anything; at even odds such
+    pictures would be called fake as often as not.
+    """
+    for prior in PRIORS:
+        scores = calibrated(real, platt(real, fake, prior=prior))
+        if (scores >= MIDDLE).mean() <= FALSE_ALARMS:
+            return prior
+    return PRIORS[-1]
+
+
+def calibrated(logits: Floats, calibration: Calibration) -> Floats:
+    """Return P(fake) for pooled logits."""
+    return np.asarray(1 / (1 + np.exp(-(calibration.a * logits + calibration.b))))
+
+
+def platt(real: Floats, fake: Floats, *, prior: float) -> Calibration:
     """Return Platt's scaling, to four digits as it will be written.
 
     Args:

@@ -8,14 +8,15 @@ import numpy as np
 
 from detection_training import image_calibration, image_clips
 from detection_training.evaluation_intervals import Sample
+from detection_training.image_calibration import Fitted, calibrated
 from detection_training.image_clips import Clip
 from detection_training.image_data import SEEN
-from detection_training.image_measure import Row, calibrated, false_alarms, row
+from detection_training.image_measure import Row, false_alarms, row
 from detection_training.metrics import Floats
 from detection_training.sources import Log
 from detection_training.splits import Split
 from detection_worker.core.sampling import VideoSampling
-from detection_worker.core.verdict import Calibration, Pooling, Thresholds
+from detection_worker.core.verdict import Calibration, Pooling
 from detection_worker.detectors.base import Detector
 
 FILMED_WEIGHT = 4
@@ -49,9 +50,7 @@ def filmed(
     }
 
 
-def calibrate(
-    found: Sequence[Clip], scored: Floats, real_clips: Mapping[str, float]
-) -> tuple[Calibration, Thresholds]:
+def calibrate(found: Sequence[Clip], scored: Floats, real_clips: Mapping[str, float]) -> Fitted:
     """Return the calibration and the thresholds that dev clips give.
 
     Args:
@@ -62,9 +61,7 @@ def calibrate(
     is_fake = np.array([clip.maker is not None for clip in found])
     extra = np.repeat(np.array(list(real_clips.values())), FILMED_WEIGHT)
     real, fake = np.concatenate([scored[~is_fake], extra]), scored[is_fake]
-    fitted = image_calibration.platt(real, fake)
-    limits = image_calibration.thresholds(calibrated(real, fitted), calibrated(fake, fitted))
-    return fitted, limits
+    return image_calibration.fit(real, fake)
 
 
 def evaluate(

@@ -22,6 +22,7 @@ from detection_training import (
     package as packaging,
 )
 from detection_training.cards import LICENSE
+from detection_training.image_calibration import Fitted
 from detection_training.image_cards import IMAGE, VIDEO
 from detection_training.image_data import SEEN
 from detection_training.image_measure import DCGAN, Instrument
@@ -54,7 +55,7 @@ def calibrate(place: Workplace, *, job: Job) -> None:
     films = image_clip_results.filmed(detector, folders, Split.DEV, **_video())
     video = image_clip_results.calibrate(clips, scored, films)
     place.log(f"  image: {image}\n  video: {video}")
-    fitted = {"image": _as_json(*image), "video": _as_json(*video), "trivial_features": leaks}
+    fitted = {"image": asdict(image), "video": asdict(video), "trivial_features": leaks}
     write_json(place.folder / CALIBRATION_NAME, fitted)
 
 
@@ -66,7 +67,7 @@ def evaluate(place: Workplace, *, job: Job) -> None:
     clips = job.clips(folders, Split.TEST, log=place.log)
     network = _network(place)
     image, video = (_fitted(place, kind) for kind in ("image", "video"))
-    instrument = replace(_instrument(network), calibration=image[0])
+    instrument = replace(_instrument(network), calibration=image.calibration)
     report = image_results.evaluate(instrument, found, seed=job.seed, log=place.log)
     report["whole_files"] = image_results.whole_files(
         instrument, image_photos.of_split(folders, Split.TEST, most=job.photos)
@@ -75,7 +76,7 @@ def evaluate(place: Workplace, *, job: Job) -> None:
     detector = packaging.provisional(VIDEO, network)
     scored = image_clip_results.logits(detector, clips, **_video())
     films = image_clip_results.filmed(detector, folders, Split.TEST, **_video())
-    report = image_clip_results.evaluate(clips, scored, films, video[0], log=place.log)
+    report = image_clip_results.evaluate(clips, scored, films, video.calibration, log=place.log)
     write_json(place.folder / "video.json", _complete(place, report))
 
 
@@ -104,11 +105,12 @@ def package(place: Workplace, *, packages: Sequence[Locked], order: Order) -> No
     made = {}
     for kind, design in (("image", IMAGE), ("video", VIDEO)):
         report = json.loads((place.inputs["image-evaluate"] / f"{kind}.json").read_text())
-        filled = {part: text.format(**numbers) for part, text in texts[kind].items()}
-        calibration, limits = _fitted(place, kind)
+        fitted = _fitted(place, kind)
+        known = {**numbers, "prior": f"{fitted.prior:.0%}".replace("%", " %")}
+        filled = {part: text.format(**known) for part, text in texts[kind].items()}
         made[kind] = Outcome(
-            calibration=calibration,
-            thresholds=limits,
+            calibration=fitted.calibration,
+            thresholds=fitted.thresholds,
             evaluation=report,
             card=image_cards.card(
                 title=design.id, texts=filled, packages=packages, evaluation=report
@@ -158,14 +160,14 @@ def _video() -> dict[str, Any]:
     return {"sampling": VIDEO.sampling, "pooling": VIDEO.pooling}
 
 
-def _as_json(calibration: Calibration, limits: Thresholds) -> dict[str, Any]:
-    return {"calibration": asdict(calibration), "thresholds": asdict(limits)}
-
-
-def _fitted(place: Workplace, kind: str) -> tuple[Calibration, Thresholds]:
+def _fitted(place: Workplace, kind: str) -> Fitted:
     path = place.inputs["image-calibrate"] / CALIBRATION_NAME
     saved = json.loads(path.read_text())[kind]
-    return Calibration(**saved["calibration"]), Thresholds(**saved["thresholds"])
+    return Fitted(
+        calibration=Calibration(**saved["calibration"]),
+        thresholds=Thresholds(**saved["thresholds"]),
+        prior=saved["prior"],
+    )
 
 
 def _complete(place: Workplace, report: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from detection_training import image_photos
 from detection_training.evaluation_intervals import Measure, Sample, measures, share
+from detection_training.image_calibration import calibrated
 from detection_training.image_data import PATCH_PX, SEEN, SLOW
 from detection_training.image_training import pooled
 from detection_training.metrics import Floats
@@ -87,11 +88,6 @@ class Instrument:
     def scores(self, pictures: Pixels, passage: Passage, *, seed: int) -> Floats:
         """Return P(fake) of each picture after a passage."""
         return calibrated(self.logits(pictures, passage, seed=seed), self.calibration)
-
-
-def calibrated(logits: Floats, calibration: Calibration) -> Floats:
-    """Return P(fake) for pooled logits."""
-    return np.asarray(1 / (1 + np.exp(-(calibration.a * logits + calibration.b))))
 
 
 def contests(

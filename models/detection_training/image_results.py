@@ -11,12 +11,12 @@ from detection_contract.media_types import MediaKind, kind_of_name
 from detection_training import image_calibration
 from detection_training.evaluation_baseline import Baseline, baseline
 from detection_training.evaluation_features import LUMA
+from detection_training.image_calibration import Fitted, calibrated
 from detection_training.image_measure import (
     Contest,
     Instrument,
     Row,
     Scored,
-    calibrated,
     false_alarms,
     flat,
     photo_name,
@@ -28,7 +28,6 @@ from detection_training.metrics import Floats
 from detection_training.passages import TESTED, Passage, draw_passage
 from detection_training.photos import Photo, Pixels
 from detection_training.sources import Log
-from detection_worker.core.verdict import Calibration, Thresholds
 from detection_worker.media.decode import decode_file
 from detection_worker.media.decode_order import DecodeOrder
 from detection_worker.settings import MediaLimits
@@ -37,9 +36,7 @@ CALIBRATED_ON: Final = ("none", "jpeg 95", "jpeg 85", "jpeg 75", "webp 80", "res
 """Passages of ``TESTED`` that the calibration sees, each with the same weight."""
 
 
-def calibrate(
-    instrument: Instrument, found: Sequence[Contest], *, seed: int, log: Log
-) -> tuple[Calibration, Thresholds]:
+def calibrate(instrument: Instrument, found: Sequence[Contest], *, seed: int, log: Log) -> Fitted:
     """Return the calibration and the thresholds that dev pictures give.
 
     Args:
@@ -56,9 +53,7 @@ def calibrate(
         fake += [instrument.logits(c.fake, passage, seed=seed) for c in found]
         log(f"  dev pictures scored after: {name}")
     of_real, of_fake = np.concatenate(real), np.concatenate(fake)
-    fitted = image_calibration.platt(of_real, of_fake)
-    limits = image_calibration.thresholds(calibrated(of_real, fitted), calibrated(of_fake, fitted))
-    return fitted, limits
+    return image_calibration.fit(of_real, of_fake)
 
 
 def evaluate(

@@ -129,7 +129,7 @@ def stages(order: Order) -> list[Stage]:
 
 def _measuring(plan: Plan, order: Order, packages: Sequence[locked.Locked]) -> list[Stage]:
     counts = {
-        "prior": image_calibration.PRIOR,
+        "false_alarms": image_calibration.FALSE_ALARMS,
         "photos": plan.photos,
         "pictures_each": plan.pictures_each,
         "clips_each": plan.clips_each,

@@ -7,6 +7,7 @@ import pytest
 from torch import Tensor, nn
 
 from detection_training import image_calibration, image_data, image_results, package
+from detection_training.image_calibration import calibrated
 from detection_training.image_cards import IMAGE
 from detection_training.image_clips import FRAMES, HEIGHT_PX, WIDTH_PX, move
 from detection_training.image_data import REMAKES_EACH, SEEN, UNSEEN, Pool, build_pool
@@ -14,7 +15,6 @@ from detection_training.image_fit import CROP_PX, Pairs
 from detection_training.image_measure import (
     Contest,
     Instrument,
-    calibrated,
     rows,
     sample_of,
     score,
@@ -201,3 +201,21 @@ def test_a_picture_that_shows_nothing_gets_the_prior() -> None:
     assert float(calibrated(np.zeros(1), fitted)[0]) == pytest.approx(0.2, abs=0.02)
     # Two classes of variance 1, 2 apart: the log-odds rise by 2 for each unit.
     assert fitted.a == pytest.approx(2, rel=0.1)
+
+
+def test_the_prior_is_the_largest_that_keeps_false_alarms_rare() -> None:
+    rng = np.random.default_rng(9)
+    real, fake = rng.normal(-1, 1.5, 4000), rng.normal(1, 1.5, 4000)
+
+    fitted = image_calibration.fit(real, fake)
+
+    alarms = (calibrated(real, fitted.calibration) >= 0.5).mean()
+    more = image_calibration.platt(real, fake, prior=fitted.prior + 0.05)
+    assert alarms <= image_calibration.FALSE_ALARMS
+    assert (calibrated(real, more) >= 0.5).mean() > image_calibration.FALSE_ALARMS
+
+
+def test_classes_that_are_apart_need_no_other_prior_than_even_odds() -> None:
+    fitted = image_calibration.fit(np.linspace(-3, -2, 50), np.linspace(2, 3, 50))
+
+    assert fitted.prior == 0.5

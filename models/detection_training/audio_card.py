@@ -7,7 +7,14 @@ from torch import nn
 
 from detection_training import metrics
 from detection_training.audio_dataset import ClipRow
-from detection_training.audio_report import SEEN, UNSEEN_NEURAL, UNSEEN_TTS, source_alarms
+from detection_training.audio_report import (
+    LEAST_CLIPS,
+    MOST_FALSE_ALARMS,
+    SEEN,
+    UNSEEN_NEURAL,
+    UNSEEN_TTS,
+    source_alarms,
+)
 from detection_training.locked import Locked
 from detection_training.package import Design
 from detection_training.splits import Split
@@ -55,6 +62,7 @@ LIMITS: Final = """\
 - Neural vocoders that it has not seen, and so today's cloned and synthesised voices: see the row
   "{neural}". The one unseen text-to-speech voice is one voice of one engine.
 - {missed}
+- {alarming}
 - The dev split's own neural vocoder was trained for minutes; calibration leans on it.
 - Speakers are professionals at a desk, actors and volunteers for children's software: no telephone
   calls as they happen, no crowds, no far microphones, few children. Age, sex and accent were not
@@ -108,7 +116,7 @@ def card(
         f"By channel, seen families:\n\n{metrics.table(report['by_channel'])}\n",
         f"False alarms at 0.5 by source of real speech:\n\n{_alarms(report)}\n",
         "## Where it is bad\n",
-        LIMITS.format(neural=UNSEEN_NEURAL, missed=_missed(report)),
+        LIMITS.format(neural=UNSEEN_NEURAL, missed=_missed(report), alarming=_alarming(report)),
         "## Making it again\n\n`detection-worker train --preset full --only audio --output DIR` "
         'with the extra `train-full` (`pip install "detection-queue[train-full]"`). Sources are '
         "locked by sha256. Training stops by the clock on slow machines, so weights differ a "
@@ -174,6 +182,20 @@ def _alarms(report: Mapping[str, Any]) -> str:
     for name, found in source_alarms(report).items():
         lines.append(f"| {name} | {found['share']:.3f}{_ends(found['interval'])} | {found['n']} |")
     return "\n".join(lines)
+
+
+def _alarming(report: Mapping[str, Any]) -> str:
+    over = {
+        name: found["share"]
+        for name, found in report["false_alarms"].items()
+        if found["share"] > MOST_FALSE_ALARMS
+        and found["n"] >= LEAST_CLIPS
+        and not name.startswith("channel ")
+    }
+    if not over:
+        return "No source of real speech is called fake more often than every tenth time."
+    listed = ", ".join(f"{name} ({share:.0%})" for name, share in over.items())
+    return f"Real voices that are called fake far too often: {listed}. Expect voices like them."
 
 
 def _missed(report: Mapping[str, Any]) -> str:

@@ -50,6 +50,7 @@ PROGRESS_NAME: Final = "progress.pt"
 BUILD_RECIPE: Final = 1
 FIT_RECIPE: Final = 2
 JUDGING_RECIPE: Final = 3
+TEXT_RECIPE: Final = 2
 """Raised when the code changes what these steps make, so that old work is not gone on with."""
 LIMIT: Final = 8
 """Bound of a window's logit in use: wide enough for a sure score to be near 0 or 1."""
@@ -122,7 +123,11 @@ def stages(order: Order, *, lock: Path = LOCK) -> list[Stage]:
         Stage(
             name="audio-package",
             after=("audio-build", "audio-train", "audio-calibrate", "audio-evaluate"),
-            inputs={**judged, "output": str(order.output.resolve())},
+            inputs={
+                **judged,
+                "text": TEXT_RECIPE,
+                "output": str(order.output.resolve()),
+            },
             run=partial(_package, packages=packages, order=order, plan=plan),
         ),
     ]

@@ -1,0 +1,148 @@
+"""Gates on the audio model that ships: its scores, its own report, and fresh copies of speech."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+
+from detection_contract.media_types import MediaKind
+from detection_training import audio_corpus, audio_report, metrics
+from detection_training.audio_copies import COPIES
+from detection_training.audio_fit import POOLING, SAMPLING, score
+from detection_training.locked import FOLDER
+from detection_training.sound import RATE_HZ, Samples, read_sound
+from detection_training.splits import Split
+from detection_training.utterances import joined
+from detection_worker.core.verdict import judge
+from detection_worker.detectors import registry
+from detection_worker.detectors.base import Detector
+from detection_worker.media.windows import Windows
+
+MODEL: Final = "audio-lfb-resnet-s"
+ROOT: Final = Path(__file__).resolve().parents[2]
+SAMPLES: Final = ROOT / "worker/detection_worker/samples"
+CACHE: Final = ROOT / ".cache/training" / FOLDER
+GOLDEN: Final = json.loads((Path(__file__).parent / "golden_audio.json").read_text())
+PACKAGES: Final = ("asterisk-core-sounds-en-g722", "fillets-ng-data-nl", "klettres-data")
+COPIED_BY: Final = ("griffin-lim", "source-filter", "linear-prediction")
+PER_SOURCE: Final = 12
+KNOWN_EXCESS: Final = {"asterisk-core-sounds-ru-g722": 0.34, "tuxpaint-stamps-default": 0.27}
+"""Sources of which the model is known to call too much fake; that may not grow."""
+
+
+def chord(seconds: float) -> Samples:
+    t = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
+    tones = [np.sin(2 * np.pi * hz * t) for hz in (220, 277.2, 329.6)]
+    return np.asarray(0.1 * np.sum(tones, axis=0), np.float32)
+
+
+def hiss(seconds: float) -> Samples:
+    rng = np.random.default_rng(11)
+    return (0.05 * rng.standard_normal(int(seconds * RATE_HZ))).astype(np.float32)
+
+
+def pulses(seconds: float) -> Samples:
+    sound = np.zeros(int(seconds * RATE_HZ), np.float32)
+    sound[:: RATE_HZ // 110] = 0.5
+    return sound
+
+
+SIGNALS: Final[dict[str, Callable[[], Samples]]] = {
+    "chord": lambda: chord(3),
+    "hiss": lambda: hiss(5),
+    "pulses": lambda: pulses(4.5),
+    **{
+        path.name: lambda path=path: read_sound(path)  # type: ignore[misc]
+        for path in sorted(SAMPLES.iterdir())
+        if path.suffix in {".wav", ".mp3", ".ogg"}
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    loaded = registry.load_detectors(registry.bundled_models_dir(), threads=1, prefer=[MODEL])
+    return loaded.by_kind[MediaKind.AUDIO]
+
+
+def score_of(detector: Detector, sound: Samples) -> float:
+    windows = Windows(SAMPLING)
+    windows.push(sound)
+    units, _ = windows.finish()
+    verdict = judge(
+        detector.logits(units).tolist(),
+        list(range(len(units))),
+        pooling=POOLING,
+        calibration=detector.card.calibration,
+        threshold=0.5,
+    )
+    return verdict.score
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> dict[str, Any]:
+    path = registry.bundled_models_dir() / MODEL / "eval.json"
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_known_sound_keeps_its_score(detector: Detector, name: str) -> None:
+    assert score_of(detector, SIGNALS[name]()) == pytest.approx(GOLDEN[name], abs=1e-3)
+
+
+def test_the_shipped_report_keeps_the_limits(evaluation: dict[str, Any]) -> None:
+    audio_report.check_gates(evaluation)
+
+    assert evaluation["summary"]["eer_seen"] <= audio_report.MOST_SEEN_EER
+    for name, alarms in audio_report.source_alarms(evaluation).items():
+        allowed = KNOWN_EXCESS.get(name.removesuffix(" as stored"), audio_report.MOST_FALSE_ALARMS)
+        assert alarms["share"] <= allowed, name
+
+
+def test_a_model_with_a_known_excess_is_no_more_than_a_demonstration(detector: Detector) -> None:
+    assert not KNOWN_EXCESS or detector.card.grade == "demo"
+
+
+def test_the_grade_is_the_one_that_the_report_deserves(
+    detector: Detector, evaluation: dict[str, Any]
+) -> None:
+    assert detector.card.grade == audio_report.grade(evaluation)
+
+
+@pytest.mark.slow
+def test_fresh_copies_of_held_out_voices_are_told_from_them(detector: Detector) -> None:
+    folders = {package: folder(package) for package in PACKAGES}
+    missing = [package for package, path in folders.items() if path is None]
+    if missing:
+        pytest.skip(f"NOT RUN: no speech in {CACHE}; `train --preset full --until fetch` gets it")
+    voices = audio_corpus.voices({k: v for k, v in folders.items() if v is not None})
+    rng = np.random.default_rng(21)
+    real: dict[str, list[float]] = {}
+    made: list[float] = []
+    for voice in voices:
+        if voice.split is not Split.TEST:
+            continue
+        sounds = [s for s, _ in joined(voice.files, count=PER_SOURCE, rng=rng)]
+        if not sounds:
+            continue
+        real.setdefault(voice.source, []).extend(calibrated(detector, sounds))
+        copies = [COPIES[str(rng.choice(COPIED_BY))](sound, rng) for sound in sounds]
+        made += calibrated(detector, copies)
+
+    alarms = {source: float(np.mean(np.array(s) >= 0.5)) for source, s in real.items()}
+    everything = np.concatenate([np.array(scores) for scores in real.values()])
+    assert max(alarms.values()) <= audio_report.MOST_FALSE_ALARMS, alarms
+    assert metrics.eer(everything, np.array(made)) <= audio_report.MOST_SEEN_EER
+
+
+def folder(package: str) -> Path | None:
+    return next(iter(sorted(CACHE.glob(f"{package}-*"))), None)
+
+
+def calibrated(detector: Detector, sounds: list[Samples]) -> list[float]:
+    at = detector.card.calibration
+    return [float(s) for s in audio_report.sigmoid(at.a * score(detector, sounds) + at.b)]

@@ -39,7 +39,7 @@ def test_the_bundled_models_cover_every_kind_and_pass_their_self_tests(
 ) -> None:
     assert list(loaded.by_kind) == list(MediaKind)
     assert loaded.problems == []
-    assert {card.grade for card in loaded.cards} == {"demo"}
+    assert {card.grade for card in loaded.cards} <= {"demo", "experimental"}
 
 
 def test_the_bundled_models_are_small_and_documented() -> None:
@@ -51,7 +51,7 @@ def test_the_bundled_models_are_small_and_documented() -> None:
         assert entry.problem is None
         assert "Do not use its scores to accuse" in card
         assert json.loads((folder / "eval.json").read_text())["rows"]
-    assert sum(p.stat().st_size for p in models_dir.glob("*/*.safetensors")) <= 8 << 20
+    assert sum(p.stat().st_size for p in models_dir.glob("*/*.safetensors")) <= 12 << 20
 
 
 @pytest.mark.parametrize("kind", list(MediaKind))
@@ -82,7 +82,7 @@ def test_the_samples_keep_their_scores(loaded: LoadedDetectors) -> None:
 def test_listing_models_does_not_import_torch() -> None:
     code = (
         "import sys; from detection_worker.detectors import registry;"
-        "assert len(registry.list_models(registry.bundled_models_dir())) == 3;"
+        "assert len(registry.list_models(registry.bundled_models_dir())) >= 3;"
         "assert 'torch' not in sys.modules"
     )
 

@@ -21,9 +21,9 @@ from detection_training.splits import Split
 
 INTENDED: Final = """\
 > **Research model, grade `{grade}`.** It finds speech that classical vocoders, older synthesisers
-> and small neural vocoders made, within the limits below. It is **not** evidence against anybody:
-> do not use it to accuse, block or clear a person, and do not use it on today's cloned voices,
-> on which it was never measured and is expected to be near chance.
+> and small neural vocoders made, within the limits below.
+> **Do not use its scores to accuse, block or clear anybody**, and do not use them on today's
+> cloned voices, on which it was never measured and is expected to be near chance.
 
 Intended: triage of recordings of speech, beside other evidence, by people who read the tables
 below; research; a starting point for training on your own recordings. Not intended: music, sound

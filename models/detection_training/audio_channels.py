@@ -110,13 +110,14 @@ def noise(length: int, rng: np.random.Generator) -> Samples:
     spectrum = np.fft.rfft(rng.standard_normal(size))
     slope = np.maximum(np.arange(len(spectrum)), 8.0) ** (-float(rng.uniform(0, 0.5)))
     made = np.fft.irfft(spectrum * slope, size)[:length]
-    return (made / (made.std() + 1e-12)).astype(np.float32)
+    return np.asarray(made / (made.std() + 1e-12), np.float32)
 
 
 def mixed(sound: Samples, added: Samples, *, below_db: float) -> Samples:
     """Return the sound plus ``added`` of RMS one, ``below_db`` under the sound's own RMS."""
     rms = float(np.sqrt(np.square(sound).mean())) + 1e-6
-    return np.clip(sound + added * np.float32(rms * 10 ** (-below_db / 20)), -1, 1)
+    gain = np.float32(rms * 10 ** (-below_db / 20))
+    return np.asarray(np.clip(sound + added * gain, -1, 1), np.float32)
 
 
 class Augmenter:
@@ -200,7 +201,8 @@ def levelled_slowly(sound: Samples, *, strength: float) -> Samples:
     gain = np.interp(np.arange(len(sound)), at, (level / level.max()) ** -strength)
     peak = float(np.abs(sound).max(initial=0.0))
     louder = sound * gain
-    return (louder * (peak / (float(np.abs(louder).max(initial=0.0)) + 1e-9))).astype(np.float32)
+    highest = float(np.abs(louder).max(initial=0.0)) + 1e-9
+    return np.asarray(louder * (peak / highest), np.float32)
 
 
 def gated(sound: Samples, *, over: float, floor: float) -> Samples:

@@ -77,7 +77,7 @@ def finished(
 def as_loud(sound: Samples, *, dbfs: float) -> Samples:
     """Return the sound with this RMS relative to full scale."""
     rms = max(float(np.sqrt(np.square(sound.astype(np.float64)).mean())), 1e-6)
-    return np.clip(sound * (10 ** (dbfs / 20) / rms), -1, 1).astype(np.float32)
+    return np.asarray(np.clip(sound * (10 ** (dbfs / 20) / rms), -1, 1), np.float32)
 
 
 def clip_row(

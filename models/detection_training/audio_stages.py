@@ -50,7 +50,7 @@ PROGRESS_NAME: Final = "progress.pt"
 BUILD_RECIPE: Final = 1
 FIT_RECIPE: Final = 2
 JUDGING_RECIPE: Final = 3
-TEXT_RECIPE: Final = 2
+TEXT_RECIPE: Final = 4
 """Raised when the code changes what these steps make, so that old work is not gone on with."""
 LIMIT: Final = 8
 """Bound of a window's logit in use: wide enough for a sure score to be near 0 or 1."""

@@ -37,6 +37,8 @@ LEAST_FILES: Final = 20
 """Of each class that can be used; a fifth of fewer tells nothing."""
 LEAST_IN_PART: Final = 3
 """Files of each class in each part of the split."""
+EVEN: Final = 0.5
+"""Share of fakes for which P(fake) is meant: nobody here knows how rare they are to the user."""
 SHOWN: Final = 5
 """Most files that a message lists."""
 WANTED: Final = ("auc", "eer", "balanced_accuracy", "false_alarm_rate", "detection_rate", "ece")
@@ -109,6 +111,12 @@ class Scored:
         chosen = self.chosen(part) & (self.is_fake == fake)
         found: Floats = self.logits[chosen]
         return found
+
+    def test_groups(self) -> int:
+        """Return how many groups the test part has of the class that has fewer."""
+        test = self.chosen("test")
+        of_class = (test & (self.is_fake == fake) for fake in (False, True))
+        return min(len({self.groups[i] for i in np.flatnonzero(c)}) for c in of_class)
 
     def chosen(self, part: str) -> metrics.Flags:
         """Return which files are in a part."""
@@ -234,7 +242,7 @@ def _packaged(
     order: Order, name: str, *, backbone: Backbone, scored: Scored, line: head_fit.Line
 ) -> Made:
     calibration = image_calibration.platt(
-        scored.of("calibrate", fake=False), scored.of("calibrate", fake=True)
+        scored.of("calibrate", fake=False), scored.of("calibrate", fake=True), prior=EVEN
     )
     p = {
         (part, fake): _calibrated(scored.of(part, fake=fake), calibration)
@@ -290,7 +298,9 @@ def _warnings(scored: Scored, measures: Mapping[str, Measure]) -> list[str]:
             "It is worse than chance on files that it never saw: are the folders exchanged, or "
             "labels wrong?"
         )
-    elif auc.value != 1.0 and (auc.low is None or auc.low <= 0.5):
+    elif scored.test_groups() < evaluation_intervals.LEAST_GROUPS:
+        found.append("It was measured on too few groups of files to rely on: give more.")
+    elif auc.low is not None and auc.low <= 0.5:
         found.append("Chance could explain what it gets right: give more files.")
     if types := head_files.telling_types(names, scored.is_fake.tolist()):
         found.append(

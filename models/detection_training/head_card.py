@@ -90,8 +90,8 @@ could not be used; `eval.json` names the first of them.
 ## How it was made
 
 Regularised logistic regression on the mean of a file's features, both classes weighing the same;
-ridge {line.strength:g}, chosen on groups left out of the fit. Platt scaling and the range of
-inconclusive scores come from the calibration part.
+ridge {line.strength:g}, chosen on groups left out of the fit. Platt scaling, for as many fakes as
+real files, and the range of inconclusive scores come from the calibration part.
 """
 
 

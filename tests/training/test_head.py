@@ -128,6 +128,7 @@ def test_labels_that_mean_nothing_are_told(
     train(real, fake)
 
     said = capsys.readouterr().out
+    assert "Warning: " in said
     assert "worse than chance" in said or "Chance could explain" in said
 
 

@@ -116,7 +116,7 @@ class Scored:
         """Return how many groups the test part has of the class that has fewer."""
         test = self.chosen("test")
         of_class = (test & (self.is_fake == fake) for fake in (False, True))
-        return min(len({self.groups[i] for i in np.flatnonzero(c)}) for c in of_class)
+        return min(len({self.groups[i] for i in np.flatnonzero(c).tolist()}) for c in of_class)
 
     def chosen(self, part: str) -> metrics.Flags:
         """Return which files are in a part."""

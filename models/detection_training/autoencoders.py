@@ -85,7 +85,8 @@ class Rounded(nn.Module):
         """Return ``x`` squashed and rounded, same shape."""
         bounded = torch.tanh(x)
         rounded = (bounded * self._half).round() / self._half
-        return bounded + (rounded - bounded).detach()
+        straight: Tensor = bounded + (rounded - bounded).detach()
+        return straight
 
 
 class Autoencoder(nn.Module):
@@ -94,7 +95,7 @@ class Autoencoder(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         form = FORMS[name]
-        self.factor = 2**form.stages
+        self.factor: int = 2**form.stages
         self.encoder = _encoder(form)
         self.decoder = _decoder(form)
 
@@ -137,7 +138,7 @@ def _decoder(form: Form) -> nn.Sequential:
 
 def _latent(form: Form) -> int:
     """Channels of the latent picture: a quarter of the picture's numbers, or an eighth."""
-    return LATENT * 2 ** (form.stages - 2)
+    return LATENT << (form.stages - 2)
 
 
 def load_or_train(

@@ -107,8 +107,9 @@ class Autoencoder(nn.Module):
         """
         small = functional.avg_pool2d(x, self.factor)
         detail = self.decoder(torch.cat([small * 2 - 1, self.encoder(x * 2 - 1)], dim=1))
-        whole: Tensor = functional.interpolate(small, scale_factor=self.factor, mode="bilinear")
-        return whole + detail
+        coarse = functional.interpolate(small, scale_factor=self.factor, mode="bilinear")
+        whole: Tensor = coarse + detail
+        return whole
 
 
 def _encoder(form: Form) -> nn.Sequential:

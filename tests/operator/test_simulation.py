@@ -123,6 +123,25 @@ def test_ours_beats_keda_in_cost_and_time_on_a_ramp(spec_of: Callable[..., Queue
     assert oracle.attainment(runs["ours"], 120.0) > oracle.attainment(runs["keda"], 120.0)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", ["steady", "ramp", "bursty"])
+def test_fast_starters_keep_the_objective_near_the_price_of_the_work(
+    spec_of: Callable[..., QueueSpec], shape: str
+) -> None:
+    spec = spec_of(
+        scaling={"maxReplicas": 200},
+        serviceTime={"coldStartSeconds": 30, "priors": [{"mediaType": "video", "seconds": 5}]},
+    )
+    load = generated(shape, mean_s=5.0)
+    world = World(cold_start_s=30.0, wait_s=120.0)
+
+    run = Simulation(load, world, Ours(spec)).run()
+
+    assert oracle.attainment(run, world.wait_s) >= 0.99
+    # The cold starts, the last hold and the idle time are in the price, too.
+    assert run.replica_s <= 1.4 * sum(load.services_s)
+
+
 def messages(count: int, replicas: int) -> Observation:
     return Observation(sampled_at_s=0.0, visible=count, replicas=replicas, ready=replicas)
 

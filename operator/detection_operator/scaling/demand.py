@@ -16,17 +16,34 @@ RELEASE_UTILISATION: Final = 0.9
 """A replica goes only if the others would then be below this, so that noise moves nothing."""
 SPREAD_S: Final = 120.0
 """Arrivals of about this time stand behind the rate."""
+LAZY_COLD: Final = 0.5
+"""In allowed waits: replicas that start within this come in time for messages that wait already,
+so that nothing need be there for a rate. Half of the wait is left to work in."""
+LAZY_UTILISATION: Final = 0.95
+"""Of the replicas that stay then."""
+LAZY_SERVICE: Final = 4.0
+"""In service times: with shorter waits than this the unlucky need idle replicas all the same."""
 RECENT_UTILISATION: Final = 0.9
-"""Of the replicas that the bursts of the recent past would have needed. This and the two above
-were chosen on generated arrivals (``simulation.workload``): the cheapest near the best attainment.
+"""Of the replicas that the bursts of the recent past would have needed. This and those above were
+chosen on generated arrivals (``simulation.workload``): the cheapest near the best attainment.
 """
 
 
+def _foresees(now: Situation) -> bool:
+    """Say whether replicas must be there before their messages wait."""
+    wait_s = now.spec.slo.queue_wait_s
+    return now.cold_start_s > LAZY_COLD * wait_s or LAZY_SERVICE * now.mix.mean_s > wait_s
+
+
 def steady(now: Situation, replicas: int) -> Term | None:
-    """Keep up with the arrivals."""
+    """Keep up with the arrivals, where those that wait could not be made good."""
     rate = now.rate_per_s
     if not rate or now.spec.scaling.policy is not Policy.OBJECTIVE or now.abandoned:
         return None
+    if not _foresees(now):
+        # Nothing grows for a rate, but what keeps up with it stays: no coming and going.
+        need = min(now.present, _steady(now, rate, LAZY_UTILISATION))
+        return Term("Steady", max(replicas, need), "steady", (rate, now.mix.mean_s))
     need = _steady(now, rate, TARGET_UTILISATION)
     if need < now.present:
         # Arrivals scatter as the root of their number: two standard deviations must fit too.
@@ -64,6 +81,8 @@ def tail(now: Situation, replicas: int) -> Term | None:
     """Keep the unlucky within the objective too, where waits are short against service times."""
     rate = now.rate_per_s
     if not rate or now.spec.scaling.policy is not Policy.OBJECTIVE or now.abandoned:
+        return None
+    if not _foresees(now):
         return None
     slo = now.spec.slo
     need = queueing.tail_replicas(

@@ -18,8 +18,9 @@ LAPLACIAN = ((-0.25, 0.5, -0.25), (0.5, -1.0, 0.5), (-0.25, 0.5, -0.25))
 WIDTHS = (16, 24, 48, 96, 128)
 """Every stage halves the resolution at once: 2 ms a crop on one core, against 4 otherwise."""
 LIMIT = 2.0
-"""Bound of one crop's logit unless a model says another. Far from the training data a network gets ever surer of itself; one
-such crop must not outweigh the others, nor a score claim what no held-out set can support."""
+"""Bound of one crop's logit unless a model says another. Far from the training data a network gets
+ever surer of itself; one such crop must not outweigh the others, nor a score claim what no
+held-out set can support."""
 RESIDUAL_GAIN = 16.0
 """Residuals of photographs are a few hundredths of the range; this brings them to order one."""
 

@@ -14,6 +14,9 @@ FIXED_32: Final = 5
 LONGEST_VARINT: Final = 10
 """Bytes of a 64-bit number."""
 
+LARGEST_NUMBER: Final = (1 << 29) - 1
+"""Of a field. Other readers drop the bits above and would see another field."""
+
 
 class ProtobufError(ValueError):
     """The bytes are no message."""
@@ -69,8 +72,8 @@ def fields(message: memoryview) -> Iterator[Field]:
     while at < len(message):
         tag, at = _varint(message, at)
         number, wire = tag >> 3, tag & 7
-        if not number:
-            raise ProtobufError("field 0")
+        if not 0 < number <= LARGEST_NUMBER:
+            raise ProtobufError(f"field {number}")
         if wire == VARINT:
             value, at = _varint(message, at)
             yield Field(number, value)

@@ -28,6 +28,7 @@ from detection_worker.detectors.manifest_parts import (
     ThresholdsPart,
     UsesPart,
     VideoPart,
+    WeightsFormat,
     WeightsPart,
 )
 from detection_worker.errors import UsageError
@@ -35,6 +36,8 @@ from detection_worker.errors import UsageError
 SCHEMA: Final = 1
 """Newest manifest schema that this program reads."""
 MANIFEST_NAME: Final = "manifest.json"
+ONNX: Final = "onnx"
+"""Format of weights, and name of the architecture that goes with it and no other."""
 MAX_MANIFEST_BYTES: Final = 1 << 20
 """A manifest is a page of text; more is a mistake or an attack."""
 
@@ -64,11 +67,13 @@ class WeightsFile:
         file: Name inside the model's folder.
         sha256: Of the whole file, lower-case hex.
         size_bytes: Length of the file.
+        format: ``onnx`` brings its own network, of the architecture ``ONNX``.
     """
 
     file: str
     sha256: str
     size_bytes: int
+    format: WeightsFormat = "safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +188,10 @@ class _File(Part):
         own = self.architecture is not None and self.weights is not None
         if own == (self.uses is not None) or (self.architecture is None) != (self.weights is None):
             raise ValueError("give either 'architecture' and 'weights', or 'uses'")
+        named = self.architecture is not None and self.architecture.name == ONNX
+        written = self.weights is not None and self.weights.format == ONNX
+        if named != written:
+            raise ValueError("'architecture.name' and 'weights.format' are 'onnx' together")
         if self.output.classes[self.output.fake_index] != "fake":
             raise ValueError("'output.fake_index' must point at 'fake' in 'output.classes'")
         return self
@@ -291,7 +300,12 @@ def _network(file: _File) -> tuple[Architecture, WeightsFile] | Borrowed:
     weights = file.weights
     return (
         Architecture(name=file.architecture.name, params=file.architecture.params),
-        WeightsFile(file=weights.file, sha256=weights.sha256, size_bytes=weights.bytes),
+        WeightsFile(
+            file=weights.file,
+            sha256=weights.sha256,
+            size_bytes=weights.bytes,
+            format=weights.format,
+        ),
     )
 
 

@@ -10,6 +10,7 @@ ModelId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+WeightsFormat = Literal["safetensors", "onnx"]
 
 
 class Part(BaseModel):
@@ -29,7 +30,7 @@ class WeightsPart(Part):
     """The weights beside a manifest."""
 
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
-    format: Literal["safetensors"]
+    format: WeightsFormat
     sha256: Sha256
     bytes: Positive
 

@@ -200,7 +200,10 @@ class _Loader:
         )
         if isinstance(manifest.sampling, PictureSampling) and manifest.sampling.view == "faces":
             detector = FaceViewDetector(detector, self._face_finder())
-        self_test.check(detector, manifest.self_test, device=self._device, where=where)
+        try:
+            self_test.check(detector, manifest.self_test, device=self._device, where=where)
+        except RuntimeError as exc:
+            raise ModelError(f"{where}: selftest: {exc}") from exc
         return detector
 
     def _face_finder(self) -> "FaceFinder":
@@ -227,12 +230,24 @@ class _Loader:
             assert not isinstance(manifest.network, Borrowed)  # noqa: S101 - _owner saw to it
             architecture, file = manifest.network
             folder = self._models_dir / manifest.id
+            if file.format == manifests.ONNX:
+                self._networks[manifest.id] = _onnx_network(folder / file.file, architecture, file)
+                return self._networks[manifest.id]
             where = str(folder / manifests.MANIFEST_NAME)
             network = build_network(architecture.name, architecture.params, where=where)
             tensors = weights.load_weights(folder, file)
             weights.fill(network, tensors, where=str(folder / file.file))
             self._networks[manifest.id] = network
         return self._networks[manifest.id]
+
+
+def _onnx_network(
+    path: Path, architecture: manifests.Architecture, file: manifests.WeightsFile
+) -> "torch.nn.Module":
+    from detection_worker.detectors import onnx_network, weights  # noqa: PLC0415 - heavy
+
+    data = weights.checked_bytes(path, file)
+    return onnx_network.build(data, architecture.params, where=path)
 
 
 def _read_all(models_dir: Path) -> tuple[dict[str, Manifest], dict[str, str]]:

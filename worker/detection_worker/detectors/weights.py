@@ -1,4 +1,4 @@
-"""Weights from safetensors files: digest before parsing, then every name, shape and value."""
+"""Weights files: digest before parsing, then every name, shape and value."""
 
 import hashlib
 from pathlib import Path
@@ -23,7 +23,7 @@ def load_weights(folder: Path, weights: WeightsFile) -> dict[str, torch.Tensor]:
             is no safetensors file. Pickles are never unpickled.
     """
     path = folder / weights.file
-    data = _checked_bytes(path, weights)
+    data = checked_bytes(path, weights)
     try:
         return safetensors.torch.load(data)
     except (SafetensorError, KeyError, ValueError) as exc:
@@ -67,7 +67,12 @@ def fill(module: torch.nn.Module, tensors: dict[str, torch.Tensor], *, where: st
     module.load_state_dict(tensors)
 
 
-def _checked_bytes(path: Path, weights: WeightsFile) -> bytes:
+def checked_bytes(path: Path, weights: WeightsFile) -> bytes:
+    """Return the whole file, of the length and digest that its manifest says.
+
+    Raises:
+        ModelError: It is missing or another file.
+    """
     try:
         size = path.stat().st_size
         # The length first: a wrong file of many gigabytes is refused without reading it.

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from detection_contract.media_types import MediaKind
+from detection_worker.cli import onnx_import
 from detection_worker.cli.command import Command
 from detection_worker.cli.console import confirm
 from detection_worker.cli.options import add_common, add_settings, load
 from detection_worker.detectors import folders
-from detection_worker.detectors.manifest import Manifest
+from detection_worker.detectors.manifest import ONNX, Manifest
 from detection_worker.detectors.published import PUBLISHED, Published
 from detection_worker.detectors.registry import (
     ModelEntry,
@@ -26,6 +27,7 @@ from detection_worker.settings import Settings
 
 IMPORT_OPTIONS: Final = (
     "architecture", "layout", "backbone", "name", "output", "license", "force",
+    *onnx_import.OPTIONS,
 )  # fmt: skip
 
 
@@ -50,6 +52,7 @@ class Models:
         parser.add_argument("--json", action="store_true", help="print JSON, for list and info")
         parser.add_argument("--yes", action="store_true", help="do not ask, for remove")
         _add_import(parser.add_argument_group("import"))
+        onnx_import.add_options(parser)
         add_settings(parser, ["models_dir", "prefer"], title="models")
         add_common(parser)
 
@@ -72,7 +75,9 @@ class Models:
 
 def _add_import(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--architecture", metavar="NAME", help=f"what the file holds: {', '.join(PUBLISHED)}"
+        "--architecture",
+        metavar="NAME",
+        help=f"what the file holds: {', '.join([*PUBLISHED, ONNX])}",
     )
     group.add_argument(
         "--layout", metavar="NAME", help="whose names and training (told by the names in the file)"
@@ -96,7 +101,8 @@ def _add_import(group: argparse._ArgumentGroup) -> None:
 
 def _refuse_import_options(args: argparse.Namespace) -> None:
     if given := [f"--{option}" for option in IMPORT_OPTIONS if getattr(args, option)]:
-        raise UsageError(f"{given[0]} is for models import, not for models {args.action}")
+        option = given[0].replace("_", "-")
+        raise UsageError(f"{option} is for models import, not for models {args.action}")
 
 
 def models_dir(settings: Settings) -> Path:
@@ -224,6 +230,9 @@ def _import(args: argparse.Namespace, folder: Path | None) -> int:
     published = _published(args)
     if folder is None:
         raise UsageError("No directory to put the model in\nName one: --output DIR.")
+    if args.architecture == ONNX:
+        _tell_made(onnx_import.run(args, folder))
+        return 0
     # Torch takes seconds to import; the other actions must not wait for it.
     from detection_worker.detectors.importing import import_checkpoint  # noqa: PLC0415 - heavy
 
@@ -242,21 +251,26 @@ def _import(args: argparse.Namespace, folder: Path | None) -> int:
     for note in made.notes:
         print(f"  {note}")
     print(f"Wrote {made.folder}: {made.size_bytes} bytes of weights, sha256 {made.sha256[:12]}…")
+    _tell_made(made.folder)
+    return 0
+
+
+def _tell_made(made: Path) -> None:
+    folder = made.parent
     print(f"Its scores are not calibrated; its card says what that means. Models in {folder} now:")
     entries = list_models(folder)
     for entry in entries:
         print(f"  {_line(entry)}")
-    unchosen = any(e.name == made.folder.name and not e.chosen for e in entries)
-    prefer = f" --prefer {made.folder.name}" if unchosen else ""
+    unchosen = any(e.name == made.name and not e.chosen for e in entries)
+    prefer = f" --prefer {made.name}" if unchosen else ""
     print(f"Try it: detection-worker predict --models-dir {folder}{prefer} --input FILE")
-    return 0
 
 
 def _published(args: argparse.Namespace) -> Sequence[Published]:
     if not args.model:
         raise UsageError("No file to import\nName the checkpoint: models import FILE.")
-    known = ", ".join(PUBLISHED)
-    if args.architecture not in PUBLISHED:
+    known = ", ".join([*PUBLISHED, ONNX])
+    if args.architecture not in {*PUBLISHED, ONNX}:
         what = f"Unknown architecture: {args.architecture}" if args.architecture else "What is it?"
         raise UsageError(f"{what}\nName its architecture: --architecture, one of {known}.")
     if not (args.license or "").strip():
@@ -264,7 +278,8 @@ def _published(args: argparse.Namespace) -> Sequence[Published]:
             "Under which licence were the weights published?\n"
             "Say it, for the model's card: --license TEXT, for example --license MIT."
         )
-    several = PUBLISHED[args.architecture]
+    _check_onnx_options(args)
+    several = PUBLISHED.get(args.architecture, ())
     if not args.layout:
         return several
     chosen = [one for one in several if one.layout.name == args.layout]
@@ -274,6 +289,14 @@ def _published(args: argparse.Namespace) -> Sequence[Published]:
             f"Unknown layout of {args.architecture}: {args.layout}\nChoose from: {layouts}."
         )
     return chosen
+
+
+def _check_onnx_options(args: argparse.Namespace) -> None:
+    onnx = args.architecture == ONNX
+    for option in ("layout", "backbone") if onnx else onnx_import.OPTIONS:
+        if getattr(args, option):
+            spelled = option.replace("_", "-")
+            raise UsageError(f"--{spelled} is not for --architecture {args.architecture}")
 
 
 def _remove(folder: Path, name: str | None, *, asked: bool) -> int:

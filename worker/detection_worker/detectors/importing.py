@@ -18,6 +18,7 @@ from detection_worker.detectors import clip_files, folders, registry, self_test,
 from detection_worker.detectors.base import DetectorCard
 from detection_worker.detectors.checkpoint import Checkpoint, read_checkpoint
 from detection_worker.detectors.manifest import MANIFEST_NAME, SCHEMA, ModelError
+from detection_worker.detectors.manifest_parts import WeightsFormat
 from detection_worker.detectors.matching import KeyReport, Match, best_match
 from detection_worker.detectors.published import Published
 from detection_worker.detectors.torch_detector import TorchDetector
@@ -87,9 +88,9 @@ def import_checkpoint(
     checkpoint = _read(source, published, backbone)
     match = best_match(checkpoint, published, where=str(source))
     network = _filled(match, source)
-    answers = _answers(network, match.published, source)
+    answers = known_answers(network, match.published, source)
     data = safetensors.torch.save({k: v.contiguous() for k, v in network.state_dict().items()})
-    manifest = _manifest(match.published, name=name, data=data, answers=answers) | {
+    manifest = manifest_of(match.published, name=name, data=data, answers=answers) | {
         "training": _provenance(match, checkpoint, source),
         "license": license_text,
     }
@@ -97,7 +98,7 @@ def import_checkpoint(
         (fresh / WEIGHTS_NAME).write_bytes(data)
         (fresh / "MODEL_CARD.md").write_text(_card(manifest, match.published), encoding="utf-8")
         (fresh / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        _prove(fresh)
+        prove(fresh)
     return Imported(
         folder=models_dir / name,
         report=match.report,
@@ -138,11 +139,14 @@ def _filled(match: Match, source: Path) -> nn.Module:
     return network.eval()
 
 
-def _answers(network: nn.Module, published: Published, source: Path) -> list[dict[str, Any]]:
+def known_answers(network: nn.Module, published: Published, source: Path) -> list[dict[str, Any]]:
     """Return known answers for the manifest, from seeds whose answer does not hang on rounding.
 
     A network that keeps its best nodes can keep others on another machine when two are as good
     as equal; such a seed would fail the self-test there.
+
+    Raises:
+        ModelError: The answers are no numbers, or are all the same.
     """
     plain, nudged = _detector(network, published), _detector(_nudged(network), published)
     answers: list[dict[str, Any]] = []
@@ -186,9 +190,25 @@ def _detector(network: nn.Module, published: Published) -> TorchDetector:
     return TorchDetector(card=card, module=network, fake_index=published.fake_index)
 
 
-def _manifest(
-    published: Published, *, name: str, data: bytes, answers: list[dict[str, Any]]
+def manifest_of(
+    published: Published,
+    *,
+    name: str,
+    data: bytes,
+    answers: list[dict[str, Any]],
+    file: str = WEIGHTS_NAME,
+    file_format: WeightsFormat = "safetensors",
 ) -> dict[str, Any]:
+    """Return what ``manifest.json`` says, but for licence and provenance.
+
+    Args:
+        published: Whose network it is.
+        name: Of the model.
+        data: The weights file.
+        answers: As ``known_answers`` gives them.
+        file: Name of the weights file.
+        file_format: And what it is.
+    """
     sampling, pooling = published.sampling, published.pooling
     return {
         "schema": SCHEMA,
@@ -198,8 +218,8 @@ def _manifest(
         "grade": "published",
         "architecture": {"name": published.architecture, "params": dict(published.params)},
         "weights": {
-            "file": WEIGHTS_NAME,
-            "format": "safetensors",
+            "file": file,
+            "format": file_format,
             "sha256": hashlib.sha256(data).hexdigest(),
             "bytes": len(data),
         },
@@ -215,7 +235,7 @@ def _manifest(
     }
 
 
-def _prove(fresh: Path) -> None:
+def prove(fresh: Path) -> None:
     """Load the folder by the workers' own way: digest, names, shapes, values, known answers."""
     loaded = registry.load_detectors(fresh.parent)
     if loaded.problems:
@@ -243,11 +263,12 @@ detection-worker evaluate --models-dir DIR --real REAL_FILES --fake FAKE_FILES
 | Names in it | {"; ".join([f"layout {training['layout']}", *training["changes"]])} |
 | Weights here | sha256 `{manifest["weights"]["sha256"]}` |
 | Classes | {", ".join(published.classes)} |
-| Input | {_told(manifest["preprocess"])} |
+| Input | {told(manifest["preprocess"])} |
 | Calibration | none: the score is the {published.activation} of the network |
 | Licence of the weights, as given at the import | {" ".join(manifest["license"].split())} |
 """
 
 
-def _told(values: Mapping[str, Any]) -> str:
+def told(values: Mapping[str, Any]) -> str:
+    """Return names with their values, for people."""
     return ", ".join(f"{name} {value}" for name, value in values.items())

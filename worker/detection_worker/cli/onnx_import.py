@@ -1,0 +1,123 @@
+"""``models import --architecture onnx``: what an ONNX file does not say of itself is asked for."""
+
+import argparse
+from pathlib import Path
+from typing import Final, get_args
+
+from detection_contract.media_types import MediaKind
+from detection_worker.core.sampling import AudioSampling, ImageSampling, View
+from detection_worker.core.verdict import Pooling
+from detection_worker.detectors.manifest import ONNX
+from detection_worker.detectors.published import FACES, MOST_FAKE_FACE, Published
+from detection_worker.errors import UsageError
+
+OPTIONS: Final = ("kind", "classes", "side", "view", "scale", "sample_rate", "window")
+SCALES: Final = ("none", "unit", "symmetric", "imagenet", "clip")
+"""As ``onnx_network`` has them; spelled out, for that module loads torch."""
+MAX_CROPS: Final = 4
+SAMPLE_RATE_HZ: Final = 16_000
+_PICTURE_ONLY: Final = ("side", "view", "scale")
+_SOUND_ONLY: Final = ("sample_rate", "window")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what only ``--architecture onnx`` takes."""
+    group = parser.add_argument_group("import of ONNX files (--architecture onnx)")
+    group.add_argument("--kind", choices=("image", "audio"), help="what it scores")
+    group.add_argument(
+        "--classes",
+        choices=("real,fake", "fake,real"),
+        help="its outputs in their order; of a single output, the second is what it is for",
+    )
+    group.add_argument("--side", type=int, metavar="PX", help="image: side of its input")
+    group.add_argument("--view", choices=get_args(View), help="image: what it sees (centre)")
+    group.add_argument("--scale", choices=SCALES, help="image: pixels; none is 0 to 255 (none)")
+    group.add_argument(
+        "--sample-rate",
+        type=int,
+        metavar="HZ",
+        help="audio: rate of its input (16000)",
+    )
+    group.add_argument("--window", type=int, metavar="SAMPLES", help="audio: length of its input")
+
+
+def published(args: argparse.Namespace, *, max_bytes: int) -> Published:
+    """Return what the options say of an ONNX file.
+
+    Args:
+        args: With ``OPTIONS``.
+        max_bytes: Longest file.
+
+    Raises:
+        UsageError: An option is missing, belongs to the other kind, or is no positive number.
+    """
+    _check(args)
+    image = args.kind == "image"
+    first, second = args.classes.split(",")
+    return Published(
+        architecture=ONNX,
+        kind=MediaKind(args.kind),
+        classes=(first, second),
+        sampling=_image(args) if image else _audio(args),
+        pooling=MOST_FAKE_FACE if args.view == "faces" else Pooling(),
+        paper="",
+        max_bytes=max_bytes,
+        params={"scale": args.scale or "none"} if image else {},
+    )
+
+
+def _check(args: argparse.Namespace) -> None:
+    needed = {"image": ("side",), "audio": ("window",)}.get(args.kind or "", ())
+    for option in ("kind", "classes", *needed):
+        if getattr(args, option) is None:
+            raise UsageError(f"An ONNX file does not say its --{option}\nSay it: --{option}.")
+    for option in _SOUND_ONLY if args.kind == "image" else _PICTURE_ONLY:
+        if getattr(args, option) is not None:
+            raise UsageError(f"{_spelled(option)} is not for models of kind {args.kind}")
+    for option in ("side", "sample_rate", "window"):
+        value = getattr(args, option)
+        if value is not None and value < 1:
+            raise UsageError(f"{_spelled(option)} must be 1 or more, not {value}")
+
+
+def _spelled(option: str) -> str:
+    return "--" + option.replace("_", "-")
+
+
+def _image(args: argparse.Namespace) -> ImageSampling:
+    view: View = args.view or "centre"
+    most = {"crops": MAX_CROPS, "faces": FACES}.get(view, 1)
+    return ImageSampling(crop_px=args.side, max_crops=most, view=view)
+
+
+def _audio(args: argparse.Namespace) -> AudioSampling:
+    return AudioSampling(
+        sample_rate_hz=args.sample_rate or SAMPLE_RATE_HZ,
+        window=args.window,
+        hop=max(1, args.window // 2),
+        max_windows=16,
+    )
+
+
+def run(args: argparse.Namespace, folder: Path) -> Path:
+    """Import the file into the directory of models; return the new folder.
+
+    Raises:
+        UsageError: The options or the file are refused.
+    """
+    # Torch takes seconds to import; the other actions must not wait for it.
+    from detection_worker.detectors.onnx_importing import import_onnx  # noqa: PLC0415 - heavy
+    from detection_worker.detectors.onnx_network import MAX_BYTES  # noqa: PLC0415 - heavy
+
+    source, name = Path(args.model), args.name or ONNX
+    manifest = import_onnx(
+        source,
+        published=published(args, max_bytes=MAX_BYTES),
+        name=name,
+        models_dir=folder,
+        license_text=args.license,
+        force=args.force,
+    )
+    weights = manifest["weights"]
+    print(f"Wrote {folder / name}: {weights['bytes']} bytes, sha256 {weights['sha256'][:12]}…")
+    return folder / name

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detection_worker.core.sampling import spread
-from detection_worker.media.timeline import Timeline, TimelineBuilder, plan
+from detection_worker.core.sampling import VideoSampling, spread
+from detection_worker.media.timeline import Timeline, TimelineBuilder, plan, plan_clips
 
 
 def timeline(frames: int, *, every: int, fps: int = 25) -> Timeline:
@@ -35,6 +35,27 @@ def test_planned_frames_are_near_their_even_places(frames: int, every: int, want
         ideal = [100 * i for i in chosen.indices]
         assert all(min(abs(t - i) for i in ideal) <= half_gap for t in chosen.seek_to)
         assert list(chosen.seek_to) == sorted(set(chosen.seek_to))
+
+
+CLIPS = VideoSampling(
+    max_frames=24, crop_px=32, crops_per_frame=1, view="whole", clip_frames=8, clip_stride=3
+)
+
+
+def test_clips_of_a_long_video_are_sought_where_they_start() -> None:
+    chosen = plan_clips(timeline(9_000, every=50), CLIPS)
+
+    assert chosen.seek_to == tuple(100 * i for i in chosen.indices[::8])
+    assert chosen.indices[:3] == (1489, 1492, 1495)
+    assert (chosen.clip_frames, chosen.clip_stride) == (8, 3)
+
+
+@pytest.mark.parametrize(
+    ("frames", "every"),
+    [pytest.param(100, 10, id="short"), pytest.param(9_000, 9_000, id="one keyframe")],
+)
+def test_clips_are_decoded_in_order_where_seeking_saves_nothing(frames: int, every: int) -> None:
+    assert plan_clips(timeline(frames, every=every), CLIPS).seek_to == ()
 
 
 def test_duration_and_truncation_come_from_the_packets() -> None:

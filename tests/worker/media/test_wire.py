@@ -1,5 +1,7 @@
+import io
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,6 +9,8 @@ from hypothesis import strategies as st
 from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSampling
 from detection_worker.media import wire
 from detection_worker.media.decode_order import DecodeOrder
+from detection_worker.media.values import DecodedMedia
+from detection_worker.media.wire_fields import ProtocolError
 from detection_worker.settings import MediaLimits
 
 ORDER = DecodeOrder(
@@ -30,7 +34,7 @@ JSON = st.recursive(
 def test_any_header_is_parsed_or_refused(body: bytes) -> None:
     try:
         header = wire.parse_header(body)
-    except wire.ProtocolError:
+    except ProtocolError:
         return
     assert isinstance(header["type"], str)
 
@@ -43,7 +47,7 @@ def test_any_wrong_field_of_a_result_is_refused(key: str, value: object) -> None
         header[key] = value
     try:
         announced = wire.parse_done(header, ORDER)
-    except wire.ProtocolError:
+    except ProtocolError:
         return
     assert 1 <= announced.units <= 4
     assert announced.frames == 1
@@ -93,7 +97,7 @@ def test_a_child_names_the_size_of_whole_frames_within_bounds() -> None:
 def test_frames_out_of_bounds_are_refused(shape: object) -> None:
     info = {**VIDEO_INFO, "frames_analysed": 16}
 
-    with pytest.raises(wire.ProtocolError):
+    with pytest.raises(ProtocolError):
         wire.parse_done({"info": info, "units": 16, "frames": 16, "shape": shape}, FACES)
 
 
@@ -101,6 +105,76 @@ def test_the_size_of_a_crop_is_never_the_childs_choice() -> None:
     header = {"info": INFO, "units": 1, "frames": 1, "shape": [5000, 5000, 3]}
 
     assert wire.parse_done(header, ORDER).shape == (128, 128, 3)
+
+
+CLIPS = DecodeOrder(
+    suffix=".mp4", announced=None, image=None, audio=None, limits=MediaLimits(),
+    video=VideoSampling(
+        max_frames=24, crop_px=16, crops_per_frame=1, view="whole", clip_frames=8
+    ),
+)  # fmt: skip
+
+
+def clips_header(*, clips: int, frames: int) -> dict[str, object]:
+    info = {**VIDEO_INFO, "frames_analysed": frames}
+    return {"info": info, "units": clips, "frames": clips, "shape": [999, 16, 16, 3]}
+
+
+@pytest.mark.parametrize("frames", [pytest.param(2, id="short"), pytest.param(16, id="full")])
+def test_the_shape_of_clips_is_never_the_childs_choice(frames: int) -> None:
+    packed = wire.pack_order(CLIPS)
+    announced = wire.parse_done(clips_header(clips=2, frames=frames), CLIPS)
+
+    assert wire.parse_order(wire.parse_header(packed[4:])) == CLIPS
+    assert (announced.units, announced.shape) == (2, (8, 16, 16, 3))
+
+
+@pytest.mark.parametrize(
+    ("clips", "frames"),
+    [
+        pytest.param(4, 24, id="more clips than ordered"),
+        pytest.param(2, 17, id="more frames than the clips hold"),
+        pytest.param(2, 1, id="fewer frames than clips"),
+    ],
+)
+def test_clips_that_contradict_the_order_are_refused(clips: int, frames: int) -> None:
+    with pytest.raises(ProtocolError):
+        wire.parse_done(clips_header(clips=clips, frames=frames), CLIPS)
+
+
+@pytest.mark.parametrize(
+    ("ends", "sound"),
+    [
+        pytest.param([0.5, 1.5], True, id="after the starts"),
+        pytest.param([0.5, 0.9], False, id="before a start"),
+        pytest.param([0.5, np.inf], False, id="never"),
+        pytest.param([np.nan, 1.5], False, id="no number"),
+    ],
+)
+def test_a_clip_ends_after_its_start(ends: list[float], *, sound: bool) -> None:
+    announced = wire.parse_done(clips_header(clips=2, frames=16), CLIPS)
+    media = DecodedMedia(
+        info=announced.info,
+        units=np.arange(2 * 8 * 16 * 16 * 3).astype(np.uint8).reshape(2, 8, 16, 16, 3),
+        frame=np.arange(2, dtype=np.int32),
+        at_s=np.array([0.0, 1.0]),
+        boxes=np.array([[0, 0, 9, 9]] * 2, dtype=np.int32),
+        end_s=np.array(ends),
+    )
+    sent = io.BytesIO(b"".join(wire.pack_done(media)[1:]))
+
+    def receive(buffer: memoryview) -> None:
+        assert sent.readinto(buffer) == len(buffer)
+
+    if not sound:
+        with pytest.raises(ProtocolError, match="times"):
+            wire.receive_arrays(announced, receive)
+        return
+    got = wire.receive_arrays(announced, receive)
+    assert got.end_s is not None
+    assert (got.at_s.tolist(), got.end_s.tolist()) == ([0.0, 1.0], ends)
+    assert (got.units == media.units).all()
+    assert not sent.read()
 
 
 SOUND_ONLY = DecodeOrder(
@@ -116,7 +190,7 @@ def test_an_order_for_sound_alone_is_not_answered_with_pictures() -> None:
     packed = wire.pack_order(SOUND_ONLY)
 
     assert wire.parse_order(wire.parse_header(packed[4:])) == SOUND_ONLY
-    with pytest.raises(wire.ProtocolError, match="not asked for"):
+    with pytest.raises(ProtocolError, match="not asked for"):
         wire.parse_done(header, SOUND_ONLY)
 
 

@@ -44,15 +44,22 @@ class ImageSampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoSampling:
-    """Uniformly spread frames, each seen as an image.
+    """Uniformly spread frames, each seen as an image, or clips of frames seen together.
 
     Attributes:
-        max_frames: Most frames of one video, >= 1.
+        max_frames: Most frames of one video, >= 1; of all clips together.
         crop_px: As in ``ImageSampling``.
         crops_per_frame: Most units of one frame, >= 1.
         view: As in ``ImageSampling``, and so are the fields below.
         face_scale: Likewise.
         face_shape: Likewise.
+        clip_frames: Frames of one unit, >= 1. More than one makes a unit a clip, seen ``whole`` or
+            at its ``centre``, of shape ``(clip_frames, crop_px, crop_px, 3)``; a video has at most
+            ``max_frames / clip_frames`` of them.
+        clip_stride: Frames of the video from one frame of a clip to the next, >= 1.
+
+    Raises:
+        ValueError: If clips are asked for that do not fit the rest.
     """
 
     max_frames: int = 16
@@ -61,6 +68,12 @@ class VideoSampling:
     view: View = "crops"
     face_scale: float = 1.3
     face_shape: FaceShape = "square"
+    clip_frames: int = 1
+    clip_stride: int = 1
+
+    def __post_init__(self) -> None:
+        if (wrong := _wrong_clips(self)) is not None:
+            raise ValueError(wrong)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +103,28 @@ FRAMES_PIXELS = 16_000_000
 16 frames of 16:9 have 1333 x 750 pixels each, 32 have 943 x 530."""
 
 
+def _wrong_clips(sampling: VideoSampling) -> str | None:
+    frames, stride = sampling.clip_frames, sampling.clip_stride
+    if frames == stride == 1:
+        return None
+    pixels = sampling.max_frames * sampling.crop_px**2
+    wrong = {
+        "'clip_frames' and 'clip_stride' must be at least 1": min(frames, stride) < 1,
+        "'clip_stride' needs 'clip_frames' above 1": frames == 1,
+        f"with 'clip_frames' the 'view' must be 'whole' or 'centre', not '{sampling.view}'": (
+            sampling.view not in {"whole", "centre"}
+        ),
+        "with 'clip_frames' a clip is one unit: 'crops_per_frame' must be 1": (
+            sampling.crops_per_frame != 1
+        ),
+        "'max_frames' must be a multiple of 'clip_frames'": frames > 1
+        and sampling.max_frames % frames != 0,
+        f"'max_frames' x 'crop_px' x 'crop_px' are {pixels} pixels; all clips of a video may "
+        f"have {FRAMES_PIXELS}": pixels > FRAMES_PIXELS,
+    }
+    return next((text for text, holds in wrong.items() if holds), None)
+
+
 def units_per_picture(sampling: PictureSampling) -> int:
     """Return the most units that decoding takes from one picture; faces are cut out later."""
     if sampling.view != "crops":
@@ -98,8 +133,24 @@ def units_per_picture(sampling: PictureSampling) -> int:
 
 
 def pictures(sampling: PictureSampling) -> int:
-    """Return the most pictures of one media object."""
-    return 1 if isinstance(sampling, ImageSampling) else sampling.max_frames
+    """Return the most pictures of one media object, or clips if it is seen in clips."""
+    if isinstance(sampling, ImageSampling):
+        return 1
+    return sampling.max_frames // sampling.clip_frames
+
+
+def frames_per_unit(sampling: Sampling) -> int:
+    """Return how many frames a detector sees together: 1 unless it scores clips."""
+    return sampling.clip_frames if isinstance(sampling, VideoSampling) else 1
+
+
+def unit_shape(sampling: Sampling) -> tuple[int, ...]:
+    """Return a unit's shape: ``(crop, crop, 3)``, ``(frames, crop, crop, 3)``, ``(window,)``."""
+    if isinstance(sampling, AudioSampling):
+        return (sampling.window,)
+    picture = (sampling.crop_px, sampling.crop_px, 3)
+    frames = frames_per_unit(sampling)
+    return picture if frames == 1 else (frames, *picture)
 
 
 def bounded(width: int, height: int, *, frames: int) -> tuple[int, int]:
@@ -126,3 +177,27 @@ def spread(total: int, wanted: int) -> list[int]:
     if total <= wanted:
         return list(range(total))
     return [(2 * i + 1) * total // (2 * wanted) for i in range(wanted)]
+
+
+def spread_clips(total: int, *, wanted: int, frames: int, stride: int) -> list[range]:
+    """Return the frames of clips spread evenly over ``range(total)``, ascending and disjoint.
+
+    As many clips as there is room for side by side, at most ``wanted`` and at least one, each in
+    the middle of its share.
+
+    Args:
+        total: Frames of the video, >= 1; if a clip is longer, the only one is what there is.
+        wanted: Most clips, >= 1.
+        frames: Of a clip, >= 1.
+        stride: From one of them to the next, >= 1.
+
+    Raises:
+        ValueError: If one of them is not positive.
+    """
+    if min(total, wanted, frames, stride) < 1:
+        raise ValueError(f"cannot spread {wanted} clips of {frames} over {total}")
+    span = (frames - 1) * stride + 1
+    count = max(1, min(wanted, total // span))
+    shares = [(i * total // count, (i + 1) * total // count) for i in range(count)]
+    starts = [start + max(0, stop - start - span) // 2 for start, stop in shares]
+    return [range(start, min(start + span, total), stride) for start in starts]

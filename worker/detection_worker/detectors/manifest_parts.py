@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from detection_worker.core.sampling import FaceShape, View
+from detection_worker.core.sampling import FaceShape, VideoSampling, View
 
 ModelId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -63,6 +63,13 @@ class VideoPart(SeenPart):
     max_frames: Positive
     crop_px: Positive
     crops_per_frame: Positive
+    clip_frames: Positive = 1
+    clip_stride: Positive = 1
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        VideoSampling(**self.model_dump())
+        return self
 
 
 class AudioPart(Part):

@@ -1,11 +1,12 @@
 """Known answers that prove at load that weights, code and class order belong together."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detection_worker.core.sampling import AudioSampling, Sampling
+from detection_worker.core.sampling import AudioSampling, Sampling, unit_shape
 from detection_worker.detectors.base import Detector
 from detection_worker.detectors.manifest import ModelError, SelfTest
 
@@ -22,10 +23,10 @@ def unit(sampling: Sampling, *, seed: int) -> NDArray[np.uint8] | NDArray[np.flo
     if isinstance(sampling, AudioSampling):
         raw = bits.random_raw(sampling.window) >> np.uint64(40)
         return (raw.astype(np.float32) / np.float32(1 << 24) - np.float32(0.5))[None]
-    side = sampling.crop_px
-    raw = bits.random_raw(side * side * 3) >> np.uint64(58)
+    side, shape = sampling.crop_px, unit_shape(sampling)
+    raw = bits.random_raw(math.prod(shape)) >> np.uint64(58)
     ramp = np.arange(side, dtype=np.uint64)[:, None, None] * 128 // side
-    return (raw.reshape(side, side, 3) + ramp).astype(np.uint8)[None]
+    return (raw.reshape(shape) + ramp).astype(np.uint8)[None]
 
 
 def check(detector: Detector, answers: Sequence[SelfTest], *, device: str, where: str) -> None:

@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detection_worker.core.sampling import AudioSampling, Sampling
+from detection_worker.core.sampling import frames_per_unit, unit_shape
 from detection_worker.detectors.base import DetectorCard
 
 CHUNK_UNITS = 64
-"""Most units of one forward pass: bounds memory whatever the caller hands over."""
+"""Most units of one forward pass, of clips most frames unless one has more: bounds memory
+whatever the caller hands over."""
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -20,8 +21,9 @@ class TorchDetector:
 
     Args:
         card: Who it is.
-        module: Maps pixels ``(n, 3, h, w)`` or sound ``(n, samples)`` to ``(n,)``, ``(n, 1)`` or
-            ``(n, 2)``; normalises its input itself, so that training and inference cannot differ.
+        module: Maps pixels ``(n, 3, h, w)``, clips ``(n, frames, 3, h, w)`` or sound
+            ``(n, samples)`` to ``(n,)``, ``(n, 1)`` or ``(n, 2)``; normalises its input itself, so
+            that training and inference cannot differ.
         fake_index: Class that means fake; see ``Manifest.fake_index``.
         device: Where it runs.
         precision: ``bfloat16`` autocasts; only after a golden set showed that no score moves.
@@ -41,6 +43,7 @@ class TorchDetector:
         self._device = torch.device(device)
         self._precision = precision
         self._shape = unit_shape(card.sampling)
+        self._chunk = max(1, CHUNK_UNITS // frames_per_unit(card.sampling))
         self._module = module.to(self._device).eval()
         if len(self._shape) == 3:
             self._module = self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -71,13 +74,13 @@ class TorchDetector:
         """
         self._check(units)
         parts = [
-            self._forward(units[start : start + CHUNK_UNITS])
-            for start in range(0, len(units), CHUNK_UNITS)
+            self._forward(units[start : start + self._chunk])
+            for start in range(0, len(units), self._chunk)
         ]
         return np.concatenate(parts)
 
     def _check(self, units: NDArray[np.uint8] | NDArray[np.float32]) -> None:
-        wanted = np.uint8 if len(self._shape) == 3 else np.float32
+        wanted = np.float32 if len(self._shape) == 1 else np.uint8
         if units.dtype != wanted or units.shape[1:] != self._shape or len(units) < 1:
             raise ValueError(
                 f"{self._card.name} wants {np.dtype(wanted)} units of shape {self._shape}, "
@@ -89,9 +92,9 @@ class TorchDetector:
         x = torch.from_numpy(np.require(units, requirements=["C", "W"]))
         if self._device.type == "cuda":
             x = x.pin_memory().to(self._device, non_blocking=True)
-        if x.ndim == 4:
+        if x.ndim > 2:
             # A view: rows of RGB pixels are what torch calls channels_last.
-            x = x.permute(0, 3, 1, 2)
+            x = x.movedim(-1, -3)
         half = self._precision == "bfloat16"
         with (
             torch.inference_mode(),
@@ -100,13 +103,6 @@ class TorchDetector:
             outputs = self._module(x)
         logits = fake_logit(outputs.float(), fake_index=self._fake_index)
         return logits.cpu().numpy().astype(np.float32, copy=False)
-
-
-def unit_shape(sampling: Sampling) -> tuple[int, ...]:
-    """Return the shape of one unit: ``(crop, crop, 3)`` or ``(window,)``."""
-    if isinstance(sampling, AudioSampling):
-        return (sampling.window,)
-    return (sampling.crop_px, sampling.crop_px, 3)
 
 
 def fake_logit(outputs: torch.Tensor, *, fake_index: int) -> torch.Tensor:

@@ -177,7 +177,7 @@ def _decode_video(
         width=clip.width,
         height=clip.height,
         duration_s=clip.duration_s,
-        frames_analysed=len(clip.at_s),
+        frames_analysed=clip.frames,
         sample_rate_hz=None,
         truncated=clip.truncated,
         warnings=_warnings(order, source, kind=MediaKind.VIDEO, damaged=clip.damaged),
@@ -189,6 +189,7 @@ def _decode_video(
         frame=_frame_of(clip.units),
         at_s=np.array(clip.at_s),
         boxes=np.concatenate(clip.boxes),
+        end_s=np.array(clip.end_s) if order.video.clip_frames > 1 else None,
     )
 
 

@@ -18,6 +18,7 @@ from detection_worker.errors import JobError
 from detection_worker.media import wire
 from detection_worker.media.decode_order import DecodeOrder
 from detection_worker.media.values import DecodedMedia
+from detection_worker.media.wire_fields import ProtocolError
 
 PROGRAM = (sys.executable, "-P", "-m", "detection_worker.media.child")
 JAIL_PARTS = ("rlimits", "landlock", "seccomp")
@@ -123,10 +124,10 @@ class ChildProcess:
             return
         try:
             header = self._header(patience)
-        except wire.ProtocolError as exc:
+        except ProtocolError as exc:
             raise _garbage(exc) from exc
         if header["type"] != "ready":
-            raise _garbage(wire.ProtocolError("not ready"))
+            raise _garbage(ProtocolError("not ready"))
         self.jail = tuple(name for name in JAIL_PARTS if name in header.get("jail", ()))
         self.ready = True
         self._idle_resident_bytes = self._resident_bytes()
@@ -146,7 +147,7 @@ class ChildProcess:
         try:
             self._send(wire.pack_order(order), fd)
             return self._answer(order, patience=patience, on_progress=on_progress)
-        except wire.ProtocolError as exc:
+        except ProtocolError as exc:
             raise _garbage(exc) from exc
 
     def _answer(
@@ -162,7 +163,7 @@ class ChildProcess:
                 raise error
             raise ReportedError(error)
         if header["type"] != "done":
-            raise wire.ProtocolError("unknown type")
+            raise ProtocolError("unknown type")
         announced = wire.parse_done(header, order)
         return wire.receive_arrays(announced, lambda b: self._fill(b, patience))
 
@@ -254,5 +255,5 @@ def _cause(status: int | None) -> str:
     return f"ended with status {status}"
 
 
-def _garbage(exc: wire.ProtocolError) -> JobError:
+def _garbage(exc: ProtocolError) -> JobError:
     return JobError(ErrorCode.DECODE_CRASHED, f"the decoder answered nonsense: {exc}")

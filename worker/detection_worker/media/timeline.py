@@ -1,12 +1,12 @@
 """When the frames of a video are shown and which to decode. Pure arithmetic."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detection_contract.error_codes import ErrorCode
-from detection_worker.core.sampling import spread
+from detection_worker.core.sampling import VideoSampling, pictures, spread, spread_clips
 from detection_worker.errors import JobError
 
 MAX_PACKETS = 2_000_000
@@ -122,11 +122,15 @@ class Plan:
         indices: In display order, for decoding from the start.
         start: Time of the first frame.
         seek_to: Times to seek to instead, ascending; empty if decoding in order is cheaper.
+        clip_frames: Frames that belong together, one after another in ``indices``.
+        clip_stride: From one of them to the next, for decoding from where it was sought.
     """
 
     indices: tuple[int, ...]
     start: int
     seek_to: tuple[int, ...]
+    clip_frames: int = 1
+    clip_stride: int = 1
 
 
 def plan(timeline: Timeline, wanted: int) -> Plan:
@@ -146,16 +150,47 @@ def plan(timeline: Timeline, wanted: int) -> Plan:
     return Plan(indices=indices, start=start, seek_to=seek_to)
 
 
+def plan_clips(timeline: Timeline, sampling: VideoSampling) -> Plan:
+    """Return the cheaper way to clips spread over the timeline.
+
+    Seeking decodes from the keyframe before each clip: a clip is not moved.
+    """
+    frames, stride = sampling.clip_frames, sampling.clip_stride
+    clips = spread_clips(
+        len(timeline.times), wanted=pictures(sampling), frames=frames, stride=stride
+    )
+    in_order = Plan(
+        indices=tuple(index for clip in clips for index in clip),
+        start=int(timeline.times[0]),
+        seek_to=(),
+        clip_frames=frames,
+        clip_stride=stride,
+    )
+    if not timeline.exact or not len(timeline.keyframes):
+        return in_order
+    targets = timeline.times[[clip.start for clip in clips]]
+    cost = _decoded(timeline, targets) + len(clips) * (SEEK_COST_FRAMES + frames * stride)
+    if cost >= in_order.indices[-1]:
+        return in_order
+    return replace(in_order, seek_to=tuple(targets.tolist()))
+
+
 def _seeks(timeline: Timeline, indices: NDArray[np.int64]) -> tuple[tuple[int, ...], int]:
     keys = timeline.keyframes
     targets = timeline.times[indices]
     near = _nearest(keys, targets)
     half_gap = (timeline.times[-1] - timeline.times[0]) / (2 * len(targets))
     snapped = np.where(np.abs(near - targets) < half_gap, near, targets)
-    before = keys[np.maximum(np.searchsorted(keys, snapped, side="right") - 1, 0)]
-    decoded = np.searchsorted(timeline.times, snapped) - np.searchsorted(timeline.times, before)
-    cost = int(np.maximum(decoded, 0).sum()) + SEEK_COST_FRAMES * len(targets)
+    cost = _decoded(timeline, snapped) + SEEK_COST_FRAMES * len(targets)
     return tuple(sorted(set(snapped.tolist()))), cost
+
+
+def _decoded(timeline: Timeline, targets: NDArray[np.int64]) -> int:
+    """Frames from the keyframes before to the targets."""
+    keys = timeline.keyframes
+    before = keys[np.maximum(np.searchsorted(keys, targets, side="right") - 1, 0)]
+    decoded = np.searchsorted(timeline.times, targets) - np.searchsorted(timeline.times, before)
+    return int(np.maximum(decoded, 0).sum())
 
 
 def _nearest(keys: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.int64]:

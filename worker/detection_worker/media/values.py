@@ -57,13 +57,15 @@ class DecodedMedia:
         info: Facts about the file.
         units: Crops: RGB uint8, shape ``(n, crop, crop, 3)``. Windows: mono float32 in [-1, 1],
             shape ``(n, window)``. Whole frames for a detector that looks at faces: ``(n, h, w,
-            3)``. ``n >= 1`` unless they are faces.
-        frame: Which frame or window each unit belongs to, int32 ``(n,)``, ascending from 0; only
-            with faces some frames have none.
-        at_s: Start of each frame or window, float64, one for each distinct ``frame``, seconds.
+            3)``. Clips: ``(n, frames, crop, crop, 3)``. ``n >= 1`` unless they are faces.
+        frame: Which frame, clip or window each unit belongs to, int32 ``(n,)``, ascending from 0;
+            only with faces some frames have none.
+        at_s: Start of each frame, clip or window, float64, one for each distinct ``frame``,
+            seconds.
         boxes: Left, top, right, bottom of each crop in its frame's pixels, int32 ``(n, 4)``;
             shape ``(0, 4)`` for sound.
         faces: Of each unit, if the units are faces that were looked for.
+        end_s: End of each clip, float64, seconds; None unless the units are clips.
     """
 
     info: MediaInfo
@@ -72,6 +74,7 @@ class DecodedMedia:
     at_s: NDArray[np.float64]
     boxes: NDArray[np.int32]
     faces: tuple[SeenFace, ...] | None = None
+    end_s: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.units)
@@ -83,6 +86,8 @@ class DecodedMedia:
             raise ValueError(f"bad shapes: {self.units.shape = }, {self.frame.shape = }")
         if len(self.at_s) != int(self.frame[-1]) + 1:
             raise ValueError(f"bad shapes: {self.at_s.shape = }, {self.frame[-1] = }")
+        if self.end_s is not None and self.end_s.shape != self.at_s.shape:
+            raise ValueError(f"bad shapes: {self.at_s.shape = }, {self.end_s.shape = }")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from detection_worker.core.sampling import VideoSampling
 from detection_worker.errors import JobError
 from detection_worker.media.av_input import Reader, cut_short
 from detection_worker.media.crops import Pixels
-from detection_worker.media.timeline import Plan, Timeline, TimelineBuilder, plan
+from detection_worker.media.timeline import Plan, Timeline, TimelineBuilder, plan, plan_clips
 from detection_worker.media.views import fitted, see
 from detection_worker.settings import MediaLimits
 
@@ -25,9 +26,12 @@ class Clip:
     """What was taken from a video.
 
     Attributes:
-        units: Of each frame, shape ``(n, h, w, 3)``, the same ``h`` and ``w`` in all of them.
-        boxes: Of each frame, shape ``(n, 4)``.
-        at_s: Display time of each frame from the start of the video.
+        units: Of each frame, shape ``(n, h, w, 3)``, the same ``h`` and ``w`` in all of them; of
+            each clip ``(1, frames, h, w, 3)``, if the detector sees frames together.
+        boxes: Of each frame, or each clip's first, shape ``(n, 4)``.
+        at_s: Display time of each frame, or each clip's first, from the start of the video.
+        end_s: When it, or the clip's last frame, is not shown any more.
+        frames: How many were seen.
         width: Of the widest frame, upright, pixels.
         height: Of the highest frame, upright, pixels.
         duration_s: By the packets' own times.
@@ -38,6 +42,8 @@ class Clip:
     units: list[Pixels] = field(default_factory=list)
     boxes: list[NDArray[np.int32]] = field(default_factory=list)
     at_s: list[float] = field(default_factory=list)
+    end_s: list[float] = field(default_factory=list)
+    frames: int = 0
     width: int = 0
     height: int = 0
     duration_s: float = 0.0
@@ -75,7 +81,8 @@ def read_video(
     reader = Reader(container, stream, tick)
     timeline = _list_packets(reader, stream, limits)
     taker = _Taker(sampling, timeline)
-    chosen = plan(timeline, sampling.max_frames)
+    clips = sampling.clip_frames > 1
+    chosen = plan_clips(timeline, sampling) if clips else plan(timeline, sampling.max_frames)
     frames = _Frames(container, stream, reader=reader, limits=limits)
     _take_by_seeking(frames, chosen, taker)
     if not len(taker) and frames.seek(chosen.start):
@@ -159,20 +166,27 @@ class _Taker:
         self._sampling = sampling
         self._timeline = timeline
         self._clip = Clip()
+        self._parts: list[int] = []
 
     def __len__(self) -> int:
         return len(self._clip.at_s)
 
-    def take(self, frame: Any, index: int) -> None:
+    def take(self, frame: Any, index: int, *, part: int) -> None:
+        """Take a frame; those with the same ``part``, one after another, are a clip."""
         pixels = upright(frame)
         units, boxes = see(pixels, self._sampling)
         clip = self._clip
         clip.units.append(self._alike(units))
-        clip.boxes.append(boxes)
-        at_s = self._timeline.at_s(frame.pts, index)
-        clip.at_s.append(max(at_s, clip.at_s[-1] if clip.at_s else 0.0))
+        at_s = max(self._timeline.at_s(frame.pts, index), clip.at_s[-1] if clip.at_s else 0.0)
+        if not self._parts or part != self._parts[-1]:
+            clip.boxes.append(boxes)
+            clip.at_s.append(at_s)
+            clip.end_s.append(at_s)
+        clip.end_s[-1] = max(clip.end_s[-1], at_s + self._timeline.frame_s)
+        clip.frames += 1
         clip.width = max(clip.width, pixels.shape[1])
         clip.height = max(clip.height, pixels.shape[0])
+        self._parts.append(part)
 
     def _alike(self, units: Pixels) -> Pixels:
         """Whole frames keep the size of the first, although a stream may change it midway."""
@@ -184,7 +198,18 @@ class _Taker:
     def finish(self) -> Clip:
         if not self._clip.units:
             raise JobError(ErrorCode.NO_FRAMES, "no frame of the video could be decoded")
+        if self._sampling.clip_frames > 1:
+            self._clip.units = self._together(self._clip.units)
         return self._clip
+
+    def _together(self, units: list[Pixels]) -> list[Pixels]:
+        """Frames as clips of one length; where frames lack, the last one stands still."""
+        clips: list[Pixels] = []
+        for part in dict.fromkeys(self._parts):
+            own = [unit for unit, of in zip(units, self._parts, strict=True) if of == part]
+            lacking = self._sampling.clip_frames - len(own)
+            clips.append(np.concatenate([*own, *[own[-1]] * lacking])[None])
+        return clips
 
 
 def upright(frame: Any) -> Pixels:
@@ -196,23 +221,28 @@ def upright(frame: Any) -> Pixels:
 
 def _take_by_seeking(frames: _Frames, chosen: Plan, taker: _Taker) -> None:
     last = None
-    for when in chosen.seek_to:
+    span = (chosen.clip_frames - 1) * chosen.clip_stride + 1
+    for part, when in enumerate(chosen.seek_to):
         if not frames.seek(when):
             break
-        frame = next((f for f in frames if f.pts is not None and f.pts >= when), None)
-        if frame is not None and (last is None or frame.pts > last):
-            last = frame.pts
-            taker.take(frame, 0)
+        for frame in islice(_from(frames, when), 0, span, chosen.clip_stride):
+            if last is None or frame.pts > last:
+                last = frame.pts
+                taker.take(frame, 0, part=part)
+
+
+def _from(frames: _Frames, when: int) -> Iterator[Any]:
+    return (f for f in frames if f.pts is not None and f.pts >= when)
 
 
 def _take_in_order(frames: _Frames, chosen: Plan, taker: _Taker) -> None:
-    wanted = set(chosen.indices)
+    wanted = {index: i // chosen.clip_frames for i, index in enumerate(chosen.indices)}
     first = None
     for index, frame in enumerate(frames):
         first = first or frame
         if index in wanted:
-            taker.take(frame, index)
+            taker.take(frame, index, part=wanted[index])
         if index >= chosen.indices[-1]:
             break
     if first is not None and not len(taker):
-        taker.take(first, 0)
+        taker.take(first, 0, part=0)

@@ -7,7 +7,6 @@ what was ordered, and the child only names how many units there are.
 
 import dataclasses
 import json
-import math
 import re
 import struct
 from collections.abc import Callable
@@ -27,17 +26,20 @@ from detection_worker.core.sampling import (
     ImageSampling,
     Sampling,
     VideoSampling,
+    frames_per_unit,
     pictures,
+    unit_shape,
     units_per_picture,
 )
 from detection_worker.errors import JobError
+from detection_worker.media import wire_fields as fields
 from detection_worker.media.decode_order import DecodeOrder
 from detection_worker.media.values import DecodedMedia, DecodeRequest, MediaInfo
+from detection_worker.media.wire_fields import MAX_TEXT_CHARS, ProtocolError
 from detection_worker.settings import MediaLimits
 
 LENGTH = struct.Struct("!I")
 MAX_HEADER_BYTES = 64 * 1024
-MAX_TEXT_CHARS = 300
 MAX_WARNINGS = 16
 CODES = frozenset(
     {
@@ -59,10 +61,6 @@ Receive = Callable[[memoryview], None]
 """Fills a buffer with the next bytes from the child."""
 
 
-class ProtocolError(Exception):
-    """A child said something that no sound child says."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announced:
     """A checked header of a finished decode; its arrays follow on the wire.
@@ -70,7 +68,7 @@ class Announced:
     Attributes:
         info: Facts about the file.
         units: How many.
-        frames: Distinct frames or windows.
+        frames: Distinct frames, clips or windows.
         shape: Of each unit.
     """
 
@@ -156,7 +154,8 @@ def pack_done(media: DecodedMedia) -> list[bytes | memoryview]:
         "frames": len(media.at_s),
         "shape": media.units.shape[1:],
     }
-    arrays = (media.units, media.frame, media.at_s, media.boxes)
+    times = media.at_s if media.end_s is None else np.stack([media.at_s, media.end_s], axis=1)
+    arrays = (media.units, media.frame, times, media.boxes)
     return [frame(header), *(_bytes_of(np.ascontiguousarray(a)) for a in arrays)]
 
 
@@ -178,7 +177,7 @@ def parse_failed(header: dict[str, Any]) -> JobError:
     code = header.get("code")
     if code not in CODES:
         raise ProtocolError("unknown error code")
-    return JobError(ErrorCode(code), _text(header, "message"))
+    return JobError(ErrorCode(code), fields.text(header, "message"))
 
 
 def parse_done(header: dict[str, Any], order: DecodeOrder) -> Announced:
@@ -192,9 +191,10 @@ def parse_done(header: dict[str, Any], order: DecodeOrder) -> Announced:
         raise ProtocolError("info is missing")
     info = _info(raw, order.limits)
     units_max, frames_max = _most(info.kind, order)
-    units = _int(header, "units", 1, units_max)
-    frames = _int(header, "frames", 1, min(frames_max, units))
-    if frames != info.frames_analysed:
+    units = fields.integer(header, "units", 1, units_max)
+    frames = fields.integer(header, "frames", 1, min(frames_max, units))
+    together = frames_per_unit(_sampling(info.kind, order))
+    if not frames <= info.frames_analysed <= frames * together:
         raise ProtocolError("frames contradict info")
     shape = _shape(header, units, info.kind, order)
     return Announced(info=info, units=units, frames=frames, shape=shape)
@@ -211,16 +211,23 @@ def receive_arrays(announced: Announced, receive: Receive) -> DecodedMedia:
         ProtocolError: The values contradict the header.
     """
     sound = announced.info.kind is MediaKind.AUDIO
-    n = announced.units
+    n, clips = announced.units, len(announced.shape) == 4
     units = np.empty((n, *announced.shape), np.float32 if sound else np.uint8)
     frame_of = np.empty(n, np.int32)
-    at_s = np.empty(announced.frames, np.float64)
+    times = np.empty((announced.frames, 2 if clips else 1), np.float64)
     boxes = np.empty((0 if sound else n, 4), np.int32)
-    for array in (units, frame_of, at_s, boxes):
+    for array in (units, frame_of, times, boxes):
         if array.size:
             receive(_bytes_of(array))
-    _check_values(announced, units=units, frame_of=frame_of, at_s=at_s, boxes=boxes)
-    return DecodedMedia(info=announced.info, units=units, frame=frame_of, at_s=at_s, boxes=boxes)
+    _check_values(announced, units=units, frame_of=frame_of, times=times, boxes=boxes)
+    return DecodedMedia(
+        info=announced.info,
+        units=units,
+        frame=frame_of,
+        at_s=times[:, 0],
+        boxes=boxes,
+        end_s=times[:, 1] if clips else None,
+    )
 
 
 def _most(kind: MediaKind, order: DecodeOrder) -> tuple[int, int]:
@@ -247,18 +254,19 @@ def _shape(
 ) -> tuple[int, ...]:
     """Return the shape of a unit: as ordered, or what a child says of whole frames, in bounds."""
     sampling = _sampling(kind, order)
-    if isinstance(sampling, AudioSampling):
-        return (sampling.window,)
-    if sampling.view != "faces":
-        return (sampling.crop_px, sampling.crop_px, 3)
+    if isinstance(sampling, AudioSampling) or sampling.view != "faces":
+        return unit_shape(sampling)
     raw = header.get("shape")
     if not isinstance(raw, list) or len(raw) != 3:
         raise ProtocolError("shape is malformed")
     named = dict(zip(("height", "width", "channels"), raw, strict=True))
-    height, width = _int(named, "height", 1, FRAME_PX), _int(named, "width", 1, FRAME_PX)
+    height, width = (
+        fields.integer(named, "height", 1, FRAME_PX),
+        fields.integer(named, "width", 1, FRAME_PX),
+    )
     if height * width * units > FRAMES_PIXELS:
         raise ProtocolError("frames are too large")
-    return (height, width, _int(named, "channels", 3, 3))
+    return (height, width, fields.integer(named, "channels", 3, 3))
 
 
 def _check_values(
@@ -266,7 +274,7 @@ def _check_values(
     *,
     units: NDArray[Any],
     frame_of: NDArray[np.int32],
-    at_s: NDArray[np.float64],
+    times: NDArray[np.float64],
     boxes: NDArray[np.int32],
 ) -> None:
     steps = np.diff(frame_of)
@@ -274,7 +282,10 @@ def _check_values(
         raise ProtocolError("frame numbers do not fit")
     if ((steps < 0) | (steps > 1)).any():
         raise ProtocolError("frame numbers skip")
-    if not np.isfinite(at_s).all() or at_s[0] < 0 or (np.diff(at_s) < 0).any():
+    at_s = times[:, 0]
+    if not np.isfinite(times).all() or at_s[0] < 0 or (np.diff(at_s) < 0).any():
+        raise ProtocolError("times do not ascend")
+    if (times[:, -1] < at_s).any():
         raise ProtocolError("times do not ascend")
     if len(boxes):
         info = announced.info
@@ -296,55 +307,27 @@ def _info(raw: dict[str, Any], limits: MediaLimits) -> MediaInfo:
     except ValueError as exc:
         raise ProtocolError("unknown kind") from exc
     pictures, image = kind is not MediaKind.AUDIO, kind is MediaKind.IMAGE
-    width = _int(raw, "width", 1, limits.max_pixels) if pictures else None
-    height = _int(raw, "height", 1, limits.max_pixels) if pictures else None
+    width = fields.integer(raw, "width", 1, limits.max_pixels) if pictures else None
+    height = fields.integer(raw, "height", 1, limits.max_pixels) if pictures else None
     return MediaInfo(
         kind=kind,
-        container=_match(raw, "container", _NAME),
-        codec=None if image else _match(raw, "codec", _NAME),
-        size_bytes=_int(raw, "size_bytes", 1, limits.max_bytes),
-        sha256=_match(raw, "sha256", _SHA256),
+        container=fields.match(raw, "container", _NAME),
+        codec=None if image else fields.match(raw, "codec", _NAME),
+        size_bytes=fields.integer(raw, "size_bytes", 1, limits.max_bytes),
+        sha256=fields.match(raw, "sha256", _SHA256),
         width=width,
         height=height,
-        duration_s=None if image else _seconds(raw, "duration_s"),
-        frames_analysed=_int(raw, "frames_analysed", 1, limits.max_frames_decoded),
-        sample_rate_hz=None if pictures else _int(raw, "sample_rate_hz", 1, 2**31),
+        duration_s=None if image else fields.seconds(raw, "duration_s"),
+        frames_analysed=fields.integer(raw, "frames_analysed", 1, limits.max_frames_decoded),
+        sample_rate_hz=None if pictures else fields.integer(raw, "sample_rate_hz", 1, 2**31),
         truncated=raw.get("truncated") is True,
         warnings=_warnings(raw),
         sound_track=kind is MediaKind.VIDEO and raw.get("sound_track") is True,
     )
 
 
-def _int(raw: dict[str, Any], key: str, least: int, most: int) -> int:
-    value = raw.get(key)
-    if type(value) is not int or not least <= value <= most:
-        raise ProtocolError(f"{key} is out of bounds")
-    return value
-
-
-def _seconds(raw: dict[str, Any], key: str) -> float:
-    value = raw.get(key)
-    if type(value) not in {int, float} or not math.isfinite(value) or value < 0:  # type: ignore[arg-type,operator]
-        raise ProtocolError(f"{key} is out of bounds")
-    return float(value)  # type: ignore[arg-type]
-
-
-def _match(raw: dict[str, Any], key: str, pattern: re.Pattern[str]) -> str:
-    value = raw.get(key)
-    if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise ProtocolError(f"{key} is malformed")
-    return value
-
-
-def _text(raw: dict[str, Any], key: str) -> str:
-    value = raw.get(key)
-    if not isinstance(value, str) or len(value) > MAX_TEXT_CHARS or not value.isprintable():
-        raise ProtocolError(f"{key} is malformed")
-    return value
-
-
 def _warnings(raw: dict[str, Any]) -> tuple[str, ...]:
     values = raw.get("warnings")
     if not isinstance(values, list) or len(values) > MAX_WARNINGS:
         raise ProtocolError("warnings are malformed")
-    return tuple(_text({"warning": v}, "warning") for v in values)
+    return tuple(fields.text({"warning": v}, "warning") for v in values)

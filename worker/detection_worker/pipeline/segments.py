@@ -1,4 +1,4 @@
-"""What a result says of the parts of a file: its frames with regions and faces, its windows."""
+"""What a result says of the parts of a file: its frames with regions, its windows."""
 
 from detection_worker.core.sampling import AudioSampling
 from detection_worker.core.verdict import Verdict
@@ -9,7 +9,7 @@ from detection_worker.media.values import DecodedMedia, MediaInfo
 def segments_of(
     decoded: DecodedMedia, verdict: Verdict | None, card: DetectorCard
 ) -> list[dict[str, object]]:
-    """Return one entry a frame (time, score, crop boxes, faces) or window (start, end, score).
+    """Return one entry a frame (time, score, crop boxes, faces), clip (also its end) or window.
 
     Args:
         decoded: The file.
@@ -25,6 +25,8 @@ def segments_of(
         segment: dict[str, object] = {"start_s": round(at_s, 3)}
         if isinstance(card.sampling, AudioSampling):
             segment["end_s"] = round(_window_end_s(card.sampling, at_s, decoded.info), 3)
+        elif decoded.end_s is not None:
+            segment["end_s"] = round(float(decoded.end_s[i]), 3)
         segment["score"] = round(scores[i], 6) if i in scores else None
         if decoded.faces is not None or len(decoded.boxes):
             segment["regions"] = decoded.boxes[decoded.frame == i].tolist()

@@ -1,0 +1,43 @@
+"""Checks on single fields of what a decoding child says; each refusal is a ``ProtocolError``."""
+
+import math
+import re
+from typing import Any
+
+MAX_TEXT_CHARS = 300
+
+
+class ProtocolError(Exception):
+    """A child said something that no sound child says."""
+
+
+def integer(raw: dict[str, Any], key: str, least: int, most: int) -> int:
+    """Return a whole number in bounds; a truth value is none."""
+    value = raw.get(key)
+    if type(value) is not int or not least <= value <= most:
+        raise ProtocolError(f"{key} is out of bounds")
+    return value
+
+
+def seconds(raw: dict[str, Any], key: str) -> float:
+    """Return a finite time, >= 0."""
+    value = raw.get(key)
+    if type(value) not in {int, float} or not math.isfinite(value) or value < 0:  # type: ignore[arg-type,operator]
+        raise ProtocolError(f"{key} is out of bounds")
+    return float(value)  # type: ignore[arg-type]
+
+
+def match(raw: dict[str, Any], key: str, pattern: re.Pattern[str]) -> str:
+    """Return a text that is of a pattern from end to end."""
+    value = raw.get(key)
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise ProtocolError(f"{key} is malformed")
+    return value
+
+
+def text(raw: dict[str, Any], key: str) -> str:
+    """Return a printable text of at most ``MAX_TEXT_CHARS``."""
+    value = raw.get(key)
+    if not isinstance(value, str) or len(value) > MAX_TEXT_CHARS or not value.isprintable():
+        raise ProtocolError(f"{key} is malformed")
+    return value

@@ -29,6 +29,11 @@ chosen on generated arrivals (``simulation.workload``): the cheapest near the be
 """
 
 
+def _plans_ahead(now: Situation) -> bool:
+    """Say whether past arrivals count as demand."""
+    return now.spec.scaling.policy is Policy.OBJECTIVE and not now.abandoned
+
+
 def _foresees(now: Situation) -> bool:
     """Say whether replicas must be there before their messages wait."""
     wait_s = now.spec.slo.queue_wait_s
@@ -38,7 +43,7 @@ def _foresees(now: Situation) -> bool:
 def steady(now: Situation, replicas: int) -> Term | None:
     """Keep up with the arrivals, where those that wait could not be made good."""
     rate = now.rate_per_s
-    if not rate or now.spec.scaling.policy is not Policy.OBJECTIVE or now.abandoned:
+    if not rate or not _plans_ahead(now):
         return None
     if not _foresees(now):
         # Nothing grows for a rate, but what keeps up with it stays: no coming and going.
@@ -58,7 +63,7 @@ def recent(now: Situation, replicas: int) -> Term | None:
     On an empty queue only as long as the idle policy keeps a replica warm.
     """
     line = now.learned.arrivals
-    if line is None or now.spec.scaling.policy is not Policy.OBJECTIVE or now.abandoned:
+    if line is None or not _plans_ahead(now):
         return None
     pace = recent_pace_per_s(line) * (1.0 - now.poison)
     # Fast starters can still make a burst good: they need little that is there before it.
@@ -80,9 +85,7 @@ def _steady(now: Situation, rate_per_s: float, target: float) -> int:
 def tail(now: Situation, replicas: int) -> Term | None:
     """Keep the unlucky within the objective too, where waits are short against service times."""
     rate = now.rate_per_s
-    if not rate or now.spec.scaling.policy is not Policy.OBJECTIVE or now.abandoned:
-        return None
-    if not _foresees(now):
+    if not rate or not _plans_ahead(now) or not _foresees(now):
         return None
     slo = now.spec.slo
     need = queueing.tail_replicas(

@@ -2,6 +2,8 @@
 
 import struct
 import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -92,18 +94,29 @@ def make_video(
         seed: Of the texture.
     """
     picture = texture(width=width, height=height, seed=seed)
+    pictures = [np.roll(picture, 3 * i, axis=1) for i in range(round(seconds * fps))]
+    # Where it may (as root), SVT-AV1 raises the thread that opens it to real-time priority and
+    # leaves it there; children inherit that and starve the machine. A thread of its own takes it
+    # along.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(_encode_video, path, pictures, codec=codec, fps=fps).result()
+    return path
+
+
+def _encode_video(
+    path: Path, pictures: Sequence[NDArray[np.uint8]], *, codec: str, fps: int
+) -> None:
     with av.open(str(path), "w", format=VIDEO_CONTAINERS[path.suffix.lower()]) as container:
         stream = container.add_stream(codec, rate=fps, options=_SPEED.get(codec, {}))
         if not isinstance(stream, av.VideoStream):
             raise ValueError(f"{codec} is no video encoder")  # noqa: TRY004 - of the value, not its type
-        stream.width, stream.height = width, height
+        stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = _PIXELS.get(codec, "yuv420p")
-        for i in range(round(seconds * fps)):
-            frame = av.VideoFrame.from_ndarray(np.roll(picture, 3 * i, axis=1), format="rgb24")
+        for i, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = i, Fraction(1, fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    return path
 
 
 def tone(*, seconds: float, rate_hz: int, seed: int) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from detection_training import audio_corpus, neural_vocoders
-from detection_training.audio_channels import storage_of
+from detection_training.audio_channels import resampled, storage_of
 from detection_training.audio_copies import COPIES, HifiGan
 from detection_training.audio_corpus import Voice
 from detection_training.audio_dataset import (
@@ -24,7 +24,7 @@ from detection_training.audio_dataset import (
 )
 from detection_training.audio_order import BuildOrder, clip_row, finished
 from detection_training.audio_spoken import engines_of, speak
-from detection_training.sound import Samples, levelled
+from detection_training.sound import RATE_HZ, Samples, levelled
 from detection_training.sources import Log
 from detection_training.splits import Split
 from detection_training.stages import write_atomically
@@ -36,11 +36,20 @@ COPIED_BY: Final[Mapping[Split, tuple[str, ...]]] = {
     Split.TEST: ("world", "world-shifted", "griffin-lim", "source-filter", "linear-prediction"),
 }
 NEURAL: Final[Mapping[Split, tuple[str, ...]]] = {
-    Split.TRAIN: ("neural-transposed", "neural-spectral"),
+    Split.TRAIN: (
+        "neural-transposed",
+        "neural-spectral",
+        "neural-adversarial",
+        "neural-codec",
+        "neural-folded",
+    ),
     Split.DEV: ("neural-repeated",),
     Split.TEST: ("neural-transposed", "neural-spectral"),
 }
 UNSEEN_PER_VOICE: Final = 4
+RATES_HZ: Final = (16_000, 16_000, 22_050, 24_000)
+"""At which neural vocoders copy training clips: traces lie at fractions of the rate, and published
+vocoders have others than the clips."""
 
 
 Task = Callable[[], str]
@@ -172,12 +181,21 @@ def _copiers(
         data = (order.shards / f"{name}.safetensors").read_bytes()
         network.load_state_dict(safetensors.torch.load(data))
         network.eval()
-        found[name] = partial(_copied, network)
+        found[name] = partial(_copied, network, RATES_HZ if split is Split.TRAIN else (RATE_HZ,))
     return found
 
 
-def _copied(network: neural_vocoders.Vocoder, sound: Samples, _: np.random.Generator) -> Samples:
-    return neural_vocoders.copied(network, sound)
+def _copied(
+    network: neural_vocoders.Vocoder,
+    rates_hz: Sequence[int],
+    sound: Samples,
+    rng: np.random.Generator,
+) -> Samples:
+    rate = int(rng.choice(rates_hz))
+    if rate == RATE_HZ:
+        return neural_vocoders.copied(network, sound)
+    made = neural_vocoders.copied(network, resampled(sound, RATE_HZ, rate))
+    return np.resize(resampled(made, rate, RATE_HZ), len(sound))
 
 
 def _unseen_copiers(

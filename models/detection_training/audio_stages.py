@@ -47,7 +47,7 @@ from detection_worker.detectors.torch_detector import TorchDetector
 LOCK: Final = Path(__file__).with_name("audio.lock.json")
 WEIGHTS_NAME: Final = "network.safetensors"
 PROGRESS_NAME: Final = "progress.pt"
-BUILD_RECIPE: Final = 1
+BUILD_RECIPE: Final = 2
 FIT_RECIPE: Final = 2
 JUDGING_RECIPE: Final = 3
 TEXT_RECIPE: Final = 4

@@ -1,8 +1,9 @@
 """Small networks that turn speech into itself: the traces that neural decoders leave.
 
-They are trained for minutes on training voices only, without adversaries, so they sound worse
-than published ones; what they share with those is how they make samples: transposed convolutions,
-repeated samples, or an inverse short-time Fourier transform.
+They are trained for minutes on training voices only, so they sound worse than published ones; what
+they share with those is how they make samples: transposed convolutions, repeated or interleaved
+samples, or an inverse short-time Fourier transform. Most start from a mel spectrogram; two start
+from sound itself, as neural codecs do, keep its phase, and so leave their decoders' traces alone.
 """
 
 import time
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from detection_training.fitting import share_of_rate
+from detection_training.neural_adversary import Adversary
 from detection_training.sound import RATE_HZ, Samples
 from detection_training.sources import Log
 
@@ -27,6 +29,17 @@ PIECE: Final = 8_192
 BATCH: Final = 8
 RESOLUTIONS: Final = ((512, 128), (1024, 256), (256, 64))
 """FFT and hop of the spectral losses (Yamamoto et al. 2020)."""
+CODEC_RATES: Final = (4, 4, 8)
+CODEC_CHANNELS: Final = 32
+"""Numbers a codec keeps of each 128 samples."""
+CODECS: Final = ("neural-codec", "neural-folded")
+"""Trained on the waveform too, since they know its phase."""
+WAVEFORM_WEIGHT: Final = 10.0
+ADVERSARIAL: Final = ("neural-adversarial",)
+ADVERSARY_FROM: Final = 0.3
+"""Share of the training after which the adversary joins: before, everything is easily told."""
+SPECTRAL_WEIGHT: Final = 8.0
+"""Of the spectral losses beside an adversary's."""
 
 
 class Mel(nn.Module):
@@ -80,6 +93,39 @@ class Repeated(nn.Module):
 def transposed(inputs: int, outputs: int, rate: int) -> nn.Module:
     """Return a transposed convolution that makes ``rate`` times as many samples."""
     return nn.ConvTranspose1d(inputs, outputs, 2 * rate, rate, padding=rate // 2)
+
+
+class Folded(nn.Module):
+    """Every channel makes several samples side by side (as sub-pixels; Shi et al. 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, rate: int) -> None:
+        super().__init__()
+        self.rate = rate
+        self.conv = nn.Conv1d(inputs, outputs * rate, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``rate`` times as many samples."""
+        y: Tensor = self.conv(x)
+        n, _, frames = y.shape
+        return y.view(n, -1, self.rate, frames).transpose(2, 3).flatten(2)
+
+
+class Encoder(nn.Module):
+    """Few numbers for sound, ``CODEC_CHANNELS`` for each ``prod(CODEC_RATES)`` samples."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv1d(1, width, 7, padding=3)]
+        for rate in CODEC_RATES:
+            down = nn.Conv1d(width, 2 * width, 2 * rate, rate, padding=rate // 2)
+            layers += [Residual(width), nn.LeakyReLU(0.2), down]
+            width *= 2
+        self.layers = nn.Sequential(*layers, nn.Conv1d(width, CODEC_CHANNELS, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(n, CODEC_CHANNELS, frames)`` for ``(n, samples)``."""
+        result: Tensor = self.layers(x.unsqueeze(1))
+        return result
 
 
 def upsampler(
@@ -137,6 +183,13 @@ NETWORKS: Final[Mapping[str, Callable[[], Vocoder]]] = {
     "neural-transposed": lambda: Vocoder(Mel(), upsampler(BANDS, (8, 8, 4), 96, transposed)),
     "neural-spectral": lambda: Vocoder(Mel(), Spectral(192)),
     "neural-repeated": lambda: Vocoder(Mel(), upsampler(BANDS, (8, 8, 4), 96, Repeated)),
+    "neural-adversarial": lambda: Vocoder(Mel(), upsampler(BANDS, (8, 8, 4), 96, transposed)),
+    "neural-codec": lambda: Vocoder(
+        Encoder(12), upsampler(CODEC_CHANNELS, CODEC_RATES[::-1], 96, transposed)
+    ),
+    "neural-folded": lambda: Vocoder(
+        Encoder(12), upsampler(CODEC_CHANNELS, CODEC_RATES[::-1], 96, Folded)
+    ),
 }
 
 
@@ -157,6 +210,7 @@ def train_vocoder(
     rng = np.random.default_rng(seed)
     network = NETWORKS[name]()
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, betas=(0.8, 0.99))
+    adversary = Adversary() if name in ADVERSARIAL else None
     started = time.monotonic()
     recent = 0.0
     for step in range(1, steps + 1):
@@ -165,15 +219,22 @@ def train_vocoder(
         for group in optimiser.param_groups:
             group["lr"] = 2e-3 * share_of_rate(min(done, 1.0))
         real = _pieces(sounds, rng)
-        loss = _loss(network(real), real)
+        made = network(real)
+        spectral = loss = _loss(made, real)
+        if name in CODECS:
+            loss = loss + WAVEFORM_WEIGHT * (made - real).abs().mean()
+        if adversary is not None and done > ADVERSARY_FROM:
+            adversary.learn(made, real)
+            loss = SPECTRAL_WEIGHT * loss + adversary.loss(made, real)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-        recent = 0.98 * recent + 0.02 * float(loss.detach()) if step > 1 else float(loss.detach())
+        value = float(spectral.detach())
+        recent = 0.98 * recent + 0.02 * value if step > 1 else value
         if done >= 1:
             break
-    log(f"  {name}: {step} steps, loss {recent:.3f}, {time.monotonic() - started:.0f} s")
+    log(f"  {name}: {step} steps, spectral loss {recent:.3f}, {time.monotonic() - started:.0f} s")
     return network.eval()
 
 

@@ -56,13 +56,14 @@ def test_a_network_returns_as_many_samples_as_it_gets(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_training_brings_a_copy_nearer_to_its_original() -> None:
+@pytest.mark.parametrize("name", ["neural-spectral", "neural-codec", "neural-adversarial"])
+def test_training_brings_a_copy_nearer_to_its_original(name: str) -> None:
     said: list[str] = []
     sounds = [buzz(seconds=1.0, pitch_hz=hz) for hz in (100, 140, 190)]
     assert len(sounds[0]) > PIECE
 
-    first = train_vocoder("neural-spectral", sounds, steps=1, seconds=60, seed=1, log=said.append)
-    later = train_vocoder("neural-spectral", sounds, steps=15, seconds=60, seed=1, log=said.append)
+    first = train_vocoder(name, sounds, steps=1, seconds=60, seed=1, log=said.append)
+    later = train_vocoder(name, sounds, steps=15, seconds=60, seed=1, log=said.append)
 
     before, after = (float(line.split("loss ")[1].split(",")[0]) for line in said)
     assert after < before

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from detection_contract import environment as env
 from detection_operator.kube.objects import owner_reference
+from detection_operator.kube.overrides import overridden
 from detection_operator.kube.port import Object
 from detection_operator.spec.fields import FROM_REDRIVE_POLICY
 from detection_operator.spec.queue_spec import QueueSpec
@@ -27,6 +28,7 @@ STARTUP_MIN_S: Final = 300
 """Loading models from a slow volume takes minutes; a restart would only begin it again."""
 PROGRESS_DEADLINE_S: Final = 3600
 """A GPU node may take long; the operator reports that itself."""
+SPREAD: Final = "topologySpreadConstraints"
 _STRATEGY: Final = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
 """Only an edit by hand ever rolls anything out."""
 
@@ -54,15 +56,19 @@ def deployment(queue: Object, spec: QueueSpec, template: Template) -> dict[str, 
         queue: The DetectionQueue.
         spec: Its parsed spec.
         template: ``spec.worker.template``.
+
+    Raises:
+        InvalidSpec: ``template.pod_template`` has a shape that no pod template has.
     """
     labels = worker_labels(queue)
-    pod = _merged(_pod_template(spec, template, labels), template.pod_template)
+    pod = overridden(_pod_template(spec, template, labels), template.pod_template)
     revision = digest(pod)[:REVISION_CHARS]
     own = {env.LABEL_QUEUE: labels[env.LABEL_QUEUE], env.LABEL_REVISION: revision}
     # An override must not take the pods out of the selector.
-    pod["metadata"]["labels"] = {**pod["metadata"].get("labels", {}), **own}
-    for constraint in pod["spec"].get("topologySpreadConstraints", ()):
-        constraint.setdefault("labelSelector", {"matchLabels": own})
+    pod["metadata"]["labels"] = {**pod["metadata"]["labels"], **own}
+    spread = pod["spec"].get(SPREAD)
+    if spread is not None:
+        pod["spec"][SPREAD] = [{"labelSelector": {"matchLabels": own}, **one} for one in spread]
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -115,7 +121,7 @@ def _pod_template(
         # AWS roles need their own projected token, never the token for the Kubernetes API.
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "topologySpreadConstraints": [
+        SPREAD: [
             {
                 "maxSkew": 1,
                 "topologyKey": "topology.kubernetes.io/zone",
@@ -223,29 +229,3 @@ def _mounts(template: Template) -> list[dict[str, Any]]:
         path = template.models.mount_path
         mounts.append({"name": "models", "mountPath": path, "readOnly": True})
     return mounts
-
-
-def _merged(base: Any, over: Any) -> Any:
-    """Return ``base`` with ``over`` on top: objects by member, lists of named things by name."""
-    if isinstance(base, Mapping) and isinstance(over, Mapping):
-        names = [*base, *(name for name in over if name not in base)]
-        return {
-            name: _merged(base[name], over[name])
-            if name in base and name in over
-            else over.get(name, base.get(name))
-            for name in names
-        }
-    if isinstance(base, list) and isinstance(over, list) and _named(base) and _named(over):
-        return _merged_lists(base, over)
-    return over
-
-
-def _merged_lists(base: list[Any], over: list[Any]) -> list[Any]:
-    changes = {item["name"]: item for item in over}
-    known = {item["name"] for item in base}
-    merged = [_merged(item, changes.get(item["name"], {})) for item in base]
-    return merged + [item for item in over if item["name"] not in known]
-
-
-def _named(items: list[Any]) -> bool:
-    return all(isinstance(item, Mapping) and "name" in item for item in items)

@@ -53,7 +53,9 @@ class Template:
     )
     models: Models = plain(factory=Models, doc="Where the model files come from.")
     pod_template: Mapping[str, Any] = plain(
-        factory=dict, doc="Anything else: merged over the pod template that the operator builds."
+        factory=dict,
+        doc="Anything else: merged over the pod template that the operator builds; null leaves a"
+        " default out.",
     )
 
 

@@ -1,12 +1,15 @@
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from detection_contract import environment as env
 from detection_operator.kube.deployment import deployment
 from detection_operator.kube.disruption import disruption_budget
-from detection_operator.resource import parse_spec
+from detection_operator.resource import InvalidSpec, parse_spec
 
 QUEUE = {"metadata": {"name": "video", "namespace": "media", "uid": "u-1"}}
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/video"
@@ -32,6 +35,14 @@ def container_of(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def environment_of(manifest: dict[str, Any]) -> dict[str, str]:
     return {item["name"]: item.get("value", "") for item in container_of(manifest)["env"]}
+
+
+def unrevised(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the pod template without the revision, which follows all the rest."""
+    revision = manifest["metadata"]["labels"][env.LABEL_REVISION]
+    text = json.dumps(manifest["spec"]["template"]).replace(revision, "revision")
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def test_the_worker_learns_its_queue_region_objective_and_grace() -> None:
@@ -147,6 +158,138 @@ def test_overrides_merge_by_name_and_cannot_leave_the_selector() -> None:
     assert template["metadata"]["labels"]["team"] == "a"
     selector = manifest["spec"]["selector"]["matchLabels"]
     assert selector.items() <= template["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        pytest.param({"metadata": None}, id="metadata"),
+        pytest.param({"metadata": {"labels": None, "annotations": None}}, id="labels"),
+        pytest.param({"spec": None}, id="spec"),
+        pytest.param({"spec": {"containers": None}}, id="containers"),
+        pytest.param({"spec": {"affinity": None}}, id="what has no default"),
+    ],
+)
+def test_null_where_the_operator_needs_its_own_adds_nothing(over: dict[str, Any]) -> None:
+    assert built({"podTemplate": over}) == built()
+
+
+@pytest.mark.parametrize(
+    ("over", "gone"),
+    [
+        pytest.param(
+            {"spec": {"topologySpreadConstraints": None}},
+            lambda pod: pod["spec"].pop("topologySpreadConstraints"),
+            id="spread",
+        ),
+        pytest.param(
+            {"spec": {"securityContext": {"runAsUser": None}}},
+            lambda pod: pod["spec"]["securityContext"].pop("runAsUser"),
+            id="member of an object",
+        ),
+        pytest.param(
+            {"spec": {"containers": [{"name": "worker", "livenessProbe": None}]}},
+            lambda pod: pod["spec"]["containers"][0].pop("livenessProbe"),
+            id="member of a container",
+        ),
+        pytest.param(
+            {"metadata": {"annotations": {"karpenter.sh/do-not-disrupt": None}}},
+            lambda pod: pod["metadata"]["annotations"].pop("karpenter.sh/do-not-disrupt"),
+            id="annotation",
+        ),
+    ],
+)
+def test_null_leaves_a_default_out(
+    over: dict[str, Any], gone: Callable[[dict[str, Any]], Any]
+) -> None:
+    wanted = unrevised(built())
+    gone(wanted)
+
+    assert unrevised(built({"podTemplate": over})) == wanted
+
+
+@pytest.mark.parametrize(
+    ("over", "field"),
+    [
+        pytest.param({"metadata": "m"}, "metadata", id="metadata"),
+        pytest.param({"metadata": {"labels": ["a"]}}, "metadata.labels", id="labels"),
+        pytest.param({"metadata": {"annotations": 3}}, "metadata.annotations", id="annotations"),
+        pytest.param({"spec": []}, "spec", id="spec"),
+        pytest.param({"spec": {"containers": {}}}, "spec.containers", id="containers"),
+        pytest.param({"spec": {"containers": ["w"]}}, "spec.containers[0]", id="container"),
+        pytest.param(
+            {"spec": {"containers": [{"name": "worker"}, {"name": []}]}},
+            "spec.containers[1].name",
+            id="name",
+        ),
+        pytest.param({"spec": {"volumes": [None]}}, "spec.volumes[0]", id="null in a list"),
+        pytest.param(
+            {"spec": {"topologySpreadConstraints": "x"}},
+            "spec.topologySpreadConstraints",
+            id="spread",
+        ),
+        pytest.param(
+            {"spec": {"topologySpreadConstraints": [{"maxSkew": 1}, 7]}},
+            "spec.topologySpreadConstraints[1]",
+            id="constraint",
+        ),
+        pytest.param(
+            {"spec": {"containers": [{"name": "worker", "image": {}}]}},
+            "spec.containers[0].image",
+            id="object for a word",
+        ),
+        pytest.param(
+            {"spec": {"containers": [{"name": "worker", "livenessProbe": {"httpGet": "/"}}]}},
+            "spec.containers[0].livenessProbe.httpGet",
+            id="deep",
+        ),
+    ],
+)
+def test_a_wrong_shape_in_an_override_is_refused_by_the_name_of_its_field(
+    over: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidSpec) as refusal:
+        built({"podTemplate": over})
+
+    assert refusal.value.field == f"worker.template.podTemplate.{field}"
+    assert "must be" in refusal.value.why
+
+
+MEMBERS = st.sampled_from(
+    ("labels", "annotations", "containers", "volumes", "env", "name", "worker", "other")
+)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(MEMBERS, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@settings(deadline=None)
+@given(ANYTHING, ANYTHING)
+def test_any_override_is_either_merged_or_refused(metadata: Any, spec: Any) -> None:
+    try:
+        manifest = built({"podTemplate": {"metadata": metadata, "spec": spec}})
+    except InvalidSpec as refusal:
+        field = refusal.field
+    else:
+        field = "worker.template.podTemplate"
+        labels = manifest["spec"]["template"]["metadata"]["labels"]
+        assert manifest["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+    assert field.startswith("worker.template.podTemplate")
+
+
+def test_a_spread_of_the_user_s_own_counts_the_revision_s_pods_and_stays_as_written() -> None:
+    constraint = {"maxSkew": 1, "topologyKey": "t", "whenUnsatisfiable": "DoNotSchedule"}
+    over = {"spec": {"topologySpreadConstraints": [constraint]}}
+
+    first, second = built({"podTemplate": over}), built({"podTemplate": over})
+
+    (spread,) = first["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert spread == {**constraint, "labelSelector": first["spec"]["selector"]}
+    assert "labelSelector" not in constraint
+    assert first == second
 
 
 def test_children_go_with_their_detectionqueue() -> None:

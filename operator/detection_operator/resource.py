@@ -6,8 +6,10 @@ the offline commands see no API server, and an old CRD may lag behind a new oper
 
 import dataclasses
 import datetime
+import ipaddress
 import re
 import typing
+import urllib.parse
 import zoneinfo
 from collections.abc import Iterable, Mapping
 from enum import EnumType
@@ -16,7 +18,7 @@ from typing import Any, Final
 
 from cronsim import CronSim, CronSimError
 
-from detection_operator.spec.fields import URL_REGION_PATTERN
+from detection_operator.spec.fields import HOST_PATTERN, URL_REGION_PATTERN
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.scaling import FallbackBehavior, Mode, Policy, Scaling, Schedule
 
@@ -61,6 +63,7 @@ def parse_spec(spec: Mapping[str, Any]) -> QueueSpec:
         InvalidSpec: A field is missing, unknown, of a wrong type, out of bounds or contradictory.
     """
     parsed: QueueSpec = _object(QueueSpec, spec, "")
+    _check_endpoint(parsed.queue.endpoint_url)
     _check_scaling(parsed.scaling)
     _check_budget(parsed)
     if parsed.scaling.mode is Mode.MANUAL and parsed.replicas is None:
@@ -121,6 +124,21 @@ def region_of(url: str) -> str | None:
     """Return the AWS region that the host of a queue URL names, or None."""
     match = re.match(URL_REGION_PATTERN, url)
     return match and (match[1] or match[2])
+
+
+def _check_endpoint(url: str | None) -> None:
+    """Refuse what no client can connect to."""
+    if url is None:
+        return
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+        if ":" in host:
+            ipaddress.IPv6Address(host)
+        elif not re.match(HOST_PATTERN, host):
+            raise ValueError(f"{host!r} is no host name")  # noqa: TRY301 - one way to refuse
+    except ValueError as exc:
+        raise InvalidSpec("queue.endpointURL", f"{url!r} is no address: {exc}") from exc
 
 
 def _check_scaling(scaling: Scaling) -> None:

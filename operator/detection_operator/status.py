@@ -49,6 +49,7 @@ class Report:
         selector: Label selector of the pods.
         conflict: Who else writes the replicas; None nobody.
         findings: What the queue's configuration does wrong, a sentence each.
+        refused: What ``Ready`` says while the API server refuses the Deployment.
     """
 
     spec: QueueSpec
@@ -59,6 +60,7 @@ class Report:
     selector: str = ""
     conflict: str | None = None
     findings: Sequence[str] = ()
+    refused: Condition | None = None
 
 
 def build_status(report: Report, previous: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,6 +122,8 @@ def _condition(name: str, status: str, reason: str, message: str) -> Condition:
 
 
 def _ready(report: Report, reachable: Condition, capacity: Condition) -> Condition:
+    if report.refused is not None:
+        return report.refused
     if reachable.status != "True":
         return replace(reachable, type="Ready")
     if capacity.status == "False" and not report.seen.ready:
@@ -130,7 +134,8 @@ def _ready(report: Report, reachable: Condition, capacity: Condition) -> Conditi
 def _reachable(report: Report) -> Condition:
     seen = report.seen
     if seen.error is not None:
-        message = f"{report.spec.queue.url} cannot be read: {seen.error}"
+        why = f" ({seen.error_why})" if seen.error_why else ""
+        message = f"{report.spec.queue.url} cannot be read: {seen.error}{why}"
         return _condition("QueueReachable", "False", str(seen.error), message)
     if seen.sampled_at_s is None:
         return _condition("QueueReachable", "Unknown", "NotReadYet", "the queue was not read yet")

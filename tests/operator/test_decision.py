@@ -462,6 +462,11 @@ def test_shadow_plans_and_applies_nothing(spec_of: Callable[..., QueueSpec]) -> 
         pytest.param(see(visible=300), 5.0, id="active"),
         pytest.param(see(in_flight=1), 5.0, id="something in flight"),
         pytest.param(see(error=ReadError.ACCESS_DENIED), 300.0, id="denied"),
+        pytest.param(
+            see(error=ReadError.UNREACHABLE, error_why="the endpoint is no address"),
+            300.0,
+            id="somebody has to mend it",
+        ),
         pytest.param(see(error=ReadError.NO_SUCH_QUEUE), 300.0, id="no queue"),
         pytest.param(see(error=ReadError.THROTTLED), 20.0, id="throttled"),
         pytest.param(see(error=ReadError.UNREACHABLE), 5.0, id="unreachable"),

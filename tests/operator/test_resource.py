@@ -64,6 +64,21 @@ OFFICE = {"name": "office", "cron": "0 7 * * 1-5", "durationSeconds": 60, "minRe
         pytest.param({"queue": {"url": URL + "\n"}}, "queue.url", id="a newline at the end"),
         pytest.param({"queue": {"url": LOCAL}}, "queue.region", id="no region anywhere"),
         pytest.param({"queue": {"url": URL, "region": "mars"}}, "queue.region", id="no region"),
+        *(
+            pytest.param(
+                {"queue": {"url": URL, "endpointURL": endpoint}}, "queue.endpointURL", id=endpoint
+            )
+            for endpoint in (
+                "http://local_stack:4566",
+                "https://*.x",
+                "http://[::1",
+                "http://[::g]:4566",
+                "http://127.0.0.1:99999",
+                "http://127.0.0.1:http",
+                "http://sqs..local",
+                "http://-sqs.local",
+            )
+        ),
         pytest.param(
             {"queue": {"url": URL, "deadLetterQueue": URL}},
             "queue.deadLetterQueue",
@@ -155,6 +170,24 @@ def test_a_wrong_spec_is_refused_by_the_name_of_its_field(
 
     assert refusal.value.field == field
     assert str(refusal.value).startswith(f"spec.{field}: ")
+
+
+@pytest.mark.parametrize(
+    "endpoint_url",
+    [
+        "https://vpce-0a1.sqs.us-east-1.vpce.amazonaws.com",
+        "http://localstack:4566/",
+        "http://localstack.tools.svc.cluster.local.:4566",
+        "http://[::1]:4566",
+        "http://127.1",
+    ],
+)
+def test_an_endpoint_may_be_any_address(
+    spec_of: Callable[..., QueueSpec], endpoint_url: str
+) -> None:
+    spec = spec_of(queue={"url": URL, "endpointURL": endpoint_url})
+
+    assert spec.queue.endpoint_url == endpoint_url
 
 
 @pytest.mark.parametrize(

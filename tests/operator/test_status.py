@@ -203,6 +203,19 @@ def test_each_trouble_has_its_condition(
     assert all(item.message for item in conditions(report))
 
 
+def test_an_unreadable_queue_says_what_is_to_be_mended(
+    spec_of: Callable[..., QueueSpec],
+) -> None:
+    why = "/var/run/secrets/token: No such file or directory"
+    denied = replace(HEALTHY, error=ReadError.ACCESS_DENIED, error_why=why)
+
+    (reachable,) = (
+        item for item in conditions(report_of(spec_of(), denied)) if item.type == "QueueReachable"
+    )
+
+    assert reachable.message.endswith(f"cannot be read: AccessDenied ({why})")
+
+
 def test_a_poison_storm_is_named(spec_of: Callable[..., QueueSpec]) -> None:
     memory = Memory()
     for n in range(30):

@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import boto3
@@ -62,6 +62,14 @@ _DENIED: Final = frozenset(
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a request failed; ``why`` says what somebody has to mend, if anybody has to."""
+
+    error: ReadError
+    why: str = ""
+
+
 class SqsReader:
     """Implements ``QueueReader``. Safe to use from several threads.
 
@@ -89,9 +97,9 @@ class SqsReader:
 
     def read(self, queue: QueueRef, before: QueueReading, now_s: float) -> QueueReading:
         """Return a new reading; on failure ``before`` with its error set."""
-        attributes, error = self._attributes(queue, queue.url)
-        if attributes is None:
-            return replace(before, error=error)
+        attributes = self._attributes(queue, queue.url)
+        if isinstance(attributes, _Failure):
+            return replace(before, error=attributes.error, error_why=attributes.why)
         settings = queue_settings(attributes)
         depth = QueueReading(
             sampled_at_s=now_s,
@@ -128,12 +136,10 @@ class SqsReader:
         )
 
     def _read_dead(self, queue: QueueRef, place: str, before: QueueReading) -> QueueReading:
-        url, error = self._url(queue, place)
-        attributes = None
-        if url is not None:
-            attributes, error = self._attributes(queue, url)
-        if attributes is None:
-            return replace(before, dead_letter_error=error)
+        url = self._url(queue, place)
+        attributes = url if isinstance(url, _Failure) else self._attributes(queue, url)
+        if isinstance(attributes, _Failure):
+            return replace(before, dead_letter_error=attributes.error)
         return QueueReading(
             dead_letter=sum(
                 _count(attributes, name)
@@ -142,48 +148,45 @@ class SqsReader:
             dead_letter_retention_s=_count(attributes, "MessageRetentionPeriod"),
         )
 
-    def _url(self, queue: QueueRef, place: str) -> tuple[str | None, ReadError | None]:
+    def _url(self, queue: QueueRef, place: str) -> str | _Failure:
         """Return the URL of a queue that is named by URL or ARN."""
         if not place.startswith("arn:"):
-            return place, None
+            return place
         if place not in self._urls:
             *_, account, name = place.split(":")
-            answer, error = self._call(
+            answer = self._call(
                 queue, "get_queue_url", QueueName=name, QueueOwnerAWSAccountId=account
             )
-            if answer is None:
-                return None, error
+            if isinstance(answer, _Failure):
+                return answer
             self._urls[place] = answer["QueueUrl"]
-        return self._urls[place], None
+        return self._urls[place]
 
-    def _attributes(
-        self, queue: QueueRef, url: str
-    ) -> tuple[Mapping[str, str] | None, ReadError | None]:
-        answer, error = self._call(
-            queue, "get_queue_attributes", QueueUrl=url, AttributeNames=["All"]
-        )
-        return (None, error) if answer is None else (answer.get("Attributes", {}), None)
+    def _attributes(self, queue: QueueRef, url: str) -> Mapping[str, str] | _Failure:
+        answer = self._call(queue, "get_queue_attributes", QueueUrl=url, AttributeNames=["All"])
+        if isinstance(answer, _Failure):
+            return answer
+        attributes: Mapping[str, str] = answer.get("Attributes", {})
+        return attributes
 
-    def _call(
-        self, queue: QueueRef, name: str, **arguments: Any
-    ) -> tuple[dict[str, Any] | None, ReadError | None]:
+    def _call(self, queue: QueueRef, name: str, **arguments: Any) -> dict[str, Any] | _Failure:
         bucket = self._bucket(queue)
         wait_s = bucket.take()
         if wait_s > LONGEST_WAIT_S:
-            return None, ReadError.THROTTLED
+            return _Failure(ReadError.THROTTLED)
         if wait_s:
             self._sleep(wait_s)
         try:
             answer: dict[str, Any] = getattr(self._client(queue), name)(**arguments)
-        except (BotoCoreError, ClientError) as exc:
-            code, error = _read_error(exc)
+        except (BotoCoreError, ClientError, OSError, ValueError) as exc:
+            code, failure = _failure(exc, queue)
             self._observer(code)
-            if error is ReadError.THROTTLED:
+            if failure.error is ReadError.THROTTLED:
                 bucket.punish()
             log.debug("queue not read", extra={"queue_url": queue.url, "code": code})
-            return None, error
+            return failure
         self._observer("ok")
-        return answer, None
+        return answer
 
     def _client(self, queue: QueueRef) -> Any:
         place = (queue.region or "", queue.endpoint_url)
@@ -238,16 +241,26 @@ def _count(attributes: Mapping[str, str], name: str, default: int = 0) -> int:
     return int(text) if text.isdecimal() else default
 
 
-def _read_error(exc: BotoCoreError | ClientError) -> tuple[str, ReadError]:
+def _failure(exc: Exception, queue: QueueRef) -> tuple[str, _Failure]:
+    """Return the code of an error, for the metrics, and what it means."""
+    kind = type(exc).__name__
     if isinstance(exc, NoCredentialsError | PartialCredentialsError):
-        return type(exc).__name__, ReadError.ACCESS_DENIED
-    if not isinstance(exc, ClientError):
-        return type(exc).__name__, ReadError.UNREACHABLE
-    code = str(exc.response.get("Error", {}).get("Code", "unknown"))
+        return kind, _Failure(ReadError.ACCESS_DENIED)
+    if isinstance(exc, ClientError):
+        code = str(exc.response.get("Error", {}).get("Code", "unknown"))
+        return code, _Failure(_meaning(code))
+    if isinstance(exc, OSError) and exc.filename:
+        # botocore reads the token files of IRSA and Pod Identity, and lets their errors through.
+        return kind, _Failure(ReadError.ACCESS_DENIED, f"{exc.filename}: {exc.strerror}")
+    if isinstance(exc, ValueError):
+        why = f"{queue.endpoint_url or queue.url} is no address: {exc}"
+        return kind, _Failure(ReadError.UNREACHABLE, why)
+    return kind, _Failure(ReadError.UNREACHABLE)
+
+
+def _meaning(code: str) -> ReadError:
     if code in _MISSING:
-        return code, ReadError.NO_SUCH_QUEUE
+        return ReadError.NO_SUCH_QUEUE
     if code in _THROTTLED:
-        return code, ReadError.THROTTLED
-    if code in _DENIED:
-        return code, ReadError.ACCESS_DENIED
-    return code, ReadError.UNREACHABLE
+        return ReadError.THROTTLED
+    return ReadError.ACCESS_DENIED if code in _DENIED else ReadError.UNREACHABLE

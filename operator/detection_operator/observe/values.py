@@ -36,6 +36,7 @@ class QueueReading:
     Attributes:
         sampled_at_s: When the counts were read; None: never with success.
         error: Why the newest read failed.
+        error_why: What somebody has to mend; empty when the failure may pass by itself.
         visible: Messages that wait.
         in_flight: Messages received and not deleted.
         delayed: Messages not due yet.
@@ -47,6 +48,7 @@ class QueueReading:
 
     sampled_at_s: float | None = None
     error: ReadError | None = None
+    error_why: str = ""
     visible: int = 0
     in_flight: int = 0
     delayed: int = 0

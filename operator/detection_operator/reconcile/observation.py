@@ -32,6 +32,7 @@ def observation(
     return Observation(
         sampled_at_s=reading.sampled_at_s,
         error=reading.error,
+        error_why=reading.error_why,
         visible=reading.visible,
         in_flight=reading.in_flight,
         delayed=reading.delayed,

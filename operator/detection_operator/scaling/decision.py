@@ -21,7 +21,7 @@ within a poll; after half an hour of nothing, seconds of delay are worth fewer c
 CONFIRM_S: Final = 1.0
 """A sighting that needs confirmation is looked at again soon: a cold start is long enough."""
 DENIED_RETRY_S: Final = 300.0
-"""Access denied and a missing queue are mended by people."""
+"""Access denied, a missing queue and a wrong endpoint are mended by people."""
 THROTTLED_POLLS: Final = 4
 
 Rule = Callable[[Situation, int], Term | None]
@@ -209,7 +209,7 @@ def _marks(now: Situation, *, desired: int, needed: int, wanted: int) -> Marks:
 def _next_poll_s(now: Situation, desired: int) -> float:
     poll_s = float(now.spec.queue.poll_interval_s)
     error = now.seen.error
-    if error in {ReadError.ACCESS_DENIED, ReadError.NO_SUCH_QUEUE}:
+    if now.seen.error_why or error in {ReadError.ACCESS_DENIED, ReadError.NO_SUCH_QUEUE}:
         return max(DENIED_RETRY_S, poll_s)
     if error is ReadError.THROTTLED:
         return THROTTLED_POLLS * poll_s

@@ -66,6 +66,7 @@ class Observation:
     Attributes:
         sampled_at_s: When the queue was last read with success; None means never.
         error: Why the newest read failed; the counts are then those of ``sampled_at_s``.
+        error_why: What somebody has to mend; empty when the failure may pass by itself.
         visible: Messages that wait (approximate, as all counts of SQS).
         in_flight: Messages received and not deleted.
         delayed: Messages not due yet.
@@ -90,6 +91,7 @@ class Observation:
 
     sampled_at_s: float | None
     error: ReadError | None = None
+    error_why: str = ""
     visible: int = 0
     in_flight: int = 0
     delayed: int = 0

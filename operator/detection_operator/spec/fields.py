@@ -10,6 +10,8 @@ FROM_REDRIVE_POLICY: Final = "FromRedrivePolicy"
 NAME_PATTERN: Final = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 QUEUE_URL_PATTERN: Final = r"^https?://[^/?#\s]+(/[^?#\s]*)?/[A-Za-z0-9_-]{1,80}([.]fifo)?$"
 ENDPOINT_PATTERN: Final = r"^https?://[^/?#\s]+/?$"
+HOST_PATTERN: Final = r"(?i)^(?!-)[a-z0-9-]{1,63}(?<!-)([.](?!-)[a-z0-9-]{1,63}(?<!-))*[.]?\Z"
+"""What boto3 takes for a host's name: no underscores, no asterisks."""
 DEAD_LETTER_PATTERN: Final = "^FromRedrivePolicy$|" + QUEUE_URL_PATTERN
 REGION_PATTERN: Final = "^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"
 CRON_PATTERN: Final = r"^\S+( \S+){4}$"

@@ -1,5 +1,6 @@
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -107,6 +108,83 @@ def test_nobody_there_is_unreachable(aws: LocalAws, reader: SqsReader) -> None:
     )
 
     assert reader.read(queue, QueueReading(), 1.0).error is ReadError.UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        pytest.param(
+            {
+                "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/operator",
+                "AWS_WEB_IDENTITY_TOKEN_FILE": "token",
+            },
+            id="IRSA",
+        ),
+        pytest.param(
+            {
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials",
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "token",
+            },
+            id="Pod Identity",
+        ),
+    ],
+)
+def test_a_missing_token_file_is_denied_access_and_named(
+    reader: SqsReader,
+    credentials: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    file = str(tmp_path / "token")
+    for name, value in credentials.items():
+        monkeypatch.setenv(name, file if value == "token" else value)
+    queue = QueueRef(url="https://sqs.eu-west-1.amazonaws.com/1/video", region="eu-west-1")
+    before = QueueReading(sampled_at_s=5.0, visible=4)
+
+    reading = reader.read(queue, before, 10.0)
+
+    assert (reading.error, reading.visible) == (ReadError.ACCESS_DENIED, 4)
+    assert file in reading.error_why
+
+
+@pytest.mark.parametrize(
+    "endpoint_url",
+    [
+        pytest.param("http://local_stack:4566", id="an underscore"),
+        pytest.param("https://*.x", id="an asterisk"),
+        pytest.param("http://[::1", id="half an IPv6 address"),
+        pytest.param("http://127.0.0.1:99999", id="no such port"),
+        pytest.param("http://127.0.0.1:http", id="a word for a port"),
+    ],
+)
+def test_an_endpoint_that_is_no_address_is_unreachable_and_named(
+    reader: SqsReader, codes: list[str], endpoint_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    queue = QueueRef(
+        url="https://sqs.eu-west-1.amazonaws.com/1/video",
+        region="eu-west-1",
+        endpoint_url=endpoint_url,
+    )
+
+    reading = reader.read(queue, QueueReading(visible=4), 1.0)
+
+    assert (reading.error, reading.visible) == (ReadError.UNREACHABLE, 4)
+    assert endpoint_url in reading.error_why
+    assert codes == ["ValueError"]
+
+
+def test_what_passes_by_itself_leaves_nothing_to_mend(aws: LocalAws, reader: SqsReader) -> None:
+    queues = aws.create_queue("video")
+    aws.inject(Fault(operation="sqs.GetQueueAttributes", kind="error"))
+    before = QueueReading(error=ReadError.ACCESS_DENIED, error_why="the token is missing")
+
+    failed = reader.read(reference(aws, queues.queue_url), before, 1.0)
+
+    assert (failed.error, failed.error_why) == (ReadError.UNREACHABLE, "")
 
 
 def test_a_policy_that_is_no_json_is_no_policy() -> None:

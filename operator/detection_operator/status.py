@@ -164,6 +164,9 @@ def _scaling(report: Report) -> Condition:
 
 def _capacity(report: Report) -> Condition:
     name = "CapacityAvailable"
+    if report.seen.refused_why:
+        message = f"no more pods can be created: {report.seen.refused_why}"
+        return _condition(name, "False", "FailedCreate", message)
     since_s = report.plan.outlook.blocked_since_s
     if since_s is None:
         return _condition(name, "True", "Scheduled", "no pod has waited long for a node")

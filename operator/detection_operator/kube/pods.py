@@ -42,7 +42,7 @@ class PodView:
         started: A container passed its startup probe since it last started.
         unschedulable_since_s: Since when it finds no node; None otherwise.
         unschedulable_why: The scheduler's sentence.
-        broken: Why its container cannot start; empty otherwise.
+        broken: Why one of its containers cannot start; empty otherwise.
         deletion_cost: Lower goes first.
         drain_since_s: When the operator asked it to drain; None when it did not.
         terminating: It was deleted and may still work on its last message.
@@ -129,7 +129,10 @@ def _port(pod: Object, annotated: str | None) -> int:
 
 
 def _broken(status: Object) -> str:
-    for container in status.get("containerStatuses") or ():
+    for container in (
+        *(status.get("initContainerStatuses") or ()),
+        *(status.get("containerStatuses") or ()),
+    ):
         reason = container.get("state", {}).get("waiting", {}).get("reason", "")
         if reason in BROKEN:
             return str(reason)

@@ -1,11 +1,16 @@
 """From what was gathered to the ``Observation`` that a decision is made from. Pure."""
 
 from collections.abc import Collection
+from typing import Final
 
+from detection_operator.kube.objects import condition
 from detection_operator.observe.counters import Counters
 from detection_operator.observe.values import QueueReading
 from detection_operator.reconcile.fleet import Group, Worker, decision_pods, missing_resource
 from detection_operator.scaling.values import Observation, PodPhase
+
+REFUSED_MAX: Final = 512
+"""Characters of a controller's words; a webhook's answer may be a page."""
 
 
 def observation(
@@ -44,6 +49,7 @@ def observation(
         unschedulable=len(stuck),
         unschedulable_since_s=oldest.pod.unschedulable_since_s if oldest else None,
         unschedulable_why=missing_resource(oldest.pod.unschedulable_why) if oldest else "",
+        refused_why=_refused_why(groups),
         draining=_count(workers, PodPhase.DRAINING),
         busy=sum(w.busy is True for w in workers),
         silent=sum(w.busy is None and w.phase is PodPhase.READY for w in workers),
@@ -58,3 +64,13 @@ def observation(
 
 def _count(workers: Collection[Worker], phase: PodPhase, *, ready: bool = False) -> int:
     return sum(w.phase is phase and (w.pod.ready or not ready) for w in workers)
+
+
+def _refused_why(groups: Collection[Group]) -> str:
+    """Return what the controller says of pods that it may not create, empty when all exist."""
+    for item in groups:
+        failure = condition(item.deployment, "ReplicaFailure")
+        failed = failure is not None and failure["status"] == "True"
+        if failure is not None and failed and item.replicas > len(item.workers):
+            return str(failure.get("message") or failure.get("reason") or "")[:REFUSED_MAX]
+    return ""

@@ -78,6 +78,7 @@ class Observation:
         unschedulable: Pods for which the cluster has no room.
         unschedulable_since_s: Since when the oldest of them waits; None without any.
         unschedulable_why: The resource that is missing, such as ``nvidia.com/gpu``.
+        refused_why: Why the cluster lets no more pods be created; empty while it does.
         draining: Pods that finish what they hold.
         busy: Pods that hold a message, draining ones too.
         silent: Ready pods that did not report, so that nobody knows whether they are busy.
@@ -103,6 +104,7 @@ class Observation:
     unschedulable: int = 0
     unschedulable_since_s: float | None = None
     unschedulable_why: str = ""
+    refused_why: str = ""
     draining: int = 0
     busy: int = 0
     silent: int = 0

@@ -22,6 +22,7 @@ class Nodes:
         slots: Pods that find a node; None: no limit.
         ready_after_s: From a node to ready; None: never.
         waiting: Reason of containers that never start, such as ``CrashLoopBackOff``.
+        refused: Why no more pods may be created, as the controller says it; None: they may.
         removed: Names of removed pods, oldest first.
         unfinished: Always: time is cheap here.
     """
@@ -30,6 +31,7 @@ class Nodes:
     slots: int | None = None
     ready_after_s: float | None = 0.0
     waiting: str | None = None
+    refused: str | None = None
     removed: list[str] = field(default_factory=list)
     unfinished: bool = True
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
@@ -54,11 +56,28 @@ class Nodes:
     def _replicate(self, deployment: dict[str, Any]) -> None:
         pods = self.pods_of(deployment)
         wanted = replicas_of(deployment)
-        for _ in range(wanted - len(pods)):
+        missing = wanted - len(pods)
+        self._tell_refusal(deployment, failed=missing > 0 and self.refused is not None)
+        for _ in range(missing if self.refused is None else 0):
             self._create(deployment)
         for pod in sorted(pods, key=_removal_order)[: max(0, len(pods) - wanted)]:
             self.removed.append(pod["metadata"]["name"])
             self.cluster.delete(("Pod", pod["metadata"]["namespace"], pod["metadata"]["name"]))
+
+    def _tell_refusal(self, deployment: dict[str, Any], *, failed: bool) -> None:
+        conditions = deployment.setdefault("status", {}).setdefault("conditions", [])
+        told = [item for item in conditions if item["type"] == "ReplicaFailure"]
+        if failed and not told:
+            conditions.append(
+                {
+                    "type": "ReplicaFailure",
+                    "status": "True",
+                    "reason": "FailedCreate",
+                    "message": self.refused,
+                }
+            )
+        for item in [] if failed else told:
+            conditions.remove(item)
 
     def _create(self, deployment: dict[str, Any]) -> None:
         metadata, template = deployment["metadata"], deployment["spec"]["template"]

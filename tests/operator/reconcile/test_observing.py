@@ -1,0 +1,75 @@
+"""What is seen of pods, messages and dead letters over time, and what the status says of it."""
+
+import copy
+from typing import Any
+
+from detection_operator.testing.cluster import slot_of
+from detection_operator.testing.controllers import Nodes
+from detection_operator.testing.world import MINIMAL, World
+
+NO_ACCOUNT = (
+    'pods "video-6d5f-" is forbidden: error looking up service account default/nobody: '
+    'serviceaccount "nobody" not found'
+)
+
+
+def spec(**parts: Any) -> dict[str, Any]:
+    merged = copy.deepcopy(dict(MINIMAL))
+    for name, value in parts.items():
+        merged[name] = {**merged.get(name, {}), **value} if isinstance(value, dict) else value
+    return merged
+
+
+def refuse_pods(world: World, why: str | None) -> None:
+    assert isinstance(world.nodes, Nodes)
+    world.nodes.refused = why
+
+
+def test_pods_that_may_not_be_created_are_reported_in_the_controller_s_words() -> None:
+    world = World()
+    refuse_pods(world, NO_ACCOUNT)
+    key = world.create_queue("video", spec(scaling={"minReplicas": 2}))
+
+    world.run(60)
+
+    capacity, ready = (world.condition(key, name) for name in ("CapacityAvailable", "Ready"))
+    assert (capacity["status"], capacity["reason"]) == ("False", "FailedCreate")
+    assert NO_ACCOUNT in capacity["message"]
+    assert (ready["status"], ready["reason"]) == ("False", "FailedCreate")
+    refuse_pods(world, None)
+    world.run(60)
+    assert world.condition(key, "CapacityAvailable")["status"] == "True"
+    assert world.condition(key, "Ready")["status"] == "True"
+
+
+def test_a_quota_that_ends_a_scale_out_is_reported_while_the_rest_works() -> None:
+    world = World()
+    key = world.create_queue("video", spec(scaling={"minReplicas": 2}))
+    world.run(20)
+    refuse_pods(world, "exceeded quota: gpus, requested: 1, used: 2, limited: 2 " + "x" * 5000)
+    world.queue.visible = 300
+
+    world.run(60)
+
+    capacity = world.condition(key, "CapacityAvailable")
+    assert (capacity["status"], capacity["reason"]) == ("False", "FailedCreate")
+    assert "exceeded quota: gpus" in capacity["message"]
+    assert len(capacity["message"]) <= 1024
+    assert world.condition(key, "Ready")["status"] == "True"
+
+
+def test_an_old_refusal_is_nothing_once_all_pods_are_there() -> None:
+    world = World()
+    key = world.create_queue("video", spec(scaling={"minReplicas": 2}))
+    world.run(20)
+    (deployment,) = world.cluster.of_kind("Deployment")
+
+    def refuse(obj: dict[str, Any]) -> None:
+        stale = {"type": "ReplicaFailure", "status": "True", "message": NO_ACCOUNT}
+        obj["status"] = {"conditions": [stale]}
+
+    world.cluster.edit(slot_of(deployment), refuse)
+    assert world.reconciler is not None
+    world.reconciler.reconcile(key)
+
+    assert world.condition(key, "CapacityAvailable")["status"] == "True"

@@ -6,6 +6,13 @@ from typing import Final
 
 HTTP_CONFLICT: Final = 409
 HTTP_GONE: Final = 410
+HTTP_SERVER_ERROR: Final = 500
+MISFITS: Final = (
+    "failed to create typed patch object",
+    "failed to convert new object",
+    "unable to convert unstructured object",
+)
+"""What a server-side apply says, with a 500, of values that fit no field: they never will."""
 
 
 class OperatorError(Exception):
@@ -45,7 +52,7 @@ class Gone(ClusterError):
 
 
 class Rejected(ClusterError):
-    """400 or 422: the object itself is wrong; the same request fails again."""
+    """400, 413, 422 or a 500 for misfits: the object is wrong; the same request fails again."""
 
 
 class Overloaded(ClusterError):
@@ -67,6 +74,7 @@ _KINDS: Final[dict[int, type[ClusterError]]] = {
     404: NotFound,
     HTTP_CONFLICT: Conflict,
     HTTP_GONE: Gone,
+    413: Rejected,
     422: Rejected,
     429: Overloaded,
 }
@@ -76,7 +84,9 @@ def cluster_error(
     status: int, message: str, *, retry_after_s: float | None = None
 ) -> ClusterError:
     """Return the error for an HTTP status; 0 stands for no answer."""
-    unknown = Unavailable if status == 0 or status >= 500 else ClusterError
+    unknown: type[ClusterError] = Unavailable if status == 0 or status >= 500 else ClusterError
+    if status == HTTP_SERVER_ERROR and any(words in message for words in MISFITS):
+        unknown = Rejected
     kind = _KINDS.get(status, unknown)
     return kind(message, status=status, retry_after_s=retry_after_s)
 

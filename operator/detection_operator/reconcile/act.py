@@ -59,9 +59,14 @@ class Actor:
         """
         if manifest is None:
             return False
+        written = self._ensure_deployment(manifest, groups, replicas)
+        # Last: whoever may not write budgets still gets workers.
+        self._ensure_budget()
+        return written
+
+    def _ensure_deployment(self, manifest: Object, groups: Sequence[Group], replicas: int) -> bool:
         name = manifest["metadata"]["name"]
         live = next((g.deployment for g in groups if g.name == name), None)
-        self._ensure_budget()
         if live is not None and self._as_applied(name, live, manifest):
             return False
         first = 0 if groups else replicas

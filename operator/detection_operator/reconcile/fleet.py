@@ -1,7 +1,7 @@
 """The workers of one DetectionQueue at one time: Deployments, pods, what workers say. Pure."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from detection_operator.kube.objects import replicas_of
@@ -133,6 +133,20 @@ def group(
 def _worker(pod: PodView, state: WorkerState | None, now_s: float, *, evasive: bool) -> Worker:
     expires_s = state.busy_expires_s if state and state.busy else None
     return Worker(pod, state, expires_s is not None and expires_s <= now_s, evasive)
+
+
+def with_current(groups: Sequence[Group]) -> tuple[Group, ...]:
+    """Return the groups with a current one: the newest stands in where the spec's is not there.
+
+    What runs goes on being scaled, whatever keeps the Deployment of the spec from existing.
+    """
+    if not groups or any(item.current for item in groups):
+        return tuple(groups)
+    newest = max(
+        groups,
+        key=lambda item: (item.deployment["metadata"].get("creationTimestamp", ""), item.name),
+    )
+    return tuple(replace(item, current=item is newest) for item in groups)
 
 
 def decision_pods(groups: Collection[Group]) -> tuple[Pod, ...]:

@@ -5,14 +5,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from detection_operator.errors import Conflict
+from detection_operator.errors import ClusterError, Conflict
 from detection_operator.kube.port import Key, Object
 from detection_operator.metrics import Metrics
 from detection_operator.reconcile.act import Actor
 from detection_operator.reconcile.doctor import Examination, findings, is_starved
+from detection_operator.reconcile.fleet import with_current
 from detection_operator.reconcile.gather import Gathered, Sources, gather, read_queue, wish
 from detection_operator.reconcile.observation import observation
 from detection_operator.reconcile.polling import account_of, next_read_s
+from detection_operator.reconcile.refusal import is_refusal, refusal, standing
 from detection_operator.reconcile.restore import restored
 from detection_operator.reconcile.rivals import contender, elder
 from detection_operator.reconcile.state import QueueState, Wish
@@ -121,6 +123,7 @@ class Reconciler:
         except Conflict:
             # Somebody wrote meanwhile: look again and decide anew.
             pending = True
+        refused = standing(state.refused, case.wish.generation)
         report = Report(
             spec=case.spec,
             seen=seen,
@@ -130,6 +133,7 @@ class Reconciler:
             selector=case.gathered.selector,
             conflict=conflict,
             findings=_findings(case, seen, plan),
+            refused=refused.condition if refused else None,
         )
         self._teller.tell(case.queue, state, report)
         left_s = max(0.0, state.poll_at_s - self.sources.clock.monotonic_s())
@@ -170,9 +174,10 @@ class Reconciler:
             for worker in (w for item in groups for w in item.workers if w.draining):
                 actor.resume(worker)
             return False
-        if actor.ensure(case.wish.manifest, groups, replicas=plan.desired):
+        if self._ensure(actor, case, plan.desired):
             # What was just made or mended is looked at before it is scaled.
             return True
+        groups = with_current(groups)
         steps = next_steps(
             groups,
             desired=plan.desired,
@@ -182,6 +187,26 @@ class Reconciler:
         )
         actor.take(steps)
         return actor.retire(groups) or steps.pending
+
+    def _ensure(self, actor: Actor, case: _Case, replicas: int) -> bool:
+        """Make or mend the Deployment; say whether it was written. A refusal is noted."""
+        state, generation = case.state, case.wish.generation
+        now_s = self.sources.clock.monotonic_s()
+        before = standing(state.refused, generation)
+        if before is not None and now_s < before.retry_at_s:
+            return False
+        try:
+            written = actor.ensure(case.wish.manifest, case.gathered.groups, replicas=replicas)
+        except ClusterError as exc:
+            if not is_refusal(exc):
+                raise
+            state.refused = refusal(exc, before, generation=generation, now_s=now_s)
+            metadata = case.queue["metadata"]
+            facts = {"namespace": metadata["namespace"], "queue": metadata["name"]}
+            log.warning("Deployment refused", extra={**facts, "error": str(exc)})
+            return False
+        state.refused = None
+        return written
 
     def _conflict(self, case: _Case) -> str | None:
         now_s = self.sources.clock.monotonic_s()

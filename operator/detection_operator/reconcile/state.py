@@ -9,6 +9,7 @@ from typing import Any, Final
 from detection_operator.observe.counters import Counters
 from detection_operator.observe.values import QueueReading, WorkerState
 from detection_operator.reconcile.fleet import Worker
+from detection_operator.reconcile.refusal import Refusal
 from detection_operator.reconcile.restore import Restored
 from detection_operator.scaling.memory import Memory
 from detection_operator.spec.queue_spec import QueueSpec
@@ -57,6 +58,7 @@ class QueueState:
             Deployment.
         applied: Digest of the spec that the server kept, by Deployment.
         budget_applied: The disruption budget was applied.
+        refused: The API server's answer to the Deployment, while it refuses it.
         starved_readings: See ``doctor``.
         known: Workers of the last look, by uid.
         dismissed: Uids of pods that may go.
@@ -78,6 +80,7 @@ class QueueState:
     rivals: dict[str, tuple[str, int, float]] = field(default_factory=dict)
     applied: dict[str, str] = field(default_factory=dict)
     budget_applied: bool = False
+    refused: Refusal | None = None
     starved_readings: int = 0
     known: dict[str, Worker] = field(default_factory=dict)
     dismissed: set[str] = field(default_factory=set)

@@ -13,6 +13,7 @@ from detection_operator.kube.objects import API_VERSION
 from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Object
 from detection_operator.kube.selectors import matches
 from detection_operator.status import timestamp
+from detection_operator.testing.admission import admit
 
 Slot = tuple[str, str, str]
 """Kind, namespace, name."""
@@ -129,6 +130,7 @@ class InMemoryCluster:
     def apply(self, manifest: Object) -> Object:
         """Apply an object: what it says wins, what it does not say stays."""
         self._trip("apply")
+        admit(manifest)
         slot = slot_of(manifest)
         before = self.objects.get(slot)
         if before is None:

@@ -49,6 +49,12 @@ SETS: dict[str, tuple[str, ...]] = {
         "operator.nodeSelector.kubernetes\\.io/arch=amd64",
         "imagePullSecrets[0]=pull",
     ),
+    "variables of the chart's names": (
+        "operator.env[0].name=LOG_LEVEL",
+        "operator.env[0].value=DEBUG",
+        "operator.env[1].name=AWS_EC2_METADATA_DISABLED",
+        "operator.env[1].value=",
+    ),
 }
 
 
@@ -114,6 +120,30 @@ def test_the_api_server_takes_every_object_without_a_warning(
     objects = [item for item in yaml.safe_load_all(manifest) if item]
     assert len(done.stdout.splitlines()) == len(objects) >= 9
     assert "created" in pod.stdout
+
+
+def test_a_release_and_its_namespaces_may_be_called_by_a_number(cluster: Any, chart: Path) -> None:
+    release, served = (str(uuid.uuid4().int)[:9] for _ in range(2))
+    cluster.namespace(served)
+    flags = ("--set-string", f"watchNamespaces={{{served}}},imagePullSecrets={{123}}")
+
+    try:
+        cluster.helm(
+            "install", release, str(chart), "-n", release, "--create-namespace", *flags,
+            "--set", "networkPolicy.enabled=true",
+        )  # fmt: skip
+        accounts = cluster.get("-n", served, "serviceaccount")["items"]
+        deployment = cluster.get(
+            "-n", release, "deployment", f"{release}-detection-queue-operator"
+        )
+    finally:
+        cluster.helm("uninstall", release, "--namespace", release, check=False)
+        cluster.run("delete", "crd", CRD, "--ignore-not-found")
+
+    names = [item["metadata"]["name"] for item in accounts]
+    assert f"{release}-detection-queue-worker" in names
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["imagePullSecrets"] == [{"name": "123"}]
 
 
 def test_upgrade_upgrades_the_crd_and_uninstall_keeps_it_and_every_queue(

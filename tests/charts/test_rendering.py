@@ -1,5 +1,6 @@
 """What the chart renders for several sets of values."""
 
+import json
 import re
 import subprocess
 import sys
@@ -148,6 +149,77 @@ def test_the_selector_matches_the_pods_whatever_labels_are_added(objects: Object
     assert selector.items() <= labels.items()
     assert service["spec"]["selector"] == selector
     assert selector[env.LABEL_COMPONENT] == env.COMPONENT_OPERATOR
+
+
+def test_a_variable_of_one_s_own_replaces_the_chart_s_of_the_same_name(render: Render) -> None:
+    mine = [
+        {"name": "LOG_LEVEL", "value": "DEBUG"},
+        {"name": "AWS_EC2_METADATA_DISABLED", "value": "false"},
+        {"name": "POD_NAME", "value": "fixed"},
+        {"name": "HTTPS_PROXY", "value": "http://proxy:3128"},
+    ]
+
+    def variables(values: dict[str, Any]) -> list[dict[str, Any]]:
+        deployment = named(render(values), "Deployment", "detection-queue-operator")
+        [container] = deployment["spec"]["template"]["spec"]["containers"]
+        found: list[dict[str, Any]] = container["env"]
+        return found
+
+    replaced = {item["name"] for item in mine}
+    rest = [item for item in variables({}) if item["name"] not in replaced]
+
+    assert variables({"operator": {"env": mine}}) == [*rest, *mine]
+
+
+WORDS = ("name", "namespace", "matchNames", "resourceNames", "priorityClassName", "value")
+
+
+def strings_expected(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what Kubernetes takes only as text: names, labels, annotations, variables."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            inner = f"{path}.{name}"
+            texts = name in WORDS or path.endswith(("abels", "nnotations", "matchLabels"))
+            if texts and not isinstance(item, dict | list):
+                yield inner, item
+            yield from strings_expected(item, inner)
+    elif isinstance(value, list):
+        for item in value:
+            if path.endswith(WORDS) and not isinstance(item, dict | list):
+                yield path, item
+            yield from strings_expected(item, path)
+
+
+@pytest.mark.parametrize("word", ["123", "1e3", "0x10", "true", "null", "no"])
+@pytest.mark.parametrize("scope", ["own", "list", "cluster"])
+def test_a_name_that_looks_like_another_type_stays_text(
+    run_helm: Callable[..., subprocess.CompletedProcess[str]],
+    chart: Path,
+    tmp_path: Path,
+    word: str,
+    scope: str,
+) -> None:
+    values = {
+        **VALUE_SETS["everything on"],
+        "watchNamespaces": [word] if scope == "list" else [],
+        "clusterWide": scope == "cluster",
+        "fullnameOverride": word,
+        "imagePullSecrets": [word],
+        "serviceAccounts": {"operator": {"name": word}, "worker": {"name": word}},
+        "operator": {"priorityClassName": word, "podLabels": {"team": word}},
+    }
+    path = tmp_path / "values.json"
+    # Not yaml.safe_dump: 1e3 is text for YAML 1.1.
+    path.write_text(json.dumps(values))
+
+    done = run_helm(
+        "template", word, str(chart), "--namespace", word, "--values", str(path),
+        "--api-versions", "monitoring.coreos.com/v1",
+    )  # fmt: skip
+
+    found = [pair for item in yaml.safe_load_all(done.stdout) for pair in strings_expected(item)]
+    assert [pair for pair in found if not isinstance(pair[1], str)] == []
+    assert sum(text == word for _, text in found) > 30
 
 
 @pytest.mark.parametrize(

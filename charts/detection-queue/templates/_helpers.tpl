@@ -34,6 +34,47 @@
 {{- .Values.watchNamespaces | default (list .Release.Namespace) | uniq | toJson -}}
 {{- end -}}
 
+{{/* The operator's variables. The API server takes a name once only, so the user's entry replaces the chart's. */}}
+{{- define "detection-queue.operatorEnv" -}}
+{{- $theirs := dict -}}
+{{- range .Values.operator.env -}}
+{{- $_ := set $theirs .name true -}}
+{{- end -}}
+{{- $env := list -}}
+{{- range include "detection-queue.chartEnv" . | fromYamlArray -}}
+{{- if not (hasKey $theirs .name) -}}
+{{- $env = append $env . -}}
+{{- end -}}
+{{- end -}}
+{{- concat $env .Values.operator.env | toYaml -}}
+{{- end -}}
+
+{{- define "detection-queue.chartEnv" -}}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: POD_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+{{- $namespaces := include "detection-queue.namespaces" . | fromJsonArray }}
+{{- if .Values.clusterWide }}
+- name: DETECTION_OPERATOR_CLUSTER_WIDE
+  value: "true"
+{{- else }}
+- name: DETECTION_OPERATOR_NAMESPACES
+  value: {{ join "," $namespaces | quote }}
+{{- end }}
+- name: DETECTION_OPERATOR_LEASE_NAME
+  value: {{ include "detection-queue.operatorName" . | quote }}
+- name: DETECTION_OPERATOR_PORT
+  value: "8080"
+- name: LOG_LEVEL
+  value: {{ .Values.operator.logLevel | quote }}
+- name: LOG_FORMAT
+  value: json
+# A pod without a role of its own must not silently use the node's.
+- name: AWS_EC2_METADATA_DISABLED
+  value: "true"
+{{- end -}}
+
 {{- define "detection-queue.image" -}}
 {{- with .Values.image -}}
 {{- if .digest -}}
@@ -47,13 +88,13 @@
 {{/* Labels that no release of the chart may change: Deployments are selected by them. */}}
 {{- define "detection-queue.selectorLabels" -}}
 app.kubernetes.io/name: detection-queue
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
 {{- define "detection-queue.commonLabels" -}}
 app.kubernetes.io/name: detection-queue
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: detection-queue
 app.kubernetes.io/managed-by: {{ .Release.Service }}

@@ -3,7 +3,7 @@
 import math
 from typing import Final
 
-from detection_operator.scaling import arrivals, capacity, caution, idle, service
+from detection_operator.scaling import arrivals, capacity, caution, idle, service, waiting
 from detection_operator.scaling.caution import Caution
 from detection_operator.scaling.memory import MAX_GAP_S, Attainment, Failures, Learned
 from detection_operator.scaling.values import Observation
@@ -121,11 +121,19 @@ def learn(
     replica_s = (old.replica_s if day == old.day else 0.0) + dt * seen.replicas
     learned_s = old.sampled_at_s
     line, confirmed, depth_since_s = old.arrivals, old.confirmed, old.depth_since_s
+    wait = old.waiting
     if fresh and seen.sampled_at_s is not None and seen.sampled_at_s != learned_s:
         learned_s = seen.sampled_at_s
         line = _arrivals(spec, seen, line, gone=times.messages + dead)
         confirmed = _confirmed(spec, seen, confirmed)
         depth_since_s = (depth_since_s or learned_s) if seen.visible > 0 else None
+        wait = waiting.absorb(
+            old.waiting,
+            seen,
+            at_s=learned_s,
+            dt=max(0.0, learned_s - (old.sampled_at_s or learned_s)),
+            lane_s=times.mix.mean_s / spec.service_time.messages_in_parallel,
+        )
     return Learned(
         now_s=now_s,
         sampled_at_s=learned_s,
@@ -137,6 +145,7 @@ def learn(
         caution=absorb_caution(spec, seen, old, now_s),
         confirmed=confirmed,
         depth_since_s=depth_since_s,
+        waiting=wait,
         idle_since_s=idle_since_s,
         gaps=gaps,
         down=_minute(old.down, now_s, seen.replicas, highest=True),

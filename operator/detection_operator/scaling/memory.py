@@ -11,6 +11,7 @@ from detection_operator.scaling.arrivals import Arrivals
 from detection_operator.scaling.capacity import OPEN, Room
 from detection_operator.scaling.caution import CALM, Caution
 from detection_operator.scaling.service import ServiceTimes
+from detection_operator.scaling.waiting import Waiting
 
 MAX_GAP_S: Final = 900.0
 """A longer silence between decisions is a stopped operator or a clock that jumped. The slowest
@@ -62,6 +63,7 @@ class Learned:
         caution: How much is kept for bursts because of that.
         confirmed: Readings in a row with enough messages to start a replica.
         depth_since_s: Since when messages wait; None while none do.
+        waiting: How long they do, at least; None while none do.
         idle_since_s: Since when there is nothing at all to do; None while there is.
         gaps: Histogram of idle times, by ``idle.EDGES_S``.
         down: Start of the minute of scale-in and the most replicas in it.
@@ -82,6 +84,7 @@ class Learned:
     caution: Caution = CALM
     confirmed: int = 0
     depth_since_s: float | None = None
+    waiting: Waiting | None = None
     idle_since_s: float | None = None
     gaps: tuple[float, ...] = ()
     down: tuple[float, int] | None = None
@@ -139,6 +142,7 @@ def rebased(memory: Memory, now_s: float) -> Memory:
             sampled_at_s=None,
             arrivals=None,
             depth_since_s=_moved(learned.depth_since_s, by_s),
+            waiting=None if learned.waiting is None else learned.waiting.moved(by_s),
             idle_since_s=_moved(learned.idle_since_s, by_s),
             down=None,
             up=None,

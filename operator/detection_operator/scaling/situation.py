@@ -94,11 +94,10 @@ class Situation:
         """Age of the oldest waiting message, at least; None while nothing waits."""
         if not self.seen.visible:
             return None
-        since_s = self.learned.depth_since_s
-        dwell_s = 0.0 if since_s is None else max(0.0, self.now_s - since_s)
         if self.seen.oldest_age_s is not None and self.seen.ready:
             return self.seen.oldest_age_s
-        return dwell_s
+        waiting = self.learned.waiting
+        return 0.0 if waiting is None else waiting.oldest_s(self.now_s)
 
 
 def situation(

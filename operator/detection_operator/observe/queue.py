@@ -27,6 +27,10 @@ BURST: Final = 100.0
 LONGEST_WAIT_S: Final = 5.0
 DEAD_LETTER_S: Final = 30.0
 """The dead-letter queue is read this often: it doubles the requests and moves slowly."""
+VISIBLE: Final = "ApproximateNumberOfMessages"
+IN_FLIGHT: Final = "ApproximateNumberOfMessagesNotVisible"
+DELAYED: Final = "ApproximateNumberOfMessagesDelayed"
+_COUNTS: Final = (VISIBLE, IN_FLIGHT, DELAYED)
 _CONFIG: Final = Config(
     connect_timeout=3,
     read_timeout=5,
@@ -103,9 +107,9 @@ class SqsReader:
         settings = queue_settings(attributes)
         depth = QueueReading(
             sampled_at_s=now_s,
-            visible=_count(attributes, "ApproximateNumberOfMessages"),
-            in_flight=_count(attributes, "ApproximateNumberOfMessagesNotVisible"),
-            delayed=_count(attributes, "ApproximateNumberOfMessagesDelayed"),
+            visible=_count(attributes, VISIBLE),
+            in_flight=_count(attributes, IN_FLIGHT),
+            delayed=_count(attributes, DELAYED),
             settings=settings,
         )
         return self._with_dead_letters(queue, depth, settings)
@@ -141,10 +145,7 @@ class SqsReader:
         if isinstance(attributes, _Failure):
             return replace(before, dead_letter_error=attributes.error)
         return QueueReading(
-            dead_letter=sum(
-                _count(attributes, name)
-                for name in ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed")
-            ),
+            dead_letter=sum(_count(attributes, name) for name in _COUNTS),
             dead_letter_retention_s=_count(attributes, "MessageRetentionPeriod"),
         )
 

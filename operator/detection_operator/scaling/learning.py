@@ -3,7 +3,15 @@
 import math
 from typing import Final
 
-from detection_operator.scaling import arrivals, capacity, caution, idle, service, waiting
+from detection_operator.scaling import (
+    arrivals,
+    capacity,
+    caution,
+    dead_letters,
+    idle,
+    service,
+    waiting,
+)
 from detection_operator.scaling.caution import Caution
 from detection_operator.scaling.memory import MAX_GAP_S, Attainment, Failures, Learned
 from detection_operator.scaling.values import Observation
@@ -48,15 +56,14 @@ def poison_share(failures: Failures) -> float:
     return max(0.0, (hopeless - HOPELESS) / (1.0 - HOPELESS))
 
 
-def absorb_failures(old: Failures, seen: Observation, served: int) -> Failures:
+def absorb_failures(old: Failures, *, failed: int, served: int, dead: int) -> Failures:
     """Return the recent attempts after another look at the totals."""
-    depth = old.seen[2] if seen.dead_letter is None else seen.dead_letter
-    totals = (seen.failed, served, depth)
+    totals = (failed, served, dead)
     if totals == old.seen:
         return old
-    failed = max(0, seen.failed - old.seen[0])
+    failed = max(0, failed - old.seen[0])
     finished = max(0, served - old.seen[1])
-    dead = max(0, depth - old.seen[2]) if old.seen[2] >= 0 else 0
+    dead = max(0, dead - old.seen[2]) if old.seen[2] >= 0 else 0
     fade = math.exp(-(failed + finished) / ATTEMPTS_MEMORY)
     return Failures(
         failed=old.failed * fade + failed,
@@ -111,9 +118,9 @@ def learn(
     """Return ``old`` with what ``seen`` teaches; ``wanted`` is what the last plan needed."""
     known = old.service or service.from_priors(spec.service_time.priors)
     times = service.absorb(known, seen.served)
-    failures = absorb_failures(old.failures, seen, times.messages)
-    grown = seen.dead_letter - old.failures.seen[2] if seen.dead_letter is not None else 0
-    dead = old.dead + (max(0, grown) if old.failures.seen[2] >= 0 else 0)
+    letters, died = dead_letters.absorb(old.dead_letters, seen.dead_letter, now_s)
+    dead = old.dead + died
+    failures = absorb_failures(old.failures, failed=seen.failed, served=times.messages, dead=dead)
     empty = fresh and is_empty(seen)
     idle_since_s, gaps = _idle(old, seen, now_s, empty=empty, fresh=fresh)
     day = int(now_s // DAY_S)
@@ -139,6 +146,7 @@ def learn(
         sampled_at_s=learned_s,
         arrivals=line,
         dead=dead,
+        dead_letters=letters,
         service=times,
         failures=failures,
         attainment=absorb_attainment(old.attainment, seen, now_s),

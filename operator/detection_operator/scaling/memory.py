@@ -10,6 +10,7 @@ from typing import Final
 from detection_operator.scaling.arrivals import Arrivals
 from detection_operator.scaling.capacity import OPEN, Room
 from detection_operator.scaling.caution import CALM, Caution
+from detection_operator.scaling.dead_letters import UNSEEN, DeadLetters
 from detection_operator.scaling.service import ServiceTimes
 from detection_operator.scaling.waiting import Waiting
 
@@ -26,7 +27,7 @@ class Failures:
         failed: That failed.
         served: That succeeded.
         dead: Messages that went to the dead-letter queue.
-        seen: Totals when last looked at: failed, served, dead-letter depth (-1 unknown).
+        seen: Totals when last looked at: failed, served, dead (-1 unknown).
     """
 
     failed: float = 0.0
@@ -57,6 +58,7 @@ class Learned:
         sampled_at_s: The newest reading that was learned from.
         arrivals: None before the first reading.
         dead: Messages seen to enter the dead-letter queue, in all.
+        dead_letters: What is known of its depth.
         service: None before the first decision.
         failures: Attempts that failed and succeeded.
         attainment: Messages in time and late.
@@ -78,6 +80,7 @@ class Learned:
     sampled_at_s: float | None = None
     arrivals: Arrivals | None = None
     dead: int = 0
+    dead_letters: DeadLetters = UNSEEN
     service: ServiceTimes | None = None
     failures: Failures = Failures()
     attainment: Attainment = Attainment()
@@ -143,6 +146,7 @@ def rebased(memory: Memory, now_s: float) -> Memory:
             arrivals=None,
             depth_since_s=_moved(learned.depth_since_s, by_s),
             waiting=None if learned.waiting is None else learned.waiting.moved(by_s),
+            dead_letters=learned.dead_letters.moved(by_s),
             idle_since_s=_moved(learned.idle_since_s, by_s),
             down=None,
             up=None,

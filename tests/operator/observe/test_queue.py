@@ -56,6 +56,18 @@ def test_depth_settings_and_dead_letters_are_read(
     assert set(codes) == {"ok"}
 
 
+def test_dead_letters_that_somebody_looks_at_are_still_there(
+    aws: LocalAws, reader: SqsReader
+) -> None:
+    queues = aws.create_queue("video")
+    aws.send(queues.dlq_url, ["{}"] * 3)
+    aws.sqs().receive_message(QueueUrl=queues.dlq_url, MaxNumberOfMessages=2)
+
+    reading = reader.read(reference(aws, queues.queue_url), QueueReading(), 1.0)
+
+    assert reading.dead_letter == 3
+
+
 def test_one_request_a_poll_is_the_rule(
     aws: LocalAws, reader: SqsReader, codes: list[str]
 ) -> None:

@@ -69,6 +69,8 @@ def wish(queue: Object, state: QueueState) -> Wish:
             for path in strange
         )
         state.wish = Wish(generation=generation, spec=spec, manifest=manifest, problems=problems)
+        # The edit may be what a queue that could not be read was waiting for.
+        state.poll_at_s = float("-inf")
     return state.wish
 
 

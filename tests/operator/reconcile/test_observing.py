@@ -3,6 +3,9 @@
 import copy
 from typing import Any
 
+import pytest
+
+from detection_operator.scaling.values import ReadError
 from detection_operator.testing.cluster import slot_of
 from detection_operator.testing.controllers import Nodes
 from detection_operator.testing.world import MINIMAL, World
@@ -73,3 +76,31 @@ def test_an_old_refusal_is_nothing_once_all_pods_are_there() -> None:
     world.reconciler.reconcile(key)
 
     assert world.condition(key, "CapacityAvailable")["status"] == "True"
+
+
+@pytest.mark.parametrize("error", [ReadError.ACCESS_DENIED, ReadError.NO_SUCH_QUEUE])
+def test_an_edited_spec_is_tried_at_once(error: ReadError) -> None:
+    world = World()
+    world.queue.error = error
+    key = world.create_queue("video", MINIMAL)
+    world.run(60)
+    assert world.condition(key, "QueueReachable")["reason"] == str(error)
+    world.queue.error = None
+
+    def mend(obj: dict[str, Any]) -> None:
+        obj["spec"]["queue"]["region"] = "eu-west-1"
+
+    world.edit_queue(key, mend)
+    world.run(2)
+
+    assert world.condition(key, "QueueReachable")["status"] == "True"
+
+
+def test_a_denied_queue_is_not_asked_again_and_again() -> None:
+    world = World()
+    world.queue.error = ReadError.ACCESS_DENIED
+    world.create_queue("video", MINIMAL)
+
+    world.run(600)
+
+    assert world.queue.reads <= 3

@@ -94,11 +94,17 @@ CALLS: dict[Right, Callable[[Stage], object]] = {
     ("", "pods", "list"): lambda s: s.client.all_pods(),
     ("", "pods", "watch"): lambda s: s.watch("v1", "pods"),
     ("", "pods", "patch"): lambda s: s.client.annotate_pod(s.namespace, "worker", {"a": s.case}),
+    ("policy", "poddisruptionbudgets", "get"): lambda s: s.client.disruption_budget(
+        s.namespace, "standing"
+    ),
     ("policy", "poddisruptionbudgets", "create"): lambda s: s.client.apply(
         s.named(disruption_budget(s.queue), f"new-{s.case}")
     ),
     ("policy", "poddisruptionbudgets", "patch"): lambda s: s.client.apply(
         s.named(disruption_budget(s.queue), "standing")
+    ),
+    ("policy", "poddisruptionbudgets", "delete"): lambda s: s.client.delete_disruption_budget(
+        s.namespace, "doomed", resource_version=""
     ),
     ("", "events", "create"): lambda s: s.client.post_event(s.note()),
     ("coordination.k8s.io", "leases", "create"): lambda s: s.client.create_lease(
@@ -169,8 +175,11 @@ def stage(
         named = {**manifest, "metadata": {**manifest["metadata"], "name": name}}
         cluster.run(*apply, stdin=yaml.safe_dump(named))
     budget = disruption_budget(queue)
-    budget["metadata"]["name"] = "standing"
-    cluster.run(*apply, stdin=yaml.safe_dump_all([pod, lease, budget]))
+    budgets = [
+        {**budget, "metadata": {**budget["metadata"], "name": name}}
+        for name in ("standing", "doomed")
+    ]
+    cluster.run(*apply, stdin=yaml.safe_dump_all([pod, lease, *budgets]))
 
     def seen_by(account: str = ACCOUNT, case: str = "all") -> Stage:
         rest = operator_rest(namespace, account)
@@ -190,13 +199,18 @@ def test_with_the_chart_s_role_every_call_succeeds(stage: Callable[..., Stage]) 
     seen = stage()
 
     for right, call in CALLS.items():
-        if right != ("apps", "deployments", "delete"):
+        if right[2] != "delete":
             call(seen)
     doomed = seen.client.deployment(seen.namespace, "doomed")
     assert doomed is not None
     version = doomed["metadata"]["resourceVersion"]
     seen.client.delete_deployment(seen.namespace, "doomed", resource_version=version)
     assert seen.client.deployment(seen.namespace, "doomed") is None
+    budget = seen.client.disruption_budget(seen.namespace, "doomed")
+    assert budget is not None
+    version = budget["metadata"]["resourceVersion"]
+    seen.client.delete_disruption_budget(seen.namespace, "doomed", resource_version=version)
+    assert seen.client.disruption_budget(seen.namespace, "doomed") is None
 
 
 def test_each_right_is_needed(

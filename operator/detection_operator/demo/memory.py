@@ -78,6 +78,18 @@ class SharedCluster(InMemoryCluster):
         with self.lock:
             super().delete_deployment(namespace, name, resource_version=resource_version)
 
+    def disruption_budget(self, namespace: str, name: str) -> Object | None:
+        """Return a PodDisruptionBudget, or None."""
+        with self.lock:
+            return super().disruption_budget(namespace, name)
+
+    def delete_disruption_budget(
+        self, namespace: str, name: str, *, resource_version: str
+    ) -> None:
+        """Delete a PodDisruptionBudget."""
+        with self.lock:
+            super().delete_disruption_budget(namespace, name, resource_version=resource_version)
+
     def annotate_pod(
         self, namespace: str, name: str, annotations: Mapping[str, str | None]
     ) -> Object:

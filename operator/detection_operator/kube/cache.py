@@ -198,6 +198,16 @@ class CachedCluster:
         """Delete a Deployment."""
         self._direct.delete_deployment(namespace, name, resource_version=resource_version)
 
+    def disruption_budget(self, namespace: str, name: str) -> Object | None:
+        """Return a PodDisruptionBudget, or None."""
+        return self._direct.disruption_budget(namespace, name)
+
+    def delete_disruption_budget(
+        self, namespace: str, name: str, *, resource_version: str
+    ) -> None:
+        """Delete a PodDisruptionBudget."""
+        self._direct.delete_disruption_budget(namespace, name, resource_version=resource_version)
+
     def annotate_pod(
         self, namespace: str, name: str, annotations: Mapping[str, str | None]
     ) -> Object:

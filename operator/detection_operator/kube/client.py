@@ -100,14 +100,17 @@ class KubernetesCluster:
 
     def delete_deployment(self, namespace: str, name: str, *, resource_version: str) -> None:
         """Delete a Deployment; its pods follow in the background."""
-        body = {
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "propagationPolicy": "Background",
-            "preconditions": {"resourceVersion": resource_version},
-        }
-        path = namespaced(APPS, namespace, "deployments", name)
-        self._write("Deployment", "DELETE", path, body)
+        self._delete("Deployment", namespace, name, resource_version)
+
+    def disruption_budget(self, namespace: str, name: str) -> Object | None:
+        """Return a PodDisruptionBudget, or None."""
+        return self._find(namespaced(POLICY, namespace, "poddisruptionbudgets", name))
+
+    def delete_disruption_budget(
+        self, namespace: str, name: str, *, resource_version: str
+    ) -> None:
+        """Delete a PodDisruptionBudget."""
+        self._delete("PodDisruptionBudget", namespace, name, resource_version)
 
     def annotate_pod(
         self, namespace: str, name: str, annotations: Mapping[str, str | None]
@@ -179,6 +182,16 @@ class KubernetesCluster:
         answer: Object = self._rest.call(verb, path, body, **options)
         self._wrote(kind)
         return answer
+
+    def _delete(self, kind: str, namespace: str, name: str, resource_version: str) -> None:
+        group, plural = _PLURALS[kind]
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"resourceVersion": resource_version},
+        }
+        self._write(kind, "DELETE", namespaced(group, namespace, plural, name), body)
 
     def _find(self, path: str, **options: Any) -> Object | None:
         try:

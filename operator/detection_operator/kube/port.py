@@ -81,6 +81,16 @@ class Cluster(Protocol):
         """Delete a Deployment; its pods follow in the background."""
         ...
 
+    def disruption_budget(self, namespace: str, name: str) -> Object | None:
+        """Return a PodDisruptionBudget, or None; always asks the API server."""
+        ...
+
+    def delete_disruption_budget(
+        self, namespace: str, name: str, *, resource_version: str
+    ) -> None:
+        """Delete a PodDisruptionBudget."""
+        ...
+
     def annotate_pod(
         self, namespace: str, name: str, annotations: Mapping[str, str | None]
     ) -> Object:

@@ -8,11 +8,11 @@ from typing import Any
 from detection_contract.environment import ANNOTATION_DELETION_COST, ANNOTATION_DRAIN
 from detection_operator.errors import Conflict, NotFound
 from detection_operator.kube.deployment import digest
-from detection_operator.kube.disruption import disruption_budget
 from detection_operator.kube.objects import replicas_of
 from detection_operator.kube.port import Object
 from detection_operator.kube.ranking import ASKED_COST, LEAST_COST
 from detection_operator.metrics import Metrics
+from detection_operator.reconcile.disruption import keep_budget
 from detection_operator.reconcile.fleet import Group, Worker
 from detection_operator.reconcile.gather import Sources, address
 from detection_operator.reconcile.state import EVASIVE_S, QueueState
@@ -89,9 +89,8 @@ class Actor:
         return known == kept_digest(live)
 
     def _ensure_budget(self) -> None:
-        if not self.state.budget_applied:
-            self.sources.cluster.apply(disruption_budget(self.queue))
-            self.state.budget_applied = True
+        now_s = self.sources.clock.monotonic_s()
+        keep_budget(self.sources.cluster, self.queue, self.state.budget, now_s)
 
     def take(self, steps: Steps) -> None:
         """Resume, dismiss, scale and drain, in this order: capacity back first.

@@ -9,6 +9,7 @@ from detection_operator.errors import ClusterError, Conflict
 from detection_operator.kube.port import Key, Object
 from detection_operator.metrics import Metrics
 from detection_operator.reconcile.act import Actor
+from detection_operator.reconcile.disruption import budget_problems
 from detection_operator.reconcile.doctor import Examination, findings, is_starved
 from detection_operator.reconcile.fleet import with_current
 from detection_operator.reconcile.gather import Gathered, Sources, gather, read_queue, wish
@@ -256,6 +257,9 @@ def _findings(case: _Case, seen: Observation, plan: Plan) -> tuple[str, ...]:
             outlook=plan.outlook,
             groups=case.gathered.groups,
             starved_readings=state.starved_readings,
-            problems=case.gathered.problems,
+            problems=(
+                *case.gathered.problems,
+                *budget_problems(state.budget, case.wish.manifest),
+            ),
         )
     )

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from detection_operator.observe.counters import Counters
 from detection_operator.observe.values import QueueReading, WorkerState
+from detection_operator.reconcile.disruption import BudgetWatch
 from detection_operator.reconcile.fleet import Worker
 from detection_operator.reconcile.refusal import Refusal
 from detection_operator.reconcile.restore import Restored
@@ -57,7 +58,7 @@ class QueueState:
         rivals: Who else set the replicas, to what, and when that was first seen (monotonic), by
             Deployment.
         applied: Digest of the spec that the server kept, by Deployment.
-        budget_applied: The disruption budget was applied.
+        budget: What is known of the disruption budget.
         refused: The API server's answer to the Deployment, while it refuses it.
         starved_readings: See ``doctor``.
         known: Workers of the last look, by uid.
@@ -79,7 +80,7 @@ class QueueState:
     written: dict[str, int] = field(default_factory=dict)
     rivals: dict[str, tuple[str, int, float]] = field(default_factory=dict)
     applied: dict[str, str] = field(default_factory=dict)
-    budget_applied: bool = False
+    budget: BudgetWatch = field(default_factory=BudgetWatch)
     refused: Refusal | None = None
     starved_readings: int = 0
     known: dict[str, Worker] = field(default_factory=dict)

@@ -144,6 +144,11 @@ class ApiScene(KubernetesCluster):
         self._trip("scale")
         super().scale(namespace, name, replicas, resource_version=resource_version)
 
+    def disruption_budget(self, namespace: str, name: str) -> Object | None:
+        """Return a PodDisruptionBudget, or None."""
+        self._trip("disruption_budget")
+        return super().disruption_budget(namespace, name)
+
     def annotate_pod(
         self, namespace: str, name: str, annotations: Mapping[str, str | None]
     ) -> Object:

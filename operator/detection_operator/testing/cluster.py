@@ -158,11 +158,19 @@ class InMemoryCluster:
     def delete_deployment(self, namespace: str, name: str, *, resource_version: str) -> None:
         """Delete a Deployment of a known version."""
         self._trip("delete_deployment")
-        slot = ("Deployment", namespace, name)
-        if self._get(slot)["metadata"]["resourceVersion"] != resource_version:
-            raise Conflict("changed", status=409)
-        self.delete(slot)
-        self.writes["Deployment"] += 1
+        self._delete(("Deployment", namespace, name), resource_version)
+
+    def disruption_budget(self, namespace: str, name: str) -> Object | None:
+        """Return a PodDisruptionBudget, or None."""
+        self._trip("disruption_budget")
+        return copy.deepcopy(self.objects.get(("PodDisruptionBudget", namespace, name)))
+
+    def delete_disruption_budget(
+        self, namespace: str, name: str, *, resource_version: str
+    ) -> None:
+        """Delete a PodDisruptionBudget of a known version."""
+        self._trip("delete_disruption_budget")
+        self._delete(("PodDisruptionBudget", namespace, name), resource_version)
 
     def annotate_pod(
         self, namespace: str, name: str, annotations: Mapping[str, str | None]
@@ -230,6 +238,12 @@ class InMemoryCluster:
             and ns == namespace
             and matches(selector, obj["metadata"].get("labels", {}))
         ]
+
+    def _delete(self, slot: Slot, resource_version: str) -> None:
+        if self._get(slot)["metadata"]["resourceVersion"] != resource_version:
+            raise Conflict("changed", status=409)
+        self.delete(slot)
+        self.writes[slot[0]] += 1
 
     def _written(self, slot: Slot, obj: dict[str, Any]) -> dict[str, Any]:
         self.writes[slot[0]] += 1

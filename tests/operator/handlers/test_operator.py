@@ -49,7 +49,7 @@ RULES: list[dict[str, Any]] = [
     {
         "apiGroups": ["policy"],
         "resources": ["poddisruptionbudgets"],
-        "verbs": ["create", "patch"],
+        "verbs": ["get", "create", "patch", "delete"],
     },
     {
         "apiGroups": ["coordination.k8s.io"],

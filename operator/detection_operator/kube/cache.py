@@ -8,10 +8,11 @@ from typing import Any, Final, Protocol
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import KIND
 from detection_operator.errors import Conflict
-from detection_operator.kube.objects import replicas_of, served_key
+from detection_operator.kube.objects import made_replicas, replicas_of, served_key
 from detection_operator.kube.pods import pod_views
 from detection_operator.kube.port import Cluster, EventNote, Key, Object
 from detection_operator.kube.recent import Recent
+from detection_operator.kube.selectors import selector_text
 
 DEPLOYMENT: Final = "Deployment"
 POD: Final = "Pod"
@@ -100,7 +101,8 @@ class CachedCluster:
     """Implements ``Cluster``: reads from a store, writes through to the API server.
 
     What belongs to adopted Deployments carries no label to watch for, so it is read directly: the
-    Deployment once a minute unless it was just written, its pods at each look while it has some.
+    Deployment once a minute unless it was just written or makes pods, its pods at each look unless
+    it has none and asks for none.
 
     Args:
         direct: For writes, and for what the store does not hold.
@@ -118,6 +120,7 @@ class CachedCluster:
         self._store = store
         self._adopted: Recent[Object | None] = Recent(ADOPTED_S, monotonic_s)
         self._their_pods: Recent[list[Object]] = Recent(ADOPTED_S, monotonic_s)
+        self._at_rest: set[tuple[str, str]] = set()
 
     def relist(self) -> dict[str, int]:
         """Bring the store up to date; return how many objects were news, by kind.
@@ -145,17 +148,24 @@ class CachedCluster:
 
     def deployment(self, namespace: str, name: str) -> Object | None:
         """Return a Deployment, or None."""
-        return self._adopted.get(
+        found = self._adopted.get(
             (namespace, name),
             lambda: self._direct.deployment(namespace, name),
-            lasting=lambda found: found is not None,
+            lasting=lambda found: found is not None and made_replicas(found) == replicas_of(found),
         )
+        if found is not None:
+            place = (namespace, selector_text(found["spec"]["selector"]))
+            (self._at_rest.discard if replicas_of(found) else self._at_rest.add)(place)
+        return found
 
     def pods(self, namespace: str, selector: str) -> list[Object]:
         """Return the pods that a label selector finds."""
         label, _, name = selector.partition("=")
-        if label == LABEL_QUEUE:
+        if label == LABEL_QUEUE and "," not in name:
             return self._store.children(POD, Key(namespace, name))
+        if (namespace, selector) not in self._at_rest:
+            # None seen of those that are asked for is no answer to go by for a minute.
+            return self._direct.pods(namespace, selector)
         return self._their_pods.get(
             (namespace, selector),
             lambda: self._direct.pods(namespace, selector),

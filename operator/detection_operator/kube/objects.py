@@ -64,6 +64,15 @@ def replicas_of(deployment: Object) -> int:
     return int(deployment.get("spec", {}).get("replicas", 1))
 
 
+def made_replicas(deployment: Object) -> int | None:
+    """Return how many pods a Deployment says it has; None until it has seen its newest spec."""
+    status = deployment.get("status", {})
+    observed = int(status.get("observedGeneration", 0))
+    if observed < int(deployment["metadata"].get("generation", 0)):
+        return None
+    return int(status.get("replicas", 0))
+
+
 def rfc3339(at_s: float) -> str:
     """Return seconds since the epoch as RFC 3339 in UTC with microseconds, as leases need it."""
     return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

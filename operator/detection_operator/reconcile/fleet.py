@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from detection_operator.kube.objects import replicas_of
+from detection_operator.kube.objects import made_replicas, replicas_of
 from detection_operator.kube.pods import PodView
 from detection_operator.kube.port import Object
 from detection_operator.kube.ranking import going
@@ -91,6 +91,19 @@ class Group:
     def replicas(self) -> int:
         """That it asks for."""
         return replicas_of(self.deployment)
+
+    @property
+    def missing(self) -> int:
+        """Replicas without a pod, as the Deployment itself says: not to see one is not enough."""
+        made = made_replicas(self.deployment)
+        return 0 if made is None else max(0, self.replicas - max(made, len(self.workers)))
+
+    @property
+    def unseen(self) -> int:
+        """Pods that the Deployment has and nobody saw: they may be busy, and go before others."""
+        pods = [worker.pod for worker in (*self.workers, *self.leaving)]
+        made = made_replicas(self.deployment) or 0
+        return max(0, made - sum(not pod.terminating for pod in pods))
 
     @property
     def mixed(self) -> bool:

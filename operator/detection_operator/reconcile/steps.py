@@ -139,7 +139,7 @@ def _leaving(item: Group, surplus: int, victims: Sequence[str]) -> tuple[Worker,
     ordered, or their template is outdated). They drain, that is they finish first.
     """
     # Pods that do not exist yet go without being asked.
-    count = surplus - max(0, item.replicas - len(item.workers))
+    count = surplus - item.missing
     if count <= 0 or item.mixed:
         return ()
     wanted = {name: place for place, name in enumerate(victims)}
@@ -187,9 +187,9 @@ def _reachable(aim: _Aim, late: Iterable[Worker]) -> int:
     surplus = item.replicas - aim.replicas
     if surplus <= 0:
         return aim.replicas
-    if item.mixed:
+    if item.mixed or item.unseen:
         return item.replicas
-    missing = max(0, item.replicas - len(item.workers))
+    missing = item.missing
     safe = {w.pod.name for w in (*_finished(aim), *late) if _marked(w)}
     pods = [w.pod for w in item.workers]
     return item.replicas - min(

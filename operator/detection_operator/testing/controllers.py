@@ -60,6 +60,10 @@ class Nodes:
         self._tell_refusal(deployment, failed=missing > 0 and self.refused is not None)
         for _ in range(missing if self.refused is None else 0):
             self._create(deployment)
+        deployment["status"] |= {
+            "observedGeneration": deployment["metadata"]["generation"],
+            "replicas": wanted,
+        }
         for pod in sorted(pods, key=_removal_order)[: max(0, len(pods) - wanted)]:
             self.removed.append(pod["metadata"]["name"])
             self.cluster.delete(("Pod", pod["metadata"]["namespace"], pod["metadata"]["name"]))

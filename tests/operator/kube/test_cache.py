@@ -130,6 +130,7 @@ def adopted(replicas: int) -> tuple[FakeClock, Counted, CachedCluster]:
             "kind": "Deployment",
             "metadata": {"name": "mine", "namespace": "n"},
             "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "mine"}}},
+            "status": {"observedGeneration": 1, "replicas": replicas},
         }
     )
     return clock, direct, CachedCluster(direct, Store(), clock.monotonic_s)
@@ -182,6 +183,60 @@ def test_pods_of_an_adopted_deployment_are_read_each_time_while_there_are_some()
     direct.delete(slot)
 
     assert cluster.pods("n", "app=mine") == []
+
+
+def test_an_adopted_deployment_whose_pods_are_not_there_yet_is_read_each_time() -> None:
+    _, direct, cluster = adopted(0)
+    direct.scale_by("kubectl", "n", "mine", 2)
+    look(cluster)
+    direct.edit(
+        ("Deployment", "n", "mine"),
+        lambda obj: obj["status"].update(observedGeneration=2, replicas=2),
+    )
+
+    found = cluster.deployment("n", "mine")
+
+    assert found is not None
+    assert found["status"]["replicas"] == 2
+
+
+def test_pods_that_an_adopted_deployment_is_about_to_get_are_seen_when_they_are_there() -> None:
+    _, direct, cluster = adopted(1)
+    look(cluster)
+
+    direct.create({"kind": "Pod", **pod("mine-1", 1)})
+    direct.edit(("Pod", "n", "mine-1"), lambda obj: obj["metadata"].update(labels={"app": "mine"}))
+
+    assert [found["metadata"]["name"] for found in cluster.pods("n", "app=mine")] == ["mine-1"]
+
+
+def test_pods_are_seen_as_soon_as_an_adopted_deployment_is_scaled_by_somebody_else() -> None:
+    clock, direct, cluster = adopted(0)
+    clock.advance(30)
+    cluster.pods("n", "app=mine")
+    look(cluster)
+    direct.scale_by("kubectl", "n", "mine", 1)
+    direct.create({"kind": "Pod", **pod("mine-1", 1)})
+    direct.edit(("Pod", "n", "mine-1"), lambda obj: obj["metadata"].update(labels={"app": "mine"}))
+    clock.advance(ADOPTED_S)
+
+    assert look(cluster) == 1
+
+    assert [found["metadata"]["name"] for found in cluster.pods("n", "app=mine")] == ["mine-1"]
+
+
+@pytest.mark.parametrize("more", [",tier=gpu", ",tier in (gpu)", ",!spare"])
+def test_a_selector_that_only_begins_with_the_label_of_a_queue_is_asked_as_it_is(
+    more: str,
+) -> None:
+    _, direct, cluster = adopted(1)
+    direct.create({"kind": "Pod", **pod("mine-1", 1)})
+    labels = {LABEL_QUEUE: "video", "tier": "gpu"}
+    direct.edit(("Pod", "n", "mine-1"), lambda obj: obj["metadata"].update(labels=labels))
+
+    found = cluster.pods("n", f"{LABEL_QUEUE}=video{more}")
+
+    assert [one["metadata"]["name"] for one in found] == ["mine-1"]
 
 
 def test_nothing_is_sent_once_the_lease_may_be_another_s() -> None:

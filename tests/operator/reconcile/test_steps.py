@@ -141,3 +141,33 @@ def test_the_slowest_holds_up_nobody_who_finished() -> None:
     steps = steps_for(*done, drained(9, cost=ASKED_COST, busy=True), desired=0)
 
     assert [replicas for _, replicas in steps.scale] == [1]
+
+
+def holding(replicas: int, *, made: int, seen: int, observed: int = 3) -> Steps:
+    """Return the steps to zero for a Deployment that says it has made so many pods."""
+    found = [drained(number, cost=LEAST_COST, busy=False) for number in range(seen)]
+    deployment = {
+        "metadata": {"name": "d", "generation": 3},
+        "spec": {"replicas": replicas},
+        "status": {"observedGeneration": observed, "replicas": made},
+    }
+    states = {pod.uid: state for pod, state in found}
+    fleet = group(deployment, [pod for pod, _ in found], states, current=True, now_s=NOW_S)
+    return next_steps([fleet], desired=0, victims=(), drain_timeout_s=300, now_s=NOW_S)
+
+
+def test_pods_that_were_not_seen_are_never_taken_for_missing() -> None:
+    assert holding(5, made=5, seen=0).scale == ()
+
+
+def test_while_some_pods_are_not_seen_none_is_removed() -> None:
+    assert holding(5, made=5, seen=3).scale == ()
+
+
+def test_pods_that_the_deployment_has_not_made_go_without_being_asked() -> None:
+    assert [replicas for _, replicas in holding(5, made=0, seen=0).scale] == [0]
+    assert [replicas for _, replicas in holding(5, made=2, seen=2).scale] == [0]
+
+
+def test_a_deployment_that_has_not_seen_its_newest_spec_is_not_believed() -> None:
+    assert holding(5, made=0, seen=0, observed=2).scale == ()

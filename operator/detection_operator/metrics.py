@@ -54,7 +54,7 @@ class Metrics:
         self._condition = self._gauge(
             "condition", "1 True, 0 False, -1 Unknown.", (*_QUEUE, "type")
         )
-        self._labels: dict[tuple[str, str], tuple[set[str], set[str]]] = {}
+        self._terms: dict[tuple[str, str], set[str]] = {}
         self.decisions = self._counter(
             "decisions", "Decisions by the rule that bound.", ("binding",)
         )
@@ -116,28 +116,28 @@ class Metrics:
             if value is not None:
                 self._queue[gauge].labels(namespace, name).set(value)
         terms = {term.name: term.replicas for term in plan.terms}
-        kinds = {item["type"]: item["status"] for item in status.get("conditions", ())}
         self._drop_terms(namespace, name, keep=set(terms))
         for term, replicas in terms.items():
             self._term.labels(namespace, name, term).set(replicas)
-        for kind, word in kinds.items():
-            value = {"True": 1, "False": 0}.get(word, -1)
-            self._condition.labels(namespace, name, kind).set(value)
-        self._labels[namespace, name] = (set(terms), set(kinds))
+        self._terms[namespace, name] = set(terms)
+        self.show_conditions(namespace, name, status)
         self.decisions.labels(plan.binding).inc()
+
+    def show_conditions(self, namespace: str, name: str, status: dict[str, Any]) -> None:
+        """Show the conditions of a DetectionQueue; all there is to show of an invalid spec."""
+        for item in status.get("conditions", ()):
+            value = {"True": 1, "False": 0}.get(item["status"], -1)
+            self._condition.labels(namespace, name, item["type"]).set(value)
 
     def forget(self, namespace: str, name: str) -> None:
         """Drop the series of a DetectionQueue that is gone."""
         self._drop_terms(namespace, name, keep=set())
-        _, kinds = self._labels.pop((namespace, name), (set(), set()))
-        for kind in kinds:
-            self._condition.remove(namespace, name, kind)
-        for gauge in self._queue.values():
+        self._terms.pop((namespace, name), None)
+        for gauge in (*self._queue.values(), self._condition):
             gauge.remove_by_labels({"namespace": namespace, "name": name})
 
     def _drop_terms(self, namespace: str, name: str, *, keep: set[str]) -> None:
-        terms, _ = self._labels.get((namespace, name), (set[str](), set[str]()))
-        for term in terms - keep:
+        for term in self._terms.get((namespace, name), set()) - keep:
             self._term.remove(namespace, name, term)
 
 

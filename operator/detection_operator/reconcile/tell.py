@@ -77,6 +77,8 @@ class Teller:
             generation=int(queue["metadata"].get("generation", 0)),
             now_s=self.clock.wall_s(),
         )
+        key = key_of(queue)
+        self.metrics.show_conditions(key.namespace, key.name, current)
         self._write(queue, state, current)
 
     def _write(self, queue: Object, state: QueueState, current: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """What is seen of pods, messages and dead letters over time, and what the status says of it."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -104,3 +105,40 @@ def test_a_denied_queue_is_not_asked_again_and_again() -> None:
     world.run(600)
 
     assert world.queue.reads <= 3
+
+
+def ready_gauge(world: World, name: str) -> float | None:
+    labels = {"namespace": "default", "name": name, "type": "Ready"}
+    return world.metrics.registry.get_sample_value("detection_operator_condition", labels)
+
+
+def test_an_invalid_spec_is_not_ready_in_the_metrics_too() -> None:
+    world = World()
+    key = world.create_queue("video", MINIMAL)
+    world.run(10)
+    assert ready_gauge(world, "video") == 1.0
+
+    def zone(name: str) -> Callable[[dict[str, Any]], None]:
+        day = {"name": "day", "cron": "0 7 * * *", "durationSeconds": 60, "minReplicas": 1}
+        return lambda obj: obj["spec"]["scaling"].update(schedules=[{**day, "timeZone": name}])
+
+    world.edit_queue(key, zone("Mars/Olympus"))
+    world.run(5)
+    assert ready_gauge(world, "video") == 0.0
+
+    world.edit_queue(key, zone("Europe/Berlin"))
+    world.run(5)
+    assert ready_gauge(world, "video") == 1.0
+
+
+def test_a_queue_that_was_never_valid_is_in_the_metrics_until_it_is_deleted() -> None:
+    world = World()
+    key = world.create_queue("video", spec(queue={"endpointURL": "http://local_stack:4566"}))
+    world.run(5)
+    assert ready_gauge(world, "video") == 0.0
+
+    world.cluster.delete(("DetectionQueue", key.namespace, key.name))
+    world.touch()
+    world.run(2)
+
+    assert ready_gauge(world, "video") is None

@@ -21,6 +21,7 @@ TARGET_LABELS = {"namespace", "pod", "queue"}
 QUEUE = 'namespace="media",name="video"'
 WORKER = 'namespace="media",queue="video",pod="video-1"'
 FINE: dict[str, str] = {
+    f'detection_operator_condition{{{QUEUE},type="Ready"}}': "1x120",
     f'detection_operator_condition{{{QUEUE},type="QueueReachable"}}': "1x120",
     f'detection_operator_condition{{{QUEUE},type="WithinBudget"}}': "1x120",
     f'detection_operator_condition{{{QUEUE},type="ScalingActive"}}': "1x120",
@@ -66,6 +67,7 @@ def condition(kind: str) -> dict[str, str]:
 
 LATE = {f"detection_operator_oldest_message_age_seconds{{{QUEUE}}}": "20x20 500x100"}
 CASES: dict[str, dict[str, str | None]] = {
+    "DetectionQueueNotReady": {**condition("Ready")},
     "DetectionQueueUnreachable": {**condition("QueueReachable")},
     "DetectionQueueObjectiveMissedNow": {
         **LATE,

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from cronsim import CronSim, CronSimError
 
-from detection_operator.spec.fields import HOST_PATTERN, URL_REGION_PATTERN
+from detection_operator.spec.fields import ADDRESS_PATTERN, ADDRESS_RULE, URL_REGION_PATTERN
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.scaling import FallbackBehavior, Mode, Policy, Scaling, Schedule
 
@@ -130,13 +130,13 @@ def _check_endpoint(url: str | None) -> None:
     """Refuse what no client can connect to."""
     if url is None:
         return
+    if not re.search(ADDRESS_PATTERN, url):
+        raise InvalidSpec("queue.endpointURL", f"{url!r} is no address: {ADDRESS_RULE}")
     try:
-        parts = urllib.parse.urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
+        # Whether the groups of an IPv6 address add up is more than a pattern should say.
+        host = urllib.parse.urlsplit(url).hostname or ""
         if ":" in host:
             ipaddress.IPv6Address(host)
-        elif not re.match(HOST_PATTERN, host):
-            raise ValueError(f"{host!r} is no host name")  # noqa: TRY301 - one way to refuse
     except ValueError as exc:
         raise InvalidSpec("queue.endpointURL", f"{url!r} is no address: {exc}") from exc
 

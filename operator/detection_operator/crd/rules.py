@@ -7,7 +7,7 @@ Costs stay small because every string and list is bounded.
 
 from typing import Final
 
-from detection_operator.spec.fields import URL_REGION_PATTERN
+from detection_operator.spec.fields import ADDRESS_PATTERN, ADDRESS_RULE, URL_REGION_PATTERN
 
 NAME_MAX: Final = 52
 """Of a DetectionQueue: pods add a hash of 11 characters, labels end at 63."""
@@ -43,6 +43,10 @@ RULES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         (
             "!has(self.url) || !has(self.deadLetterQueue) || self.deadLetterQueue != self.url",
             "queue.deadLetterQueue must differ from queue.url",
+        ),
+        (
+            f"!has(self.endpointURL) || self.endpointURL.matches(r'{ADDRESS_PATTERN}')",
+            f"queue.endpointURL is no address: {ADDRESS_RULE}",
         ),
     ),
     "spec.scaling": (

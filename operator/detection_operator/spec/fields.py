@@ -10,8 +10,20 @@ FROM_REDRIVE_POLICY: Final = "FromRedrivePolicy"
 NAME_PATTERN: Final = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 QUEUE_URL_PATTERN: Final = r"^https?://[^/?#\s]+(/[^?#\s]*)?/[A-Za-z0-9_-]{1,80}([.]fifo)?$"
 ENDPOINT_PATTERN: Final = r"^https?://[^/?#\s]+/?$"
-HOST_PATTERN: Final = r"(?i)^(?!-)[a-z0-9-]{1,63}(?<!-)([.](?!-)[a-z0-9-]{1,63}(?<!-))*[.]?\Z"
-"""What boto3 takes for a host's name: no underscores, no asterisks."""
+_LABEL: Final = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_PORT: Final = (
+    "0*([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+)
+ADDRESS_PATTERN: Final = (
+    r"(?i)^https?://([^/?#\s]*@)?"
+    rf"({_LABEL}([.]{_LABEL})*[.]?|\[[0-9a-f:.]+(%[^\]/?#\s]+)?\])"
+    f"(:({_PORT})?)?/?$"
+)
+"""Endpoints whose host boto3 takes for a name or an address, which allows no underscores and no
+asterisks, and whose port exists. For RE2 too, so without looking around."""
+ADDRESS_RULE: Final = (
+    "a host name without underscores or asterisks, or [IPv6], and a port up to 65535 are allowed"
+)
 DEAD_LETTER_PATTERN: Final = "^FromRedrivePolicy$|" + QUEUE_URL_PATTERN
 REGION_PATTERN: Final = "^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"
 CRON_PATTERN: Final = r"^\S+( \S+){4}$"

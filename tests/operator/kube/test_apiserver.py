@@ -12,6 +12,7 @@ from detection_operator.errors import Conflict, Forbidden, NotFound, Rejected
 from detection_operator.kube.client import APPS, QUEUES, KubernetesCluster
 from detection_operator.kube.port import FIELD_MANAGER, Key
 from detection_operator.kube.rest import MERGE_PATCH, Rest, namespaced
+from detection_operator.resource import InvalidSpec, parse_spec
 from detection_operator.testing.api_scene import ApiScene
 from detection_operator.testing.apiserver import ApiServer
 from detection_operator.testing.world import MINIMAL
@@ -31,6 +32,10 @@ def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     spec = copy.deepcopy(dict(MINIMAL))
     change(spec)
     return spec
+
+
+def with_endpoint(url: str) -> Callable[[dict[str, Any]], object]:
+    return lambda spec: spec["queue"].update(endpointURL=url)
 
 
 REFUSED = [
@@ -63,6 +68,74 @@ REFUSED = [
         "must be above 0",
         id="free replicas",
     ),
+    pytest.param(
+        lambda s: (
+            s["scaling"].update(minReplicas=2),
+            s.update(budget={"replicaHourCost": "1.5", "maxPerHour": "2.99"}),
+        ),
+        "budget.maxPerHour does not pay scaling.minReplicas",
+        id="budget below the minimum",
+    ),
+    pytest.param(
+        lambda s: s.update(budget={"replicaHourCost": "1"}),
+        "budget needs maxPerHour, maxPerDay or both",
+        id="budget without a limit",
+    ),
+    pytest.param(
+        lambda s: s["queue"].update(deadLetterQueue=s["queue"]["url"]),
+        "queue.deadLetterQueue must differ from queue.url",
+        id="its own dead letters",
+    ),
+    pytest.param(
+        lambda s: s["scaling"].update(headroomReplicas=21),
+        "scaling.headroomReplicas is above scaling.maxReplicas",
+        id="headroom",
+    ),
+    pytest.param(
+        lambda s: s["scaling"].update(
+            schedules=[
+                {"name": "day", "cron": "0 7 * * *", "durationSeconds": 60, "minReplicas": 21}
+            ]
+        ),
+        "a schedule's minReplicas is above scaling.maxReplicas",
+        id="schedule",
+    ),
+    pytest.param(
+        lambda s: s["scaling"].update(fallback={"behavior": "AtLeast", "replicas": 21}),
+        "scaling.fallback.replicas is above scaling.maxReplicas",
+        id="fallback above the maximum",
+    ),
+    pytest.param(
+        lambda s: s.update(worker={}),
+        "worker needs exactly one of template and deploymentRef",
+        id="empty worker",
+    ),
+    *(
+        pytest.param(
+            with_endpoint(url),
+            "queue.endpointURL is no address: a host name without",
+            id=url,
+        )
+        for url in (
+            "http://local_stack:4566",
+            "https://*.x",
+            "http://[::1",
+            "http://::1",
+            "http://[::g]:4566",
+            "http://127.0.0.1:65536",
+            "http://127.0.0.1:99999",
+            "http://127.0.0.1:http",
+            "http://sqs..local",
+            "http://-sqs.local",
+            "http://sqs-.local",
+            "http://" + "a" * 64,
+        )
+    ),
+    pytest.param(
+        with_endpoint("http://localhost/path"),
+        "should match",
+        id="endpoint with a path",
+    ),
     pytest.param(lambda s: s["scaling"].update(mode="Often"), "Unsupported value", id="mode"),
     pytest.param(lambda s: s.update(slo={"objectivePercent": 100}), "less than or", id="percent"),
 ]
@@ -74,6 +147,38 @@ def test_a_wrong_spec_is_refused_with_words(
 ) -> None:
     with pytest.raises(Rejected, match=message):
         scene.create_queue("video", changed(change))
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED)
+def test_the_operator_refuses_what_the_api_server_does(
+    change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    assert message
+
+    with pytest.raises(InvalidSpec):
+        parse_spec(changed(change))
+
+
+def test_an_endpoint_may_be_any_address_that_the_operator_takes(scene: ApiScene) -> None:
+    urls = (
+        "https://vpce-0a1.sqs.us-east-1.vpce.amazonaws.com",
+        "http://localhost:4566",
+        "http://LocalStack:4566/",
+        "http://localstack.tools.svc.cluster.local.:4566",
+        "http://user:word@proxy:65535",
+        "http://[::1]:4566",
+        "http://[::ffff:127.0.0.1]/",
+        "http://[fe80::1%25eth0]:080",
+        "http://127.0.0.1:",
+        "http://127.1",
+    )
+    for number, url in enumerate(urls):
+        spec = changed(with_endpoint(url))
+
+        scene.create_queue(f"video-{number}", spec)
+
+        assert parse_spec(spec).queue.endpoint_url == url
+    assert len(scene.queues()) == len(urls)
 
 
 def test_the_queue_s_url_cannot_change(scene: ApiScene) -> None:

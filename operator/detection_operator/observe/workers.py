@@ -1,13 +1,15 @@
 """Talks to the control servers of workers, several at a time, never for long."""
 
 import http.client
+import io
 import json
 import logging
-import math
+import socket
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from detection_contract.environment import DRAIN_PATH, RESUME_PATH, STATE_PATH
 from detection_contract.media_types import MediaKind
@@ -18,6 +20,8 @@ TIMEOUT_S: Final = 2.0
 """A worker in the same cluster answers in milliseconds; a loaded one in tenths of a second."""
 ALL_TIMEOUT_S: Final = 5.0
 MAX_BODY_BYTES: Final = 256 * 1024
+LARGEST: Final = 2.0**53
+"""Above it a float loses whole numbers: no count, time or sum of squares gets there."""
 log = logging.getLogger(__name__)
 
 
@@ -26,9 +30,11 @@ class HttpWorkers:
 
     Args:
         threads: Requests at a time.
+        timeout_s: For a whole request.
     """
 
-    def __init__(self, threads: int = 16) -> None:
+    def __init__(self, threads: int = 16, timeout_s: float = TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="workers")
 
     def close(self) -> None:
@@ -39,7 +45,7 @@ class HttpWorkers:
         """Return the states of those that answered in time, by uid."""
         if not addresses:
             return {}
-        asked = {self._pool.submit(_ask, a, "GET", STATE_PATH): a for a in addresses}
+        asked = {self._pool.submit(self._ask, a, "GET", STATE_PATH): a for a in addresses}
         done, late = wait(asked, timeout=ALL_TIMEOUT_S)
         for future in late:
             future.cancel()
@@ -48,11 +54,20 @@ class HttpWorkers:
 
     def drain(self, address: Address) -> WorkerState | None:
         """Ask a worker to drain; return its state afterwards, None when it did not answer."""
-        return _ask(address, "POST", DRAIN_PATH)
+        return self._ask(address, "POST", DRAIN_PATH)
 
     def resume(self, address: Address) -> WorkerState | None:
         """Ask a worker to receive again; return as ``drain`` does."""
-        return _ask(address, "POST", RESUME_PATH)
+        return self._ask(address, "POST", RESUME_PATH)
+
+    def _ask(self, address: Address, verb: str, path: str) -> WorkerState | None:
+        try:
+            return parse_state(json.loads(_request(address, verb, path, self._timeout_s)))
+        # JSON may nest deeper than the parser can.
+        except (OSError, http.client.HTTPException, ValueError, RecursionError) as exc:
+            reason = type(exc).__name__
+            log.debug("worker did not answer", extra={"host": address.host, "reason": reason})
+            return None
 
 
 def parse_state(data: Any) -> WorkerState | None:
@@ -81,21 +96,61 @@ def parse_state(data: Any) -> WorkerState | None:
     )
 
 
-def _ask(address: Address, verb: str, path: str) -> WorkerState | None:
-    connection = http.client.HTTPConnection(address.host, address.port, timeout=TIMEOUT_S)
-    try:
+class _Timed:
+    """As much of a socket as ``http.client`` needs; its operations end at one time together.
+
+    A timeout of the socket is one for each piece, and pieces may be as small as a byte.
+    """
+
+    def __init__(self, plain: socket.socket, end_s: float) -> None:
+        self._plain = plain
+        self._end_s = end_s
+
+    def sendall(self, data: bytes) -> None:
+        self.timed().sendall(data)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Pieces(self))
+
+    def close(self) -> None:
+        """Do nothing: an answer may still be read."""
+
+    def timed(self) -> socket.socket:
+        left_s = self._end_s - time.monotonic()
+        if left_s <= 0.0:
+            raise TimeoutError
+        self._plain.settimeout(left_s)
+        return self._plain
+
+
+class _Pieces(io.RawIOBase):
+    def __init__(self, source: _Timed) -> None:
+        super().__init__()
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._source.timed().recv_into(buffer)
+
+
+def _request(address: Address, verb: str, path: str, timeout_s: float) -> bytes:
+    """Return the body of an answer.
+
+    Raises:
+        OSError: There was none in time.
+        http.client.HTTPException: It was no HTTP, or no success.
+    """
+    end_s = time.monotonic() + timeout_s
+    with socket.create_connection((address.host, address.port), timeout_s) as plain:
+        connection = http.client.HTTPConnection(address.host, address.port)
+        connection.sock = cast(socket.socket, _Timed(plain, end_s))
         connection.request(verb, path, body=b"" if verb == "POST" else None)
         response = connection.getresponse()
-        body = response.read(MAX_BODY_BYTES)
         if response.status != http.client.OK:
-            return None
-        return parse_state(json.loads(body))
-    except (OSError, http.client.HTTPException, ValueError) as exc:
-        reason = type(exc).__name__
-        log.debug("worker did not answer", extra={"host": address.host, "reason": reason})
-        return None
-    finally:
-        connection.close()
+            raise http.client.HTTPException(f"status {response.status}")
+        return response.read(MAX_BODY_BYTES)
 
 
 def _served(data: Any) -> dict[MediaKind, Work]:
@@ -116,7 +171,7 @@ def _served(data: Any) -> dict[MediaKind, Work]:
 def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) and value >= 0 else None
+    return float(value) if 0 <= value <= LARGEST else None
 
 
 def _whole(value: Any) -> int:
@@ -127,6 +182,6 @@ def _time_s(value: Any) -> float | None:
     if isinstance(value, str):
         try:
             return datetime.fromisoformat(value).timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return _number(value)

@@ -527,6 +527,17 @@ def test_attainment_covers_the_last_day(spec_of: Callable[..., QueueSpec]) -> No
     assert (outlook.received, outlook.received_late) == (160, 3)
 
 
+def test_manual_replicas_above_the_maximum_are_said_to_be_capped(
+    spec_of: Callable[..., QueueSpec],
+) -> None:
+    spec = spec_of(scaling={"mode": "Manual", "maxReplicas": 5}, replicas=100)
+
+    plan = play(spec, [see(replicas=2, ready=2)])
+
+    assert plan.desired == 5
+    assert plan.message == "Manual: spec.replicas is 100, capped to 5 by maxReplicas"
+
+
 def test_age_is_what_workers_saw_or_what_the_operator_saw(
     spec_of: Callable[..., QueueSpec],
 ) -> None:

@@ -159,9 +159,11 @@ def _apply(rules: tuple[Rule, ...], now: Situation, terms: list[Term]) -> None:
 def _dictated(now: Situation) -> Term:
     if now.spec.paused:
         return Term("Paused", now.seen.replicas, "paused")
-    wanted = now.spec.replicas
+    wanted = now.seen.replicas if now.spec.replicas is None else now.spec.replicas
     high = now.spec.scaling.max_replicas
-    return Term("Manual", min(now.seen.replicas if wanted is None else wanted, high), "manual")
+    if wanted > high:
+        return Term("Manual", high, "manual_capped", (wanted,))
+    return Term("Manual", wanted, "manual")
 
 
 def _plan(now: Situation, terms: list[Term], *, needed: int, wanted: int) -> Plan:

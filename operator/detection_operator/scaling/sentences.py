@@ -36,6 +36,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "fallback_static": "queue not read ({0}) for {1}: fallback is {replicas}",
     "fallback_at_least": "queue not read ({0}) for {1}: at least {replicas}",
     "manual": "Manual: spec.replicas is {replicas}",
+    "manual_capped": "Manual: spec.replicas is {0}, capped to {replicas} by maxReplicas",
     "paused": "paused at {replicas}",
 }
 

@@ -12,6 +12,7 @@ from detection_operator.resource import InvalidSpec
 from detection_operator.scaling.decision import Plan
 from detection_operator.scaling.sentences import duration
 from detection_operator.scaling.values import Observation
+from detection_operator.spec.fields import SELECTOR_MAX
 from detection_operator.spec.queue_spec import OnExceeded, QueueSpec
 from detection_operator.spec.scaling import Mode
 
@@ -69,7 +70,8 @@ def build_status(report: Report, previous: Mapping[str, Any]) -> dict[str, Any]:
     status: dict[str, Any] = {
         "observedGeneration": report.generation,
         "replicas": seen.replicas,
-        "selector": report.selector,
+        # A part of a selector would count other pods.
+        "selector": report.selector if len(report.selector) <= SELECTOR_MAX else None,
         "desiredReplicas": plan.desired,
         "readyReplicas": seen.ready,
         "busyReplicas": seen.busy,

@@ -59,6 +59,21 @@ def test_a_healthy_queue_has_only_true_conditions(spec_of: Callable[..., QueueSp
     }
 
 
+@pytest.mark.parametrize(
+    ("length", "shown"),
+    [pytest.param(4096, True, id="long"), pytest.param(4097, False, id="too long")],
+)
+def test_a_selector_is_shown_whole_or_not_at_all(
+    spec_of: Callable[..., QueueSpec], length: int, *, shown: bool
+) -> None:
+    selector = "app=" + "v" * (length - 4)
+
+    status = build_status(report_of(spec_of(), HEALTHY, selector=selector), {})
+
+    jsonschema.validate(status, status_schema())
+    assert status.get("selector") == (selector if shown else None)
+
+
 BUDGET = {"replicaHourCost": "1", "maxPerHour": "1"}
 
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from detection_operator.spec.fields import SELECTOR_MAX
+
 MESSAGE_MAX = 1024
 TERMS_MAX = 24
 
@@ -28,7 +30,10 @@ def status_schema() -> dict[str, Any]:
         "What was seen and decided.",
         observedGeneration=_count("Generation of the spec that this status follows."),
         replicas=_count("Replicas that exist, draining ones too."),
-        selector=_string("Label selector of the worker pods, for the scale subresource."),
+        selector=_string(
+            "Label selector of the worker pods, for the scale subresource; absent when longer.",
+            longest=SELECTOR_MAX,
+        ),
         desiredReplicas=_count("Replicas that the plan asks for."),
         readyReplicas=_count("Replicas that can take messages."),
         busyReplicas=_count("Replicas that work on a message."),

@@ -6,6 +6,8 @@ from typing import Any, Final
 SQS_MAX_VISIBILITY_S: Final = 43_200
 """Longest that SQS keeps a message invisible, so the longest that a job may run (12 h)."""
 MAX_REPLICAS: Final = 10_000
+SELECTOR_MAX: Final = 4096
+"""Of ``status.selector``: some dozen labels, whose names and values have up to 380 characters."""
 FROM_REDRIVE_POLICY: Final = "FromRedrivePolicy"
 NAME_PATTERN: Final = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 QUEUE_URL_PATTERN: Final = r"^https?://[^/?#\s]+(/[^?#\s]*)?/[A-Za-z0-9_-]{1,80}([.]fifo)?$"

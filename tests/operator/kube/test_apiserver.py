@@ -209,6 +209,17 @@ def test_kubectl_scale_reaches_spec_replicas_and_reads_status(scene: ApiScene) -
     assert scale["status"]["selector"] == "a=b"
 
 
+def test_a_scale_of_many_labels_keeps_its_whole_selector(scene: ApiScene) -> None:
+    key = scene.create_queue("video", changed(lambda s: s.update(replicas=1)))
+    selector = ",".join(f"example.com/label-{number}={'v' * 63}" for number in range(40))
+
+    scene.apply_status(key, {"replicas": 1, "selector": selector})
+
+    path = namespaced(QUEUES, key.namespace, PLURAL, key.name, "scale")
+    assert len(selector) > 3000
+    assert scene.admin.call("GET", path)["status"]["selector"] == selector
+
+
 def test_status_is_owned_by_the_operator_and_changes_no_generation(scene: ApiScene) -> None:
     key = scene.create_queue("video", MINIMAL)
     before = scene.queue(key)

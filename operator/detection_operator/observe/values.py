@@ -76,7 +76,9 @@ class WorkerState:
 
     Attributes:
         busy: It holds a message.
-        busy_expires_s: When its busy mark ends without progress; None when it is not busy.
+        said_at_s: When it said so, by its own clock, which may differ from all others.
+        busy_expires_s: When its busy mark ends without progress, by its own clock; None when it is
+            not busy.
         draining: It takes no more messages.
         drained: It drains, holds nothing, and no poll is under way.
         in_flight: Messages in hand.
@@ -90,6 +92,7 @@ class WorkerState:
     """
 
     busy: bool
+    said_at_s: float | None = None
     busy_expires_s: float | None = None
     draining: bool = False
     drained: bool = False

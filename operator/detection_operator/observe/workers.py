@@ -82,6 +82,7 @@ def parse_state(data: Any) -> WorkerState | None:
     received = _whole(data.get("received"))
     return WorkerState(
         busy=data["busy"],
+        said_at_s=_time_s(data.get("time")),
         busy_expires_s=_time_s(data.get("busy_expires_at")),
         draining=data.get("draining") is True,
         drained=data.get("drained") is True,

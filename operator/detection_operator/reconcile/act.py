@@ -134,7 +134,7 @@ class Actor:
         if answer is not None and answer.draining:
             return
         # It answers but does not drain: its word about being idle is worth nothing now.
-        self.state.evasive[pod.uid] = self.sources.clock.wall_s() + EVASIVE_S
+        self.state.evasive[pod.uid] = self.sources.clock.monotonic_s() + EVASIVE_S
         self._annotate(worker, _DRAIN_END)
         self.metrics.drains.labels("refused").inc()
         log.warning("worker refused to drain", extra=self._of(worker))

@@ -117,7 +117,6 @@ def group(
     states: Mapping[str, WorkerState],
     *,
     current: bool,
-    now_s: float,
     evasive: Collection[str] = (),
 ) -> Group:
     """Return a Deployment with its pods.
@@ -127,7 +126,6 @@ def group(
         pods: Its pods.
         states: What workers said, by uid.
         current: It is the one of the present spec.
-        now_s: The present.
         evasive: Uids of pods that refused to drain.
     """
     staying = [pod for pod in pods if not pod.terminating]
@@ -135,7 +133,7 @@ def group(
     workers: list[Worker] = []
     leaving: list[Worker] = []
     for pod in pods:
-        worker = _worker(pod, states.get(pod.uid), now_s, evasive=pod.uid in evasive)
+        worker = _worker(pod, states.get(pod.uid), evasive=pod.uid in evasive)
         gone = pod.terminating or pod.name in surplus
         (leaving if gone else workers).append(worker)
     return Group(
@@ -143,9 +141,18 @@ def group(
     )
 
 
-def _worker(pod: PodView, state: WorkerState | None, now_s: float, *, evasive: bool) -> Worker:
-    expires_s = state.busy_expires_s if state and state.busy else None
-    return Worker(pod, state, expires_s is not None and expires_s <= now_s, evasive)
+def _worker(pod: PodView, state: WorkerState | None, *, evasive: bool) -> Worker:
+    return Worker(pod, state, state is not None and _is_hung(state), evasive)
+
+
+def _is_hung(state: WorkerState) -> bool:
+    """Say whether a busy mark has ended, by the clock that set it: clocks of nodes differ.
+
+    An answer is read in the look that asked for it; the second that takes errs for the worker.
+    """
+    if not state.busy or state.busy_expires_s is None or state.said_at_s is None:
+        return False
+    return state.busy_expires_s <= state.said_at_s
 
 
 def with_current(groups: Sequence[Group]) -> tuple[Group, ...]:

@@ -93,6 +93,7 @@ def gather(sources: Sources, queue: Object, wanted: Wish, state: QueueState) -> 
     states = sources.workers.states([address(pod) for pod in pods if pod.ip and pod.running])
     for uid, said in states.items():
         state.hear(uid, said, now_s)
+    evasive = state.avoided(sources.clock.monotonic_s())
     name = manifest["metadata"]["name"] if manifest else None
     groups = tuple(
         group(
@@ -100,8 +101,7 @@ def gather(sources: Sources, queue: Object, wanted: Wish, state: QueueState) -> 
             _of(item, pods, adopted=manifest is None),
             states,
             current=name is None or item["metadata"]["name"] == name,
-            now_s=now_s,
-            evasive=state.avoided(now_s),
+            evasive=evasive,
         )
         for item in deployments
     )

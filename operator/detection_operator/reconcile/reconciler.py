@@ -184,7 +184,10 @@ class Reconciler:
             desired=plan.desired,
             victims=plan.victims,
             drain_timeout_s=case.spec.scaling.scale_down.drain_timeout_s,
-            now_s=case.now_s,
+            drain_ages=case.state.drain_ages(
+                (worker for item in groups for worker in item.workers),
+                self.sources.clock.monotonic_s(),
+            ),
         )
         actor.take(steps)
         return actor.retire(groups) or steps.pending

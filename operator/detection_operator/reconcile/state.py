@@ -2,7 +2,7 @@
 
 import statistics
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -53,7 +53,10 @@ class QueueState:
         counters: What workers did.
         cold_starts: Seconds from a pod's node to ready, newest last.
         measured: Uids of pods whose cold start was measured.
-        evasive: Uids of workers that refused to drain, with the time until which they are left.
+        evasive: Uids of workers that refused to drain, with the monotonic time until which they
+            are left.
+        drains: Uids of workers that were asked to drain, with the mark that they bear and when it
+            was first seen (monotonic).
         written: Replicas written last, by Deployment.
         rivals: Who else set the replicas, to what, and when that was first seen (monotonic), by
             Deployment.
@@ -77,6 +80,7 @@ class QueueState:
     cold_starts: deque[float] = field(default_factory=lambda: deque(maxlen=COLD_STARTS))
     measured: set[str] = field(default_factory=set)
     evasive: dict[str, float] = field(default_factory=dict)
+    drains: dict[str, tuple[float, float]] = field(default_factory=dict)
     written: dict[str, int] = field(default_factory=dict)
     rivals: dict[str, tuple[str, int, float]] = field(default_factory=dict)
     applied: dict[str, str] = field(default_factory=dict)
@@ -137,8 +141,26 @@ class QueueState:
         if waited_s >= 0.0:
             self.cold_starts.append(waited_s)
 
+    def drain_ages(self, workers: Iterable[Worker], now_s: float) -> Mapping[str, float]:
+        """Return for how long each worker has been asked to drain, by uid.
+
+        The times that pods bear are of a wall clock, which may jump: a mark counts from when this
+        process first saw it, so that nothing can shorten a drain.
+
+        Args:
+            workers: All of them.
+            now_s: Monotonic seconds.
+        """
+        before, self.drains = self.drains, {}
+        for worker in workers:
+            mark, uid = worker.pod.drain_since_s, worker.pod.uid
+            if mark is not None:
+                known = before.get(uid)
+                self.drains[uid] = known if known and known[0] == mark else (mark, now_s)
+        return {uid: now_s - seen_s for uid, (_, seen_s) in self.drains.items()}
+
     def avoided(self, now_s: float) -> Collection[str]:
-        """Return the uids of workers that refused to drain of late."""
+        """Return the uids of workers that refused to drain of late, by monotonic seconds."""
         self.evasive = {uid: end_s for uid, end_s in self.evasive.items() if end_s > now_s}
         return self.evasive.keys()
 

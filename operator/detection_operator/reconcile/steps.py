@@ -6,7 +6,7 @@ done before, so that an operator which is killed anywhere is continued by the ne
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,7 +60,7 @@ def next_steps(
     desired: int,
     victims: Sequence[str],
     drain_timeout_s: float,
-    now_s: float,
+    drain_ages: Mapping[str, float],
 ) -> Steps:
     """Return the steps towards ``desired`` replicas in all.
 
@@ -69,7 +69,7 @@ def next_steps(
         desired: Of the plan.
         victims: Of the plan: pods to go first.
         drain_timeout_s: A worker that drains for longer goes anyway, by SIGTERM.
-        now_s: The present.
+        drain_ages: For how long workers have been asked to drain, by uid.
     """
     aims = _aims(groups, desired=desired, victims=victims)
     chosen = {worker.pod.uid for aim in aims for worker in aim.leaving}
@@ -80,7 +80,11 @@ def next_steps(
     forced: list[Worker] = []
     scale: list[tuple[Group, int]] = []
     for aim in aims:
-        late = [w for w in aim.leaving if _overdue(w, drain_timeout_s, now_s) and not w.may_go]
+        late = [
+            w
+            for w in aim.leaving
+            if drain_ages.get(w.pod.uid, 0.0) > drain_timeout_s and not w.may_go
+        ]
         drain += [w for w in aim.leaving if _must_ask(w)]
         dismiss += [w for w in (*_finished(aim), *late) if not _marked(w)]
         replicas = _reachable(aim, late)
@@ -174,11 +178,6 @@ def _marked(worker: Worker) -> bool:
     Kubernetes would take any, also one that was asked a moment ago and still works.
     """
     return worker.pod.drain_since_s is None or worker.pod.deletion_cost == LEAST_COST
-
-
-def _overdue(worker: Worker, timeout_s: float, now_s: float) -> bool:
-    since_s = worker.pod.drain_since_s
-    return since_s is not None and now_s - since_s > timeout_s
 
 
 def _reachable(aim: _Aim, late: Iterable[Worker]) -> int:

@@ -62,7 +62,7 @@ class Nodes:
             self._create(deployment)
         deployment["status"] |= {
             "observedGeneration": deployment["metadata"]["generation"],
-            "replicas": wanted,
+            "replicas": wanted if self.refused is None else min(wanted, len(pods)),
         }
         for pod in sorted(pods, key=_removal_order)[: max(0, len(pods) - wanted)]:
             self.removed.append(pod["metadata"]["name"])

@@ -129,12 +129,14 @@ class FakeWorkers:
         queue: Where they take messages from.
         service_s: Seconds of one message.
         made: What a new worker is like.
+        now_s: Their clock; nobody else's jumps with it.
         workers: By uid.
     """
 
     queue: FakeQueue
     service_s: float = 10.0
     made: Callable[[], FakeWorker] = FakeWorker
+    now_s: float = 0.0
     workers: dict[str, FakeWorker] = field(default_factory=dict)
 
     def follow(self, ready: Collection[str]) -> list[str]:
@@ -152,6 +154,7 @@ class FakeWorkers:
 
     def work(self, seconds: float) -> None:
         """Let everybody work for a while."""
+        self.now_s += seconds
         for worker in self.workers.values():
             self._work(worker, seconds)
 
@@ -172,7 +175,7 @@ class FakeWorkers:
     def states(self, addresses: Sequence[Address]) -> dict[str, WorkerState]:
         """Return the states of those that answer."""
         found = ((a.uid, self.workers.get(a.uid)) for a in addresses)
-        return {uid: worker.state() for uid, worker in found if worker and not worker.silent}
+        return {uid: self._said(worker) for uid, worker in found if worker and not worker.silent}
 
     def drain(self, address: Address) -> WorkerState | None:
         """Stop a worker from receiving."""
@@ -188,4 +191,7 @@ class FakeWorkers:
             return None
         if not worker.refuses:
             worker.draining = draining
-        return worker.state()
+        return self._said(worker)
+
+    def _said(self, worker: FakeWorker) -> WorkerState:
+        return replace(worker.state(), said_at_s=self.now_s)

@@ -65,7 +65,7 @@ class World:
         else:
             self.cluster = InMemoryCluster(self.clock.wall_s)
             self.nodes = Nodes(self.cluster)
-        self.workers = FakeWorkers(self.queue)
+        self.workers = FakeWorkers(self.queue, now_s=self.clock.wall)
         self.start()
 
     def operator(self) -> Reconciler:

@@ -18,6 +18,7 @@ from detection_operator.observe.workers import MAX_BODY_BYTES, HttpWorkers, pars
 from detection_worker.pipeline.control import Controls, ControlServer
 
 STATE: dict[str, Any] = {
+    "time": 1_767_225_590.25,
     "busy": True,
     "busy_expires_at": "2026-01-01T00:00:00.500Z",
     "in_flight": 3,
@@ -85,7 +86,7 @@ def test_a_worker_s_state_is_understood(worker: Worker, http: HttpWorkers) -> No
     state = http.states([worker.address])["uid-1"]
 
     assert (state.busy, state.in_flight, state.received, state.failed) == (True, 3, 9, 1)
-    assert state.busy_expires_s == 1_767_225_600.5
+    assert (state.said_at_s, state.busy_expires_s) == (1_767_225_590.25, 1_767_225_600.5)
     assert state.started_at_s == 1_700_000_000.5
     assert state.served == {MediaKind.VIDEO: Work(4, 40.0, 410.0)}
 

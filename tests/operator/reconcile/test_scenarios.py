@@ -319,6 +319,8 @@ def test_a_cluster_without_room_is_asked_less_and_used_when_it_has_some(
 def test_a_clock_that_jumps_removes_nobody_at_once(make_world: MakeWorld, jump_s: float) -> None:
     world, _ = busy_world(make_world, 6, 3)
     before = world.replicas
+    for worker in world.workers.workers.values():
+        worker.expires_s = world.workers.now_s + 600.0
 
     world.clock.jump(jump_s)
     world.touch()
@@ -328,6 +330,69 @@ def test_a_clock_that_jumps_removes_nobody_at_once(make_world: MakeWorld, jump_s
     world.run(400)
     assert world.lost == []
     assert world.replicas == 3
+
+
+def draining_world(make_world: MakeWorld, replicas: int) -> World:
+    """Return a world whose workers were all asked to drain while they work, for 100 s more."""
+    world = make_world()
+    world.workers.service_s = 120.0
+    key = world.create_queue("video", spec(scaling={"mode": "Manual"}, replicas=replicas))
+    world.queue.visible = replicas
+    world.run(10)
+    assert sum(w.left_s is not None for w in world.workers.workers.values()) == replicas
+    world.edit_queue(key, lambda obj: obj["spec"].update(replicas=0))
+    world.run(10)
+    assert all(worker.draining for worker in world.workers.workers.values())
+    return world
+
+
+@pytest.mark.parametrize("jump_s", [-7200.0, 1000.0, 400 * 86_400.0])
+def test_a_clock_that_jumps_during_drains_cuts_none_short(
+    make_world: MakeWorld, jump_s: float
+) -> None:
+    world = draining_world(make_world, 10)
+    for worker in world.workers.workers.values():
+        worker.expires_s = world.workers.now_s + 300.0
+
+    world.clock.jump(jump_s)
+    world.touch()
+    world.run(50)
+
+    assert world.replicas == 10
+    assert world.run(200, until=lambda: world.replicas == 0)
+    assert world.lost == []
+
+
+@pytest.mark.parametrize("behind_s", [100.0, -100.0, 3600.0])
+def test_busy_marks_hold_by_the_worker_s_own_clock(make_world: MakeWorld, behind_s: float) -> None:
+    world = draining_world(make_world, 10)
+    world.workers.now_s -= behind_s
+    for worker in world.workers.workers.values():
+        worker.expires_s = world.workers.now_s + 110.0
+
+    world.run(50)
+
+    assert world.replicas == 10
+    assert world.run(200, until=lambda: world.replicas == 0)
+    assert world.lost == []
+
+
+def test_a_new_operator_counts_a_drain_from_when_it_first_saw_it() -> None:
+    world = World()
+    world.workers.made = lambda: FakeWorker(silent=True)
+    down = {"mode": "Manual", "maxReplicas": 5, "scaleDown": {"drainTimeoutSeconds": 60}}
+    key = world.create_queue("video", spec(scaling=down, replicas=1))
+    world.run(20)
+    world.edit_queue(key, lambda obj: obj["spec"].update(replicas=0))
+    world.run(50)
+
+    world.kill()
+    world.clock.jump(1000.0)
+    world.start()
+    world.run(50)
+
+    assert world.replicas == 1
+    assert world.run(20, until=lambda: world.replicas == 0)
 
 
 def test_nothing_is_written_while_nothing_changes(make_world: MakeWorld) -> None:

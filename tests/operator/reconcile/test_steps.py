@@ -48,14 +48,14 @@ def fleets(draw: st.DrawFn) -> Group:
             )
     replicas = count + draw(st.integers(0, 2))
     deployment = {"metadata": {"name": "d"}, "spec": {"replicas": replicas}}
-    return group(deployment, pods, states, current=True, now_s=NOW_S)
+    return group(deployment, pods, states, current=True)
 
 
 @given(fleets(), st.integers(0, 10), st.permutations(list(range(8))))
 def test_replicas_fall_only_by_pods_that_may_go(
     fleet: Group, desired: int, order: list[int]
 ) -> None:
-    steps = next_steps([fleet], desired=desired, victims=(), drain_timeout_s=1e9, now_s=NOW_S)
+    steps = next_steps([fleet], desired=desired, victims=(), drain_timeout_s=1e9, drain_ages={})
 
     for item, replicas in steps.scale:
         assert replicas >= min(desired, item.replicas)
@@ -66,7 +66,7 @@ def test_replicas_fall_only_by_pods_that_may_go(
 
 @given(fleets(), st.integers(0, 10))
 def test_nobody_is_drained_and_resumed_at_once(fleet: Group, desired: int) -> None:
-    steps = next_steps([fleet], desired=desired, victims=(), drain_timeout_s=300, now_s=NOW_S)
+    steps = next_steps([fleet], desired=desired, victims=(), drain_timeout_s=300, drain_ages={})
 
     drained = {worker.pod.uid for worker in steps.drain}
     assert drained.isdisjoint(worker.pod.uid for worker in steps.resume)
@@ -76,7 +76,7 @@ def test_nobody_is_drained_and_resumed_at_once(fleet: Group, desired: int) -> No
 @given(fleets())
 def test_enough_replicas_resume_everybody(fleet: Group) -> None:
     steps = next_steps(
-        [fleet], desired=fleet.replicas, victims=(), drain_timeout_s=300, now_s=NOW_S
+        [fleet], desired=fleet.replicas, victims=(), drain_timeout_s=300, drain_ages={}
     )
 
     assert {w.pod.uid for w in steps.resume} == {w.pod.uid for w in fleet.workers if w.draining}
@@ -88,7 +88,7 @@ def test_enough_replicas_resume_everybody(fleet: Group) -> None:
 def test_more_is_granted_at_once(fleet: Group, more: int) -> None:
     desired = fleet.replicas + more
 
-    steps = next_steps([fleet], desired=desired, victims=(), drain_timeout_s=300, now_s=NOW_S)
+    steps = next_steps([fleet], desired=desired, victims=(), drain_timeout_s=300, drain_ages={})
 
     assert steps.scale == (((fleet, desired),) if more else ())
 
@@ -119,8 +119,8 @@ def drained(number: int, *, cost: int, busy: bool) -> tuple[PodView, WorkerState
 def steps_for(*pods: tuple[PodView, WorkerState], desired: int) -> Steps:
     deployment = {"metadata": {"name": "d"}, "spec": {"replicas": len(pods)}}
     states = {pod.uid: state for pod, state in pods}
-    fleet = group(deployment, [pod for pod, _ in pods], states, current=True, now_s=NOW_S)
-    return next_steps([fleet], desired=desired, victims=(), drain_timeout_s=300, now_s=NOW_S)
+    fleet = group(deployment, [pod for pod, _ in pods], states, current=True)
+    return next_steps([fleet], desired=desired, victims=(), drain_timeout_s=300, drain_ages={})
 
 
 def test_who_finished_is_marked_and_goes_when_the_mark_is_seen() -> None:
@@ -152,8 +152,8 @@ def holding(replicas: int, *, made: int, seen: int, observed: int = 3) -> Steps:
         "status": {"observedGeneration": observed, "replicas": made},
     }
     states = {pod.uid: state for pod, state in found}
-    fleet = group(deployment, [pod for pod, _ in found], states, current=True, now_s=NOW_S)
-    return next_steps([fleet], desired=0, victims=(), drain_timeout_s=300, now_s=NOW_S)
+    fleet = group(deployment, [pod for pod, _ in found], states, current=True)
+    return next_steps([fleet], desired=0, victims=(), drain_timeout_s=300, drain_ages={})
 
 
 def test_pods_that_were_not_seen_are_never_taken_for_missing() -> None:
@@ -171,3 +171,18 @@ def test_pods_that_the_deployment_has_not_made_go_without_being_asked() -> None:
 
 def test_a_deployment_that_has_not_seen_its_newest_spec_is_not_believed() -> None:
     assert holding(5, made=0, seen=0, observed=2).scale == ()
+
+
+def test_who_is_asked_for_longer_than_the_timeout_goes_and_nobody_before() -> None:
+    busy = [drained(number, cost=LEAST_COST, busy=True) for number in range(2)]
+    deployment = {"metadata": {"name": "d"}, "spec": {"replicas": 2}}
+    states = {pod.uid: state for pod, state in busy}
+    fleet = group(deployment, [pod for pod, _ in busy], states, current=True)
+
+    def replicas(age_s: float) -> list[int]:
+        ages = {pod.uid: age_s for pod, _ in busy}
+        steps = next_steps([fleet], desired=0, victims=(), drain_timeout_s=300, drain_ages=ages)
+        return [count for _, count in steps.scale]
+
+    assert replicas(299.0) == []
+    assert replicas(301.0) == [0]

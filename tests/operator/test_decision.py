@@ -212,7 +212,7 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [EMPTY],
             40,
             "Manual",
-            "Manual: spec.replicas is 40",
+            "Manual: spec.replicas is 100, capped to 40 by maxReplicas",
             id="manual stays below maxReplicas",
         ),
         pytest.param(
@@ -525,17 +525,6 @@ def test_attainment_covers_the_last_day(spec_of: Callable[..., QueueSpec]) -> No
     outlook = play(spec_of(), seen).outlook
 
     assert (outlook.received, outlook.received_late) == (160, 3)
-
-
-def test_manual_replicas_above_the_maximum_are_said_to_be_capped(
-    spec_of: Callable[..., QueueSpec],
-) -> None:
-    spec = spec_of(scaling={"mode": "Manual", "maxReplicas": 5}, replicas=100)
-
-    plan = play(spec, [see(replicas=2, ready=2)])
-
-    assert plan.desired == 5
-    assert plan.message == "Manual: spec.replicas is 100, capped to 5 by maxReplicas"
 
 
 def test_age_is_what_workers_saw_or_what_the_operator_saw(

@@ -17,6 +17,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
+from detection_operator.observe.bounded import Bounded
 from detection_operator.observe.rate_limit import CALLS_PER_S, TokenBucket
 from detection_operator.observe.values import QueueReading, QueueSettings
 from detection_operator.scaling.values import ReadError
@@ -27,6 +28,10 @@ BURST: Final = 100.0
 LONGEST_WAIT_S: Final = 5.0
 DEAD_LETTER_S: Final = 30.0
 """The dead-letter queue is read this often: it doubles the requests and moves slowly."""
+CLIENTS: Final = 64
+"""Regions and endpoints with a client; each takes some megabytes."""
+QUEUES: Final = 10_000
+"""What is remembered of queues, those included whose DetectionQueue is gone."""
 VISIBLE: Final = "ApproximateNumberOfMessages"
 IN_FLIGHT: Final = "ApproximateNumberOfMessagesNotVisible"
 DELAYED: Final = "ApproximateNumberOfMessagesDelayed"
@@ -81,6 +86,7 @@ class SqsReader:
         observer: Told the code of each request: ``ok`` or the error's.
         monotonic_s: A clock.
         sleep: Waits, when the rate limit says so.
+        queues: Dead-letter queues that are remembered between two reads.
     """
 
     def __init__(
@@ -88,16 +94,17 @@ class SqsReader:
         observer: Callable[[str], None] = lambda _: None,
         monotonic_s: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        queues: int = QUEUES,
     ) -> None:
         self._observer = observer
         self._monotonic_s = monotonic_s
         self._sleep = sleep
         self._lock = threading.Lock()
         self._session: Any = None
-        self._clients: dict[tuple[str, str | None], Any] = {}
-        self._buckets: dict[tuple[str, str], TokenBucket] = {}
-        self._urls: dict[str, str] = {}
-        self._dead: dict[str, tuple[float, QueueReading]] = {}
+        self._clients: Bounded[tuple[str, str | None], Any] = Bounded(CLIENTS)
+        self._buckets: Bounded[tuple[str, str], TokenBucket] = Bounded(queues)
+        self._urls: Bounded[str, str] = Bounded(queues)
+        self._dead: Bounded[str, tuple[float, QueueReading]] = Bounded(queues)
 
     def read(self, queue: QueueRef, before: QueueReading, now_s: float) -> QueueReading:
         """Return a new reading; on failure ``before`` with its error set."""
@@ -116,10 +123,8 @@ class SqsReader:
 
     def close(self) -> None:
         """Close the connections."""
-        with self._lock:
-            for client in self._clients.values():
-                client.close()
-            self._clients.clear()
+        for client in self._clients.clear():
+            client.close()
 
     def _with_dead_letters(
         self, queue: QueueRef, depth: QueueReading, settings: QueueSettings
@@ -128,10 +133,10 @@ class SqsReader:
         place = settings.dead_letter_arn if named == FROM_REDRIVE_POLICY else named
         if place is None:
             return depth
-        read_at_s, dead = self._dead.get(place, (float("-inf"), QueueReading()))
+        read_at_s, dead = self._dead.get(place) or (float("-inf"), QueueReading())
         if self._monotonic_s() - read_at_s >= DEAD_LETTER_S:
             dead = self._read_dead(queue, place, dead)
-            self._dead[place] = (self._monotonic_s(), dead)
+            self._dead.put(place, (self._monotonic_s(), dead))
         return replace(
             depth,
             dead_letter=dead.dead_letter,
@@ -153,15 +158,17 @@ class SqsReader:
         """Return the URL of a queue that is named by URL or ARN."""
         if not place.startswith("arn:"):
             return place
-        if place not in self._urls:
+        url = self._urls.get(place)
+        if url is None:
             *_, account, name = place.split(":")
             answer = self._call(
                 queue, "get_queue_url", QueueName=name, QueueOwnerAWSAccountId=account
             )
             if isinstance(answer, _Failure):
                 return answer
-            self._urls[place] = answer["QueueUrl"]
-        return self._urls[place]
+            url = str(answer["QueueUrl"])
+            self._urls.put(place, url)
+        return url
 
     def _attributes(self, queue: QueueRef, url: str) -> Mapping[str, str] | _Failure:
         answer = self._call(queue, "get_queue_attributes", QueueUrl=url, AttributeNames=["All"])
@@ -192,24 +199,30 @@ class SqsReader:
     def _client(self, queue: QueueRef) -> Any:
         place = (queue.region or "", queue.endpoint_url)
         with self._lock:
-            if place not in self._clients:
+            client = self._clients.get(place)
+            if client is None:
                 # One session: its credentials (IRSA, Pod Identity) are refreshed in one place.
                 self._session = self._session or boto3.session.Session()
-                self._clients[place] = self._session.client(
+                client = self._session.client(
                     "sqs",
                     region_name=queue.region,
                     endpoint_url=queue.endpoint_url,
                     config=_CONFIG,
                 )
-            return self._clients[place]
+                idle = self._clients.put(place, client)
+                if idle is not None:
+                    idle.close()
+            return client
 
     def _bucket(self, queue: QueueRef) -> TokenBucket:
         account = queue.url.rsplit("/", 2)[-2]
         place = (queue.region or "", account)
         with self._lock:
-            if place not in self._buckets:
-                self._buckets[place] = TokenBucket(CALLS_PER_S, BURST, self._monotonic_s)
-            return self._buckets[place]
+            bucket = self._buckets.get(place)
+            if bucket is None:
+                bucket = TokenBucket(CALLS_PER_S, BURST, self._monotonic_s)
+                self._buckets.put(place, bucket)
+            return bucket
 
 
 def queue_settings(attributes: Mapping[str, str]) -> QueueSettings:

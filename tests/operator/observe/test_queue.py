@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,21 @@ def test_one_request_a_poll_is_the_rule(
 
     assert codes == ["ok"] * 5
     assert reading.dead_letter == 0
+
+
+def test_what_was_not_asked_for_longest_is_forgotten(aws: LocalAws, codes: list[str]) -> None:
+    made = [aws.create_queue(name) for name in ("one", "two", "three")]
+    one, two, three = (reference(aws, queues.queue_url) for queues in made)
+    with contextlib.closing(SqsReader(codes.append, queues=2)) as reader:
+
+        def requests(queue: QueueRef) -> int:
+            codes.clear()
+            assert reader.read(queue, QueueReading(), 1.0).dead_letter == 0
+            return len(codes)
+
+        assert [requests(queue) for queue in (one, two, one, three)] == [3, 3, 1, 3]
+        # The dead letters of two are read again; where they are was asked for since those of one.
+        assert [requests(queue) for queue in (one, three, two)] == [1, 1, 2]
 
 
 def test_a_queue_that_does_not_exist_keeps_the_last_counts(

@@ -38,6 +38,7 @@ class PodView:
         created_s: When it was created.
         ready_s: Since when it is ready; None while it is not.
         scheduled: It has a node.
+        scheduled_s: Since when; None while it has none, or nobody says.
         running: Its containers run, or did.
         started: A container passed its startup probe since it last started.
         unschedulable_since_s: Since when it finds no node; None otherwise.
@@ -65,6 +66,7 @@ class PodView:
     deletion_cost: int
     drain_since_s: float | None
     terminating: bool
+    scheduled_s: float | None = None
 
     @property
     def ready(self) -> bool:
@@ -82,7 +84,6 @@ def _view(pod: Object) -> PodView:
     metadata, status = pod["metadata"], pod.get("status", {})
     labels, annotations = metadata.get("labels", {}), metadata.get("annotations") or {}
     ready, scheduled = condition(pod, "Ready"), condition(pod, "PodScheduled")
-    is_ready = ready is not None and ready["status"] == "True"
     stuck = _unschedulable(scheduled)
     created_s = time_s(metadata.get("creationTimestamp")) or 0.0
     return PodView(
@@ -93,7 +94,7 @@ def _view(pod: Object) -> PodView:
         revision=labels.get(env.LABEL_REVISION, ""),
         template_hash=labels.get("pod-template-hash", ""),
         created_s=created_s,
-        ready_s=time_s(ready.get("lastTransitionTime")) if ready and is_ready else None,
+        ready_s=_true_since_s(ready),
         scheduled=bool(pod.get("spec", {}).get("nodeName")),
         running=status.get("phase") == "Running",
         started=any(item.get("started") for item in status.get("containerStatuses") or ()),
@@ -103,7 +104,14 @@ def _view(pod: Object) -> PodView:
         deletion_cost=_integer(annotations.get(env.ANNOTATION_DELETION_COST), 0),
         drain_since_s=time_s(annotations.get(env.ANNOTATION_DRAIN)),
         terminating=metadata.get("deletionTimestamp") is not None,
+        scheduled_s=_true_since_s(scheduled),
     )
+
+
+def _true_since_s(found: Object | None) -> float | None:
+    if found is None or found["status"] != "True":
+        return None
+    return time_s(found.get("lastTransitionTime"))
 
 
 def _unschedulable(scheduled: Object | None) -> bool:

@@ -51,7 +51,7 @@ class QueueState:
         reading: The newest of the queue.
         poll_at_s: Monotonic time of the next read.
         counters: What workers did.
-        cold_starts: Seconds from a pod's node to ready, newest last.
+        cold_starts: Seconds from a new pod to ready, newest last.
         measured: Uids of pods whose cold start was measured.
         evasive: Uids of workers that refused to drain, with the monotonic time until which they
             are left.
@@ -129,7 +129,11 @@ class QueueState:
         return max(ages, default=None)
 
     def measure(self, worker: Worker) -> None:
-        """Note a cold start, once for each pod, from the time that it was made to ready."""
+        """Note a cold start, once for each pod, from the time that it was made to ready.
+
+        A node that is made for a pod takes its time at each start; a longer wait for one says that
+        there was no room, and nothing of the next start.
+        """
         pod = worker.pod
         if pod.ready_s is None or pod.uid in self.measured:
             return
@@ -137,7 +141,12 @@ class QueueState:
         # A pod that was ready long before may have failed its probe since then.
         if self.cold_starts and pod.ready_s < (self.since_s or pod.ready_s):
             return
-        waited_s = pod.ready_s - pod.created_s
+        begun_s = pod.created_s
+        if pod.scheduled_s is not None and self.wish is not None:
+            limits = self.wish.spec.capacity
+            if pod.scheduled_s - pod.created_s > limits.unschedulable_s:
+                begun_s = pod.scheduled_s
+        waited_s = pod.ready_s - begun_s
         if waited_s >= 0.0:
             self.cold_starts.append(waited_s)
 

@@ -17,7 +17,7 @@ from detection_operator.reconcile.observation import observation
 from detection_operator.reconcile.polling import account_of, next_read_s
 from detection_operator.reconcile.refusal import is_refusal, refusal, standing
 from detection_operator.reconcile.restore import restored
-from detection_operator.reconcile.rivals import contender, elder
+from detection_operator.reconcile.rivals import contender, elder, sharers
 from detection_operator.reconcile.state import QueueState, Wish
 from detection_operator.reconcile.steps import next_steps
 from detection_operator.reconcile.tell import Teller
@@ -133,7 +133,10 @@ class Reconciler:
             now_s=case.now_s,
             selector=case.gathered.selector,
             conflict=conflict,
-            findings=_findings(case, seen, plan),
+            findings=(
+                *_findings(case, seen, plan),
+                *sharers(case.queue, self.sources.cluster),
+            ),
             refused=refused.condition if refused else None,
         )
         self._teller.tell(case.queue, state, report)

@@ -142,3 +142,34 @@ def test_a_queue_that_was_never_valid_is_in_the_metrics_until_it_is_deleted() ->
     world.run(2)
 
     assert ready_gauge(world, "video") is None
+
+
+def test_two_detectionqueues_on_one_queue_are_named_to_each_other() -> None:
+    world = World()
+    first, second = (world.create_queue(name, spec()) for name in ("video", "video-too"))
+
+    world.run(10)
+
+    for key, other in ((first, "default/video-too"), (second, "default/video")):
+        sound = world.condition(key, "ConfigurationHealthy")
+        assert sound["status"] == "False"
+        assert f"{other} also scales for all messages of this queue" in sound["message"]
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        pytest.param({"scaling": {"mode": "Shadow"}}, id="a shadow"),
+        pytest.param({"paused": True}, id="paused"),
+        pytest.param({"queue": {"url": "https://sqs.eu-west-1.amazonaws.com/1/b"}}, id="its own"),
+        pytest.param({"queue": {"endpointURL": "http://localstack:4566"}}, id="another endpoint"),
+    ],
+)
+def test_a_detectionqueue_that_takes_no_part_is_no_finding(harmless: dict[str, Any]) -> None:
+    world = World()
+    first, second = world.create_queue("video", spec()), world.create_queue("x", spec(**harmless))
+
+    world.run(10)
+
+    for key in (first, second):
+        assert world.condition(key, "ConfigurationHealthy")["status"] == "True"

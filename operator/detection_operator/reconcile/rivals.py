@@ -41,37 +41,57 @@ def elder(queue: Object, spec: QueueSpec, cluster: Cluster) -> str | None:
     if reference is None:
         return None
     mine = _age(queue)
-    namespace = queue["metadata"]["namespace"]
+    for other in _referrers(queue, reference.name, cluster):
+        if _age(other) < mine:
+            return f"DetectionQueue {other['metadata']['name']}"
+    return None
+
+
+def is_claimed(queue: Object, name: str, cluster: Cluster) -> bool:
+    """Say whether another DetectionQueue of the same namespace refers to a Deployment."""
+    return any(True for _ in _referrers(queue, name, cluster))
+
+
+def referred(queue: Object) -> str | None:
+    """Return the Deployment that a DetectionQueue refers to, also where its spec is invalid."""
+    name = queue.get("spec", {}).get("worker", {}).get("deploymentRef", {}).get("name")
+    return name if isinstance(name, str) else None
+
+
+def _referrers(queue: Object, name: str, cluster: Cluster) -> Iterator[Object]:
+    mine = queue["metadata"]
     for other in cluster.queues():
         metadata = other["metadata"]
-        if metadata["namespace"] != namespace or metadata["uid"] == queue["metadata"]["uid"]:
-            continue
-        theirs = other.get("spec", {}).get("worker", {}).get("deploymentRef", {}).get("name")
-        if theirs == reference.name and _age(other) < mine:
-            return f"DetectionQueue {metadata['name']}"
-    return None
+        strange = metadata["namespace"] == mine["namespace"] and metadata["uid"] != mine["uid"]
+        if strange and referred(other) == name:
+            yield other
 
 
 def sharers(queue: Object, cluster: Cluster) -> Iterator[str]:
     """Yield a sentence for each other DetectionQueue that scales for the same SQS queue."""
-    place = _place(queue)
-    if place is None:
+    mine = queue["spec"]["queue"]
+    if not _is_active(queue):
         return
-    uid = queue["metadata"]["uid"]
-    others = (other for other in cluster.queues() if other["metadata"]["uid"] != uid)
-    for metadata in (other["metadata"] for other in others if _place(other) == place):
-        name = f"{metadata['namespace']}/{metadata['name']}"
-        yield f"DetectionQueue {name} also scales for all messages of this queue"
+    # Of a thousand, at each look: the URL first, which tells nearly all of them apart.
+    for other in [o for o in cluster.queues() if _url(o) == mine["url"]]:
+        metadata, theirs = other["metadata"], other["spec"]["queue"]
+        same = theirs.get("endpointURL") == mine.get("endpointURL")
+        if same and metadata["uid"] != queue["metadata"]["uid"] and _is_active(other):
+            name = f"{metadata['namespace']}/{metadata['name']}"
+            yield f"DetectionQueue {name} also scales for all messages of this queue"
 
 
-def _place(queue: Object) -> tuple[str, str] | None:
-    """Return the queue that a DetectionQueue scales for, None when it scales for none now."""
-    spec = queue.get("spec", {})
+def _url(queue: Object) -> str | None:
+    url: str | None = queue["spec"].get("queue", {}).get("url")
+    return url
+
+
+def _is_active(queue: Object) -> bool:
+    """Say whether a DetectionQueue scales for its messages."""
+    spec = queue["spec"]
     mode = (spec.get("scaling") or {}).get("mode", Mode.AUTO)
-    if spec.get("paused") or mode != Mode.AUTO or queue["metadata"].get("deletionTimestamp"):
-        return None
-    place = spec.get("queue") or {}
-    return place.get("url", ""), place.get("endpointURL", "")
+    going = queue["metadata"].get("deletionTimestamp")
+    return not (spec.get("paused") or going) and mode == Mode.AUTO
 
 
 def _age(queue: Object) -> tuple[str, str]:

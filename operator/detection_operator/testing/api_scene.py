@@ -331,7 +331,9 @@ def _caught_up(deployment: Mapping[str, Any], pods: list[dict[str, Any]]) -> boo
     selector = selector_text(deployment["spec"]["selector"])
     count = sum(matches(selector, pod["metadata"].get("labels", {})) for pod in pods)
     current = status.get("observedGeneration") == deployment["metadata"]["generation"]
-    return current and bool(count == replicas == status.get("updatedReplicas", 0))
+    failed = (condition(deployment, "ReplicaFailure") or {}).get("status") == "True"
+    complete = bool(count == replicas == status.get("updatedReplicas", 0))
+    return current and (failed or complete)
 
 
 def _name(pod: Mapping[str, Any]) -> str:

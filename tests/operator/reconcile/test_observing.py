@@ -1,12 +1,17 @@
 """What is seen of pods, messages and dead letters over time, and what the status says of it."""
 
+import contextlib
 import copy
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from detection_operator.kube.rest import Rest
 from detection_operator.scaling.values import ReadError
+from detection_operator.testing.api_scene import ApiScene
+from detection_operator.testing.apiserver import ApiServer
 from detection_operator.testing.cluster import slot_of
 from detection_operator.testing.controllers import Nodes
 from detection_operator.testing.world import MINIMAL, World
@@ -44,6 +49,36 @@ def test_pods_that_may_not_be_created_are_reported_in_the_controller_s_words() -
     world.run(60)
     assert world.condition(key, "CapacityAvailable")["status"] == "True"
     assert world.condition(key, "Ready")["status"] == "True"
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_a_real_cluster_s_refusal_of_pods_is_reported(api_server: ApiServer) -> None:
+    if not api_server.controllers:
+        pytest.skip("NO CONTROLLERS: kube-controller-manager not found beside kube-apiserver")
+    with (
+        contextlib.closing(Rest(api_server.configuration())) as operator,
+        contextlib.closing(Rest(api_server.configuration())) as admin,
+    ):
+        scene = ApiScene(operator, admin, f"scene-{uuid.uuid4().hex[:8]}")
+        world = World(cluster=scene)
+        limits = {"limits": [{"type": "Container", "max": {"cpu": "1"}}]}
+        admin.call(
+            "POST",
+            f"/api/v1/namespaces/{scene.namespace}/limitranges",
+            {"metadata": {"name": "small"}, "spec": limits},
+        )
+        large = {"image": "worker:1", "resources": {"limits": {"cpu": "4"}}}
+        key = world.create_queue(
+            "video", spec(scaling={"minReplicas": 2}, worker={"template": large})
+        )
+
+        world.run(20)
+
+        capacity = world.condition(key, "CapacityAvailable")
+        assert (capacity["status"], capacity["reason"]) == ("False", "FailedCreate")
+        assert "maximum cpu usage per Container is 1" in capacity["message"]
+        assert world.condition(key, "Ready")["reason"] == "FailedCreate"
 
 
 def test_a_quota_that_ends_a_scale_out_is_reported_while_the_rest_works() -> None:

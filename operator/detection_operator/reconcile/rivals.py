@@ -82,7 +82,7 @@ def sharers(queue: Object, cluster: Cluster) -> Iterator[str]:
 
 
 def _url(queue: Object) -> str | None:
-    url: str | None = queue["spec"].get("queue", {}).get("url")
+    url: str | None = queue.get("spec", {}).get("queue", {}).get("url")
     return url
 
 

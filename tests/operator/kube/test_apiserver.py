@@ -10,8 +10,10 @@ import pytest
 from detection_operator.crd.manifest import PLURAL
 from detection_operator.errors import Conflict, Forbidden, NotFound, Rejected
 from detection_operator.kube.client import APPS, QUEUES, KubernetesCluster
+from detection_operator.kube.disruption import disruption_budget
 from detection_operator.kube.port import FIELD_MANAGER, Key
 from detection_operator.kube.rest import MERGE_PATCH, Rest, namespaced
+from detection_operator.reconcile.disruption import BudgetWatch, keep_budget
 from detection_operator.resource import InvalidSpec, parse_spec
 from detection_operator.testing.api_scene import ApiScene
 from detection_operator.testing.apiserver import ApiServer
@@ -268,6 +270,27 @@ def test_a_number_from_an_older_deployment_is_refused(scene: ApiScene) -> None:
     found = scene.deployment(scene.namespace, "d")
     assert found is not None
     assert found["spec"]["replicas"] == 1
+
+
+def test_the_budget_of_an_earlier_version_gives_way_and_the_new_one_is_mended(
+    scene: ApiScene,
+) -> None:
+    queue = scene.queue(scene.create_queue("video", MINIMAL))
+    assert queue is not None
+    manifest = disruption_budget(queue)
+    scene.apply({**manifest, "metadata": {**manifest["metadata"], "name": "video"}})
+
+    keep_budget(scene, queue, BudgetWatch(), 0.0)
+    slot = ("PodDisruptionBudget", scene.namespace, "video-workers")
+    scene.edit(slot, lambda obj: obj["spec"].update(maxUnavailable=3))
+    keep_budget(scene, queue, BudgetWatch(), 0.0)
+    written = scene.writes.total()
+    keep_budget(scene, queue, BudgetWatch(), 0.0)
+
+    (left,) = scene.of_kind("PodDisruptionBudget")
+    assert left["metadata"]["name"] == "video-workers"
+    assert left["spec"]["maxUnavailable"] == "25%"
+    assert scene.writes.total() == written
 
 
 def test_more_objects_than_a_page_are_all_listed(scene: ApiScene) -> None:

@@ -449,7 +449,10 @@ IMAGE = ("--kind", "image", "--classes", "real,fake")
         pytest.param((), "Say it: --kind", id="what it scores"),
         pytest.param(("--kind", "image"), "Say it: --classes", id="classes"),
         pytest.param(IMAGE, "Say it: --side", id="side"),
-        pytest.param((*IMAGE, "--side", "0"), "--side must be 1 or more", id="no side"),
+        pytest.param((*IMAGE, "--side", "0"), "--side must be 1 to 2048, not 0", id="no side"),
+        pytest.param(
+            (*IMAGE, "--side", "200000"), "--side must be 1 to 2048, not 2", id="a side of miles"
+        ),
         pytest.param((*IMAGE, "--side", "48"), "preprocess", id="another side"),
         pytest.param((*IMAGE, "--sample-rate", "8000"), "--side", id="side first"),
         pytest.param(

@@ -8,6 +8,7 @@ from detection_contract.media_types import MediaKind
 from detection_worker.core.sampling import AudioSampling, ImageSampling, View
 from detection_worker.core.verdict import Pooling
 from detection_worker.detectors.manifest import ONNX
+from detection_worker.detectors.manifest_parts import MAX_CROP_PX, MAX_SAMPLE_RATE_HZ, MAX_WINDOW
 from detection_worker.detectors.published import FACES, MOST_FAKE_FACE, Published
 from detection_worker.errors import UsageError
 
@@ -18,6 +19,7 @@ MAX_CROPS: Final = 4
 SAMPLE_RATE_HZ: Final = 16_000
 _PICTURE_ONLY: Final = ("side", "view", "scale")
 _SOUND_ONLY: Final = ("sample_rate", "window")
+_MOST: Final = {"side": MAX_CROP_PX, "sample_rate": MAX_SAMPLE_RATE_HZ, "window": MAX_WINDOW}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +51,7 @@ def published(args: argparse.Namespace, *, max_bytes: int) -> Published:
         max_bytes: Longest file.
 
     Raises:
-        UsageError: An option is missing, belongs to the other kind, or is no positive number.
+        UsageError: An option is missing, belongs to the other kind, or is out of bounds.
     """
     _check(args)
     image = args.kind == "image"
@@ -74,10 +76,10 @@ def _check(args: argparse.Namespace) -> None:
     for option in _SOUND_ONLY if args.kind == "image" else _PICTURE_ONLY:
         if getattr(args, option) is not None:
             raise UsageError(f"{_spelled(option)} is not for models of kind {args.kind}")
-    for option in ("side", "sample_rate", "window"):
+    for option in _MOST:
         value = getattr(args, option)
-        if value is not None and value < 1:
-            raise UsageError(f"{_spelled(option)} must be 1 or more, not {value}")
+        if value is not None and not 1 <= value <= _MOST[option]:
+            raise UsageError(f"{_spelled(option)} must be 1 to {_MOST[option]}, not {value}")
 
 
 def _spelled(option: str) -> str:

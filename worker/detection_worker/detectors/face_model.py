@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.detectors import self_test
 from detection_worker.detectors.manifest import ModelError, WeightsFile
-from detection_worker.detectors.manifest_parts import ModelId, Part, WeightsPart
+from detection_worker.detectors.manifest_parts import ModelId, Part, Version, WeightsPart
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +37,7 @@ class FaceDescription(Part):
 
     schema_: Annotated[Literal[1], Field(alias="schema")]
     id: ModelId
-    version: Annotated[str, Field(pattern=r"^\d+(\.\d+){0,3}$")]
+    version: Version
     architecture: Literal["mtcnn"]
     weights: WeightsPart
     selftest: Annotated[list[FaceAnswer], Field(min_length=1)]

@@ -107,7 +107,12 @@ def _users(models_dir: Path, name: str) -> list[str]:
 
 
 def _is_model(folder: Path) -> bool:
-    return not folder.is_symlink() and (folder / MANIFEST_NAME).is_file()
+    try:
+        return not folder.is_symlink() and (folder / MANIFEST_NAME).is_file()
+    except OSError as exc:
+        raise ModelError(
+            f"{folder}: cannot be read: {exc.strerror}\nGive yourself the right to read it."
+        ) from exc
 
 
 def _take_place(fresh: Path, target: Path, *, aside: Path) -> None:

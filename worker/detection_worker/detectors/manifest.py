@@ -27,6 +27,7 @@ from detection_worker.detectors.manifest_parts import (
     SelfTestPart,
     ThresholdsPart,
     UsesPart,
+    Version,
     VideoPart,
     WeightsFormat,
     WeightsPart,
@@ -166,7 +167,7 @@ class Manifest:
 class _File(Part):
     schema_: Annotated[int, Field(alias="schema")]
     id: ModelId
-    version: Annotated[str, Field(pattern=r"^\d+(\.\d+){0,3}$")]
+    version: Version
     modality: MediaKind
     grade: Grade
     architecture: ArchitecturePart | None = None

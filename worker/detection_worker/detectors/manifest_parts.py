@@ -1,14 +1,24 @@
 """The JSON objects that a ``manifest.json`` is made of, and what each field may be."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from detection_worker.core.sampling import FaceShape, VideoSampling, View
 
+MAX_CROP_PX: Final = 2048
+"""Longest side of a unit; frames are decoded to at most 1920. Beyond it a mistyped number asks for
+more memory than there is before anything can be checked."""
+MAX_WINDOW: Final = 2_880_000
+"""Longest window of sound, in samples: a minute at 48 kHz."""
+MAX_SAMPLE_RATE_HZ: Final = 192_000
+
 ModelId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Version = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9}){0,3}$")]
+"""Numbers that order versions; Python reads none of thousands of digits."""
 Positive = Annotated[int, Field(ge=1)]
+CropPx = Annotated[int, Field(ge=1, le=MAX_CROP_PX)]
 Share = Annotated[float, Field(ge=0, le=1)]
 WeightsFormat = Literal["safetensors", "onnx"]
 
@@ -53,7 +63,7 @@ class SeenPart(Part):
 class ImagePart(SeenPart):
     """Preprocessing of images."""
 
-    crop_px: Positive
+    crop_px: CropPx
     max_crops: Positive
 
 
@@ -61,7 +71,7 @@ class VideoPart(SeenPart):
     """Preprocessing of videos."""
 
     max_frames: Positive
-    crop_px: Positive
+    crop_px: CropPx
     crops_per_frame: Positive
     clip_frames: Positive = 1
     clip_stride: Positive = 1
@@ -75,8 +85,8 @@ class VideoPart(SeenPart):
 class AudioPart(Part):
     """Preprocessing of sound."""
 
-    sample_rate_hz: Positive
-    window: Positive
+    sample_rate_hz: Annotated[int, Field(ge=1, le=MAX_SAMPLE_RATE_HZ)]
+    window: Annotated[int, Field(ge=1, le=MAX_WINDOW)]
     hop: Positive
     max_windows: Positive
 

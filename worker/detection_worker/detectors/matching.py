@@ -13,6 +13,7 @@ from detection_worker.detectors.checkpoint import Checkpoint, listed, without_pr
 from detection_worker.detectors.layouts import COUNTER, Layout, sort_out
 from detection_worker.detectors.manifest import ModelError
 from detection_worker.detectors.published import PUBLISHED, Published
+from detection_worker.detectors.weights import numbers_of
 
 ALIKE: Final = 0.5
 """Share of tensors that must match for a file to be called similar to an architecture."""
@@ -129,7 +130,7 @@ def match(checkpoint: Checkpoint, published: Published) -> Match:
 def compare(
     network: nn.Module, tensors: Mapping[str, Tensor], *, also_unexpected: Sequence[str] = ()
 ) -> KeyReport:
-    """Return how ``tensors`` compare with what ``network`` has; floats of any width are alike.
+    """Return how ``tensors`` compare with what ``network`` has; usual floats are alike.
 
     Args:
         network: Its values do not matter.
@@ -157,8 +158,7 @@ def _shapes(architecture: str, params: tuple[tuple[str, int | float | str], ...]
 
 
 def _kind(tensor: Tensor) -> str:
-    numbers = "float" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
-    return f"{numbers}{list(tensor.shape)}"
+    return f"{numbers_of(tensor)}{list(tensor.shape)}"
 
 
 def _rank(found: Match) -> tuple[bool, bool, float]:

@@ -1,7 +1,7 @@
 """Finding, choosing and loading models: the only way from a models directory to detectors."""
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -41,6 +41,17 @@ ARCHITECTURES: Final[Mapping[str, str]] = {
 """Name in a manifest to ``module:factory``; imported when a model asks for it."""
 GRADE_ORDER: Final = ("demo", "experimental", "published")
 """Later is preferred."""
+_BREAKAGE: Final = (
+    RuntimeError,
+    MemoryError,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+)
+"""What a folder's own numbers and weights make torch, or the disk below them, raise. It is noted
+as the folder's problem, so that one bad folder does not keep the others from work."""
 MERITS: Final = ("preferred", "calibrated", "higher grade", "newer version")
 """What decides between models of one kind, in this order; then the name."""
 
@@ -186,12 +197,22 @@ class _Loader:
         self._faces: FaceFinder | None = None
 
     def load(self, manifest: Manifest) -> Detector:
+        where = str(self._models_dir / manifest.id / manifests.MANIFEST_NAME)
+        try:
+            return self._load(manifest, where)
+        except _BREAKAGE as exc:
+            what = ": ".join([type(exc).__name__, *str(exc).splitlines()[:1]])
+            raise ModelError(
+                f"{where}: cannot be loaded: {what}\n"
+                "Copy the whole model folder again, or see whether this machine is too small."
+            ) from exc
+
+    def _load(self, manifest: Manifest, where: str) -> Detector:
         # Torch takes seconds to import; whoever only lists models must not wait for it.
         from detection_worker.detectors import self_test  # noqa: PLC0415 - heavy
         from detection_worker.detectors.face_view import FaceViewDetector  # noqa: PLC0415 - heavy
         from detection_worker.detectors.torch_detector import TorchDetector  # noqa: PLC0415 - heavy
 
-        where = str(self._models_dir / manifest.id / manifests.MANIFEST_NAME)
         detector: Detector = TorchDetector(
             card=manifest.card(),
             module=self._network(self._owner(manifest, where)),
@@ -253,20 +274,23 @@ def _onnx_network(
 def _read_all(models_dir: Path) -> tuple[dict[str, Manifest], dict[str, str]]:
     found: dict[str, Manifest] = {}
     problems: dict[str, str] = {}
-    for folder in _model_folders(models_dir):
+    for folder in _entries(models_dir):
         try:
-            found[folder.name] = manifests.read_manifest(folder)
+            if (folder / manifests.MANIFEST_NAME).is_file():
+                found[folder.name] = manifests.read_manifest(folder)
         except ModelError as exc:
             problems[folder.name] = str(exc)
+        except OSError as exc:
+            # As of ``lost+found`` on a volume: what may not be looked into may be a model.
+            problems[folder.name] = f"{folder}: cannot be read: {exc.strerror}"
     return found, problems
 
 
-def _model_folders(models_dir: Path) -> Iterable[Path]:
+def _entries(models_dir: Path) -> list[Path]:
     try:
-        entries = sorted(models_dir.iterdir())
+        return sorted(models_dir.iterdir())
     except OSError as exc:
         raise UsageError(f"{texts.NO_MODELS}\n{models_dir}: {exc.strerror}") from exc
-    return [e for e in entries if (e / manifests.MANIFEST_NAME).is_file()]
 
 
 def _ranked(

@@ -2,12 +2,17 @@
 
 import hashlib
 from pathlib import Path
+from typing import Final
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
 from detection_worker.detectors.manifest import ModelError, WeightsFile
+
+FLOATS: Final = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+"""Alike: each is read into the float32 of our networks. A float of 8 bits is not among them: it
+comes with scales of its own, without which its numbers are wrong."""
 
 _NAMED = 5
 """Most parameter names that a message spells out."""
@@ -37,7 +42,7 @@ def load_weights(folder: Path, weights: WeightsFile) -> dict[str, torch.Tensor]:
 
 
 def fill(module: torch.nn.Module, tensors: dict[str, torch.Tensor], *, where: str) -> None:
-    """Copy ``tensors`` into ``module``, which must want exactly these names and shapes.
+    """Copy ``tensors`` into ``module``, which must want exactly these names, shapes and types.
 
     Args:
         module: Receives the values.
@@ -45,9 +50,11 @@ def fill(module: torch.nn.Module, tensors: dict[str, torch.Tensor], *, where: st
         where: Name of the file, for messages.
 
     Raises:
-        ModelError: If a name is missing or unknown, a shape differs or a value is not finite.
+        ModelError: If a name is missing or unknown, a shape or type differs or a value is not
+            finite.
     """
-    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    state = module.state_dict()
+    wanted = {name: tuple(value.shape) for name, value in state.items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     problems = [
         _names("missing", sorted(wanted.keys() - found.keys())),
@@ -60,7 +67,8 @@ def fill(module: torch.nn.Module, tensors: dict[str, torch.Tensor], *, where: st
                 if wanted[name] != found[name]
             ],
         ),
-        _names("not finite", [n for n, v in tensors.items() if not bool(torch.isfinite(v).all())]),
+        _names("wrong type", _retyped(state, tensors)),
+        _names("not finite", [n for n, v in tensors.items() if not _finite(v)]),
     ]
     if report := "; ".join(p for p in problems if p):
         raise ModelError(f"{where}: does not fit the architecture: {report}")
@@ -91,6 +99,24 @@ def checked_bytes(path: Path, weights: WeightsFile) -> bytes:
             f"{weights.sha256[:12]}…\nCopy the whole model folder again."
         )
     return data
+
+
+def numbers_of(tensor: torch.Tensor) -> str:
+    """Return what kind of numbers a tensor holds; ``float`` for every usual width."""
+    return "float" if tensor.dtype in FLOATS else str(tensor.dtype).removeprefix("torch.")
+
+
+def _retyped(state: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor]) -> list[str]:
+    """Return what ``load_state_dict`` would convert without a word, dropping imaginary parts."""
+    kinds = {n: (numbers_of(tensors[n]), numbers_of(state[n])) for n in state if n in tensors}
+    return [
+        f"{n} {got} instead of {wanted}" for n, (got, wanted) in kinds.items() if got != wanted
+    ]
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    # Of some rare types torch cannot tell; they are refused for their type.
+    return tensor.dtype not in FLOATS or bool(torch.isfinite(tensor).all())
 
 
 def _names(what: str, names: list[str]) -> str:

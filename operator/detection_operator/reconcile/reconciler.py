@@ -16,8 +16,9 @@ from detection_operator.reconcile.gather import Gathered, Sources, gather, read_
 from detection_operator.reconcile.observation import observation
 from detection_operator.reconcile.polling import account_of, next_read_s
 from detection_operator.reconcile.refusal import is_refusal, refusal, standing
+from detection_operator.reconcile.release import give_back, release
 from detection_operator.reconcile.restore import restored
-from detection_operator.reconcile.rivals import contender, elder, sharers
+from detection_operator.reconcile.rivals import contender, elder, referred, sharers
 from detection_operator.reconcile.state import QueueState, Wish
 from detection_operator.reconcile.steps import next_steps
 from detection_operator.reconcile.tell import Teller
@@ -32,6 +33,8 @@ SOON_S: Final = 1.0
 """While a drain or a scale-in is under way: a worker acknowledges within a second."""
 INVALID_RETRY_S: Final = 300.0
 """Only an edit mends an invalid spec, and an edit comes as an event."""
+HELD_RETRY_S: Final = 10.0
+"""While a worker that is to be given back does not answer."""
 log = logging.getLogger(__name__)
 
 
@@ -78,7 +81,7 @@ class Reconciler:
         """
         queue = self.sources.cluster.queue(key)
         if queue is None or queue["metadata"].get("deletionTimestamp"):
-            self._states.pop(key, None)
+            self._let_go(key)
             self.metrics.forget(key.namespace, key.name)
             return None
         state = self._state(key, queue["metadata"]["uid"])
@@ -86,7 +89,9 @@ class Reconciler:
             wanted = wish(queue, state)
         except InvalidSpec as exc:
             self._teller.refuse(queue, state, exc)
-            return INVALID_RETRY_S
+            names = {referred(queue), *state.adopted} - {None}
+            held = release(self._actor(queue, state), {str(name) for name in names}, own=True)
+            return HELD_RETRY_S if held else INVALID_RETRY_S
         if state.since_s is None:
             now_s = self.sources.clock.wall_s()
             state.take_over(restored(queue, wanted.spec, now_s), now_s)
@@ -107,6 +112,17 @@ class Reconciler:
             state = self._states[key] = QueueState(uid)
         return state
 
+    def _let_go(self, key: Key) -> None:
+        """Forget a DetectionQueue that is gone; what it had adopted is not left half-drained."""
+        state = self._states.get(key)
+        if state is not None and state.adopted:
+            metadata = {"namespace": key.namespace, "name": key.name, "uid": state.uid}
+            release(self._actor({"metadata": metadata}, state), state.adopted)
+        self._states.pop(key, None)
+
+    def _actor(self, queue: Object, state: QueueState) -> Actor:
+        return Actor(sources=self.sources, metrics=self.metrics, queue=queue, state=state)
+
     @property
     def _teller(self) -> Teller:
         sources = self.sources
@@ -118,9 +134,9 @@ class Reconciler:
         self._verify(case)
         seen = _observe(case)
         plan = self._decide(case, seen)
-        conflict = self._conflict(case)
+        rival, older = self._rival(case), elder(case.queue, case.spec, self.sources.cluster)
         try:
-            pending = self._act(case, plan, conflict)
+            pending = self._act(case, plan, rival=rival, older=older)
         except Conflict:
             # Somebody wrote meanwhile: look again and decide anew.
             pending = True
@@ -132,7 +148,7 @@ class Reconciler:
             generation=int(case.queue["metadata"].get("generation", 0)),
             now_s=case.now_s,
             selector=case.gathered.selector,
-            conflict=conflict,
+            conflict=rival or older,
             findings=(
                 *_findings(case, seen, plan),
                 *sharers(case.queue, self.sources.cluster),
@@ -165,15 +181,20 @@ class Reconciler:
         wishes = [state.wish for state in list(self._states.values())]
         return (account_of(item.spec) for item in wishes if item is not None)
 
-    def _act(self, case: _Case, plan: Plan, conflict: str | None) -> bool:
+    def _act(self, case: _Case, plan: Plan, *, rival: str | None, older: str | None) -> bool:
         """Act on the plan; say whether something is under way."""
-        if not plan.apply:
+        actor, groups = self._actor(case.queue, case.state), case.gathered.groups
+        # What is still followed, by another reference or none, is the plan's.
+        case.state.former -= {item.name for item in groups}
+        if case.state.former and not release(actor, case.state.former):
+            case.state.former.clear()
+        if older is not None:
+            # The drains of an older DetectionQueue on the shared Deployment are its own.
+            groups = tuple(item for item in groups if not item.current)
+        if older is not None or not plan.apply:
+            give_back(actor, (w for item in groups for w in item.workers))
             return False
-        actor = Actor(
-            sources=self.sources, metrics=self.metrics, queue=case.queue, state=case.state
-        )
-        groups = case.gathered.groups
-        if conflict is not None:
+        if rival is not None:
             # Whoever else sets the replicas knows of no drain.
             for worker in (w for item in groups for w in item.workers if w.draining):
                 actor.resume(worker)
@@ -215,13 +236,13 @@ class Reconciler:
         state.refused = None
         return written
 
-    def _conflict(self, case: _Case) -> str | None:
+    def _rival(self, case: _Case) -> str | None:
         now_s = self.sources.clock.monotonic_s()
         for item in case.gathered.groups:
             other = contender(case.state, item.deployment, now_s)
             if other is not None:
                 return other
-        return elder(case.queue, case.spec, self.sources.cluster)
+        return None
 
     def _verify(self, case: _Case) -> None:
         """Compare the pods with the last look: who went, and did anybody go while busy?"""

@@ -39,6 +39,12 @@ class Wish:
     manifest: Mapping[str, Any] | None
     problems: tuple[str, ...] = ()
 
+    @property
+    def adopts(self) -> str | None:
+        """Name of the Deployment that the spec refers to; None when the operator makes one."""
+        reference = self.spec.worker.deployment_ref
+        return None if reference is None else reference.name
+
 
 @dataclass(slots=True)
 class QueueState:
@@ -47,6 +53,8 @@ class QueueState:
     Attributes:
         uid: Of the DetectionQueue; another one of the same name is another one.
         wish: Of the newest generation; parsing takes longer than everything else at rest.
+        former: Names of Deployments that earlier generations referred to, until their workers
+            were given back.
         memory: Of the decision.
         reading: The newest of the queue.
         poll_at_s: Monotonic time of the next read.
@@ -73,6 +81,7 @@ class QueueState:
 
     uid: str
     wish: Wish | None = None
+    former: set[str] = field(default_factory=set)
     memory: Memory = field(default_factory=Memory)
     reading: QueueReading = field(default_factory=QueueReading)
     poll_at_s: float = float("-inf")
@@ -108,6 +117,21 @@ class QueueState:
         self.counters.since_s = now_s
         if found.cold_start_s is not None:
             self.cold_starts.append(found.cold_start_s)
+
+    @property
+    def adopted(self) -> set[str]:
+        """Names of Deployments of others whose workers may have been drained."""
+        present = None if self.wish is None else self.wish.adopts
+        return self.former | ({present} if present is not None else set())
+
+    def follow(self, wanted: Wish) -> None:
+        """Go by a new generation."""
+        before, self.wish = self.wish, wanted
+        self.former.discard(wanted.adopts or "")
+        if before is not None and before.adopts not in {None, wanted.adopts}:
+            self.former.add(str(before.adopts))
+            # Its workers are nobody's concern any more: they are out of sight, not gone.
+            self.known.clear()
 
     def hear(self, uid: str, state: WorkerState, now_s: float) -> None:
         """Take in what a worker said."""

@@ -22,6 +22,7 @@ from detection_training.audio_dataset import (
     read_shard,
     write_shard,
 )
+from detection_training.audio_hard import HARD
 from detection_training.audio_order import BuildOrder, clip_row, finished
 from detection_training.audio_spoken import engines_of, speak
 from detection_training.sound import RATE_HZ, Samples, levelled
@@ -41,12 +42,12 @@ NEURAL: Final[Mapping[Split, tuple[str, ...]]] = {
         "neural-spectral",
         "neural-adversarial",
         "neural-codec",
-        "neural-folded",
     ),
-    Split.DEV: ("neural-repeated",),
+    # None of them in train: what the detector is chosen and calibrated by shall be new to it.
+    Split.DEV: ("neural-repeated", "neural-folded"),
     Split.TEST: ("neural-transposed", "neural-spectral"),
 }
-UNSEEN_PER_VOICE: Final = 4
+UNSEEN_PER_VOICE: Final = 10
 RATES_HZ: Final = (16_000, 16_000, 22_050, 24_000)
 """At which neural vocoders copy training clips: traces lie at fractions of the rate, and published
 vocoders have others than the clips."""
@@ -156,14 +157,45 @@ def _clips_of(order: BuildOrder, voice: Voice) -> str:
         made = {REAL: sound}
         for name in _drawn(order, voice.split, rng):
             made[name] = copiers[name](sound, rng)
+        if voice.split is Split.TRAIN:
+            made |= _hard(order, made, copiers, rng)
         if i < UNSEEN_PER_VOICE:
             made |= {name: copy(sound, rng) for name, copy in unseen.items()}
+        draws = _draws(voice.split, rng)
         for family, copy in made.items():
-            row, stored = finished(copy, base, family=family, rng=rng)
+            row, stored = finished(copy, base, family=family, rng=draws())
             rows.append(row)
             sounds.append(stored)
     write_shard(path, rows, sounds)
     return f"  {voice.split}: {voice.name}: {len(rows)} clips with copies"
+
+
+def _draws(split: Split, rng: np.random.Generator) -> Callable[[], np.random.Generator]:
+    """Return what draws channel, floor and loudness: every second time alike for clip and copies.
+
+    Then nothing but the copying tells the two apart. In training only.
+    """
+    if split is not Split.TRAIN or rng.random() < 0.5:
+        return lambda: rng
+    seed = int(rng.integers(2**32))
+    return lambda: np.random.default_rng(seed)
+
+
+def _hard(
+    order: BuildOrder,
+    made: Mapping[str, Samples],
+    copiers: Mapping[str, Callable[[Samples, np.random.Generator], Samples]],
+    rng: np.random.Generator,
+) -> dict[str, Samples]:
+    found = {}
+    for name, mix in HARD.items():
+        if rng.random() < order.plan.neural_share:
+            vocoder = str(rng.choice(NEURAL[Split.TRAIN]))
+            copy = made.get(vocoder)
+            if copy is None:
+                copy = copiers[vocoder](made[REAL], rng)
+            found[name] = mix(made[REAL], copy, rng)
+    return found
 
 
 def _drawn(order: BuildOrder, split: Split, rng: np.random.Generator) -> list[str]:

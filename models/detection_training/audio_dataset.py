@@ -75,6 +75,21 @@ class Clips:
         return taken.astype(np.float32) / np.float32(32768)
 
 
+def originals_of(rows: Sequence[ClipRow]) -> dict[int, int]:
+    """Return the index of each copy's original: the real clip of its voice that it follows.
+
+    What an engine spoke has a voice of its own, and so no original.
+    """
+    found = {}
+    latest: dict[str, int] = {}
+    for i, row in enumerate(rows):
+        if not row.fake:
+            latest[row.speaker] = i
+        elif row.speaker in latest:
+            found[i] = latest[row.speaker]
+    return found
+
+
 def quantised(sound: Samples) -> NDArray[np.int16]:
     """Return samples as they are stored."""
     return np.clip(np.round(sound * 32767), -32768, 32767).astype("<i2")

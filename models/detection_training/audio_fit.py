@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from detection_training.audio_channels import Augmenter
-from detection_training.audio_dataset import Clips
+from detection_training.audio_dataset import Clips, originals_of
 from detection_training.audio_plan import AudioFullPlan
 from detection_training.fitting import Progress, fit
 from detection_training.image_training import pooled
@@ -42,6 +42,9 @@ class _Group:
 class BalancedBatches:
     """Draws as many real as made windows; families weigh alike, voices by the root of their clips.
 
+    Half of a batch are pairs: a copy and what it was copied from, cut and treated alike, so that
+    voice, words, place and channel tell nothing.
+
     Args:
         clips: Of the training split, both classes.
         rng: Of every choice.
@@ -52,17 +55,36 @@ class BalancedBatches:
         self._rng = rng
         self._augment = Augmenter(CROP, rng=rng)
         self._groups = {fake: _groups(clips, fake=fake) for fake in (False, True)}
+        self._originals = originals_of(clips.rows)
 
     def __call__(self) -> tuple[Tensor, Tensor]:
         """Return sound ``(BATCH, CROP)`` and labels, 1 for fake."""
-        windows = [self._window(fake=bool(i % 2)) for i in range(BATCH)]
+        windows: list[Samples] = []
+        for i in range(BATCH // 2):
+            windows += self._pair() if i % 2 else self._strangers()
         return torch.from_numpy(np.stack(windows)), torch.tensor([0.0, 1.0]).repeat(BATCH // 2)
 
-    def _window(self, *, fake: bool) -> Samples:
+    def _strangers(self) -> list[Samples]:
+        return [self._window(self._drawn(fake=fake)) for fake in (False, True)]
+
+    def _pair(self) -> list[Samples]:
+        """Return an original and its copy; what an engine spoke is no copy and gets a stranger."""
+        copy = self._drawn(fake=True)
+        if copy not in self._originals:
+            return [self._window(self._drawn(fake=False)), self._window(copy)]
+        state = self._rng.bit_generator.state
+        original = self._window(self._originals[copy])
+        self._rng.bit_generator.state = state
+        return [original, self._window(copy)]
+
+    def _drawn(self, *, fake: bool) -> int:
         groups = self._groups[fake]
         weights = np.array([group.weight for group in groups])
         group = groups[int(self._rng.choice(len(groups), p=weights / weights.sum()))]
-        sound = self._clips.sound(group.members[int(self._rng.integers(len(group.members)))])
+        return group.members[int(self._rng.integers(len(group.members)))]
+
+    def _window(self, clip: int) -> Samples:
+        sound = self._clips.sound(clip)
         # Played faster or slower, a voice is nearly another one: there are few voices.
         taken = (
             round(CROP * float(self._rng.uniform(*SPEEDS))) if self._rng.random() < 0.5 else CROP

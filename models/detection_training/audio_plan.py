@@ -22,7 +22,9 @@ class AudioFullPlan:
         vocoder_steps: Most batches for each.
         steps: Batches for the detector.
         seconds: Most time for the detector.
-        width: Of the network.
+        width: Of the network, see ``detection_worker.detectors.audio_lfb``.
+        bands: Likewise.
+        rows: Likewise.
         processes: For making clips.
     """
 
@@ -36,6 +38,8 @@ class AudioFullPlan:
     steps: int
     seconds: float
     width: int
+    bands: int
+    rows: bool
     processes: int
 
 
@@ -50,7 +54,9 @@ PLANS: Final[Mapping[PresetName, AudioFullPlan]] = {
         vocoder_steps=1_500,
         steps=4_000,
         seconds=2_100.0,
-        width=16,
+        width=12,
+        bands=160,
+        rows=True,
         processes=2,
     ),
     "tiny": AudioFullPlan(
@@ -64,6 +70,8 @@ PLANS: Final[Mapping[PresetName, AudioFullPlan]] = {
         steps=4,
         seconds=20.0,
         width=8,
+        bands=80,
+        rows=True,
         processes=1,
     ),
 }

@@ -21,7 +21,7 @@ from detection_training import (
     metrics,
     package,
 )
-from detection_training.audio_channels import optional
+from detection_training.audio_channels import mixed, noise, optional
 from detection_training.audio_dataset import (
     ClipRow,
     Clips,
@@ -38,7 +38,7 @@ from detection_training.package import Design, Outcome
 from detection_training.presets import Order
 from detection_training.sound import Samples
 from detection_training.splits import Split
-from detection_training.stages import Stage, Workplace
+from detection_training.stages import Stage, Workplace, write_atomically
 from detection_worker.core.verdict import Calibration, Thresholds
 from detection_worker.detectors import registry
 from detection_worker.detectors.base import Grade
@@ -48,12 +48,15 @@ LOCK: Final = Path(__file__).with_name("audio.lock.json")
 WEIGHTS_NAME: Final = "network.safetensors"
 PROGRESS_NAME: Final = "progress.pt"
 BUILD_RECIPE: Final = 2
-FIT_RECIPE: Final = 2
-JUDGING_RECIPE: Final = 3
-TEXT_RECIPE: Final = 4
+FIT_RECIPE: Final = 3
+JUDGING_RECIPE: Final = 4
+TEXT_RECIPE: Final = 5
 """Raised when the code changes what these steps make, so that old work is not gone on with."""
 LIMIT: Final = 8
 """Bound of a window's logit in use: wide enough for a sure score to be near 0 or 1."""
+NOISE_DB: Final = (20, 10)
+"""How far below a test clip the noise lies that is added to see what it does."""
+NOISY_EVERY: Final = 3
 SPLITS: Final = (Split.TRAIN, Split.DEV, Split.TEST)
 LICENSE: Final = "Apache-2.0"
 NEEDED: Final = ("onnxruntime", "pyworld", "soundfile")
@@ -64,14 +67,18 @@ def design(plan: AudioFullPlan, *, grade: Grade = "experimental") -> Design:
     """Return the network that a plan trains."""
     return Design(
         id="audio-lfb-resnet-s",
-        version="1.0.0",
+        version="1.1.0",
         kind=MediaKind.AUDIO,
         architecture="audio_lfb",
-        params={"width": plan.width, "limit": LIMIT},
+        params={**_shape(plan), "limit": LIMIT},
         sampling=audio_fit.SAMPLING,
         pooling=audio_fit.POOLING,
         grade=grade,
     )
+
+
+def _shape(plan: AudioFullPlan) -> dict[str, int]:
+    return {"width": plan.width, "bands": plan.bands, "rows": plan.rows}
 
 
 def stages(order: Order, *, lock: Path = LOCK) -> list[Stage]:
@@ -87,8 +94,8 @@ def stages(order: Order, *, lock: Path = LOCK) -> list[Stage]:
     fitted = {"seed": order.seed, "recipe": FIT_RECIPE}
     judged = {**fitted, "judging": JUDGING_RECIPE}
     amounts = asdict(plan)
-    data = {k: amounts[k] for k in amounts if k not in {"steps", "seconds", "width", "processes"}}
-    fit = {name: amounts[name] for name in ("steps", "seconds", "width")}
+    fit = {name: amounts[name] for name in ("steps", "seconds", "width", "bands", "rows")}
+    data = {k: v for k, v in amounts.items() if k not in {*fit, "processes"}}
     return [
         Stage(
             name="audio-fetch",
@@ -163,15 +170,14 @@ def _train(place: Workplace, *, order: Order, plan: AudioFullPlan) -> None:
     torch.manual_seed(order.seed)
     made = design(plan)
     # Trained within the architecture's own narrow bound, which keeps a few windows from ruling.
-    params = {"width": plan.width}
-    network = registry.build_network(made.architecture, params, where=made.id)
+    network = registry.build_network(made.architecture, _shape(plan), where=made.id)
     clips = read_clips(place.inputs["audio-build"], Split.TRAIN)
     place.log(f"  training on {len(clips)} clips")
     progress = place.folder / PROGRESS_NAME
     network = audio_fit.train(
         network, clips, plan, seed=order.seed, progress=progress, log=place.log
     )
-    safetensors.torch.save_file(network.state_dict(), place.folder / WEIGHTS_NAME)
+    write_atomically(place.folder / WEIGHTS_NAME, safetensors.torch.save(network.state_dict()))
     progress.unlink(missing_ok=True)
 
 
@@ -182,8 +188,8 @@ def _calibrate(place: Workplace, *, plan: AudioFullPlan) -> None:
     fake = np.array([row.fake for row in clips.rows])
     weights = audio_report.family_weights(clips.rows)
     a, _ = metrics.fit_platt(*_levelled(logits, fake, weights))
-    # Platt's own offset weighs how far voices are mistaken; 0.5 shall mean equally many errors.
-    b = -a * audio_report.balanced_logit(logits, fake, weights)
+    # Platt's own offset weighs how far voices are mistaken; what counts at 0.5 is how many are.
+    b = -a * audio_report.even_logit(logits, fake, weights)
     scores = audio_report.sigmoid(a * logits + b)
     low, high = audio_report.undecided(scores, fake, weights)
     _write(
@@ -223,9 +229,28 @@ def _evaluate(place: Workplace, *, plan: AudioFullPlan) -> None:
         scored,
         ([row for row, _ in stored], as_they_are),
         {split: read_clips(build, split) for split in SPLITS},
+        _noisy(detector, scored[Split.TEST][0], kept),
     )
     _write(place.folder / "eval.json", report)
     place.log(audio_report.text(report))
+
+
+def _noisy(
+    detector: TorchDetector, clips: Clips, kept: Mapping[str, Any]
+) -> dict[str, tuple[list[ClipRow], Floats]]:
+    """Return rows and P(fake) of every third test clip with noise added."""
+    chosen = range(0, len(clips), NOISY_EVERY)
+    rng = np.random.default_rng(0)
+    found = {}
+    for below_db in NOISE_DB:
+        sounds = [
+            mixed(clips.sound(i), noise(clips.rows[i].samples, rng), below_db=below_db)
+            for i in chosen
+        ]
+        logits = audio_fit.score(detector, sounds)
+        scores = audio_report.sigmoid(kept["a"] * logits + kept["b"])
+        found[f"{below_db} dB"] = ([clips.rows[i] for i in chosen], scores)
+    return found
 
 
 def _as_stored(shards: Path) -> list[tuple[ClipRow, Samples]]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from detection_training.audio_dataset import REAL, ClipRow, Clips
+from detection_training.audio_dataset import REAL, ClipRow, Clips, originals_of
 from detection_training.audio_fit import BATCH, CROP, BalancedBatches
 from detection_training.fitting import Progress, fit
 from detection_training.sound import RATE_HZ
@@ -53,6 +53,42 @@ def test_families_are_drawn_alike_however_many_clips_they_have() -> None:
 
     weights = {found.rows[g.members[0]].speaker: g.weight for g in groups}
     assert weights == pytest.approx({"a": 1.0, "e": 1 / 3, "f": 2 / 3})
+
+
+def test_half_of_a_batch_are_copies_beside_what_they_copy_cut_and_treated_alike() -> None:
+    """The copy here is the original in another sign, so alike treatment leaves just that apart."""
+    rng = np.random.default_rng(2)
+    whole = (3000 * rng.standard_normal(4 * RATE_HZ)).astype(np.int16)
+    rows = [
+        ClipRow(
+            split=Split.TRAIN,
+            family=family,
+            speaker="a",
+            language="fr",
+            source="s",
+            storage="clean",
+            channel="clean",
+            samples=len(whole),
+            sha256="0" * 64,
+        )
+        for family in (REAL, "world")
+    ]
+    found = Clips(rows, np.concatenate([whole, -whole]))
+    batches = BalancedBatches(found, rng=np.random.default_rng(1))
+    # Clipping and noise are no odd functions of a window; filters, speed and gain are.
+    batches._augment = lambda window: window[::-1].copy()  # type: ignore[assignment]
+
+    sound, labels = batches()
+
+    alike = [bool(torch.equal(sound[i], -sound[i + 1])) for i in range(0, BATCH, 2)]
+    assert alike == [False, True] * (BATCH // 4)
+    assert labels.tolist() == [0.0, 1.0] * (BATCH // 2)
+
+
+def test_what_an_engine_spoke_has_no_original() -> None:
+    found = clips({(REAL, "a"): 2, ("world", "a"): 2, ("espeak", "e"): 2})
+
+    assert originals_of(found.rows) == {2: 1, 3: 1}
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:

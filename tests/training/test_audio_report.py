@@ -7,10 +7,12 @@ import pytest
 from detection_training import audio_report
 from detection_training.audio_dataset import REAL, ClipRow, Clips
 from detection_training.audio_report import (
+    MOST_DEV_ALARMS,
     SEEN,
     UNSEEN_NEURAL,
     balanced_logit,
     check_gates,
+    even_logit,
     family_weights,
     grade,
     source_alarms,
@@ -55,6 +57,7 @@ def report() -> dict[str, Any]:
         {Split.DEV: (found, scores), Split.TEST: (found, scores)},
         (rows[:24], scores[:24]),
         {Split.TEST: found},
+        {"20 dB": (rows, scores)},
     )
 
 
@@ -64,6 +67,26 @@ def test_rows_tell_seen_families_from_those_never_trained_on(report: dict[str, A
     low, high = report["rows"][UNSEEN_NEURAL]["intervals"]["auc"]
     assert low < 0.5 < high
     assert report["summary"]["eer_seen"] == 0
+
+
+def test_copies_are_compared_with_the_very_clips_that_they_copy() -> None:
+    rows = [row(REAL, "a"), row("world", "a"), row("hifi-gan", "a"), row(REAL, "b")]
+    rows += [row("world", "b"), row("espeak", "engine"), row(REAL, "a"), row("world", "a")]
+    scores = np.array([0.3, 0.4, 0.2, 0.9, 0.8, 0.5, 0.1, 0.6])
+
+    found = audio_report.pairs(rows, scores)
+
+    assert {name: (pair["n"], pair["share"]) for name, pair in found.items()} == {
+        "hifi-gan": (1, 0.0),
+        "world": (3, round(2 / 3, 4)),
+    }
+
+
+def test_noise_and_pairs_are_in_the_report(report: dict[str, Any]) -> None:
+    # Each copy follows the last real clip of its voice here, which every "world" copy outscores.
+    assert report["by_noise"]["20 dB"]["auc"] == 1
+    assert report["pairs"]["world"]["share"] == 1
+    assert report["rows"][SEEN]["tpr_at_fpr_1pct"] is None, "24 real clips cannot tell"
 
 
 def test_false_alarms_are_told_for_every_source_as_stored_too(report: dict[str, Any]) -> None:
@@ -96,6 +119,7 @@ def test_loudness_that_differs_by_class_is_a_leak() -> None:
         {Split.DEV: (loud, scores), Split.TEST: (loud, scores)},
         (rows[:30], scores[:30]),
         {Split.TEST: loud},
+        {},
     )
 
     with pytest.raises(UsageError, match="worst: loudness_dbfs"):
@@ -129,6 +153,19 @@ def test_the_balanced_logit_errs_as_often_on_either_side() -> None:
     assert (logits[~fake] >= at).mean() == (logits[fake] < at).mean() == 0.25
 
 
+def test_even_odds_lie_where_few_real_clips_are_above_though_more_made_ones_are_missed() -> None:
+    rng = np.random.default_rng(3)
+    fake = np.arange(2_000) >= 1_000
+    logits = rng.normal(np.where(fake, 1.0, -1.0))
+
+    at = even_logit(logits, fake, np.ones(2_000))
+
+    assert (logits[~fake] > at).mean() == pytest.approx(MOST_DEV_ALARMS, abs=0.002)
+    assert (logits[fake] < at).mean() > 0.4
+    far_apart = np.where(fake, 4.0, -4.0) + logits
+    assert -4 < even_logit(far_apart, fake, np.ones(2_000)) < 4
+
+
 def test_the_undecided_band_holds_the_half_and_stays_within_its_ends() -> None:
     scores = np.array([0.001, 0.002, 0.003, 0.97, 0.98, 0.999])
     fake = np.array([False, False, False, True, True, True])
@@ -138,3 +175,22 @@ def test_the_undecided_band_holds_the_half_and_stays_within_its_ends() -> None:
 
     assert apart == (0.5, 0.5)
     assert mixed == (0.1, 0.9)
+
+
+def test_a_split_of_few_voices_is_looked_through_for_leaks_too() -> None:
+    rows = [row(REAL, f"v{i % 3}") for i in range(30)] + [row("world", "v0") for _ in range(30)]
+    rng = np.random.default_rng(4)
+    parts = [rng.standard_normal(r.samples) * (300 if r.fake else 5000) for r in rows]
+    loud = Clips(rows, np.concatenate(parts).astype(np.int16))
+    scores = np.array([float(r.fake) for r in rows])
+
+    found = audio_report.report(
+        {Split.DEV: (loud, scores), Split.TEST: (loud, scores)},
+        (rows[:30], scores[:30]),
+        {Split.DEV: loud},
+        {},
+    )
+
+    assert found["trivial"]["dev"]["auc"] > 0.9
+    with pytest.raises(UsageError, match="dev split leaks"):
+        check_gates(found)

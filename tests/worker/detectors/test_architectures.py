@@ -32,6 +32,15 @@ def test_an_audio_network_gives_one_logit_a_window() -> None:
     assert audio_lfb.build().eval()(torch.randn(2, 64_000)).shape == (2,)
 
 
+@pytest.mark.parametrize("bands", [16, 80, 160])
+def test_rows_of_bands_are_kept_apart_on_request(bands: int) -> None:
+    torch.manual_seed(1)
+    network = audio_lfb.build(width=4, bands=bands, rows=True).eval()
+
+    assert network(torch.randn(2, 40_000)).shape == (2,)
+    assert network.head[1].in_features == 2 * 6 * 4 * bands // 16
+
+
 def test_the_residuals_of_a_flat_picture_are_zero() -> None:
     flat = torch.full((1, 3, 32, 32), 77, dtype=torch.uint8)
 
@@ -84,6 +93,7 @@ def test_the_class_order_of_the_manifest_decides_the_sign(
     [
         pytest.param("oracle", {}, id="unknown architecture"),
         pytest.param("audio_lfb", {"depth": 3}, id="unknown parameter"),
+        pytest.param("audio_lfb", {"bands": 50}, id="bands that rows do not divide"),
         pytest.param("audio_lfb", {"width": -1}, id="impossible parameter"),
     ],
 )

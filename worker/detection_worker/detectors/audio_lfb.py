@@ -19,9 +19,9 @@ FLOOR = 1e-5
 """Power added before the logarithm, relative to a window of unit RMS: about -50 dB."""
 
 
-def linear_filterbank() -> Tensor:
-    """Return triangles spaced evenly from 0 Hz to half the sample rate, ``(BANDS, FFT/2 + 1)``."""
-    centres = torch.linspace(0.0, SAMPLE_RATE_HZ / 2, BANDS + 2)
+def linear_filterbank(bands: int = BANDS) -> Tensor:
+    """Return triangles spaced evenly from 0 Hz to half the sample rate, ``(bands, FFT/2 + 1)``."""
+    centres = torch.linspace(0.0, SAMPLE_RATE_HZ / 2, bands + 2)
     bins = torch.linspace(0.0, SAMPLE_RATE_HZ / 2, FFT // 2 + 1)
     width = centres[1] - centres[0]
     return (1.0 - (bins[None, :] - centres[1:-1, None]).abs() / width).clamp(min=0.0)
@@ -33,13 +33,13 @@ class LinearFilterbank(nn.Module):
     taper: Tensor
     bank: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, bands: int = BANDS) -> None:
         super().__init__()
         self.register_buffer("taper", torch.hann_window(WINDOW), persistent=False)
-        self.register_buffer("bank", linear_filterbank(), persistent=False)
+        self.register_buffer("bank", linear_filterbank(bands), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(n, 1, BANDS, frames)`` for sound ``(n, samples)``."""
+        """Return ``(n, 1, bands, frames)`` for sound ``(n, samples)``."""
         x = x.float()
         # Loudness must not matter: it differs between sources far more than between classes.
         x = x / (x.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
@@ -100,12 +100,20 @@ class AudioLfb(nn.Module):
     Args:
         width: Channels of the first stage; the others have 2, 4 and 6 times as many.
         limit: Bound of one window's logit; changes no order of windows, only their distances.
+        bands: Of the filterbank, a multiple of 16.
+        rows: Whether pooling keeps the last stage's rows, of 16 bands each, apart; else it gets
+            their mean.
     """
 
-    def __init__(self, *, width: int = 16, limit: float = LIMIT) -> None:
+    def __init__(
+        self, *, width: int = 16, limit: float = LIMIT, bands: int = BANDS, rows: bool = False
+    ) -> None:
         super().__init__()
+        if bands < 16 or bands % 16:
+            raise ValueError(f"bands is {bands}; allowed are multiples of 16")
         self.limit = limit
-        self.filterbank = LinearFilterbank()
+        self.rows = rows
+        self.filterbank = LinearFilterbank(bands)
         self.stem = nn.Sequential(
             nn.Conv2d(1, width, 5, 2, padding=2, bias=False), nn.BatchNorm2d(width), nn.ReLU()
         )
@@ -115,16 +123,20 @@ class AudioLfb(nn.Module):
             Block(2 * width, 4 * width, 2),
             Block(4 * width, 6 * width, 2),
         )
-        self.pooling = AttentivePooling(6 * width)
-        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(12 * width, 1))
+        channels = 6 * width * (bands // 16 if rows else 1)
+        self.pooling = AttentivePooling(channels)
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(2 * channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``(n,)`` within ``limit`` for sound ``(n, samples)``."""
         y = self.stages(self.stem(self.filterbank(x)))
-        logits: Tensor = self.head(self.pooling(y.mean(dim=2))).squeeze(1)
+        y = y.flatten(1, 2) if self.rows else y.mean(dim=2)
+        logits: Tensor = self.head(self.pooling(y)).squeeze(1)
         return self.limit * torch.tanh(logits / self.limit)
 
 
-def build(*, width: int = 16, limit: float = LIMIT) -> AudioLfb:
+def build(
+    *, width: int = 16, limit: float = LIMIT, bands: int = BANDS, rows: bool = False
+) -> AudioLfb:
     """Return an untrained network for the registry."""
-    return AudioLfb(width=width, limit=limit)
+    return AudioLfb(width=width, limit=limit, bands=bands, rows=rows)

@@ -1,17 +1,14 @@
 """Gather: Deployments, pods, what workers and the queue say, for one DetectionQueue."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from detection_contract.environment import LABEL_REVISION
 from detection_operator.clock import Clock
-from detection_operator.kube.deployment import deployment, worker_selector
-from detection_operator.kube.objects import is_owned_by, key_of
-from detection_operator.kube.pods import PodView, pod_views
+from detection_operator.kube.deployment import deployment
+from detection_operator.kube.pods import PodView
 from detection_operator.kube.port import Cluster, Object
-from detection_operator.kube.selectors import selector_text
 from detection_operator.observe.ports import Address, QueueReader, Workers
 from detection_operator.observe.values import WorkerState
+from detection_operator.reconcile.deployments import deployments_of
 from detection_operator.reconcile.fleet import Group, group
 from detection_operator.reconcile.state import QueueState, Wish
 from detection_operator.resource import known_part, parse_spec
@@ -59,7 +56,8 @@ def wish(queue: Object, state: QueueState) -> Wish:
         InvalidSpec: It cannot be followed.
     """
     generation = int(queue["metadata"].get("generation", 0))
-    if state.wish is None or state.wish.generation != generation:
+    wanted = state.wish
+    if wanted is None or wanted.generation != generation:
         known, strange = known_part(queue["spec"])
         spec = parse_spec(known)
         template = spec.worker.template
@@ -68,10 +66,11 @@ def wish(queue: Object, state: QueueState) -> Wish:
             f"spec.{path} is unknown to this version of the operator and ignored"
             for path in strange
         )
-        state.wish = Wish(generation=generation, spec=spec, manifest=manifest, problems=problems)
+        wanted = Wish(generation=generation, spec=spec, manifest=manifest, problems=problems)
+        state.follow(wanted)
         # The edit may be what a queue that could not be read was waiting for.
         state.poll_at_s = float("-inf")
-    return state.wish
+    return wanted
 
 
 def gather(sources: Sources, queue: Object, wanted: Wish, state: QueueState) -> Gathered:
@@ -80,36 +79,28 @@ def gather(sources: Sources, queue: Object, wanted: Wish, state: QueueState) -> 
     Raises:
         ClusterError: The API server did not answer.
     """
-    manifest = wanted.manifest
-    if manifest is None:
-        deployments, problems = _adopted(sources.cluster, queue, wanted.spec)
-        selector = selector_text(deployments[0]["spec"]["selector"]) if deployments else ""
-    else:
-        deployments, problems = _owned(sources.cluster, queue)
-        selector = worker_selector(queue)
-    namespace = queue["metadata"]["namespace"]
-    pods = pod_views(sources.cluster.pods(namespace, selector)) if deployments else []
+    found = deployments_of(sources.cluster, queue, wanted)
+    pods = [pod for _, some in found.pods for pod in some]
     now_s = sources.clock.wall_s()
     states = sources.workers.states([address(pod) for pod in pods if pod.ip and pod.running])
     for uid, said in states.items():
         state.hear(uid, said, now_s)
     evasive = state.avoided(sources.clock.monotonic_s())
-    name = manifest["metadata"]["name"] if manifest else None
     groups = tuple(
         group(
             item,
-            _of(item, pods, adopted=manifest is None),
+            some,
             states,
-            current=name is None or item["metadata"]["name"] == name,
+            current=item["metadata"]["name"] == found.current,
             evasive=evasive,
         )
-        for item in deployments
+        for item, some in found.pods
     )
     return Gathered(
         groups=groups,
-        selector=selector,
+        selector=found.selector,
         states=states,
-        problems=(*wanted.problems, *problems),
+        problems=(*wanted.problems, *found.problems),
     )
 
 
@@ -125,32 +116,3 @@ def read_queue(sources: Sources, spec: QueueSpec, state: QueueState) -> bool:
     now_s = sources.clock.wall_s()
     state.reading = sources.reader.read(spec.queue, state.reading, now_s)
     return True
-
-
-def _owned(cluster: Cluster, queue: Object) -> tuple[list[Object], tuple[str, ...]]:
-    found = cluster.deployments(key_of(queue))
-    ours = [item for item in found if is_owned_by(item, queue)]
-    strangers = sorted(item["metadata"]["name"] for item in found if item not in ours)
-    problems = tuple(
-        f"Deployment {name} carries this DetectionQueue's label but belongs to somebody else"
-        for name in strangers
-    )
-    return sorted(ours, key=lambda item: str(item["metadata"]["name"])), problems
-
-
-def _adopted(
-    cluster: Cluster, queue: Object, spec: QueueSpec
-) -> tuple[list[Object], tuple[str, ...]]:
-    reference = spec.worker.deployment_ref
-    name = reference.name if reference else ""
-    found = cluster.deployment(queue["metadata"]["namespace"], name)
-    if found is None:
-        return [], (f"Deployment {name} does not exist",)
-    return [found], ()
-
-
-def _of(item: Object, pods: Sequence[PodView], *, adopted: bool) -> list[PodView]:
-    if adopted:
-        return list(pods)
-    revision = item["metadata"].get("labels", {}).get(LABEL_REVISION, "")
-    return [pod for pod in pods if pod.revision == revision]

@@ -1,0 +1,95 @@
+"""The Deployments of a DetectionQueue: those that the operator made, and the adopted one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from detection_contract.environment import LABEL_REVISION
+from detection_operator.kube.deployment import worker_selector
+from detection_operator.kube.objects import is_owned_by, key_of
+from detection_operator.kube.pods import PodView, pod_views
+from detection_operator.kube.port import Cluster, Object
+from detection_operator.kube.selectors import selector_text
+from detection_operator.reconcile.state import Wish
+
+Pods = tuple[Object, list[PodView]]
+"""A Deployment with its pods."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The Deployments of a DetectionQueue.
+
+    Attributes:
+        pods: Each Deployment with its pods.
+        current: Name of the one of the present spec, which may not be there.
+        selector: Of the pods, for the scale subresource.
+        problems: A sentence each.
+    """
+
+    pods: list[Pods]
+    current: str
+    selector: str
+    problems: tuple[str, ...]
+
+
+def deployments_of(cluster: Cluster, queue: Object, wanted: Wish) -> Found:
+    """Return the operator's own Deployments and the adopted one.
+
+    Own ones outlive a spec that refers to another: their workers finish and go as in a roll-out.
+
+    Raises:
+        ClusterError: The API server did not answer.
+    """
+    own, strangers = _own(cluster, queue)
+    adopts = wanted.adopts
+    found = Found(
+        pods=own,
+        current=_name(wanted.manifest) if wanted.manifest is not None else adopts or "",
+        selector=worker_selector(queue),
+        problems=_problems([name for name in strangers if name != adopts]),
+    )
+    # One that the operator made may be referred to by its name.
+    is_own = any(_name(item) == found.current for item, _ in own)
+    return found if adopts is None or is_own else _with_adopted(cluster, queue, found)
+
+
+def _with_adopted(cluster: Cluster, queue: Object, own: Found) -> Found:
+    namespace = queue["metadata"]["namespace"]
+    adopted = cluster.deployment(namespace, own.current)
+    if adopted is None:
+        return replace(
+            own,
+            selector=own.selector if own.pods else "",
+            problems=(*own.problems, f"Deployment {own.current} does not exist"),
+        )
+    selector = selector_text(adopted["spec"]["selector"])
+    taken = {pod.uid for _, pods in own.pods for pod in pods}
+    pods = [pod for pod in pod_views(cluster.pods(namespace, selector)) if pod.uid not in taken]
+    return replace(own, pods=[(adopted, pods), *own.pods], selector=selector)
+
+
+def _own(cluster: Cluster, queue: Object) -> tuple[list[Pods], list[str]]:
+    """Return the operator's own Deployments with their pods, and the names of strangers."""
+    found = cluster.deployments(key_of(queue))
+    ours = sorted((d for d in found if is_owned_by(d, queue)), key=_name)
+    strangers = sorted(_name(item) for item in found if item not in ours)
+    if not ours:
+        return [], strangers
+    pods = pod_views(cluster.pods(queue["metadata"]["namespace"], worker_selector(queue)))
+    return [(item, _of(item, pods)) for item in ours], strangers
+
+
+def _problems(strangers: Sequence[str]) -> tuple[str, ...]:
+    return tuple(
+        f"Deployment {name} carries this DetectionQueue's label but belongs to somebody else"
+        for name in strangers
+    )
+
+
+def _name(deployment: Object) -> str:
+    return str(deployment["metadata"]["name"])
+
+
+def _of(item: Object, pods: Sequence[PodView]) -> list[PodView]:
+    revision = item["metadata"].get("labels", {}).get(LABEL_REVISION, "")
+    return [pod for pod in pods if pod.revision == revision]

@@ -17,8 +17,8 @@ from detection_worker.detectors.graph_attention import (
 
 GRAPH_TEMPERATURE: Final = 2.0
 HETEROGENEOUS_TEMPERATURE: Final = 100.0
-"""Both recalled from the published system and found in the settings of its successor on XLS-R; no
-checkpoint says them."""
+"""Those of the authors' public settings, of AASIST and of its successor on XLS-R; no checkpoint
+says them."""
 
 
 class JointGraphs(nn.Module):

@@ -272,6 +272,40 @@ def test_other_files_are_refused(models_dir: Path, data: bytes, said: str) -> No
     assert said in refusal(data, models_dir)
 
 
+def in_itself(*keys: str) -> dict[str, Any]:
+    """Return a checkpoint that is found again inside itself, under one key after the other."""
+    content: dict[str, Any] = {"epoch": 3}
+    inner = content
+    for key in keys[:-1]:
+        inner[key] = {}
+        inner = inner[key]
+    inner[keys[-1]] = content
+    return content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(in_itself("model"), id="in itself"),
+        pytest.param(in_itself("net", "state_dict"), id="in itself after a step"),
+    ],
+)
+def test_a_checkpoint_that_lies_in_itself_is_refused(
+    models_dir: Path, content: dict[str, Any]
+) -> None:
+    text = refusal(saved(content), models_dir)
+
+    assert "more than 4 tables deep" in text
+    assert "network.state_dict()" in text
+
+
+def test_weights_four_tables_deep_are_found(tensors: Tensors, models_dir: Path) -> None:
+    path = models_dir.with_name("file.pth")
+    path.write_bytes(saved({"model": {"net": {"ema": {"state_dict": tensors}}}}))
+
+    assert bring_in(path, models_dir).wrapper == ("model", "net", "ema", "state_dict")
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 @pytest.mark.parametrize("lay_out", [saved, safetensors.torch.save])
 def test_a_truncated_checkpoint_is_refused(

@@ -26,6 +26,8 @@ from detection_worker.detectors.manifest import ModelError
 
 WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "net", "ema")
 """Under which training scripts keep the weights beside epochs and optimisers; in this order."""
+DEEPEST: Final = 4
+"""Most of them around each other; two are met. A table can lie in itself, without an end."""
 PREFIXES: Final = ("module.", "_orig_mod.", "model.", "backbone.", "net.")
 """Put before every name by what the network was wrapped in while it was trained."""
 NAMED: Final = 5
@@ -85,6 +87,11 @@ def read_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:
     content = _loaded(data, path, max_bytes)
     wrapper: tuple[str, ...] = ()
     while isinstance(content, Mapping) and (key := _wrapper(content)):
+        if len(wrapper) == DEEPEST:
+            raise ModelError(
+                f"{path}: its weights lie more than {DEEPEST} tables deep, or nowhere: "
+                f"{': '.join(wrapper)}: …\n{SAVE_AGAIN}"
+            )
         content, wrapper = content[key], (*wrapper, key)
     tensors = _tensors(content, path)
     return Checkpoint(tensors=tensors, sha256=hashlib.sha256(data).hexdigest(), wrapper=wrapper)

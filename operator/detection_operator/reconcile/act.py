@@ -13,7 +13,7 @@ from detection_operator.kube.port import Object
 from detection_operator.kube.ranking import ASKED_COST, LEAST_COST
 from detection_operator.metrics import Metrics
 from detection_operator.reconcile.disruption import keep_budget
-from detection_operator.reconcile.fleet import Group, Worker
+from detection_operator.reconcile.fleet import Group, Worker, is_marked
 from detection_operator.reconcile.gather import Sources, address
 from detection_operator.reconcile.state import EVASIVE_S, QueueState
 from detection_operator.reconcile.steps import Steps
@@ -117,8 +117,9 @@ class Actor:
             answer = self.sources.workers.resume(address(pod))
             if answer is None or answer.draining:
                 return
-        if pod.drain_since_s is not None:
+        if is_marked(pod):
             self._annotate(worker, _DRAIN_END)
+        if pod.drain_since_s is not None:
             self.metrics.drains.labels("resumed").inc()
 
     def _drain(self, worker: Worker) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 from detection_operator.kube.objects import made_replicas, replicas_of
 from detection_operator.kube.pods import PodView
 from detection_operator.kube.port import Object
-from detection_operator.kube.ranking import going
+from detection_operator.kube.ranking import LEAST_COST, going
 from detection_operator.observe.values import WorkerState
 from detection_operator.scaling.values import Pod, PodPhase
 
@@ -41,6 +41,11 @@ class Worker:
     def draining(self) -> bool:
         """It was asked to drain, or does."""
         return self.pod.drain_since_s is not None or bool(self.state and self.state.draining)
+
+    @property
+    def held(self) -> bool:
+        """It drains, or bears a mark to go first: nobody who stays may."""
+        return self.draining or is_marked(self.pod)
 
     @property
     def phase(self) -> PodPhase:
@@ -109,6 +114,11 @@ class Group:
     def mixed(self) -> bool:
         """Pods of several templates: a roll-out is under way, and Kubernetes picks who goes."""
         return len({worker.pod.template_hash for worker in self.workers}) > 1
+
+
+def is_marked(pod: PodView) -> bool:
+    """Say whether a pod bears a mark of the operator's: asked to drain, or to go first."""
+    return pod.drain_since_s is not None or pod.deletion_cost == LEAST_COST
 
 
 def group(

@@ -196,7 +196,7 @@ class Reconciler:
             return False
         if rival is not None:
             # Whoever else sets the replicas knows of no drain.
-            for worker in (w for item in groups for w in item.workers if w.draining):
+            for worker in (w for item in groups for w in item.workers if w.held):
                 actor.resume(worker)
             return False
         if self._ensure(actor, case, plan.desired):

@@ -10,7 +10,7 @@ from detection_operator.kube.deployment import worker_selector
 from detection_operator.kube.pods import pod_views
 from detection_operator.kube.selectors import selector_text
 from detection_operator.reconcile.act import Actor
-from detection_operator.reconcile.fleet import Worker
+from detection_operator.reconcile.fleet import Worker, is_marked
 from detection_operator.reconcile.gather import address
 from detection_operator.reconcile.rivals import is_claimed
 
@@ -22,7 +22,7 @@ def give_back(actor: Actor, workers: Iterable[Worker]) -> None:
         ClusterError: The API server refused or did not answer.
     """
     for worker in workers:
-        if worker.pod.drain_since_s is not None and worker.state is not None:
+        if is_marked(worker.pod) and worker.state is not None:
             actor.resume(worker)
 
 
@@ -49,7 +49,7 @@ def release(actor: Actor, names: Collection[str], *, own: bool = False) -> bool:
         pod.uid: pod
         for selector in selectors
         for pod in pod_views(sources.cluster.pods(namespace, selector))
-        if pod.drain_since_s is not None and not pod.terminating
+        if is_marked(pod) and not pod.terminating
     }
     asked = [address(pod) for pod in marked.values() if pod.ip and pod.running]
     states = sources.workers.states(asked)

@@ -74,7 +74,7 @@ def next_steps(
     aims = _aims(groups, desired=desired, victims=victims)
     chosen = {worker.pod.uid for aim in aims for worker in aim.leaving}
     everybody = [worker for item in groups for worker in item.workers]
-    resume = tuple(w for w in everybody if w.draining and w.pod.uid not in chosen)
+    resume = tuple(w for w in everybody if w.held and w.pod.uid not in chosen)
     drain: list[Worker] = []
     dismiss: list[Worker] = []
     forced: list[Worker] = []
@@ -174,10 +174,11 @@ def _finished(aim: _Aim) -> list[Worker]:
 def _marked(worker: Worker) -> bool:
     """Say whether Kubernetes takes it before all that may be busy.
 
-    What was asked to drain must be seen with the least cost first: of several with the same cost
-    Kubernetes would take any, also one that was asked a moment ago and still works.
+    It must be seen with the least cost first: of several with the same cost Kubernetes would take
+    any, also one that was asked a moment ago and still works, or a busy one in place of one that
+    starts and is ready by then. Only what has no node cannot be ready by then.
     """
-    return worker.pod.drain_since_s is None or worker.pod.deletion_cost == LEAST_COST
+    return not worker.pod.scheduled or worker.pod.deletion_cost == LEAST_COST
 
 
 def _reachable(aim: _Aim, late: Iterable[Worker]) -> int:

@@ -18,6 +18,8 @@ from detection_operator.spec.scaling import Mode
 
 MESSAGE_MAX: Final = 1024
 WINDOW_S: Final = 86_400
+NOT_APPLIED: Final = frozenset({"Paused", "Shadow", "Conflict"})
+"""Reasons of ``ScalingActive`` with which the plan changes no replicas."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,8 +315,23 @@ def _cost(report: Report) -> dict[str, str]:
     return {"perHour": f"{price:.2f}", "today": f"{report.plan.outlook.spent_today:.2f}"}
 
 
+def is_applied(status: Mapping[str, Any]) -> bool:
+    """Say whether a status tells of a plan that is written, not only made."""
+    conditions = status.get("conditions", ())
+    return not any(
+        item["type"] == "ScalingActive" and item["reason"] in NOT_APPLIED for item in conditions
+    )
+
+
+def asked_replicas(status: Mapping[str, Any]) -> int | None:
+    """Return the replicas that a status was content with: a plan in shadow changes none."""
+    found: int | None = status.get("desiredReplicas" if is_applied(status) else "replicas")
+    return found
+
+
 def _last_scale_time(report: Report, previous: Mapping[str, Any]) -> str | None:
-    if previous.get("desiredReplicas") == report.plan.desired:
+    applied = report.plan.apply and report.conflict is None
+    if not applied or asked_replicas(previous) == report.plan.desired:
         last: str | None = previous.get("lastScaleTime")
         return last
     return timestamp(report.now_s)

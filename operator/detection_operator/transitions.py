@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from detection_operator.status import MESSAGE_MAX
+from detection_operator.status import MESSAGE_MAX, asked_replicas, is_applied
 
 EVENT_TYPES: Final = {"True": "Normal", "False": "Warning", "Unknown": "Normal"}
 SUMMARY: Final = "Ready"
@@ -43,8 +43,8 @@ def transitions(previous: Mapping[str, Any], current: Mapping[str, Any]) -> list
         for before, item in changed
         if item["type"] != SUMMARY or not _is_repeated(before, item, changed)
     ]
-    was, now = previous.get("desiredReplicas"), current.get("desiredReplicas")
-    if was is not None and now is not None and was != now:
+    was, now = asked_replicas(previous), current.get("desiredReplicas")
+    if is_applied(current) and was is not None and now is not None and was != now:
         message = f"{was} to {now} replicas: {current['plan']['message']}"
         events.append(Event(type="Normal", reason="Scaled", message=message[:MESSAGE_MAX]))
     return events

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from detection_contract.environment import ANNOTATION_DELETION_COST
 from detection_operator.errors import Conflict, cluster_error
 from detection_operator.kube.port import Key
+from detection_operator.kube.ranking import LEAST_COST
 from detection_operator.records import from_line, redecide, to_line
 from detection_operator.scaling.values import ReadError
 from detection_operator.testing.cluster import slot_of
@@ -478,6 +480,67 @@ def test_shadow_writes_nothing_but_its_plan(make_world: MakeWorld) -> None:
 
     assert world.status(key)["desiredReplicas"] > 0
     assert set(world.cluster.writes) <= {"Status", "Event"}
+
+
+def test_a_plan_in_shadow_is_not_told_as_a_change_of_the_replicas(make_world: MakeWorld) -> None:
+    world = make_world()
+    key = world.create_queue("video", spec(scaling={"mode": "Shadow"}))
+    world.run(20)
+    before = world.status(key).get("lastScaleTime")
+    world.queue.visible = 100
+    world.run(60)
+    assert world.status(key)["desiredReplicas"] > 0
+    assert "Scaled" not in [event.reason for event in world.cluster.events]
+    assert world.status(key).get("lastScaleTime") == before
+
+    world.edit_queue(key, lambda obj: obj["spec"]["scaling"].update(mode="Auto"))
+    world.run(5)
+
+    scaled = [event.message for event in world.cluster.events if event.reason == "Scaled"]
+    assert [message[:5] for message in scaled] == ["0 to "]
+    assert world.status(key)["lastScaleTime"] != before
+
+
+def test_workers_that_start_are_marked_before_they_go(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.nodes.ready_after_s = None
+    key = world.create_queue(
+        "video", spec(scaling={"mode": "Manual", "maxReplicas": 5}, replicas=3)
+    )
+    world.run(5)
+    first = {pod["metadata"]["name"] for pod in world.cluster.of_kind("Pod")}
+    assert len(first) == 3
+
+    world.edit_queue(key, lambda obj: obj["spec"].update(replicas=1))
+    world.step()
+
+    costs = [
+        pod["metadata"].get("annotations", {}).get(ANNOTATION_DELETION_COST)
+        for pod in world.cluster.of_kind("Pod")
+    ]
+    assert sorted(costs, key=str) == [str(LEAST_COST), str(LEAST_COST), None]
+    assert world.replicas == 3
+    assert world.run(5, until=lambda: world.replicas == 1)
+
+
+def test_a_worker_that_starts_and_stays_after_all_loses_its_mark(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.nodes.ready_after_s = None
+    key = world.create_queue(
+        "video", spec(scaling={"mode": "Manual", "maxReplicas": 5}, replicas=3)
+    )
+    world.run(5)
+    world.edit_queue(key, lambda obj: obj["spec"].update(replicas=1))
+    world.step()
+
+    world.edit_queue(key, lambda obj: obj["spec"].update(replicas=3))
+    world.run(5)
+
+    assert world.replicas == 3
+    assert not any(
+        ANNOTATION_DELETION_COST in pod["metadata"].get("annotations", {})
+        for pod in world.cluster.of_kind("Pod")
+    )
 
 
 def test_paused_leaves_everything_as_it_is(make_world: MakeWorld) -> None:

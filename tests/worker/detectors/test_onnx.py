@@ -22,7 +22,7 @@ from torch import nn
 from detection_contract.media_types import MediaKind
 from detection_worker.__main__ import main
 from detection_worker.cli import onnx_import
-from detection_worker.core.sampling import AudioSampling, ImageSampling
+from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSampling
 from detection_worker.detectors import onnx_graph, onnx_network, registry, self_test
 from detection_worker.detectors.manifest import ModelError
 from detection_worker.detectors.pixels import SCALES, Scale
@@ -419,6 +419,21 @@ def test_an_imported_file_is_kept_as_it_is_and_scores(tmp_path: Path, capsys: Ca
     }
     np.testing.assert_allclose(
         detector.logits(units(3)), -torch_logits(network(2, scale="unit"), units(3)), atol=1e-4
+    )
+
+
+def test_an_imported_file_scores_the_frames_of_videos_too(tmp_path: Path) -> None:
+    source, models = tmp_path / "their.onnx", tmp_path / "models"
+    source.write_bytes(picture_file())
+    words = ("--kind", "image", "--classes", "real,fake", "--side", str(SIDE), "--video")
+
+    code = imported(source, models, *words)
+    loaded = registry.load_detectors(models, threads=1)
+
+    assert code == 0
+    assert [card.name for card in loaded.cards] == ["onnx", "onnx-video"]
+    assert loaded.cards[1].sampling == VideoSampling(
+        max_frames=32, crop_px=SIDE, crops_per_frame=1, view="centre"
     )
 
 

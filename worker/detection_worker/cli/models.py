@@ -22,11 +22,12 @@ from detection_worker.detectors.registry import (
     list_models,
     load_detectors,
 )
+from detection_worker.detectors.video_use import SUFFIX
 from detection_worker.errors import UsageError
 from detection_worker.settings import Settings
 
 IMPORT_OPTIONS: Final = (
-    "architecture", "layout", "backbone", "name", "output", "license", "force",
+    "architecture", "layout", "backbone", "video", "name", "output", "license", "force",
     *onnx_import.OPTIONS,
 )  # fmt: skip
 
@@ -88,6 +89,11 @@ def _add_import(group: argparse._ArgumentGroup) -> None:
         metavar="FILE",
         help="for a last layer alone: file of the network below (univfd: CLIP ViT-L/14)",
     )
+    group.add_argument(
+        "--video",
+        action="store_true",
+        help="make a video model too, NAME-video, that scores frames with this image model",
+    )
     group.add_argument("--license", metavar="TEXT", help="licence of the weights, as published")
     group.add_argument("--name", metavar="ID", help="of the new model (the architecture's name)")
     group.add_argument(
@@ -96,7 +102,7 @@ def _add_import(group: argparse._ArgumentGroup) -> None:
         metavar="DIR",
         help="directory of models to add it to (--models-dir)",
     )
-    group.add_argument("--force", action="store_true", help="replace a model of that name")
+    group.add_argument("--force", action="store_true", help="replace models of those names")
 
 
 def _refuse_import_options(args: argparse.Namespace) -> None:
@@ -231,7 +237,7 @@ def _import(args: argparse.Namespace, folder: Path | None) -> int:
     if folder is None:
         raise UsageError("No directory to put the model in\nName one: --output DIR.")
     if args.architecture == ONNX:
-        _tell_made(onnx_import.run(args, folder))
+        _tell_made(onnx_import.run(args, folder), video=args.video)
         return 0
     # Torch takes seconds to import; the other actions must not wait for it.
     from detection_worker.detectors.importing import import_checkpoint  # noqa: PLC0415 - heavy
@@ -244,6 +250,7 @@ def _import(args: argparse.Namespace, folder: Path | None) -> int:
         models_dir=folder,
         license_text=args.license,
         backbone=args.backbone,
+        video=args.video,
         force=args.force,
     )
     lay = "".join(f"{key}: " for key in made.wrapper) + (made.prefix and f"{made.prefix}* ")
@@ -251,18 +258,18 @@ def _import(args: argparse.Namespace, folder: Path | None) -> int:
     for note in made.notes:
         print(f"  {note}")
     print(f"Wrote {made.folder}: {made.size_bytes} bytes of weights, sha256 {made.sha256[:12]}…")
-    _tell_made(made.folder)
+    _tell_made(made.folder, video=args.video)
     return 0
 
 
-def _tell_made(made: Path) -> None:
-    folder = made.parent
+def _tell_made(made: Path, *, video: bool) -> None:
+    folder, fresh = made.parent, {made.name, made.name + SUFFIX} if video else {made.name}
     print(f"Its scores are not calibrated; its card says what that means. Models in {folder} now:")
     entries = list_models(folder)
     for entry in entries:
         print(f"  {_line(entry)}")
-    unchosen = any(e.name == made.name and not e.chosen for e in entries)
-    prefer = f" --prefer {made.name}" if unchosen else ""
+    unchosen = [e.name for e in entries if e.name in fresh and not e.chosen]
+    prefer = "".join(f" --prefer {name}" for name in unchosen)
     print(f"Try it: detection-worker predict --models-dir {folder}{prefer} --input FILE")
 
 

@@ -118,6 +118,7 @@ def run(args: argparse.Namespace, folder: Path) -> Path:
         name=name,
         models_dir=folder,
         license_text=args.license,
+        video=args.video,
         force=args.force,
     )
     weights = manifest["weights"]

@@ -3,7 +3,7 @@
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,26 +44,54 @@ def check_free(models_dir: Path, name: str, *, force: bool) -> None:
 
 
 @contextmanager
-def staged(models_dir: Path, name: str) -> Iterator[Path]:
-    """Give an empty folder that becomes ``models_dir/name`` if the block ends well.
+def staged(models_dir: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Give a directory with an empty folder for each name; they move if the block ends well.
 
-    Nobody who reads the models directory sees it before; its parent is a models directory too.
+    Nobody who reads ``models_dir`` sees them before.
+
+    Args:
+        models_dir: Where they move to, in the order of their names: what lends weights comes
+            first, so that no worker that starts meanwhile finds a borrower alone.
+        names: Of the folders.
 
     Raises:
-        ModelError: The disk is full or may not be written to. Nothing of the folder is left then.
+        ModelError: The disk is full or may not be written to. Nothing half written is left then.
     """
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=models_dir, prefix=".staged-") as scratch:
-            fresh = Path(scratch) / "new" / name
-            fresh.mkdir(parents=True)
+            fresh, old = Path(scratch) / "new", Path(scratch) / "old"
+            for folder in (old, *(fresh / name for name in names)):
+                folder.mkdir(parents=True)
             yield fresh
-            _take_place(fresh, models_dir / name, aside=Path(scratch) / "old")
+            for name in names:
+                _take_place(fresh / name, models_dir / name, aside=old / name)
     except OSError as exc:
         raise ModelError(
-            f"{models_dir / name}: cannot be written: {exc.strerror}\n"
+            f"{models_dir / names[0]}: cannot be written: {exc.strerror}\n"
             "Free some space, or choose a directory that you may write to."
         ) from exc
+
+
+def check_lent(models_dir: Path, names: Sequence[str], *, sha256: str) -> None:
+    """Refuse to exchange weights that another model was made for.
+
+    Args:
+        models_dir: Where they are lent, if it exists.
+        names: Of the models that are replaced together; the first has the weights.
+        sha256: Of its new weights.
+
+    Raises:
+        ModelError: A model that is not replaced too uses others.
+    """
+    lent = _borrowers(models_dir, names[0]) if models_dir.is_dir() else {}
+    users = [n for n, uses in lent.items() if uses.sha256 != sha256 and n not in names]
+    if users:
+        raise ModelError(
+            f"{names[0]} lends its weights to {', '.join(users)}, and these are others\n"
+            "Choose another --name, remove the borrower first, or replace the video model of an "
+            "import with it: --video."
+        )
 
 
 def check_removable(models_dir: Path, name: str) -> None:
@@ -81,7 +109,7 @@ def check_removable(models_dir: Path, name: str) -> None:
             f"{name} ships with the program and stays\n"
             "To be rid of it, name another directory: --models-dir."
         )
-    if users := _users(models_dir, name):
+    if users := _borrowers(models_dir, name):
         raise ModelError(f"{name} lends its weights to {', '.join(users)}\nRemove that first.")
 
 
@@ -101,9 +129,9 @@ def remove(models_dir: Path, name: str) -> None:
         raise ModelError(f"{folder}: cannot be removed: {exc.strerror}") from exc
 
 
-def _users(models_dir: Path, name: str) -> list[str]:
+def _borrowers(models_dir: Path, name: str) -> dict[str, Borrowed]:
     networks = {e.name: e.manifest.network for e in list_models(models_dir) if e.manifest}
-    return [user for user, n in networks.items() if isinstance(n, Borrowed) and n.id == name]
+    return {u: n for u, n in networks.items() if isinstance(n, Borrowed) and n.id == name}
 
 
 def _is_model(folder: Path) -> bool:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from detection_worker.core.verdict import Calibration
-from detection_worker.detectors import clip_files, folders, registry, self_test, weights
+from detection_worker.detectors import clip_files, folders, registry, self_test, video_use, weights
 from detection_worker.detectors.base import DetectorCard
 from detection_worker.detectors.checkpoint import Checkpoint, read_checkpoint
 from detection_worker.detectors.manifest import MANIFEST_NAME, SCHEMA, ModelError
@@ -67,6 +67,7 @@ def import_checkpoint(
     models_dir: Path,
     license_text: str,
     backbone: Path | None = None,
+    video: bool = False,
     force: bool = False,
 ) -> Imported:
     """Convert a checkpoint into a model folder and load that as a worker would.
@@ -78,13 +79,16 @@ def import_checkpoint(
         models_dir: Gets the folder; made if it does not exist.
         license_text: Of the weights, as its maker states it.
         backbone: File with the network below, for checkpoints of a last layer alone.
-        force: Replace a model of that name.
+        video: Make a video model too that scores frames with it; see ``video_use``.
+        force: Replace models of those names.
 
     Raises:
         ModelError: The checkpoint is refused, the name is taken, or nothing can be written
             there. ``models_dir`` is as before then.
     """
-    folders.check_free(models_dir, name, force=force)
+    names = video_use.names(name, published[0], video=video)
+    for one in names:
+        folders.check_free(models_dir, one, force=force)
     checkpoint = _read(source, published, backbone)
     match = best_match(checkpoint, published, where=str(source))
     network = _filled(match, source)
@@ -94,11 +98,8 @@ def import_checkpoint(
         "training": _provenance(match, checkpoint, source),
         "license": license_text,
     }
-    with folders.staged(models_dir, name) as fresh:
-        (fresh / WEIGHTS_NAME).write_bytes(data)
-        (fresh / "MODEL_CARD.md").write_text(_card(manifest, match.published), encoding="utf-8")
-        (fresh / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        prove(fresh)
+    card = _card(manifest, match.published)
+    write(models_dir, names, manifest, card=card, data=data)
     return Imported(
         folder=models_dir / name,
         report=match.report,
@@ -235,11 +236,35 @@ def manifest_of(
     }
 
 
-def prove(fresh: Path) -> None:
-    """Load the folder by the workers' own way: digest, names, shapes, values, known answers."""
-    loaded = registry.load_detectors(fresh.parent)
-    if loaded.problems:
-        raise ModelError(loaded.problems[0])
+def write(
+    models_dir: Path, names: Sequence[str], manifest: Mapping[str, Any], *, card: str, data: bytes
+) -> None:
+    """Write a model folder, and that of its video model, once workers' own way loads them.
+
+    That proves digest, names, shapes, values and known answers.
+
+    Args:
+        models_dir: Gets the folders.
+        names: Of the model, and of the video model that uses it if there is to be one.
+        manifest: Of the first.
+        card: Likewise.
+        data: Its weights.
+
+    Raises:
+        ModelError: They do not load, another model uses the weights that are replaced, or nothing
+            can be written there.
+    """
+    folders.check_lent(models_dir, names, sha256=manifest["weights"]["sha256"])
+    with folders.staged(models_dir, names) as fresh:
+        own = fresh / names[0]
+        (own / manifest["weights"]["file"]).write_bytes(data)
+        (own / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+        (own / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        for borrower in names[1:]:
+            video_use.write(fresh / borrower, manifest)
+        loaded = registry.load_detectors(fresh)
+        if loaded.problems:
+            raise ModelError(loaded.problems[0])
 
 
 def _card(manifest: Mapping[str, Any], published: Published) -> str:

@@ -1,7 +1,6 @@
 """From an ONNX file to a model folder. The file is kept as it is; what it does not say is told."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +8,8 @@ from typing import Any, Final
 
 from torch import nn
 
-from detection_worker.detectors import folders, importing, onnx_network
-from detection_worker.detectors.manifest import MANIFEST_NAME, ONNX, ModelError
+from detection_worker.detectors import folders, importing, onnx_network, video_use
+from detection_worker.detectors.manifest import ONNX, ModelError
 from detection_worker.detectors.published import Published
 
 FILE_NAME: Final = "model.onnx"
@@ -23,6 +22,7 @@ def import_onnx(
     name: str,
     models_dir: Path,
     license_text: str,
+    video: bool = False,
     force: bool = False,
 ) -> Mapping[str, Any]:
     """Put an ONNX file into a model folder and load that as a worker would; return its manifest.
@@ -33,13 +33,16 @@ def import_onnx(
         name: Of the new model.
         models_dir: Gets the folder; made if it does not exist.
         license_text: Of the weights, as its maker states it.
-        force: Replace a model of that name.
+        video: Make a video model too that scores frames with it; see ``video_use``.
+        force: Replace models of those names.
 
     Raises:
         ModelError: The file is refused, does not fit what was told of it, the name is taken, or
             nothing can be written there. ``models_dir`` is as before then.
     """
-    folders.check_free(models_dir, name, force=force)
+    names = video_use.names(name, published, video=video)
+    for one in names:
+        folders.check_free(models_dir, one, force=force)
     data = _bytes(source, max_bytes=published.max_bytes)
     network = onnx_network.build(data, published.params, where=source)
     manifest = importing.manifest_of(
@@ -50,11 +53,7 @@ def import_onnx(
         file=FILE_NAME,
         file_format=ONNX,
     ) | {"training": _provenance(source, data), "license": license_text}
-    with folders.staged(models_dir, name) as fresh:
-        (fresh / FILE_NAME).write_bytes(data)
-        (fresh / "MODEL_CARD.md").write_text(_card(manifest), encoding="utf-8")
-        (fresh / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        importing.prove(fresh)
+    importing.write(models_dir, names, manifest, card=_card(manifest), data=data)
     return manifest
 
 

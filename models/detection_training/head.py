@@ -27,6 +27,7 @@ from detection_training.head_features import Backbone, Seen
 from detection_training.metrics import Floats
 from detection_training.package import Design, Outcome
 from detection_training.sources import Log
+from detection_worker.cli.summary import shown
 from detection_worker.core.applicability import Scope
 from detection_worker.core.verdict import Calibration, Pooling, sigmoid
 from detection_worker.detectors import head as heads
@@ -127,8 +128,9 @@ def train_head(order: Order, *, log: Log) -> Made:
     """Fit, calibrate, measure and package a head.
 
     Raises:
-        UsageError: The folders or the network cannot be used.
+        UsageError: The folders, the network or the device cannot be used.
     """
+    registry.check_device(order.device)
     items, kind, others = _items(order)
     name = order.name or f"{kind.value}-head"
     package.check_free(order.output, (name,), force=order.force)
@@ -141,6 +143,9 @@ def train_head(order: Order, *, log: Log) -> Made:
     )
     seen.skipped.update(others)
     _refuse_few(seen)
+    if seen.skipped:
+        log(f"Left out {len(seen.skipped)} of {len(seen.items) + len(seen.skipped)} files:")
+        log("\n".join(_reasons(seen)))
     scored, line = _fitted(seen, backbone, order.group)
     return _packaged(order, name, backbone=backbone, scored=scored, line=line)
 
@@ -187,12 +192,22 @@ def _refuse_few(seen: Seen) -> None:
     counts = Counter(item.fake for item in seen.items)
     if min(counts[False], counts[True]) >= LEAST_FILES:
         return
-    reasons = "".join(f"\n  {name}: {why}" for name, why in list(seen.skipped.items())[:SHOWN])
-    left_out = f"; {len(seen.skipped)} left out, such as{reasons}" if seen.skipped else ""
+    reasons = "\n".join(_reasons(seen))
+    left_out = f"; {len(seen.skipped)} left out:\n{reasons}" if seen.skipped else ""
     raise UsageError(
         f"Too few files: {counts[False]} real and {counts[True]} fake ones can be used{left_out}\n"
         f"Give at least {LEAST_FILES} of each, better some hundred."
     )
+
+
+def _reasons(seen: Seen) -> list[str]:
+    """Return a line for each of the first files that are left out, and how many more there are."""
+    first = list(seen.skipped.items())[:SHOWN]
+    more = len(seen.skipped) - len(first)
+    return [
+        *(f"  {shown(name)}: {why}" for name, why in first),
+        *([f"  and {more} more"] if more else []),
+    ]
 
 
 def _fitted(seen: Seen, backbone: Backbone, grouping: str) -> tuple[Scored, head_fit.Line]:

@@ -91,6 +91,10 @@ def test_a_head_on_own_files_is_a_model_that_scores_them(
     assert found["left_out"]["first"]["real/z.png"].startswith("the same as")
     assert found["left_out"]["first"]["real/clip.mp4"] == "not image"
     assert "auc: " in said
+    assert f"Left out 3 of {2 * FILES + 3} files:" in said
+    assert "  real/broken.png: " in said
+    assert "  real/z.png: the same as real/shot_000.png" in said
+    assert "  real/clip.mp4: not image" in said
     assert scores[0] < 0.5 < scores[1]
 
 
@@ -257,3 +261,31 @@ def test_any_registered_network_lends_its_features(base: str, features: int) -> 
     assert found.shape == (2, features)
     assert float((found[0] - found[1]).abs().max()) > 0
     torch.testing.assert_close(logits, expected)
+
+
+@pytest.mark.parametrize("device", ["bogus", "cuda:77", "cuda:x"])
+def test_a_device_that_is_not_there_is_refused_before_any_work(
+    folders: Folders, train: Callable[..., int], tmp_path: Path, capsys: Capture, device: str
+) -> None:
+    assert train(*folders, "--device", device) == 2
+
+    told = capsys.readouterr().err
+    assert told == f"Error: No such device: {device}\nUse cpu, or cuda on a machine with a GPU.\n"
+    assert not (tmp_path / "work").exists()
+
+
+def test_of_many_files_that_are_left_out_the_first_are_told(
+    folders: Folders, train: Callable[..., int], capsys: Capture
+) -> None:
+    real, fake = folders
+    for i in range(8):
+        (real / f"clip_{i}\x1b.mp4").write_bytes(b"video")
+
+    train(real, fake)
+    said = capsys.readouterr().out
+
+    assert f"Left out 8 of {2 * FILES + 8} files:" in said
+    assert "clip_4" in said
+    assert "clip_5" not in said
+    assert "  and 3 more\n" in said
+    assert "\x1b" not in said

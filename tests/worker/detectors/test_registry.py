@@ -252,6 +252,25 @@ def test_an_unknown_device_stops_the_start(make_model: MakeModel) -> None:
         registry.load_detectors(make_model("a").parent, device="quantum")
 
 
+@pytest.mark.parametrize(
+    ("device", "there"),
+    [("cpu", True), ("cuda", True), ("cuda:1", True), ("cuda:2", False), ("cudas", False)],
+)
+def test_of_two_gpus_there_is_no_third(
+    monkeypatch: pytest.MonkeyPatch, device: str, *, there: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    refusal = ""
+    try:
+        registry.check_device(device)
+    except UsageError as exc:
+        refusal = str(exc)
+
+    assert refusal.startswith(f"No such device: {device}\n") is not there
+
+
 def test_the_list_shows_the_chosen_models_and_the_broken_ones(make_model: MakeModel) -> None:
     make_model("a", version="1.0")
     make_model("b", version="2.0")

@@ -1,6 +1,7 @@
 """Finding, choosing and loading models: the only way from a models directory to detectors."""
 
 import importlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -324,10 +325,23 @@ def _why(ranked: Sequence[Manifest], prefer: Sequence[str]) -> str:
     )
 
 
+def check_device(device: str) -> None:
+    """Refuse a device that torch cannot use.
+
+    Raises:
+        UsageError: It is neither ``cpu`` nor a GPU of this machine.
+    """
+    import torch  # noqa: PLC0415 - takes seconds; see _Loader.load
+
+    number = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", device)
+    count = torch.cuda.device_count() if number and torch.cuda.is_available() else 0
+    if device != "cpu" and not (number and int(number[1] or 0) < count):
+        raise UsageError(f"No such device: {device}\nUse cpu, or cuda on a machine with a GPU.")
+
+
 def _prepare_torch(device: str, threads: int) -> None:
     import torch  # noqa: PLC0415 - takes seconds; see _Loader.load
 
     if threads > 0:
         torch.set_num_threads(threads)
-    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
-        raise UsageError(f"No such device: {device}\nUse cpu, or cuda on a machine with a GPU.")
+    check_device(device)

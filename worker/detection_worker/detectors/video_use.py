@@ -87,8 +87,8 @@ def _card(manifest: Mapping[str, Any], image: Mapping[str, Any]) -> str:
 
 Scores videos with the network and weights of the image model `{image["id"]}`: at most
 {seen["max_frames"]} frames, spread over the video, and of each at most
-{seen["crops_per_frame"]} {what}; of their logits the {manifest["aggregate"]["within_frame"]} within
-a frame, then the mean over frames.
+{seen["crops_per_frame"]} {what}. Logits are pooled by {manifest["aggregate"]["within_frame"]}
+within a frame, then by mean over frames.
 Nobody measured or calibrated it here, and what moves from frame to frame it does not see.
 **Measure it on your own files before you rely on a score.**
 

@@ -27,6 +27,8 @@ LEAST_GROUPS: Final = 5
 them looks far surer than it is."""
 LEAST_DRAWS: Final = 0.9
 """Share of draws in which a number must be defined for an interval to be given."""
+ROUNDING: Final = 1e-9
+"""Draws that differ by less are one number: sums of many weights differ in their last bits."""
 CHUNK_VALUES: Final = 2_000_000
 """Weights held at once, 16 MB."""
 NEEDED_REAL: Final = {"tpr_at_fpr_1pct": 100, "tpr_at_fpr_0.1pct": 1000}
@@ -258,7 +260,7 @@ def _measure(value: float, drawn: Floats | None, *, groups: int, rate: bool) -> 
     if groups < LEAST_GROUPS or len(defined) < LEAST_DRAWS * len(drawn):
         count = f"{groups} groups" if groups > 1 else "one group"
         return Measure(value=value, reason=f"no interval from {count}")
-    if (defined == defined[0]).all():
+    if float(np.ptp(defined)) <= ROUNDING:
         if not rate:
             return Measure(value=value, reason="no interval: every draw gives the same number")
         low, high = wilson(value, groups)

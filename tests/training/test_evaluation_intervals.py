@@ -132,6 +132,21 @@ def test_a_value_without_an_interval_says_why(items: Sample, value: float, reaso
     assert reason in str(found.reason)
 
 
+@pytest.mark.parametrize("count", [20, 30, 37, 50, 70, 90])
+@pytest.mark.parametrize("name", ["auc", "average_precision", "balanced_accuracy", "eer"])
+def test_classes_without_overlap_have_no_interval_whatever_rounding_does(
+    name: str, count: int
+) -> None:
+    rng = np.random.default_rng(count)
+    apart = sample(rng.uniform(0, 0.3, count).tolist(), rng.uniform(0.7, 1, count + 7).tolist())
+
+    found = measures(apart)[name]
+
+    assert found.value == pytest.approx(0.0 if name == "eer" else 1.0, abs=1e-9)
+    assert (found.low, found.high) == (None, None)
+    assert found.reason == "no interval: every draw gives the same number"
+
+
 def test_a_rate_of_zero_still_has_an_upper_end() -> None:
     found = measures(sample([0.1] * 12, [0.9] * 12))["false_alarm_rate"]
 

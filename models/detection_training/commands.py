@@ -5,7 +5,7 @@ import importlib
 from pathlib import Path
 from typing import Final
 
-from detection_training import evaluate_command, head_command, presets, stages
+from detection_training import evaluate_command, full_disk, head_command, presets, stages
 from detection_worker.cli.command import Command
 from detection_worker.errors import UsageError
 
@@ -91,9 +91,10 @@ class TrainCommand:
             raise UsageError(f"--minutes {args.minutes:g} is not in 0.05 to 600")
         # Loads torch; whoever only reads --help must not wait for it.
         demo = importlib.import_module("detection_training.demo")
-        missing: list[str] = demo.train_demo(
-            args.cache_dir, args.output, minutes=args.minutes, force=args.force, log=_say
-        )
+        with full_disk.worded(args.output, kept="what was downloaded is kept"):
+            missing: list[str] = demo.train_demo(
+                args.cache_dir, args.output, minutes=args.minutes, force=args.force, log=_say
+            )
         for line in missing:
             print(f"Not made: {line}")
         return 1 if missing else 0

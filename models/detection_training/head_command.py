@@ -1,12 +1,12 @@
 """``detection-worker train head``: its options, and what it says."""
 
 import argparse
-import errno
 import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from detection_contract.media_types import MediaKind
+from detection_training import full_disk
 from detection_training.sources import Log
 from detection_worker.errors import UsageError
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 FEATURES: Final = "head-features"
 OPTIONS: Final = ("real", "fake", "kind", "backbone", "name", "group", "device")
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 def add_arguments(group: argparse._ArgumentGroup) -> None:
@@ -81,19 +80,15 @@ def run(args: argparse.Namespace, *, log: Log) -> int:
         force=args.force,
     )
     try:
-        made: Made = head.train_head(order, log=log)
+        with full_disk.worded(args.output, kept="what was looked at is kept"):
+            made: Made = head.train_head(order, log=log)
     except KeyboardInterrupt:
         log("Interrupted: what was looked at is kept; the same command goes on from here.")
         raise
     except OSError as exc:
-        if exc.errno not in _FULL:
-            raise UsageError(
-                f"Cannot write {exc.filename or args.output}: {exc.strerror}\n"
-                "Choose another --output or --work-dir."
-            ) from exc
         raise UsageError(
-            f"No space left on the disk of {exc.filename or args.output}!\n"
-            "Free some and run the same command again: what was looked at is kept."
+            f"Cannot write {exc.filename or args.output}: {exc.strerror}\n"
+            "Choose another --output or --work-dir."
         ) from exc
     return _say(made, args.output, log)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from detection_training import full_disk
 from detection_training.sources import (
     DOWNLOAD_TIMEOUT_S,
     Log,
@@ -133,6 +135,7 @@ def _download(package: Locked, scratch: Path) -> Path:
             capture_output=True,
             text=True,
             timeout=DOWNLOAD_TIMEOUT_S,
+            env={**os.environ, **full_disk.ENGLISH},
         )
     except subprocess.TimeoutExpired as exc:
         raise UsageError(
@@ -140,6 +143,7 @@ def _download(package: Locked, scratch: Path) -> Path:
         ) from exc
     archives = sorted(path for path in scratch.iterdir() if path.suffix in SUFFIXES)
     if done.returncode or not archives:
+        full_disk.check_said(done.stderr, scratch.parent)
         reason = (done.stderr.strip().splitlines() or ["nothing downloaded"])[-1][:200]
         raise UsageError(
             f"{what}: cannot be fetched: {reason}\n"

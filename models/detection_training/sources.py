@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from detection_training import full_disk
 from detection_worker.errors import UsageError
 
 Log = Callable[[str], None]
@@ -148,11 +150,13 @@ def _fetch_one(source: Source, folder: Path, lock: _Lock) -> str | None:
                 capture_output=True,
                 text=True,
                 timeout=DOWNLOAD_TIMEOUT_S,
+                env={**os.environ, **full_disk.ENGLISH},
             )
         except subprocess.TimeoutExpired:
             return f"no answer within {DOWNLOAD_TIMEOUT_S:.0f} s"
         archives = sorted([*scratch.glob("*.deb"), *scratch.glob("*.whl")])
         if done.returncode or not archives:
+            full_disk.check_said(done.stderr, folder.parent)
             return (done.stderr.strip().splitlines() or ["nothing downloaded"])[-1][:200]
         lock.check(archives[0])
         unpacked = scratch / "unpacked"
@@ -188,7 +192,12 @@ def download_command(kind: PackageKind, name: str, *, version: str = "") -> list
 
 
 def unpack(archive: Path, target: Path) -> None:
-    """Unpack a ``.deb``, ``.whl`` or ``.tgz`` into ``target``, which does not exist yet."""
+    """Unpack a ``.deb``, ``.whl`` or ``.tgz`` into ``target``, which does not exist yet.
+
+    Raises:
+        OSError: The disk is full.
+        UsageError: A ``.deb`` cannot be unpacked for another reason.
+    """
     if archive.suffix == ".whl":
         target.mkdir()
         # zipfile drops absolute paths and ".." itself.
@@ -201,4 +210,23 @@ def unpack(archive: Path, target: Path) -> None:
             # "data" refuses absolute paths, "..", links out and devices.
             packed.extractall(target, filter="data")
         return
-    subprocess.run(["dpkg-deb", "-x", str(archive), str(target)], check=True)  # noqa: S603, S607
+    _unpack_deb(archive, target)
+
+
+def _unpack_deb(archive: Path, target: Path) -> None:
+    done = subprocess.run(  # noqa: S603 - a fixed program, no shell
+        ["dpkg-deb", "-x", str(archive), str(target)],  # noqa: S607 - found by PATH, as apt-get is
+        check=False,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env={**os.environ, **full_disk.ENGLISH},
+    )
+    if done.returncode:
+        # It says so once for each file; the first line is enough.
+        full_disk.check_said(done.stderr, target.parent)
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[0]
+        raise UsageError(
+            f"{archive.name}: cannot be unpacked: {reason[:200]}\n"
+            "Run the same command again; it is then downloaded anew."
+        )

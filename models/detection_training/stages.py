@@ -5,7 +5,6 @@ in a folder named ``….partial``, which a step that was interrupted finds again
 what a step does.
 """
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from detection_training import full_disk
 from detection_training.sources import Log
 from detection_worker.errors import UsageError
 
@@ -25,7 +25,6 @@ RECORD_NAME: Final = "step.json"
 """In a step's folder: what it was made from and how long that took."""
 LOCK_NAME: Final = ".lock"
 PARTIAL: Final = ".partial"
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,14 +160,8 @@ def _alone(work_dir: Path) -> Iterator[None]:
 @contextmanager
 def _resumable(work_dir: Path, *, log: Log) -> Iterator[None]:
     try:
-        yield
+        with full_disk.worded(work_dir, kept="finished steps are kept"):
+            yield
     except KeyboardInterrupt:
         log("Interrupted: finished steps are kept; the same command goes on from here.")
         raise
-    except OSError as exc:
-        if exc.errno not in _FULL:
-            raise
-        raise UsageError(
-            f"No space left on the disk of {exc.filename or work_dir}!\n"
-            "Free some and run the same command again: finished steps are kept."
-        ) from exc

@@ -1,4 +1,5 @@
 import argparse
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -91,6 +92,20 @@ def test_training_without_demo_says_what_to_use() -> None:
 def test_impossible_minutes_are_refused(minutes: str) -> None:
     with pytest.raises(UsageError, match="--minutes"):
         commands.TRAIN.run(parse(commands.TRAIN, "--demo", "--minutes", minutes))
+
+
+def test_a_disk_that_fills_up_is_told_with_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fill(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "clips.npy")
+
+    monkeypatch.setattr(demo, "train_demo", fill)
+
+    with pytest.raises(
+        UsageError, match=r"disk of clips.npy!\n.*again: what was downloaded is kept"
+    ):
+        commands.TRAIN.run(parse(commands.TRAIN, "--demo", "--output", str(tmp_path)))
 
 
 def test_five_minutes_are_the_default() -> None:

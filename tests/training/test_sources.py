@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from detection_training import full_disk
 from detection_training.photos import PHOTOS, Photo, available
 from detection_training.sources import LOCK_NAME, SOURCES, Source, fetch
 from detection_training.speech import SENTENCES, VOICES
 from detection_training.splits import Split
 from detection_worker.errors import UsageError
 
+Capture = pytest.CaptureFixture[str]
 DEB = Source(name="some-speech", kind="deb", holds="speech", license="CC0-1.0")
 
 
@@ -132,3 +134,45 @@ def test_with_wheels_alone_every_split_still_has_photographs(tmp_path: Path) -> 
     assert all(found[split] for split in (Split.TRAIN, Split.DEV, Split.TEST))
     together = [path for paths in found.values() for path in paths]
     assert len(set(together)) == len(together)
+
+
+def failing_program(folder: Path, name: str, text: str) -> None:
+    """Write a program that says one thing many times and fails; a deb is there before."""
+    fake_apt(folder, content="abc")
+    lines = "".join(f"echo 'tar: ./usr/{i}: {text}' >&2\n" for i in range(30))
+    (folder / name).write_text(f"#!/bin/sh\n{lines}exit 2\n")
+
+
+@pytest.mark.parametrize("program", ["apt-get", "dpkg-deb"])
+@pytest.mark.parametrize("text", ["Cannot write: No space left on device", "Disk quota exceeded"])
+def test_a_disk_that_is_full_for_another_program_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture, program: str, text: str
+) -> None:
+    failing_program(tmp_path, program, text)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    cache = tmp_path / "cache"
+
+    with (
+        pytest.raises(UsageError) as caught,
+        full_disk.worded(tmp_path, kept="what was downloaded is kept"),
+    ):
+        fetch(cache, sources=[DEB], log=lambda _: None)
+
+    assert str(caught.value).startswith(f"No space left on the disk of {cache}")
+    assert str(caught.value).endswith("run the same command again: what was downloaded is kept.")
+    assert "tar: " not in capfd.readouterr().err
+    assert not (cache / "some-speech").exists()
+
+
+def test_a_package_that_cannot_be_unpacked_is_one_error_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    failing_program(tmp_path, "dpkg-deb", "Unexpected EOF in archive")
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(
+        UsageError, match=r"some-speech_1.0_all.deb: cannot be .* EOF in archive\n"
+    ):
+        fetch(tmp_path / "cache", sources=[DEB], log=lambda _: None)
+
+    assert capfd.readouterr().err == ""

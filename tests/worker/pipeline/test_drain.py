@@ -2,6 +2,8 @@
 
 import threading
 import time
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 
@@ -107,6 +109,21 @@ def test_resume_brings_a_drained_worker_back(rig: Any) -> None:
 
     assert rig.eventually(rig.empty)
     assert not engine.vitals.state()["draining"]
+
+
+def test_a_clock_that_jumps_ends_no_busy_mark(rig: Any) -> None:
+    gate = rig.storage.script.gate("1_a.png")
+    engine = rig.start()
+    rig.send("1_a.png")
+    assert rig.storage.script.entered["1_a.png"].wait(5)
+    jumped_s = time.time() + 86_400
+
+    state = replace(engine.vitals, wall_s=lambda: jumped_s).state()
+
+    expires_s = datetime.fromisoformat(str(state["busy_expires_at"])).timestamp()
+    assert 0 < expires_s - jumped_s <= engine.vitals.stall_s
+    gate.set()
+    assert rig.eventually(rig.empty)
 
 
 def test_health_and_state_tell_of_a_living_engine(rig: Any) -> None:

@@ -32,7 +32,7 @@ class Ledger:
         self._closing: set[str] = set()
         self._polling = 0
         self._changed_s = time.time()
-        self._progress_s = time.time()
+        self._progress_s = time.monotonic()
         self.service_times = ServiceTimes()
 
     # -- receiving -----------------------------------------------------------------------------
@@ -86,7 +86,7 @@ class Ledger:
     def progress(self, job: Job, *, working: bool = True) -> None:
         """Note a sign of life of the work on a job's message."""
         with self._lock:
-            self._progress_s = time.time()
+            self._progress_s = time.monotonic()
             self._leases.progress(job.message.message_id, now_s=time.monotonic(), working=working)
 
     def holds(self, message: Message) -> bool:
@@ -230,7 +230,7 @@ class Ledger:
 
     @property
     def progress_s(self) -> float:
-        """Unix seconds of the last sign of life of any work."""
+        """Monotonic seconds of the last sign of life of any work."""
         return self._progress_s
 
     def wait_empty(self, *, timeout_s: float) -> bool:

@@ -1,7 +1,7 @@
 """State, health and gauges of a running engine."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
@@ -38,6 +38,7 @@ class Vitals:
         tally: Counts so far.
         metrics: Gauges to refresh.
         stall_s: Work without progress for so long counts as hung.
+        wall_s: Unix seconds, as others know them.
     """
 
     ledger: Ledger
@@ -49,6 +50,7 @@ class Vitals:
     tally: Tally
     metrics: Metrics
     stall_s: float
+    wall_s: Callable[[], float] = time.time
 
     def state(self) -> dict[str, object]:
         """Return what the operator wants to know of this worker."""
@@ -59,8 +61,9 @@ class Vitals:
         return {
             "busy": busy,
             "since": _iso(ledger.changed_s),
-            # A hung worker must not look busy for ever: its mark expires without progress.
-            "busy_expires_at": _iso(ledger.progress_s + self.stall_s) if busy else None,
+            # A hung worker must not look busy for ever: its mark expires without progress. How
+            # long it still holds is monotonic, so that no jump of the wall clock ends it.
+            "busy_expires_at": _iso(self.wall_s() + self._patience_s()) if busy else None,
             "in_flight": ledger.in_flight,
             "held_seconds": round(ledger.held_seconds, 3),
             "draining": draining,
@@ -78,6 +81,9 @@ class Vitals:
             "statistics": self._statistics(),
             "last_error": self.intake.error,
         }
+
+    def _patience_s(self) -> float:
+        return self.ledger.progress_s + self.stall_s - time.monotonic()
 
     def health(self) -> dict[str, bool]:
         """Return named signs of life; a False one means that only a restart helps."""

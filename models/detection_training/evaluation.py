@@ -87,11 +87,10 @@ class Scorer:
             treatment: Name of what was done to the copy.
         """
         self._watched.forget()
-        score, problem = None, ""
+        score = None
         path = path or item.path
-        if not path.is_file():
-            problem = "no such file"
-        else:
+        problem = _unreadable(path)
+        if not problem:
             try:
                 found, _ = self._analyzer.analyse(path, name=path.name, threshold=THRESHOLD)
             except JobError as exc:
@@ -112,6 +111,14 @@ class Scorer:
             features=self._watched.features,
             model=self._models.get(kind) if kind else None,
         )
+
+
+def _unreadable(path: Path) -> str:
+    """Return why there is no file to score; empty if there is one."""
+    try:
+        return "" if path.is_file() else "no such file"
+    except OSError as exc:
+        return f"cannot be opened: {exc.strerror}"
 
 
 @contextmanager

@@ -113,6 +113,7 @@ def test_a_file_gets_the_score_that_predict_gives_it(
     ("name", "content", "problem"),
     [
         pytest.param("absent.wav", None, "no such file", id="absent"),
+        pytest.param("n" * 300 + ".wav", None, "File name too long", id="long name"),
         pytest.param("empty.wav", b"", "the file is empty", id="empty"),
         pytest.param("text.png", b"hello", "unknown type", id="text"),
     ],

@@ -89,6 +89,8 @@ def test_a_folder_gives_a_table_a_list_and_1_if_one_file_failed(
     ("argument", "text"),
     [
         ("gone.png", "File not found: gone.png\n"),
+        ("n" * 300 + ".png", "The file cannot be opened (File name too long): nnn"),
+        ("~nobody-of-this-name/a.png", "File not found: ~nobody-of-this-name/a.png\n"),
         ("/dev/zero", "Not a regular file: /dev/zero\n"),
         ("empty.png", "The file is empty: empty.png\n"),
         ("https://example.com/a.png", "https://example.com/a.png"),

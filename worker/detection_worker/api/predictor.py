@@ -155,7 +155,7 @@ class Predictor:
         text = str(path_or_url)
         if isinstance(path_or_url, str) and "://" in text:
             return self._fetched(text, temporary)
-        path = Path(text).expanduser()
+        path = Path(os.path.expanduser(text))  # noqa: PTH111 - leaves an unknown ~name as it is
         self._check_file(path)
         return _Local(path=path, name=text, s3_url=None, file_info=None, download_ms=None)
 
@@ -175,6 +175,15 @@ class Predictor:
         )
 
     def _check_file(self, path: Path) -> None:
+        try:
+            self._check_readable(path)
+        except OSError as exc:
+            # A name that is too long, a folder that may not be searched, a disk that fails.
+            raise JobError(
+                ErrorCode.BAD_URL, f"The file cannot be opened ({exc.strerror}): {path}"
+            ) from exc
+
+    def _check_readable(self, path: Path) -> None:
         if not path.exists():
             raise JobError(ErrorCode.BAD_URL, f"File not found: {path}")
         if not path.is_file():

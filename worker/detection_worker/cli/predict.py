@@ -128,14 +128,22 @@ def _list_models(settings: Settings) -> int:
 
 def _expanded(inputs: Sequence[str]) -> Iterator[str]:
     for text in inputs:
-        path = Path(text).expanduser()
-        if "://" in text or not path.is_dir():
+        path = Path(os.path.expanduser(text))  # noqa: PTH111 - leaves an unknown ~name as it is
+        if "://" in text or not _is_folder(path):
             yield text
             continue
         found = sorted(str(p) for p in path.rglob("*") if p.is_file() and kind_of_name(p.name))
         if not found:
             raise UsageError(f"No media files in {path}\nName another folder.")
         yield from found
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        # A name too long for any file, say; opening it will tell.
+        return False
 
 
 def _option(kind: "EvidenceKind") -> str:

@@ -131,6 +131,18 @@ def test_no_signature_of_a_url_is_shown() -> None:
     assert "abc123" not in table([envelope(file_path=url)])
 
 
+def test_a_table_says_which_model_scored_and_how_far_to_trust_it() -> None:
+    model = {"name": "n", "version": "2.0", "grade": "published", "calibrated": False}
+    failed = envelope(label=None, file_type=None, model=None, error={"message": "broken"})
+
+    lines = table([envelope(verdict="fake"), envelope(model=model), failed]).splitlines()
+
+    assert lines[0].endswith("Verdict       Model")
+    assert lines[1].endswith("fake          m 1.0, grade demo")
+    assert lines[2].endswith("n 2.0, grade published, not calibrated")
+    assert lines[3].endswith("failed  broken")
+
+
 def test_a_table_counts_what_failed() -> None:
     failed = envelope(label=None, file_type=None, error={"code": "x", "message": "broken"})
 

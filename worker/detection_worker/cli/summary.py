@@ -6,6 +6,7 @@ from detection_contract.results import NOTHING_FOUND
 from detection_contract.s3_urls import redact_url
 
 _NAME_WIDTH = 60
+_VERDICT_WIDTH = 12
 _WORDS = {"REAL": f"REAL ({NOTHING_FOUND})"}
 
 
@@ -19,12 +20,12 @@ def summary(result: dict[str, object]) -> str:
     name = shown(str(result["file_path"]))
     if result["error"] is not None:
         return f"{name}\n  failed: {_error(result)}"
-    model, media = _object(result["model"]), _object(result["media"])
+    media = _object(result["media"])
     lines = [
         name,
         *_opinion(result),
         f"  Type:       {result['file_type']}{_media(media)}",
-        f"  Model:      {model.get('name')} {model.get('version')}{_standing(model)}",
+        f"  Model:      {_model(result)}",
     ]
     notes = [*_strings(media.get("warnings")), *_strings(media.get("quality"))]
     return "\n".join(lines + [f"  Note:       {note.replace('_', ' ')}" for note in notes])
@@ -46,6 +47,11 @@ def _opinion(result: dict[str, object]) -> list[str]:
     return lines
 
 
+def _model(result: dict[str, object]) -> str:
+    model = _object(result.get("model"))
+    return f"{model['name']} {model['version']}{_standing(model)}" if model else ""
+
+
 def _standing(model: dict[str, object]) -> str:
     grade = f", grade {model['grade']}" if "grade" in model else ""
     return grade if model.get("calibrated", True) else f"{grade}, not calibrated"
@@ -54,7 +60,8 @@ def _standing(model: dict[str, object]) -> str:
 def table(results: Sequence[dict[str, object]]) -> str:
     """Return one line for each result, and how many there are of which kind."""
     width = min(_NAME_WIDTH, max(len(_short(r)) for r in results))
-    head = f"{'File':<{width}}  {'Type':<5}  {'Label':<6}  {'Confidence':>10}  P(fake)  Verdict"
+    head = f"{'File':<{width}}  {'Type':<5}  {'Label':<6}  {'Confidence':>10}  P(fake)  "
+    head += f"{'Verdict':<{_VERDICT_WIDTH}}  Model"
     lines = [f"{_short(r):<{width}}  {_cells(r)}" for r in results]
     labels = [_word(r) for r in results]
     counts = [f"{labels.count(x)} {x}" for x in ("FAKE", "REAL", "failed")]
@@ -74,11 +81,13 @@ def _cells(result: dict[str, object]) -> str:
         return f"{kind:<5}  failed  {_error(result)}"
     reason = _object(result.get("verdict_reason"))
     if result["label"] is None:
-        return f"{kind:<5}  {'-':<6}  {'-':>10}  {'-':<7}  not applicable: {reason.get('code')}"
-    return (
-        f"{kind:<5}  {result['label']:<6}  {_percent(result['confidence']):>10}  "
-        f"{_number(result['prediction_score']):<7}  {result.get('verdict', '')}"
-    ).rstrip()
+        scored = f"{'-':<6}  {'-':>10}  {'-':<7}"
+        verdict = f"not applicable: {reason.get('code')}"
+    else:
+        label, score = result["label"], _number(result["prediction_score"])
+        scored = f"{label:<6}  {_percent(result['confidence']):>10}  {score:<7}"
+        verdict = str(result.get("verdict", ""))
+    return f"{kind:<5}  {scored}  {verdict:<{_VERDICT_WIDTH}}  {_model(result)}".rstrip()
 
 
 def _short(result: dict[str, object]) -> str:

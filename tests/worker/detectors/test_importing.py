@@ -313,7 +313,10 @@ def test_a_truncated_checkpoint_is_refused(
 ) -> None:
     data = lay_out(tensors)
 
-    assert "damaged" in refusal(data[: int(len(data) * share)], models_dir)
+    said = refusal(data[: int(len(data) * share)], models_dir)
+
+    assert "damaged" in said
+    assert said.endswith("\nDownload it again and compare its size.")
 
 
 def changed(tensors: Tensors, **changes: torch.Tensor | None) -> Tensors:
@@ -333,7 +336,11 @@ def changed(tensors: Tensors, **changes: torch.Tensor | None) -> Tensors:
         pytest.param(
             {BIAS: torch.ones(1, dtype=torch.int8)}, "int8[1] instead of float[1]", id="integers"
         ),
-        pytest.param({BIAS: torch.tensor([np.nan])}, "not finite: head.1.bias", id="NaN"),
+        pytest.param(
+            {BIAS: torch.tensor([np.nan])},
+            "values that are not finite: head.1.bias\nIts training failed, or the file is damaged",
+            id="NaN",
+        ),
         pytest.param({BIAS: torch.tensor([np.inf])}, "not finite: head.1.bias", id="infinite"),
         pytest.param(
             {"a\x1b[31m\n": torch.ones(1)}, r"1 unexpected: a\x1b[31m\n", id="name for a terminal"

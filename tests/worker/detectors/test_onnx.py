@@ -6,6 +6,7 @@ The files are written here field by field, so that broken ones can be, too.
 import contextlib
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -449,6 +450,20 @@ def test_an_imported_sound_model_is_sampled_as_told(tmp_path: Path) -> None:
     assert loaded.cards[0].sampling == AudioSampling(
         sample_rate_hz=8000, window=WINDOW, hop=WINDOW // 2, max_windows=16
     )
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_regular_file_is_refused_unread(
+    tmp_path: Path, capsys: Capture, kind: str
+) -> None:
+    source = {"pipe": tmp_path / "pipe", "device": Path("/dev/zero"), "folder": tmp_path}[kind]
+    if kind == "pipe":
+        os.mkfifo(source)
+
+    code = imported(source, tmp_path / "models", *IMAGE, "--side", str(SIDE))
+
+    assert code == 2
+    assert f"{source}: not a regular file\n" in capsys.readouterr().err
 
 
 def test_the_command_line_knows_the_scales_that_networks_know() -> None:

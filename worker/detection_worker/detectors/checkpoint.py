@@ -83,7 +83,7 @@ def read_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:
         ModelError: It cannot be read, is too large, is damaged, is of another format, or holds
             anything but tensors, numbers and texts. Nothing in it is ever run.
     """
-    data = _bytes(path, max_bytes)
+    data = file_bytes(path, max_bytes=max_bytes)
     content = _loaded(data, path, max_bytes)
     wrapper: tuple[str, ...] = ()
     while isinstance(content, Mapping) and (key := _wrapper(content)):
@@ -123,11 +123,16 @@ def listed(names: Collection[str]) -> str:
     return ", ".join(shown) + more
 
 
-def _bytes(path: Path, max_bytes: int) -> bytes:
+def file_bytes(path: Path, *, max_bytes: int) -> bytes:
+    """Return a whole file that somebody names; a pipe or a device could have no end.
+
+    Raises:
+        ModelError: It cannot be read, is no regular file, or is longer than ``max_bytes``.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise ModelError(f"{path}: not a regular file\nName the checkpoint file itself.")
+            raise ModelError(f"{path}: not a regular file\nName the file itself.")
         if status.st_size > max_bytes:
             raise _too_large(path, status.st_size, max_bytes)
         with path.open("rb") as file:
@@ -151,7 +156,9 @@ def _loaded(data: bytes, path: Path, max_bytes: int) -> object:
         try:
             return safetensors.torch.load(data)
         except (SafetensorError, KeyError, ValueError) as exc:
-            raise ModelError(f"{path}: a damaged safetensors file") from exc
+            raise ModelError(
+                f"{path}: a damaged safetensors file\nDownload it again and compare its size."
+            ) from exc
     if data.startswith(keras.SIGNATURE):
         return keras.read_hdf5(data, where=path, max_bytes=max_bytes)
     if data.startswith(b"PK"):

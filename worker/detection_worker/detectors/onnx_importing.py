@@ -9,6 +9,7 @@ from typing import Any, Final
 from torch import nn
 
 from detection_worker.detectors import folders, importing, onnx_network, video_use
+from detection_worker.detectors.checkpoint import file_bytes
 from detection_worker.detectors.manifest import ONNX, ModelError
 from detection_worker.detectors.published import Published
 
@@ -43,7 +44,7 @@ def import_onnx(
     names = video_use.names(name, published, video=video)
     for one in names:
         folders.check_free(models_dir, one, force=force)
-    data = _bytes(source, max_bytes=published.max_bytes)
+    data = file_bytes(source, max_bytes=published.max_bytes)
     network = onnx_network.build(data, published.params, where=source)
     manifest = importing.manifest_of(
         replace(published, activation=network.activation),
@@ -55,17 +56,6 @@ def import_onnx(
     ) | {"training": _provenance(source, data), "license": license_text}
     importing.write(models_dir, names, manifest, card=_card(manifest), data=data)
     return manifest
-
-
-def _bytes(source: Path, *, max_bytes: int) -> bytes:
-    try:
-        with source.open("rb") as file:
-            data = file.read(max_bytes + 1)
-    except OSError as exc:
-        raise ModelError(f"{source}: cannot be read: {exc.strerror}") from exc
-    if len(data) > max_bytes:
-        raise ModelError(f"{source}: longer than {max_bytes} bytes, more than ONNX files can be")
-    return data
 
 
 def _answers(network: nn.Module, published: Published, source: Path) -> list[dict[str, Any]]:

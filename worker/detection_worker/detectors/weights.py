@@ -32,13 +32,14 @@ def load_weights(folder: Path, weights: WeightsFile) -> dict[str, torch.Tensor]:
     try:
         return safetensors.torch.load(data)
     except (SafetensorError, KeyError, ValueError) as exc:
-        hint = (
-            "\nIt is a PyTorch pickle, which could run code when opened; "
-            "convert it to safetensors on a machine that you trust."
-        )
         looks_pickled = data[:2] in {b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"}
-        message = f"{path}: not a safetensors file{hint if looks_pickled else ''}"
-        raise ModelError(message) from exc
+        step = (
+            "It is a PyTorch pickle, which could run code when opened; "
+            "convert it to safetensors on a machine that you trust."
+            if looks_pickled
+            else "Copy the whole model folder again, or import its checkpoint again."
+        )
+        raise ModelError(f"{path}: not a safetensors file\n{step}") from exc
 
 
 def fill(module: torch.nn.Module, tensors: dict[str, torch.Tensor], *, where: str) -> None:
@@ -68,10 +69,18 @@ def fill(module: torch.nn.Module, tensors: dict[str, torch.Tensor], *, where: st
             ],
         ),
         _names("wrong type", _retyped(state, tensors)),
-        _names("not finite", [n for n, v in tensors.items() if not _finite(v)]),
     ]
     if report := "; ".join(p for p in problems if p):
-        raise ModelError(f"{where}: does not fit the architecture: {report}")
+        raise ModelError(
+            f"{where}: does not fit the architecture: {report}\n"
+            "Copy the whole model folder again, or import its checkpoint again."
+        )
+    if broken := [name for name, value in tensors.items() if not _finite(value)]:
+        raise ModelError(
+            f"{where}: {_names('values that are not finite', broken)}\n"
+            "Its training failed, or the file is damaged: get it again from where it came, or "
+            "take an earlier one."
+        )
     module.load_state_dict(tensors)
 
 

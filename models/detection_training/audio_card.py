@@ -41,10 +41,12 @@ below; research; a starting point for training on your own recordings. Not inten
 effects, singing, identification of speakers, decisions without a person.
 """
 HOW: Final = """\
-Sound at 16 kHz in windows of four seconds, every two seconds. Log energies of 80 linear bands,
-each without its mean over the window (which is mostly microphone and line), go through a residual
-network with squeeze-and-excitation (four stages, width {width}) and attentive mean and spread over
-time: {parameters:,} parameters, one logit a window. The windows' mean becomes P(fake) =
+Sound at 16 kHz in windows of four seconds, every two seconds. Log energies of {bands} linear
+bands, each without its mean over the window (which is mostly microphone and line), go through a
+residual network with squeeze-and-excitation (four stages, width {width}) and attentive mean and
+spread over time, every 16 bands by themselves: {parameters:,} parameters, one logit a window.
+Half of what it was trained on were pairs of a clip and its copy, cut and treated alike. The
+windows' mean becomes P(fake) =
 sigmoid({a:.3f} x + {b:.3f}): the slope by Platt scaling on the dev split, the offset so that at
 0.5 no more than {alarms:.0%} of its real clips are called fake, voices weighing alike. (Version
 1.0.0 erred as often on either side of the dev split; on the test split it called up to a quarter
@@ -61,8 +63,9 @@ cross-fades and without pauses; utterances without a pitch (bangs, animals) were
 not by ear. A language is in one split only. Copies: WORLD (kept and moved pitch), Griffin-Lim,
 linear prediction, a cepstral source-filter vocoder, and small networks trained on the training
 voices (transposed convolution; inverse Fourier transform; for train alone, one with an adversary
-and two that code sound itself; for dev alone, repeated samples). In train the networks also ran at
-22.05 and 24 kHz.
+and a codec of the waveform; for dev alone, repeated samples and another codec). In train the
+networks also ran at 22.05 and 24 kHz, and there are copies that keep all of their original but one
+trace: another phase, a part of the copy, or what a mel spectrogram loses.
 Engines: eSpeak NG, flite and a distilled neural voice (hibari; its one voice is in train and test,
 with other words). Only ever measured on: a VITS voice (piper), a published HiFi-GAN, and a phase
 vocoder.
@@ -112,6 +115,7 @@ def card(
         "## How it works\n",
         HOW.format(
             width=design.params["width"],
+            bands=design.params["bands"],
             parameters=sum(p.numel() for p in network.parameters()),
             alarms=MOST_DEV_ALARMS,
             **{k: calibration[k] for k in ("a", "b", "low", "high")},

@@ -48,7 +48,7 @@ spread over time, every 16 bands by themselves: {parameters:,} parameters, one l
 Half of what it was trained on were pairs of a clip and its copy, cut and treated alike. The
 windows' mean becomes P(fake) =
 sigmoid({a:.3f} x + {b:.3f}): the slope by Platt scaling on the dev split, the offset so that at
-0.5 no more than {alarms:.0%} of its real clips are called fake, voices weighing alike. (Version
+0.5 no more than {alarms:.0%} of the real clips of any of its voices are called fake. (Version
 1.0.0 erred as often on either side of the dev split; on the test split it called up to a quarter
 of a source of real speech fake, and that was known when this rule was chosen. No weight and no
 number of this version was chosen by the test split.) Scores from {low:.2f} to {high:.2f} are
@@ -73,14 +73,17 @@ vocoder.
 Both classes pass the same storage (the codec that the real packages were kept in), noise floor,
 loudness and channel (none, G.722, Vorbis, Opus 16 and 24, MP3 32 and 64, mu-law and GSM at 8 kHz),
 drawn from one distribution for every family. How well length, loudness, silence, bandwidth and
-channel alone tell the classes apart (0.5 is not at all): {trivial}.
+channel alone tell the classes apart (0.5 is not at all; dev has too few voices to hold some back,
+so there voices help): {trivial}.
 """
 LIMITS: Final = """\
 - Neural vocoders that it has not seen, and so today's cloned and synthesised voices: see the row
   "{neural}". The one unseen text-to-speech voice is one voice of one engine.
 - {missed}
 - {alarming}
-- The dev split's own neural vocoder was trained for minutes; calibration leans on it.
+- Scores are cautious rather than odds: even odds lie where hardly a real clip is, so many made
+  clips score below (the column ECE says how far off the scores are as probabilities).
+- The dev split's own neural vocoders were trained for minutes; calibration leans on them.
 - Speakers are professionals at a desk, actors and volunteers for children's software: no telephone
   calls as they happen, no crowds, no far microphones, few children. Age, sex and accent were not
   labelled, so error rates by group of people are unknown.

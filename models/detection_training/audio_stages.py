@@ -49,8 +49,8 @@ WEIGHTS_NAME: Final = "network.safetensors"
 PROGRESS_NAME: Final = "progress.pt"
 BUILD_RECIPE: Final = 2
 FIT_RECIPE: Final = 3
-JUDGING_RECIPE: Final = 4
-TEXT_RECIPE: Final = 5
+JUDGING_RECIPE: Final = 6
+TEXT_RECIPE: Final = 6
 """Raised when the code changes what these steps make, so that old work is not gone on with."""
 LIMIT: Final = 8
 """Bound of a window's logit in use: wide enough for a sure score to be near 0 or 1."""
@@ -189,7 +189,8 @@ def _calibrate(place: Workplace, *, plan: AudioFullPlan) -> None:
     weights = audio_report.family_weights(clips.rows)
     a, _ = metrics.fit_platt(*_levelled(logits, fake, weights))
     # Platt's own offset weighs how far voices are mistaken; what counts at 0.5 is how many are.
-    b = -a * audio_report.even_logit(logits, fake, weights)
+    voices = [row.speaker for row in clips.rows]
+    b = -a * audio_report.even_logit(logits, fake, weights, voices)
     scores = audio_report.sigmoid(a * logits + b)
     low, high = audio_report.undecided(scores, fake, weights)
     _write(

@@ -102,7 +102,11 @@ def test_noise_of_one_kind_for_both_classes_passes_the_gate(report: dict[str, An
 
 
 def test_a_data_set_that_leaks_is_not_packaged(report: dict[str, Any]) -> None:
-    report["trivial"]["train"] = {"auc": 0.71, "single": {"duration_s": 0.7, "rolloff_hz": 0.5}}
+    report["trivial"]["train"] = {
+        "auc": 0.71,
+        "held_back": "voices",
+        "single": {"duration_s": 0.7, "rolloff_hz": 0.5},
+    }
 
     with pytest.raises(UsageError, match=r"train split leaks: .*0\.71.*worst: duration_s.*\n"):
         check_gates(report)
@@ -153,17 +157,44 @@ def test_the_balanced_logit_errs_as_often_on_either_side() -> None:
     assert (logits[~fake] >= at).mean() == (logits[fake] < at).mean() == 0.25
 
 
-def test_even_odds_lie_where_few_real_clips_are_above_though_more_made_ones_are_missed() -> None:
+def test_even_odds_lie_where_no_voice_is_often_mistaken_though_more_copies_are_missed() -> None:
     rng = np.random.default_rng(3)
     fake = np.arange(2_000) >= 1_000
-    logits = rng.normal(np.where(fake, 1.0, -1.0))
+    voices = ["calm" if i % 2 else "loud" for i in range(2_000)]
+    loud = np.array(voices) == "loud"
+    logits = rng.normal(np.where(fake, 2.0, np.where(loud, 0.5, -3.0)))
 
-    at = even_logit(logits, fake, np.ones(2_000))
+    at = even_logit(logits, fake, np.ones(2_000), voices)
 
-    assert (logits[~fake] > at).mean() == pytest.approx(MOST_DEV_ALARMS, abs=0.002)
+    assert (logits[~fake & loud] > at).mean() == pytest.approx(MOST_DEV_ALARMS, abs=0.003)
+    assert (logits[~fake & ~loud] > at).mean() < 0.001
     assert (logits[fake] < at).mean() > 0.4
-    far_apart = np.where(fake, 4.0, -4.0) + logits
-    assert -4 < even_logit(far_apart, fake, np.ones(2_000)) < 4
+
+
+def test_even_odds_are_balanced_where_no_voice_is_often_mistaken() -> None:
+    fake = np.arange(200) >= 100
+    logits = np.random.default_rng(3).normal(np.where(fake, 4.0, -4.0))
+
+    at = even_logit(logits, fake, np.ones(200), ["v"] * 200)
+
+    assert at == pytest.approx(balanced_logit(logits, fake, np.ones(200)))
+
+
+def test_a_voice_of_ten_clips_is_never_mistaken() -> None:
+    logits = np.append(np.linspace(-1, 3, 10), np.full(30, 1.0))
+    fake = np.arange(40) >= 10
+
+    at = even_logit(logits, fake, np.ones(40), ["v"] * 40)
+
+    assert not (logits[~fake] >= at).any()
+
+
+def test_a_voice_of_a_few_clips_moves_nothing() -> None:
+    logits = np.array([-2.0] * 30 + [5.0] * 3 + [2.0] * 33)
+    fake = np.arange(66) >= 33
+    voices = ["many"] * 30 + ["few"] * 3 + ["many"] * 33
+
+    assert even_logit(logits, fake, np.ones(66), voices) < 5.0
 
 
 def test_the_undecided_band_holds_the_half_and_stays_within_its_ends() -> None:

@@ -1,7 +1,8 @@
 """Gates on the audio model that ships: its scores, its own report, and fresh copies of speech."""
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from detection_contract.media_types import MediaKind
-from detection_training import audio_corpus, audio_report, metrics
+from detection_training import audio_corpus, audio_report, audio_stages, locked, metrics
 from detection_training.audio_copies import COPIES
 from detection_training.audio_fit import POOLING, SAMPLING, score
 from detection_training.locked import FOLDER
@@ -19,6 +20,7 @@ from detection_training.utterances import joined
 from detection_worker.core.verdict import judge
 from detection_worker.detectors import registry
 from detection_worker.detectors.base import Detector
+from detection_worker.errors import UsageError
 from detection_worker.media.windows import Windows
 
 MODEL: Final = "audio-lfb-resnet-s"
@@ -26,11 +28,15 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 SAMPLES: Final = ROOT / "worker/detection_worker/samples"
 CACHE: Final = ROOT / ".cache/training" / FOLDER
 GOLDEN: Final = json.loads((Path(__file__).parent / "golden_audio.json").read_text())
-PACKAGES: Final = ("asterisk-core-sounds-en-g722", "fillets-ng-data-nl", "klettres-data")
+PACKAGES: Final = (
+    "asterisk-core-sounds-en-g722",
+    "asterisk-core-sounds-ru-g722",
+    "klettres-data",
+    "ktuberling-data",
+)
+"""Of the held-out speech, what is small enough to be downloaded for a test."""
 COPIED_BY: Final = ("griffin-lim", "source-filter", "linear-prediction")
-PER_SOURCE: Final = 12
-KNOWN_EXCESS: Final = {"asterisk-core-sounds-ru-g722": 0.34, "tuxpaint-stamps-default": 0.27}
-"""Sources of which the model is known to call too much fake; that may not grow."""
+PER_VOICE: Final = 20
 
 
 def chord(seconds: float) -> Samples:
@@ -99,12 +105,9 @@ def test_the_shipped_report_keeps_the_limits(evaluation: dict[str, Any]) -> None
 
     assert evaluation["summary"]["eer_seen"] <= audio_report.MOST_SEEN_EER
     for name, alarms in audio_report.source_alarms(evaluation).items():
-        allowed = KNOWN_EXCESS.get(name.removesuffix(" as stored"), audio_report.MOST_FALSE_ALARMS)
-        assert alarms["share"] <= allowed, name
-
-
-def test_a_model_with_a_known_excess_is_no_more_than_a_demonstration(detector: Detector) -> None:
-    assert not KNOWN_EXCESS or detector.card.grade == "demo"
+        assert alarms["share"] <= audio_report.MOST_FALSE_ALARMS, name
+    low, _ = evaluation["rows"][audio_report.UNSEEN_NEURAL]["intervals"]["auc"]
+    assert low > 0.5, "copies by the unseen vocoder are told better than by chance"
 
 
 def test_the_grade_is_the_one_that_the_report_deserves(
@@ -113,20 +116,36 @@ def test_the_grade_is_the_one_that_the_report_deserves(
     assert detector.card.grade == audio_report.grade(evaluation)
 
 
+@pytest.fixture(scope="module")
+def speech() -> Mapping[str, Path]:
+    """Packages of held-out speech: from the cache of trainings, or downloaded where CI runs."""
+    there = {package: folder(package) for package in PACKAGES}
+    missing = [package for package, path in there.items() if path is None]
+    if missing and not os.environ.get("CI"):
+        pytest.skip(
+            f"NOT RUN: no speech in {CACHE}; CI=true downloads it, "
+            "and so does `train --preset full --only audio --until fetch`"
+        )
+    wanted = [p for p in locked.read_lock(audio_stages.LOCK) if p.name in PACKAGES]
+    try:
+        return locked.fetch_locked(wanted, CACHE.parent, log=print)
+    except UsageError as exc:
+        pytest.skip(f"NOT RUN: held-out speech cannot be had: {exc}")
+
+
 @pytest.mark.slow
-def test_fresh_copies_of_held_out_voices_are_told_from_them(detector: Detector) -> None:
-    folders = {package: folder(package) for package in PACKAGES}
-    missing = [package for package, path in folders.items() if path is None]
-    if missing:
-        pytest.skip(f"NOT RUN: no speech in {CACHE}; `train --preset full --until fetch` gets it")
-    voices = audio_corpus.voices({k: v for k, v in folders.items() if v is not None})
+@pytest.mark.timeout(900)
+def test_fresh_copies_of_held_out_voices_are_told_from_them(
+    detector: Detector, speech: Mapping[str, Path]
+) -> None:
+    voices = audio_corpus.voices(speech)
     rng = np.random.default_rng(21)
     real: dict[str, list[float]] = {}
     made: list[float] = []
     for voice in voices:
         if voice.split is not Split.TEST:
             continue
-        sounds = [s for s, _ in joined(voice.files, count=PER_SOURCE, rng=rng)]
+        sounds = [s for s, _ in joined(voice.files, count=PER_VOICE, rng=rng)]
         if not sounds:
             continue
         real.setdefault(voice.source, []).extend(calibrated(detector, sounds))
@@ -135,8 +154,12 @@ def test_fresh_copies_of_held_out_voices_are_told_from_them(detector: Detector) 
 
     alarms = {source: float(np.mean(np.array(s) >= 0.5)) for source, s in real.items()}
     everything = np.concatenate([np.array(scores) for scores in real.values()])
+    eer = metrics.eer(everything, np.array(made))
+    clips = {source: len(scores) for source, scores in real.items()}
+    print(f"real clips {clips}, made {len(made)}: false alarms {alarms}, EER {eer:.3f}")
+    assert set(real) == set(PACKAGES)
     assert max(alarms.values()) <= audio_report.MOST_FALSE_ALARMS, alarms
-    assert metrics.eer(everything, np.array(made)) <= audio_report.MOST_SEEN_EER
+    assert eer <= audio_report.MOST_SEEN_EER
 
 
 def folder(package: str) -> Path | None:

@@ -57,7 +57,7 @@ class Architecture:
     """
 
     name: str
-    params: Mapping[str, int | float | str]
+    params: Mapping[str, bool | int | float | str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,7 @@ class ArchitecturePart(Part):
     """Which network to build."""
 
     name: str
-    params: dict[str, int | float | str] = {}
+    params: dict[str, bool | int | float | str] = {}
 
 
 class WeightsPart(Part):

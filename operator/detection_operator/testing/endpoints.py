@@ -3,6 +3,7 @@
 import contextlib
 import json
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from http import HTTPStatus
@@ -14,7 +15,7 @@ from detection_operator.observe.ports import Address
 from detection_operator.testing.fakes import FakeQueue, FakeWorkers
 
 
-class _Server:
+class _Server(ABC):
     """Answers JSON on a thread of its own."""
 
     def __init__(self, host: str) -> None:
@@ -35,9 +36,9 @@ class _Server:
         self._server.server_close()
         self._thread.join()
 
+    @abstractmethod
     def answer(self, place: str, path: str, target: str) -> tuple[int, Any]:
         """Return status and body for a request that came in at the address ``place``."""
-        raise NotImplementedError
 
 
 class SqsEndpoint(_Server):

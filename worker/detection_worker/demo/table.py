@@ -41,7 +41,7 @@ class Table:
                 file=_tail(str(result["sqs_to_ml_url"])),
                 kind=result["file_type"] or "?",
                 truth=upload.truth if upload else "?",
-                label=result["label"] or ("failed" if result.get("error") else "none"),
+                label=_label(result),
                 score=_number(result["prediction_score"], "{:.4f}"),
                 sure=_number(result["confidence"], "{:.0%}"),
                 times=_times(result),
@@ -59,9 +59,17 @@ class Table:
         )
         if self._grades:
             print(f"Models: {', '.join(sorted(self._grades))}.")
+            print("A label with ? is inconclusive: between the model's thresholds it cannot tell.")
             print(
-                "Grade demo: shows that the machinery works; never accuse anybody by its scores."
+                "Small models, to show that the machinery works: never accuse anybody by their "
+                "scores."
             )
+
+
+def _label(result: Mapping[str, Any]) -> str:
+    if not result["label"]:
+        return "failed" if result.get("error") else "none"
+    return f"{result['label']}{'?' if result.get('verdict') == 'inconclusive' else ''}"
 
 
 def _times(result: Mapping[str, Any]) -> str:

@@ -222,10 +222,10 @@ def _evaluate(place: Workplace, *, plan: AudioFullPlan) -> None:
     for split in (Split.DEV, Split.TEST):
         clips = read_clips(build, split)
         logits = audio_fit.score_clips(detector, clips)
-        scored[split] = (clips, audio_report.sigmoid(kept["a"] * logits + kept["b"]))
+        scored[split] = (clips, _calibrated(logits, kept))
     stored = _as_stored(build / "shards")
     logits = audio_fit.score(detector, [sound for _, sound in stored])
-    as_they_are = audio_report.sigmoid(kept["a"] * logits + kept["b"])
+    as_they_are = _calibrated(logits, kept)
     report = audio_report.report(
         scored,
         ([row for row, _ in stored], as_they_are),
@@ -248,10 +248,14 @@ def _noisy(
             mixed(clips.sound(i), noise(clips.rows[i].samples, rng), below_db=below_db)
             for i in chosen
         ]
-        logits = audio_fit.score(detector, sounds)
-        scores = audio_report.sigmoid(kept["a"] * logits + kept["b"])
+        scores = _calibrated(audio_fit.score(detector, sounds), kept)
         found[f"{below_db} dB"] = ([clips.rows[i] for i in chosen], scores)
     return found
+
+
+def _calibrated(logits: Floats, kept: Mapping[str, Any]) -> Floats:
+    """Return P(fake) by what the step before kept."""
+    return audio_report.sigmoid(kept["a"] * logits + kept["b"])
 
 
 def _as_stored(shards: Path) -> list[tuple[ClipRow, Samples]]:

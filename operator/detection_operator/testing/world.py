@@ -141,6 +141,26 @@ class World:
         self.keys.append(key)
         return key
 
+    def create_deployment(self, name: str, *, replicas: int) -> None:
+        """Create a Deployment of somebody else, for a DetectionQueue to refer to."""
+        labels = {"app": name}
+        container = {"name": "worker", "image": "theirs:1"}
+        self.cluster.create(
+            {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": {"name": name, "namespace": "default", "labels": labels},
+                "spec": {
+                    "replicas": replicas,
+                    "selector": {"matchLabels": labels},
+                    "template": {
+                        "metadata": {"labels": labels},
+                        "spec": {"containers": [container]},
+                    },
+                },
+            }
+        )
+
     def edit_queue(self, key: Key, change: Callable[[dict[str, Any]], None]) -> None:
         """Change a DetectionQueue by hand; the operator hears of it."""
         self.cluster.edit((KIND, key.namespace, key.name), change)

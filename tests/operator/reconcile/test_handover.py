@@ -21,22 +21,7 @@ def working_world(
     """Return a world with six workers that always have work, and a Deployment of somebody else."""
     world = make_world()
     world.workers.service_s = 20.0
-    labels = {"app": "mine"}
-    world.cluster.create(
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": "mine", "namespace": "default", "labels": labels},
-            "spec": {
-                "replicas": theirs,
-                "selector": {"matchLabels": labels},
-                "template": {
-                    "metadata": {"labels": labels},
-                    "spec": {"containers": [{"name": "worker", "image": "theirs:1"}]},
-                },
-            },
-        }
-    )
+    world.create_deployment("mine", replicas=theirs)
     spec = copy.deepcopy(dict(MINIMAL))
     spec["scaling"] |= {"minReplicas": 6, "maxReplicas": 6}
     spec["replicas"] = 6

@@ -28,22 +28,7 @@ EDITS = [
 
 
 def adopt(world: World) -> dict[str, Any]:
-    labels = {"app": "mine"}
-    world.cluster.create(
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": "mine", "namespace": "default", "labels": labels},
-            "spec": {
-                "replicas": 0,
-                "selector": {"matchLabels": labels},
-                "template": {
-                    "metadata": {"labels": labels},
-                    "spec": {"containers": [{"name": "worker", "image": "theirs:1"}]},
-                },
-            },
-        }
-    )
+    world.create_deployment("mine", replicas=0)
     return {"deploymentRef": {"name": "mine"}}
 
 

@@ -606,21 +606,7 @@ def test_a_new_image_comes_in_where_there_is_no_room_for_more_pods(make_world: M
 
 
 def adopt(world: World, replicas: int) -> Key:
-    world.cluster.create(
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": "mine", "namespace": "default", "labels": {"app": "mine"}},
-            "spec": {
-                "replicas": replicas,
-                "selector": {"matchLabels": {"app": "mine"}},
-                "template": {
-                    "metadata": {"labels": {"app": "mine"}},
-                    "spec": {"containers": [{"name": "worker", "image": "theirs:1"}]},
-                },
-            },
-        }
-    )
+    world.create_deployment("mine", replicas=replicas)
     return world.create_queue("video", adopting("mine"))
 
 

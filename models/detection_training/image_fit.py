@@ -100,7 +100,7 @@ def train(
     """
     torch.manual_seed(seed)
     trained = fit(
-        network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last),
         Pairs(pool, pairs=plan.pairs, rng=np.random.default_rng(seed)),
         name="images",
         steps=plan.steps,
@@ -109,4 +109,4 @@ def train(
         log=log,
         progress=progress,
     )
-    return trained.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
+    return trained.to(memory_format=torch.contiguous_format)

@@ -137,7 +137,7 @@ def train(
     """Return the network trained on the pool."""
     torch.manual_seed(seed)
     batches = PairBatches(pool, rng=np.random.default_rng(seed))
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(memory_format=torch.channels_last)
     trained = fit(
         network,
         batches,
@@ -147,7 +147,7 @@ def train(
         seconds=plan.seconds,
         log=log,
     )
-    return trained.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
+    return trained.to(memory_format=torch.contiguous_format)
 
 
 def build_pictures(

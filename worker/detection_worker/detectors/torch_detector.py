@@ -46,7 +46,7 @@ class TorchDetector:
         self._chunk = max(1, CHUNK_UNITS // frames_per_unit(card.sampling))
         self._module = module.to(self._device).eval()
         if len(self._shape) == 3:
-            self._module = self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._module = self._module.to(memory_format=torch.channels_last)
 
     @property
     def card(self) -> DetectorCard:

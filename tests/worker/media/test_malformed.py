@@ -157,6 +157,7 @@ def test_damaged_packets_are_skipped_and_counted(tmp_path: Path, decode: Decode)
     media = decode(path)
 
     assert len(media.units) >= 1
+    assert media.info.damaged
     assert any("damaged packets were skipped" in w for w in media.info.warnings)
 
 

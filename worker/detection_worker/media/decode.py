@@ -181,6 +181,7 @@ def _decode_video(
         sample_rate_hz=None,
         truncated=clip.truncated,
         warnings=_warnings(order, source, kind=MediaKind.VIDEO, damaged=clip.damaged),
+        damaged=clip.damaged > 0,
         sound_track=av_input.first_audio(container) is not None,
     )
     return DecodedMedia(
@@ -222,6 +223,7 @@ def _decode_audio(
         sample_rate_hz=sound.sample_rate_hz,
         truncated=sound.truncated,
         warnings=_warnings(order, source, kind=MediaKind.AUDIO, damaged=sound.damaged),
+        damaged=sound.damaged > 0,
     )
     return DecodedMedia(
         info=info,

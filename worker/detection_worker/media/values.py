@@ -29,9 +29,11 @@ class MediaInfo:
         duration_s: Seconds; None for still images.
         frames_analysed: Frames, or windows of sound, that units were taken from; >= 1.
         sample_rate_hz: Of the file, before resampling; None unless audio.
-        truncated: The file ended before its own header said, or decoding stopped early.
+        truncated: The file ends before what its own container announces.
         warnings: Short phrases for people, for example about a wrong extension.
         sound_track: It is a video and has sound, whether that can be decoded or not.
+        damaged: Data inside the file is corrupt: packets or blocks that do not decode, checksums
+            that do not fit.
     """
 
     kind: MediaKind
@@ -47,6 +49,7 @@ class MediaInfo:
     truncated: bool
     warnings: tuple[str, ...]
     sound_track: bool = False
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

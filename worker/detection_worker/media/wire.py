@@ -323,6 +323,7 @@ def _info(raw: dict[str, Any], limits: MediaLimits) -> MediaInfo:
         truncated=raw.get("truncated") is True,
         warnings=_warnings(raw),
         sound_track=kind is MediaKind.VIDEO and raw.get("sound_track") is True,
+        damaged=raw.get("damaged") is True,
     )
 
 

@@ -287,6 +287,7 @@ def _media(info: MediaInfo, card: DetectorCard) -> dict[str, object]:
         "size_bytes": info.size_bytes,
         "sha256": info.sha256,
         "truncated": info.truncated,
+        "damaged": info.damaged,
         "warnings": list(info.warnings),
         "quality": list(quality_of(info, card.sampling)),
     }

@@ -1,4 +1,5 @@
 import base64
+import contextlib
 import json
 import logging
 import socket
@@ -578,3 +579,200 @@ def test_no_log_above_debug_shows_the_url(
     post(client, receiver.url)
 
     assert "token" not in caplog.text
+
+
+INTERIM = {
+    "100": b"HTTP/1.1 100 Continue\r\n\r\n",
+    "102": b"HTTP/1.1 102 Processing\r\n\r\n",
+    "103": b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n",
+    "199": b"HTTP/1.1 199 Whatever\r\n\r\n",
+    "103 that claims a body": b"HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n",
+    "102 that claims to close": b"HTTP/1.1 102 Processing\r\nConnection: close\r\n\r\n",
+    "103 in chunks": b"HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: chunked\r\n\r\n",
+}
+
+
+def after(interim: bytes, status: int = 200) -> Callable[[Any], None]:
+    def answer(handler: Any) -> None:
+        handler.connection.sendall(interim)
+        handler.reply(status)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "interim",
+    [
+        *[pytest.param(each, id=name) for name, each in INTERIM.items()],
+        pytest.param(INTERIM["100"] * 2, id="100 twice"),
+        pytest.param(INTERIM["100"] + INTERIM["102"] + INTERIM["103"] * 5, id="several"),
+        pytest.param(INTERIM["102"] * 500, id="many"),
+    ],
+)
+def test_interim_answers_are_skipped(
+    interim: bytes, receiver: Any, client: HttpCallbackClient
+) -> None:
+    receiver.answer(after(interim), after(interim))
+
+    post(client, receiver.url)
+    post(client, receiver.url)
+
+    assert len(receiver.requests) == 2
+    assert receiver.connections == 1
+
+
+def test_the_answer_after_an_interim_one_decides(
+    receiver: Any, client: HttpCallbackClient
+) -> None:
+    receiver.answer(after(INTERIM["103"], 503), after(INTERIM["102"], 410))
+
+    error = error_of(client, receiver.url)
+
+    assert error.code is ErrorCode.CALLBACK_REJECTED
+    assert error.message.endswith("answered 410")
+    assert len(receiver.requests) == 2
+
+
+def test_interim_answers_over_tls_are_skipped(
+    tls_receiver: Any, make_client: Callable[..., HttpCallbackClient], certificate: Path
+) -> None:
+    tls_receiver.answer(after(INTERIM["103"]))
+
+    post(tls_client(make_client, certificate), f"https://receiver.example:{tls_receiver.port}/cb")
+
+    assert len(tls_receiver.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["100", "102", "103"])
+def test_interim_answers_without_end_are_given_up(
+    name: str, receiver: Any, make_client: Callable[..., HttpCallbackClient]
+) -> None:
+    sent: list[int] = []
+
+    def endless(handler: Any) -> None:
+        handler.close_connection = True
+        with contextlib.suppress(OSError):
+            while True:
+                handler.connection.sendall(INTERIM[name] * 1000)
+                sent.append(len(INTERIM[name]) * 1000)
+
+    receiver.answer(endless)
+    client = make_client(attempts=1, read_timeout_s=60.0, max_elapsed_s=60.0)
+
+    error = error_of(client, receiver.url)
+
+    assert error.code is ErrorCode.CALLBACK_UNREACHABLE
+    assert error.message.endswith("its answer has no end")
+    assert sum(sent) < 20_000_000  # what the kernel's buffers hold
+
+
+def test_interim_answers_that_drip_are_given_up_in_time(
+    receiver: Any, make_client: Callable[..., HttpCallbackClient]
+) -> None:
+    def patient(handler: Any) -> None:
+        handler.close_connection = True
+        with contextlib.suppress(OSError):
+            for _ in range(1000):
+                handler.connection.sendall(INTERIM["102"])
+                time.sleep(0.02)
+
+    receiver.answer(patient)
+    started_s = time.monotonic()
+
+    error = error_of(make_client(attempts=1), receiver.url)
+
+    assert error.message.endswith("it did not answer in time")
+    assert time.monotonic() - started_s < 5.0  # of the 20 s that it drips
+
+
+def test_a_protocol_that_was_not_asked_for_is_a_rejection(
+    receiver: Any, client: HttpCallbackClient
+) -> None:
+    def switch(handler: Any) -> None:
+        handler.connection.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\n\r\n"
+        )
+        handler.rfile.read(1)
+        handler.close_connection = True
+
+    receiver.answer(switch)
+
+    error = error_of(client, receiver.url)
+    post(client, receiver.url)
+
+    assert error.code is ErrorCode.CALLBACK_REJECTED
+    assert error.message.endswith("answered 101")
+    assert receiver.connections == 2  # the first one speaks something else now
+
+
+def test_credentials_of_the_environment_are_not_sent(
+    receiver: Any,
+    client: HttpCallbackClient,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login user password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    post(client, receiver.url)
+
+    assert "Authorization" not in receiver.requests[0][1]
+
+
+def test_a_bundle_of_the_environment_is_not_trusted(
+    tls_receiver: Any,
+    make_client: Callable[..., HttpCallbackClient],
+    certificate: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    monkeypatch.setenv("CURL_CA_BUNDLE", str(certificate))
+    client = make_client(attempts=1, resolve=lambda host, port: [(socket.AF_INET, "127.0.0.1")])
+
+    error = error_of(client, f"https://receiver.example:{tls_receiver.port}/cb")
+
+    assert error.message.endswith("its certificate is not valid")
+
+
+def test_a_trusted_authority_is_the_only_one(
+    tls_receiver: Any,
+    make_client: Callable[..., HttpCallbackClient],
+    certificate: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded: list[object] = []
+    context = ssl.create_default_context(cafile=str(certificate))
+    monkeypatch.setattr(context, "load_verify_locations", lambda *a, **k: loaded.append(a))
+    client = make_client(tls=context, resolve=lambda host, port: [(socket.AF_INET, "127.0.0.1")])
+
+    post(client, f"https://receiver.example:{tls_receiver.port}/cb")
+
+    assert loaded == []  # a connection adds nobody to whom the context trusts
+
+
+def test_a_redirect_with_a_body_is_not_read_to_its_end(
+    receiver: Any, client: HttpCallbackClient
+) -> None:
+    sent: list[int] = []
+
+    def endless(handler: Any) -> None:
+        handler.send_response(307)
+        handler.send_header("Location", receiver.url)
+        handler.send_header("Content-Length", str(10**12))
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                handler.wfile.write(b"x" * 65_536)
+                sent.append(65_536)
+        handler.close_connection = True
+
+    receiver.answer(endless)
+
+    error = error_of(client, receiver.url)
+
+    assert error.code is ErrorCode.CALLBACK_REJECTED
+    assert sum(sent) < 20_000_000  # what the kernel's buffers hold
+    assert len(receiver.requests) == 1

@@ -13,17 +13,20 @@ from ipaddress import ip_network
 from typing import Final
 from urllib.parse import quote
 
+import requests
 import urllib3
+from requests.exceptions import InvalidURL
 from urllib3.exceptions import HTTPError, LocationParseError, LocationValueError
 from urllib3.util import Url, parse_url
 
 from detection_contract import signing
 from detection_contract.error_codes import ErrorCode
 from detection_worker.callback.connections import (
+    EndlessAnswer,
     ForbiddenAddress,
     Guard,
+    GuardedAdapter,
     Resolve,
-    pool_manager,
     resolve,
 )
 from detection_worker.errors import Cancelled, JobError
@@ -42,6 +45,15 @@ _PASSING: Final = frozenset(
         HTTPStatus.TOO_MANY_REQUESTS,
     }
 )
+_EXPLAINED: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
+    ((EndlessAnswer,), "its answer has no end"),
+    ((socket.gaierror,), "its host name cannot be resolved"),
+    ((ssl.SSLCertVerificationError,), "its certificate is not valid"),
+    ((ssl.SSLError, urllib3.exceptions.SSLError), "TLS failed"),
+    ((TimeoutError, urllib3.exceptions.TimeoutError), "it did not answer in time"),
+    ((ConnectionRefusedError,), "it refused the connection"),
+)
+"""What happened, by the first of these among the causes of an exception."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +65,7 @@ class _Failure:
 
 
 class HttpCallbackClient:
-    """Posts results with Standard Webhooks headers; thread-safe.
-
-    It uses urllib3 itself: a client above it would bring cookies, proxies and credentials from the
-    environment, and would read the whole body of a redirect that it does not follow.
-    """
+    """Posts results with Standard Webhooks headers; thread-safe."""
 
     def __init__(
         self,
@@ -94,11 +102,11 @@ class HttpCallbackClient:
         self._agent = f"detection-queue/{version('detection-queue')}"
         allowed = tuple(ip_network(n) for n in settings.allowed_networks)
         guard = Guard(allow_any=settings.allow_private, allowed=allowed, resolve=resolve)
-        self._pools = pool_manager(guard, connections=CONNECTIONS, tls=tls)
+        self._adapter = GuardedAdapter(guard, connections=CONNECTIONS, tls=tls)
 
     def close(self) -> None:
         """Close all idle connections."""
-        self._pools.clear()
+        self._adapter.close()
 
     def post(
         self,
@@ -143,29 +151,22 @@ class HttpCallbackClient:
         connect_s = min(self._settings.connect_timeout_s, left_s)
         read_s = min(self._settings.read_timeout_s, left_s)
         try:
-            response = self._pools.urlopen(
-                "POST",
-                url,
-                redirect=False,
-                body=body,
-                headers=headers,
-                retries=False,
-                timeout=urllib3.Timeout(connect=connect_s, read=read_s),
-                preload_content=False,
-                decode_content=False,
-            )
+            request = requests.Request("POST", url, headers=headers, data=body).prepare()
+            response = self._adapter.send(request, stream=True, timeout=(connect_s, read_s))
+        except InvalidURL as exc:
+            raise _bad_url("it is no URL") from exc
         except ForbiddenAddress as exc:
             raise JobError(
                 ErrorCode.CALLBACK_FORBIDDEN,
                 f"The callback to {origin} is forbidden: its address is {exc}",
             ) from exc
-        except HTTPError as exc:
+        except (requests.RequestException, HTTPError) as exc:
             return _Failure(reason=_explain(exc))
-        _drain(response)
+        _drain(response.raw)
         return self._judge(response, origin)
 
-    def _judge(self, response: urllib3.BaseHTTPResponse, origin: str) -> _Failure | None:
-        status = response.status
+    def _judge(self, response: requests.Response, origin: str) -> _Failure | None:
+        status = response.status_code
         if 200 <= status < 300:
             return None
         if status in _PASSING or status >= 500:
@@ -257,19 +258,12 @@ def _drain(response: urllib3.BaseHTTPResponse) -> None:
     response.close()
 
 
-def _explain(exc: HTTPError) -> str:
-    """Return what happened to a connection, without the URL that urllib3's own text holds."""
+def _explain(exc: Exception) -> str:
+    """Return what happened to a connection, without the URL that the exception's text holds."""
     causes = _causes(exc)
-    if any(isinstance(cause, socket.gaierror) for cause in causes):
-        return "its host name cannot be resolved"
-    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
-        return "its certificate is not valid"
-    if any(isinstance(cause, ssl.SSLError | urllib3.exceptions.SSLError) for cause in causes):
-        return "TLS failed"
-    if any(isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError) for cause in causes):
-        return "it did not answer in time"
-    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return "it refused the connection"
+    for kinds, sentence in _EXPLAINED:
+        if any(isinstance(cause, kinds) for cause in causes):
+            return sentence
     return "the connection broke off"
 
 

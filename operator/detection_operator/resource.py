@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from cronsim import CronSim, CronSimError
 
-from detection_operator.spec.fields import ADDRESS_PATTERN, ADDRESS_RULE, URL_REGION_PATTERN
+from detection_contract.sqs_urls import region_of_queue
+from detection_operator.spec.fields import ADDRESS_PATTERN, ADDRESS_RULE
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.scaling import FallbackBehavior, Mode, Policy, Scaling, Schedule
 
@@ -72,7 +73,7 @@ def parse_spec(spec: Mapping[str, Any]) -> QueueSpec:
         raise InvalidSpec("worker", "needs exactly one of template and deploymentRef")
     if parsed.queue.dead_letter_queue == parsed.queue.url:
         raise InvalidSpec("queue.deadLetterQueue", "must differ from queue.url")
-    region = parsed.queue.region or region_of(parsed.queue.url)
+    region = parsed.queue.region or region_of_queue(parsed.queue.url)
     if region is None:
         raise InvalidSpec("queue.region", "is required because queue.url does not name a region")
     return dataclasses.replace(parsed, queue=dataclasses.replace(parsed.queue, region=region))
@@ -118,12 +119,6 @@ def manifest_value(value: Any) -> Any:
     if isinstance(value, (bool, int, dict)):
         return value
     return str(value)
-
-
-def region_of(url: str) -> str | None:
-    """Return the AWS region that the host of a queue URL names, or None."""
-    match = re.match(URL_REGION_PATTERN, url)
-    return match and (match[1] or match[2])
 
 
 def _check_endpoint(url: str | None) -> None:

@@ -13,7 +13,6 @@ from detection_operator.resource import (
     known_part,
     manifest_value,
     parse_spec,
-    region_of,
 )
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.scaling import IdlePolicy, Mode
@@ -188,27 +187,6 @@ def test_an_endpoint_may_be_any_address(
     spec = spec_of(queue={"url": URL, "endpointURL": endpoint_url})
 
     assert spec.queue.endpoint_url == endpoint_url
-
-
-@pytest.mark.parametrize(
-    ("url", "region"),
-    [
-        pytest.param(URL, "eu-west-1", id="standard"),
-        pytest.param("https://sqs-fips.us-east-1.amazonaws.com/1/q", "us-east-1", id="FIPS"),
-        pytest.param("https://us-west-2.queue.amazonaws.com/1/q", "us-west-2", id="legacy"),
-        pytest.param(
-            "https://sqs.us-gov-west-1.amazonaws.com/1/q", "us-gov-west-1", id="GovCloud"
-        ),
-        pytest.param("https://sqs.cn-north-1.amazonaws.com.cn/1/q", "cn-north-1", id="China"),
-        pytest.param("https://sqs.eu-west-1.api.aws/1/q", "eu-west-1", id="dual stack"),
-        pytest.param(
-            "https://vpce-0a1.sqs.us-east-1.vpce.amazonaws.com/1/q", "us-east-1", id="VPC endpoint"
-        ),
-        pytest.param(LOCAL, None, id="local"),
-    ],
-)
-def test_the_region_is_read_from_the_host(url: str, region: str | None) -> None:
-    assert region_of(url) == region
 
 
 JSON = st.recursive(

@@ -9,6 +9,7 @@ from botocore.exceptions import (
     ParamValidationError,
 )
 
+from detection_contract.aws_errors import plain_code
 from detection_worker.aws_session import (
     client,
     explain_credentials,
@@ -16,7 +17,6 @@ from detection_worker.aws_session import (
     is_credentials_error,
     make_session,
     needs_person,
-    plain_code,
 )
 from detection_worker.settings import AwsSettings
 from detection_worker.testing.local_aws import LocalAws

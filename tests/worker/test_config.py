@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection_contract.environment import WORKER_VARIABLES
-from detection_worker.config import load_consumer, load_settings, region_of_queue
+from detection_worker.config import load_consumer, load_settings
 from detection_worker.config.table import FILE_KEYS, SETTINGS, Setting
 from detection_worker.errors import UsageError
 from detection_worker.settings import ConsumerSettings, Settings
@@ -347,20 +347,6 @@ def test_no_text_makes_reading_a_number_fail_in_another_way(text: str) -> None:
         return
     assert 1 <= consumer.max_messages <= 10
     assert 0 <= consumer.batch_wait_s <= 10
-
-
-@pytest.mark.parametrize(
-    ("url", "region"),
-    [
-        (QUEUE, "us-east-1"),
-        ("https://sqs.cn-north-1.amazonaws.com.cn/1/q", "cn-north-1"),
-        ("https://sqs.us-gov-west-1.amazonaws.com/1/q.fifo", "us-gov-west-1"),
-        ("http://localhost:4566/000000000000/q", None),
-        ("https://sqs.evil.example.com/1/q", None),
-    ],
-)
-def test_the_region_of_a_queue_is_read_from_its_url(url: str, region: str | None) -> None:
-    assert region_of_queue(url) == region
 
 
 def test_lists_are_split_at_commas_and_checked(tmp_path: Path) -> None:

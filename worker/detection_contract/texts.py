@@ -15,6 +15,13 @@ ACCESS_DENIED: Final = (
     "Failed to download S3 file: Access Denied\nCheck S3 bucket permissions and AWS credentials."
 )
 NO_SUCH_QUEUE: Final = "SQS queue does not exist: {url}\nVerify the queue URL and region."
+QUEUE_DENIED: Final = (
+    "Access to the SQS queue is denied: {url} ({code})\n"
+    "Check the worker's role, and the key policy if the queue has a KMS key."
+)
+QUEUE_UNREACHABLE: Final = (
+    "SQS cannot be reached: {code} for {url}\nCheck the network, the queue URL and its region."
+)
 NO_MODELS: Final = "No models could be loaded!\nTrain models using: detection-worker train --demo"
 NO_CONFIG_FILE: Final = (
     "Configuration file not found: {path}\n"

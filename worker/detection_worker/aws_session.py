@@ -23,6 +23,12 @@ from botocore.exceptions import (
 )
 
 from detection_contract import texts
+from detection_contract.aws_errors import (
+    EXPIRED_CODES,
+    WRONG_KEY_CODES,
+    is_clock_error,
+    plain_code,
+)
 from detection_worker.settings import AwsSettings
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -38,33 +44,12 @@ _UNOBTAINABLE = (
     SSOError,
     TokenRetrievalError,
 )
-_WRONG_KEY_CODES = frozenset(
-    {
-        "AuthFailure",
-        "IncompleteSignature",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "MissingAuthenticationToken",
-        "MissingSecurityHeader",
-        "NotSignedUp",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClient",
-    }
-)
-_EXPIRED_CODES = frozenset(
-    {
-        "ExpiredToken",
-        "InvalidToken",
-        "RequestExpired",
-        # A clock that is wrong by more than 15 minutes: no other message would fare better.
-        "RequestTimeTooSkewed",
-        "TokenRefreshRequired",
-    }
-)
 # botocore fetches role credentials in the middle of another call: their refusal surfaces there,
 # told apart only by the operation's name.
 _CREDENTIAL_OPERATIONS = ("AssumeRole", "GetRoleCredentials", "CreateToken")
-
+_SET_CLOCK: Final = (
+    "The clock of this machine differs from AWS's by minutes: set it, and keep it by NTP."
+)
 _USER_AGENT = f"detection-queue/{version('detection-queue')} Boto3/{boto3.__version__}"
 _client_lock = threading.Lock()
 
@@ -154,7 +139,7 @@ def is_credentials_error(exc: BaseException) -> bool:
         return isinstance(exc, FileNotFoundError | PermissionError)
     if isinstance(exc, ClientError):
         return exc.operation_name.startswith(_CREDENTIAL_OPERATIONS) or error_code(exc) in (
-            _WRONG_KEY_CODES | _EXPIRED_CODES
+            WRONG_KEY_CODES | EXPIRED_CODES
         )
     return False
 
@@ -166,31 +151,25 @@ def needs_person(exc: BaseException) -> bool:
     """
     if isinstance(exc, _MISSING):
         return True
-    return isinstance(exc, ClientError) and error_code(exc) in _WRONG_KEY_CODES
+    return isinstance(exc, ClientError) and error_code(exc) in WRONG_KEY_CODES
 
 
 def explain_credentials(exc: BaseException) -> str:
     """Return what to tell a person of a credentials error: a sentence, and the next step below."""
     if isinstance(exc, _MISSING):
         return texts.NO_CREDENTIALS
-    reason = error_code(exc) if isinstance(exc, ClientError) else type(exc).__name__
-    step = texts.NO_CREDENTIALS.partition("\n")[2]
+    reason, step = type(exc).__name__, texts.NO_CREDENTIALS.partition("\n")[2]
+    if isinstance(exc, ClientError):
+        reason = error_code(exc)
+        if is_clock_error(reason, str(exc.response.get("Error", {}).get("Message", ""))):
+            step = _SET_CLOCK
     return f"AWS credentials do not work: {reason}\n{step}"
 
 
 def error_code(exc: ClientError) -> str:
-    """Return the service's error code without namespace and ``Exception`` suffix.
-
-    The same error is ``AWS.SimpleQueueService.NonExistentQueue`` by one protocol and
-    ``com.amazonaws.sqs#QueueDoesNotExist`` by another.
-    """
+    """Return the service's error code as ``aws_errors.plain_code`` does."""
     error: Mapping[str, Any] = exc.response.get("Error", {})
     return plain_code(str(error.get("Code", "")))
-
-
-def plain_code(code: str) -> str:
-    """Return a service's error code without namespace and ``Exception`` suffix."""
-    return code.rpartition("#")[2].rpartition(".")[2].removesuffix("Exception")
 
 
 def http_status(exc: ClientError) -> int:

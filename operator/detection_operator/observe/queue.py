@@ -17,6 +17,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
+from detection_contract.aws_errors import QueueFault, plain_code, queue_fault
 from detection_operator.observe.bounded import Bounded
 from detection_operator.observe.rate_limit import CALLS_PER_S, TokenBucket
 from detection_operator.observe.values import QueueReading, QueueSettings
@@ -42,32 +43,13 @@ _CONFIG: Final = Config(
     retries={"mode": "standard", "total_max_attempts": 2},
     max_pool_connections=16,
 )
-_MISSING: Final = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
-_THROTTLED: Final = frozenset(
-    {
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-_DENIED: Final = frozenset(
-    {
-        "AccessDenied",
-        "AccessDeniedException",
-        "AuthFailure",
-        "AuthorizationError",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "InvalidClientTokenId",
-        "InvalidSecurity",
-        "KmsAccessDenied",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-    }
-)
+_READ_ERRORS: Final = {
+    QueueFault.MISSING: ReadError.NO_SUCH_QUEUE,
+    QueueFault.DENIED: ReadError.ACCESS_DENIED,
+    QueueFault.CREDENTIALS: ReadError.ACCESS_DENIED,
+    QueueFault.THROTTLED: ReadError.THROTTLED,
+    None: ReadError.UNREACHABLE,
+}
 log = logging.getLogger(__name__)
 
 
@@ -262,7 +244,9 @@ def _failure(exc: Exception, queue: QueueRef) -> tuple[str, _Failure]:
         return kind, _Failure(ReadError.ACCESS_DENIED)
     if isinstance(exc, ClientError):
         code = str(exc.response.get("Error", {}).get("Code", "unknown"))
-        return code, _Failure(_meaning(code))
+        status = int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        fault = queue_fault(plain_code(code), status=status)
+        return code, _Failure(_READ_ERRORS[fault])
     if isinstance(exc, OSError) and exc.filename:
         # botocore reads the token files of IRSA and Pod Identity, and lets their errors through.
         return kind, _Failure(ReadError.ACCESS_DENIED, f"{exc.filename}: {exc.strerror}")
@@ -270,11 +254,3 @@ def _failure(exc: Exception, queue: QueueRef) -> tuple[str, _Failure]:
         why = f"{queue.endpoint_url or queue.url} is no address: {exc}"
         return kind, _Failure(ReadError.UNREACHABLE, why)
     return kind, _Failure(ReadError.UNREACHABLE)
-
-
-def _meaning(code: str) -> ReadError:
-    if code in _MISSING:
-        return ReadError.NO_SUCH_QUEUE
-    if code in _THROTTLED:
-        return ReadError.THROTTLED
-    return ReadError.ACCESS_DENIED if code in _DENIED else ReadError.UNREACHABLE

@@ -31,13 +31,6 @@ REGION_PATTERN: Final = "^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"
 CRON_PATTERN: Final = r"^\S+( \S+){4}$"
 MONEY_PATTERN: Final = "^[0-9]{1,9}([.][0-9]{1,6})?$"
 TIME_ZONE_PATTERN: Final = "^[A-Za-z0-9_+/-]+$"
-_REGION: Final = "[a-z]{2,4}(?:-[a-z]+){1,3}-[0-9]{1,2}"
-URL_REGION_PATTERN: Final = (
-    f"^https?://(?:[a-z0-9-]+[.])?(?:sqs|sqs-fips)[.]({_REGION})"
-    "[.](?:vpce[.])?(?:amazonaws[.]com(?:[.]cn)?|api[.]aws)(?::[0-9]+)?/"
-    f"|^https?://({_REGION})[.]queue[.]amazonaws[.]com/"
-)
-"""Hosts that name it: standard, FIPS, VPC endpoint, China, dual stack and the legacy form."""
 
 
 def integer(minimum: int, maximum: int, *, default: Any = dataclasses.MISSING, doc: str) -> Any:

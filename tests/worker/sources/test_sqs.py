@@ -220,6 +220,27 @@ def test_an_entry_without_an_answer_may_be_tried_again(sqs: Any, source: SqsSour
             False,
             id="too many in flight",
         ),
+        pytest.param(
+            {"body": {}, "status": 403},
+            "403",
+            "Access to the SQS queue is denied: http.*\nCheck the worker's role",
+            True,
+            id="a bare 403",
+        ),
+        pytest.param(
+            {"body": {"__type": "com.amazonaws.sqs#KmsDisabled"}},
+            "KmsDisabled",
+            "Access to the SQS queue is denied: http.*\n.*key policy",
+            True,
+            id="a KMS key that is disabled",
+        ),
+        pytest.param(
+            {"body": {"__type": "InvalidSignatureException", "message": "Signature expired: x"}},
+            "InvalidSignature",
+            "AWS credentials do not work: InvalidSignature\nThe clock of this machine",
+            True,
+            id="a clock that is late",
+        ),
     ],
 )
 def test_a_failed_call_says_whether_a_person_must_act(
@@ -369,6 +390,18 @@ def test_a_missing_dead_letter_queue_is_named(sqs: Any, source: SqsSource) -> No
             "https://vpce-0a.sqs.eu-west-1.vpce.amazonaws.com",
             "eu-west-1",
             id="a vpc endpoint",
+        ),
+        pytest.param(
+            "https://sqs-fips.us-west-2.amazonaws.com/1/q",
+            "https://sqs-fips.us-west-2.amazonaws.com",
+            "us-west-2",
+            id="FIPS",
+        ),
+        pytest.param(
+            "https://sqs.eu-west-1.api.aws/1/q",
+            "https://sqs.eu-west-1.api.aws",
+            "eu-west-1",
+            id="dual stack",
         ),
         pytest.param(
             "http://localhost:4566/000000000000/q",

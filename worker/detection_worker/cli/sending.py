@@ -3,24 +3,24 @@
 import json
 from dataclasses import replace
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from detection_contract.aws_errors import QueueFault, queue_fault
+from detection_contract.sqs_urls import own_endpoint, region_of_queue
 from detection_contract.texts import NO_SUCH_QUEUE
 from detection_worker.aws_session import (
     client,
     error_code,
     explain_credentials,
+    http_status,
     is_credentials_error,
     make_session,
 )
-from detection_worker.config import Loaded, region_of_queue
+from detection_worker.config import Loaded
 from detection_worker.errors import UsageError
 from detection_worker.settings import AwsSettings
 
-_NO_QUEUE_CODES: Final = ("NonExistentQueue", "QueueDoesNotExist")
-_AWS: Final = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws")
 _MAX_FIFO_ID: Final = 128
 """SQS takes no longer group and deduplication ids."""
 
@@ -43,7 +43,7 @@ def send(message: dict[str, object], queue_url: str, loaded: Loaded) -> str:
         request_id = str(message["request_id"])[:_MAX_FIFO_ID]
         entry |= {"MessageGroupId": request_id, "MessageDeduplicationId": request_id}
     aws = aws_for_queue(loaded, queue_url)
-    aws = replace(aws, endpoint_url=aws.endpoint_url or _own_endpoint(queue_url))
+    aws = replace(aws, endpoint_url=aws.endpoint_url or own_endpoint(queue_url))
     try:
         sqs = client(make_session(aws), "sqs", aws, read_timeout_s=15.0)
         try:
@@ -54,17 +54,11 @@ def send(message: dict[str, object], queue_url: str, loaded: Loaded) -> str:
         raise UsageError(_why(exc, queue_url)) from exc
 
 
-def _own_endpoint(queue_url: str) -> str | None:
-    """Return the origin of a queue that is not AWS's: an emulator is its own endpoint."""
-    parts = urlsplit(queue_url)
-    return None if (parts.hostname or "").endswith(_AWS) else f"{parts.scheme}://{parts.netloc}"
-
-
 def _why(exc: BotoCoreError | ClientError | OSError, queue_url: str) -> str:
     if is_credentials_error(exc):
         return explain_credentials(exc)
     if not isinstance(exc, ClientError):
         return f"The queue cannot be reached: {exc}\nCheck the network and the queue URL."
-    if error_code(exc) in _NO_QUEUE_CODES:
+    if queue_fault(error_code(exc), status=http_status(exc)) is QueueFault.MISSING:
         return NO_SUCH_QUEUE.format(url=queue_url)
     return f"The message was not sent: {error_code(exc)}\nCheck the permission sqs:SendMessage."

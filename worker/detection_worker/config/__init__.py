@@ -9,7 +9,6 @@ from detection_worker.config.load import (
     consumer_value,
     load_consumer,
     load_settings,
-    region_of_queue,
 )
 
-__all__ = ["Loaded", "consumer_value", "load_consumer", "load_settings", "region_of_queue"]
+__all__ = ["Loaded", "consumer_value", "load_consumer", "load_settings"]

@@ -1,11 +1,9 @@
 """Putting options, environment and config file together in their order of precedence."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar, cast
-from urllib.parse import urlsplit
 
 from detection_worker.config.file import DEFAULT_NAME, ConfigFile, read_config_file
 from detection_worker.config.table import CREDENTIALS, SETTINGS, Group, Setting, rows_of
@@ -22,9 +20,6 @@ from detection_worker.settings import (
 )
 
 CONFIG_VARIABLE: Final = "DETECTION_CONFIG"
-_QUEUE_HOST: Final = re.compile(
-    r"(?:sqs(?:-fips)?\.)([a-z]{2,}(?:-[a-z]+)+-\d)\.(?:amazonaws\.com(?:\.cn)?|api\.aws)"
-)
 T = TypeVar("T")
 
 
@@ -118,12 +113,6 @@ def consumer_value(name: str, options: Mapping[str, object], environ: Mapping[st
     row = next(r for r in rows_of("consumer") if r.name == name)
     given = {k: v for k, v in options.items() if v is not None}
     return _lookup(row, given, environ, ConfigFile(path=None, values={}))
-
-
-def region_of_queue(queue_url: str) -> str | None:
-    """Return the region that the host of an AWS queue URL names, or None for other hosts."""
-    match = _QUEUE_HOST.fullmatch(urlsplit(queue_url).hostname or "")
-    return match[1] if match else None
 
 
 def _build(cls: Callable[..., T], values: Mapping[tuple[Group, str], Value], group: Group) -> T:

@@ -1,6 +1,5 @@
 """Amazon SQS, and what speaks its JSON protocol, as a message source."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +12,8 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from detection_contract import texts
+from detection_contract.aws_errors import QueueFault, plain_code, queue_fault
+from detection_contract.sqs_urls import is_public_endpoint, own_endpoint, region_of_queue
 from detection_worker import aws_session
 from detection_worker.settings import AwsSettings
 from detection_worker.sources.base import (
@@ -32,15 +33,6 @@ CONTROL_TIMEOUT_S: Final = 10.0
 """Deletes and extensions: three attempts end before a lease of 30 s does."""
 POOL: Final = 16
 
-_REGION: Final = re.compile(r"(?:^|\.)((?:[a-z]{2}|eusc)(?:-[a-z]+){1,2}-[0-9]{1,2})\.")
-_AWS_HOST: Final = re.compile(
-    r"(?:sqs(?:-fips)?\.[a-z0-9-]+|(?:[a-z0-9-]+\.)?queue)"
-    r"\.(?:amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu|api\.aws)"
-)
-_GONE: Final = frozenset({"NonExistentQueue", "QueueDoesNotExist", "InvalidAddress"})
-_DENIED: Final = frozenset(
-    {"AccessDenied", "InvalidSecurity", "KmsAccessDenied", "KmsDisabled", "KmsNotFound"}
-)
 _LOST: Final = frozenset({"ReceiptHandleIsInvalid", "MessageNotInflight"})
 _FACTS: Final = (
     "VisibilityTimeout",
@@ -76,17 +68,16 @@ class SqsSource:
         Raises:
             QueueError: ``queue_url`` is no URL.
         """
+        _check(queue_url)
         self._queue_url = queue_url
         self._session = session
-        host = _host(queue_url)
-        found = _REGION.search(host)
-        self._aws = replace(aws, region=found[1] if found else aws.region)
+        self._aws = replace(aws, region=region_of_queue(queue_url) or aws.region)
         self._control = self._client(CONTROL_TIMEOUT_S, attempts=aws_session.ATTEMPTS)
         # An endpoint may also come from AWS_ENDPOINT_URL or a profile, which boto3 reads itself.
-        default = _AWS_HOST.fullmatch(_host(self._control.meta.endpoint_url))
-        if default and not _AWS_HOST.fullmatch(host):
+        endpoint_url = own_endpoint(queue_url)
+        if endpoint_url and is_public_endpoint(self._control.meta.endpoint_url):
             self._control.close()
-            self._aws = replace(self._aws, endpoint_url=_origin(queue_url))
+            self._aws = replace(self._aws, endpoint_url=endpoint_url)
             self._control = self._client(CONTROL_TIMEOUT_S, attempts=aws_session.ATTEMPTS)
         # Apart, because an extension that hangs must fail long before a poll that waits.
         self._poll = self._client(wait_time_s + POLL_MARGIN_S, attempts=POLL_ATTEMPTS)
@@ -209,7 +200,7 @@ def _received(message: Mapping[str, Any]) -> ReceivedMessage:
 
 def _entry_failure(message_id: str, failed: Mapping[str, Any]) -> EntryFailure:
     """Return the failure of an entry; one that the answer does not mention may be tried again."""
-    code = aws_session.plain_code(str(failed.get("Code", "NoAnswer")))
+    code = plain_code(str(failed.get("Code", "NoAnswer")))
     # An expired handle is told from a timeout out of range by the sentence alone.
     about_handle = "receipt" in str(failed.get("Message", "")).lower()
     lost = code in _LOST or (code == "InvalidParameterValue" and about_handle)
@@ -226,31 +217,27 @@ def _explained(queue_url: str) -> Iterator[None]:
 
 
 def _queue_error(exc: Exception, queue_url: str) -> QueueError:
-    client_error = isinstance(exc, ClientError)
     code = aws_session.error_code(exc) if isinstance(exc, ClientError) else type(exc).__name__
     if aws_session.is_credentials_error(exc):
         fatal = aws_session.needs_person(exc)
         return QueueError(aws_session.explain_credentials(exc), code=code, fatal=fatal)
-    if code in _GONE:
+    if not isinstance(exc, ClientError):
+        text = texts.QUEUE_UNREACHABLE.format(code=code, url=queue_url)
+        return QueueError(text, code=code, fatal=False)
+    fault = queue_fault(code, status=aws_session.http_status(exc))
+    if fault is QueueFault.MISSING:
         return QueueError(texts.NO_SUCH_QUEUE.format(url=queue_url), code=code, fatal=True)
-    if code in _DENIED:
-        text = f"Access to the SQS queue is denied: {queue_url} ({code})\nCheck the worker's role."
+    if fault is QueueFault.DENIED:
+        text = texts.QUEUE_DENIED.format(url=queue_url, code=code)
         return QueueError(text, code=code, fatal=True)
-    what = "answered" if client_error else "cannot be reached:"
-    return QueueError(f"SQS {what} {code} for {queue_url}", code=code, fatal=False)
+    return QueueError(f"SQS answered {code} for {queue_url}", code=code, fatal=False)
 
 
-def _host(url: str) -> str:
+def _check(queue_url: str) -> None:
     try:
-        host = urlsplit(url).hostname
+        host = urlsplit(queue_url).hostname
     except ValueError:
         host = None
     if not host:
-        text = texts.NO_SUCH_QUEUE.format(url=url)
+        text = texts.NO_SUCH_QUEUE.format(url=queue_url)
         raise QueueError(text, code="InvalidAddress", fatal=True)
-    return host
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"

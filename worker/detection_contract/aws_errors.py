@@ -1,0 +1,103 @@
+"""What the error codes of AWS mean, whichever service and protocol they come by."""
+
+from enum import StrEnum
+from typing import Final
+
+
+class QueueFault(StrEnum):
+    """Why SQS refuses a call, as far as its answer tells."""
+
+    MISSING = "missing"
+    """There is no such queue."""
+    DENIED = "denied"
+    """The caller's role may not, or the queue's KMS key is out of reach."""
+    CREDENTIALS = "credentials"
+    """The caller's credentials do not work."""
+    THROTTLED = "throttled"
+    """Too many calls."""
+
+
+WRONG_KEY_CODES: Final = frozenset(
+    {
+        "AuthFailure",
+        "AuthorizationError",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignature",
+        "MissingAuthenticationToken",
+        "MissingSecurityHeader",
+        "NotSignedUp",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClient",
+    }
+)
+"""The credentials are wrong until a person changes them."""
+CLOCK_CODES: Final = frozenset({"RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"})
+"""This machine's clock is wrong, by more than 15 minutes for S3 and 5 for most others."""
+EXPIRED_CODES: Final = (
+    frozenset({"ExpiredToken", "InvalidToken", "TokenRefreshRequired"}) | CLOCK_CODES
+)
+"""The credentials do not work now and may work again."""
+_CLOCK_WORDS: Final = ("Signature expired", "Signature not yet current")
+"""How SQS and STS say that the clock is wrong, under the code of a wrong signature."""
+_MISSING: Final = frozenset({"NonExistentQueue", "QueueDoesNotExist", "InvalidAddress"})
+_DENIED: Final = frozenset(
+    {
+        "AccessDenied",
+        "InvalidSecurity",
+        "KmsAccessDenied",
+        "KmsDisabled",
+        "KmsInvalidKeyUsage",
+        "KmsInvalidState",
+        "KmsNotFound",
+        "KmsOptInRequired",
+        "OptInRequired",
+    }
+)
+_THROTTLED: Final = frozenset(
+    {
+        "KmsThrottled",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequests",
+    }
+)
+
+
+def plain_code(code: str) -> str:
+    """Return an error code without namespace and ``Exception`` suffix.
+
+    The same error is ``AWS.SimpleQueueService.NonExistentQueue`` by one protocol and
+    ``com.amazonaws.sqs#QueueDoesNotExist`` by another.
+    """
+    return code.rpartition("#")[2].rpartition(".")[2].removesuffix("Exception")
+
+
+def queue_fault(code: str, *, status: int) -> QueueFault | None:
+    """Return what an error of SQS means; None if nothing but time or luck is against the call.
+
+    Args:
+        code: As ``plain_code`` returns it. Where the answer held no error that could be read,
+            botocore puts the HTTP status there.
+        status: HTTP status of the answer.
+    """
+    if code in _MISSING:
+        return QueueFault.MISSING
+    if code in _DENIED:
+        return QueueFault.DENIED
+    if code in WRONG_KEY_CODES | EXPIRED_CODES:
+        return QueueFault.CREDENTIALS
+    if code in _THROTTLED or status == 429:
+        return QueueFault.THROTTLED
+    # A proxy, an endpoint's policy or an emulator refuses with a bare status.
+    bare = not code or code.isdigit()
+    return QueueFault.DENIED if bare and status in (401, 403) else None
+
+
+def is_clock_error(code: str, message: str) -> bool:
+    """Return whether AWS refused a request because of the time that it was signed at."""
+    return code in CLOCK_CODES or message.startswith(_CLOCK_WORDS)

@@ -17,10 +17,10 @@ from kubernetes import client as kubernetes_client
 
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import GROUP, KIND, PLURAL, VERSION
-from detection_operator.kube.cache import DEPLOYMENT, POD, Store
 from detection_operator.kube.objects import key_of, served_key
 from detection_operator.kube.port import Key, Object
 from detection_operator.kube.rest import authorization
+from detection_operator.kube.store import DEPLOYMENT, POD, Store
 
 WATCH_S: Final = 300
 CLIENT_MARGIN_S: Final = 10.0

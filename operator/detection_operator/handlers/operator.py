@@ -9,12 +9,13 @@ from detection_operator.clock import Clock, SystemClock
 from detection_operator.errors import LeaseLost
 from detection_operator.handlers.health import HealthServer
 from detection_operator.handlers.informer import Informer
-from detection_operator.kube.cache import CachedCluster, Store
+from detection_operator.kube.cache import CachedCluster
 from detection_operator.kube.client import KubernetesCluster
 from detection_operator.kube.lease import RENEW_DEADLINE_S, RETRY_S, Elector
 from detection_operator.kube.objects import key_of
 from detection_operator.kube.port import Key
 from detection_operator.kube.rest import Rest, configuration
+from detection_operator.kube.store import Store
 from detection_operator.metrics import Metrics
 from detection_operator.observe.ports import QueueReader, Workers
 from detection_operator.observe.queue import SqsReader

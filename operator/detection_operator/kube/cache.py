@@ -1,28 +1,27 @@
 """The port to a cluster with reads from memory: what watches and lists have told so far."""
 
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
 
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import KIND
 from detection_operator.errors import Conflict
-from detection_operator.kube.objects import made_replicas, replicas_of, served_key
-from detection_operator.kube.pods import pod_views
+from detection_operator.kube.objects import made_replicas, replicas_of
 from detection_operator.kube.port import Cluster, EventNote, Key, Object
 from detection_operator.kube.recent import Recent
 from detection_operator.kube.selectors import selector_text
+from detection_operator.kube.store import DEPLOYMENT, POD, Store
 
-DEPLOYMENT: Final = "Deployment"
-POD: Final = "Pod"
 ADOPTED_S: Final = 60.0
 """How late a change of an adopted Deployment by somebody else may be noticed."""
-_Name = tuple[str, str]
 
 
 class Listing(Cluster, Protocol):
-    """A cluster that can also list everything in scope."""
+    """A cluster that can also list everything in scope.
+
+    A list that is a ``Listed`` also says as of which version it holds.
+    """
 
     def all_deployments(self) -> list[Object]:
         """Return the Deployments that the operator made."""
@@ -31,70 +30,6 @@ class Listing(Cluster, Protocol):
     def all_pods(self) -> list[Object]:
         """Return their pods."""
         ...
-
-
-class Store:
-    """The newest known version of each object. Safe to use from several threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._objects: dict[str, dict[_Name, Object]] = {KIND: {}, DEPLOYMENT: {}, POD: {}}
-        self._children: dict[tuple[str, Key], dict[str, Object]] = {}
-
-    def put(self, kind: str, obj: Object) -> bool:
-        """Keep an object unless a newer one is known; say whether that is news to decide on."""
-        slim = _slim(kind, obj)
-        with self._lock:
-            before = self._objects[kind].get(_name(obj))
-            if before is not None and _version(before) > _version(slim):
-                return False
-            self._set(kind, slim)
-        return before is None or _gist(kind, before) != _gist(kind, slim)
-
-    def remove(self, kind: str, obj: Object) -> bool:
-        """Forget an object; say whether it was known."""
-        with self._lock:
-            return self._drop(kind, _name(obj))
-
-    def replace(self, kind: str, objects: Iterable[Object]) -> int:
-        """Keep exactly these; return how many were news, that is which no watch had told of."""
-        listed = {_name(obj): obj for obj in objects}
-        with self._lock:
-            gone = self._objects[kind].keys() - listed.keys()
-            for name in gone:
-                self._drop(kind, name)
-        return len(gone) + sum(self.put(kind, obj) for obj in listed.values())
-
-    def get(self, kind: str, namespace: str, name: str) -> Object | None:
-        """Return an object, or None."""
-        with self._lock:
-            return self._objects[kind].get((namespace, name))
-
-    def all(self, kind: str) -> list[Object]:
-        """Return all objects of a kind."""
-        with self._lock:
-            return list(self._objects[kind].values())
-
-    def children(self, kind: str, key: Key) -> list[Object]:
-        """Return the Deployments or pods of a DetectionQueue."""
-        with self._lock:
-            return list(self._children.get((kind, key), {}).values())
-
-    def _set(self, kind: str, obj: Object) -> None:
-        self._objects[kind][_name(obj)] = obj
-        key = served_key(obj)
-        if key is not None:
-            self._children.setdefault((kind, key), {})[obj["metadata"]["name"]] = obj
-
-    def _drop(self, kind: str, name: _Name) -> bool:
-        obj = self._objects[kind].pop(name, None)
-        key = served_key(obj) if obj is not None else None
-        if key is not None:
-            siblings = self._children.get((kind, key), {})
-            siblings.pop(name[1], None)
-            if not siblings:
-                self._children.pop((kind, key), None)
-        return obj is not None
 
 
 class CachedCluster:
@@ -129,10 +64,14 @@ class CachedCluster:
             ClusterError: The API server did not answer; the store stays as it was.
         """
         self._forget()
-        queues = self._direct.queues()
-        deployments, pods = self._direct.all_deployments(), self._direct.all_pods()
-        lists = ((KIND, queues), (DEPLOYMENT, deployments), (POD, pods))
-        return {kind: self._store.replace(kind, objects) for kind, objects in lists}
+        calls = {
+            KIND: self._direct.queues,
+            DEPLOYMENT: self._direct.all_deployments,
+            POD: self._direct.all_pods,
+        }
+        # What is told while a list is under way may be newer than the list.
+        lists = [(kind, self._store.turn(), call()) for kind, call in calls.items()]
+        return {kind: self._store.replace(kind, found, since=turn) for kind, turn, found in lists}
 
     def queues(self) -> list[Object]:
         """Return all DetectionQueues in scope."""
@@ -243,37 +182,3 @@ class CachedCluster:
     def _forget(self) -> None:
         self._adopted.forget()
         self._their_pods.forget()
-
-
-def _name(obj: Object) -> _Name:
-    return obj["metadata"]["namespace"], obj["metadata"]["name"]
-
-
-def _version(obj: Object) -> int:
-    # Documented since Kubernetes 1.35: versions of one object are numbers that can be compared.
-    text = str(obj["metadata"].get("resourceVersion", "0"))
-    return int(text) if text.isdecimal() else 0
-
-
-def _gist(kind: str, obj: Object) -> Any:
-    """Return what a reconcile would look at: changes of anything else are no reason for one."""
-    metadata = obj["metadata"]
-    if kind == POD:
-        return pod_views([obj])
-    spec = obj.get("spec", {})
-    return (metadata.get("uid"), metadata.get("deletionTimestamp"), spec)
-
-
-def _slim(kind: str, obj: Object) -> Object:
-    """Return an object without what nobody reads: field owners are half of its size."""
-    metadata = {k: v for k, v in obj["metadata"].items() if k != "managedFields"}
-    entries = obj["metadata"].get("managedFields") or ()
-    if kind == DEPLOYMENT:
-        owners = [e for e in entries if "f:replicas" in e.get("fieldsV1", {}).get("f:spec", {})]
-        metadata["managedFields"] = owners
-    slim = {**obj, "metadata": metadata}
-    if kind == POD:
-        containers = obj.get("spec", {}).get("containers", ())
-        ports = [{"name": c["name"], "ports": c.get("ports", ())} for c in containers]
-        slim["spec"] = {"nodeName": obj.get("spec", {}).get("nodeName"), "containers": ports}
-    return slim

@@ -1,5 +1,6 @@
 """The port to a cluster over HTTP: every read asks the API server."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -8,8 +9,8 @@ import urllib3
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import GROUP, KIND, PLURAL, VERSION
 from detection_operator.errors import NotFound, NotLeading
-from detection_operator.kube.objects import API_VERSION, rfc3339
-from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Object
+from detection_operator.kube.objects import API_VERSION, rfc3339, version_of
+from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Listed, Object
 from detection_operator.kube.rest import APPLY_PATCH, MERGE_PATCH, Rest, namespaced
 
 PAGE: Final = 500
@@ -200,22 +201,22 @@ class KubernetesCluster:
             return None
         return found
 
-    def _everywhere(self, group: str, plural: str, selector: str = "") -> list[Object]:
-        return [
-            item
-            for namespace in self._namespaces
-            for item in self._list(group, namespace, plural, selector)
-        ]
+    def _everywhere(self, group: str, plural: str, selector: str = "") -> Listed:
+        lists = [self._list(group, item, plural, selector) for item in self._namespaces]
+        versions = [found.version for found in lists if found.version is not None]
+        # Together they know of what the oldest one knows.
+        version = min(versions) if len(versions) == len(lists) else None
+        return Listed(itertools.chain.from_iterable(lists), version)
 
-    def _list(
-        self, group: str, namespace: str | None, plural: str, selector: str = ""
-    ) -> list[Object]:
-        items: list[Object] = []
+    def _list(self, group: str, namespace: str | None, plural: str, selector: str = "") -> Listed:
+        found = Listed()
         query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
         while True:
             page = self._rest.call("GET", namespaced(group, namespace, plural), query=query)
-            items += page["items"]
+            found += page["items"]
             following = page["metadata"].get("continue")
             if not following:
-                return items
+                # All pages are of one version.
+                found.version = version_of(page)
+                return found
             query = {**query, "continue": following}

@@ -1,5 +1,6 @@
 """Reading Kubernetes objects: times, names, conditions. Pure."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ from detection_operator.crd.manifest import GROUP, KIND, VERSION
 from detection_operator.kube.port import Key, Object
 
 API_VERSION = f"{GROUP}/{VERSION}"
+_COMPARABLE = re.compile(r"[1-9][0-9]*")
 
 
 def key_of(obj: Object) -> Key:
@@ -20,6 +22,18 @@ def served_key(obj: Object) -> Key | None:
     metadata = obj.get("metadata", {})
     name = metadata.get("labels", {}).get(LABEL_QUEUE)
     return Key(metadata["namespace"], name) if name else None
+
+
+def version_of(obj: Object) -> int | None:
+    """Return the resource version of an object or a list; None if versions cannot be compared.
+
+    Versions of one kind are positive integers that grow, without leading zeros
+    (https://kubernetes.io/docs/reference/using-api/api-concepts/, "Resource versions", since
+    Kubernetes 1.35; kube-apiserver has done so since it stores in etcd 3). Another server's may be
+    any text, which can be compared for equality only.
+    """
+    text = str(obj["metadata"].get("resourceVersion") or "")
+    return int(text) if _COMPARABLE.fullmatch(text) else None
 
 
 def owner_reference(queue: Object) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The port to a cluster: exactly the calls that reconciling makes. Objects are decoded JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -8,6 +8,19 @@ FIELD_MANAGER: Final = "detectionqueue-operator"
 """Owner of the fields that the operator writes, in ``metadata.managedFields``."""
 
 Object = Mapping[str, Any]
+
+
+class Listed(list[Object]):
+    """Objects of one kind, as a list of the API server holds them.
+
+    Attributes:
+        version: The resource version of the list: it knows of everything up to this one. None
+            where it is not known, or no number.
+    """
+
+    def __init__(self, objects: Iterable[Object] = (), version: int | None = None) -> None:
+        super().__init__(objects)
+        self.version = version
 
 
 @dataclass(frozen=True, slots=True, order=True)

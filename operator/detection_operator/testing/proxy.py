@@ -47,6 +47,16 @@ def is_watch(verb: str, path: str) -> bool:
     return verb == "GET" and "watch=true" in path
 
 
+def is_list(plural: str) -> Match:
+    """Return what matches lists of a plural."""
+
+    def match(verb: str, path: str) -> bool:
+        parts = urlsplit(path)
+        return verb == "GET" and parts.path.endswith(f"/{plural}") and "watch=true" not in path
+
+    return match
+
+
 def is_no_lease(verb: str, path: str) -> bool:
     """Say whether a request is about anything but the lease."""
     del verb
@@ -65,6 +75,7 @@ class Proxy:
         seen: Requests and their answers, oldest first.
         gone: Watches that the API server ended by 410.
         before: Told verb and path before a request is passed on.
+        after: Told verb and path before its answer is, unless that is a watch.
     """
 
     def __init__(self, target: str, ca_file: Path) -> None:
@@ -81,6 +92,7 @@ class Proxy:
         self.seen: list[Seen] = []
         self.gone = 0
         self.before: Callable[[str, str], None] = lambda *_: None
+        self.after: Callable[[str, str], None] = lambda *_: None
         methods = {f"do_{verb}": _Handler.pass_on for verb in VERBS}
         handler = type("Handler", (_Handler,), {"proxy": self, **methods})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -115,6 +127,26 @@ class Proxy:
             yield
         finally:
             self._flows.set()
+
+    @contextlib.contextmanager
+    def late(self, match: Match) -> Iterator[threading.Event]:
+        """Keep back the answers to what matches; tell when the API server has answered one.
+
+        What happens until the end of the context is news to whoever waits for the answer.
+        """
+        answered, arrives = threading.Event(), threading.Event()
+
+        def keep_back(verb: str, path: str) -> None:
+            if match(verb, path):
+                answered.set()
+                arrives.wait()
+
+        before, self.after = self.after, keep_back
+        try:
+            yield answered
+        finally:
+            self.after = before
+            arrives.set()
 
     @contextlib.contextmanager
     def answering(self, status: int, match: Match = is_no_lease, **headers: str) -> Iterator[None]:
@@ -233,6 +265,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._stream(response)
             return
         data = response.read()
+        self.proxy.after(self.command, self.path)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

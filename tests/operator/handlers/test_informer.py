@@ -13,7 +13,7 @@ WATCH = """
 import sys
 from kubernetes.client import Configuration
 from detection_operator.handlers.informer import Informer
-from detection_operator.kube.cache import Store
+from detection_operator.kube.store import Store
 
 config = Configuration()
 config.host = sys.argv[1]

@@ -1,11 +1,9 @@
 """Watches that die without a word, and a leader that does nothing: who finds out, and how soon."""
 
-import contextlib
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -14,57 +12,13 @@ import pytest
 from detection_operator.errors import LeaseLost
 from detection_operator.handlers.informer import CLIENT_MARGIN_S
 from detection_operator.handlers.operator import Operator
-from detection_operator.settings import OperatorSettings
 from detection_operator.testing.proxy import Proxy, is_no_lease, is_watch
 from detection_operator.testing.site import Site
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 WATCH_S = 3
-Running = Callable[..., tuple[Operator, "Outcome"]]
-
-
-class Outcome:
-    """How an operator in a thread ended."""
-
-    def __init__(self, operator: Operator) -> None:
-        self.error: Exception | None = None
-        self._operator = operator
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._operator.run()
-        except LeaseLost as exc:
-            self.error = exc
-
-
-@pytest.fixture
-def running(site: Site, proxy: Proxy) -> Iterator[Running]:
-    """Start operators in this process, whose intervals can be short."""
-    with contextlib.ExitStack() as stack:
-
-        def start(**settings: Any) -> tuple[Operator, Outcome]:
-            operator = Operator(
-                OperatorSettings(
-                    namespaces=(site.scene.namespace,),
-                    namespace=site.scene.namespace,
-                    identity="one",
-                    host="127.0.0.1",
-                    port=0,
-                    kubeconfig=site.server.kubeconfig(url=proxy.url),
-                    **settings,
-                ),
-                reader=site.queue,
-                workers=site.workers,
-            )
-            outcome = Outcome(operator)
-            stack.callback(outcome.thread.join, 30)
-            stack.callback(operator.stop)
-            return operator, outcome
-
-        yield start
+Running = Callable[..., tuple[Operator, Any]]
 
 
 def health(operator: Operator) -> int:

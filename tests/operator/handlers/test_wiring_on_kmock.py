@@ -17,8 +17,8 @@ from kubernetes.client import Configuration
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import GROUP, KIND, PLURAL, VERSION
 from detection_operator.handlers.informer import Informer
-from detection_operator.kube.cache import DEPLOYMENT, POD, Store
 from detection_operator.kube.port import Key
+from detection_operator.kube.store import DEPLOYMENT, POD, Store
 
 PATIENCE_S = 20.0
 MERGE = "application/merge-patch+json"

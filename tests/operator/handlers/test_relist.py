@@ -1,0 +1,81 @@
+"""Lists that take long, on a real API server: what happens meanwhile counts."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from detection_operator.crd.manifest import KIND, PLURAL
+from detection_operator.handlers.operator import Operator
+from detection_operator.kube.store import DEPLOYMENT, POD
+from detection_operator.testing.proxy import Proxy, is_list
+from detection_operator.testing.site import Site
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+Running = Callable[..., tuple[Operator, Any]]
+RESYNC_S = 8.0
+PLURALS = {KIND: PLURAL, DEPLOYMENT: "deployments", POD: "pods"}
+
+
+def names(site: Site, kind: str) -> set[str]:
+    return {obj["metadata"]["name"] for obj in site.scene.of_kind(kind)}
+
+
+def applied(proxy: Proxy, since_s: float) -> list[str]:
+    """Return which Deployments were applied, each as often as it was."""
+    return [
+        seen.path.partition("?")[0].rpartition("/")[2].partition("-")[0]
+        for seen in list(proxy.seen)
+        if seen.verb == "PATCH" and "fieldManager" in seen.path and seen.at_s > since_s
+        if "/deployments/" in seen.path and "/scale" not in seen.path
+    ]
+
+
+@pytest.mark.parametrize("kind", PLURALS)
+def test_what_happens_while_a_list_is_on_its_way_counts(
+    site: Site, proxy: Proxy, running: Running, kind: str
+) -> None:
+    operator, _ = running(resync_s=RESYNC_S, leader_election=False)
+    old = site.create_queue("old", manual=1)
+    assert site.live(20, lambda: len(names(site, POD)) == 1)
+
+    with proxy.late(is_list(PLURALS[kind])) as answered:
+        assert site.live(RESYNC_S + 5, answered.is_set)
+        site.scene.delete((KIND, old.namespace, old.name))
+        deleted_s = time.monotonic()
+        new = site.create_queue("new", manual=1)
+        assert site.live(20, lambda: [n.partition("-")[0] for n in names(site, POD)] == ["new"])
+        site.live(2)
+    listed_s = time.monotonic()
+
+    # By the next list everything would be right again.
+    site.live(2)
+    assert {obj["metadata"]["name"] for obj in operator._store.all(kind)} == names(site, kind)
+    site.edit_queue(new, {"replicas": 3})
+    assert site.live(3, lambda: site.replicas == 3)
+    assert time.monotonic() - listed_s < RESYNC_S
+    assert applied(proxy, deleted_s) == ["new"]
+
+
+@pytest.mark.parametrize("kind", PLURALS)
+def test_a_name_that_is_used_anew_while_a_list_is_on_its_way_is_followed(
+    site: Site, proxy: Proxy, running: Running, kind: str
+) -> None:
+    running(resync_s=RESYNC_S, leader_election=False)
+    key = site.create_queue("again", manual=1)
+    assert site.live(20, lambda: site.replicas == 1)
+
+    with proxy.late(is_list(PLURALS[kind])) as answered:
+        assert site.live(RESYNC_S + 5, answered.is_set)
+        site.scene.delete((KIND, key.namespace, key.name))
+        assert site.live(20, lambda: not names(site, DEPLOYMENT))
+        deleted_s = time.monotonic()
+        site.create_queue("again", manual=2)
+        assert site.live(20, lambda: site.replicas == 2)
+    site.live(2)
+
+    site.edit_queue(key, {"replicas": 4})
+    assert site.live(3, lambda: site.replicas == 4)
+    assert applied(proxy, deleted_s) == ["again"]

@@ -1,12 +1,13 @@
 """The port to a cluster with reads from memory: what watches and lists have told so far."""
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
 
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import KIND
-from detection_operator.errors import Conflict
+from detection_operator.errors import Conflict, NotFound
 from detection_operator.kube.objects import made_replicas, replicas_of
 from detection_operator.kube.port import Cluster, EventNote, Key, Object
 from detection_operator.kube.recent import Recent
@@ -125,7 +126,8 @@ class CachedCluster:
         if self._store.get(DEPLOYMENT, namespace, name) is None:
             self._scale_adopted(namespace, name, replicas, resource_version)
             return
-        self._direct.scale(namespace, name, replicas, resource_version=resource_version)
+        with self._there(DEPLOYMENT, namespace, name):
+            self._direct.scale(namespace, name, replicas, resource_version=resource_version)
         fresh = self._direct.deployment(namespace, name)
         if fresh is not None:
             self._store.put(DEPLOYMENT, fresh)
@@ -145,7 +147,8 @@ class CachedCluster:
 
     def delete_deployment(self, namespace: str, name: str, *, resource_version: str) -> None:
         """Delete a Deployment."""
-        self._direct.delete_deployment(namespace, name, resource_version=resource_version)
+        with self._there(DEPLOYMENT, namespace, name):
+            self._direct.delete_deployment(namespace, name, resource_version=resource_version)
 
     def disruption_budget(self, namespace: str, name: str) -> Object | None:
         """Return a PodDisruptionBudget, or None."""
@@ -161,7 +164,8 @@ class CachedCluster:
         self, namespace: str, name: str, annotations: Mapping[str, str | None]
     ) -> Object:
         """Set annotations of a pod; they are known at once."""
-        result = self._direct.annotate_pod(namespace, name, annotations)
+        with self._there(POD, namespace, name):
+            result = self._direct.annotate_pod(namespace, name, annotations)
         if self._store.get(POD, namespace, name) is None:
             # A drain begins or ends: the next step needs the newest Deployment.
             self._forget()
@@ -171,13 +175,26 @@ class CachedCluster:
 
     def apply_status(self, key: Key, status: Object) -> Object:
         """Apply the status of a DetectionQueue; it is known at once."""
-        result = self._direct.apply_status(key, status)
+        with self._there(KIND, key.namespace, key.name):
+            result = self._direct.apply_status(key, status)
         self._store.put(KIND, result)
         return result
 
     def post_event(self, note: EventNote) -> None:
         """Post an event."""
         self._direct.post_event(note)
+
+    @contextlib.contextmanager
+    def _there(self, kind: str, namespace: str, name: str) -> Iterator[None]:
+        """Forget an object of which the API server says that it is gone."""
+        known = self._store.get(kind, namespace, name)
+        try:
+            yield
+        except NotFound:
+            # No watch may tell of it: a deletion between a watch and the next one goes untold.
+            if known is not None:
+                self._store.remove(kind, known)
+            raise
 
     def _forget(self) -> None:
         self._adopted.forget()

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from detection_operator.errors import ClusterError, Conflict
+from detection_operator.errors import ClusterError, Conflict, NotFound
+from detection_operator.kube.objects import key_of
 from detection_operator.kube.port import Key, Object
 from detection_operator.metrics import Metrics
 from detection_operator.reconcile.act import Actor
@@ -82,13 +83,14 @@ class Reconciler:
         queue = self.sources.cluster.queue(key)
         if queue is None or queue["metadata"].get("deletionTimestamp"):
             self._let_go(key)
-            self.metrics.forget(key.namespace, key.name)
             return None
         state = self._state(key, queue["metadata"]["uid"])
         try:
             wanted = wish(queue, state)
         except InvalidSpec as exc:
-            self._teller.refuse(queue, state, exc)
+            if not self._teller.refuse(queue, state, exc):
+                self._let_go(key)
+                return None
             names = {referred(queue), *state.adopted} - {None}
             held = release(self._actor(queue, state), {str(name) for name in names}, own=True)
             return HELD_RETRY_S if held else INVALID_RETRY_S
@@ -119,6 +121,7 @@ class Reconciler:
             metadata = {"namespace": key.namespace, "name": key.name, "uid": state.uid}
             release(self._actor({"metadata": metadata}, state), state.adopted)
         self._states.pop(key, None)
+        self.metrics.forget(key.namespace, key.name)
 
     def _actor(self, queue: Object, state: QueueState) -> Actor:
         return Actor(sources=self.sources, metrics=self.metrics, queue=queue, state=state)
@@ -128,8 +131,8 @@ class Reconciler:
         sources = self.sources
         return Teller(cluster=sources.cluster, clock=sources.clock, metrics=self.metrics)
 
-    def _settle(self, case: _Case) -> float:
-        """Decide, act, tell; return the seconds until the next look."""
+    def _settle(self, case: _Case) -> float | None:
+        """Decide, act, tell; return the seconds until the next look, None when it is gone."""
         state = case.state
         self._verify(case)
         seen = _observe(case)
@@ -137,8 +140,8 @@ class Reconciler:
         rival, older = self._rival(case), elder(case.queue, case.spec, self.sources.cluster)
         try:
             pending = self._act(case, plan, rival=rival, older=older)
-        except Conflict:
-            # Somebody wrote meanwhile: look again and decide anew.
+        except (Conflict, NotFound):
+            # Somebody wrote or deleted meanwhile: look again and decide anew.
             pending = True
         refused = standing(state.refused, case.wish.generation)
         report = Report(
@@ -155,7 +158,9 @@ class Reconciler:
             ),
             refused=refused.condition if refused else None,
         )
-        self._teller.tell(case.queue, state, report)
+        if not self._teller.tell(case.queue, state, report):
+            self._let_go(key_of(case.queue))
+            return None
         left_s = max(0.0, state.poll_at_s - self.sources.clock.monotonic_s())
         return min(left_s, SOON_S) if pending else left_s
 

@@ -42,8 +42,8 @@ class Teller:
     clock: Clock
     metrics: Metrics
 
-    def tell(self, queue: Object, state: QueueState, report: words.Report) -> None:
-        """Show a decision.
+    def tell(self, queue: Object, state: QueueState, report: words.Report) -> bool:
+        """Show a decision; say whether the DetectionQueue is still there.
 
         Raises:
             ClusterError: The API server refused or did not answer.
@@ -63,10 +63,10 @@ class Teller:
             status=current,
             limits=limits,
         )
-        self._write(queue, state, current)
+        return self._write(queue, state, current)
 
-    def refuse(self, queue: Object, state: QueueState, error: InvalidSpec) -> None:
-        """Say what is wrong with a spec.
+    def refuse(self, queue: Object, state: QueueState, error: InvalidSpec) -> bool:
+        """Say what is wrong with a spec, and whether the DetectionQueue is still there.
 
         Raises:
             ClusterError: The API server refused or did not answer.
@@ -79,18 +79,18 @@ class Teller:
         )
         key = key_of(queue)
         self.metrics.show_conditions(key.namespace, key.name, current)
-        self._write(queue, state, current)
+        return self._write(queue, state, current)
 
-    def _write(self, queue: Object, state: QueueState, current: Mapping[str, Any]) -> None:
+    def _write(self, queue: Object, state: QueueState, current: Mapping[str, Any]) -> bool:
         previous = _previous(queue, state)
         now_s = self.clock.monotonic_s()
         due = state.status_at_s is None or now_s - state.status_at_s >= STATUS_S
         if not is_news(previous, current) and not (due and is_different(previous, current)):
-            return
+            return True
         try:
             self.cluster.apply_status(key_of(queue), current)
         except NotFound:
-            return
+            return False
         state.status, state.status_at_s = current, now_s
         for event in transitions(previous, current):
             self.cluster.post_event(
@@ -102,6 +102,7 @@ class Teller:
                     now_s=self.clock.wall_s(),
                 )
             )
+        return True
 
 
 def is_news(previous: Mapping[str, Any], current: Mapping[str, Any]) -> bool:

@@ -2,7 +2,8 @@
 
 Only ``on.event`` handlers: they need no finalizer and no last-handled annotation, so that kopf
 writes nothing, and deleting works with the operator gone. kopf does not tell of objects that
-vanished while a watch was broken, and may live on with its watches dead; the resync finds out.
+vanished before a watch began or while it was broken, and may live on with its watches dead; the
+resync finds out.
 """
 
 import asyncio
@@ -47,6 +48,7 @@ class Informer:
         namespaces: In scope; empty means all.
         store: To feed.
         changed: Told the key of a DetectionQueue about which something changed.
+        listed: Told when a watch began with a list: what vanished before it goes untold.
         watch_s: The server is asked to end a watch after so long. An integer: it refuses a
             fraction.
 
@@ -63,6 +65,7 @@ class Informer:
         store: Store,
         changed: Callable[[Key], None],
         *,
+        listed: Callable[[], None] = lambda: None,
         watch_s: int = WATCH_S,
     ) -> None:
         self._watch_s = watch_s
@@ -70,6 +73,7 @@ class Informer:
         self._namespaces = namespaces
         self._store = store
         self._changed = changed
+        self._listed = listed
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="informer", daemon=True)
         self.heard: Counter[str] = Counter()
@@ -91,6 +95,8 @@ class Informer:
         """Take in one watch event."""
         obj: Object = event["object"]
         self.heard[kind] += 1
+        if event.get("type") is None:
+            self._listed()
         if event.get("type") == "DELETED":
             news = self._store.remove(kind, obj)
         else:

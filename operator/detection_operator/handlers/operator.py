@@ -95,6 +95,7 @@ class Operator:
         self._stop = threading.Event()
         self._turned_s = self._clock.monotonic_s()
         self._deaf = 0
+        self._early = False
         self._heard: dict[str, int] = {}
         self._config = configuration(settings.kubeconfig, settings.context)
         self._rest = Rest(
@@ -131,6 +132,7 @@ class Operator:
             settings.namespaces,
             self._store,
             self._engine.add,
+            listed=self._missed,
             watch_s=settings.watch_s,
         )
         self._elector = Elector(
@@ -201,17 +203,29 @@ class Operator:
             if self._informer.ended.is_set() or self._deaf >= DEAF_RESYNCS:
                 raise LeaseLost("the watches ended")
 
+    def _missed(self) -> None:
+        self._early = True
+        self._engine.resync_soon()
+
     def _resync(self) -> list[Key]:
+        early, self._early = self._early, False
         known = set(map(key_of, self._cluster.queues()))
         heard = dict(self._informer.heard)
         missed = self._cluster.relist()
-        # A list may overtake a watch that lives; one that told nothing since the last list, twice
-        # in a row although there was news, does not.
+        if not early:
+            self._listen(heard, missed)
+        # A key that vanished is reconciled once more, to be forgotten.
+        return sorted(known | set(map(key_of, self._cluster.queues())))
+
+    def _listen(self, heard: dict[str, int], missed: dict[str, int]) -> None:
+        """Note whether watches that live told of what a list brought as news.
+
+        A list may overtake a watch that lives; one that told nothing since the last list, twice in
+        a row although there was news, does not.
+        """
         silent = any(n and heard.get(k, 0) == self._heard.get(k, 0) for k, n in missed.items())
         self._deaf = self._deaf + 1 if silent and self._informer.ready.is_set() else 0
         self._heard = heard
-        # A key that vanished is reconciled once more, to be forgotten.
-        return sorted(known | set(map(key_of, self._cluster.queues())))
 
     def _close(self) -> None:
         self.leading.clear()

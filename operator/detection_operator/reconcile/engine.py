@@ -25,6 +25,8 @@ DEBOUNCE_S: Final = 0.2
 LONGEST_RECONCILE_S: Final = 300.0
 """Every call inside has a timeout; one that takes longer hangs."""
 MISSED_RESYNCS: Final = 3
+QUIET_S: Final = 2.0
+"""A resync that was asked for waits until nobody has asked for so long."""
 log = logging.getLogger(__name__)
 
 
@@ -59,6 +61,8 @@ class Engine:
         self._failures: dict[Key, int] = {}
         self._random = random.Random()  # noqa: S311 - spreads load, guards nothing
         self._stop = threading.Event()
+        self._asked = threading.Event()
+        self._listed = threading.Event()
         self._alive_s = clock.monotonic_s()
         self._keys = 0
         metrics.depth.set_function(self._queue.waiting)
@@ -71,7 +75,7 @@ class Engine:
         )
 
     def start(self) -> None:
-        """Start the threads; the first act is a resync."""
+        """Start the threads; nothing is reconciled before the first resync."""
         self._alive_s = self._clock.monotonic_s()
         for thread in self._threads:
             thread.start()
@@ -79,6 +83,8 @@ class Engine:
     def stop(self, timeout_s: float = 10.0) -> None:
         """End the threads; a reconcile under way may finish, if it does within ``timeout_s``."""
         self._stop.set()
+        self._asked.set()
+        self._listed.set()
         self._queue.close()
         end_s = time.monotonic() + timeout_s
         for thread in self._threads:
@@ -88,6 +94,10 @@ class Engine:
     def add(self, key: Key) -> None:
         """Say that something about a DetectionQueue changed."""
         self._queue.add(key, DEBOUNCE_S)
+
+    def resync_soon(self) -> None:
+        """Say that something may have been missed."""
+        self._asked.set()
 
     def is_alive(self) -> bool:
         """Say whether reconciles end: none hangs, and of something to do something was done."""
@@ -113,9 +123,20 @@ class Engine:
             self._keys, failures = len(keys), 0
             for key in keys:
                 self._queue.add(key, self._random.uniform(0.0, spread_s))
-            self._stop.wait(self._resync_s)
+            self._listed.set()
+            self._rest()
+
+    def _rest(self) -> None:
+        """Wait until it is time for another resync."""
+        self._asked.wait(self._resync_s)
+        while self._asked.is_set() and not self._stop.is_set():
+            # What several watches missed, or one tells at length, is made up for together.
+            self._asked.clear()
+            self._stop.wait(QUIET_S)
 
     def _work(self) -> None:
+        # Half of what there is, as watches tell of it first, is nothing to decide on.
+        self._listed.wait()
         while not self._stop.is_set():
             key = self._queue.get()
             if key is None:

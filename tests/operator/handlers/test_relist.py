@@ -9,18 +9,23 @@ import pytest
 from detection_operator.crd.manifest import KIND, PLURAL
 from detection_operator.handlers.operator import Operator
 from detection_operator.kube.store import DEPLOYMENT, POD
-from detection_operator.testing.proxy import Proxy, is_list
+from detection_operator.testing.proxy import Proxy, is_list, is_watch
 from detection_operator.testing.site import Site
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 Running = Callable[..., tuple[Operator, Any]]
 RESYNC_S = 8.0
+QUEUES_PATH = "/apis/detection-queue.dev/v1alpha1/detectionqueues"
 PLURALS = {KIND: PLURAL, DEPLOYMENT: "deployments", POD: "pods"}
 
 
 def names(site: Site, kind: str) -> set[str]:
     return {obj["metadata"]["name"] for obj in site.scene.of_kind(kind)}
+
+
+def known(operator: Operator, kind: str) -> set[str]:
+    return {obj["metadata"]["name"] for obj in operator._store.all(kind)}
 
 
 def applied(proxy: Proxy, since_s: float) -> list[str]:
@@ -52,7 +57,7 @@ def test_what_happens_while_a_list_is_on_its_way_counts(
 
     # By the next list everything would be right again.
     site.live(2)
-    assert {obj["metadata"]["name"] for obj in operator._store.all(kind)} == names(site, kind)
+    assert known(operator, kind) == names(site, kind)
     site.edit_queue(new, {"replicas": 3})
     assert site.live(3, lambda: site.replicas == 3)
     assert time.monotonic() - listed_s < RESYNC_S
@@ -79,3 +84,25 @@ def test_a_name_that_is_used_anew_while_a_list_is_on_its_way_is_followed(
     site.edit_queue(key, {"replicas": 4})
     assert site.live(3, lambda: site.replicas == 4)
     assert applied(proxy, deleted_s) == ["again"]
+
+
+def test_what_vanished_while_no_watch_was_open_is_gone_soon(
+    site: Site, proxy: Proxy, running: Running
+) -> None:
+    operator, _ = running(resync_s=600.0, leader_election=False)
+    site.create_queue("kept", manual=1)
+    gone = site.create_queue("gone", manual=1)
+    assert site.live(20, lambda: len(names(site, POD)) == 2)
+
+    with proxy.hung(is_watch):
+        proxy.cut()
+        site.scene.delete((KIND, gone.namespace, gone.name))
+        assert site.live(20, lambda: len(names(site, POD)) == 1)
+        # The store forgets what was before: no watch can go on where it was.
+        site.server.process.kill()
+        site.server.compact()
+        site.server.restart(QUEUES_PATH)
+
+    assert site.live(30, lambda: proxy.gone > 0)
+    assert site.live(15, lambda: all(known(operator, k) == names(site, k) for k in PLURALS))
+    assert [name.partition("-")[0] for name in names(site, DEPLOYMENT)] == ["kept"]

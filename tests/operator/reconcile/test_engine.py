@@ -7,7 +7,12 @@ import pytest
 from detection_operator.clock import SystemClock
 from detection_operator.errors import cluster_error
 from detection_operator.kube.port import Key
-from detection_operator.reconcile.engine import AWAY_BACKOFF_S, LONGEST_RECONCILE_S, Engine
+from detection_operator.reconcile.engine import (
+    AWAY_BACKOFF_S,
+    LONGEST_RECONCILE_S,
+    QUIET_S,
+    Engine,
+)
 from detection_operator.testing.cluster import InMemoryCluster
 from detection_operator.testing.fakes import FakeClock
 from detection_operator.testing.world import MINIMAL, World
@@ -88,6 +93,65 @@ def test_an_engine_that_reconciled_nothing_for_three_resyncs_is_dead() -> None:
     clock.advance(2)
     assert not stuck.is_alive()
     assert LONGEST_RECONCILE_S >= 60
+
+
+def test_nothing_is_reconciled_before_everything_was_listed() -> None:
+    world = World()
+    key = world.create_queue("video", MINIMAL)
+    began, arrives = threading.Event(), threading.Event()
+
+    def resync() -> list[Key]:
+        began.set()
+        arrives.wait()
+        return [key]
+
+    running = engine(world, resync)
+    running.start()
+    assert began.wait(10)
+    running.add(key)
+
+    assert not eventually(lambda: bool(world.records), seconds=1.0)
+    arrives.set()
+    assert eventually(lambda: bool(world.records))
+    running.stop()
+
+
+def test_a_resync_that_is_asked_for_comes_once_nobody_asks_any_more() -> None:
+    world = World()
+    resyncs: list[float] = []
+
+    def resync() -> list[Key]:
+        resyncs.append(time.monotonic())
+        return []
+
+    running = engine(world, resync)
+    running.start()
+    assert eventually(lambda: len(resyncs) == 1)
+
+    for _ in range(10):
+        running.resync_soon()
+        time.sleep(0.05)
+    asked_s = time.monotonic()
+
+    assert eventually(lambda: len(resyncs) == 2)
+    assert resyncs[1] > asked_s
+    assert not eventually(lambda: len(resyncs) > 2, seconds=QUIET_S + 0.5)
+    running.stop()
+
+
+def test_an_engine_that_never_listed_ends() -> None:
+    world = World()
+    running = engine(world, lambda: raising(cluster_error(403, "forbidden")))
+
+    running.start()
+    running.add(Key("default", "video"))
+    running.stop()
+
+    assert not [t for t in threading.enumerate() if t.name.startswith(("reconcile-", "resync"))]
+
+
+def raising(error: Exception) -> list[Key]:
+    raise error
 
 
 @pytest.mark.slow

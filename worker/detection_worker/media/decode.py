@@ -112,27 +112,29 @@ def _decode_image(source: _Source, order: DecodeOrder) -> DecodedMedia:
     name = source.content.container
     picture = read_image(source.file, name, max_pixels=order.limits.max_pixels)
     units, boxes = see(picture.pixels, order.image)
-    height, width = picture.pixels.shape[:2]
+    left, top, right, bottom = picture.box
     info = MediaInfo(
         kind=MediaKind.IMAGE,
         container=name,
         codec=None,
         size_bytes=source.size_bytes,
         sha256=source.sha256,
-        width=width,
-        height=height,
+        width=picture.width,
+        height=picture.height,
         duration_s=None,
         frames_analysed=1,
         sample_rate_hz=None,
         truncated=picture.truncated,
         warnings=(*_mismatch(order, MediaKind.IMAGE, name), *picture.warnings),
+        damaged=picture.damaged,
+        visible_px=(right - left, bottom - top),
     )
     return DecodedMedia(
         info=info,
         units=units,
         frame=np.zeros(len(units), dtype=np.int32),
         at_s=np.zeros(1),
-        boxes=boxes,
+        boxes=boxes + np.array([left, top, left, top], dtype=np.int32),
     )
 
 

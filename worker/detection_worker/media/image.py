@@ -1,4 +1,4 @@
-"""Still images to RGB, by Pillow. Runs in the child."""
+"""Still images to RGB as a viewer shows them, by Pillow. Runs in the child."""
 
 import warnings
 from collections.abc import Callable
@@ -6,32 +6,32 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+
+# Pillow imports this one when it converts a first picture from LAB: after the jail has closed.
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from detection_contract.error_codes import ErrorCode
 from detection_worker.errors import JobError
-from detection_worker.media.crops import Pixels
+from detection_worker.media.crops import Box, Pixels
+from detection_worker.media.stills.bmp import read_bmp
+from detection_worker.media.stills.jpeg import read_jpeg
+from detection_worker.media.stills.png import read_png
+from detection_worker.media.stills.shown import Shown, show
+from detection_worker.media.stills.source import StillSource
+from detection_worker.media.stills.tiff import read_tiff
+from detection_worker.media.stills.webp import read_webp
 
-FORMATS = {
-    "jpeg": ("JPEG", "MPO"),
-    "png": ("PNG",),
-    "bmp": ("BMP", "DIB"),
-    "tiff": ("TIFF",),
-    "webp": ("WEBP",),
+READERS: dict[str, tuple[Callable[[BinaryIO], StillSource], tuple[str, ...]]] = {
+    "jpeg": (read_jpeg, ("JPEG",)),
+    "png": (read_png, ("PNG",)),
+    "bmp": (read_bmp, ("BMP", "DIB")),
+    "tiff": (read_tiff, ("TIFF",)),
+    "webp": (read_webp, ("WEBP",)),
 }
-"""Pillow's decoders for each container; no other is ever tried."""
+"""For each container its reader and Pillow's decoders; no other is ever tried."""
 
-ORIENTATION_TAG = 0x0112
-_UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
-    2: lambda p: p[:, ::-1],
-    3: lambda p: p[::-1, ::-1],
-    4: lambda p: p[::-1],
-    5: lambda p: p.transpose(1, 0, 2),
-    6: lambda p: p.transpose(1, 0, 2)[:, ::-1],
-    7: lambda p: p.transpose(1, 0, 2)[::-1, ::-1],
-    8: lambda p: p.transpose(1, 0, 2)[::-1],
-}
-"""From stored to upright pixels for each EXIF orientation (CIPA DC-008 section 4.6.5)."""
+TRUNCATED = "the image is truncated"
+DAMAGED = "the image is damaged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,19 +39,28 @@ class Picture:
     """A decoded still image.
 
     Attributes:
-        pixels: RGB, shape ``(height, width, 3)``, upright.
-        truncated: The file ended early; the missing part is grey or black.
+        pixels: RGB of its visible part, shape ``(height, width, 3)``, upright.
+        box: Left, top, right, bottom of that part in the whole picture, upright.
+        width: Of the whole picture, upright, pixels.
+        height: Of the whole picture, upright, pixels.
+        truncated: The file ends early; the missing part is grey or black.
+        damaged: Data in it is corrupt.
         warnings: For people.
     """
 
     pixels: Pixels
+    box: Box
+    width: int
+    height: int
     truncated: bool
+    damaged: bool
     warnings: tuple[str, ...]
 
 
 def prepare() -> None:
     """Load everything that Pillow would load later: afterwards no file can be opened."""
     Image.init()
+    ImageCms.createProfile("LAB")
     # Sizes are checked below against the caller's limit, which has a code of its own.
     Image.MAX_IMAGE_PIXELS = None
     warnings.simplefilter("ignore")
@@ -62,97 +71,117 @@ def read_image(file: BinaryIO, container: str, *, max_pixels: int) -> Picture:
 
     Args:
         file: At any position.
-        container: A key of ``FORMATS``.
+        container: A key of ``READERS``.
         max_pixels: Refuse more before any pixel is decoded.
 
     Raises:
-        JobError: TOO_MANY_PIXELS or UNDECODABLE.
+        JobError: TOO_MANY_PIXELS, UNDECODABLE, UNSUPPORTED_TYPE for samples that cannot be read,
+            or NO_FRAMES if nothing is visible.
         MemoryError: The pixels do not fit.
     """
+    reader, formats = READERS[container]
+    source = reader(file)
     try:
-        pixels, notes = _read(file, container, max_pixels=max_pixels)
-        return Picture(pixels=pixels, truncated=False, warnings=notes)
+        shown, size = _decode(source, formats, max_pixels=max_pixels)
+        return _picture(source, shown, size, damaged=source.damaged)
     except (JobError, MemoryError):
         raise
+    except UnidentifiedImageError as exc:
+        raise _unidentified(container, source) from exc
     except OSError:
-        return _read_truncated(file, container, max_pixels=max_pixels)
+        return _read_rest(source, container, max_pixels=max_pixels)
     except Exception as exc:  # Pillow's parsers raise nearly anything on bad bytes
-        raise _undecodable(container, exc) from exc
+        raise _undecodable(container, source, exc) from exc
 
 
-def _undecodable(container: str, exc: Exception) -> JobError:
-    # Only the class: Pillow's texts can quote bytes of the file.
-    reason = "damaged header" if isinstance(exc, UnidentifiedImageError) else type(exc).__name__
+def _unidentified(container: str, source: StillSource) -> JobError:
+    if source.sample_kind is not None and not source.truncated:
+        return JobError(
+            ErrorCode.UNSUPPORTED_TYPE,
+            f"the {container} image has samples that are not supported ({source.sample_kind})",
+        )
+    reason = "truncated" if source.truncated else "damaged header"
     return JobError(ErrorCode.UNDECODABLE, f"the {container} image cannot be decoded ({reason})")
 
 
-def _read_truncated(file: BinaryIO, container: str, *, max_pixels: int) -> Picture:
+def _undecodable(container: str, source: StillSource, exc: Exception) -> JobError:
+    # Only the class: Pillow's texts can quote bytes of the file.
+    reason = "truncated" if source.truncated else type(exc).__name__
+    return JobError(ErrorCode.UNDECODABLE, f"the {container} image cannot be decoded ({reason})")
+
+
+def _read_rest(source: StillSource, container: str, *, max_pixels: int) -> Picture:
+    """Return what can be decoded of a file that is not whole."""
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
-        pixels, notes = _read(file, container, max_pixels=max_pixels)
+        shown, size = _decode(source, READERS[container][1], max_pixels=max_pixels)
     except (JobError, MemoryError):
         raise
     except Exception as exc:
-        raise _undecodable(container, exc) from exc
+        raise _undecodable(container, source, exc) from exc
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = False
-    if (pixels == pixels[0, 0]).all():
+    if (shown.pixels == shown.pixels[0, 0]).all():
         # A header without data decodes to one flat colour, which says nothing about the picture.
         raise JobError(ErrorCode.UNDECODABLE, f"the {container} image holds no pixel data")
-    return Picture(pixels=pixels, truncated=True, warnings=(*notes, "the image is truncated"))
+    return _picture(source, shown, size, damaged=source.damaged or not source.truncated)
 
 
-def _read(file: BinaryIO, container: str, *, max_pixels: int) -> tuple[Pixels, tuple[str, ...]]:
-    file.seek(0)
-    with Image.open(file, formats=FORMATS[container]) as image:
+def _decode(
+    source: StillSource, formats: tuple[str, ...], *, max_pixels: int
+) -> tuple[Shown, tuple[int, int]]:
+    """Return what is visible as it is stored, and the width and height of the whole."""
+    source.file.seek(0)
+    with Image.open(source.file, formats=formats) as image:
         if image.width * image.height > max_pixels:
             raise JobError(
                 ErrorCode.TOO_MANY_PIXELS,
                 f"the image has {image.width} x {image.height} pixels; at most {max_pixels} "
                 "are allowed",
             )
-        notes = _notes(image)
-        pixels = _rgb(image)
-        return np.ascontiguousarray(_UPRIGHT.get(_orientation(image), _same)(pixels)), notes
+        return show(image), image.size
 
 
-def _same(pixels: Pixels) -> Pixels:
-    return pixels
+def _picture(
+    source: StillSource, shown: Shown, size: tuple[int, int], *, damaged: bool
+) -> Picture:
+    pixels = _upright(shown.pixels, source.orientation)
+    box, (width, height) = _turned(shown.box, size, source.orientation)
+    states = {TRUNCATED: source.truncated, DAMAGED: damaged}
+    return Picture(
+        pixels=np.ascontiguousarray(pixels),
+        box=box,
+        width=width,
+        height=height,
+        truncated=source.truncated,
+        damaged=damaged or source.metadata_damaged,
+        warnings=(
+            *source.warnings,
+            *shown.warnings,
+            *(text for text, true in states.items() if true),
+        ),
+    )
 
 
-def _notes(image: Image.Image) -> tuple[str, ...]:
-    # An MPO is a photograph with a preview or a depth map behind it, no animation.
-    count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    if count == 1:
-        return ()
-    what = "pages" if image.format == "TIFF" else "frames"
-    return (f"only the first of {count} {what} was analysed",)
+def _flips(orientation: int) -> tuple[bool, bool, bool]:
+    """Return whether to swap the axes, then to mirror left and right, top and bottom."""
+    return orientation >= 5, orientation in {2, 3, 6, 7}, orientation in {3, 4, 7, 8}
 
 
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ORIENTATION_TAG, 1))
-    except Exception:  # noqa: BLE001 - broken EXIF data must not cost the picture
-        return 1
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    swapped, across, down = _flips(orientation)
+    pixels = pixels.transpose(1, 0, 2) if swapped else pixels
+    return pixels[:: -1 if down else 1, :: -1 if across else 1]
 
 
-def _rgb(image: Image.Image) -> Pixels:
-    image.load()
-    if image.mode == "RGB":
-        return np.asarray(image)
-    if image.mode in {"F", "I"} or image.mode.startswith("I;"):
-        return np.repeat(_eight_bit(np.asarray(image))[..., None], 3, axis=2)
-    if image.mode == "P" and "transparency" in image.info:
-        return np.asarray(image.convert("RGBA").convert("RGB"))
-    return np.asarray(image.convert("RGB"))
-
-
-def _eight_bit(grey: np.typing.NDArray[np.generic]) -> Pixels:
-    """Grey of 16 bits, 32 bits or float to 0-255."""
-    values = np.nan_to_num(grey.astype(np.float32))
-    if grey.dtype.kind == "f":
-        scale = 255.0 if float(values.max()) <= 1.0 else 1.0
-    else:
-        # Pillow opens 16-bit PNG and TIFF as 16 or 32-bit integers.
-        scale = 255.0 / (65_535.0 if float(values.max()) <= 65_535.0 else 2.0**31 - 1)
-    return np.asarray(np.clip(values * np.float32(scale), 0, 255).astype(np.uint8))
+def _turned(box: Box, size: tuple[int, int], orientation: int) -> tuple[Box, tuple[int, int]]:
+    """Return a box and the size of its picture after ``_upright``."""
+    swapped, across, down = _flips(orientation)
+    left, top, right, bottom = box
+    if swapped:
+        size, (left, top, right, bottom) = size[::-1], (top, left, bottom, right)
+    if across:
+        left, right = size[0] - right, size[0] - left
+    if down:
+        top, bottom = size[1] - bottom, size[1] - top
+    return (left, top, right, bottom), size

@@ -34,6 +34,8 @@ class MediaInfo:
         sound_track: It is a video and has sound, whether that can be decoded or not.
         damaged: Data inside the file is corrupt: packets or blocks that do not decode, checksums
             that do not fit.
+        visible_px: Width and height of the part of a still image that is not transparent, which
+            alone is analysed; None of anything else.
     """
 
     kind: MediaKind
@@ -50,6 +52,7 @@ class MediaInfo:
     warnings: tuple[str, ...]
     sound_track: bool = False
     damaged: bool = False
+    visible_px: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -324,7 +324,20 @@ def _info(raw: dict[str, Any], limits: MediaLimits) -> MediaInfo:
         warnings=_warnings(raw),
         sound_track=kind is MediaKind.VIDEO and raw.get("sound_track") is True,
         damaged=raw.get("damaged") is True,
+        visible_px=_visible_px(raw, width, height) if image else None,
     )
+
+
+def _visible_px(
+    raw: dict[str, Any], width: int | None, height: int | None
+) -> tuple[int, int] | None:
+    pair = raw.get("visible_px")
+    if pair is None or width is None or height is None:
+        return None
+    if not isinstance(pair, list) or len(pair) != 2:
+        raise ProtocolError("visible_px is malformed")
+    named = dict(zip(("width", "height"), pair, strict=True))
+    return fields.integer(named, "width", 1, width), fields.integer(named, "height", 1, height)
 
 
 def _warnings(raw: dict[str, Any]) -> tuple[str, ...]:

@@ -58,4 +58,6 @@ def quality_of(info: MediaInfo, sampling: Sampling) -> tuple[Quality, ...]:
 
 
 def _size_px(info: MediaInfo) -> tuple[int, int] | None:
+    if info.visible_px is not None:
+        return info.visible_px
     return None if info.width is None or info.height is None else (info.width, info.height)

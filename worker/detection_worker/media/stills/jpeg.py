@@ -1,0 +1,136 @@
+"""JPEG: segments (ISO 10918-1 annex B) without metadata, and whether the image has its end."""
+
+import re
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from detection_contract.error_codes import ErrorCode
+from detection_worker.errors import JobError
+from detection_worker.media.stills.source import (
+    LARGE_METADATA,
+    METADATA_BYTES,
+    StillSource,
+    orientation_of,
+    read_at,
+    size_of,
+    spliced,
+)
+
+START_OF_SCAN, END_OF_IMAGE, COMMENT = 0xDA, 0xD9, 0xFE
+APPLICATIONS = range(0xE0, 0xF0)
+JFIF, EXIF_OR_XMP, ADOBE = 0xE0, 0xE1, 0xEE
+"""The first and the last tell libjpeg which colours the components are."""
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+BARE = frozenset({0x01, *range(0xD0, 0xD9)})
+"""Markers without a length: TEM, restarts and the start of the image."""
+EXIF_PREFIX = b"Exif\0\0"
+XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
+SEARCHED_BYTES = 1024 * 1024
+_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Header:
+    """What lies before the first scan."""
+
+    parts: list[bytes | range] = field(default_factory=list)
+    exif: bytes = b""
+    xmp: bytes = b""
+    metadata_bytes: int = 0
+    scan_at: int | None = None
+
+
+def read_jpeg(file: BinaryIO) -> StillSource:
+    """Return a JPEG without its application segments.
+
+    Raises:
+        JobError: UNSUPPORTED_TYPE if its samples are not of 8 bits.
+    """
+    size = size_of(file)
+    header = _read_header(file, size)
+    if header.scan_at is not None:
+        header.parts.append(range(header.scan_at, size))
+    large = header.metadata_bytes > METADATA_BYTES
+    return StillSource(
+        file=spliced(file, header.parts),
+        truncated=header.scan_at is None or not _ends(file, header.scan_at, size),
+        orientation=orientation_of(header.exif, header.xmp),
+        warnings=(LARGE_METADATA,) if large else (),
+    )
+
+
+def _read_header(file: BinaryIO, size: int) -> _Header:
+    header = _Header()
+    offset = 0
+    while offset < size:
+        at, marker = _next_marker(file, offset)
+        if marker == START_OF_SCAN:
+            header.scan_at = at
+            break
+        if marker is None or marker == END_OF_IMAGE:
+            break
+        stop = at + 2 if marker in BARE else at + 2 + _length(file, at + 2)
+        _take(file, header, marker=marker, span=range(at, stop))
+        offset = max(stop, at + 2)
+    return header
+
+
+def _next_marker(file: BinaryIO, offset: int) -> tuple[int, int | None]:
+    """Return where the next marker starts and its code; None at the end of the file."""
+    here = read_at(file, offset, 2)
+    if _MARKER.fullmatch(here):
+        return offset, here[1]
+    while block := read_at(file, offset, SEARCHED_BYTES):
+        found = _MARKER.search(block)
+        if found:
+            return offset + found.end() - 2, found[0][-1]
+        # The last byte may be the first half of a marker.
+        offset += max(len(block) - 1, 1)
+    return offset, None
+
+
+def _length(file: BinaryIO, offset: int) -> int:
+    return int.from_bytes(read_at(file, offset, 2), "big")
+
+
+def _take(file: BinaryIO, header: _Header, *, marker: int, span: range) -> None:
+    if marker in FRAMES:
+        bits = (read_at(file, span.start + 4, 1) or b"\x08")[0]
+        if bits != 8:
+            raise JobError(
+                ErrorCode.UNSUPPORTED_TYPE, f"a JPEG of {bits} bits a sample is not supported"
+            )
+    if marker == COMMENT or (marker in APPLICATIONS and not _tells_colours(file, marker, span)):
+        header.metadata_bytes += len(span)
+        if marker == EXIF_OR_XMP:
+            _take_metadata(file, header, span)
+    else:
+        header.parts.append(span)
+
+
+def _tells_colours(file: BinaryIO, marker: int, span: range) -> bool:
+    """Return whether libjpeg reads a segment; Pillow trips over shorter ones."""
+    name, least_bytes = {JFIF: (b"JFIF\0", 14), ADOBE: (b"Adobe", 12)}.get(marker, (b"", 2**16))
+    data = read_at(file, span.start + 4, max(len(span) - 4, 0))
+    return len(data) >= least_bytes and data.startswith(name)
+
+
+def _take_metadata(file: BinaryIO, header: _Header, span: range) -> None:
+    data = read_at(file, span.start + 4, len(span) - 4)
+    if data.startswith(EXIF_PREFIX):
+        header.exif = header.exif or data
+    elif data.startswith(XMP_PREFIX):
+        header.xmp = header.xmp or data.removeprefix(XMP_PREFIX)
+
+
+def _ends(file: BinaryIO, scan_at: int, size: int) -> bool:
+    """Return whether the image ends in its marker, whatever the file holds behind it."""
+    offset = scan_at
+    while offset < size:
+        at, marker = _next_marker(file, offset)
+        if marker == END_OF_IMAGE:
+            return True
+        if marker is None:
+            return False
+        offset = at + 2 + (0 if marker in BARE else max(_length(file, at + 2), 2))
+    return False

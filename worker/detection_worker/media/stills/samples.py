@@ -1,0 +1,156 @@
+"""Samples of more than eight bits to eight, by what the file says of their range.
+
+Where it says nothing, and the usual range of the type would leave a black picture, it is refused:
+a score of black means nothing.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
+
+from detection_contract.error_codes import ErrorCode
+from detection_worker.errors import JobError
+from detection_worker.media.crops import Pixels
+
+BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+MAX_SAMPLE, S_MIN_SAMPLE, S_MAX_SAMPLE = 281, 340, 341
+WHITE_IS_ZERO = 0
+UNSIGNED, SIGNED = 1, 2
+OVERSHOOT = 0.1
+"""Sharpening and resizing leave floating-point pictures a little below black and above white."""
+DARK_SHARE = 1 / 16
+"""Four bits of the range: what is this dark was more likely written for another range."""
+DARK = "the brightest sample is at {share:.1%} of the range that the file announces"
+ASSUMED = "samples up to {high:g} in {bits} bits were taken as {white:g} for white"
+NOT_FINITE = "{count} samples are not finite numbers"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """Which samples are black and white.
+
+    Attributes:
+        black: In the file's numbers.
+        white: Greater than ``black``.
+        warnings: For people.
+    """
+
+    black: float
+    white: float
+    warnings: tuple[str, ...] = ()
+
+
+def deep(image: Image.Image) -> bool:
+    """Return whether a grey image has samples that are not plain bytes."""
+    return image.mode in {"F", "I"} or image.mode.startswith("I;") or _signed_bytes(image)
+
+
+def to_bytes(image: Image.Image) -> tuple[Pixels, tuple[str, ...]]:
+    """Return a deep grey image in eight bits, shape ``(height, width)``, and warnings.
+
+    Raises:
+        JobError: UNSUPPORTED_TYPE if nothing tells which sample is white.
+    """
+    samples = _samples(image)
+    found = _range(image, samples)
+    scale = np.float32(255.0 / (found.white - found.black))
+    values = np.nan_to_num(samples.astype(np.float32), nan=found.black)
+    values -= np.float32(found.black)
+    values *= scale
+    grey = np.clip(np.rint(values, out=values), 0, 255, out=values).astype(np.uint8)
+    return (255 - grey if _tag(image, PHOTOMETRIC) == WHITE_IS_ZERO else grey), found.warnings
+
+
+def _samples(image: Image.Image) -> NDArray[np.generic]:
+    """Return what the file holds, where Pillow has no mode for it and lends another one."""
+    samples = np.asarray(image)
+    if _signed_bytes(image):
+        return samples.view(np.int8)
+    if samples.dtype == np.int32 and _number(image, SAMPLE_FORMAT) in {None, UNSIGNED}:
+        return samples.view(np.uint32)
+    return samples
+
+
+def _signed_bytes(image: Image.Image) -> bool:
+    return image.mode == "L" and _number(image, SAMPLE_FORMAT) == SIGNED
+
+
+def _tag(image: Image.Image, tag: int) -> object:
+    return image.tag_v2.get(tag) if isinstance(image, TiffImageFile) else None
+
+
+def _number(image: Image.Image, tag: int) -> float | None:
+    value = _tag(image, tag)
+    if isinstance(value, tuple) and value:
+        value = value[0]
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _range(image: Image.Image, samples: NDArray[np.generic]) -> Range:
+    floating = samples.dtype.kind == "f"
+    finite = samples[np.isfinite(samples)] if floating else samples
+    notes: tuple[str, ...] = ()
+    if len(finite.ravel()) < samples.size:
+        notes = (NOT_FINITE.format(count=samples.size - finite.size),)
+    if not finite.size:
+        raise _unknown("no sample of the picture is a finite number")
+    low, high = float(finite.min()), float(finite.max())
+    declared = _declared(image, high)
+    if declared is not None:
+        return Range(
+            black=declared[0], white=declared[1], warnings=(*notes, *_dark(high, *declared))
+        )
+    bits = _bits(image, samples)
+    if samples.dtype.kind == "u" and bits <= 16:
+        white = float(2**bits - 1)
+        return Range(black=0.0, white=white, warnings=_dark(high, 0.0, white))
+    if floating and low >= -OVERSHOOT and high <= 1.0 + OVERSHOOT:
+        return Range(black=0.0, white=1.0, warnings=(*notes, *_dark(high, 0.0, 1.0)))
+    full = None if floating else 2.0 ** (bits - (samples.dtype.kind == "i")) - 1
+    found = _assumed(high, bits=bits, full=full) if low >= 0 else None
+    if found is None:
+        raise _unknown(
+            f"its samples lie between {low:g} and {high:g}, and it does not say which is white"
+        )
+    return replace(found, warnings=(*notes, *found.warnings))
+
+
+def _declared(image: Image.Image, high: float) -> tuple[float, float] | None:
+    """Return black and white as the file names them, if they can be true."""
+    black, white = _number(image, S_MIN_SAMPLE) or 0.0, _number(image, S_MAX_SAMPLE)
+    if white is None:
+        # The older tag may tell the brightest sample that there is, or the depth of the samples.
+        white = _number(image, MAX_SAMPLE)
+        white = None if white is None or not np.log2(white + 1).is_integer() else white
+    return (black, white) if white is not None and black < white and high > black else None
+
+
+def _bits(image: Image.Image, samples: NDArray[np.generic]) -> int:
+    return int(_number(image, BITS) or samples.dtype.itemsize * 8)
+
+
+def _dark(high: float, black: float, white: float) -> tuple[str, ...]:
+    share = (high - black) / (white - black)
+    return (DARK.format(share=share),) if 0 < share < DARK_SHARE else ()
+
+
+def _assumed(high: float, *, bits: int, full: float | None) -> Range | None:
+    """Return the range of a shallower type that was widened, or ``full``, that of the type."""
+    for white in (255.0, 65_535.0, full):
+        if white is not None and DARK_SHARE * white < high <= white:
+            said = ASSUMED.format(high=high, bits=bits, white=white)
+            return Range(black=0.0, white=white, warnings=() if white == full else (said,))
+    return None
+
+
+def _unknown(why: str) -> JobError:
+    return JobError(
+        ErrorCode.UNSUPPORTED_TYPE, f"the image cannot be brought to eight bits: {why}"
+    )

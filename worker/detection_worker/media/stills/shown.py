@@ -1,0 +1,96 @@
+"""What a viewer shows of a picture: transparent pixels on white, invisible borders left out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from detection_contract.error_codes import ErrorCode
+from detection_worker.errors import JobError
+from detection_worker.media.crops import Box, Pixels
+from detection_worker.media.stills import samples
+
+VISIBLE_ALPHA = 16
+"""Of 255. What covers less than a sixteenth cannot be told from the white behind it."""
+ON_WHITE = "transparent pixels were shown on white"
+CROPPED = "the visible {width} x {height} pixels of {of_width} x {of_height} were analysed"
+_VISIBLE = [255 * (alpha >= VISIBLE_ALPHA) for alpha in range(256)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Shown:
+    """The visible part of a picture.
+
+    Attributes:
+        pixels: RGB, shape ``(height, width, 3)``.
+        box: Left, top, right, bottom of it in the whole picture.
+        warnings: For people.
+    """
+
+    pixels: Pixels
+    box: Box
+    warnings: tuple[str, ...] = ()
+
+
+def show(image: Image.Image) -> Shown:
+    """Return what is visible of a decoded image.
+
+    Raises:
+        JobError: NO_FRAMES if nothing is; UNSUPPORTED_TYPE if its samples have no known range.
+        MemoryError: The pixels do not fit.
+    """
+    image.load()
+    alpha = _alpha(image)
+    notes: tuple[str, ...] = ()
+    if samples.deep(image):
+        grey, notes = samples.to_bytes(image)
+        image = Image.fromarray(grey)
+    whole = (0, 0, *image.size)
+    if alpha is None:
+        return Shown(pixels=np.asarray(_rgb(image)), box=whole, warnings=notes)
+    box = alpha.point(_VISIBLE).getbbox()
+    if box is None:
+        raise JobError(ErrorCode.NO_FRAMES, "the picture is fully transparent: nothing is visible")
+    if box != whole:
+        notes = (*notes, _cropped(box, image.size))
+        image, alpha = image.crop(box), alpha.crop(box)
+    return Shown(pixels=_on_white(image, alpha), box=box, warnings=(ON_WHITE, *notes))
+
+
+def _cropped(box: Box, size: tuple[int, int]) -> str:
+    width, height = box[2] - box[0], box[3] - box[1]
+    return CROPPED.format(width=width, height=height, of_width=size[0], of_height=size[1])
+
+
+def _alpha(image: Image.Image) -> Image.Image | None:
+    """Return how opaque each pixel is, 0 to 255; None if all are opaque."""
+    key = image.info.get("transparency")
+    if image.mode.startswith("I;") and isinstance(key, int):
+        alpha = Image.fromarray(np.where(np.asarray(image) == key, 0, 255).astype(np.uint8))
+    elif key is not None and image.mode in {"1", "L", "P", "RGB"}:
+        alpha = image.convert("RGBA").getchannel("A")
+    elif image.mode == "La":
+        alpha = image.convert("LA").getchannel("A")
+    elif image.mode in {"LA", "PA", "RGBA"}:
+        alpha = image.getchannel("A")
+    else:
+        return None
+    least, most = alpha.getextrema()
+    # Windows programs leave the fourth byte of a BMP at 0 and show it opaque, as browsers do.
+    unused = image.format == "BMP" and most == 0
+    return None if least == 255 or unused else alpha
+
+
+def _on_white(image: Image.Image, alpha: Image.Image) -> Pixels:
+    white = Image.new("RGB", image.size, "white")
+    white.paste(_rgb(image), mask=alpha)
+    return np.asarray(white)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Return the colours, hidden ones too."""
+    if image.mode == "La":
+        image = image.convert("LA")
+    elif image.mode == "PA" or (image.mode == "P" and "transparency" in image.info):
+        image = image.convert("RGBA")
+    return image if image.mode == "RGB" else image.convert("RGB")

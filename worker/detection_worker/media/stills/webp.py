@@ -1,0 +1,68 @@
+"""WebP: RIFF chunks (RFC 9649), metadata left out, the announced length compared."""
+
+import struct
+from typing import BinaryIO
+
+from detection_worker.media.stills.source import (
+    LARGE_METADATA,
+    METADATA_BYTES,
+    StillSource,
+    first_of,
+    orientation_of,
+    read_at,
+    size_of,
+    spliced,
+)
+
+HEADER_BYTES = 12
+METADATA = frozenset({b"ICCP", b"EXIF", b"XMP "})
+METADATA_FLAGS = 0x20 | 0x08 | 0x04
+"""Of the chunk VP8X: there is a colour profile, EXIF data, XMP data."""
+PIXELS = frozenset({b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"})
+
+
+def read_webp(file: BinaryIO) -> StillSource:
+    """Return a WebP without its metadata."""
+    size = size_of(file)
+    announced = 8 + int.from_bytes(read_at(file, 4, 4), "little")
+    parts: list[bytes | range] = []
+    found: dict[bytes, bytes] = {}
+    metadata_bytes = 0
+    chunks = _chunks(file, min(size, announced))
+    for name, span in chunks:
+        if name == b"VP8X":
+            parts.append(_without_flags(read_at(file, span.start, len(span))))
+        elif name in PIXELS:
+            parts.append(span)
+        else:
+            metadata_bytes += len(span)
+            if name in METADATA and len(span) <= METADATA_BYTES:
+                found.setdefault(name, read_at(file, span.start + 8, len(span) - 8))
+    # What a file lacks stays announced, for the decoder to see it too.
+    length = 4 + sum(len(part) for part in parts) + max(0, announced - size)
+    header = b"RIFF" + struct.pack("<I", min(length, 2**32 - 2)) + b"WEBP"
+    return StillSource(
+        file=spliced(file, [header, *parts]),
+        truncated=announced > size,
+        orientation=orientation_of(found.get(b"EXIF", b""), found.get(b"XMP ", b"")),
+        warnings=(
+            *first_of([name for name, _ in chunks].count(b"ANMF"), "frames"),
+            *((LARGE_METADATA,) * (metadata_bytes > METADATA_BYTES)),
+        ),
+    )
+
+
+def _chunks(file: BinaryIO, size: int) -> list[tuple[bytes, range]]:
+    chunks = []
+    offset = HEADER_BYTES
+    while offset + 8 <= size:
+        name, length = struct.unpack("<4sI", read_at(file, offset, 8))
+        stop = offset + 8 + length + length % 2
+        chunks.append((name, range(offset, min(stop, size))))
+        offset = stop
+    return chunks
+
+
+def _without_flags(chunk: bytes) -> bytes:
+    flags = bytes(b & ~METADATA_FLAGS for b in chunk[8:9])
+    return chunk[:8] + flags + chunk[9:]

@@ -143,7 +143,8 @@ def _dark(high: float, black: float, white: float) -> tuple[str, ...]:
 
 def _assumed(high: float, *, bits: int, full: float | None) -> Range | None:
     """Return the range of a shallower type that was widened, or ``full``, that of the type."""
-    for white in (255.0, 65_535.0, full):
+    narrower = [2.0**depth - 1 for depth in (8, 16) if depth < bits]
+    for white in (*narrower, full):
         if white is not None and DARK_SHARE * white < high <= white:
             said = ASSUMED.format(high=high, bits=bits, white=white)
             return Range(black=0.0, white=white, warnings=() if white == full else (said,))

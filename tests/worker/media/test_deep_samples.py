@@ -51,35 +51,27 @@ def test_twelve_bits_reach_white(
     check(decode(path, image=WHOLE))
 
 
+SIGNED_SIXTEEN = {340: (11, [-32_768.0]), 341: (11, [32_767.0])}
+SAID = [
+    ("16 bits", SHADES * 65_535, np.uint16, {}),
+    ("float 0 to 1", SHADES, np.float32, {}),
+    ("a little over white", SHADES * 1.05, np.float32, {341: (11, [1.05])}),
+    ("float 0 to 4", SHADES * 4, np.float32, {340: (11, [0.0]), 341: (11, [4.0])}),
+    ("float -4 to 4", SHADES * 8 - 4, np.float32, {340: (11, [-4.0]), 341: (12, [4.0])}),
+    ("12 bits in 16", SHADES * 4095, np.uint16, {340: (3, [0]), 341: (3, [4095])}),
+    ("the older tag", SHADES * 4095, np.uint16, {281: (3, [4095])}),
+    ("16 bits, signed", SHADES * 32_767, np.int16, {}),
+    ("32 bits, signed", SHADES * (2**31 - 1), np.int32, {}),
+    ("32 bits with a range", SHADES * 2**30, np.int32, {340: (4, [0]), 341: (4, [2**30])}),
+    ("negative with a range", SHADES * 65_535 - 32_768, np.int16, SIGNED_SIXTEEN),
+]
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize(
     ("samples", "tags"),
-    [
-        pytest.param((SHADES * 65_535).astype(np.uint16), {}, id="16 bits"),
-        pytest.param(SHADES.astype(np.float32), {}, id="float 0 to 1"),
-        pytest.param((SHADES * 1.05).clip(-0.02).astype(np.float32), {341: (11, [1.05])}, id="over"),
-        pytest.param(
-            (SHADES * 4).astype(np.float32), {340: (11, [0.0]), 341: (11, [4.0])}, id="float 0 to 4"
-        ),
-        pytest.param(
-            (SHADES * 8 - 4).astype(np.float32), {340: (11, [-4.0]), 341: (12, [4.0])},
-            id="float -4 to 4",
-        ),
-        pytest.param(
-            (SHADES * 4095).astype(np.uint16), {340: (3, [0]), 341: (3, [4095])},
-            id="12 bits in 16",
-        ),
-        pytest.param((SHADES * 4095).astype(np.uint16), {281: (3, [4095])}, id="the older tag"),
-        pytest.param((SHADES * 32_767).astype(np.int16), {}, id="16 bits, signed"),
-        pytest.param((SHADES * (2**31 - 1)).astype(np.int32), {}, id="32 bits, signed"),
-        pytest.param((SHADES * (2**31 - 1)).astype(np.int32), {340: (4, [0]), 341: (4, [2**31 - 1])},
-                     id="32 bits with a range"),
-        pytest.param(
-            (SHADES * 65_535 - 32_768).astype(np.int16), {340: (11, [-32_768.0]), 341: (11, [32_767.0])},
-            id="negative with a range",
-        ),
-    ],
-)  # fmt: skip
+    [pytest.param(values.astype(kind), tags, id=name) for name, values, kind, tags in SAID],
+)
 def test_samples_are_scaled_by_what_the_file_says(
     samples: Array,
     tags: dict[int, Any],
@@ -162,7 +154,7 @@ def test_stray_samples_that_are_no_numbers_do_not_darken_the_rest(
         pytest.param((SHADES * 2000 - 1000).astype(np.int16), id="negative integers"),
         pytest.param((SHADES * 1000).astype(np.int32), id="up to 1000 in 32 bits"),
         pytest.param(np.repeat(SHADES[..., None], 3, axis=2).astype(np.float32), id="float RGB"),
-        pytest.param((np.repeat(SHADES[..., None], 3, axis=2) * 9e8).astype(np.uint32), id="32-bit RGB"),
+        pytest.param(np.repeat(EIGHT_BITS[..., None], 3, axis=2).astype(np.uint32), id="deep RGB"),
         pytest.param(SHADES.astype(np.float64), id="double"),
         pytest.param(SHADES.astype(np.float16), id="half"),
     ],

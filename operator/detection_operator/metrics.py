@@ -149,7 +149,7 @@ def _values(seen: Observation, plan: Plan) -> dict[str, float | None]:
         "replicas": seen.replicas,
         "ready_replicas": seen.ready,
         "starting_replicas": seen.starting,
-        "busy_replicas": seen.busy,
+        "busy_replicas": seen.working,
         "draining_replicas": seen.draining,
         "silent_replicas": seen.silent,
         "unschedulable_replicas": seen.unschedulable,

@@ -76,7 +76,7 @@ def build_status(report: Report, previous: Mapping[str, Any]) -> dict[str, Any]:
         "selector": report.selector if len(report.selector) <= SELECTOR_MAX else None,
         "desiredReplicas": plan.desired,
         "readyReplicas": seen.ready,
-        "busyReplicas": seen.busy,
+        "busyReplicas": seen.working,
         "drainingReplicas": seen.draining,
         "unschedulableReplicas": seen.unschedulable,
         "queue": _queue(report),

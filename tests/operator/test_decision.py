@@ -433,6 +433,86 @@ def test_phantoms_in_flight_hold_a_replica_for_a_time_only(
     assert play(spec, idle + phantom * 80).desired == 0
 
 
+def traffic(messages_per_s: float, count: int, **what: Any) -> list[Observation]:
+    """Return looks, 5 s apart, at messages that are done as they come, 0.2 s of work each."""
+    looks = []
+    for index in range(count):
+        done = round(index * 5 * messages_per_s)
+        served = Served(
+            media_type=MediaKind.VIDEO, messages=done, seconds=done * 0.2, squares=done * 0.05
+        )
+        looks.append(see(served=(served,), **what))
+    return looks
+
+
+@pytest.mark.parametrize(
+    ("replicas", "percent", "seen", "desired"),
+    [
+        pytest.param(
+            3,
+            100,
+            traffic(4.0, 40, ready=1, busy=1, in_flight=63, unschedulable=2),
+            1,
+            id="one busy worker of which sixty messages are held, two without a node",
+        ),
+        pytest.param(
+            20,
+            50,
+            traffic(7.0, 40, ready=20, busy=20, in_flight=21),
+            10,
+            id="nobody is idle: half may be asked",
+        ),
+        pytest.param(
+            20,
+            50,
+            traffic(1.0, 40, ready=20, busy=12, in_flight=21),
+            12,
+            id="idle ones go first",
+        ),
+        pytest.param(
+            18,
+            50,
+            traffic(7.0, 40, ready=10, busy=9, draining=8, finishing=8, in_flight=21),
+            9,
+            id="those that drain are not kept for what they hold",
+        ),
+        pytest.param(
+            20,
+            50,
+            traffic(0.0, 40, ready=20, busy=20, in_flight=21),
+            20,
+            id="without traffic everybody is idle soon",
+        ),
+        pytest.param(
+            20,
+            50,
+            traffic(7.0, 40, ready=20, busy=14, silent=6, in_flight=21),
+            10,
+            id="the silent stay in any case",
+        ),
+    ],
+)
+def test_work_in_hand_is_what_workers_say_that_they_hold(
+    spec_of: Callable[..., QueueSpec],
+    replicas: int,
+    percent: int,
+    seen: list[Observation],
+    desired: int,
+) -> None:
+    spec = spec_of(scaling={"scaleDown": {"holdSeconds": 10, "maxPercent": percent}})
+
+    assert play(spec, [replace(look, replicas=replicas) for look in seen]).desired == desired
+
+
+def test_a_budget_is_not_outbid_by_what_is_held(spec_of: Callable[..., QueueSpec]) -> None:
+    spec = spec_of(budget={"replicaHourCost": "1", "maxPerHour": "2"})
+    busy = traffic(40.0, 40, replicas=6, ready=6, busy=6, in_flight=60, visible=900)
+    idle = traffic(40.0, 40, replicas=6, ready=6, busy=3, in_flight=60, visible=900)
+
+    assert play(spec, busy).desired == 2
+    assert play(spec, idle).desired == 3
+
+
 def test_surplus_pods_are_named_and_busy_ones_are_not(spec_of: Callable[..., QueueSpec]) -> None:
     pods = tuple(
         Pod(name=f"w{n}", phase=PodPhase.READY, created_s=float(n), busy=n < 2) for n in range(4)

@@ -76,6 +76,18 @@ def specs(draw: st.DrawFn) -> QueueSpec:
 @st.composite
 def observations(draw: st.DrawFn) -> Observation:
     ready, starting, homeless, draining = (draw(st.integers(0, 20)) for _ in range(4))
+    busy, silent = draw(st.integers(0, ready)), draw(st.integers(0, 2))
+    silent = min(silent, ready - busy)
+    finishing = draw(st.integers(0, draining))
+    phases = [
+        *[(PodPhase.READY, True)] * busy,
+        *[(PodPhase.READY, None)] * silent,
+        *[(PodPhase.READY, False)] * (ready - busy - silent),
+        *[(PodPhase.STARTING, False)] * starting,
+        *[(PodPhase.UNSCHEDULABLE, None)] * homeless,
+        *[(PodPhase.DRAINING, True)] * finishing,
+        *[(PodPhase.DRAINING, False)] * (draining - finishing),
+    ]
     messages = draw(st.integers(0, 500))
     received = draw(st.integers(0, 500))
     return Observation(
@@ -92,8 +104,9 @@ def observations(draw: st.DrawFn) -> Observation:
         unschedulable=homeless,
         unschedulable_since_s=NOON_S - draw(st.floats(0, 1000)) if homeless else None,
         draining=draining,
-        busy=draw(st.integers(0, ready + draining)),
-        silent=draw(st.integers(0, min(ready, 2))),
+        busy=busy,
+        finishing=finishing,
+        silent=silent,
         served=(
             Served(
                 media_type=draw(st.sampled_from(list(MediaKind))),
@@ -107,8 +120,8 @@ def observations(draw: st.DrawFn) -> Observation:
         failed=draw(st.integers(0, 100)),
         cold_start_s=draw(st.none() | st.floats(0, 300)),
         pods=tuple(
-            Pod(name=f"p{n}", phase=PodPhase.READY, created_s=float(n), busy=n % 2 == 0)
-            for n in range(ready)
+            Pod(name=f"p{n}", phase=phase, created_s=float(n), busy=holds)
+            for n, (phase, holds) in enumerate(phases)
         ),
     )
 
@@ -185,17 +198,48 @@ def test_the_unknown_never_scales_in(
 
 @LAW
 @given(spec=specs(), history=HISTORIES, seen=observations())
-def test_replicas_never_fall_below_busy_work(
+def test_nobody_who_works_goes_before_others(
     spec: QueueSpec, history: list[tuple[Observation, float]], seen: Observation
 ) -> None:
     memory, now_s, _ = remember(spec, history)
 
     plan = decide(spec, replace(seen, sampled_at_s=now_s + 5), memory, now_s + 5)
 
-    assert plan.desired >= min(seen.busy, spec.scaling.max_replicas)
-    busy = {pod.name for pod in seen.pods if pod.busy}
-    assert not busy & set(plan.victims)
-    assert len(plan.victims) <= max(0, seen.replicas - plan.desired)
+    holding = seen.busy + seen.silent
+    floor = holding if holding < seen.replicas else seen.silent
+    assert plan.desired >= min(floor, spec.scaling.max_replicas)
+    working = {p.name for p in seen.pods if p.phase is PodPhase.READY and p.busy is not False}
+    if working & set(plan.victims):
+        assert {pod.name for pod in seen.pods} - working <= set(plan.victims)
+    assert len(plan.victims) == max(0, seen.replicas - plan.desired)
+
+
+@LAW
+@given(spec=specs(), history=HISTORIES, seen=observations())
+def test_drains_take_no_worker_that_the_plan_needs(
+    spec: QueueSpec, history: list[tuple[Observation, float]], seen: Observation
+) -> None:
+    memory, now_s, _ = remember(spec, history)
+
+    plan = decide(spec, replace(seen, sampled_at_s=now_s + 5), memory, now_s + 5)
+
+    gone = set(plan.victims)
+    takers = {pod.name for pod in seen.pods if pod.phase is PodPhase.READY}
+    assert len(takers - gone) >= min(len(takers), plan.desired)
+
+
+@LAW
+@given(spec=specs(), history=HISTORIES, seen=observations())
+def test_without_messages_to_come_nobody_who_works_is_asked(
+    spec: QueueSpec, history: list[tuple[Observation, float]], seen: Observation
+) -> None:
+    memory, now_s, _ = remember(spec, history)
+    lull = replace(seen, sampled_at_s=now_s + 5, visible=0)
+    calm = replace(memory, learned=replace(memory.learned, arrivals=None))
+
+    plan = decide(spec, lull, calm, now_s + 5)
+
+    assert plan.desired >= min(seen.busy + seen.silent, spec.scaling.max_replicas)
 
 
 @LAW

@@ -339,7 +339,7 @@ def pod(name: str, phase: PodPhase, created_s: float, *, busy: bool | None = Fal
     return Pod(name=name, phase=phase, created_s=created_s, busy=busy)
 
 
-def test_idle_newest_pods_go_first_and_busy_ones_never() -> None:
+def test_idle_and_newest_pods_go_first_then_busy_ones_and_silent_ones_last() -> None:
     pods = [
         pod("old-idle", PodPhase.READY, 1.0),
         pod("new-idle", PodPhase.READY, 9.0),
@@ -350,6 +350,7 @@ def test_idle_newest_pods_go_first_and_busy_ones_never() -> None:
         pod("draining", PodPhase.DRAINING, 4.0, busy=True),
     ]
 
-    assert victims(pods, 9) == ("homeless", "starting", "draining", "new-idle", "old-idle")
+    waiting = ("homeless", "starting", "draining")
+    assert victims(pods, 9) == (*waiting, "new-idle", "old-idle", "busy", "silent")
     assert victims(pods, 1) == ("homeless",)
     assert victims(pods, 0) == ()

@@ -13,15 +13,10 @@ from typing import Final
 from detection_operator.kube.ranking import LEAST_COST, safe_reduction
 from detection_operator.reconcile.fleet import Group, Worker
 from detection_operator.scaling.values import PodPhase
+from detection_operator.scaling.victims import rank
 
 SURGE: Final = 0.25
 """Replicas above the plan while workers of another template come in, of the plan; at least one."""
-_ORDER: Final = {
-    PodPhase.UNSCHEDULABLE: 0,
-    PodPhase.STARTING: 1,
-    PodPhase.DRAINING: 2,
-    PodPhase.READY: 3,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,27 +132,22 @@ def _roll_out(current: Group, others: Sequence[Group], desired: int) -> list[_Ai
 
 
 def _leaving(item: Group, surplus: int, victims: Sequence[str]) -> tuple[Worker, ...]:
-    """Return who goes: the plan's victims, then by phase, idle before busy, newest first.
+    """Return who goes: the plan's victims, then by the order that made them.
 
-    Busy workers come last, and only when nobody else is left (fewer replicas than busy ones were
-    ordered, or their template is outdated). They drain, that is they finish first.
+    Busy workers among them drain, that is they finish first.
     """
     # Pods that do not exist yet go without being asked.
     count = surplus - item.missing
     if count <= 0 or item.mixed:
         return ()
-    wanted = {name: place for place, name in enumerate(victims)}
-    ordered = sorted(
-        item.workers,
-        key=lambda w: (
-            wanted.get(w.pod.name, len(wanted)),
-            _ORDER[w.phase],
-            w.busy is not False,
-            -w.pod.created_s,
-            w.pod.name,
-        ),
-    )
-    return tuple(ordered[:count])
+    chosen = {name: place for place, name in enumerate(victims)}
+
+    def order(worker: Worker) -> tuple[int, tuple[int, int, float, str]]:
+        pod = worker.pod
+        by_rule = rank(worker.phase, busy=worker.busy, created_s=pod.created_s, name=pod.name)
+        return (chosen.get(pod.name, len(chosen)), by_rule)
+
+    return tuple(sorted(item.workers, key=order)[:count])
 
 
 def _must_ask(worker: Worker) -> bool:

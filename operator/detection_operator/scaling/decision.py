@@ -48,6 +48,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
     limits.budget,
     limits.room,
     limits.busy,
+    limits.lull,
     limits.bounds,
 )
 """What is allowed."""
@@ -55,7 +56,7 @@ BLIND: Final[tuple[Rule, ...]] = (
     limits.unread,
     limits.scheduled,
     limits.step_down,
-    limits.busy,
+    limits.lull,
     limits.bounds,
 )
 """For a queue that cannot be read."""
@@ -77,7 +78,7 @@ class Plan:
         binding: Name of the rule that set the number.
         terms: The rules that spoke, in their order.
         apply: The number may be written; False when paused or in shadow mode.
-        victims: Pods to drain first, at most as many as are surplus; never busy ones.
+        victims: Pods to drain, as many as are surplus, in the order in which they go.
         next_poll_s: Seconds until the queue should be read again.
         outlook: What the decision believed.
         memory: For the next decision.
@@ -128,8 +129,9 @@ def decide(spec: QueueSpec, observation: Observation, memory: Memory, now_s: flo
     )
     marks = before.marks
     if marks.desired is None:
-        # After a restart what runs counts as needed until seen otherwise for a whole hold.
-        marks = Marks(needed=((now_s, observation.replicas),))
+        # After a restart what runs counts as needed until seen otherwise for a whole hold. What
+        # drains was seen otherwise before.
+        marks = Marks(needed=((now_s, observation.replicas - observation.draining),))
     now = situation(spec, observation, learned, marks, now_s=now_s, fresh=fresh)
     terms: list[Term] = []
     if spec.paused or spec.scaling.mode is Mode.MANUAL:

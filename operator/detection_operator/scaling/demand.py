@@ -192,10 +192,10 @@ def headroom(now: Situation, replicas: int) -> Term | None:
 def occupied(now: Situation, replicas: int) -> Term | None:
     """Keep one replica until nothing is left anywhere."""
     seen = now.seen
-    anything = seen.in_flight or seen.delayed or seen.busy or seen.silent
+    anything = seen.in_flight or seen.delayed or seen.working or seen.silent
     if replicas or not seen.replicas or not anything or now.phantom:
         return None
-    facts = (seen.in_flight, seen.delayed, seen.busy, seen.silent)
+    facts = (seen.in_flight, seen.delayed, seen.working, seen.silent)
     return Term("Occupied", 1, "occupied", facts)
 
 

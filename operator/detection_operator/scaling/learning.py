@@ -167,7 +167,7 @@ def learn(
 
 def is_empty(seen: Observation) -> bool:
     """Say whether there is nothing at all to do: no message anywhere and every worker idle."""
-    return not (seen.visible or seen.in_flight or seen.delayed or seen.busy or seen.silent)
+    return not (seen.visible or seen.in_flight or seen.delayed or seen.working or seen.silent)
 
 
 def _first(*times_s: float | None) -> float | None:
@@ -183,7 +183,7 @@ def _idle(
     if not fresh or since_s is None:
         return since_s, old.gaps
     # Only a message that waits or was received ends an idle time: phantoms in flight do not.
-    if not (seen.visible or seen.busy):
+    if not (seen.visible or seen.working):
         return since_s, old.gaps
     return None, idle.noted(old.gaps, now_s - since_s)
 

@@ -109,14 +109,34 @@ def room(now: Situation, replicas: int) -> Term | None:
 
 
 def busy(now: Situation, replicas: int) -> Term | None:
-    """Never fewer replicas than work in hand, so that nobody has to choose a busy pod."""
-    seen = now.seen
-    parallel = now.spec.service_time.messages_in_parallel
-    held = 0 if now.phantom else -(-seen.in_flight // parallel)
-    floor = min(max(seen.busy + seen.silent, held), seen.replicas)
+    """Ask nobody who holds a message while others can go.
+
+    Workers hold what they say they hold, one message or sixty. Those that are silent may hold
+    some, and stay. Under steady traffic nobody is ever idle: then the surplus is asked while it
+    works, finishes what it holds, and goes. As long as some of it is still on its way out, the
+    others are left alone.
+    """
+    holding = now.seen.busy + now.seen.silent
+    return _kept(now, replicas, holding if holding < now.seen.replicas else now.seen.silent)
+
+
+def lull(now: Situation, replicas: int) -> Term | None:
+    """Ask nobody who holds a message unless more come and it ends within the drain timeout.
+
+    Without more messages all are idle soon by themselves. What is asked for longer than the
+    timeout gets SIGTERM, and long jobs would not survive it.
+    """
+    in_time = now.mix.p90_s <= now.spec.scaling.scale_down.drain_timeout_s
+    if now.fresh and now.flowing and in_time:
+        return None
+    return _kept(now, replicas, now.seen.busy + now.seen.silent)
+
+
+def _kept(now: Situation, replicas: int, holding: int) -> Term | None:
+    floor = min(holding, now.seen.replicas)
     if replicas >= floor:
         return None
-    return Term("Busy", floor, "busy", (seen.busy, seen.in_flight))
+    return Term("Busy", floor, "busy", (now.seen.busy, now.seen.in_flight))
 
 
 def bounds(now: Situation, replicas: int) -> Term | None:

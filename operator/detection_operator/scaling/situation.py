@@ -1,6 +1,7 @@
 """One decision's inputs and the numbers that several of its rules share."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from detection_operator.scaling import idle, learning
 from detection_operator.scaling.arrivals import rate_per_s
@@ -8,6 +9,9 @@ from detection_operator.scaling.memory import Learned, Marks
 from detection_operator.scaling.service import Mix
 from detection_operator.scaling.values import Observation
 from detection_operator.spec.queue_spec import QueueSpec
+
+LULL_S: Final = 60.0
+"""With fewer than one message in this time each worker is idle now and then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +55,16 @@ class Situation:
         return self.seen.ready + self.seen.starting
 
     @property
+    def flowing(self) -> bool:
+        """Messages keep coming: a worker that is left alone takes the next one."""
+        return bool(self.seen.visible) or (self.rate_per_s or 0.0) * LULL_S >= 1.0
+
+    @property
     def phantom(self) -> bool:
         """Messages are in flight although every worker has been idle for ``idle.maxSeconds``."""
         since_s = self.learned.idle_since_s
         seen = self.seen
-        if seen.busy or seen.silent or seen.visible or since_s is None:
+        if seen.working or seen.silent or seen.visible or since_s is None:
             return False
         return self.now_s - since_s >= self.spec.scaling.idle.max_s
 

@@ -80,7 +80,8 @@ class Observation:
         unschedulable_why: The resource that is missing, such as ``nvidia.com/gpu``.
         refused_why: Why the cluster lets no more pods be created; empty while it does.
         draining: Pods that finish what they hold.
-        busy: Pods that hold a message, draining ones too.
+        busy: Pods that hold a message and take more, draining ones not counted.
+        finishing: Draining pods that still hold a message.
         silent: Ready pods that did not report, so that nobody knows whether they are busy.
         served: Finished messages by kind, each kind at most once.
         received: Messages that workers received for the first time; never falls.
@@ -107,6 +108,7 @@ class Observation:
     refused_why: str = ""
     draining: int = 0
     busy: int = 0
+    finishing: int = 0
     silent: int = 0
     served: tuple[Served, ...] = ()
     received: int = 0
@@ -114,6 +116,11 @@ class Observation:
     failed: int = 0
     cold_start_s: float | None = None
     pods: tuple[Pod, ...] = ()
+
+    @property
+    def working(self) -> int:
+        """Pods that hold a message, draining ones too."""
+        return self.busy + self.finishing
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,27 +1,44 @@
-"""Which pods go first. Never a busy one."""
+"""Which pods go first when there are too many: the one order, for plans, steps and simulations."""
 
 from collections.abc import Iterable
 from typing import Final
 
 from detection_operator.scaling.values import Pod, PodPhase
 
-_ORDER: Final = {
+_PHASES: Final = {
     PodPhase.UNSCHEDULABLE: 0,
     PodPhase.STARTING: 1,
     PodPhase.DRAINING: 2,
     PodPhase.READY: 3,
 }
+_WORK: Final = {False: 0, True: 1, None: 2}
+"""A busy worker that is asked finishes and goes; one that says nothing cannot even be asked."""
+
+
+def rank(
+    phase: PodPhase, *, busy: bool | None, created_s: float, name: str
+) -> tuple[int, int, float, str]:
+    """Return what pods are sorted by; lower goes first.
+
+    First those without a node, then starting, draining and ready ones; of each phase the idle
+    before the busy before the silent; of these the newest. Draining pods go already: nobody else
+    need go for them, even while they are busy.
+
+    Args:
+        phase: Where the pod stands.
+        busy: It holds a message; None when it did not report.
+        created_s: When it was created, in seconds on any clock that all pods share.
+        name: Of the pod, so that the order is total.
+    """
+    return (_PHASES[phase], _WORK[busy], -created_s, name)
 
 
 def victims(pods: Iterable[Pod], count: int) -> tuple[str, ...]:
-    """Return at most ``count`` names: without a node, starting, draining, idle; newest first.
-
-    Draining pods already go, so they take a place in the list even when they are still busy: they
-    will be idle soon and nobody else need go for them. Ready pods that are busy or did not report
-    are never in it.
-    """
+    """Return the names of the ``count`` pods that go first, in their order."""
     if count <= 0:
         return ()
-    able = [pod for pod in pods if pod.phase is not PodPhase.READY or pod.busy is False]
-    able.sort(key=lambda pod: (_ORDER[pod.phase], -pod.created_s, pod.name))
-    return tuple(pod.name for pod in able[:count])
+    ordered = sorted(
+        pods,
+        key=lambda pod: rank(pod.phase, busy=pod.busy, created_s=pod.created_s, name=pod.name),
+    )
+    return tuple(pod.name for pod in ordered[:count])

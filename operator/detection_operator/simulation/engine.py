@@ -14,7 +14,8 @@ from enum import IntEnum
 from typing import Final, Protocol
 
 from detection_contract.media_types import MediaKind
-from detection_operator.scaling.values import Observation, Served
+from detection_operator.scaling.values import Observation, PodPhase, Served
+from detection_operator.scaling.victims import rank
 from detection_operator.simulation.workload import Workload
 
 EPOCH_S: Final = 1_767_225_600.0
@@ -107,6 +108,14 @@ class _Pod:
     draining: bool = False
     gone: bool = False
     message: "_Message | None" = None
+
+
+def _rank(pod: _Pod) -> tuple[int, int, float, str]:
+    """Return what draining policies sort by: the operator's own order."""
+    phase = PodPhase.READY if pod.ready else PodPhase.STARTING
+    if pod.placed_s is None:
+        phase = PodPhase.UNSCHEDULABLE
+    return rank(phase, busy=pod.message is not None, created_s=pod.created_s, name="")
 
 
 @dataclass(slots=True, eq=False)
@@ -247,30 +256,28 @@ class Simulation:
 
     def _observe(self, now_s: float) -> Observation:
         pods = self._pods
-        busy = sum(1 for pod in pods if pod.message is not None)
-        draining = sum(1 for pod in pods if pod.draining)
-        ready = sum(1 for pod in pods if pod.ready and not pod.draining)
+        holding = sum(pod.message is not None for pod in pods)
+        finishing = sum(pod.draining and pod.message is not None for pod in pods)
+        draining = sum(pod.draining for pod in pods)
+        ready = sum(pod.ready and not pod.draining for pod in pods)
         homeless = [pod for pod in pods if pod.placed_s is None]
         phantom = sum(w.amount for w in self._workload.phantoms if w.start_s <= now_s < w.end_s)
-        age_s = None
-        if self._recent_age is not None and now_s - self._recent_age[0] <= 30.0:
-            age_s = self._recent_age[1]
+        at_s, age_s = self._recent_age or (now_s, None)
         return Observation(
             sampled_at_s=EPOCH_S + now_s,
             visible=self._noisy(len(self._queue)),
-            in_flight=self._noisy(busy + self._hidden) + int(phantom),
+            in_flight=self._noisy(holding + self._hidden) + int(phantom),
             dead_letter=self._dead,
-            oldest_age_s=age_s,
+            oldest_age_s=age_s if now_s - at_s <= 30.0 else None,
             replicas=len(pods),
             ready=ready,
             starting=len(pods) - ready - draining - len(homeless),
             unschedulable=len(homeless),
-            unschedulable_since_s=EPOCH_S + min(p.created_s for p in homeless)
-            if homeless
-            else None,
+            unschedulable_since_s=min((EPOCH_S + p.created_s for p in homeless), default=None),
             unschedulable_why="nvidia.com/gpu" if homeless else "",
             draining=draining,
-            busy=busy,
+            busy=holding - finishing,
+            finishing=finishing,
             served=(self._totals(),),
             received=self._received,
             received_late=self._late,
@@ -278,10 +285,9 @@ class Simulation:
         )
 
     def _totals(self) -> Served:
-        messages, seconds, squares = self._served
-        return Served(
-            media_type=MediaKind.VIDEO, messages=int(messages), seconds=seconds, squares=squares
-        )
+        count, seconds, squares = self._served
+        kind = MediaKind.VIDEO
+        return Served(media_type=kind, messages=int(count), seconds=seconds, squares=squares)
 
     def _noisy(self, count: int) -> int:
         if not count or not self._world.noise:
@@ -293,9 +299,7 @@ class Simulation:
         surplus = len(self._pods) - desired
         if surplus < going:
             self._resume(going - max(surplus, 0), now_s)
-        for _ in range(-surplus):
-            pod = _Pod(now_s)
-            self._pods.append(pod)
+        self._pods += [_Pod(now_s) for _ in range(-surplus)]
         if surplus < 0:
             self._place(now_s)
         elif surplus > going:
@@ -318,10 +322,7 @@ class Simulation:
     def _shrink(self, count: int, now_s: float) -> None:
         pods = [pod for pod in self._pods if not pod.draining]
         if self._policy.drains:
-            pods.sort(key=lambda pod: (pod.placed_s is not None, pod.ready, -pod.created_s))
-            pods = [pod for pod in pods if pod.message is None] + [
-                pod for pod in pods if pod.message is not None
-            ]
+            pods.sort(key=_rank)
         else:
             # A ReplicaSet: without node, not ready, then newer ones by coarse age: blind to work.
             self._rng.shuffle(pods)

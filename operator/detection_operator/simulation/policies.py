@@ -109,4 +109,4 @@ class Fixed:
         index = int((now_s - self._start_s + 1e-6) // self._step_s)
         if index < len(self._replicas):
             return self._replicas[index], self._step_s
-        return min(seen.replicas, seen.visible + seen.busy), self._step_s
+        return min(seen.replicas, seen.visible + seen.working), self._step_s

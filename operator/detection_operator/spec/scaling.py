@@ -78,10 +78,16 @@ class ScaleDown:
         0, 3600, default=60, doc="Replicas stay until they were surplus for these seconds."
     )
     max_percent: int = integer(
-        1, 100, default=50, doc="Most of the replicas removed in a minute, but always one."
+        1,
+        100,
+        default=50,
+        doc="Most of the replicas removed in a minute, busy ones too; always one.",
     )
     drain_timeout_s: int = integer(
-        1, SQS_MAX_VISIBILITY_S, default=900, doc="Longest that a worker may take to drain."
+        1,
+        SQS_MAX_VISIBILITY_S,
+        default=900,
+        doc="Longest that a worker may take to drain: let it be more than the longest job.",
     )
 
 

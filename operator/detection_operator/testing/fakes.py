@@ -80,20 +80,21 @@ class FakeQueue:
 
 @dataclass(slots=True)
 class FakeWorker:
-    """One worker: one message at a time.
+    """One worker.
 
     Attributes:
-        left_s: Seconds until its message is done; None while idle.
+        held: Seconds until each message in hand is done.
         draining: It takes no more.
         silent: It answers nothing.
         refuses: It answers, but does not drain.
-        hung: Its message never ends.
+        hung: Its messages never end.
         expires_s: End of its busy mark, when it hangs.
         done: Messages finished.
         received: Messages taken.
+        service_s: Seconds that a message costs its busiest stage.
     """
 
-    left_s: float | None = None
+    held: list[float] = field(default_factory=list)
     draining: bool = False
     silent: bool = False
     refuses: bool = False
@@ -103,15 +104,24 @@ class FakeWorker:
     received: int = 0
     service_s: float = 0.0
 
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until it is idle, if it takes no more; None while it is."""
+        return max(self.held, default=None)
+
+    @left_s.setter
+    def left_s(self, seconds: float | None) -> None:
+        self.held = [] if seconds is None else [min(left, seconds) for left in self.held]
+
     def state(self) -> WorkerState:
         """Return what it says of itself."""
-        busy = self.left_s is not None
+        busy = bool(self.held)
         return WorkerState(
             busy=busy,
             busy_expires_s=self.expires_s if busy else None,
             draining=self.draining,
             drained=self.draining and not busy,
-            in_flight=int(busy),
+            in_flight=len(self.held),
             served={
                 MediaKind.VIDEO: Work(
                     self.done, self.done * self.service_s, self.done * self.service_s**2
@@ -120,6 +130,16 @@ class FakeWorker:
             received=self.received,
         )
 
+    def work(self, seconds: float) -> int:
+        """Work for a while; return how many messages are done."""
+        if self.hung:
+            return 0
+        before = len(self.held)
+        self.held = [left - seconds for left in self.held if left > seconds]
+        done = before - len(self.held)
+        self.done += done
+        return done
+
 
 @dataclass(slots=True)
 class FakeWorkers:
@@ -127,50 +147,57 @@ class FakeWorkers:
 
     Attributes:
         queue: Where they take messages from.
-        service_s: Seconds of one message.
+        service_s: Seconds from the receipt of a message to its end.
+        lanes: Messages that one worker holds at a time, as a real one does while it waits for
+            downloads and callbacks.
         made: What a new worker is like.
         now_s: Their clock; nobody else's jumps with it.
         workers: By uid.
+        finished: Messages that all workers finished, those that are gone too.
     """
 
     queue: FakeQueue
     service_s: float = 10.0
+    lanes: int = 1
     made: Callable[[], FakeWorker] = FakeWorker
     now_s: float = 0.0
     workers: dict[str, FakeWorker] = field(default_factory=dict)
+    finished: int = 0
 
     def follow(self, ready: Collection[str]) -> list[str]:
         """Start and stop workers with their pods; return the uids of busy ones that were lost."""
         gone = [uid for uid in self.workers if uid not in ready]
-        lost = [uid for uid in gone if self.workers[uid].left_s is not None]
+        lost = [uid for uid in gone if self.workers[uid].held]
         for uid in gone:
-            del self.workers[uid]
-        # SQS makes the messages of the dead visible again.
-        self.queue.in_flight -= len(lost)
-        self.queue.visible += len(lost)
+            messages = len(self.workers.pop(uid).held)
+            # SQS makes the messages of the dead visible again.
+            self.queue.in_flight -= messages
+            self.queue.visible += messages
         for uid in ready:
             self.workers.setdefault(uid, self.made())
         return lost
 
     def work(self, seconds: float) -> None:
-        """Let everybody work for a while."""
+        """Let all of them work for a while."""
         self.now_s += seconds
         for worker in self.workers.values():
-            self._work(worker, seconds)
+            worker.service_s = self.service_s / self.lanes
+            done = worker.work(seconds)
+            self.finished += done
+            self.queue.in_flight -= done
+        self._take()
 
-    def _work(self, worker: FakeWorker, seconds: float) -> None:
-        worker.service_s = self.service_s
-        if worker.left_s is not None and not worker.hung:
-            worker.left_s -= seconds
-            if worker.left_s <= 0.0:
-                worker.left_s = None
-                worker.done += 1
-                self.queue.in_flight -= 1
-        if worker.left_s is None and not worker.draining and self.queue.visible > 0:
+    def _take(self) -> None:
+        """Hand out what waits, one to each in turn: who holds least asks first."""
+        able = [w for w in self.workers.values() if not w.draining]
+        while self.queue.visible > 0:
+            worker = min(able, key=lambda w: len(w.held), default=None)
+            if worker is None or len(worker.held) >= self.lanes:
+                return
             self.queue.visible -= 1
             self.queue.in_flight += 1
             worker.received += 1
-            worker.left_s = self.service_s
+            worker.held.append(self.service_s)
 
     def states(self, addresses: Sequence[Address]) -> dict[str, WorkerState]:
         """Return the states of those that answer."""

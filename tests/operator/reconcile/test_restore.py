@@ -100,10 +100,10 @@ def test_no_status_breaks_it(status: dict[str, Any]) -> None:
     assert restored({"metadata": {}, "spec": SPEC}, parse_spec(SPEC), NOON_S) is None
 
 
-def budget_world() -> tuple[World, Key]:
+def budget_world(*, job_s: float = 1e6) -> tuple[World, Key]:
     world = World()
     world.clock.wall = MIDNIGHT_S
-    world.workers.service_s = 1e6
+    world.workers.service_s = job_s
     spec = copy.deepcopy(dict(SPEC))
     spec["scaling"] = {"minReplicas": 0, "maxReplicas": 20, "scaleDown": {"holdSeconds": 10}}
     spec["budget"] = {"replicaHourCost": "2", "maxPerDay": "30"}
@@ -132,7 +132,7 @@ def test_a_restart_does_not_reset_today_s_budget() -> None:
 
 @pytest.mark.slow
 def test_restarts_all_day_do_not_overspend() -> None:
-    kept, restarted = budget_world(), budget_world()
+    kept, restarted = budget_world(job_s=300.0), budget_world(job_s=300.0)
     for number, (world, _) in enumerate((kept, restarted)):
         for _ in range(8):
             world.run(600)

@@ -8,6 +8,7 @@ from detection_operator.kube.ranking import ASKED_COST, LEAST_COST, removal_rank
 from detection_operator.observe.values import WorkerState
 from detection_operator.reconcile.fleet import Group, group
 from detection_operator.reconcile.steps import Steps, next_steps
+from detection_operator.scaling.values import PodPhase
 
 NOW_S = 1000.0
 
@@ -91,6 +92,25 @@ def test_more_is_granted_at_once(fleet: Group, more: int) -> None:
     steps = next_steps([fleet], desired=desired, victims=(), drain_timeout_s=300, drain_ages={})
 
     assert steps.scale == (((fleet, desired),) if more else ())
+
+
+@given(fleets(), st.integers(0, 10))
+def test_drains_leave_as_many_takers_as_the_plan_has_replicas(fleet: Group, desired: int) -> None:
+    steps = next_steps([fleet], desired=desired, victims=(), drain_timeout_s=300, drain_ages={})
+
+    takers = {w.pod.uid for w in fleet.workers if w.phase is PodPhase.READY}
+    asked = {worker.pod.uid for worker in steps.drain}
+    assert len(takers - asked) >= min(len(takers), desired)
+
+
+@given(fleets(), st.integers(0, 10))
+def test_a_busy_worker_is_asked_only_when_nobody_idle_is_left(fleet: Group, desired: int) -> None:
+    steps = next_steps([fleet], desired=desired, victims=(), drain_timeout_s=300, drain_ages={})
+
+    takers = [w for w in fleet.workers if w.phase is PodPhase.READY]
+    asked = {worker.pod.uid for worker in steps.drain}
+    if any(w.busy for w in takers if w.pod.uid in asked):
+        assert all(w.pod.uid in asked for w in takers if w.busy is False)
 
 
 def drained(number: int, *, cost: int, busy: bool) -> tuple[PodView, WorkerState]:

@@ -166,6 +166,12 @@ def s3_uri(location: S3Location) -> str:
     return f"s3://{location.bucket}/{location.key}{version}"
 
 
+def is_amazon_s3(url: str) -> bool:
+    """Return whether the host of an http or https URL is one of Amazon S3."""
+    authority = url.partition("://")[2].partition("/")[0].lower()
+    return any(pattern.fullmatch(authority) for pattern in _BUCKET_HOSTS)
+
+
 def redact_url(url: str) -> str:
     """Return ``url`` for logs: no query, fragment or user info, on one printable line."""
     named = url.partition("?")[0]

@@ -20,14 +20,22 @@ class JobError(WorkerError):
     Attributes:
         code: Why; decides what becomes of the message.
         retry_after_s: How long the failing side asked us to wait, if it did.
+        environment: The worker's own surroundings failed (credentials, clock, network, disk):
+            every message would fare like this one.
     """
 
     def __init__(
-        self, code: ErrorCode, message: str, *, retry_after_s: float | None = None
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        environment: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.retry_after_s = retry_after_s
+        self.environment = environment
 
     @property
     def message(self) -> str:

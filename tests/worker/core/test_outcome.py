@@ -109,3 +109,36 @@ def test_every_failed_message_gets_an_end_that_sqs_accepts(
     assert 0 <= outcome.delay_s <= 43_200
     if all(disposition(c) is Disposition.DEAD_LETTER for c in codes):
         assert outcome.action == "dead_letter"
+
+
+def surroundings(code: ErrorCode = ErrorCode.S3_UNAVAILABLE) -> Failure:
+    return Failure(code=code, message="because", environment=True)
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        surroundings(),
+        surroundings(ErrorCode.CREDENTIALS),
+        failure(ErrorCode.CREDENTIALS),
+        failure(ErrorCode.NO_MODEL),
+    ],
+)
+def test_a_message_outlives_the_worker_that_needs_help(failed: Failure) -> None:
+    """Ten deliveries, the least that is advised, last over half an hour in the worst case."""
+    pauses = []
+    for receive_count in range(1, 11):
+        outcome = decide([failed], receive_count=receive_count, rules=RULES, random01=0.0)
+        assert outcome.action == "retry"
+        pauses.append(outcome.delay_s)
+
+    assert pauses[0] >= 30
+    assert sum(pauses) >= 1800
+    assert max(pauses) <= RULES.max_backoff_s
+
+
+def test_a_failure_of_the_messages_own_decides_the_pause() -> None:
+    failures = [surroundings(), failure(ErrorCode.S3_UNAVAILABLE)]
+
+    assert decide(failures, receive_count=1, rules=RULES, random01=0.0).delay_s == 1
+    assert decide(failures, receive_count=5, rules=RULES, random01=0.0).action == "dead_letter"

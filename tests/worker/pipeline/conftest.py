@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,6 +205,10 @@ class FakeStorage:
             path=target, size_bytes=4, content_type="image/png", last_modified=None, etag="e"
         )
 
+    def probe(self, location: S3Location, target: Path) -> None:
+        self.script.enter(location.key, lambda: False)
+        target.write_bytes(b"x")
+
 
 class FakeDecoder:
     """Units whose first pixel is taken from the name: ``7_x.png`` decodes to sevens."""
@@ -388,7 +393,7 @@ class Rig:
         return condition()
 
     @staticmethod
-    def error(code: ErrorCode, text: str = "scripted", **more: float) -> JobError:
+    def error(code: ErrorCode, text: str = "scripted", **more: Any) -> JobError:
         return JobError(code, text, **more)
 
     def metric(self, name: str, **labels: str) -> float:

@@ -8,6 +8,10 @@ from detection_contract.error_codes import Disposition, ErrorCode, disposition
 
 BACKOFF_BASE_S = 5.0
 """Cap of the first backoff; it doubles with every delivery."""
+PATIENT_BASE_S = 60.0
+"""The same where the worker needs help: a queue that allows ten deliveries keeps the message for
+over an hour, with the default longest pause of 15 minutes."""
+_WORKERS_FAULT = frozenset({ErrorCode.CREDENTIALS, ErrorCode.NO_MODEL, ErrorCode.INTERNAL})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,11 +22,18 @@ class Failure:
         code: The coded reason.
         message: For a person.
         retry_after_s: How long the failing side asked us to wait, if it did.
+        environment: The worker's own surroundings failed: the message is not to blame.
     """
 
     code: ErrorCode
     message: str
     retry_after_s: float | None = None
+    environment: bool = False
+
+    @property
+    def is_workers_fault(self) -> bool:
+        """Another worker, or this one after somebody has acted, may do better."""
+        return self.environment or self.code in _WORKERS_FAULT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,19 +96,28 @@ def decide(
         return Outcome(action="dead_letter", failure=failures[0])
     if _spent(passing, receive_count, rules):
         return Outcome(action="dead_letter", failure=_gave_up(passing[0], receive_count))
-    pause_s = backoff_s(
-        receive_count=receive_count, max_backoff_s=rules.max_backoff_s, random01=random01
-    )
+    pause_s = _pause_s(passing, receive_count, rules, random01)
     asked_s = max((f.retry_after_s or 0.0 for f in passing), default=0.0)
     delay_s = min(max(pause_s, asked_s, 1.0), max(rules.max_backoff_s, 1.0))
     return Outcome(action="retry", delay_s=round(delay_s), failure=passing[0])
 
 
+def _pause_s(
+    passing: Sequence[Failure], receive_count: int, rules: RetryRules, random01: float
+) -> float:
+    if any(not f.is_workers_fault or f.code is ErrorCode.INTERNAL for f in passing):
+        return backoff_s(
+            receive_count=receive_count, max_backoff_s=rules.max_backoff_s, random01=random01
+        )
+    # Every receive brings the message nearer to the dead-letter queue, so never at once.
+    cap_s = min(rules.max_backoff_s, PATIENT_BASE_S * 2.0 ** min(receive_count - 1, 16))
+    return cap_s * (1.0 + random01) / 2.0
+
+
 def _spent(passing: Sequence[Failure], receive_count: int, rules: RetryRules) -> bool:
     # SQS itself would move the message at the next receive, without a reason. Failures that are
     # this worker's own fault are left to it: another worker may be healthy.
-    own_fault = {ErrorCode.CREDENTIALS, ErrorCode.NO_MODEL, ErrorCode.INTERNAL}
-    if rules.max_receive_count is None or all(f.code in own_fault for f in passing):
+    if rules.max_receive_count is None or all(f.is_workers_fault for f in passing):
         return False
     return receive_count >= rules.max_receive_count
 

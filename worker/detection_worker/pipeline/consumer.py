@@ -193,7 +193,6 @@ class Consumer:
             )
 
     def _run_engine(self, engine: Engine) -> int:
-        self._metrics.ready.set(1)
         try:
             if self._consumer.run_once:
                 self._run_once(engine)
@@ -202,7 +201,6 @@ class Consumer:
                 while not self._stop.wait(0.5):
                     pass
         finally:
-            self._metrics.ready.set(0)
             clean = engine.stop(grace_s=self._consumer.shutdown_grace_s, hurry=self._hurry.is_set)
             log.info(str(self.statistics))
         if clean:
@@ -286,7 +284,7 @@ class Consumer:
             drain=self._drain,
             resume=self._resume,
             registry=self._metrics.registry,
-            refresh=lambda: self._engine.vitals.refresh() if self._engine else None,
+            refresh=self._refresh,
         )
 
     def _drain(self) -> None:
@@ -303,7 +301,16 @@ class Consumer:
     def _readiness(self) -> dict[str, bool | str]:
         if self._stop.is_set():
             return {"running": "stopping"}
-        return {"models and queue": True if self._engine else self._waiting_for}
+        engine = self._engine
+        return engine.vitals.readiness() if engine else {"models and queue": self._waiting_for}
+
+    def _is_ready(self) -> bool:
+        return all(value is True for value in self._readiness().values())
+
+    def _refresh(self) -> None:
+        self._metrics.ready.set(self._is_ready())
+        if engine := self._engine:
+            engine.vitals.refresh()
 
     def _state(self) -> dict[str, object]:
         base: dict[str, object] = {
@@ -317,7 +324,7 @@ class Consumer:
         if engine is None:
             idle = {"ready": False, "busy": False, "in_flight": 0}
             return {**base, **idle, "draining": self._draining, "drained": self._draining}
-        return {**base, "ready": True, **engine.vitals.state()}
+        return {**base, "ready": self._is_ready(), **engine.vitals.state()}
 
 
 def _device(wanted: str) -> str:

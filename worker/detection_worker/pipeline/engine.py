@@ -13,6 +13,7 @@ from detection_worker.detectors.base import Detector
 from detection_worker.media.values import Decoder
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.acks import AckWriter
+from detection_worker.pipeline.breaker import CircuitBreaker
 from detection_worker.pipeline.endings import EndingRules, Endings
 from detection_worker.pipeline.files import DiskBudget
 from detection_worker.pipeline.inference import InferenceStage
@@ -94,6 +95,7 @@ class Engine:
         )
         self._memo = ResultMemo()
         self._disk = DiskBudget(consumer.max_bytes_in_flight)
+        self._breaker = CircuitBreaker(parts.storage, settings.data.s3_cache_dir)
         self._acks = AckWriter(parts.source, self.ledger, metrics)
         self._endings = self._make_endings(on_message_end)
         self._work = self._make_work(on_result)
@@ -110,6 +112,7 @@ class Engine:
         self.vitals = Vitals(
             ledger=self.ledger,
             intake=self.intake,
+            breaker=self._breaker,
             keeper=self._keeper,
             acks=self._acks,
             inference=self._inference,
@@ -203,6 +206,7 @@ class Engine:
             callbacks=parts.callbacks,
             ledger=self.ledger,
             endings=self._endings,
+            breaker=self._breaker,
             memo=self._memo,
             metrics=self._metrics,
             limits=self._settings.limits,
@@ -266,6 +270,7 @@ class Engine:
             source=self._parts.source,
             ledger=self.ledger,
             memo=self._memo,
+            may_receive=self._breaker.allows,
             routes=Routes(
                 download=self._download.put,
                 deliver=self._deliver.put,

@@ -21,6 +21,8 @@ from detection_worker.sources.base import (
 )
 
 MAX_POLL_PAUSE_S = 60.0
+UNREADY_AFTER_S = 30.0
+"""A reason that may pass counts once it has lasted: one throttled poll changes nothing."""
 ROOM_WAIT_S = 0.5
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class Intake:
         source: The queue.
         ledger: Says how much may be asked for.
         memo: Knows what is already finished.
+        may_receive: Asked before each poll.
         routes: Where messages go.
         metrics: Series to report to.
         rules: How to poll.
@@ -86,6 +89,7 @@ class Intake:
         source: MessageSource,
         ledger: Ledger,
         memo: ResultMemo,
+        may_receive: Callable[[], bool],
         routes: Routes,
         metrics: Metrics,
         rules: IntakeRules,
@@ -93,6 +97,7 @@ class Intake:
         self._source = source
         self._ledger = ledger
         self._memo = memo
+        self._may_receive = may_receive
         self._routes = routes
         self._metrics = metrics
         self._rules = rules
@@ -103,7 +108,7 @@ class Intake:
         self._polls_lock = threading.Lock()
         self.answered_s = time.monotonic()
         self._looped_s = dict.fromkeys(range(rules.pollers), time.monotonic())
-        self.error: str | None = None
+        self._failing: tuple[QueueError, float] | None = None
         self.received_age_s: float | None = None
         self.received = 0
         self.received_late = 0
@@ -145,6 +150,20 @@ class Intake:
         """Return for how long the slowest poller has been in one poll or wait."""
         return time.monotonic() - min(self._looped_s.values())
 
+    @property
+    def error(self) -> str | None:
+        """Why the last poll failed; None after one that succeeded."""
+        return str(self._failing[0]) if self._failing else None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the queue cannot be read; None while it can, or may soon again."""
+        if self._failing is None:
+            return None
+        exc, since_s = self._failing
+        lasts = time.monotonic() - since_s >= UNREADY_AFTER_S
+        return str(exc) if exc.fatal or lasts else None
+
     def stop(self) -> None:
         """Ask every poller to end; the answers of polls under way are released."""
         self._stopping.set()
@@ -168,7 +187,11 @@ class Intake:
                     self._reserve_and_poll()
                 pause_s = self._rules.pause_s
             except QueueError as exc:
-                self._complain(exc)
+                log.log(
+                    logging.ERROR if exc.fatal else logging.WARNING,
+                    "could not poll the queue: %s",
+                    exc,
+                )
                 self._stopping.wait(pause_s)
                 pause_s = min(max(pause_s, 0.1) * 2, MAX_POLL_PAUSE_S)
             except Exception:
@@ -181,6 +204,9 @@ class Intake:
             return False
         if number > 0 and not self._busy_queue.wait(ROOM_WAIT_S):
             return False
+        if not self._may_receive():
+            self._stopping.wait(0.1)
+            return False
         return not self._stopping.is_set()
 
     def _reserve_and_poll(self) -> None:
@@ -192,6 +218,7 @@ class Intake:
             self._ledger.unreserve(count)
 
     def _poll(self, count: int) -> int:
+        started_s = time.monotonic()
         with self._polls_lock:
             self._polls += 1
         try:
@@ -200,15 +227,18 @@ class Intake:
                 wait_s=self._rules.wait_s,
                 visibility_s=self._rules.visibility_s,
             )
-        except QueueError:
+        except QueueError as exc:
             self._metrics.sqs_requests.labels("ReceiveMessage", "error").inc()
+            self._failing = (exc, self._failing[1] if self._failing else started_s)
             raise
         finally:
             with self._polls_lock:
                 self._polls -= 1
         self._metrics.sqs_requests.labels("ReceiveMessage", "ok").inc()
         self.answered_s = time.monotonic()
-        self.error = None
+        if self._failing is not None:
+            self._failing = None
+            log.info("the queue can be polled again")
         self._note_load(len(received), asked=count)
         self._admit(received)
         return len(received)
@@ -218,11 +248,6 @@ class Intake:
             self._busy_queue.set()
         elif received == 0:
             self._busy_queue.clear()
-
-    def _complain(self, exc: QueueError) -> None:
-        self.error = str(exc)
-        level = logging.ERROR if exc.fatal else logging.WARNING
-        log.log(level, "could not poll the queue: %s", exc)
 
     # -- messages ------------------------------------------------------------------------------
 

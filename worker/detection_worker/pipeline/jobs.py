@@ -18,7 +18,7 @@ from detection_contract.messages import (
 from detection_contract.s3_urls import S3Location
 from detection_worker.core.outcome import Failure
 from detection_worker.detectors.base import Detector
-from detection_worker.errors import Cancelled
+from detection_worker.errors import Cancelled, JobError
 from detection_worker.media.values import DecodedMedia
 from detection_worker.pipeline.analysis import Scored
 from detection_worker.sources.base import ReceivedMessage
@@ -165,6 +165,16 @@ class Job:
         """Raise ``Cancelled`` if the message is no longer ours."""
         if self.cancelled:
             raise Cancelled
+
+
+def failure_of(exc: JobError) -> Failure:
+    """Return why a job failed, as a value that outlives its stage."""
+    return Failure(
+        code=exc.code,
+        message=exc.message,
+        retry_after_s=exc.retry_after_s,
+        environment=exc.environment,
+    )
 
 
 def open_job(message: Message, index: int, request: DetectionRequest) -> Job:

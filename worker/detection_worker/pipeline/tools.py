@@ -8,6 +8,7 @@ from detection_worker.callback.base import CallbackClient
 from detection_worker.detectors.base import Detector
 from detection_worker.media.values import Decoder
 from detection_worker.metrics import Metrics
+from detection_worker.pipeline.breaker import CircuitBreaker
 from detection_worker.pipeline.endings import Endings
 from detection_worker.pipeline.files import DiskBudget
 from detection_worker.pipeline.ledger import Ledger
@@ -29,6 +30,7 @@ class Tools:
         callbacks: Where results go.
         ledger: Told of progress.
         endings: Ends jobs.
+        breaker: Told of failed downloads.
         memo: Remembers finished jobs.
         metrics: Series to report to.
         limits: What one file may cost.
@@ -46,6 +48,7 @@ class Tools:
     callbacks: CallbackClient
     ledger: Ledger
     endings: Endings
+    breaker: CircuitBreaker
     memo: ResultMemo
     metrics: Metrics
     limits: MediaLimits

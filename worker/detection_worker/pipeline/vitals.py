@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from detection_contract.results import iso_utc
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.acks import AckWriter
+from detection_worker.pipeline.breaker import CircuitBreaker
 from detection_worker.pipeline.inference import InferenceStage
 from detection_worker.pipeline.intake import Intake
 from detection_worker.pipeline.jobs import Job
@@ -31,6 +32,7 @@ class Vitals:
     Attributes:
         ledger: What is held.
         intake: The pollers.
+        breaker: Holds them back while downloads cannot work.
         keeper: The lease keeper.
         acks: The acknowledgements.
         inference: The device's stage.
@@ -43,6 +45,7 @@ class Vitals:
 
     ledger: Ledger
     intake: Intake
+    breaker: CircuitBreaker
     keeper: LeaseKeeper
     acks: AckWriter
     inference: InferenceStage
@@ -94,6 +97,13 @@ class Vitals:
             "acknowledging": self.acks.alive,
             "inference": now_s - self.inference.alive_s < self.stall_s + SLACK_S,
             **{s.name: s.oldest_work_s() < STUCK_S for s in self.stages},
+        }
+
+    def readiness(self) -> dict[str, bool | str]:
+        """Return named conditions of work: True, or why not; time or a person mends them."""
+        return {
+            "models and queue": self.intake.trouble or True,
+            "downloads": self.breaker.reason or True,
         }
 
     def refresh(self) -> None:

@@ -23,7 +23,7 @@ from detection_worker.pipeline.analysis import (
     detector_for,
 )
 from detection_worker.pipeline.files import file_name, job_folder
-from detection_worker.pipeline.jobs import Job, Message
+from detection_worker.pipeline.jobs import Job, Message, failure_of
 from detection_worker.pipeline.memo import Finished
 from detection_worker.pipeline.soundtrack import decode_sound
 from detection_worker.pipeline.tools import Tools
@@ -120,7 +120,8 @@ class Work:
             self._tools.endings.job_dropped(job)
             return
         except JobError as exc:
-            self.fail(job, _failure(exc))
+            self._tools.breaker.note(exc, job.asked.location)
+            self.fail(job, failure_of(exc))
             return
         except Exception:
             log.exception("stage %s failed for %s", name, job.request_id)
@@ -145,7 +146,9 @@ class Work:
             job.folder = job_folder(self._tools.data.s3_cache_dir)
         except OSError as exc:
             raise JobError(
-                ErrorCode.S3_UNAVAILABLE, f"no room for downloads: {exc.strerror}"
+                ErrorCode.S3_UNAVAILABLE,
+                f"no room for downloads: {exc.strerror}",
+                environment=True,
             ) from exc
         job.fetched = self._tools.storage.fetch(
             location,
@@ -297,7 +300,7 @@ class Work:
     def _undeliverable(self, job: Job, exc: JobError) -> None:
         # A failed job whose failure cannot be reported either keeps its own reason once the
         # callback is hopeless, and is tried again while the callback may still recover.
-        failure = _failure(exc)
+        failure = failure_of(exc)
         log.warning(
             "could not deliver the result of %s: %s: %s",
             job.request_id,
@@ -325,10 +328,6 @@ class Work:
         self._tools.metrics.sustainable_rate.labels(job.kind.value).set(
             1.0 / max(smoothed_s, 1e-6)
         )
-
-
-def _failure(exc: JobError) -> Failure:
-    return Failure(code=exc.code, message=exc.message, retry_after_s=exc.retry_after_s)
 
 
 def _facts(job: Job, **more: object) -> dict[str, object]:

@@ -54,3 +54,15 @@ class Storage(Protocol):
             Cancelled: ``cancelled`` said so.
         """
         ...
+
+    def probe(self, location: S3Location, target: Path) -> None:
+        """Fetch as little as shows whether anything can be fetched now.
+
+        Args:
+            location: An object that could not be.
+            target: As for ``fetch``; nothing is left there.
+
+        Raises:
+            JobError: ``environment`` says whether every other object would fare likewise.
+        """
+        ...

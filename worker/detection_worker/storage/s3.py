@@ -1,6 +1,7 @@
 """Objects in S3 and in stores that speak its protocol."""
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -9,18 +10,19 @@ from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.exceptions import UnknownRegionError
 
 from detection_contract import texts
 from detection_contract.error_codes import ErrorCode
-from detection_contract.s3_urls import S3Location
+from detection_contract.s3_urls import S3Location, is_amazon_s3
 from detection_worker import aws_session
 from detection_worker.errors import JobError
 from detection_worker.settings import MIB, AwsSettings
 from detection_worker.storage.base import FetchedObject
-from detection_worker.storage.s3_errors import ObjectChanged
+from detection_worker.storage.s3_errors import Home, ObjectChanged
 from detection_worker.storage.s3_ranges import Head, Progress, RangeReader, Retries, disk_error
 
 FIRST_RANGE_BYTES: Final = 8 * MIB
@@ -30,6 +32,8 @@ POOL: Final = 32
 """Connections kept for each region: all downloading threads and the helpers of large objects."""
 MAX_REGIONS: Final = 32
 """A client costs megabytes; messages may name any region."""
+PROBE_BYTES: Final = 16 * MIB
+"""With less room on the disk, downloads would soon fail again."""
 _FETCHES: Final = 2
 """An object that was replaced while it was read is read once more."""
 
@@ -96,18 +100,11 @@ class S3Storage:
     ) -> FetchedObject:
         """Write the object to ``target``; see ``Storage.fetch``."""
         self._check_allowed(location.bucket)
-        client = self._client(location.region)
         for _ in range(_FETCHES):
             with suppress(ObjectChanged), _new_file(target) as fd:
                 progress = Progress(on_progress, cancelled)
-                reader = RangeReader(
-                    client,
-                    location,
-                    fd=fd,
-                    max_bytes=max_bytes,
-                    extra=self._extra,
-                    progress=progress,
-                    retries=self._retries,
+                reader = self._reader(
+                    location, fd, max_bytes=max_bytes, progress=progress, retries=self._retries
                 )
                 head, position = reader.read(0, self._range_bytes)
                 self._read_rest(reader, head, start=position, fd=fd, progress=progress)
@@ -115,6 +112,43 @@ class S3Storage:
         raise JobError(
             ErrorCode.S3_UNAVAILABLE, "The S3 file was replaced again while it was downloaded"
         )
+
+    def probe(self, location: S3Location, target: Path) -> None:
+        """Fetch one byte and make room for more; see ``Storage.probe``."""
+        progress = Progress(lambda: None, lambda: False)
+        once = Retries(attempts=1)
+        with suppress(ObjectChanged), _new_file(target) as fd:
+            _reserve(fd, PROBE_BYTES)
+            reader = self._reader(
+                location, fd, max_bytes=sys.maxsize, progress=progress, retries=once
+            )
+            reader.read(0, 1)
+        target.unlink(missing_ok=True)
+
+    def _reader(
+        self,
+        location: S3Location,
+        fd: int,
+        *,
+        max_bytes: int,
+        progress: Progress,
+        retries: Retries,
+    ) -> RangeReader:
+        return RangeReader(
+            self._client(location.region),
+            location,
+            fd=fd,
+            max_bytes=max_bytes,
+            extra=self._extra,
+            home=self._home(),
+            progress=progress,
+            retries=retries,
+        )
+
+    def _home(self) -> Home:
+        endpoint_url = str(self._client(None).meta.endpoint_url)
+        own = is_amazon_s3(endpoint_url)
+        return Home(region=self._aws.region if own else None, host=urlsplit(endpoint_url).netloc)
 
     def _read_rest(
         self, reader: RangeReader, head: Head, *, start: int, fd: int, progress: Progress

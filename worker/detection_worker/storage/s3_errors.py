@@ -1,6 +1,9 @@
 """What an error of S3 means for the job that met it."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -42,45 +45,101 @@ class Interrupted(Exception):  # noqa: N818 - a read that may go on, no error of
 
     Attributes:
         retry_after_s: How long S3 asked us to wait, if it did.
+        environment: It says nothing about the object: S3 could not be asked.
     """
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, environment: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.environment = environment
 
 
 class ObjectChanged(Exception):  # noqa: N818 - likewise: the fetch starts again
     """The object is not the one whose first bytes were read."""
 
 
-def explain(exc: Exception, location: S3Location) -> JobError | Interrupted | ObjectChanged:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """Where the worker itself lives. Messages may name other places, which prove nothing about it.
+
+    Attributes:
+        region: Its own; None where one endpoint serves every region.
+        host: Of its endpoint, with the port if one is given.
+    """
+
+    region: str | None
+    host: str
+
+    def holds(self, location: S3Location) -> bool:
+        """Return whether an object is to be asked for here, as far as its URL tells."""
+        return self.region is None or location.region in (None, self.region)
+
+    def reached_for(self, exc: Exception) -> bool:
+        """Return whether a connection failed on its way to this place, or before."""
+        details: Mapping[str, object] = getattr(exc, "kwargs", {})
+        if "proxy_url" in details:
+            return True
+        return urlsplit(str(details.get("endpoint_url", ""))).netloc.endswith(self.host)
+
+
+EVERYWHERE: Final = Home(region=None, host="")
+
+
+def explain(
+    exc: Exception, location: S3Location, home: Home = EVERYWHERE
+) -> JobError | Interrupted | ObjectChanged:
     """Return what an exception of ``get_object`` means.
 
     Args:
         exc: As raised by botocore, or by the file system below its credentials.
         location: What was asked for.
+        home: Tells faults of the worker's surroundings from those of a place that a message names.
     """
     if is_credentials_error(exc):
-        return JobError(ErrorCode.CREDENTIALS, _first_line(explain_credentials(exc)))
+        return JobError(
+            ErrorCode.CREDENTIALS,
+            _first_line(explain_credentials(exc)),
+            environment=home.holds(location) and not _is_of_the_region(exc),
+        )
     if isinstance(exc, ClientError):
-        return _explain_answer(exc, location)
+        return _explain_answer(exc, location, home)
     if isinstance(exc, _UNFETCHABLE):
         return JobError(
             ErrorCode.BAD_URL, f"S3 cannot be asked for {shown(location)} ({type(exc).__name__})"
         )
     if isinstance(exc, ResponseParserError):
-        return Interrupted("S3 gave an answer that cannot be read")
-    return Interrupted(f"S3 cannot be reached ({type(exc).__name__})")
+        return Interrupted(
+            "S3 gave an answer that cannot be read", environment=home.holds(location)
+        )
+    return Interrupted(
+        f"S3 cannot be reached ({type(exc).__name__})", environment=home.reached_for(exc)
+    )
+
+
+def _is_of_the_region(exc: Exception) -> bool:
+    """Return whether only the region of one bucket may refuse the credentials.
+
+    Regions that an account has to opt in to call the tokens of others so.
+    """
+    return isinstance(exc, ClientError) and error_code(exc) == "InvalidToken"
 
 
 def _explain_answer(
-    exc: ClientError, location: S3Location
+    exc: ClientError, location: S3Location, home: Home
 ) -> JobError | Interrupted | ObjectChanged:
     code, status = error_code(exc), http_status(exc)
     if status == 412:
         return ObjectChanged()
     if _passes(exc, code=code, status=status):
-        return Interrupted(f"S3 answered {status} ({code})", retry_after_s=retry_after_s(exc))
+        # Without an error that can be read, a gateway or proxy in between answered.
+        foreign = status >= 500 and code.isdigit()
+        return Interrupted(
+            f"S3 answered {status} ({code})",
+            retry_after_s=retry_after_s(exc),
+            environment=foreign and home.holds(location),
+        )
     return JobError(*_refusal(location, code=code, status=status))
 
 

@@ -17,6 +17,7 @@ from detection_contract.s3_urls import S3Location
 from detection_worker.errors import Cancelled, JobError
 from detection_worker.storage.s3_errors import (
     CALL_ERRORS,
+    Home,
     Interrupted,
     ObjectChanged,
     explain,
@@ -130,6 +131,7 @@ class RangeReader:
         fd: int,
         max_bytes: int,
         extra: dict[str, str],
+        home: Home,
         progress: Progress,
         retries: Retries,
     ) -> None:
@@ -141,6 +143,7 @@ class RangeReader:
             fd: Open for writing; the caller closes it.
             max_bytes: Larger objects are refused once the first answer tells their size.
             extra: Further parameters of ``get_object``.
+            home: Where the worker lives.
             progress: Told of every chunk.
             retries: For each range.
         """
@@ -148,6 +151,7 @@ class RangeReader:
         self._location = location
         self._fd = fd
         self._max_bytes = max_bytes
+        self._home = home
         self._progress = progress
         self._retries = retries
         self._request = {"Bucket": location.bucket, "Key": location.key, **extra}
@@ -187,7 +191,7 @@ class RangeReader:
         try:
             response = self._client.get_object(**self._parameters(cursor))
         except CALL_ERRORS as exc:
-            meaning = explain(exc, self._location)
+            meaning = explain(exc, self._location, self._home)
             # The end of the range was there before, so the object is another one now.
             empty = isinstance(meaning, JobError) and meaning.code is ErrorCode.EMPTY_FILE
             if empty and cursor.position > 0:
@@ -251,6 +255,7 @@ class RangeReader:
                 ErrorCode.S3_UNAVAILABLE,
                 f"Failed to download S3 file after {attempt} attempt(s): {interrupted}",
                 retry_after_s=interrupted.retry_after_s,
+                environment=interrupted.environment,
             ) from interrupted
         cap_s = min(MAX_PAUSE_S, self._retries.base_s * 2.0 ** (attempt - 1))
         until_s = time.monotonic() + max(asked_s, random.uniform(0.0, cap_s))  # noqa: S311 - jitter
@@ -281,7 +286,9 @@ def disk_error(exc: OSError) -> JobError:
     """Return the transient error of a local disk that takes no more bytes."""
     reason = exc.strerror or type(exc).__name__
     return JobError(
-        ErrorCode.S3_UNAVAILABLE, f"The download could not be written to the local disk: {reason}"
+        ErrorCode.S3_UNAVAILABLE,
+        f"The download could not be written to the local disk: {reason}",
+        environment=True,
     )
 
 

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from detection_contract.error_codes import ErrorCode
 from detection_worker.core.sampling import AudioSampling
 from detection_worker.errors import JobError
-from detection_worker.media.av_input import MICROSECONDS, Reader, cut_short
+from detection_worker.media.av_input import MICROSECONDS, Reader, start_s
 from detection_worker.media.windows import Samples, Windows
 from detection_worker.settings import MediaLimits
 
 RATES_HZ = range(1_000, 768_001)
 """Beyond any recorder; a resampler for a rate made up by an attacker would need gigabytes."""
+FLAC_BLOCK_SAMPLES = 65_535
+"""Most samples of one packet (RFC 9639 section 8.2)."""
 INT32_SCALE = np.float32(2.0**-31)
 
 
@@ -29,18 +31,22 @@ class Sound:
 
     Attributes:
         windows: Mono in [-1, 1], shape ``(n, window)``, ``n >= 1``.
-        at_s: Start of each window, shape ``(n,)``.
+        at_s: Start of each window from the start of the sound, shape ``(n,)``.
         sample_rate_hz: Of the file.
         duration_s: Of what could be decoded.
-        truncated: The file ended early.
-        damaged: Packets that could not be decoded.
+        late_s: How long after the file, whose pictures may start before, the sound starts.
+        partial: The file ended within a packet, or holds less than it announces.
+        broken: Packets at its end that could not be read or decoded.
+        damaged: Other packets of that kind.
     """
 
     windows: Samples
     at_s: NDArray[np.float64]
     sample_rate_hz: int
     duration_s: float
-    truncated: bool
+    late_s: float
+    partial: bool
+    broken: int
     damaged: int
 
 
@@ -62,8 +68,10 @@ def read_audio(
     _check_announced(container, stream, reader=reader, limits=limits)
     windows = Windows(sampling)
     resampler = _Resampler(sampling.sample_rate_hz)
-    seconds = 0.0
+    seconds = late_s = 0.0
     for frame in reader.frames():
+        if not seconds:
+            late_s = _late_s(frame, start_s(container), limits)
         seconds += _duration_s(frame)
         if seconds > limits.max_duration_s:
             raise _too_long(limits)
@@ -79,7 +87,9 @@ def read_audio(
         at_s=at_s,
         sample_rate_hz=resampler.source_rate_hz,
         duration_s=round(seconds, 6),
-        truncated=reader.cut_off or cut_short(container, stream, decoded_s=seconds),
+        late_s=late_s,
+        partial=reader.partial or _announces_more(container, stream, reader, found_s=seconds),
+        broken=reader.broken,
         damaged=reader.damaged,
     )
 
@@ -105,6 +115,23 @@ def _check_announced(
         container.seek(0)
     except FFmpegError as exc:
         raise JobError(ErrorCode.UNDECODABLE, "the sound's header is damaged") from exc
+
+
+def _late_s(frame: Any, origin_s: float | None, limits: MediaLimits) -> float:
+    if frame.pts is None or frame.time_base is None or origin_s is None:
+        return 0.0
+    late_s = float(frame.pts * frame.time_base) - origin_s
+    return late_s if 0 <= late_s <= limits.max_duration_s else 0.0
+
+
+def _announces_more(
+    container: InputContainer, stream: AudioStream, reader: Reader, *, found_s: float
+) -> bool:
+    """Whether a FLAC file has fewer samples than its header says, without those of damage."""
+    if container.format.name != "flac" or not stream.duration or not stream.time_base:
+        return False
+    lost_s = reader.damaged * FLAC_BLOCK_SAMPLES * float(stream.time_base)
+    return found_s + lost_s < float((stream.duration - 1) * stream.time_base)
 
 
 def _duration_s(frame: Any) -> float:

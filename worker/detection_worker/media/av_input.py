@@ -17,11 +17,6 @@ from detection_worker.media.sniff import Content
 READ_BYTES = 256 * 1024
 """FFmpeg asks Python for this much at once; the default of 32 KiB costs eight times the calls."""
 MICROSECONDS = 1_000_000
-ESTIMATED_DURATION = {"mp3", "aac"}
-"""Formats without a header: FFmpeg guesses their duration from the first bit rates."""
-CUT_SHORT_SHARE = 0.95
-CUT_SHORT_SLACK_S = 0.25
-"""Sound and pictures of one file often end a few frames apart."""
 
 
 class _Nameless:
@@ -101,25 +96,19 @@ def codec_name(stream: VideoStream | AudioStream) -> str:
     return str(context.codec.canonical_name)
 
 
-def cut_short(
-    container: InputContainer, stream: VideoStream | AudioStream, *, decoded_s: float
-) -> bool:
-    """Return whether there was clearly less than the header announced."""
-    if container.format.name in ESTIMATED_DURATION:
-        return False
-    if stream.duration and stream.time_base:
-        announced_s = float(stream.duration * stream.time_base)
-    else:
-        announced_s = (container.duration or 0) / MICROSECONDS
-    return decoded_s < CUT_SHORT_SHARE * announced_s - CUT_SHORT_SLACK_S
+def start_s(container: InputContainer) -> float | None:
+    """Return when a file starts to be shown, by the clock of its streams; None if unknown."""
+    start: Any = container.start_time
+    return None if start is None else float(start / MICROSECONDS)
 
 
 class Reader:
     """Decodes one stream packet by packet and survives damaged packets.
 
     Attributes:
-        damaged: Packets that could not be read or decoded.
-        cut_off: The container ended in an error.
+        damaged: Packets that could not be read or decoded and have a sound one behind them.
+        broken: Those since the last sound one. At the end of a file they may be its cut-off end.
+        partial: The file ended within a packet.
     """
 
     def __init__(
@@ -132,19 +121,20 @@ class Reader:
         self._stream = stream
         self._tick = tick
         self.damaged = 0
-        self.cut_off = False
+        self.broken = 0
+        self.partial = False
 
     def packets(self) -> Iterator[Any]:
         """Yield the stream's packets from the current position on, without decoding."""
         try:
             for packet in self._container.demux(self._stream):
                 self._tick()
+                self.partial = self.partial or packet.is_corrupt
                 yield packet
         except MemoryError:
             raise
         except (FFmpegError, ValueError):
-            self.damaged += 1
-            self.cut_off = True
+            self.broken += 1
 
     def frames(self) -> Iterator[Any]:
         """Yield decoded frames from the current position on."""
@@ -154,6 +144,8 @@ class Reader:
             except MemoryError:
                 raise
             except (FFmpegError, ValueError):
-                self.damaged += 1
+                self.broken += not packet.is_corrupt
                 continue
+            if packet.size:
+                self.damaged, self.broken = self.damaged + self.broken, 0
             yield from decoded

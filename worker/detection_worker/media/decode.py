@@ -21,12 +21,13 @@ from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind, kind_of_name
 from detection_worker.errors import JobError
 from detection_worker.media import av_input
-from detection_worker.media.audio import read_audio
+from detection_worker.media.audio import Sound, read_audio
+from detection_worker.media.completeness import ends_early
 from detection_worker.media.decode_order import DecodeOrder
 from detection_worker.media.image import read_image
 from detection_worker.media.sniff import Content, sniff
 from detection_worker.media.values import DecodedMedia, MediaInfo
-from detection_worker.media.video import read_video
+from detection_worker.media.video import Clip, read_video
 from detection_worker.media.views import see
 from detection_worker.settings import MediaLimits
 
@@ -170,6 +171,7 @@ def _decode_video(
         tick=tick,
         reopen=lambda: av_input.open_media(source.file, source.content),
     )
+    truncated, damaged = _faults(source, clip)
     info = MediaInfo(
         kind=MediaKind.VIDEO,
         container=source.content.container,
@@ -181,9 +183,9 @@ def _decode_video(
         duration_s=clip.duration_s,
         frames_analysed=clip.frames,
         sample_rate_hz=None,
-        truncated=clip.truncated,
-        warnings=_warnings(order, source, kind=MediaKind.VIDEO, damaged=clip.damaged),
-        damaged=clip.damaged > 0,
+        truncated=truncated,
+        warnings=_warnings(order, source, kind=MediaKind.VIDEO, damaged=damaged),
+        damaged=damaged > 0,
         sound_track=av_input.first_audio(container) is not None,
     )
     return DecodedMedia(
@@ -212,6 +214,7 @@ def _decode_audio(
         raise _no_model(MediaKind.AUDIO)
     codec = av_input.codec_name(stream)
     sound = read_audio(container, stream, sampling=order.audio, limits=order.limits, tick=tick)
+    truncated, damaged = _faults(source, sound)
     info = MediaInfo(
         kind=MediaKind.AUDIO,
         container=source.content.container,
@@ -223,17 +226,28 @@ def _decode_audio(
         duration_s=sound.duration_s,
         frames_analysed=len(sound.windows),
         sample_rate_hz=sound.sample_rate_hz,
-        truncated=sound.truncated,
-        warnings=_warnings(order, source, kind=MediaKind.AUDIO, damaged=sound.damaged),
-        damaged=sound.damaged > 0,
+        truncated=truncated,
+        warnings=_warnings(order, source, kind=MediaKind.AUDIO, damaged=damaged),
+        damaged=damaged > 0,
     )
     return DecodedMedia(
         info=info,
         units=sound.windows,
         frame=np.arange(len(sound.windows), dtype=np.int32),
-        at_s=sound.at_s,
+        # A sound file has no other clock than the sound's own.
+        at_s=sound.at_s + (sound.late_s if order.sound_only else 0.0),
         boxes=np.empty((0, 4), dtype=np.int32),
     )
+
+
+def _faults(source: _Source, taken: Clip | Sound) -> tuple[bool, int]:
+    """Return whether a file is truncated, and its damaged packets.
+
+    A broken end is a truncated file, unless its container says that all of it is there.
+    """
+    short = ends_early(source.file, source.content)
+    truncated = taken.partial or taken.broken > 0 if short is None else short
+    return truncated, taken.damaged + (0 if truncated else taken.broken)
 
 
 def _warnings(

@@ -156,7 +156,7 @@ def _behind_id3(file: BinaryIO, head: bytes) -> Content:
 
 def _mpeg_audio(head: bytes) -> Content | None:
     sound = head.lstrip(b"\0") if head[:ZEROS_BYTES].strip(b"\0") else head
-    for content, frame_bytes in ((AAC, _adts_frame_bytes), (MP3, _mp3_frame_bytes)):
+    for content, frame_bytes in ((AAC, adts_frame_bytes), (MP3, mp3_frame_bytes)):
         first = frame_bytes(sound)
         # One header is four bytes, too little to tell sound from chance: ask for the next one too.
         if first and (first >= len(sound) or frame_bytes(sound[first:]) or first + 4 > len(sound)):
@@ -164,7 +164,7 @@ def _mpeg_audio(head: bytes) -> Content | None:
     return None
 
 
-def _adts_frame_bytes(data: bytes) -> int:
+def adts_frame_bytes(data: bytes) -> int:
     """Length of the ADTS frame that ``data`` starts with (ISO 13818-7 section 6.2), or 0."""
     if len(data) < 7 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
         return 0
@@ -185,7 +185,7 @@ _KBITS_V2 = {
 _RATES_HZ = (44_100, 48_000, 32_000)
 
 
-def _mp3_frame_bytes(data: bytes) -> int:
+def mp3_frame_bytes(data: bytes) -> int:
     """Length of the MPEG audio frame that ``data`` starts with (ISO 11172-3 2.4.1.3), or 0."""
     # FF FE would be Layer I with a checksum, which nobody makes, and starts UTF-16 text.
     if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0 or data[1] == 0xFE:

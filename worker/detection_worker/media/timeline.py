@@ -20,28 +20,42 @@ class Timeline:
     """Every packet of a video stream.
 
     Attributes:
-        times: Display times in the stream's time base, ascending, one for each packet.
-        keyframes: Those of them where decoding can start, ascending.
+        times: Display times in the stream's time base, ascending, one for each frame shown.
+        coded: The same for every packet: an edit list can need frames that it does not show.
+        keyframes: Those of ``coded`` where decoding can start, ascending.
         exact: The container gave display times; without them seeking is a guess.
         time_base: Seconds of one unit of ``times``.
         frame_s: Nominal seconds between frames.
-        duration_s: From the first frame to the end of the last.
-        truncated: The file ended early.
+        origin_s: When the file starts to be shown; its sound may start before its pictures.
+        duration_s: From there to the end of the last frame.
     """
 
     times: NDArray[np.int64]
+    coded: NDArray[np.int64]
     keyframes: NDArray[np.int64]
     exact: bool
     time_base: float
     frame_s: float
+    origin_s: float
     duration_s: float
-    truncated: bool
+
+    @property
+    def ambiguous(self) -> bool:
+        """What is not shown lies among what is, so that a time can name two packets."""
+        inside = (self.coded > self.times[0]) & (self.coded < self.times[-1])
+        shown = (self.times > self.times[0]) & (self.times < self.times[-1])
+        return bool(inside.sum() > shown.sum())
+
+    @property
+    def seekable(self) -> bool:
+        """Seeking to a time leads to its frame."""
+        return self.exact and len(self.keyframes) > 0 and not self.ambiguous
 
     def at_s(self, pts: int | None, index: int) -> float:
         """Return the display time of a frame from the start; ``index`` counts if it has no pts."""
         if pts is None or not self.exact:
             return index * self.frame_s
-        return max(0.0, (pts - int(self.times[0])) * self.time_base)
+        return max(0.0, pts * self.time_base - self.origin_s)
 
 
 class TimelineBuilder:
@@ -58,12 +72,19 @@ class TimelineBuilder:
         self._frame_s = frame_s
         self._max_duration_s = max_duration_s
         self._times: list[int] = []
+        self._hidden: list[int] = []
         self._keyframes: list[int] = []
         self._exact = time_base > 0
         self._earliest: int | None = None
 
-    def add(self, when: int | None, *, keyframe: bool, exact: bool) -> None:
+    def add(self, when: int | None, *, keyframe: bool, exact: bool, shown: bool = True) -> None:
         """Note one packet.
+
+        Args:
+            when: Display time in the stream's time base; None if the container does not say.
+            keyframe: Decoding can start here.
+            exact: ``when`` is a display time.
+            shown: It is not only there to decode others, as what an edit list cuts off.
 
         Raises:
             JobError: TOO_LONG.
@@ -71,13 +92,14 @@ class TimelineBuilder:
         if when is None:
             when = self._times[-1] + 1 if self._times else 0
         self._exact = self._exact and exact
-        self._times.append(when)
         if keyframe:
             self._keyframes.append(when)
-        self._earliest = when if self._earliest is None else min(self._earliest, when)
-        if len(self._times) > MAX_PACKETS:
+        (self._times if shown else self._hidden).append(when)
+        if len(self._times) + len(self._hidden) > MAX_PACKETS:
             raise JobError(ErrorCode.TOO_LONG, f"the video has more than {MAX_PACKETS} frames")
-        self._check_duration((when - self._earliest) * self._time_base if self._exact else 0.0)
+        if shown:
+            self._earliest = when if self._earliest is None else min(self._earliest, when)
+            self._check_duration((when - self._earliest) * self._time_base if self._exact else 0.0)
 
     def _check_duration(self, seconds: float) -> None:
         if seconds > self._max_duration_s:
@@ -86,12 +108,12 @@ class TimelineBuilder:
                 f"the video is longer than the {self._max_duration_s:g} s that are allowed",
             )
 
-    def finish(self, *, announced_frames: int, cut_off: bool) -> Timeline:
+    def finish(self, *, origin_s: float | None = None) -> Timeline:
         """Return the timeline.
 
         Args:
-            announced_frames: Of the header; 0 if it says nothing.
-            cut_off: Reading ended in an error.
+            origin_s: When the file starts to be shown, by the same clock as display times; None
+                or far away: with its first frame.
 
         Raises:
             JobError: NO_FRAMES or TOO_LONG.
@@ -99,18 +121,23 @@ class TimelineBuilder:
         if not self._times:
             raise JobError(ErrorCode.NO_FRAMES, "the video holds no frames")
         times = np.sort(np.array(self._times, dtype=np.int64))
-        duration_s = len(times) * self._frame_s
+        duration_s, first_s = len(times) * self._frame_s, 0.0
         if self._exact:
+            first_s = float(times[0]) * self._time_base
             duration_s = float(times[-1] - times[0]) * self._time_base + self._frame_s
         self._check_duration(duration_s - self._frame_s)
+        late_s = 0.0 if origin_s is None or not self._exact else first_s - origin_s
+        if not 0 <= late_s <= self._max_duration_s:
+            late_s = 0.0
         return Timeline(
             times=times,
+            coded=np.sort(np.array(self._times + self._hidden, dtype=np.int64)),
             keyframes=np.sort(np.array(self._keyframes, dtype=np.int64)),
             exact=self._exact,
             time_base=self._time_base,
             frame_s=self._frame_s,
-            duration_s=round(duration_s, 6),
-            truncated=cut_off or len(times) < announced_frames,
+            origin_s=first_s - late_s,
+            duration_s=round(late_s + duration_s, 6),
         )
 
 
@@ -142,7 +169,7 @@ def plan(timeline: Timeline, wanted: int) -> Plan:
     indices = tuple(spread(len(timeline.times), wanted))
     start = int(timeline.times[0])
     in_order = Plan(indices=indices, start=start, seek_to=())
-    if not timeline.exact or not len(timeline.keyframes) or len(timeline.times) <= 2 * wanted:
+    if not timeline.seekable or len(timeline.times) <= 2 * wanted:
         return in_order
     seek_to, cost = _seeks(timeline, np.array(indices))
     if cost >= indices[-1]:
@@ -166,7 +193,7 @@ def plan_clips(timeline: Timeline, sampling: VideoSampling) -> Plan:
         clip_frames=frames,
         clip_stride=stride,
     )
-    if not timeline.exact or not len(timeline.keyframes):
+    if not timeline.seekable:
         return in_order
     targets = timeline.times[[clip.start for clip in clips]]
     cost = _decoded(timeline, targets) + len(clips) * (SEEK_COST_FRAMES + frames * stride)
@@ -176,20 +203,26 @@ def plan_clips(timeline: Timeline, sampling: VideoSampling) -> Plan:
 
 
 def _seeks(timeline: Timeline, indices: NDArray[np.int64]) -> tuple[tuple[int, ...], int]:
-    keys = timeline.keyframes
     targets = timeline.times[indices]
-    near = _nearest(keys, targets)
+    shown = _shared(timeline.keyframes, timeline.times)
+    near = _nearest(shown, targets) if len(shown) else targets
     half_gap = (timeline.times[-1] - timeline.times[0]) / (2 * len(targets))
     snapped = np.where(np.abs(near - targets) < half_gap, near, targets)
     cost = _decoded(timeline, snapped) + SEEK_COST_FRAMES * len(targets)
     return tuple(sorted(set(snapped.tolist()))), cost
 
 
+def _shared(some: NDArray[np.int64], every: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of ``some`` that are in ``every``, which ascends."""
+    found = every[np.minimum(np.searchsorted(every, some), len(every) - 1)]
+    return np.asarray(some[found == some])
+
+
 def _decoded(timeline: Timeline, targets: NDArray[np.int64]) -> int:
     """Frames from the keyframes before to the targets."""
     keys = timeline.keyframes
     before = keys[np.maximum(np.searchsorted(keys, targets, side="right") - 1, 0)]
-    decoded = np.searchsorted(timeline.times, targets) - np.searchsorted(timeline.times, before)
+    decoded = np.searchsorted(timeline.coded, targets) - np.searchsorted(timeline.coded, before)
     return int(np.maximum(decoded, 0).sum())
 
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from detection_contract.error_codes import ErrorCode
 from detection_worker.core.sampling import VideoSampling
 from detection_worker.errors import JobError
-from detection_worker.media.av_input import Reader, cut_short
+from detection_worker.media.av_input import Reader, start_s
 from detection_worker.media.crops import Pixels
+from detection_worker.media.orientation import upright
 from detection_worker.media.timeline import Plan, Timeline, TimelineBuilder, plan, plan_clips
 from detection_worker.media.views import fitted, see
 from detection_worker.settings import MediaLimits
@@ -29,14 +30,15 @@ class Clip:
         units: Of each frame, shape ``(n, h, w, 3)``, the same ``h`` and ``w`` in all of them; of
             each clip ``(1, frames, h, w, 3)``, if the detector sees frames together.
         boxes: Of each frame, or each clip's first, shape ``(n, 4)``.
-        at_s: Display time of each frame, or each clip's first, from the start of the video.
+        at_s: Display time of each frame, or each clip's first, from the start of the file.
         end_s: When it, or the clip's last frame, is not shown any more.
         frames: How many were seen.
         width: Of the widest frame, upright, pixels.
         height: Of the highest frame, upright, pixels.
         duration_s: By the packets' own times.
-        truncated: The file ended early.
-        damaged: Packets that could not be decoded.
+        partial: The file ended within a packet.
+        broken: Packets at its end that could not be read.
+        damaged: Other packets that could not be read or decoded.
     """
 
     units: list[Pixels] = field(default_factory=list)
@@ -47,7 +49,8 @@ class Clip:
     width: int = 0
     height: int = 0
     duration_s: float = 0.0
-    truncated: bool = False
+    partial: bool = False
+    broken: int = 0
     damaged: int = 0
 
 
@@ -79,24 +82,25 @@ def read_video(
     context: Any = stream.codec_context
     _check_pixels(context.width, context.height, limits)
     reader = Reader(container, stream, tick)
-    timeline = _list_packets(reader, stream, limits)
+    timeline = _list_packets(reader, stream, limits, origin_s=start_s(container))
+    broken, reader.broken = reader.broken, 0
     taker = _Taker(sampling, timeline)
     clips = sampling.clip_frames > 1
     chosen = plan_clips(timeline, sampling) if clips else plan(timeline, sampling.max_frames)
     frames = _Frames(container, stream, reader=reader, limits=limits)
     _take_by_seeking(frames, chosen, taker)
-    if not len(taker) and frames.seek(chosen.start):
+    if not len(taker) and not timeline.ambiguous and frames.seek(chosen.start):
         _take_in_order(frames, chosen, taker)
     if not len(taker):
         with reopen() as again:
             same = again.streams.video[container.streams.video.index(stream)]
             fresh = Reader(again, same, tick)
             _take_in_order(_Frames(again, same, reader=fresh, limits=limits), chosen, taker)
+            reader.damaged += fresh.damaged + fresh.broken
     clip = taker.finish()
     clip.duration_s = timeline.duration_s
-    short = cut_short(container, stream, decoded_s=timeline.duration_s)
-    clip.truncated = timeline.truncated or reader.cut_off or short
-    clip.damaged = reader.damaged
+    clip.partial, clip.broken = reader.partial, broken
+    clip.damaged = reader.damaged + reader.broken
     return clip
 
 
@@ -108,7 +112,9 @@ def _check_pixels(width: int, height: int, limits: MediaLimits) -> None:
         )
 
 
-def _list_packets(reader: Reader, stream: VideoStream, limits: MediaLimits) -> Timeline:
+def _list_packets(
+    reader: Reader, stream: VideoStream, limits: MediaLimits, *, origin_s: float | None
+) -> Timeline:
     rate = stream.average_rate or stream.guessed_rate
     builder = TimelineBuilder(
         time_base=float(stream.time_base or 0),
@@ -118,8 +124,13 @@ def _list_packets(reader: Reader, stream: VideoStream, limits: MediaLimits) -> T
     for packet in reader.packets():
         if packet.size:
             when = packet.dts if packet.pts is None else packet.pts
-            builder.add(when, keyframe=packet.is_keyframe, exact=packet.pts is not None)
-    return builder.finish(announced_frames=stream.frames, cut_off=reader.cut_off)
+            builder.add(
+                when,
+                keyframe=packet.is_keyframe,
+                exact=packet.pts is not None,
+                shown=not packet.is_discard,
+            )
+    return builder.finish(origin_s=origin_s)
 
 
 class _Frames:
@@ -210,13 +221,6 @@ class _Taker:
             lacking = self._sampling.clip_frames - len(own)
             clips.append(np.concatenate([*own, *[own[-1]] * lacking])[None])
         return clips
-
-
-def upright(frame: Any) -> Pixels:
-    """Return a frame as RGB ``(height, width, 3)``, turned as its metadata asks."""
-    pixels: Pixels = frame.to_ndarray(format="rgb24")
-    quarter_turns = round(frame.rotation / 90) % 4  # counterclockwise, as in np.rot90
-    return np.rot90(pixels, quarter_turns) if quarter_turns else pixels
 
 
 def _take_by_seeking(frames: _Frames, chosen: Plan, taker: _Taker) -> None:

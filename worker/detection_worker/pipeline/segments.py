@@ -45,8 +45,9 @@ def _region_scores(decoded: DecodedMedia, verdict: Verdict | None, frame: int) -
 
 
 def _window_end_s(sampling: AudioSampling, at_s: float, info: MediaInfo) -> float:
-    end_s = at_s + sampling.window / sampling.sample_rate_hz
-    return min(end_s, max(info.duration_s or end_s, at_s))
+    """A window ends before its length only in a sound that was repeated to fill it."""
+    window_s = sampling.window / sampling.sample_rate_hz
+    return at_s + (window_s if info.duration_s is None else min(window_s, info.duration_s))
 
 
 def _faces(

@@ -260,3 +260,50 @@ def lie_about_duration(path: Path, *, factor: int) -> Path:
             at = data.find(box, at + 4)
     path.write_bytes(data)
     return path
+
+
+def set_display_matrix(path: Path, matrix: tuple[float, float, float, float]) -> Path:
+    """Set ``a, b, c, d`` of the display matrix of an MP4's first track; return ``path``.
+
+    Patches version 0 of the box tkhd (ISO 14496-12 section 8.3.2), whose numbers are 16.16.
+    """
+    data = bytearray(path.read_bytes())
+    a, b, c, d = (round(number * 65_536) for number in matrix)
+    struct.pack_into("!9i", data, data.find(b"tkhd") + 44, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+def set_edits(path: Path, edits: Sequence[tuple[int, int]], *, track: int = 0) -> Path:
+    """Give a track of an MP4 whose index is at its end an edit list; return ``path``.
+
+    Args:
+        path: As FFmpeg writes it: offsets of samples do not move.
+        edits: Length, in the movie's time scale, and first time shown, in the track's; -1 for
+            nothing (ISO 14496-12 section 8.6.6).
+        track: Counted from 0.
+    """
+    data = path.read_bytes()
+    moov = data.rfind(b"moov") - 4
+    trak = moov
+    for _ in range(track + 1):
+        trak = data.index(b"trak", trak + 8) - 4
+    body = data[trak + 8 : trak + _box_bytes(data, trak)]
+    if (old := body.find(b"edts")) >= 0:
+        body = body[: old - 4] + body[old - 4 + _box_bytes(body, old - 4) :]
+    entries = b"".join(struct.pack("!IiHH", length, start, 1, 0) for length, start in edits)
+    elst = _box(b"elst", struct.pack("!II", 0, len(edits)) + entries)
+    # Behind the track's header, as everybody writes it.
+    head = _box_bytes(body, 0)
+    new = _box(b"trak", body[:head] + _box(b"edts", elst) + body[head:])
+    inside = data[moov + 8 : trak] + new + data[trak + _box_bytes(data, trak) :]
+    path.write_bytes(data[:moov] + _box(b"moov", inside))
+    return path
+
+
+def _box(name: bytes, body: bytes) -> bytes:
+    return struct.pack("!I4s", 8 + len(body), name) + body
+
+
+def _box_bytes(data: bytes, at: int) -> int:
+    return int(struct.unpack_from("!I", data, at)[0])

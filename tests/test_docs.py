@@ -330,9 +330,13 @@ def test_every_health_check_is_explained() -> None:
     explained = {
         n for r in rows(section(OPERATING, "### /healthz and /readyz")) for n in spans(r[0])
     }
-    real = {"starting", "download", "decode", "callback"}
+    real = {
+        *{"starting", "download", "decode", "callback", "running"},
+        *keys_returned_by("health", "pipeline/vitals.py"),
+        *keys_returned_by("readiness", "pipeline/vitals.py"),
+    }
 
-    assert explained - {"/healthz"} == real | set(keys_returned_by("health", "pipeline/vitals.py"))
+    assert explained - {"/healthz", "/readyz"} == real
 
 
 def test_the_attributes_of_a_dead_letter_are_explained() -> None:

@@ -32,6 +32,7 @@ OPTIONAL_MODULES: Mapping[str, tuple[str, ...]] = {
 IMPORTERS = {"import_module", "importorskip", "optional"}
 """Functions that import the module that they are given the name of."""
 WITHOUT_IMPORT: Mapping[str, str] = {
+    "setuptools": "pyworld imports its pkg_resources",
     "tzdata": "the standard library's zoneinfo reads it",
 }
 """Packages that other code than ours imports."""

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Container, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -32,9 +33,11 @@ def here(requirements: Mapping[str, Requirement]) -> dict[str, Version]:
 
 def installed() -> dict[str, Version]:
     """Public versions by name: 2.14.1+cpu is a build of 2.14.1."""
+    # Not sys.path: setuptools puts the packages that it carries within itself there.
+    folders = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
     return {
         canonicalize_name(d.metadata["Name"]): Version(Version(d.version).public)
-        for d in metadata.distributions()
+        for d in metadata.distributions(path=folders)
     }
 
 

@@ -9,6 +9,7 @@ import functools
 import importlib
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,8 @@ def test_a_file_without_weights_is_refused() -> None:
 
 def built(name: str) -> Any:
     """Return the MesoNet of that name, made of Keras's layers; skips where Keras is absent."""
+    # Its default, TensorFlow, is not installed; it chooses at its import.
+    os.environ.setdefault("KERAS_BACKEND", "torch")
     pytest.importorskip("keras", reason="keras is needed to compare with it")
     made_of = importlib.import_module("keras").layers
     x = start = made_of.Input((256, 256, 3))

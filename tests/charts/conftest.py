@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -119,6 +120,13 @@ class Cluster:
         assert not check or done.returncode == 0, done.stderr
         return done
 
+    def wait_until_ready(self) -> None:
+        """Wait for what helm and kubectl need beyond resources, such as the schemas of OpenAPI."""
+        end_s = time.monotonic() + 60
+        while self.run("get", "--raw", "/readyz", check=False).returncode:
+            assert time.monotonic() < end_s, "the API server does not become ready"
+            time.sleep(0.1)
+
     def get(self, *arguments: str) -> dict[str, Any]:
         """Return an object or a list."""
         found: dict[str, Any] = json.loads(self.run("get", *arguments, "-o", "json").stdout)
@@ -145,7 +153,9 @@ def cluster(helm: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clu
         pytest.skip(f"NOT TESTED: the chart in a cluster: no kubectl on the PATH or in {folder}")
     with running() as server:
         runner = Helm(helm, tmp_path_factory.mktemp("helm"), server.kubeconfig())
-        yield Cluster(server=server, kubectl=kubectl, helm=runner.run)
+        found = Cluster(server=server, kubectl=kubectl, helm=runner.run)
+        found.wait_until_ready()
+        yield found
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from detection_worker.sources.dead_letters import dead_letter_request
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
-    [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")],
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")],
 )
 README, MESSAGES, OPERATING = (
     (ROOT / name).read_text() for name in ("README.md", "docs/messages.md", "docs/operating.md")

@@ -25,6 +25,7 @@ BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 """Markers without a length: TEM, restarts and the start of the image."""
 EXIF_PREFIX = b"Exif\0\0"
 XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
+END = bytes((0xFF, END_OF_IMAGE))
 SEARCHED_BYTES = 1024 * 1024
 _MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
 
@@ -53,7 +54,7 @@ def read_jpeg(file: BinaryIO) -> StillSource:
     large = header.metadata_bytes > METADATA_BYTES
     return StillSource(
         file=spliced(file, header.parts),
-        truncated=header.scan_at is None or not _ends(file, header.scan_at, size),
+        truncated=header.scan_at is None or not _ends(file, header.scan_at),
         orientation=orientation_of(header.exif, header.xmp),
         warnings=(LARGE_METADATA,) if large else (),
     )
@@ -123,14 +124,15 @@ def _take_metadata(file: BinaryIO, header: _Header, span: range) -> None:
         header.xmp = header.xmp or data.removeprefix(XMP_PREFIX)
 
 
-def _ends(file: BinaryIO, scan_at: int, size: int) -> bool:
-    """Return whether the image ends in its marker, whatever the file holds behind it."""
-    offset = scan_at
-    while offset < size:
-        at, marker = _next_marker(file, offset)
-        if marker == END_OF_IMAGE:
+def _ends(file: BinaryIO, scan_at: int) -> bool:
+    """Return whether an end of image follows the first scan, whatever the file holds behind it.
+
+    Inside of a scan a byte of 0xFF has a zero behind it, so nothing else looks like the marker.
+    """
+    file.seek(scan_at)
+    last = b""
+    while block := file.read(SEARCHED_BYTES):
+        if END in last + block[:1] or END in block:
             return True
-        if marker is None:
-            return False
-        offset = at + 2 + (0 if marker in BARE else max(_length(file, at + 2), 2))
+        last = block[-1:]
     return False

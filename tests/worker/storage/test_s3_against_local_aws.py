@@ -1,5 +1,6 @@
 """The storage against a strict S3, with the default sizes."""
 
+import gzip
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -127,3 +128,28 @@ def test_two_faults_in_a_row_cost_nothing_but_time(
 
     assert target.read_bytes() == body
     local.clear_faults()
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "aws-chunked,gzip", "utf-8", "identity"])
+def test_a_content_encoding_is_left_to_the_decoder(
+    coding: str, local: LocalAws, local_storage: S3Storage, target: Path
+) -> None:
+    body = gzip.compress(os.urandom(10_000))
+    url = local.put_object("media", "packed.jpg", body, content_encoding=coding)
+
+    fetch(local_storage, parse_s3_url(url), target)
+
+    assert target.read_bytes() == body
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br", "BR"])
+def test_a_content_encoding_that_cannot_be_undone_is_named(
+    coding: str, local: LocalAws, local_storage: S3Storage, target: Path
+) -> None:
+    url = local.put_object("media", "packed.jpg", b"x" * 100, content_encoding=coding)
+
+    with pytest.raises(JobError, match="Content-Encoding") as caught:
+        fetch(local_storage, parse_s3_url(url), target)
+
+    assert caught.value.code is ErrorCode.UNSUPPORTED_TYPE
+    assert not target.exists()

@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
@@ -23,6 +23,7 @@ from detection_worker.errors import JobError
 from detection_worker.media import av_input
 from detection_worker.media.audio import Sound, read_audio
 from detection_worker.media.completeness import ends_early
+from detection_worker.media.compressed import Inflated, coding_of, inflate
 from detection_worker.media.decode_order import DecodeOrder
 from detection_worker.media.image import read_image
 from detection_worker.media.sniff import Content, sniff
@@ -53,6 +54,7 @@ class _Source:
     size_bytes: int
     sha256: str
     content: Content
+    inflated: Inflated | None
 
 
 def decode_file(file: BinaryIO, order: DecodeOrder, *, tick: Callable[[], None]) -> DecodedMedia:
@@ -68,10 +70,7 @@ def decode_file(file: BinaryIO, order: DecodeOrder, *, tick: Callable[[], None])
     """
     try:
         source = _read_source(file, order.limits, tick)
-        if source.content.kind is MediaKind.IMAGE:
-            return _decode_image(source, order)
-        with av_input.open_media(source.file, source.content) as container:
-            return _decode_streams(container, source, order=order, tick=tick)
+        return _told_of_compression(_decode(source, order, tick), source.inflated, order)
     except MemoryError as exc:
         limit_mib = order.limits.decode_memory_bytes >> 20
         raise JobError(
@@ -79,6 +78,30 @@ def decode_file(file: BinaryIO, order: DecodeOrder, *, tick: Callable[[], None])
         ) from exc
     except FFmpegError as exc:
         raise av_input.undecodable("media", exc) from exc
+
+
+def _decode(source: _Source, order: DecodeOrder, tick: Callable[[], None]) -> DecodedMedia:
+    if source.content.kind is MediaKind.IMAGE:
+        return _decode_image(source, order)
+    with av_input.open_media(source.file, source.content) as container:
+        return _decode_streams(container, source, order=order, tick=tick)
+
+
+def _told_of_compression(
+    media: DecodedMedia, inflated: Inflated | None, order: DecodeOrder
+) -> DecodedMedia:
+    if inflated is None:
+        return media
+    said = (
+        () if order.sound_only else (f"the file was stored under {inflated.coding} compression",)
+    )
+    info = replace(
+        media.info,
+        truncated=media.info.truncated or inflated.truncated,
+        damaged=media.info.damaged or inflated.damaged,
+        warnings=(*said, *media.info.warnings),
+    )
+    return replace(media, info=info)
 
 
 def _read_source(file: BinaryIO, limits: MediaLimits, tick: Callable[[], None]) -> _Source:
@@ -90,8 +113,16 @@ def _read_source(file: BinaryIO, limits: MediaLimits, tick: Callable[[], None]) 
             ErrorCode.TOO_LARGE, f"the file has {size} bytes; at most {limits.max_bytes} allowed"
         )
     source: BinaryIO = io.BytesIO(file.read()) if size <= IN_MEMORY_BYTES else file
-    content = sniff(source)
-    return _Source(file=source, size_bytes=size, sha256=_sha256(source, tick), content=content)
+    sha256 = _sha256(source, tick)
+    coding = coding_of(source)
+    found = inflate(source, coding, max_bytes=limits.max_bytes, tick=tick) if coding else None
+    return _Source(
+        file=found.file if found else source,
+        size_bytes=size,
+        sha256=sha256,
+        content=found.content if found else sniff(source),
+        inflated=found,
+    )
 
 
 def _sha256(file: BinaryIO, tick: Callable[[], None]) -> str:

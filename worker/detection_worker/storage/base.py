@@ -50,7 +50,8 @@ class Storage(Protocol):
             cancelled: Asked after every chunk.
 
         Raises:
-            JobError: ``S3_*``, ``EMPTY_FILE``, ``TOO_LARGE``, ``CREDENTIALS``, ``TIMEOUT``.
+            JobError: ``S3_*``, ``EMPTY_FILE``, ``TOO_LARGE``, ``CREDENTIALS``, ``TIMEOUT``, or
+                ``UNSUPPORTED_TYPE`` for a content coding that the decoder does not know.
             Cancelled: ``cancelled`` said so.
         """
         ...

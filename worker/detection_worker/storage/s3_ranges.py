@@ -30,6 +30,8 @@ MAX_PAUSE_S: Final = 2.0
 """A longer wait belongs to the queue, which can hold the message without a worker."""
 MIN_RATE_BYTES_S: Final = 16 * 1024
 """Slower than any link between S3 and a worker; a connection that drips is given up."""
+UNKNOWN_CODINGS: Final = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz"})
+"""Content codings that the decoder cannot undo. Names that are no coding at all are ignored."""
 _POLL_S: Final = 0.05
 
 
@@ -57,12 +59,14 @@ class Head:
         etag: As sent, with quotes; None if the store has none.
         content_type: As sent.
         last_modified: UTC.
+        content_encoding: As sent; None for most objects.
     """
 
     size_bytes: int
     etag: str | None
     content_type: str | None
     last_modified: datetime | None
+    content_encoding: str | None = None
 
 
 class Progress:
@@ -224,6 +228,14 @@ class RangeReader:
                 f"{shown(self._location)}",
             )
 
+        codings = {name.strip().lower() for name in (head.content_encoding or "").split(",")}
+        if unknown := codings & UNKNOWN_CODINGS:
+            raise JobError(
+                ErrorCode.UNSUPPORTED_TYPE,
+                f"S3 file is stored with Content-Encoding {', '.join(sorted(unknown))}, which is "
+                f"not supported (gzip and deflate are): {shown(self._location)}",
+            )
+
     def _copy(self, stream: urllib3.BaseHTTPResponse, cursor: _Cursor, length: int) -> None:
         rate = _RateCheck(self._retries.stall_window_s)
         end = cursor.position + length
@@ -306,6 +318,7 @@ def _parse(response: dict[str, Any]) -> tuple[Head, int, int]:
         etag=response.get("ETag") or None,
         content_type=response.get("ContentType"),
         last_modified=modified.astimezone(UTC) if modified else None,
+        content_encoding=response.get("ContentEncoding"),
     )
     return head, start, int(length)
 

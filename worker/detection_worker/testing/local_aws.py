@@ -202,10 +202,13 @@ class LocalAws:
         data: bytes,
         *,
         content_type: str = "application/octet-stream",
+        content_encoding: str | None = None,
     ) -> str:
         """Store an object, making the bucket if need be; return its ``s3://`` URL."""
         self._call("PUT", f"/{bucket}")
         headers = {"Content-Type": content_type}
+        if content_encoding is not None:
+            headers["Content-Encoding"] = content_encoding
         self._call("PUT", f"/{bucket}/{urllib.parse.quote(key)}", body=data, headers=headers)
         return f"s3://{bucket}/{key}"
 

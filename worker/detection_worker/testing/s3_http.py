@@ -129,6 +129,7 @@ class S3Http:
             body,
             now_s=self._clock.now_s(),
             content_type=request.headers.get("content-type"),
+            content_encoding=_stored_coding(request.headers.get("content-encoding", "")),
             metadata={
                 name.removeprefix(_METADATA_PREFIX): value
                 for name, value in request.headers.items()
@@ -263,12 +264,19 @@ def _body(stored: StoredObject, first: int, length: int) -> bytes | FileSlice:
     return stored.body[first : first + length]
 
 
+def _stored_coding(header: str) -> str | None:
+    """Return a Content-Encoding as S3 keeps it: without aws-chunked, which is of the upload."""
+    names = [name.strip() for name in header.split(",")]
+    return ",".join(name for name in names if name not in {"", "aws-chunked"}) or None
+
+
 def _object_headers(stored: StoredObject) -> dict[str, str]:
     return {
         "ETag": f'"{stored.etag}"',
         "Last-Modified": formatdate(stored.modified_s, usegmt=True),
         "Content-Type": stored.content_type,
         "Accept-Ranges": "bytes",
+        **({"Content-Encoding": coding} if (coding := stored.content_encoding) else {}),
         **_version_header(stored),
         **{_METADATA_PREFIX + name: value for name, value in stored.metadata.items()},
     }

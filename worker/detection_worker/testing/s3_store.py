@@ -34,6 +34,7 @@ class StoredObject:
         etag: MD5 in hexadecimal, without quotes.
         modified_s: Unix seconds.
         content_type: As given.
+        content_encoding: As given.
         metadata: User metadata, names without their prefix.
         checksums: Header name to value, as given and checked at the upload.
         version_id: None in a bucket without versioning.
@@ -45,6 +46,7 @@ class StoredObject:
     etag: str
     modified_s: float
     content_type: str = DEFAULT_CONTENT_TYPE
+    content_encoding: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     checksums: Mapping[str, str] = field(default_factory=dict)
     version_id: str | None = None
@@ -96,6 +98,7 @@ class S3Store:
         *,
         now_s: float,
         content_type: str | None = None,
+        content_encoding: str | None = None,
         metadata: Mapping[str, str] | None = None,
         checksums: Mapping[str, str] | None = None,
     ) -> StoredObject:
@@ -107,6 +110,7 @@ class S3Store:
             etag=hashlib.md5(body, usedforsecurity=False).hexdigest(),
             modified_s=now_s,
             content_type=content_type or DEFAULT_CONTENT_TYPE,
+            content_encoding=content_encoding,
             metadata=metadata or {},
             checksums=checksums or {},
             version_id=uuid.uuid4().hex if kept.versioned else None,

@@ -326,21 +326,166 @@ def test_a_plain_message_may_have_fields_that_look_like_a_wrapping() -> None:
     assert request.sqs_to_ml_url == URL
 
 
+def stored(key: str, size: int | None = 0, **changes: Any) -> dict[str, Any]:
+    item = {"key": key} if size is None else {"key": key, "size": size}
+    return s3_record(s3={"bucket": {"name": "uploads"}, "object": item}, **changes)
+
+
+def cloud_trail(**detail: Any) -> dict[str, Any]:
+    return EVENT_BRIDGE | {
+        "detail-type": "AWS API Call via CloudTrail",
+        "detail": {
+            "eventSource": "s3.amazonaws.com",
+            "eventName": "PutObject",
+            "requestParameters": {"bucketName": "uploads", "key": "a.jpg"},
+        }
+        | detail,
+    }
+
+
 @pytest.mark.parametrize(
-    "event",
+    ("event", "skipped"),
     [
         pytest.param(
-            {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"}, id="S3's test"
+            {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"},
+            "the test event of bucket b",
+            id="S3's test",
         ),
-        pytest.param({"Records": [s3_record(eventName="ObjectRemoved:Delete")]}, id="removal"),
-        pytest.param({"Records": [s3_record(eventName="ObjectRestore:Completed")]}, id="restore"),
-        pytest.param(EVENT_BRIDGE | {"detail-type": "Object Deleted"}, id="EventBridge removal"),
+        pytest.param(
+            sns({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"}),
+            "the test event of bucket b",
+            id="S3's test by way of SNS",
+        ),
+        pytest.param(
+            {"Records": [s3_record(eventName="ObjectRemoved:Delete")]},
+            "the event ObjectRemoved:Delete of aws:s3 about uploads/red+flower%2B1.jpg",
+            id="removal",
+        ),
+        pytest.param(
+            {"Records": [s3_record(eventName="ObjectRestore:Completed")]},
+            "the event ObjectRestore:Completed of aws:s3",
+            id="restore",
+        ),
+        pytest.param(
+            {"Records": [s3_record(eventName="LifecycleExpiration:Delete")]},
+            "the event LifecycleExpiration:Delete of aws:s3",
+            id="lifecycle",
+        ),
+        pytest.param(
+            {"Records": [s3_record(eventName="ObjectTagging:Put")]},
+            "the event ObjectTagging:Put of aws:s3",
+            id="tagging",
+        ),
+        pytest.param(
+            EVENT_BRIDGE | {"detail-type": "Object Deleted"},
+            "the event Object Deleted of EventBridge about uploads/red+flower%2B1.jpg",
+            id="EventBridge removal",
+        ),
+        pytest.param(
+            EVENT_BRIDGE | {"detail-type": "Object Storage Class Changed", "detail": None},
+            "the event Object Storage Class Changed of EventBridge",
+            id="EventBridge without detail",
+        ),
+        pytest.param(
+            cloud_trail(),
+            "the CloudTrail record PutObject by way of EventBridge",
+            id="CloudTrail by way of EventBridge",
+        ),
+        pytest.param(
+            sns(cloud_trail(eventName="DeleteObject")),
+            "the CloudTrail record DeleteObject by way of EventBridge",
+            id="CloudTrail by way of EventBridge and SNS",
+        ),
+        pytest.param(
+            {"Records": [{"eventSource": "s3.amazonaws.com", "eventName": "PutObject"}]},
+            "the CloudTrail record PutObject of s3.amazonaws.com",
+            id="CloudTrail's own records",
+        ),
+        pytest.param(
+            {"Records": [stored("holiday/2026+photos/")]},
+            "the folder marker s3://uploads/holiday/2026 photos/",
+            id="Create folder",
+        ),
+        pytest.param(
+            {"Records": [stored("holiday/", size=None)]},
+            "the folder marker s3://uploads/holiday/",
+            id="Create folder without a size",
+        ),
+        pytest.param(
+            {"Records": [stored("logs_%24folder%24")]},
+            "the folder marker s3://uploads/logs_$folder$",
+            id="a folder of Hadoop",
+        ),
+        pytest.param(
+            EVENT_BRIDGE
+            | {"detail": {"bucket": {"name": "b-1"}, "object": {"key": "x/", "size": 0}}},
+            "the folder marker s3://b-1/x/",
+            id="Create folder by way of EventBridge",
+        ),
+        pytest.param(
+            {"Records": [stored("inv/uploads/daily/2026-01-15T01-00Z/manifest.checksum", 33)]},
+            "the manifest of an inventory s3://uploads/inv/uploads/daily/2026-01-15T01-00Z/",
+            id="an inventory",
+        ),
+        pytest.param(
+            {"Records": [stored("r/job-6f2d5e1c-0000-4000-8000-000000000000/manifest.json", 700)]},
+            "the report of a batch operation s3://uploads/r/job-",
+            id="a batch operation",
+        ),
     ],
 )
-def test_events_without_a_new_object_ask_for_nothing(event: dict[str, Any]) -> None:
+def test_what_is_no_new_file_is_skipped_and_named(event: dict[str, Any], skipped: str) -> None:
     parsed = parse_body(json.dumps(event))
 
     assert (parsed.kind, parsed.requests) == ("test_event", ())
+    (what,) = parsed.skipped
+    assert what.startswith(skipped)
+
+
+@pytest.mark.parametrize(
+    ("key", "size"),
+    [
+        pytest.param("a.jpg", 0, id="an empty file"),
+        pytest.param("odd/", 5000, id="bytes under a name like a folder's"),
+        pytest.param("_%24folder%24.png", 0, id="a name that only begins like a marker"),
+        pytest.param("2026-01-15T01-00Z/manifest.jpg", 9, id="a picture called manifest"),
+        pytest.param("manifest.json", 9, id="somebody's manifest"),
+    ],
+)
+def test_a_new_file_is_never_taken_for_a_marker(key: str, size: int) -> None:
+    parsed = parse_body(json.dumps({"Records": [stored(key, size)]}))
+
+    assert (len(parsed.requests), parsed.skipped) == (1, ())
+
+
+def test_one_event_may_bring_files_and_other_things() -> None:
+    records = [
+        s3_record(eventName="ObjectRemoved:Delete"),
+        stored("a.jpg", 7),
+        stored("folder/"),
+        stored("b.jpg", 7),
+        {"eventSource": "aws:sns"},
+        "nonsense",
+    ]
+
+    parsed = parse_body(json.dumps({"Records": records}))
+
+    assert [r.location.key for r in parsed.requests] == ["a.jpg", "b.jpg"]
+    assert parsed.skipped == (
+        "the event ObjectRemoved:Delete of aws:s3 about uploads/red+flower%2B1.jpg",
+        "the event unknown of aws:sns",
+        "a record that is no object",
+        "the folder marker s3://uploads/folder/",
+    )
+
+
+def test_what_is_skipped_cannot_write_lines_of_a_log() -> None:
+    record = s3_record(eventName="ObjectRemoved:\n2026 INFO forged" + "x" * 500)
+
+    (what,) = parse_body(json.dumps({"Records": [record]})).skipped
+
+    assert "\n" not in what
+    assert len(what) < 300
 
 
 def record_with(*, bucket: object = None, item: object = None) -> dict[str, Any]:

@@ -1,14 +1,27 @@
 """What AWS itself sends about new objects: S3 events, also by way of SNS and EventBridge."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final, TypeGuard, cast
 from urllib.parse import unquote_plus
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.json_text import BadJson, read_object
-from detection_contract.s3_urls import InvalidS3Url, S3Location, object_location
+from detection_contract.s3_urls import InvalidS3Url, S3Location, object_location, s3_uri
 
 _MAX_WRAPPINGS: Final = 3
+_MAX_NAME_CHARS: Final = 64
+_CLOUDTRAIL: Final = "AWS API Call via CloudTrail"
+_CLOUDTRAIL_SOURCE: Final = "s3.amazonaws.com"
+_INVENTORY: Final = re.compile(
+    r"(?:.*/)?[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}Z/manifest\.(?:json|checksum)", re.DOTALL
+)
+"""Keys of S3 Inventory's manifests; user guide, "Locating your inventory list"."""
+_BATCH_REPORT: Final = re.compile(
+    r"(?:.*/)?job-[0-9a-f-]{36}/(?:manifest\.json(?:\.md5)?|results/[0-9a-f]+\.csv)", re.DOTALL
+)
+"""Keys of the completion reports of S3 Batch Operations; user guide, "Completion reports"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,10 +31,25 @@ class CreatedObject:
     Attributes:
         location: Where it is.
         record: The event's record (S3) or detail (EventBridge) about it, as it came.
+        size_bytes: If the event tells.
     """
 
     location: S3Location
     record: dict[str, object]
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventContents:
+    """What an event tells of.
+
+    Attributes:
+        created: New objects that may be media.
+        skipped: What else it tells of, in words, each with its object if it names one.
+    """
+
+    created: tuple[CreatedObject, ...] = ()
+    skipped: tuple[str, ...] = ()
 
 
 class BadEvent(ValueError):  # noqa: N818 - reads as what it says
@@ -52,27 +80,99 @@ def unwrapped(value: dict[str, object]) -> dict[str, object]:
     return value
 
 
-def created_objects(value: dict[str, object]) -> tuple[CreatedObject, ...] | None:
-    """Return the new objects that an event tells of; None if ``value`` is no event.
+def event_contents(value: dict[str, object]) -> EventContents | None:
+    """Return what an event tells of; None if ``value`` is no event of S3.
 
-    Events about anything but the creation of an object, S3's test event among them, tell of
-    none.
+    Only the creation of an object asks for something. Everything else is skipped and named: other
+    events, S3's test event, what CloudTrail tells of calls, and objects that are no files
+    (folder markers, manifests that S3 itself writes).
 
     Raises:
-        BadEvent: A record lacks its bucket or key, or they cannot exist in S3.
+        BadEvent: A record of a new object lacks its bucket or key, or they cannot exist in S3.
     """
     if value.get("Event") == "s3:TestEvent":
-        return ()
+        return EventContents(skipped=(f"the test event of bucket {_name(value.get('Bucket'))}",))
     records = value.get("Records")
-    if isinstance(records, list) and records and all(_is_s3_record(r) for r in records):
-        indexed = enumerate(cast("list[dict[str, object]]", records))
-        return tuple(_from_record(r, at=f"Records[{i}]") for i, r in indexed if _is_creation(r))
+    if isinstance(records, list) and any(map(_is_of_s3, records)):
+        return _from_records(records)
     if value.get("source") == "aws.s3" and "detail-type" in value:
         return _from_event_bridge(value)
     return None
 
 
-def _is_s3_record(record: object) -> bool:
+def _from_records(records: list[object]) -> EventContents:
+    created: list[CreatedObject] = []
+    skipped: list[str] = []
+    for index, record in enumerate(records):
+        if _is_s3_record(record) and _is_creation(record):
+            created.append(_from_record(record, at=f"Records[{index}]"))
+        else:
+            skipped.append(_foreign(record))
+    return _without_markers(created, skipped)
+
+
+def _without_markers(created: Iterable[CreatedObject], skipped: Iterable[str]) -> EventContents:
+    found = [(each, _no_file(each)) for each in created]
+    return EventContents(
+        created=tuple(each for each, what in found if what is None),
+        skipped=(
+            *skipped,
+            *(f"{what} {s3_uri(each.location)}" for each, what in found if what is not None),
+        ),
+    )
+
+
+def _no_file(created: CreatedObject) -> str | None:
+    """Return what a new object is if it is no file of a user."""
+    key = created.location.key
+    if created.size_bytes in (0, None) and key.endswith("/"):
+        return "the folder marker"  # "Create folder" in the console of S3
+    if created.size_bytes in (0, None) and key.endswith("_$folder$"):
+        return "the folder marker"  # Hadoop and EMR
+    if _INVENTORY.fullmatch(key):
+        return "the manifest of an inventory"
+    if _BATCH_REPORT.fullmatch(key):
+        return "the report of a batch operation"
+    return None
+
+
+def _foreign(record: object) -> str:
+    """Return what a record is that tells of no new object."""
+    if not isinstance(record, dict):
+        return "a record that is no object"
+    what = f"{_name(record.get('eventName'))} of {_name(record.get('eventSource'))}"
+    if record.get("eventSource") == _CLOUDTRAIL_SOURCE:
+        return f"the CloudTrail record {what}"
+    return f"the event {what}{_about(record.get('s3'))}"
+
+
+def _about(part: object) -> str:
+    """Return bucket and key that a part of an event names, as they stand there; empty if none."""
+    bucket, key = _at(part, "bucket", "name"), _at(part, "object", "key")
+    return f" about {_name(bucket)}/{_name(key)}" if bucket and key else ""
+
+
+def _at(value: object, *path: str) -> object:
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _name(value: object) -> str:
+    """Return a name that strangers wrote, fit for a line of a log."""
+    if not isinstance(value, str):
+        return "unknown"
+    shown = "".join(char if char.isprintable() else "?" for char in value)
+    return shown if len(shown) <= _MAX_NAME_CHARS else shown[:_MAX_NAME_CHARS] + "…"
+
+
+def _is_of_s3(record: object) -> TypeGuard[dict[str, object]]:
+    return _is_s3_record(record) or (
+        isinstance(record, dict) and record.get("eventSource") == _CLOUDTRAIL_SOURCE
+    )
+
+
+def _is_s3_record(record: object) -> TypeGuard[dict[str, object]]:
     return isinstance(record, dict) and ("s3" in record or record.get("eventSource") == "aws:s3")
 
 
@@ -97,12 +197,18 @@ def _from_record(record: dict[str, object], *, at: str) -> CreatedObject:
             bucket=name, key=key, version=item.get("versionId"), region=record.get("awsRegion")
         ),
         record=record,
+        size_bytes=_size(item),
     )
 
 
-def _from_event_bridge(event: dict[str, object]) -> tuple[CreatedObject, ...]:
-    if event["detail-type"] != "Object Created":
-        return ()
+def _from_event_bridge(event: dict[str, object]) -> EventContents:
+    kind = event["detail-type"]
+    if kind == _CLOUDTRAIL:
+        what = _name(_at(event, "detail", "eventName"))
+        return EventContents(skipped=(f"the CloudTrail record {what} by way of EventBridge",))
+    if kind != "Object Created":
+        what = f"the event {_name(kind)} of EventBridge{_about(event.get('detail'))}"
+        return EventContents(skipped=(what,))
     detail = _object(event, "detail", at="")
     item = _object(detail, "object", at="detail")
     location = _location(
@@ -112,7 +218,13 @@ def _from_event_bridge(event: dict[str, object]) -> tuple[CreatedObject, ...]:
         version=item.get("version-id"),
         region=event.get("region"),
     )
-    return (CreatedObject(location=location, record=detail),)
+    created = CreatedObject(location=location, record=detail, size_bytes=_size(item))
+    return _without_markers([created], [])
+
+
+def _size(item: dict[str, object]) -> int | None:
+    size = item.get("size")
+    return size if isinstance(size, int) else None
 
 
 def _location(*, bucket: str, key: str, version: object, region: object) -> S3Location:

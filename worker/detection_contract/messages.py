@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeVar, cast
 
 from detection_contract.error_codes import ErrorCode
-from detection_contract.events import BadEvent, CreatedObject, created_objects, unwrapped
+from detection_contract.events import BadEvent, CreatedObject, event_contents, unwrapped
 from detection_contract.json_text import BadJson, read_object
 from detection_contract.s3_urls import InvalidS3Url, S3Location, parse_s3_url, s3_uri
 
@@ -63,12 +63,14 @@ class ParsedBody:
     """What a message body asks for.
 
     Attributes:
-        kind: ``test_event`` also stands for events about anything but new objects.
-        requests: One for each new object; exactly one if ``plain``, none if ``test_event``.
+        kind: ``test_event`` also stands for events about anything but new files.
+        requests: One for each new file; exactly one if ``plain``, none if ``test_event``.
+        skipped: What else an event tells of, in words.
     """
 
     kind: Literal["plain", "s3_event", "test_event"]
     requests: tuple[DetectionRequest, ...]
+    skipped: tuple[str, ...] = ()
 
 
 class InvalidMessage(ValueError):  # noqa: N818 - reads as what it says
@@ -121,13 +123,14 @@ def parse_body(body: str, *, endpoint_hosts: frozenset[str] = frozenset()) -> Pa
         raise InvalidMessage(ErrorCode.BAD_JSON, f"The message cannot be read: {bad}") from None
     if "sqs_to_ml_url" not in message:
         try:
-            created = created_objects(message)
+            contents = event_contents(message)
         except BadEvent as bad:
             raise InvalidMessage(bad.code, str(bad), original_message=message) from None
-        if created is not None:
+        if contents is not None:
             return ParsedBody(
-                kind="s3_event" if created else "test_event",
-                requests=tuple(map(_event_request, created)),
+                kind="s3_event" if contents.created else "test_event",
+                requests=tuple(map(_event_request, contents.created)),
+                skipped=contents.skipped,
             )
     return ParsedBody(
         kind="plain", requests=(_plain_request(message, endpoint_hosts=endpoint_hosts),)

@@ -37,3 +37,5 @@ LOG_COMPLETE: Final = (
 )
 LOG_NOT_APPLICABLE: Final = "Detection complete - NOT APPLICABLE ({reason}) for {request_id}"
 LOG_DELETED: Final = "Message processed and deleted"
+LOG_SKIPPED: Final = "Skipped {what} (message {message_id})"
+LOG_SKIPPED_DELETED: Final = "Message skipped and deleted"

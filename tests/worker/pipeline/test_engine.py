@@ -1,6 +1,7 @@
 """The running engine: nothing lost, nothing done twice, nothing held for ever."""
 
 import json
+import logging
 import threading
 from typing import Any
 
@@ -100,13 +101,65 @@ def test_a_bad_message_with_a_callback_is_told_so(rig: Any) -> None:
     assert post.request_id == "r-9"
 
 
-def test_an_s3_test_event_is_deleted_in_silence(rig: Any) -> None:
+def skipped_object(key: str) -> dict[str, Any]:
+    return {
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": "b-1"}, "object": {"key": key, "size": 0}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (
+            {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"},
+            "the test event of bucket b",
+        ),
+        ({"Records": [skipped_object("uploads/")]}, "the folder marker s3://b-1/uploads/"),
+    ],
+)
+def test_what_is_no_file_is_deleted_with_a_word_about_it(
+    body: dict[str, Any], what: str, rig: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     rig.start()
-    rig.source.send({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"})
+    message_id = rig.source.send(body)
 
     assert rig.eventually(rig.empty)
     assert rig.callbacks.posted == []
     assert rig.source.dead == []
+    lines = [r.getMessage() for r in caplog.records]
+    assert f"Skipped {what} (message {message_id})" in lines
+    assert f"Message skipped and deleted: message {message_id}" in lines
+    assert not any("Message processed" in line for line in lines)
+
+
+def test_files_beside_folder_markers_are_analysed(rig: Any) -> None:
+    file = skipped_object("7_a.png")
+    file["s3"]["object"]["size"] = 4
+    rig.start()
+    rig.source.send({"Records": [skipped_object("uploads/"), file]})
+
+    assert rig.eventually(rig.empty)
+    assert [r["sqs_to_ml_url"] for r in rig.results] == ["s3://b-1/7_a.png"]
+    assert rig.source.dead == []
+
+
+def test_the_last_line_about_a_message_names_it_and_its_request(
+    rig: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    rig.start()
+    message_id = rig.send("7_a.png", request_id="req-7")
+
+    assert rig.eventually(rig.empty)
+    assert rig.eventually(
+        lambda: (
+            f"Message processed and deleted: message {message_id}, request req-7"
+            in [r.getMessage() for r in caplog.records]
+        )
+    )
 
 
 @pytest.mark.parametrize(

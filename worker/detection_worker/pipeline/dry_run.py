@@ -62,6 +62,8 @@ def _show(message: ReceivedMessage, endpoint_hosts: frozenset[str]) -> None:
     except InvalidMessage as exc:
         log.warning("dry run: message %s would fail: %s: %s", message.message_id, exc.code, exc)
         return
+    for what in parsed.skipped:
+        log.info("dry run: would skip %s (message %s)", what, message.message_id)
     for index, request in enumerate(parsed.requests):
         log.info(
             "dry run: would process %s (ID: %s)",

@@ -118,7 +118,9 @@ class Endings:
             random01=random.random(),  # noqa: S311 - jitter
         )
         if not self._ledger.holds(message):
-            log.warning("message %s ended after its lease", message.message_id)
+            log.warning(
+                "message %s ended after its lease", message.message_id, extra=message.facts
+            )
             return
         if outcome.action == "delete":
             self._acks.delete(message, done=lambda ok: self._deleted(message, ok=ok))
@@ -136,6 +138,7 @@ class Endings:
             outcome.delay_s,
             failure.code.value if failure else "released",
             failure.message if failure else "",
+            extra={**message.facts, "code": failure.code.value if failure else None},
         )
         self._acks.release(
             message,
@@ -170,6 +173,7 @@ class Endings:
             message.message_id,
             failure.code.value,
             failure.message,
+            extra={**message.facts, "code": failure.code.value},
         )
         self._acks.delete(
             message, done=lambda ok: self._count(message, "dead_lettered", "failed", ok=ok)
@@ -183,6 +187,7 @@ class Endings:
             why,
             failure.code.value,
             failure.message,
+            extra={**message.facts, "code": failure.code.value},
         )
         self._acks.release(
             message,
@@ -192,12 +197,20 @@ class Endings:
 
     def _deleted(self, message: Message, *, ok: bool) -> None:
         if ok:
-            log.info(texts.LOG_DELETED, extra={"message_id": message.message_id})
+            facts = message.facts
+            if message.jobs:
+                line = f"{texts.LOG_DELETED}: message %s, request %s"
+                log.info(line, message.message_id, facts["request_id"], extra=facts)
+            else:
+                line = f"{texts.LOG_SKIPPED_DELETED}: message %s"
+                log.info(line, message.message_id, extra=facts)
         self._count(message, "deleted", "processed", ok=ok)
 
     def _count(self, message: Message, outcome: str, tally: str | None, *, ok: bool) -> None:
         self._metrics.messages.labels(outcome if ok else "lost").inc()
         if not ok:
-            log.warning("message %s will be delivered again", message.message_id)
+            log.warning(
+                "message %s will be delivered again", message.message_id, extra=message.facts
+            )
         elif tally is not None:
             self._on_message_end(self._tally.add(tally))

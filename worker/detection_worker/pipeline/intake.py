@@ -314,6 +314,9 @@ class Intake:
             message.jobs = [job]
             self._route(job, Failure(code=exc.code, message=str(exc)))
             return
+        for what in parsed.skipped:
+            line = texts.LOG_SKIPPED.format(what=what, message_id=message.message_id)
+            log.info(line, extra={"message_id": message.message_id})
         message.jobs = [open_job(message, i, request) for i, request in enumerate(parsed.requests)]
         if not message.jobs:
             self._routes.ended(message)

@@ -48,6 +48,15 @@ class Message:
         """SQS message id."""
         return self.received.message_id
 
+    @property
+    def facts(self) -> dict[str, object]:
+        """What a log line about it carries besides its sentence."""
+        return {
+            "message_id": self.message_id,
+            "request_id": ", ".join(job.request_id for job in self.jobs) or None,
+            "receive_count": self.received.receive_count,
+        }
+
     def job_ended(self) -> bool:
         """Note the end of one job; True for the last one."""
         with self._lock:

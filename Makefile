@@ -25,6 +25,7 @@ setup: $(INSTALLED)  ## Make .venv and install everything into it, in the locked
 # tools: without --no-build-isolation pip would fetch newer ones. Only CUDA builds of torch need the
 # libraries of cuda.txt; their metadata says so.
 $(INSTALLED): pyproject.toml $(wildcard requirements/*.txt)
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 14) or sys.exit("The lock is for Python 3.11 to 3.14, not %d.%d; name one: make setup PYTHON=python3.13" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) --require-hashes -r requirements/build.txt
 	$(PIP_INSTALL) --require-hashes --no-build-isolation --use-pep517 -r requirements/dev.txt

@@ -48,7 +48,7 @@ NOTES = {
 }
 HEADER = """\
 # Made by `make lock`; do not edit. Install with --no-deps.
-# For CPython {python} and later on Linux and macOS.
+# For CPython 3.11 to 3.14 on Linux (x86-64, aarch64) and macOS (arm64, 14 or later).
 """
 
 
@@ -87,7 +87,7 @@ def write(name: str, blocks: Iterable[str]) -> None:
     """Write a slice."""
     note = f"# {NOTES[name]}\n" if name in NOTES else ""
     path = FOLDER / f"{name}.txt"
-    path.write_text(HEADER.format(python=PYTHON) + note + "".join(blocks))
+    path.write_text(HEADER + note + "".join(blocks))
 
 
 def lock(*, upgrade: bool) -> None:

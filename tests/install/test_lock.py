@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from collections.abc import Callable, Container, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -98,6 +99,45 @@ print(torchaudio.functional.lfilter(torch.ones(1, 3), a, b, clamp=False)[0].toli
     )
 
     assert done.stdout.splitlines() == ["[0, 2]", "[1.0, 1.5, 1.75]"], done.stderr
+
+
+def wheel(folder: Path, name: str, version: str, *requires: str) -> None:
+    """Write an empty wheel that pip installs."""
+    info = f"{name}-{version}.dist-info"
+    needs = "".join(f"Requires-Dist: {text}\n" for text in requires)
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        archive.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}"
+        )
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+
+
+@pytest.mark.parametrize("builds", [["cuda", "cpu"], ["cuda"]], ids=["CPU index too", "PyPI"])
+def test_a_cpu_build_is_preferred_and_asks_for_no_cuda_libraries(
+    builds: list[str], locked: Locked, root: Path, tmp_path: Path
+) -> None:
+    """README's PIP_ARGS: the same torch.txt, with an index of CPU wheels beside PyPI."""
+    for name, item in locked("torch").items():
+        number = str(item.specifier).removeprefix("==")
+        wheel(tmp_path, name, number, "nvidia-nccl-cu13==2.30.7; platform_system == 'Linux'")
+        if "cpu" in builds:
+            wheel(tmp_path, name, f"{number}+cpu", "numpy")
+    venv = tmp_path / "venv"
+    packages = venv / "lib" / "python3.11" / "site-packages"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--isolated", "--no-deps", "--no-index",
+         "--find-links", str(tmp_path), "--target", str(packages),
+         "-r", str(root / "requirements" / "torch.txt")],
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+    [question] = re.findall(r"! (grep .+METADATA)", (root / "Makefile").read_text())
+    asked = subprocess.run(["sh", "-c", question.replace("$(VENV)", str(venv))], check=False)
+
+    found = {d.version for d in metadata.distributions(path=[str(packages)])}
+    assert all(v.endswith("+cpu") for v in found) == ("cpu" in builds)
+    assert (asked.returncode == 0) == ("cpu" not in builds)
 
 
 def test_the_slices_agree(locked: Locked) -> None:

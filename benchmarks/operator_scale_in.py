@@ -1,9 +1,10 @@
 """Count the busy pods that scale-in removes, over thousands of removals in simulated clusters.
 
 The operator's own reconciler runs against an in-memory cluster whose ReplicaSets choose victims as
-Kubernetes does, with workers that take messages while pods are chosen. Bursts, service times,
-start times, holds and poll intervals are random; now and then the operator is killed and started
-anew, and the image changes, so that pods of two Deployments come and go together.
+Kubernetes does, with workers that take messages while pods are chosen, one or many at a time.
+Bursts, the steady traffic between them, service times, start times, holds and poll intervals are
+random; now and then the operator is killed and started anew, and the image changes, so that pods
+of two Deployments come and go together.
 
     python benchmarks/operator_scale_in.py                # 10,000 removals, some minutes
     python benchmarks/operator_scale_in.py --pods 500 --json
@@ -19,7 +20,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from detection_operator.kube.port import Key
+from detection_operator.observe.ports import Address
+from detection_operator.observe.values import WorkerState
 from detection_operator.records import Record
+from detection_operator.testing.fakes import FakeWorkers
 from detection_operator.testing.world import MINIMAL, World
 
 GOAL_BUSY = 0
@@ -35,6 +39,7 @@ class Report:
     Attributes:
         removed: Pods that went.
         busy: Of these, those that were working.
+        asked_busy: Drains of workers that held something when they were asked.
         restarts: Of the operator.
         roll_outs: Changes of the image.
         simulated_h: Hours that passed in the clusters.
@@ -43,6 +48,7 @@ class Report:
 
     removed: int
     busy: int
+    asked_busy: int
     restarts: int
     roll_outs: int
     simulated_h: float
@@ -55,6 +61,7 @@ class Tally:
 
     removed: int = 0
     busy: int = 0
+    asked_busy: int = 0
     restarts: int = 0
     roll_outs: int = 0
     simulated_s: float = 0.0
@@ -66,6 +73,23 @@ class Forgetful(list[Record]):
 
     def append(self, record: Record, /) -> None:
         """Drop it."""
+
+
+@dataclass(slots=True)
+class Watched(FakeWorkers):
+    """Counts the drains of busy workers.
+
+    Attributes:
+        asked_busy: How many.
+    """
+
+    asked_busy: int = 0
+
+    def drain(self, address: Address) -> WorkerState | None:
+        """Stop a worker from receiving."""
+        worker = self.workers.get(address.uid)
+        self.asked_busy += worker is not None and bool(worker.held) and not worker.draining
+        return FakeWorkers.drain(self, address)
 
 
 def spec(rng: random.Random) -> dict[str, Any]:
@@ -84,16 +108,15 @@ def live(rng: random.Random, tally: Tally) -> None:
     """Let one cluster see some bursts."""
     world = World()
     world.records = Forgetful()
+    world.workers = Watched(world.queue, now_s=world.clock.wall)
     world.start()
     world.workers.service_s = rng.uniform(3.0, 40.0)
+    world.workers.lanes = rng.choice([1, 16])
     world.nodes.ready_after_s = rng.choice([0.0, 3.0, 8.0])
     wanted = spec(rng)
     key = world.create_queue("video", wanted)
     for burst in range(BURSTS):
-        world.queue.visible += rng.randint(0, 600)
-        seconds = rng.randint(10, 90)
-        world.run(seconds)
-        tally.simulated_s += seconds
+        flow(world, rng, tally)
         if rng.random() < RESTART_SHARE:
             world.start()
             tally.restarts += 1
@@ -102,6 +125,18 @@ def live(rng: random.Random, tally: Tally) -> None:
             tally.roll_outs += 1
     tally.removed += len(world.nodes.removed)
     tally.busy += len(world.lost)
+    tally.asked_busy += world.workers.asked_busy
+
+
+def flow(world: World, rng: random.Random, tally: Tally) -> None:
+    """Let a burst come and some steady traffic after it."""
+    a_second = rng.choice([0, 0, 2, 8])
+    seconds = rng.randint(10, 90)
+    world.queue.visible += rng.randint(0, 600)
+    for _ in range(seconds):
+        world.queue.visible += a_second
+        world.step()
+    tally.simulated_s += seconds
 
 
 def roll_out(world: World, key: Key, number: int) -> None:
@@ -123,6 +158,7 @@ def run(pods: int, seed: int, log: Callable[[str], None]) -> Report:
     return Report(
         removed=tally.removed,
         busy=tally.busy,
+        asked_busy=tally.asked_busy,
         restarts=tally.restarts,
         roll_outs=tally.roll_outs,
         simulated_h=round(tally.simulated_s / 3600, 1),

@@ -561,7 +561,8 @@ def test_the_queue_is_read_as_often_as_it_matters(
 def test_a_queue_that_stays_empty_is_read_less_and_less_often(
     spec_of: Callable[..., QueueSpec],
 ) -> None:
-    after = {minutes: play(spec_of(), [EMPTY] * (12 * minutes + 1)) for minutes in (1, 15, 60)}
+    patient = spec_of(slo={"queueWaitSeconds": 3600})
+    after = {minutes: play(patient, [EMPTY] * (12 * minutes + 1)) for minutes in (1, 15, 60)}
 
     assert {minutes: plan.next_poll_s for minutes, plan in after.items()} == {
         1: 5.0,

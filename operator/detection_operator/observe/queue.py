@@ -19,8 +19,9 @@ from botocore.exceptions import (
 
 from detection_contract.aws_errors import QueueFault, plain_code, queue_fault
 from detection_operator.observe.bounded import Bounded
-from detection_operator.observe.rate_limit import CALLS_PER_S, TokenBucket
+from detection_operator.observe.rate_limit import TokenBucket
 from detection_operator.observe.values import QueueReading, QueueSettings
+from detection_operator.scaling.polling import CALLS_PER_S
 from detection_operator.scaling.values import ReadError
 from detection_operator.spec.fields import FROM_REDRIVE_POLICY
 from detection_operator.spec.queue_spec import QueueRef
@@ -197,8 +198,7 @@ class SqsReader:
             return client
 
     def _bucket(self, queue: QueueRef) -> TokenBucket:
-        account = queue.url.rsplit("/", 2)[-2]
-        place = (queue.region or "", account)
+        place = queue.account
         with self._lock:
             bucket = self._buckets.get(place)
             if bucket is None:

@@ -3,10 +3,6 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
-
-CALLS_PER_S: Final = 50.0
-"""For one account and region; SQS allows far more, other users of the account want some."""
 
 
 @dataclass(slots=True)

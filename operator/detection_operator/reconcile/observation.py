@@ -20,6 +20,7 @@ def observation(
     *,
     oldest_age_s: float | None,
     cold_start_s: float | None,
+    neighbours: int = 1,
 ) -> Observation:
     """Return the observation.
 
@@ -29,6 +30,7 @@ def observation(
         counters: What workers did since the operator started.
         oldest_age_s: Longest wait among the messages received of late.
         cold_start_s: Measured; None before the first.
+        neighbours: Queues that share the rate of this one's account, itself counted.
     """
     workers = [worker for item in groups for worker in item.workers]
     stuck = [w for w in workers if w.phase is PodPhase.UNSCHEDULABLE]
@@ -60,6 +62,7 @@ def observation(
         failed=counters.failed,
         cold_start_s=cold_start_s,
         pods=decision_pods(groups),
+        neighbours=neighbours,
     )
 
 

@@ -1,7 +1,7 @@
 """Reconcile one DetectionQueue: gather, decide, act, tell."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,7 +15,6 @@ from detection_operator.reconcile.doctor import Examination, findings, is_starve
 from detection_operator.reconcile.fleet import with_current
 from detection_operator.reconcile.gather import Gathered, Sources, gather, read_queue, wish
 from detection_operator.reconcile.observation import observation
-from detection_operator.reconcile.polling import account_of, next_read_s
 from detection_operator.reconcile.refusal import is_refusal, refusal, standing
 from detection_operator.reconcile.release import give_back, release
 from detection_operator.reconcile.restore import restored
@@ -135,7 +134,7 @@ class Reconciler:
         """Decide, act, tell; return the seconds until the next look, None when it is gone."""
         state = case.state
         self._verify(case)
-        seen = _observe(case)
+        seen = _observe(case, self._neighbours(case.spec))
         plan = self._decide(case, seen)
         rival, older = self._rival(case), elder(case.queue, case.spec, self.sources.cluster)
         try:
@@ -175,16 +174,17 @@ class Reconciler:
                 )
             )
         state.memory = plan.memory
-        wait_s = next_read_s(case.spec, plan, self._accounts())
-        next_s = self.sources.clock.monotonic_s() + wait_s
+        next_s = self.sources.clock.monotonic_s() + plan.next_poll_s
         # What is seen between two reads may make the next one come sooner, never later.
         state.poll_at_s = next_s if case.polled else min(state.poll_at_s, next_s)
         return plan
 
-    def _accounts(self) -> Iterator[tuple[str, str]]:
+    def _neighbours(self, spec: QueueSpec) -> int:
+        """Count the queues that share the rate of an account."""
+        account = spec.queue.account
         # A copy: other threads come upon new keys meanwhile.
         wishes = [state.wish for state in list(self._states.values())]
-        return (account_of(item.spec) for item in wishes if item is not None)
+        return sum(item is not None and item.spec.queue.account == account for item in wishes)
 
     def _act(self, case: _Case, plan: Plan, *, rival: str | None, older: str | None) -> bool:
         """Act on the plan; say whether something is under way."""
@@ -265,7 +265,7 @@ class Reconciler:
         state.retain(present.keys())
 
 
-def _observe(case: _Case) -> Observation:
+def _observe(case: _Case, neighbours: int) -> Observation:
     state = case.state
     return observation(
         case.gathered.groups,
@@ -273,6 +273,7 @@ def _observe(case: _Case) -> Observation:
         state.counters,
         oldest_age_s=state.oldest_age_s(case.gathered.states, case.now_s),
         cold_start_s=state.cold_start_s,
+        neighbours=neighbours,
     )
 
 

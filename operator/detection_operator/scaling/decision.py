@@ -4,25 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from detection_operator.scaling import demand, learning, limits
+from detection_operator.scaling import demand, learning, limits, polling
 from detection_operator.scaling.memory import Marks, Memory, rebased
 from detection_operator.scaling.sentences import SENTENCES
 from detection_operator.scaling.situation import Situation, situation
-from detection_operator.scaling.values import Observation, Outlook, ReadError, Term
+from detection_operator.scaling.values import Observation, Outlook, Term
 from detection_operator.scaling.victims import victims
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.scaling import Mode
-
-IDLE_POLLS: Final = 6
-"""An empty queue without replicas is read up to this many times less often."""
-IDLE_POLL_SHARE: Final = 1 / 60
-"""Of the time that it has been empty: who just had messages gets some soon, and a burst is seen
-within a poll; after half an hour of nothing, seconds of delay are worth fewer calls."""
-CONFIRM_S: Final = 1.0
-"""A sighting that needs confirmation is looked at again soon: a cold start is long enough."""
-DENIED_RETRY_S: Final = 300.0
-"""Access denied, a missing queue and a wrong endpoint are mended by people."""
-THROTTLED_POLLS: Final = 4
 
 Rule = Callable[[Situation, int], Term | None]
 
@@ -177,7 +166,7 @@ def _plan(now: Situation, terms: list[Term], *, needed: int, wanted: int) -> Pla
         terms=tuple(terms),
         apply=not now.spec.paused and now.spec.scaling.mode is not Mode.SHADOW,
         victims=victims(now.seen.pods, current - desired) if desired < current else (),
-        next_poll_s=_next_poll_s(now, desired),
+        next_poll_s=polling.next_read_s(now, desired),
         outlook=_outlook(now, terms),
         memory=Memory(
             learned=now.learned,
@@ -208,23 +197,6 @@ def _marks(now: Situation, *, desired: int, needed: int, wanted: int) -> Marks:
         desired=desired,
         added_at_s=now.now_s if rose else old.added_at_s,
     )
-
-
-def _next_poll_s(now: Situation, desired: int) -> float:
-    poll_s = float(now.spec.queue.poll_interval_s)
-    error = now.seen.error
-    if now.seen.error_why or error in {ReadError.ACCESS_DENIED, ReadError.NO_SUCH_QUEUE}:
-        return max(DENIED_RETRY_S, poll_s)
-    if error is ReadError.THROTTLED:
-        return THROTTLED_POLLS * poll_s
-    if error is not None or desired or now.seen.replicas:
-        return poll_s
-    if now.learned.confirmed:
-        return min(CONFIRM_S, poll_s)
-    since_s = now.learned.idle_since_s
-    if since_s is None or not learning.is_empty(now.seen):
-        return poll_s
-    return min(max(poll_s, (now.now_s - since_s) * IDLE_POLL_SHARE), IDLE_POLLS * poll_s)
 
 
 def _outlook(now: Situation, terms: list[Term]) -> Outlook:

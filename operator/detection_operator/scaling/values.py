@@ -89,6 +89,7 @@ class Observation:
         failed: Attempts of workers that ended in a failure; never falls.
         cold_start_s: Measured seconds from a new pod to ready; None before the first.
         pods: The pods behind the counts, to choose from when some must go.
+        neighbours: Queues that share the rate of this one's account and region, itself counted.
     """
 
     sampled_at_s: float | None
@@ -116,6 +117,7 @@ class Observation:
     failed: int = 0
     cold_start_s: float | None = None
     pods: tuple[Pod, ...] = ()
+    neighbours: int = 1
 
     @property
     def working(self) -> int:

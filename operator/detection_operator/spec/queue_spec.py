@@ -68,6 +68,11 @@ class QueueRef:
         doc="URL of the dead-letter queue, or FromRedrivePolicy to read it from the queue.",
     )
 
+    @property
+    def account(self) -> tuple[str, str]:
+        """Region and account, whose rate of calls its queues share."""
+        return self.region or "", self.url.rsplit("/", 2)[-2]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:

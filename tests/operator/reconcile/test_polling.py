@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from detection_operator.reconcile.polling import account_of, next_read_s
 from detection_operator.scaling.decision import decide
 from detection_operator.scaling.memory import Learned, Memory
 from detection_operator.scaling.values import Observation, ReadError
@@ -17,8 +16,8 @@ LONG_IDLE = Memory(learned=Learned(now_s=NOW_S - 5, idle_since_s=NOW_S - 86_400)
 
 
 def read_s(spec: QueueSpec, neighbours: int = 1, **seen: Any) -> float:
-    plan = decide(spec, Observation(**{"sampled_at_s": NOW_S, **seen}), LONG_IDLE, NOW_S)
-    return next_read_s(spec, plan, [account_of(spec)] * neighbours)
+    looked = Observation(**{"sampled_at_s": NOW_S, "neighbours": neighbours, **seen})
+    return decide(spec, looked, LONG_IDLE, NOW_S).next_poll_s
 
 
 @pytest.mark.parametrize(
@@ -43,15 +42,18 @@ def test_an_idle_queue_is_read_as_often_as_its_objective_needs(
     assert read_s(spec_of(**parts), neighbours) == pytest.approx(expected_s)
 
 
-def test_queues_of_other_accounts_and_regions_share_no_rate(spec_of: SpecOf) -> None:
-    here = spec_of()
-    there = spec_of(queue={"url": "https://sqs.eu-west-1.amazonaws.com/999999999999/video"})
-    far = spec_of(queue={"url": "https://sqs.us-east-1.amazonaws.com/123456789012/video"})
-    plan = decide(here, Observation(sampled_at_s=NOW_S), LONG_IDLE, NOW_S)
+def test_queues_of_other_accounts_and_regions_share_no_rate() -> None:
+    world = World()
+    for number, place in enumerate(("eu-west-1/1", "eu-west-1/1", "eu-west-1/2", "us-east-1/1")):
+        region, _, account = place.partition("/")
+        url = f"https://sqs.{region}.amazonaws.com/{account * 12}/video"
+        world.create_queue(f"video-{number}", {**MINIMAL, "queue": {"url": url}})
+    world.run(10)
 
-    others = [account_of(there), account_of(far)] * 1000
+    newest = {record.spec.queue.url: record for record in world.records}
+    counts = sorted(record.observation.neighbours for record in newest.values())
 
-    assert next_read_s(here, plan, [account_of(here), *others]) == 5.0
+    assert counts == [1, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,68 @@
+"""When a queue is read again.
+
+Nothing tells of messages that arrive: a burst waits for the next read, and an idle queue's wait
+is what its objective pays for. Reads are cheap (GetQueueAttributes each 5 s is some 0.2 USD a
+month at 0.40 USD a million), but an account has a rate that its queues share.
+"""
+
+from typing import Final
+
+from detection_operator.scaling import learning
+from detection_operator.scaling.situation import Situation
+from detection_operator.scaling.values import ReadError
+
+CALLS_PER_S: Final = 50.0
+"""For one account and region; SQS allows far more, other users of the account want some."""
+IDLE_RATE_SHARE: Final = 0.5
+"""Of the rate of an account goes to idle queues; the rest is for those with work."""
+IDLE_POLLS: Final = 6
+"""An empty queue without replicas is read up to this many times less often."""
+IDLE_POLL_SHARE: Final = 1 / 60
+"""Of the time that it has been empty: who just had messages gets some soon, and a burst is seen
+within a poll; after half an hour of nothing, seconds of delay are worth fewer calls."""
+LONGEST_IDLE_S: Final = 30.0
+SLACK_SHARE: Final = 1 / 40
+"""Of the time that an objective leaves after a cold start, a read may cost so much."""
+STALE_MARGIN_S: Final = 45.0
+"""Readings count for 60 s (``learning.STALE_S``): even the idlest queue is read before that."""
+CONFIRM_S: Final = 1.0
+"""A sighting that needs confirmation is looked at again soon: a cold start is long enough."""
+DENIED_RETRY_S: Final = 300.0
+"""Access denied, a missing queue and a wrong endpoint are mended by people."""
+THROTTLED_POLLS: Final = 4
+
+
+def next_read_s(now: Situation, desired: int) -> float:
+    """Return the seconds until the queue should be read again; > 0.
+
+    Args:
+        now: The situation.
+        desired: Replicas of the plan.
+    """
+    poll_s = float(now.spec.queue.poll_interval_s)
+    error = now.seen.error
+    if now.seen.error_why or error in {ReadError.ACCESS_DENIED, ReadError.NO_SUCH_QUEUE}:
+        return max(DENIED_RETRY_S, poll_s)
+    if error is ReadError.THROTTLED:
+        return THROTTLED_POLLS * poll_s
+    if error is not None or desired or now.seen.replicas:
+        return poll_s
+    if now.learned.confirmed:
+        return min(CONFIRM_S, poll_s)
+    since_s = now.learned.idle_since_s
+    if not now.fresh or since_s is None or not learning.is_empty(now.seen):
+        return poll_s
+    return max(poll_s, _idle_s(now, now.now_s - since_s), _fair_s(now.seen.neighbours))
+
+
+def _idle_s(now: Situation, idle_s: float) -> float:
+    """Return how long nothing is lost by not reading a queue that has been empty for so long."""
+    poll_s = float(now.spec.queue.poll_interval_s)
+    slack_s = max(0.0, now.spec.slo.queue_wait_s - now.cold_start_s)
+    return min(
+        idle_s * IDLE_POLL_SHARE, IDLE_POLLS * poll_s, LONGEST_IDLE_S, slack_s * SLACK_SHARE
+    )
+
+
+def _fair_s(neighbours: int) -> float:
+    return min(STALE_MARGIN_S, neighbours / (CALLS_PER_S * IDLE_RATE_SHARE))

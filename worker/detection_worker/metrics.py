@@ -36,8 +36,8 @@ class Metrics:
         )
         self.jobs = Counter(
             "detection_worker_jobs",
-            "Finished detections, by media kind and label.",
-            ["kind", "label"],
+            "Finished detections, by media kind, label and verdict.",
+            ["kind", "label", "verdict"],
             registry=self.registry,
         )
         self.failures = Counter(

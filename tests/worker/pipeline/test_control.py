@@ -81,7 +81,7 @@ def test_other_paths_are_not_found(steered: Steered, path: str) -> None:
 
 
 def test_metrics_are_fresh_and_carry_the_request_as_exemplar(steered: Steered) -> None:
-    steered.metrics.jobs.labels("image", "FAKE").inc(exemplar=dict(exemplar("req-1")))
+    steered.metrics.jobs.labels("image", "FAKE", "fake").inc(exemplar=dict(exemplar("req-1")))
 
     plain = steered.get("/metrics")
     open_metrics = steered.get("/metrics", Accept="application/openmetrics-text; version=1.0.0")
@@ -92,7 +92,7 @@ def test_metrics_are_fresh_and_carry_the_request_as_exemplar(steered: Steered) -
 
 
 def test_a_long_request_id_still_fits_an_exemplar(steered: Steered) -> None:
-    steered.metrics.jobs.labels("image", "REAL").inc(exemplar=dict(exemplar("x" * 256)))
+    steered.metrics.jobs.labels("image", "REAL", "real").inc(exemplar=dict(exemplar("x" * 256)))
 
     assert steered.get("/metrics", Accept="application/openmetrics-text").status_code == 200
 

@@ -3,12 +3,14 @@
 import json
 import logging
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
+from detection_worker.core.verdict import Thresholds
 
 
 def test_a_message_is_detected_reported_and_deleted(rig: Any) -> None:
@@ -506,3 +508,33 @@ def test_messages_that_waited_too_long_are_counted_as_late(rig: Any) -> None:
     assert rig.eventually(rig.empty)
     assert (engine.intake.received, engine.intake.received_late) == (1, 1)
     assert rig.metric("detection_worker_queue_wait_seconds_count") == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "verdict", "line"),
+    [
+        ("7_a.png", "fake", "Detection complete - FAKE (confidence: 88.1%) for r-1"),
+        ("1_a.png", "real", "Detection complete - REAL (confidence: 98.2%) for r-1"),
+        (
+            "5_a.png",
+            "inconclusive",
+            "Detection complete - FAKE (confidence: 50.0%) for r-1 - the verdict is inconclusive",
+        ),
+    ],
+)
+def test_what_the_model_cannot_tell_is_logged_and_counted_as_inconclusive(
+    rig: Any, caplog: pytest.LogCaptureFixture, key: str, verdict: str, line: str
+) -> None:
+    detector = rig.detectors[MediaKind.IMAGE]
+    detector.card = replace(detector.card, thresholds=Thresholds(fake=0.5, low=0.3, high=0.7))
+    caplog.set_level("INFO")
+    rig.start()
+    rig.send(key, request_id="r-1")
+
+    assert rig.eventually(rig.empty)
+    label = rig.callbacks.posted[0].result["label"]
+    record = next(r for r in caplog.records if r.getMessage().startswith("Detection complete"))
+    assert record.getMessage() == line
+    assert (record.__dict__["verdict"], record.__dict__["label"]) == (verdict, label)
+    counted = {"kind": "image", "label": label, "verdict": verdict}
+    assert rig.metric("detection_worker_jobs_total", **counted) == 1

@@ -209,20 +209,20 @@ class Work:
         return True
 
     def _announce(self, job: Job, found: Analysis | Unjudged) -> None:
+        label: str = NOT_APPLICABLE
         if isinstance(found, Unjudged):
-            label = NOT_APPLICABLE
+            word = "not_applicable"
             line = texts.LOG_NOT_APPLICABLE.format(reason=found.reason, request_id=job.request_id)
-            facts = _facts(job, verdict="not_applicable", reason=found.reason)
+            facts = _facts(job, verdict=word, reason=found.reason)
         else:
-            label, verdict = found.verdict.label, found.verdict
-            line = texts.LOG_COMPLETE.format(
+            label, word, verdict = found.verdict.label, found.verdict.finding, found.verdict
+            form = texts.LOG_INCONCLUSIVE if word == "inconclusive" else texts.LOG_COMPLETE
+            line = form.format(
                 label=label, confidence=verdict.confidence, request_id=job.request_id
             )
-            facts = _facts(
-                job, label=label, verdict=verdict.finding, score=round(verdict.score, 4)
-            )
+            facts = _facts(job, verdict=word, label=label, score=round(verdict.score, 4))
         log.info(line, extra=facts)
-        self._tools.metrics.jobs.labels(found.info.kind.value, label).inc(
+        self._tools.metrics.jobs.labels(found.info.kind.value, label, word).inc(
             exemplar=dict(exemplar(job.request_id))
         )
 

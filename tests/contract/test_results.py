@@ -10,8 +10,8 @@ from jsonschema import Draft202012Validator
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
+from detection_contract.result_types import REASON_CODES
 from detection_contract.results import (
-    REASON_CODES,
     VERDICT_REASONS,
     Opinion,
     encode_result,
@@ -59,7 +59,7 @@ def opinion(**changes: Any) -> Opinion:
 NO_OPINION = Opinion(verdict="not_applicable", reason_code="no_speech", reason="No speech.")
 
 
-def finished(**changes: Any) -> dict[str, object]:
+def finished(**changes: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "request_id": "unique-request-id",
         "sqs_to_ml_url": "s3://bucket/file.ext",
@@ -79,17 +79,17 @@ def finished(**changes: Any) -> dict[str, object]:
         "segments": [{"start_s": 0.0, "score": 0.7}],
         "media": {"width": 10, "height": 10},
     }
-    return finished_result(**(fields | changes))
+    return dict(finished_result(**(fields | changes)))
 
 
-def failed(**changes: Any) -> dict[str, object]:
+def failed(**changes: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "request_id": "r",
         "processed_at": NOON,
         "code": ErrorCode.BAD_JSON,
         "message": "The message cannot be read: not JSON",
     }
-    return failed_result(**(fields | changes))
+    return dict(failed_result(**(fields | changes)))
 
 
 def test_a_finished_result_has_the_fields_of_the_guide_in_its_order() -> None:

@@ -8,30 +8,23 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal, get_args
+from typing import Final, cast
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
+from detection_contract.result_types import (
+    REASON_CODES,
+    DetectionResult,
+    Label,
+    ReasonCode,
+    S3FileInfo,
+    VerdictWord,
+)
 
 DECIMALS: Final = 6
 """Digits of scores after the point: finer than any detector is accurate."""
 
-Label = Literal["FAKE", "REAL"]
-VerdictWord = Literal["fake", "real", "inconclusive", "not_applicable"]
-ReasonCode = Literal[
-    "above_threshold",
-    "below_threshold",
-    "between_thresholds",
-    "no_face",
-    "no_speech",
-    "too_short",
-    "too_small",
-    "sound_above_threshold",
-    "sound_between_thresholds",
-]
-"""Why the verdict is what it is; codes are added, never renamed."""
 _NUMBERS: Final = ("raw_score", "confidence", "margin")
-REASON_CODES: Final[tuple[ReasonCode, ...]] = get_args(ReasonCode)
 
 NOTHING_FOUND: Final = "no manipulation found"
 """Beside REAL: a detector that finds nothing has proven nothing."""
@@ -97,7 +90,7 @@ def finished_result(  # noqa: PLR0913 - one keyword for each field of the envelo
     media: Mapping[str, object],
     tracks: Sequence[Mapping[str, object]] | None = None,
     extra: Mapping[str, object] | None = None,
-) -> dict[str, object]:
+) -> DetectionResult:
     """Return the envelope of a finished detection; its ``status`` is ``finished``.
 
     Args:
@@ -177,7 +170,7 @@ def failed_result(  # noqa: PLR0913 - one keyword for each field of the envelope
     metadata: Mapping[str, object] | None = None,
     timings_ms: Mapping[str, float] | None = None,
     extra: Mapping[str, object] | None = None,
-) -> dict[str, object]:
+) -> DetectionResult:
     """Return the envelope of a job that failed for good; its ``status`` is ``failed``.
 
     It has every field of a finished one; what is unknown is null, and there is no label.
@@ -236,9 +229,21 @@ def failed_result(  # noqa: PLR0913 - one keyword for each field of the envelope
     )
 
 
+def verdict_in_words(result: Mapping[str, object]) -> str:
+    """Return the verdict as people are told it; ``failed`` for a job that failed.
+
+    Args:
+        result: An envelope, also of a version that knew labels alone.
+    """
+    if result.get("error") is not None:
+        return "failed"
+    verdict = result.get("verdict") or str(result["label"] or "not_applicable").lower()
+    return str(verdict).replace("_", " ")
+
+
 def s3_file_info(
     size: int, content_type: str | None, last_modified: datetime | None
-) -> dict[str, object]:
+) -> S3FileInfo:
     """Return what S3 says about an object.
 
     Args:
@@ -318,9 +323,9 @@ def _rounded_score(score: float | None, *, threshold: float) -> float | None:
 
 def _checked(
     envelope: dict[str, object], *, extra: Mapping[str, object] | None
-) -> dict[str, object]:
+) -> DetectionResult:
     if taken := envelope.keys() & (extra or {}).keys():
         raise ValueError(f"the envelope has these fields already: {sorted(taken)}")
     envelope.update(extra or {})
     encode_result(envelope)
-    return envelope
+    return cast("DetectionResult", envelope)

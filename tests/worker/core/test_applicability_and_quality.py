@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection_contract.media_types import MediaKind
-from detection_contract.results import REASON_CODES
+from detection_contract.result_types import REASON_CODES
 from detection_worker.core.applicability import ANYTHING, INAPPLICABLE, Scope, misfit
 from detection_worker.core.quality import picture_quality, sound_quality
 

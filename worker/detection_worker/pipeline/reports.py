@@ -5,11 +5,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Final
 
+from detection_contract.result_types import DetectionResult, ReasonCode
 from detection_contract.results import (
     DECIMALS,
     VERDICT_REASONS,
     Opinion,
-    ReasonCode,
     failed_result,
     finished_result,
     s3_file_info,
@@ -89,7 +89,7 @@ def _rounded(number: float | None) -> float | None:
     return None if number is None else round(number, DECIMALS)
 
 
-def finished(job: Job, found: Analysis | Unjudged, *, queue_url: str) -> dict[str, object]:
+def finished(job: Job, found: Analysis | Unjudged, *, queue_url: str) -> DetectionResult:
     """Return the envelope of a finished detection, or of a file that the detector is not for."""
     fetched = job.fetched
     assert fetched is not None  # noqa: S101 - a scored job was downloaded
@@ -115,7 +115,7 @@ def finished(job: Job, found: Analysis | Unjudged, *, queue_url: str) -> dict[st
     )
 
 
-def failed(job: Job, failure: Failure, *, queue_url: str) -> dict[str, object]:
+def failed(job: Job, failure: Failure, *, queue_url: str) -> DetectionResult:
     """Return the envelope of a job that failed for good."""
     fetched = job.fetched
     info = None

@@ -1,6 +1,7 @@
 """Entry point of ``detection-worker``: finds the command, runs it, words what goes wrong."""
 
 import argparse
+import errno
 import io
 import os
 import re
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final
 
+from detection_contract.arguments import ArgumentParser
 from detection_contract.environment import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from detection_contract.logs import redact
 from detection_contract.process import end_by_sigterm
@@ -18,6 +20,7 @@ from detection_worker.cli import catalog
 from detection_worker.errors import UsageError
 
 EXIT_BROKEN_PIPE: Final = 128 + signal.SIGPIPE
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _QUERY: Final = re.compile(r"\?[^\s'\"]*")
 
 
@@ -43,9 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(f"Error: {exc}", EXIT_USAGE)
     except KeyboardInterrupt:
         return _say("Interrupted", EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        _silence_stdout()
-        return EXIT_BROKEN_PIPE
+    except OSError as exc:
+        return _io_failed(exc, arguments)
     except Exception as exc:  # noqa: BLE001 - the outermost loop: a user gets a sentence
         return _unexpected(exc, arguments)
     return code
@@ -57,7 +59,7 @@ def _dispatch(arguments: list[str]) -> int:
         _top_parser().print_help(sys.stderr)
         return EXIT_USAGE
     command = catalog.load(top.command)
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=f"detection-worker {command.name}",
         description=command.help[:1].upper() + command.help[1:] + ".",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -75,7 +77,7 @@ def _dispatch(arguments: list[str]) -> int:
 def _top_parser() -> argparse.ArgumentParser:
     commands = catalog.listed()
     width = max(len(c.name) for c in commands)
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="detection-worker",
         description="Deepfake detection of images, video and audio in S3, on an SQS queue.",
         usage="detection-worker [--help] [--version] COMMAND ...",
@@ -91,6 +93,15 @@ def _top_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _io_failed(exc: OSError, arguments: list[str]) -> int:
+    if isinstance(exc, BrokenPipeError):
+        _silence_stdout()
+        return EXIT_BROKEN_PIPE
+    if exc.errno in _FULL:
+        return _say(f"Error: {exc.strerror}\nMake room on the disk and try again.", EXIT_FAILED)
+    return _unexpected(exc, arguments)
+
+
 def _unexpected(exc: Exception, arguments: list[str]) -> int:
     if "--verbose" in arguments or os.environ.get("LOG_LEVEL", "").upper() == "DEBUG":
         traceback.print_exception(exc)
@@ -102,7 +113,10 @@ def _unexpected(exc: Exception, arguments: list[str]) -> int:
 
 
 def _say(text: str, code: int) -> int:
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _silence_stdout()
     print(text, file=sys.stderr)  # noqa: T201 - the command line's edge
     return code
 

@@ -1,10 +1,10 @@
 """Parse the command line, run one command, turn refusals into a sentence and an exit code."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import Final
 
+from detection_contract.arguments import ArgumentParser
 from detection_contract.process import end_by_sigterm
 from detection_operator.cli import crd, demo, explain, replay, run, simulate, top
 from detection_operator.cli.failure import Failure
@@ -16,7 +16,7 @@ INTERRUPTED: Final = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command of ``argv`` (default: the process's) and return its exit code."""
     end_by_sigterm()
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="detection-operator",
         description="Scale detection workers to an objective, and look into the decisions.",
     )

@@ -26,7 +26,9 @@ def add(commands: Any) -> None:
     """Register the command."""
     parser = commands.add_parser("simulate", help="run policies on a trace of arrivals")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--trace", type=Path, help="CSV with a TIMESTAMP column, or of seconds")
+    source.add_argument(
+        "--trace", type=Path, metavar="FILE", help="CSV with a TIMESTAMP column, or of seconds"
+    )
     source.add_argument("--generate", choices=sorted(SHAPES), help="generated arrivals, one hour")
     parser.add_argument(
         "--policy",

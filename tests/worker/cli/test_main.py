@@ -189,11 +189,39 @@ def test_what_goes_wrong_is_said_with_the_next_step_and_no_traceback(
 
 
 @pytest.mark.slow
-def test_a_bad_option_value_shows_the_usage(run_cli: Callable[..., Any]) -> None:
-    ended = run_cli("predict", "x.png", "--threshold", "1.5")
+@pytest.mark.parametrize(
+    ("args", "mistake"),
+    [
+        (
+            ("predict", "x.png", "--threshold", "1.5"),
+            "argument --threshold: '1.5' is no number from 0 to 1",
+        ),
+        (("predict", "x.png", "--treshold", "1"), "unrecognized arguments: --treshold 1"),
+        (("consume", "--queue-url"), "argument --queue-url: expected one argument"),
+    ],
+)
+def test_a_mistake_is_told_first_and_in_one_line(
+    run_cli: Callable[..., Any], args: tuple[str, ...], mistake: str
+) -> None:
+    ended = run_cli(*args)
 
     assert ended.code == 2
-    assert "argument --threshold: '1.5' is no number from 0 to 1" in ended.err
+    see = f"See: detection-worker {args[0]} --help"
+    assert ended.err.splitlines() == [f"Error: {mistake}", see]
+
+
+@pytest.mark.parametrize("name", [*GUIDE_OPTIONS, "evaluate", "train"])
+def test_help_fits_80_columns_and_shows_no_empty_default(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: detection-worker {name} [OPTIONS]")
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "(())" not in text
 
 
 @pytest.mark.slow

@@ -101,7 +101,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--config", metavar="FILE", help="config file [DETECTION_CONFIG] (aws_config.json, if any)"
     )
-    group.add_argument("--verbose", "-v", action="store_true", help="log everything")
+    group.add_argument(
+        "--verbose", "-v", action="store_true", help="log every step with sizes and times"
+    )
 
 
 def load(args: argparse.Namespace) -> Loaded:
@@ -123,7 +125,7 @@ def load(args: argparse.Namespace) -> Loaded:
 
 def _origin(row: Setting) -> str:
     variables = f" [{row.environment[0]}]" if row.environment else ""
-    shown = "" if row.default in (None, "") else f" ({_default(row.default)})"
+    shown = "" if row.default in (None, "", ()) else f" ({_default(row.default)})"
     return variables + shown
 
 

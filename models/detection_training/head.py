@@ -27,7 +27,7 @@ from detection_training.head_features import Backbone, Seen
 from detection_training.metrics import Floats
 from detection_training.package import Design, Outcome
 from detection_training.sources import Log
-from detection_worker.cli.summary import shown
+from detection_worker.cli.terminal import shown
 from detection_worker.core.applicability import Scope
 from detection_worker.core.verdict import Calibration, Pooling, sigmoid
 from detection_worker.detectors import head as heads

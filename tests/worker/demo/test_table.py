@@ -9,7 +9,7 @@ from detection_worker.demo.table import Table
 
 def result(**changes: Any) -> dict[str, Any]:
     return {
-        "sqs_to_ml_url": "s3://demo-media/a.wav",
+        "sqs_to_ml_url": "s3://demo-media/dandelion-pan-reconstructed-again.mkv",
         "file_type": "audio",
         "label": "REAL",
         "prediction_score": 0.35,
@@ -23,21 +23,34 @@ def result(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "label"),
+    ("changes", "verdict"),
     [
-        pytest.param({}, "REAL", id="sure"),
-        pytest.param({"verdict": "inconclusive"}, "REAL?", id="inconclusive"),
-        pytest.param({"label": None, "prediction_score": None}, "none", id="without an opinion"),
+        pytest.param({}, "real", id="sure"),
+        pytest.param({"verdict": "inconclusive"}, "inconclusive", id="inconclusive"),
         pytest.param(
-            {"label": None, "error": {"code": "undecodable", "message": "x"}},
+            {"label": None, "prediction_score": None, "verdict": "not_applicable"},
+            "not applicable",
+            id="without an opinion",
+        ),
+        pytest.param(
+            {
+                "label": None,
+                "prediction_score": None,
+                "verdict": None,
+                "error": {"code": "undecodable", "message": "x"},
+            },
             "failed",
             id="failed",
         ),
     ],
 )
-def test_a_row_says_where_the_label_is_no_verdict(
-    changes: dict[str, Any], label: str, capsys: pytest.CaptureFixture[str]
+def test_a_row_tells_the_verdict_and_no_label(
+    changes: dict[str, Any], verdict: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Table().row(result(**changes), None, 1)
 
-    assert label in capsys.readouterr().out.splitlines()[-1].split()
+    _, head, row, *more = capsys.readouterr().out.splitlines()
+    assert row[head.index("verdict") :].startswith(f"{verdict} ")
+    assert "REAL" not in row
+    assert more == (["    undecodable: x"] if verdict == "failed" else [])
+    assert max(len(line) for line in (head, row)) <= 80

@@ -1,105 +1,124 @@
-"""A result in words, and several in a table."""
+"""A result in words, and several in a table: the verdict first."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
 
-from detection_contract.results import NOTHING_FOUND
-from detection_contract.s3_urls import redact_url
+from detection_contract.results import NOTHING_FOUND, verdict_in_words
+from detection_worker.cli.terminal import fitted, printable, shown, wrapped
 
-_NAME_WIDTH = 60
-_VERDICT_WIDTH = 12
-_WORDS = {"REAL": f"REAL ({NOTHING_FOUND})"}
-
-
-def shown(name: str) -> str:
-    """Return a path or URL for the terminal: no signature, no control character."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in redact_url(name))
+_VERDICTS: Final = ("fake", "real", "inconclusive", "not applicable", "failed")
+_INDENT: Final = "    "
+_ROW: Final = "{verdict:<14}  {score:>7}  {kind:<5}  "
 
 
-def summary(result: dict[str, object]) -> str:
-    """Return a few lines about one result envelope."""
+def summary(result: Mapping[str, object], *, width: int | None = None) -> str:
+    """Return a few lines about one result envelope.
+
+    Args:
+        result: Of a finished or a failed job.
+        width: Columns of the terminal; None breaks no line.
+    """
     name = shown(str(result["file_path"]))
     if result["error"] is not None:
-        return f"{name}\n  failed: {_error(result)}"
+        return f"{name}\n{wrapped('  failed: ', _error(result), width)}"
     media = _object(result["media"])
     lines = [
-        name,
         *_opinion(result),
-        f"  Type:       {result['file_type']}{_media(media)}",
-        f"  Model:      {_model(result)}",
+        ("Type", f"{result['file_type']}{_media(media)}"),
+        ("Model", _model(_object(result.get("model")))),
     ]
     notes = [*_strings(media.get("warnings")), *_strings(media.get("quality"))]
-    return "\n".join(lines + [f"  Note:       {note.replace('_', ' ')}" for note in notes])
+    lines += [("Note", printable(note.replace("_", " "))) for note in notes]
+    return "\n".join([name, *(wrapped(f"  {k + ':':<12}", text, width) for k, text in lines)])
 
 
-def _opinion(result: dict[str, object]) -> list[str]:
-    reason = _object(result.get("verdict_reason")).get("message", "")
-    if result["label"] is None:
-        return ["  Prediction: none, not applicable", f"  Reason:     {reason}"]
-    label = str(result["label"])
-    lines = [
-        f"  Prediction: {_WORDS.get(label, label)}",
-        f"  Confidence: {_percent(result['confidence'])}",
-        f"  P(fake):    {_number(result['prediction_score'])} (threshold {result['threshold']}, "
-        f"margin {_percent(result.get('margin'))})",
-    ]
-    if result.get("verdict") == "inconclusive":
-        lines.append(f"  Verdict:    inconclusive. {reason}")
-    return lines
+def _opinion(result: Mapping[str, object]) -> list[tuple[str, str]]:
+    reason = str(_object(result.get("verdict_reason")).get("message", ""))
+    verdict = verdict_in_words(result)
+    if verdict == "not applicable":
+        return [("Prediction", "none, not applicable"), ("Reason", reason)]
+    score = (
+        f"{_number(result['prediction_score'])} (threshold {result['threshold']}, "
+        f"margin {_percent(result.get('margin'))})"
+    )
+    sure = _percent(result["confidence"])
+    if verdict == "inconclusive":
+        return [
+            ("Prediction", "INCONCLUSIVE"),
+            ("Reason", reason),
+            ("P(fake)", score),
+            ("Label", f"{result['label']} by the threshold alone (confidence {sure})"),
+        ]
+    found = f"REAL ({NOTHING_FOUND})" if verdict == "real" else verdict.upper()
+    return [("Prediction", found), ("Confidence", sure), ("P(fake)", score)]
 
 
-def _model(result: dict[str, object]) -> str:
-    model = _object(result.get("model"))
+def _model(model: Mapping[str, object]) -> str:
     return f"{model['name']} {model['version']}{_standing(model)}" if model else ""
 
 
-def _standing(model: dict[str, object]) -> str:
+def _standing(model: Mapping[str, object]) -> str:
     grade = f", grade {model['grade']}" if "grade" in model else ""
     return grade if model.get("calibrated", True) else f"{grade}, not calibrated"
 
 
-def table(results: Sequence[dict[str, object]]) -> str:
-    """Return one line for each result, and how many there are of which kind."""
-    width = min(_NAME_WIDTH, max(len(_short(r)) for r in results))
-    head = f"{'File':<{width}}  {'Type':<5}  {'Label':<6}  {'Confidence':>10}  P(fake)  "
-    head += f"{'Verdict':<{_VERDICT_WIDTH}}  Model"
-    lines = [f"{_short(r):<{width}}  {_cells(r)}" for r in results]
-    labels = [_word(r) for r in results]
-    counts = [f"{labels.count(x)} {x}" for x in ("FAKE", "REAL", "failed")]
-    counts += [f"{labels.count(x)} {x}" for x in ("not applicable",) if x in labels]
-    return "\n".join([head, *lines, f"{len(results)} files: {', '.join(counts)}"])
+class Table:
+    """One row for each result, made as results come; then how many there are of which verdict.
+
+    Args:
+        width: Columns of the terminal; None cuts nothing.
+    """
+
+    def __init__(self, *, width: int | None = None) -> None:
+        self._width = width
+        self._counts: Counter[str] = Counter()
+        self._models: dict[str, None] = {}
+
+    def head(self) -> str:
+        """Return the names of the columns."""
+        return _ROW.format(verdict="Verdict", score="P(fake)", kind="Type") + "File"
+
+    def row(self, result: Mapping[str, object]) -> str:
+        """Return the row of a result, with a second line where there is a reason to tell."""
+        verdict = verdict_in_words(result)
+        self._counts[verdict] += 1
+        if model := _object(result.get("model")):
+            self._models[_model(model)] = None
+        row = _ROW.format(
+            verdict=verdict,
+            score=_number(result["prediction_score"]),
+            kind=str(result["file_type"] or "-"),
+        )
+        room = None if self._width is None else self._width - len(row)
+        row += fitted(shown(str(result["file_path"])), room, keep_end=True)
+        reason = _why_none(result, verdict)
+        return f"{row}\n{fitted(_INDENT + reason, self._width)}" if reason else row
+
+    def foot(self) -> str:
+        """Return how many results there are of which verdict, and which models made them."""
+        total = sum(self._counts.values())
+        told = [f"{self._counts[v]} {v}" for v in _VERDICTS if self._counts[v]]
+        lines = [f"{total} file{'' if total == 1 else 's'}: {', '.join(told) or 'none analysed'}"]
+        lines += [wrapped("Model: ", model, self._width) for model in self._models]
+        if self._counts["real"]:
+            lines.append(f"real: {NOTHING_FOUND}, which proves nothing")
+        return "\n".join(lines)
 
 
-def _word(result: dict[str, object]) -> str:
-    if result["error"] is not None:
-        return "failed"
-    return str(result["label"] or "not applicable")
+def _why_none(result: Mapping[str, object], verdict: str) -> str:
+    if verdict == "failed":
+        return _error(result)
+    if verdict == "not applicable":
+        return str(_object(result.get("verdict_reason")).get("message", ""))
+    return ""
 
 
-def _cells(result: dict[str, object]) -> str:
-    kind = str(result["file_type"] or "-")
-    if result["error"] is not None:
-        return f"{kind:<5}  failed  {_error(result)}"
-    reason = _object(result.get("verdict_reason"))
-    if result["label"] is None:
-        scored = f"{'-':<6}  {'-':>10}  {'-':<7}"
-        verdict = f"not applicable: {reason.get('code')}"
-    else:
-        label, score = result["label"], _number(result["prediction_score"])
-        scored = f"{label:<6}  {_percent(result['confidence']):>10}  {score:<7}"
-        verdict = str(result.get("verdict", ""))
-    return f"{kind:<5}  {scored}  {verdict:<{_VERDICT_WIDTH}}  {_model(result)}".rstrip()
+def _error(result: Mapping[str, object]) -> str:
+    return printable(str(_object(result["error"]).get("message", "unknown")))
 
 
-def _short(result: dict[str, object]) -> str:
-    name = shown(str(result["file_path"]))
-    return name if len(name) <= _NAME_WIDTH else "…" + name[1 - _NAME_WIDTH :]
-
-
-def _error(result: dict[str, object]) -> str:
-    return str(_object(result["error"]).get("message", "unknown"))
-
-
-def _object(value: object) -> dict[str, object]:
+def _object(value: object) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
 
 
@@ -115,7 +134,7 @@ def _number(value: object) -> str:
     return f"{value:.4f}" if isinstance(value, int | float) else "-"
 
 
-def _media(media: dict[str, object]) -> str:
+def _media(media: Mapping[str, object]) -> str:
     parts = []
     if media.get("width"):
         parts.append(f"{media['width']}x{media['height']}")

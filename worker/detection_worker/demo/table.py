@@ -1,12 +1,16 @@
 """The live table of results."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from detection_contract.results import verdict_in_words
 from detection_worker.demo.check import Outcome
 from detection_worker.demo.media import Upload
 
-ROW = "{number:>3}  {file:<28} {kind:<6} {truth:<7} {label:<9} {score:>8} {sure:>6}  {times}"
+ROW = "{number:>3} {file:<31} {kind:<5} {truth:<6} {verdict:<14} {score:>7} {time:>8}"
+FILE_CHARS = 31
+COLUMNS = 80
 
 
 class Table:
@@ -27,10 +31,9 @@ class Table:
                     file="file",
                     kind="type",
                     truth="truth",
-                    label="label",
+                    verdict="verdict",
                     score="P(fake)",
-                    sure="sure",
-                    times="download + decode + inference, total",
+                    time="time",
                 )
             )
         model = result.get("model") or {}
@@ -41,13 +44,14 @@ class Table:
                 file=_tail(str(result["sqs_to_ml_url"])),
                 kind=result["file_type"] or "?",
                 truth=upload.truth if upload else "?",
-                label=_label(result),
+                verdict=verdict_in_words(result),
                 score=_number(result["prediction_score"], "{:.4f}"),
-                sure=_number(result["confidence"], "{:.0%}"),
-                times=_times(result),
+                time=f"{ms:.0f} ms" if (ms := result["timings_ms"].get("total")) else "",
             ),
             flush=True,
         )
+        if error := result.get("error"):
+            print(f"    {error['code']}: {error['message']}", flush=True)
 
     def summary(self, outcome: Outcome) -> None:
         """Print the last lines."""
@@ -58,27 +62,13 @@ class Table:
             f"{outcome.dead_letters} dead letter(s), {outcome.broken} broken on purpose."
         )
         if self._grades:
-            print(f"Models: {', '.join(sorted(self._grades))}.")
-            print("A label with ? is inconclusive: between the model's thresholds it cannot tell.")
+            print(textwrap.fill(f"Models: {', '.join(sorted(self._grades))}.", COLUMNS))
+            print("inconclusive: the score lies where the model cannot tell.")
+            print("real: no manipulation was found, which proves nothing.")
             print(
-                "Small models, to show that the machinery works: never accuse anybody by their "
-                "scores."
+                "Small models, to show that the machinery works:\n"
+                "never accuse anybody by their scores."
             )
-
-
-def _label(result: Mapping[str, Any]) -> str:
-    if not result["label"]:
-        return "failed" if result.get("error") else "none"
-    return f"{result['label']}{'?' if result.get('verdict') == 'inconclusive' else ''}"
-
-
-def _times(result: Mapping[str, Any]) -> str:
-    error = result.get("error")
-    if error:
-        return f"{error['code']}: {error['message']}"[:60]
-    ms = result["timings_ms"]
-    steps = " + ".join(f"{ms.get(s, 0):.0f}" for s in ("download", "decode", "inference"))
-    return f"{steps}, {ms.get('total', 0):.0f} ms"
 
 
 def _number(value: object, form: str) -> str:
@@ -86,4 +76,4 @@ def _number(value: object, form: str) -> str:
 
 
 def _tail(url: str) -> str:
-    return url.rsplit("/", 1)[-1][-28:]
+    return url.rsplit("/", 1)[-1][-FILE_CHARS:]

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from detection_contract.error_codes import ErrorCode
 from detection_worker.api import (
+    DetectionResult,
     EnhancedDeepfakePredictor,
+    ErrorCode,
+    JobError,
     PredictionContext,
     S3FileHandler,
     SQSDeepfakeConsumer,
+    UsageError,
     create_test_message,
 )
-from detection_worker.errors import JobError, UsageError
 from detection_worker.testing import sample_media
 from detection_worker.testing.local_aws import LocalAws
 
@@ -135,7 +137,7 @@ class TestPredictor:
         assert result["local_path"] == result["file_path"] == str(image)
         assert result["is_s3_file"] is False
         assert result["prediction_score"] == again["prediction_score"]
-        assert set(result["timings_ms"]) == {"decode", "inference", "total"}  # type: ignore[call-overload] # an object
+        assert set(result["timings_ms"]) == {"decode", "inference", "total"}
         assert image.exists()
 
     def test_a_closed_predictor_says_so(self, tiny_models: Path, tmp_path: Path) -> None:
@@ -323,7 +325,7 @@ class TestConsuming:
         consumer = SQSDeepfakeConsumer(
             queue_url=queue_url, aws_region="us-east-1", models_dir=tiny_models, decoders=1
         )
-        results: list[dict[str, object]] = []
+        results: list[DetectionResult] = []
         codes: list[int] = []
 
         thread = threading.Thread(

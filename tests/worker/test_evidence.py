@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from detection_contract.media_types import MediaKind
+from detection_worker.api.enhanced import EnhancedDeepfakePredictor
 from detection_worker.api.evidence import EvidenceKind, draw, score_patches
-from detection_worker.api.predictor import EnhancedDeepfakePredictor
 from detection_worker.detectors import registry
 from detection_worker.detectors.saliency import saliency
 from detection_worker.detectors.torch_detector import TorchDetector

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind, kind_of_name
+from detection_contract.result_types import DetectionResult
 from detection_contract.s3_urls import S3Location
 from detection_worker.core.sampling import AudioSampling, ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
@@ -346,7 +347,7 @@ class Rig:
     detectors: dict[MediaKind, ValueDetector] = field(
         default_factory=lambda: {k: ValueDetector(k) for k in (MediaKind.IMAGE, MediaKind.AUDIO)}
     )
-    results: list[dict[str, object]] = field(default_factory=list)
+    results: list[DetectionResult] = field(default_factory=list)
     on_result_error: Exception | None = None
     video_audio: bool = True
     engine: Engine | None = None
@@ -402,7 +403,7 @@ class Rig:
     def files(self) -> list[Path]:
         return list(self.cache_dir.rglob("*")) if self.cache_dir.exists() else []
 
-    def _on_result(self, result: dict[str, object]) -> None:
+    def _on_result(self, result: DetectionResult) -> None:
         if self.on_result_error is not None:
             error, self.on_result_error = self.on_result_error, None
             raise error

@@ -14,7 +14,6 @@ from detection_worker.core.sampling import ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
 from detection_worker.detectors.base import DetectorCard
 from detection_worker.media.values import DecodedMedia, MediaInfo
-from detection_worker.metrics import Metrics
 from detection_worker.pipeline.inference import InferenceStage
 from detection_worker.pipeline.jobs import Asked, Job, Message
 from detection_worker.sources.base import ReceivedMessage
@@ -123,7 +122,6 @@ class Stage:
             more_coming=lambda: False,
             on_scored=self._scored,
             on_progress=lambda job: None,
-            metrics=Metrics(),
             capacity=8,
             capacity_bytes=capacity_bytes,
         )

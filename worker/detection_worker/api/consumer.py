@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detection_contract.result_types import DetectionResult
 from detection_worker.config import load_consumer, load_settings
 from detection_worker.config.table import SETTINGS
 from detection_worker.errors import UsageError
@@ -13,7 +14,7 @@ from detection_worker.errors import UsageError
 if TYPE_CHECKING:
     from detection_worker.pipeline.consumer import Consumer
 
-MessageHandler = Callable[[dict[str, object]], None]
+MessageHandler = Callable[[DetectionResult], None]
 
 
 class SQSDeepfakeConsumer:

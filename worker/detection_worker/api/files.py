@@ -3,11 +3,16 @@
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from botocore.exceptions import ProfileNotFound
+
+from detection_contract import texts
 from detection_contract.error_codes import ErrorCode
+from detection_contract.result_types import S3FileInfo
 from detection_contract.results import s3_file_info
 from detection_contract.s3_urls import InvalidS3Url, S3Location
 from detection_contract.s3_urls import parse_s3_url as parse_location
@@ -31,11 +36,18 @@ class S3Files:
 
     Args:
         settings: Of the process.
+
+    Raises:
+        JobError: ``CREDENTIALS``: the profile that the environment names does not exist.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._session = make_session(settings.aws)
+        try:
+            self._session = make_session(settings.aws)
+        except ProfileNotFound as exc:
+            missing = texts.NO_CREDENTIALS.partition("\n")[0]
+            raise JobError(ErrorCode.CREDENTIALS, f"{missing} {exc}") from exc
         self._storage = S3Storage(
             self._session,
             settings.aws,
@@ -44,6 +56,8 @@ class S3Files:
         )
         self._folders: set[Path] = set()
         self._lock = threading.Lock()
+        self._credentials = threading.Lock()
+        self._no_credentials = False
 
     def is_s3_url(self, url: str) -> bool:
         """Return whether ``url`` names an object in S3."""
@@ -88,24 +102,50 @@ class S3Files:
             return str(self.fetch(url).path)
         return str(self._fetch(self.locate(url), Path(local_path)).path)
 
-    def fetch(self, url: str) -> FetchedObject:
-        """Fetch a file to a private temporary folder; errors as ``download_file``."""
+    def fetch(self, url: str, *, cancelled: Callable[[], bool] = lambda: False) -> FetchedObject:
+        """Fetch a file to a private temporary folder; errors as ``download_file``.
+
+        Args:
+            url: S3 URL.
+            cancelled: Asked several times a second; True ends the download by ``Cancelled``.
+        """
         location = self.locate(url)
+        self._check_credentials()
         folder = self._make_folder()
         try:
-            return self._fetch(location, folder / file_name(location.key))
+            return self._fetch(location, folder / file_name(location.key), cancelled=cancelled)
         except BaseException:
             self.cleanup(folder)
             raise
 
-    def _fetch(self, location: S3Location, target: Path) -> FetchedObject:
+    def _fetch(
+        self,
+        location: S3Location,
+        target: Path,
+        *,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> FetchedObject:
         return self._storage.fetch(
             location,
             target,
             max_bytes=self._settings.limits.max_bytes,
             on_progress=lambda: None,
-            cancelled=lambda: False,
+            cancelled=cancelled,
         )
+
+    def _check_credentials(self) -> None:
+        """Refuse every file once it is known that there are no credentials.
+
+        The search for them ends at a metadata service that may not answer: once is enough.
+        """
+        with self._credentials:
+            if not self._no_credentials:
+                try:
+                    self._no_credentials = self._session.get_credentials() is None
+                except CALL_ERRORS:
+                    return  # the download meets the same error and explains it
+            if self._no_credentials:
+                raise JobError(ErrorCode.CREDENTIALS, texts.NO_CREDENTIALS.partition("\n")[0])
 
     def _make_folder(self) -> Path:
         try:
@@ -118,7 +158,7 @@ class S3Files:
             self._folders.add(folder)
         return folder
 
-    def get_file_info(self, url: str) -> dict[str, object]:
+    def get_file_info(self, url: str) -> S3FileInfo:
         """Return ``size``, ``content_type`` and ``last_modified`` without fetching the file.
 
         Raises:

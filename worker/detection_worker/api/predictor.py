@@ -1,74 +1,83 @@
-"""One file after another, local or in S3, to result envelopes."""
+"""Files, local or in S3, to result envelopes."""
 
 import logging
-import os
 import threading
 import time
 import uuid
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from detection_contract import texts
-from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
-from detection_contract.results import finished_result, s3_file_info
+from detection_contract.messages import DEFAULT_THRESHOLD
+from detection_contract.result_types import DetectionResult
+from detection_worker.api.batch import Batch, Needs, concluded
 from detection_worker.api.evidence import EvidenceKind, draw
-from detection_worker.api.files import PredictionContext, S3Files
-from detection_worker.config import consumer_value, load_settings
+from detection_worker.api.files import S3Files
+from detection_worker.api.inputs import LocalFile, at_hand, fetched, is_url
+from detection_worker.cores import usable_cores
 from detection_worker.detectors.registry import (
-    LoadedDetectors,
     bundled_models_dir,
     load_detectors,
 )
-from detection_worker.errors import JobError, UsageError
+from detection_worker.errors import Cancelled, UsageError
 from detection_worker.media.pool import ProcessDecoder
-from detection_worker.pipeline.analyzer import Analyzer
-from detection_worker.pipeline.reports import opinion_of, tracks_of
+from detection_worker.pipeline.decoding import Decoding
+from detection_worker.pipeline.file_pipeline import FilePipeline, FileTask
 from detection_worker.settings import Settings
 
+BATCH_UNITS: Final = 32
+BATCH_WAIT_S: Final = 0.004
+"""As the consumer's defaults."""
+
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Local:
-    """A file that is on this machine now, and what the result says of its origin."""
-
-    path: Path
-    name: str
-    s3_url: str | None
-    file_info: dict[str, object] | None
-    download_ms: float | None
 
 
 class Predictor:
     """Detects deepfakes in local files and S3 objects.
 
-    Thread-safe; files are analysed one at a time. Close it, or use it in a ``with`` statement:
-    decoding runs in a child process.
+    Thread-safe: files of several threads are decoded in parallel and scored together. Close it,
+    or use it in a ``with`` statement: decoding runs in child processes.
 
     Args:
         settings: Of the process.
         device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``: the GPU if there is one.
         threads: Of one forward pass; 0 leaves it to torch.
+        threshold: In [0, 1]; P(fake) from which on a file is FAKE, where a call names no other.
+        decoders: Files that ``predict_many`` decodes at once; 0 for one each core.
+
+    Raises:
+        ValueError: The threshold is out of range.
     """
 
-    def __init__(self, settings: Settings, *, device: str = "auto", threads: int = 0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        device: str = "auto",
+        threads: int = 0,
+        threshold: float = DEFAULT_THRESHOLD,
+        decoders: int = 0,
+    ) -> None:
         self._settings = settings
         self._device = device
         self._threads = threads
+        self._threshold = _checked(threshold, "threshold")
+        self._decoders = decoders or usable_cores()
         self._decoder = ProcessDecoder(1)
-        self._loaded: LoadedDetectors | None = None
-        self._analyzer: Analyzer | None = None
+        self._decoding: Decoding | None = None
+        self._pipeline: FilePipeline | None = None
         self._files: S3Files | None = None
-        self._one_at_a_time = threading.RLock()
+        self._closed = False
+        self._lock = threading.RLock()
 
     @property
     def files(self) -> S3Files:
         """What fetches S3 objects; made when first needed, so local files need no AWS."""
-        with self._one_at_a_time:
+        with self._lock:
             if self._files is None:
                 self._files = S3Files(self._settings)
             return self._files
@@ -77,32 +86,17 @@ class Predictor:
         """Load the detectors, once, and return the media kinds that they can score.
 
         Raises:
-            UsageError: No model could be loaded.
+            UsageError: No model could be loaded, or the predictor is closed.
         """
-        with self._one_at_a_time:
-            if self._loaded is None:
-                self._decoder.start()
-                self._loaded = load_detectors(
-                    self._settings.models_dir or bundled_models_dir(),
-                    device=_device(self._device),
-                    threads=self._threads,
-                    prefer=self._settings.models_prefer,
-                )
-                for problem in self._loaded.problems:
-                    log.warning("model not loaded: %s", problem)
-                self._analyzer = Analyzer(
-                    self._decoder,
-                    self._loaded.by_kind,
-                    self._settings.limits,
-                    video_audio=self._settings.video_audio,
-                )
-            kinds = [kind.value for kind in self._loaded.by_kind]
-        log.info(texts.LOG_LOADED.format(kinds=kinds))
-        return kinds
+        self._running()
+        with self._lock:
+            return (
+                [] if self._decoding is None else [kind.value for kind in self._decoding.detectors]
+            )
 
     def predict_auto(
-        self, path_or_url: str | Path, *, confidence_threshold: float = 0.5
-    ) -> dict[str, object]:
+        self, path_or_url: str | Path, *, confidence_threshold: float | None = None
+    ) -> DetectionResult:
         """Analyse a local file or an S3 object and return its result envelope.
 
         Models are loaded if they are not yet. A downloaded file is removed again unless
@@ -110,20 +104,65 @@ class Predictor:
 
         Args:
             path_or_url: Path, or S3 URL in any documented form.
-            confidence_threshold: In [0, 1]; at or above it a file is FAKE.
+            confidence_threshold: In [0, 1]; at or above it a file is FAKE. None takes the
+                predictor's.
 
         Raises:
             JobError: The file cannot be fetched, decoded or scored; says why.
-            UsageError: No model could be loaded.
+            UsageError: No model could be loaded, or the predictor is closed.
             ValueError: The threshold is out of range.
         """
-        if not 0.0 <= confidence_threshold <= 1.0:
-            raise ValueError(f"confidence_threshold is {confidence_threshold}, not 0 to 1")
+        threshold = self._chosen(confidence_threshold)
         started_s = time.perf_counter()
-        with self._one_at_a_time, PredictionContext() as temporary:
-            self.load_models()
-            local = self._at_hand(path_or_url, temporary)
-            return self._result(local, confidence_threshold, started_s=started_s)
+        file = self._at_hand(path_or_url)
+        try:
+            task = self._run(file, threshold)
+            return concluded(file, task, started_s=started_s)
+        except Cancelled as exc:
+            raise _closed() from exc
+        finally:
+            file.remove()
+
+    def predict_many(
+        self,
+        paths_or_urls: Iterable[str | Path],
+        *,
+        confidence_threshold: float | None = None,
+    ) -> Iterator[DetectionResult]:
+        """Analyse many files and yield their result envelopes in the order of the inputs.
+
+        Files are decoded in parallel and scored together. A file that cannot be fetched, decoded
+        or scored stops nothing: its result has ``status`` ``failed`` and ``error``. Inputs are
+        taken as they are needed and results kept no longer than needed, so there may be any
+        number of them.
+
+        Args:
+            paths_or_urls: Paths, and S3 URLs in any documented form.
+            confidence_threshold: As for ``predict_auto``.
+
+        Raises:
+            UsageError: No model could be loaded, or the predictor is closed.
+            ValueError: The threshold is out of range.
+        """
+        return _results(self.batch(paths_or_urls, confidence_threshold=confidence_threshold))
+
+    def batch(
+        self,
+        paths_or_urls: Iterable[str | Path],
+        *,
+        confidence_threshold: float | None = None,
+    ) -> Batch:
+        """Return what ``predict_many`` iterates over, for a caller that waits in its own way."""
+        return Batch(
+            paths_or_urls,
+            Needs(
+                start=partial(self._put, decoders=self._decoders),
+                files=lambda: self.files,
+                max_bytes=self._settings.limits.max_bytes,
+                keep_downloads=not self._settings.data.cleanup_temp_files,
+                threshold=self._chosen(confidence_threshold),
+            ),
+        )
 
     def evidence(self, path_or_url: str | Path, *, kind: EvidenceKind = "patches") -> bytes:
         """Return a PNG of a still image with what its score rests on, in red.
@@ -136,107 +175,38 @@ class Predictor:
             JobError: The file cannot be fetched, decoded or scored.
             UsageError: It is no still image, or its model does not look at crops.
         """
-        with self._one_at_a_time, PredictionContext() as temporary:
-            self.load_models()
-            if self._analyzer is None or self._loaded is None:
-                raise UsageError("The predictor is closed\nMake a new one.")
-            local = self._at_hand(path_or_url, temporary)
-            found, _ = self._analyzer.analyse(local.path, name=local.name, threshold=0.5)
-            info = found.info
+        file = self._at_hand(path_or_url)
+        try:
+            info = self._run(file, self._threshold).conclude().info
             if info.kind is not MediaKind.IMAGE or info.width is None or info.height is None:
                 raise UsageError(
-                    f"Not a still image: {local.name}\nEvidence is drawn over images."
+                    f"Not a still image: {file.asked}\nEvidence is drawn over images."
                 )
+            with self._lock:
+                decoding, pipeline = self._decoding, self._pipeline
+            if decoding is None or pipeline is None:
+                raise _closed()
             size_px = (info.width, info.height)
-            pixels = self._analyzer.picture(local.path, name=local.name, size_px=size_px)
-            return draw(self._loaded.by_kind[MediaKind.IMAGE], pixels, kind=kind)
-
-    def _at_hand(self, path_or_url: str | Path, temporary: PredictionContext) -> _Local:
-        text = str(path_or_url)
-        if isinstance(path_or_url, str) and "://" in text:
-            return self._fetched(text, temporary)
-        path = Path(os.path.expanduser(text))  # noqa: PTH111 - leaves an unknown ~name as it is
-        self._check_file(path)
-        return _Local(path=path, name=text, s3_url=None, file_info=None, download_ms=None)
-
-    def _fetched(self, url: str, temporary: PredictionContext) -> _Local:
-        started_s = time.perf_counter()
-        fetched = self.files.fetch(url)
-        if self._settings.data.cleanup_temp_files:
-            temporary.add(fetched.path.parent)
-        return _Local(
-            path=fetched.path,
-            name=self.files.locate(url).key,
-            s3_url=url,
-            file_info=s3_file_info(
-                fetched.size_bytes, fetched.content_type, fetched.last_modified
-            ),
-            download_ms=(time.perf_counter() - started_s) * 1000,
-        )
-
-    def _check_file(self, path: Path) -> None:
-        try:
-            self._check_readable(path)
-        except OSError as exc:
-            # A name that is too long, a folder that may not be searched, a disk that fails.
-            raise JobError(
-                ErrorCode.BAD_URL, f"The file cannot be opened ({exc.strerror}): {path}"
-            ) from exc
-
-    def _check_readable(self, path: Path) -> None:
-        if not path.exists():
-            raise JobError(ErrorCode.BAD_URL, f"File not found: {path}")
-        if not path.is_file():
-            raise JobError(ErrorCode.UNSUPPORTED_TYPE, f"Not a regular file: {path}")
-        size_bytes, limit_bytes = path.stat().st_size, self._settings.limits.max_bytes
-        if size_bytes == 0:
-            raise JobError(ErrorCode.EMPTY_FILE, f"The file is empty: {path}")
-        if size_bytes > limit_bytes:
-            raise JobError(
-                ErrorCode.TOO_LARGE,
-                f"The file has {size_bytes} bytes, {limit_bytes} are allowed: {path}",
-            )
-        if not os.access(path, os.R_OK):
-            raise JobError(ErrorCode.BAD_URL, f"No permission to read the file: {path}")
-
-    def _result(self, local: _Local, threshold: float, *, started_s: float) -> dict[str, object]:
-        if self._analyzer is None:
-            raise UsageError("The predictor is closed\nMake a new one.")
-        found, timings_ms = self._analyzer.analyse(
-            local.path, name=local.name, threshold=threshold
-        )
-        if local.download_ms is not None:
-            timings_ms = {"download": local.download_ms, **timings_ms}
-        total_ms = (time.perf_counter() - started_s) * 1000
-        return finished_result(
-            request_id=str(uuid.uuid4()),
-            sqs_to_ml_url=local.s3_url,
-            file_path=local.s3_url or str(local.path),
-            local_path=str(local.path),
-            file_type=found.info.kind,
-            opinion=opinion_of(found),
-            threshold=threshold,
-            is_s3_file=local.s3_url is not None,
-            queue_url=None,
-            s3_file_info=local.file_info,
-            processed_at=datetime.now(tz=UTC),
-            original_message=None,
-            metadata=None,
-            model=found.model,
-            timings_ms={k: round(v, 3) for k, v in {**timings_ms, "total": total_ms}.items()},
-            segments=found.segments,
-            media=found.media,
-            tracks=tracks_of(found),
-        )
+            pixels = decoding.picture(file.path, name=file.name, size_px=size_px)
+            with pipeline.device:
+                return draw(decoding.detectors[MediaKind.IMAGE], pixels, kind=kind)
+        except Cancelled as exc:
+            raise _closed() from exc
+        finally:
+            file.remove()
 
     def close(self) -> None:
         """Stop decoding, remove downloads if the settings say so."""
-        with self._one_at_a_time:
-            self._analyzer = None
-            self._decoder.close()
-            if self._files is not None:
-                self._files.close()
-                self._files = None
+        with self._lock:
+            self._closed = True
+            pipeline, self._pipeline, self._decoding = self._pipeline, None, None
+            files, self._files = self._files, None
+        # The children first: whoever waits for one hears that it was stopped.
+        self._decoder.close()
+        if pipeline is not None:
+            pipeline.close()
+        if files is not None:
+            files.close()
 
     def __enter__(self) -> Self:
         return self
@@ -249,47 +219,95 @@ class Predictor:
     ) -> None:
         self.close()
 
-
-class EnhancedDeepfakePredictor(Predictor):
-    """A ``Predictor`` that reads its own settings.
-
-    Args:
-        aws_access_key_id: Like every argument: None takes config file, environment or default.
-        aws_secret_access_key: Of that key.
-        aws_region: Of buckets whose URL names none.
-        aws_session_token: Of temporary keys.
-        models_dir: Folder of detectors; by default those that ship with the package.
-        config: Path of a config file.
-        endpoint_url: Of an S3-compatible store.
-
-    Raises:
-        UsageError: A setting is wrong.
-    """
-
-    def __init__(
-        self,
-        aws_access_key_id: str | None = None,
-        aws_secret_access_key: str | None = None,
-        aws_region: str | None = None,
-        *,
-        aws_session_token: str | None = None,
-        models_dir: str | Path | None = None,
-        config: str | Path | None = None,
-        endpoint_url: str | None = None,
-    ) -> None:
-        options: dict[str, object] = {
-            "aws_access_key_id": aws_access_key_id,
-            "aws_secret_access_key": aws_secret_access_key,
-            "aws_region": aws_region,
-            "aws_session_token": aws_session_token,
-            "models_dir": models_dir,
-            "config": config,
-            "endpoint_url": endpoint_url,
-        }
-        super().__init__(
-            load_settings(options, os.environ, Path.cwd()).settings,
-            device=str(consumer_value("device", {}, os.environ)),
+    def _chosen(self, threshold: float | None) -> float:
+        return (
+            self._threshold if threshold is None else _checked(threshold, "confidence_threshold")
         )
+
+    def _at_hand(self, path_or_url: str | Path) -> LocalFile:
+        if is_url(path_or_url):
+            keep = not self._settings.data.cleanup_temp_files
+            return fetched(self.files, str(path_or_url), keep=keep)
+        return at_hand(path_or_url, max_bytes=self._settings.limits.max_bytes)
+
+    def _run(self, file: LocalFile, threshold: float) -> FileTask:
+        """Analyse one file and wait for its end."""
+        ended = threading.Event()
+        task = FileTask(
+            request_id=str(uuid.uuid4()),
+            kind=None,
+            path=file.path,
+            name=file.name,
+            threshold=threshold,
+            stop=threading.Event(),
+            on_decoded=lambda: None,
+            on_end=lambda _: ended.set(),
+        )
+        self._put([task])
+        try:
+            ended.wait()
+        except BaseException:
+            task.stop.set()
+            raise
+        return task
+
+    def _put(self, tasks: Sequence[FileTask], *, decoders: int = 1) -> None:
+        # One lock over both: a task put in after ``close`` would never end.
+        with self._lock:
+            self._decoder.grow(decoders)
+            pipeline = self._running()
+            for task in tasks:
+                pipeline.put(task)
+
+    def _running(self) -> FilePipeline:
+        """Return the pipeline; loads the models and starts it once."""
+        with self._lock:
+            if self._closed:
+                raise _closed()
+            if self._pipeline is None:
+                self._decoder.start()
+                self._decoding = self._load()
+                self._pipeline = FilePipeline(
+                    self._decoding,
+                    decoders=self._decoders,
+                    batch_units=BATCH_UNITS,
+                    batch_wait_s=BATCH_WAIT_S,
+                )
+            return self._pipeline
+
+    def _load(self) -> Decoding:
+        started_s = time.perf_counter()
+        loaded = load_detectors(
+            self._settings.models_dir or bundled_models_dir(),
+            device=_device(self._device),
+            threads=self._threads,
+            prefer=self._settings.models_prefer,
+        )
+        for problem in loaded.problems:
+            log.warning("model not loaded: %s", problem)
+        log.info(texts.LOG_LOADED.format(kinds=[kind.value for kind in loaded.by_kind]))
+        log.debug("models loaded in %.1f s", time.perf_counter() - started_s)
+        return Decoding(
+            decoder=self._decoder,
+            detectors=loaded.by_kind,
+            limits=self._settings.limits,
+            video_audio=self._settings.video_audio,
+        )
+
+
+def _results(batch: Batch) -> Iterator[DetectionResult]:
+    with batch:
+        yield from batch
+
+
+def _checked(threshold: float, name: str) -> float:
+    if not 0.0 <= threshold <= 1.0:
+        raise ValueError(f"{name} is {threshold}, not 0 to 1")
+    return threshold
+
+
+def _closed() -> UsageError:
+    return UsageError("The predictor is closed\nMake a new one.")
 
 
 def _device(wanted: str) -> str:

@@ -56,7 +56,16 @@ class ProcessDecoder:
             if self._starter.ident is not None or self._closed.is_set():
                 return
             self._starter.start()
-        for _ in range(self._count):
+            wanted = self._count
+        for _ in range(wanted):
+            self._orders.put(True)  # noqa: FBT003 - one more child
+
+    def grow(self, children: int) -> None:
+        """Have at least ``children`` processes from now on; never fewer than before."""
+        with self._changed:
+            more, self._count = children - self._count, max(self._count, children)
+            begun = self._starter.ident is not None and not self._closed.is_set()
+        for _ in range(more if begun else 0):
             self._orders.put(True)  # noqa: FBT003 - one more child
 
     def warm(self, timeout_s: float = START_TIMEOUT_S) -> None:

@@ -14,6 +14,7 @@ from detection_worker.media.values import Decoder
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.acks import AckWriter
 from detection_worker.pipeline.breaker import CircuitBreaker
+from detection_worker.pipeline.decoding import Decoding
 from detection_worker.pipeline.endings import EndingRules, Endings
 from detection_worker.pipeline.files import DiskBudget
 from detection_worker.pipeline.inference import InferenceStage
@@ -201,16 +202,18 @@ class Engine:
         consumer, parts = self._consumer, self._parts
         tools = Tools(
             storage=parts.storage,
-            decoder=parts.decoder,
-            detectors=parts.detectors,
+            decoding=Decoding(
+                decoder=parts.decoder,
+                detectors=parts.detectors,
+                limits=self._settings.limits,
+                video_audio=self._settings.video_audio,
+            ),
             callbacks=parts.callbacks,
             ledger=self.ledger,
             endings=self._endings,
             breaker=self._breaker,
             memo=self._memo,
             metrics=self._metrics,
-            limits=self._settings.limits,
-            video_audio=self._settings.video_audio,
             data=self._settings.data,
             disk=self._disk,
             queue_url=consumer.queue_url,
@@ -245,13 +248,13 @@ class Engine:
             "callback", self._work.deliver, threads=consumer.callback_workers, capacity=4 * held
         )
         # Few decoded files may wait: each can hold megabytes of units.
-        self._inference = InferenceStage(
+        self._inference: InferenceStage[Job] = InferenceStage(
             max_units=consumer.batch_units,
             max_wait_s=consumer.batch_wait_s,
             more_coming=lambda: self._decode.busy > 0,
             on_scored=self._work.scored,
             on_progress=self.ledger.progress,
-            metrics=self._metrics,
+            on_batch=self._metrics.batch_units.observe,
             capacity=max(8, consumer.batch_units),
         )
         self._decode: Stage[Job] = Stage(

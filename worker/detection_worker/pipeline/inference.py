@@ -5,7 +5,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,10 @@ from detection_worker.core.outcome import Failure
 from detection_worker.detectors.base import Detector
 from detection_worker.errors import Cancelled
 from detection_worker.media.values import DecodedMedia
-from detection_worker.metrics import Metrics
 from detection_worker.pipeline.analysis import units_of
-from detection_worker.pipeline.jobs import Job
+from detection_worker.pipeline.jobs import FileJob
 
+J = TypeVar("J", bound=FileJob)
 Units = NDArray[np.uint8] | NDArray[np.float32]
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,8 @@ WAITING_BYTES = 256 << 20
 """Five videos as whole frames."""
 
 
-class InferenceStage:
-    """A thread that batches units across messages.
+class InferenceStage(Generic[J]):
+    """A thread that batches units across files.
 
     A batch that fails is halved until the culprit is alone: its neighbours are scored.
 
@@ -41,10 +41,13 @@ class InferenceStage:
         more_coming: Says whether something is being decoded.
         on_scored: Hears of each job whose units are all scored, or whose ``failure`` is set.
         on_progress: Hears of each job that got ahead.
-        metrics: Series to report to.
+        on_batch: Hears of the number of units in each forward pass.
         capacity: Jobs that may wait.
         capacity_bytes: What their units may take together; a single job may take more. Whole
             frames, for a detector that looks at faces, are tens of megabytes a video.
+
+    Attributes:
+        device: Held while a detector works; detectors are not thread-safe.
     """
 
     def __init__(
@@ -53,29 +56,30 @@ class InferenceStage:
         max_units: int,
         max_wait_s: float,
         more_coming: Callable[[], bool],
-        on_scored: Callable[[Job], None],
-        on_progress: Callable[[Job], None],
-        metrics: Metrics,
+        on_scored: Callable[[J], None],
+        on_progress: Callable[[J], None],
+        on_batch: Callable[[int], None] = lambda _: None,
         capacity: int,
         capacity_bytes: int = WAITING_BYTES,
     ) -> None:
         self._max_units = max_units
-        self._batcher: Batcher[int, Job] = Batcher(max_units=max_units, max_wait_s=max_wait_s)
+        self._batcher: Batcher[int, J] = Batcher(max_units=max_units, max_wait_s=max_wait_s)
         self._more_coming = more_coming
         self._on_scored = on_scored
         self._on_progress = on_progress
-        self._metrics = metrics
-        self._inbox: queue.Queue[Job | None] = queue.Queue(capacity)
+        self._on_batch = on_batch
+        self._inbox: queue.Queue[J | None] = queue.Queue(capacity)
         self._capacity_bytes = capacity_bytes
         self._waiting_bytes = 0
         self._room = threading.Condition()
         self._closing = False
+        self.device = threading.Lock()
         self.busy = 0
         self.alive_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
-    def put(self, job: Job) -> None:
+    def put(self, job: J) -> None:
         """Score a decoded job; blocks while too many or too large ones wait."""
         size = _bytes(job)
         with self._room:
@@ -128,12 +132,12 @@ class InferenceStage:
                 now_s=time.monotonic(), more_coming=self._more_coming() and not self._closing
             )
 
-    def _make_room(self, job: Job) -> None:
+    def _make_room(self, job: J) -> None:
         with self._room:
             self._waiting_bytes -= _bytes(job)
             self._room.notify_all()
 
-    def _accept(self, job: Job) -> None:
+    def _accept(self, job: J) -> None:
         assert job.decoded is not None  # noqa: S101 - the decode stage sets both
         assert job.detector is not None  # noqa: S101
         units = self._units(job, job.decoded, job.detector)
@@ -142,19 +146,20 @@ class InferenceStage:
         else:
             self._scored(job)
 
-    def _scored(self, job: Job) -> None:
+    def _scored(self, job: J) -> None:
         """Go on with the sound of a video, or pass the job on."""
         if job.failure is None and not job.cancelled and job.next_track():
             self._accept(job)
         else:
             self._on_scored(job)
 
-    def _units(self, job: Job, decoded: DecodedMedia, detector: Detector) -> int:
+    def _units(self, job: J, decoded: DecodedMedia, detector: Detector) -> int:
         """Give a job its units and return how many; none if it failed or is not ours any more."""
         started = time.perf_counter()
         self.busy = 1
         try:
-            decoded = units_of(detector, decoded, on_progress=lambda: self._searched(job))
+            with self.device:
+                decoded = units_of(detector, decoded, on_progress=lambda: self._searched(job))
         except Cancelled:
             return 0
         except Exception as exc:  # noqa: BLE001 - torch raises whatever; only this job fails
@@ -168,17 +173,17 @@ class InferenceStage:
         job.logits = np.empty(len(decoded.units), dtype=np.float32)
         return len(decoded.units)
 
-    def _searched(self, job: Job) -> None:
+    def _searched(self, job: J) -> None:
         self.alive_s = time.monotonic()
         job.check()
         self._on_progress(job)
 
-    def _dropped(self, job: Job) -> bool:
+    def _dropped(self, job: J) -> bool:
         if job.cancelled:
             self._on_scored(job)
         return job.cancelled
 
-    def _score_batch(self, slices: Sequence[Slice[Job]]) -> None:
+    def _score_batch(self, slices: Sequence[Slice[J]]) -> None:
         live = [s for s in slices if not s.job.cancelled and s.job.failure is None]
         self.busy = len(live)
         if live:
@@ -193,7 +198,7 @@ class InferenceStage:
             else:
                 self._on_progress(s.job)
 
-    def _score_or_split(self, slices: Sequence[Slice[Job]]) -> None:
+    def _score_or_split(self, slices: Sequence[Slice[J]]) -> None:
         try:
             self._score(slices)
         except Exception as exc:  # noqa: BLE001 - torch raises whatever; the culprit is isolated
@@ -204,7 +209,7 @@ class InferenceStage:
             self._score_or_split(slices[:middle])
             self._score_or_split(slices[middle:])
 
-    def _score(self, slices: Sequence[Slice[Job]]) -> None:
+    def _score(self, slices: Sequence[Slice[J]]) -> None:
         detector = slices[0].job.detector
         assert detector is not None  # noqa: S101 - checked in _accept
         parts = [_units(s) for s in slices]
@@ -220,31 +225,32 @@ class InferenceStage:
             s.job.logits[s.start : s.stop] = part
 
     def _forward(self, detector: Detector, units: Units) -> NDArray[np.float32]:
-        self._metrics.batch_units.observe(len(units))
-        return detector.logits(units)
+        self._on_batch(len(units))
+        with self.device:
+            return detector.logits(units)
 
     @staticmethod
-    def _share_time(slices: Sequence[Slice[Job]], seconds: float) -> None:
+    def _share_time(slices: Sequence[Slice[J]], seconds: float) -> None:
         total = sum(s.stop - s.start for s in slices)
         for s in slices:
             share = seconds * (s.stop - s.start) / total
             s.job.timings_s["inference"] = s.job.timings_s.get("inference", 0.0) + share
 
     @staticmethod
-    def _blame(job: Job, exc: Exception) -> None:
+    def _blame(job: FileJob, exc: Exception) -> None:
         log.warning("inference failed for %s: %s", job.request_id, exc)
         job.failure = Failure(
             code=ErrorCode.INFERENCE_FAILED, message=f"the detector failed: {type(exc).__name__}"
         )
 
 
-def _bytes(job: Job) -> int:
+def _bytes(job: FileJob) -> int:
     assert job.decoded is not None  # noqa: S101 - kept until the job is scored
     sound_bytes = 0 if job.sound is None else job.sound.units.nbytes
     return job.decoded.units.nbytes + sound_bytes
 
 
-def _units(s: Slice[Job]) -> Units:
+def _units(s: Slice[J]) -> Units:
     assert s.job.decoded is not None  # noqa: S101 - kept until the job is scored
     return s.job.decoded.units[s.start : s.stop]
 

@@ -1,6 +1,7 @@
 """Messages and jobs in hand: the only mutable state that travels through the stages."""
 
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from detection_contract.messages import (
     InvalidMessage,
     stable_request_id,
 )
+from detection_contract.result_types import DetectionResult
 from detection_contract.s3_urls import S3Location
 from detection_worker.core.outcome import Failure
 from detection_worker.detectors.base import Detector
@@ -91,19 +93,12 @@ class Asked:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Job:
-    """One media object of a message on its way through the stages.
+class FileJob(ABC):
+    """One media file on its way through decoding and inference.
 
     Attributes:
-        message: Whom it belongs to.
-        index: Position in the message.
-        asked: What is asked.
-        request_id: The caller's, or derived from the message id.
+        request_id: Names it in results and logs.
         kind: As the name announces, then as the content says.
-        started: A stage has begun to work on it.
-        folder: Private temporary folder; removed as soon as the file is decoded.
-        disk_bytes: What it counts against the disk's budget.
-        fetched: After the download.
         decoded: After decoding; dropped as soon as it is scored, for it is large.
         detector: That scores it.
         sound: Of a video, until it is its turn to be scored.
@@ -112,20 +107,10 @@ class Job:
         logits: Filled by the inference stage; ``scored`` counts the filled ones.
         failure: Why it failed, once it has.
         timings_s: Seconds of each finished stage.
-        predicted_s: Predicted seconds of work, as counted in the ledger.
-        result: The envelope, once there is one.
-        body: The encoded envelope.
     """
 
-    message: Message
-    index: int
-    asked: Asked
     request_id: str
     kind: MediaKind | None
-    started: bool = False
-    folder: Path | None = None
-    disk_bytes: int = 0
-    fetched: FetchedObject | None = None
     decoded: DecodedMedia | None = None
     detector: Detector | None = None
     sound: DecodedMedia | None = None
@@ -135,14 +120,16 @@ class Job:
     scored: int = 0
     failure: Failure | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
-    predicted_s: float = 0.0
-    result: dict[str, object] | None = None
-    body: bytes | None = None
 
     @property
-    def webhook_id(self) -> str:
-        """Stable over retries and redeliveries: the receiver's idempotency key."""
-        return f"msg_{self.message.message_id}_{self.index}"
+    @abstractmethod
+    def cancelled(self) -> bool:
+        """Nobody wants it any more."""
+
+    def check(self) -> None:
+        """Raise ``Cancelled`` if nobody wants it any more."""
+        if self.cancelled:
+            raise Cancelled
 
     def next_track(self) -> bool:
         """Put the scored pictures of a video aside for its sound; False if there is none."""
@@ -165,15 +152,44 @@ class Job:
         assert self.logits is not None  # noqa: S101
         return Scored(decoded=self.decoded, logits=self.logits, card=self.detector.card)
 
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Job(FileJob):
+    """One media object of a message on its way through the stages.
+
+    Attributes:
+        message: Whom it belongs to.
+        index: Position in the message.
+        asked: What is asked.
+        started: A stage has begun to work on it.
+        folder: Private temporary folder; removed as soon as the file is decoded.
+        disk_bytes: What it counts against the disk's budget.
+        fetched: After the download.
+        predicted_s: Predicted seconds of work, as counted in the ledger.
+        result: The envelope, once there is one.
+        body: The encoded envelope.
+    """
+
+    message: Message
+    index: int
+    asked: Asked
+    started: bool = False
+    folder: Path | None = None
+    disk_bytes: int = 0
+    fetched: FetchedObject | None = None
+    predicted_s: float = 0.0
+    result: DetectionResult | None = None
+    body: bytes | None = None
+
+    @property
+    def webhook_id(self) -> str:
+        """Stable over retries and redeliveries: the receiver's idempotency key."""
+        return f"msg_{self.message.message_id}_{self.index}"
+
     @property
     def cancelled(self) -> bool:
         """The message is no longer ours."""
         return self.message.cancel.is_set()
-
-    def check(self) -> None:
-        """Raise ``Cancelled`` if the message is no longer ours."""
-        if self.cancelled:
-            raise Cancelled
 
 
 def failure_of(exc: JobError) -> Failure:

@@ -3,20 +3,19 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from detection_contract.media_types import MediaKind
+from detection_contract.result_types import DetectionResult
 from detection_worker.callback.base import CallbackClient
-from detection_worker.detectors.base import Detector
-from detection_worker.media.values import Decoder
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.breaker import CircuitBreaker
+from detection_worker.pipeline.decoding import Decoding
 from detection_worker.pipeline.endings import Endings
 from detection_worker.pipeline.files import DiskBudget
 from detection_worker.pipeline.ledger import Ledger
 from detection_worker.pipeline.memo import ResultMemo
-from detection_worker.settings import DataSettings, MediaLimits
+from detection_worker.settings import DataSettings
 from detection_worker.storage.base import Storage
 
-ResultHandler = Callable[[dict[str, object]], None]
+ResultHandler = Callable[[DetectionResult], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,16 +24,13 @@ class Tools:
 
     Attributes:
         storage: Where media come from.
-        decoder: Makes units of them.
-        detectors: By media kind.
+        decoding: Makes units of them.
         callbacks: Where results go.
         ledger: Told of progress.
         endings: Ends jobs.
         breaker: Told of failed downloads.
         memo: Remembers finished jobs.
         metrics: Series to report to.
-        limits: What one file may cost.
-        video_audio: Judge the sound of videos too.
         data: Where downloads go.
         disk: How much of them.
         queue_url: Named in results.
@@ -43,16 +39,13 @@ class Tools:
     """
 
     storage: Storage
-    decoder: Decoder
-    detectors: Mapping[MediaKind, Detector]
+    decoding: Decoding
     callbacks: CallbackClient
     ledger: Ledger
     endings: Endings
     breaker: CircuitBreaker
     memo: ResultMemo
     metrics: Metrics
-    limits: MediaLimits
-    video_audio: bool
     data: DataSettings
     disk: DiskBudget
     queue_url: str

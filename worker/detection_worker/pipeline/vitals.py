@@ -48,7 +48,7 @@ class Vitals:
     breaker: CircuitBreaker
     keeper: LeaseKeeper
     acks: AckWriter
-    inference: InferenceStage
+    inference: InferenceStage[Job]
     stages: Sequence[Stage[Job]]
     tally: Tally
     metrics: Metrics

@@ -12,20 +12,12 @@ from detection_contract.results import encode_result
 from detection_contract.s3_urls import redact_url
 from detection_worker.core.outcome import Failure
 from detection_worker.errors import Cancelled, JobError
-from detection_worker.media.values import DecodedMedia, DecodeRequest
 from detection_worker.metrics import exemplar
 from detection_worker.pipeline import reports
-from detection_worker.pipeline.analysis import (
-    Analysis,
-    Unjudged,
-    conclude_tracks,
-    decode_request,
-    detector_for,
-)
+from detection_worker.pipeline.analysis import Analysis, Unjudged, conclude_tracks
 from detection_worker.pipeline.files import file_name, job_folder
 from detection_worker.pipeline.jobs import Job, Message, failure_of
 from detection_worker.pipeline.memo import Finished
-from detection_worker.pipeline.soundtrack import decode_sound
 from detection_worker.pipeline.tools import Tools
 
 CALLBACK_CODES = frozenset(
@@ -153,7 +145,7 @@ class Work:
         job.fetched = self._tools.storage.fetch(
             location,
             job.folder / file_name(location.key),
-            max_bytes=self._tools.limits.max_bytes,
+            max_bytes=self._tools.decoding.limits.max_bytes,
             on_progress=lambda: self._tools.ledger.progress(job),
             cancelled=lambda: job.cancelled,
         )
@@ -164,33 +156,13 @@ class Work:
     def _decode(self, job: Job) -> None:
         assert job.fetched is not None  # noqa: S101 - set by the stage before
         assert job.asked.location is not None  # noqa: S101
-        request = decode_request(
+        self._tools.decoding.decode_job(
+            job,
             job.fetched.path,
             name=job.asked.location.key,
-            detectors=self._tools.detectors,
-            limits=self._tools.limits,
-        )
-        job.decoded = self._tools.decoder.decode(
-            request,
             on_progress=lambda: self._tools.ledger.progress(job),
-            cancelled=lambda: job.cancelled,
         )
-        job.kind = job.decoded.info.kind
-        job.detector = detector_for(job.kind, self._tools.detectors)
-        if self._tools.video_audio:
-            self._decode_sound(job, request, job.decoded)
         self._tools.endings.clean(job)
-
-    def _decode_sound(self, job: Job, request: DecodeRequest, pictures: DecodedMedia) -> None:
-        job.decoded, job.sound = decode_sound(
-            self._tools.decoder,
-            request,
-            pictures,
-            on_progress=lambda: self._tools.ledger.progress(job),
-            cancelled=lambda: job.cancelled,
-        )
-        if job.sound is not None:
-            job.sound_detector = detector_for(job.sound.info.kind, self._tools.detectors)
 
     # -- results -------------------------------------------------------------------------------
 

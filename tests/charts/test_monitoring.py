@@ -53,7 +53,9 @@ FINE: dict[str, str] = {
     f'detection_worker_messages_total{{{WORKER},outcome="deleted"}}': "0+60x120",
     f'detection_worker_messages_total{{{WORKER},outcome="kept"}}': "0x120",
     f"detection_worker_leases_lost_total{{{WORKER}}}": "1x120",
-    f'detection_worker_jobs_total{{{WORKER},kind="image",label="REAL",verdict="real"}}': "0+55x120",
+    (
+        f'detection_worker_jobs_total{{{WORKER},kind="image",label="REAL",verdict="real"}}'
+    ): "0+55x120",
     f'detection_worker_failures_total{{{WORKER},code="undecodable"}}': "0+5x120",
     f'detection_worker_callbacks_total{{{WORKER},result="delivered"}}': "0+59x120",
     f'detection_worker_callbacks_total{{{WORKER},result="callback_http"}}': "0+1x120",

@@ -80,8 +80,17 @@ def test_a_folder_gives_a_table_a_list_and_1_if_one_file_failed(
     assert [r["file_type"] for r in results[:3]] == ["image", "audio", "video"]
     assert results[3]["status"] == "failed"
     assert results[3]["label"] is None
-    assert re.search(r"4 files: \d FAKE, \d REAL, 1 failed", ended.out)
-    assert "[4/4] in/d.png" in ended.err
+    rows = ended.out.splitlines()
+    assert rows[0] == "Verdict         P(fake)  Type   File"
+    assert [row.split()[-1] for row in rows[1:5]] == [
+        "in/a.jpg",
+        "in/b.wav",
+        "in/c.mp4",
+        "in/d.png",
+    ]
+    assert re.search(r"^4 files: .*1 failed$", ended.out, re.MULTILINE)
+    assert "Skipped 1 file:\n  in/notes.txt: of an unknown type\n" in ended.err
+    assert " of 4 files" not in ended.err  # progress is for terminals
     assert "Traceback" not in ended.text
 
 
@@ -135,6 +144,11 @@ def test_verbose_shows_the_log(predict: Callable[..., Any], image: Path) -> None
 
     assert ended.code == 0
     assert "Loaded models: ['image', 'video', 'audio']" in ended.err
+    facts = (
+        r"photo\.PNG: png image, \d+ bytes, 1 frame\(s\).*decoded in \d+ ms; scored by tiny-image"
+    )
+    assert re.search(facts, ended.err)
+    assert re.search(r"models loaded in \d+\.\d s", ended.err)
 
 
 def test_models_are_listed_described_and_verified(
@@ -150,7 +164,7 @@ def test_models_are_listed_described_and_verified(
     assert listed.out == old.out
     for name in ("tiny-audio", "tiny-image", "tiny-video"):
         assert re.search(rf"\* {name} +\w+ +1\.0\.0 +demo", listed.out)
-        assert f"sound   {name}" in verified.out
+        assert f"ok      {name}" in verified.out
     assert json.loads(info.out)["kind"] == "audio"
     assert verified.code == 0
 
@@ -170,7 +184,7 @@ def test_a_damaged_model_is_found_by_verify(
 
     assert ended.code == 1
     assert "broken  tiny-image: " in ended.out
-    assert "sound   tiny-audio" in ended.out
+    assert "ok      tiny-audio" in ended.out
 
 
 def test_an_unknown_model_is_named_with_those_there_are(

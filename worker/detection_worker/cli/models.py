@@ -207,7 +207,7 @@ def _verify(folder: Path, name: str | None) -> int:
         problems.update(_load_problems(folder, names))
     for entry in entries:
         problem = problems.get(entry.name)
-        print(f"{'broken' if problem else 'sound ':<6}  {entry.name}{_because(problem)}")
+        print(f"{'broken' if problem else 'ok    ':<6}  {entry.name}{_because(problem)}")
     if not entries:
         print(f"No models in {folder}")
     return 1 if problems or not entries else 0

@@ -1,33 +1,26 @@
-"""``predict``: local files, folders and S3 URLs to verdicts, in words and as JSON."""
+"""``predict``: local files, folders and S3 URLs to verdicts, in words and as JSON or CSV."""
 
 import argparse
-import json
 import os
 import sys
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from detection_contract import texts
-from detection_contract.error_codes import ErrorCode
-from detection_contract.media_types import kind_of_name
-from detection_contract.results import failed_result
 from detection_worker.cli import credentials
 from detection_worker.cli.command import Command
-from detection_worker.cli.files import PUBLIC, check_writable, write_json
+from detection_worker.cli.files import check_writable
 from detection_worker.cli.logs import start_logging
+from detection_worker.cli.media_files import Found, expand, listed, skipped_line
 from detection_worker.cli.options import add_common, add_settings, load, threshold
-from detection_worker.cli.summary import shown, summary, table
+from detection_worker.cli.results_file import FORMATS, STDOUT, format_of
 from detection_worker.config import consumer_value
-from detection_worker.errors import JobError, UsageError
+from detection_worker.errors import UsageError
 from detection_worker.settings import Settings
 
 if TYPE_CHECKING:
     from detection_worker.api.evidence import EvidenceKind
-    from detection_worker.api.predictor import Predictor
 
 SETTINGS: Final = (
     "models_dir",
@@ -35,6 +28,7 @@ SETTINGS: Final = (
     "video_audio",
     "device",
     "torch_threads",
+    "decoders",
     "s3_cache_dir",
     "cleanup_temp_files",
     "max_bytes",
@@ -42,11 +36,47 @@ SETTINGS: Final = (
     "max_duration",
     "decode_timeout",
 )
-
 DRAWINGS: Final[Mapping["EvidenceKind", str]] = {
     "patches": "draw the score of every part of an image",
     "saliency": "draw which pixels of an image move its score",
 }
+EPILOG: Final = """\
+Results come in the order of the inputs. Each is written as soon as it and those
+before it are there: Ctrl-C keeps what is done.
+
+exit codes:
+  0    every file was analysed
+  1    at least one file could not be analysed; its result says why
+  2    wrong usage or set-up, such as a folder without media; or no model
+  130  interrupted with Ctrl-C"""
+_STDOUT_NAMES: Final = (STDOUT, "/dev/stdout")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What one run does.
+
+    Attributes:
+        names: Paths and S3 URLs.
+        threshold: In [0, 1].
+        output: Where results go: a path, ``-``, or None.
+        form: One of ``FORMATS``.
+        drawings: Where to draw which evidence.
+        device: As of ``Predictor``.
+        threads: Likewise.
+        decoders: Likewise.
+        verbose: The log goes to the terminal.
+    """
+
+    names: Sequence[str]
+    threshold: float
+    output: str | None
+    form: str
+    drawings: Mapping["EvidenceKind", Path]
+    device: str
+    threads: int
+    decoders: int
+    verbose: bool
 
 
 class Predict:
@@ -57,6 +87,7 @@ class Predict:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Add its arguments."""
+        parser.epilog = EPILOG
         parser.add_argument(
             "inputs",
             nargs="*",
@@ -64,7 +95,16 @@ class Predict:
             help="what to analyse; a folder means every media file below it",
         )
         parser.add_argument(
-            "--input", action="append", default=[], metavar="URL|FILE|DIR", help="likewise"
+            "--input",
+            action="append",
+            default=[],
+            metavar="URL|FILE|DIR",
+            help="what to analyse, as an option; may be repeated",
+        )
+        parser.add_argument(
+            "--files-from",
+            metavar="FILE",
+            help="analyse what this file lists, one path or URL a line; - reads standard input",
         )
         parser.add_argument(
             "--threshold",
@@ -77,8 +117,14 @@ class Predict:
             "--output",
             "-o",
             metavar="FILE",
-            help="write the result as JSON; a list if there "
-            "are several inputs; - writes it to stdout instead of the summary",
+            help="write the results as they come; - is stdout, without the summary",
+        )
+        parser.add_argument(
+            "--format",
+            choices=FORMATS,
+            metavar="|".join(FORMATS),
+            help="how results are written, without --output to stdout; by default as the name of "
+            "the output ends, else json: an object, or a list for several files",
         )
         for kind, text in DRAWINGS.items():
             parser.add_argument(f"--{_option(kind)}", dest=kind, metavar="FILE.png", help=text)
@@ -98,16 +144,64 @@ class Predict:
             code = credentials.report(loaded)
             print(f"\nChange it with: detection-worker setup-aws\n\n{credentials.EXAMPLES}")
             return code
-        inputs = list(_expanded([*args.inputs, *args.input]))
-        if not inputs:
-            raise UsageError("Nothing to analyse\nName a file, a folder or an S3 URL.")
-        drawings = {kind: Path(getattr(args, kind)) for kind in DRAWINGS if getattr(args, kind)}
-        if drawings and len(inputs) > 1:
-            raise UsageError("Evidence is drawn for one image at a time\nName one file.")
-        for path in (*drawings.values(), *_files(args.output)):
-            check_writable(path)
-        start_logging(_quiet(loaded.settings, args))
-        return _predict_all(inputs, args, loaded.settings, drawings=drawings)
+        plan = _plan(args)
+        settings = _quiet(loaded.settings, args)
+        start_logging(settings)
+        from detection_worker.cli.predict_run import run  # noqa: PLC0415 - numpy stays out of --help
+
+        return run(plan, settings)
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    drawings = {kind: Path(getattr(args, kind)) for kind in DRAWINGS if getattr(args, kind)}
+    output = _output(args)
+    written = [*drawings.values(), *([] if output in (None, STDOUT) else [Path(str(output))])]
+    found = _found(args, written)
+    if drawings and len(found.names) > 1:
+        raise UsageError("Evidence is drawn for one image at a time\nName one file.")
+    for path in written:
+        check_writable(path)
+        _check_no_input(path, found.names)
+    return Plan(
+        names=found.names,
+        threshold=args.threshold,
+        output=output,
+        form=format_of(args.format, output),
+        drawings=drawings,
+        device=str(consumer_value("device", vars(args), os.environ)),
+        threads=_whole("torch_threads", args),
+        decoders=_whole("decoders", args),
+        verbose=args.verbose,
+    )
+
+
+def _output(args: argparse.Namespace) -> str | None:
+    if args.output is None:
+        return STDOUT if args.format else None
+    return STDOUT if args.output in _STDOUT_NAMES else str(args.output)
+
+
+def _found(args: argparse.Namespace, written: Sequence[Path]) -> Found:
+    named = [*args.inputs, *args.input]
+    if args.files_from is not None:
+        named += listed(args.files_from)
+    found = expand(named, leave_out=written)
+    if not found.names:
+        raise UsageError("Nothing to analyse\nName a file, a folder or an S3 URL.")
+    if found.skipped:
+        print(skipped_line(found.skipped, all_of_them=args.verbose), file=sys.stderr)
+    return found
+
+
+def _check_no_input(path: Path, names: Sequence[str]) -> None:
+    """Refuse to overwrite what is to be analysed."""
+    if not path.exists():
+        return
+    for name in names:
+        if "://" not in name and os.path.exists(name) and path.samefile(name):  # noqa: PTH110 - long names
+            raise UsageError(
+                f"{path} is an input and would be overwritten\nName another file to write to."
+            )
 
 
 def _quiet(settings: Settings, args: argparse.Namespace) -> Settings:
@@ -126,120 +220,14 @@ def _list_models(settings: Settings) -> int:
     return models.print_list(models.models_dir(settings), prefer=settings.models_prefer)
 
 
-def _expanded(inputs: Sequence[str]) -> Iterator[str]:
-    for text in inputs:
-        path = Path(os.path.expanduser(text))  # noqa: PTH111 - leaves an unknown ~name as it is
-        if "://" in text or not _is_folder(path):
-            yield text
-            continue
-        found = sorted(str(p) for p in path.rglob("*") if p.is_file() and kind_of_name(p.name))
-        if not found:
-            raise UsageError(f"No media files in {path}\nName another folder.")
-        yield from found
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        # A name too long for any file, say; opening it will tell.
-        return False
-
-
 def _option(kind: "EvidenceKind") -> str:
     return "evidence" if kind == "patches" else kind
 
 
-def _files(output: str | None) -> list[Path]:
-    return [] if output in (None, "-") else [Path(str(output))]
-
-
-def _predict_all(
-    inputs: Sequence[str],
-    args: argparse.Namespace,
-    settings: Settings,
-    *,
-    drawings: Mapping["EvidenceKind", Path],
-) -> int:
-    from detection_worker.api.predictor import Predictor  # noqa: PLC0415 - numpy stays out of --help
-
-    results: list[dict[str, object]] = []
-    failures: list[JobError] = []
-    with Predictor(
-        settings,
-        device=str(consumer_value("device", vars(args), os.environ)),
-        threads=_threads(args),
-    ) as predictor:
-        predictor.load_models()
-        for index, text in enumerate(inputs):
-            if len(inputs) > 1:
-                print(f"[{index + 1}/{len(inputs)}] {shown(text)}", file=sys.stderr)
-            try:
-                results.append(_predict(predictor, text, threshold=args.threshold))
-            except JobError as exc:
-                failures.append(exc)
-                results.append(_failed(text, exc, threshold=args.threshold))
-        if not failures:
-            for kind, path in drawings.items():
-                path.write_bytes(predictor.evidence(inputs[0], kind=kind))
-                print(f"Drawn to {path}", file=sys.stderr)
-    _report(results, failures, args.output)
-    return 1 if failures else 0
-
-
-def _threads(args: argparse.Namespace) -> int:
-    value = consumer_value("torch_threads", vars(args), os.environ)
+def _whole(name: str, args: argparse.Namespace) -> int:
+    value = consumer_value(name, vars(args), os.environ)
     assert isinstance(value, int)  # noqa: S101 - parsed as one
     return value
-
-
-def _predict(predictor: "Predictor", text: str, *, threshold: float) -> dict[str, object]:
-    return predictor.predict_auto(text, confidence_threshold=threshold)
-
-
-def _failed(text: str, exc: JobError, *, threshold: float) -> dict[str, object]:
-    is_s3_file = "://" in text
-    return failed_result(
-        request_id=str(uuid.uuid4()),
-        processed_at=datetime.now(tz=UTC),
-        code=exc.code,
-        message=exc.message,
-        sqs_to_ml_url=text if is_s3_file else None,
-        file_path=text,
-        file_type=kind_of_name(text.partition("?")[0]),
-        threshold=threshold,
-        is_s3_file=is_s3_file,
-    )
-
-
-def _report(
-    results: Sequence[dict[str, object]], failures: Sequence[JobError], output: str | None
-) -> None:
-    document: object = results[0] if len(results) == 1 else results
-    if output == "-":
-        print(json.dumps(document, indent=2, ensure_ascii=False))
-    elif len(results) > 1:
-        print(table(results))
-    elif not failures:
-        print(summary(results[0]))
-    for text in dict.fromkeys(explain(exc, results) for exc in failures):
-        print(text, file=sys.stderr)
-    if output not in (None, "-"):
-        write_json(Path(output), document, mode=PUBLIC)
-        print(f"Results saved to {output}")
-
-
-def explain(exc: JobError, results: Sequence[dict[str, object]]) -> str:
-    """Return why a file failed and the next step to take on the following line."""
-    steps = {
-        ErrorCode.CREDENTIALS: texts.NO_CREDENTIALS,
-        ErrorCode.S3_FORBIDDEN: texts.ACCESS_DENIED,
-        ErrorCode.S3_NOT_FOUND: texts.FILE_NOT_FOUND,
-        ErrorCode.NO_MODEL: texts.NO_MODELS,
-    }
-    step = steps.get(exc.code, "\nRun it with --verbose for more.").partition("\n")[2]
-    where = "" if len(results) == 1 else f" ({exc.code.value})"
-    return f"{exc.message}{where}\n{step}"
 
 
 COMMAND: Final[Command] = Predict()

@@ -1,0 +1,57 @@
+"""What to do about a file that could not be analysed, by the code of its error."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from detection_contract import texts
+from detection_contract.error_codes import ErrorCode
+from detection_worker.cli.terminal import printable
+
+_DAMAGED: Final = "Open it with another program: the file is damaged or incomplete."
+_MODELS: Final = texts.NO_MODELS.partition("\n")[2]
+STEPS: Final[Mapping[ErrorCode, str]] = {
+    ErrorCode.BAD_URL: "Check the path; an S3 URL looks like s3://BUCKET/KEY.",
+    ErrorCode.UNSUPPORTED_TYPE: (
+        "Convert it to JPEG, PNG, BMP, TIFF, WebP, MP4, AVI, MOV, MKV, WMV, WAV, MP3, FLAC, M4A "
+        "or OGG."
+    ),
+    ErrorCode.S3_NOT_FOUND: texts.FILE_NOT_FOUND.partition("\n")[2],
+    ErrorCode.S3_FORBIDDEN: texts.ACCESS_DENIED.partition("\n")[2],
+    ErrorCode.S3_NO_SUCH_BUCKET: "Check the name of the bucket, and --endpoint-url if you use it.",
+    ErrorCode.S3_UNAVAILABLE: "Check the network and --endpoint-url, then try again.",
+    ErrorCode.CREDENTIALS: texts.NO_CREDENTIALS.partition("\n")[2],
+    ErrorCode.EMPTY_FILE: "Copy or upload it again.",
+    ErrorCode.TOO_LARGE: "Raise --max-bytes if you trust the file.",
+    ErrorCode.TOO_LONG: "Raise --max-duration if you trust the file.",
+    ErrorCode.TOO_MANY_PIXELS: "Raise --max-pixels if you trust the file.",
+    ErrorCode.UNDECODABLE: _DAMAGED,
+    ErrorCode.NO_FRAMES: _DAMAGED,
+    ErrorCode.DECODE_MEMORY: "Reduce its size: decoding it takes more memory than is allowed.",
+    ErrorCode.DECODE_CRASHED: "Try it once more; a file that does it again is damaged.",
+    ErrorCode.TIMEOUT: "Raise --decode-timeout, or cut the file.",
+    ErrorCode.NO_MODEL: _MODELS,
+    ErrorCode.INFERENCE_FAILED: "Check the model: detection-worker models verify",
+}
+"""For every code that ``predict`` can meet but ``INTERNAL``."""
+_BUG: Final = "This is a mistake of the program: report it with the log above."
+
+
+def step(code: str) -> str:
+    """Return the next step for an error code."""
+    return STEPS.get(ErrorCode(code), _BUG)
+
+
+def advice(failures: Sequence[tuple[str, str]]) -> str:
+    """Return what failed, and on the line below the next step, once for each code.
+
+    Args:
+        failures: Code and message of each failed file.
+    """
+    by_code: dict[str, list[str]] = {}
+    for code, message in failures:
+        by_code.setdefault(code, []).append(message)
+    lines = []
+    for code, messages in by_code.items():
+        more = f" (and {len(messages) - 1} more: {code})" if len(messages) > 1 else ""
+        lines.append(f"{printable(messages[0])}{more}\n{step(code)}")
+    return "\n".join(lines)

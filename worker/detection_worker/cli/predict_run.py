@@ -1,0 +1,127 @@
+"""One run of ``predict``: files through the pipeline, results to the terminal and the output."""
+
+import sys
+from collections.abc import Mapping
+from typing import Final
+
+from detection_contract.environment import EXIT_FAILED, EXIT_OK
+from detection_worker.api.batch import Batch
+from detection_worker.api.predictor import Predictor
+from detection_worker.cli.next_steps import advice
+from detection_worker.cli.predict import Plan
+from detection_worker.cli.progress import Progress
+from detection_worker.cli.results_file import STDOUT, Sink, layout, open_sink
+from detection_worker.cli.summary import Table, summary
+from detection_worker.cli.terminal import columns, printable
+from detection_worker.cores import usable_cores
+from detection_worker.detectors.registry import list_models
+from detection_worker.settings import Settings
+
+TICK_S: Final = 0.25
+"""How often the progress line is renewed while nothing ends."""
+
+
+def run(plan: Plan, settings: Settings) -> int:
+    """Analyse every file of the plan; return the exit code.
+
+    Raises:
+        UsageError: No model could be loaded, or the output cannot be written.
+        KeyboardInterrupt: After what is finished has been written.
+    """
+    if settings.models_dir is not None:
+        list_models(settings.models_dir)  # a wrong folder is told before anything is fetched
+    several = len(plan.names) > 1
+    decoders = min(plan.decoders or usable_cores(), len(plan.names))
+    with (
+        Predictor(
+            settings,
+            device=plan.device,
+            threads=plan.threads,
+            threshold=plan.threshold,
+            decoders=decoders,
+        ) as predictor,
+        open_sink(plan.output, layout(plan.form, several=several)) as sink,
+    ):
+        report = _Report(plan, sink)
+        with predictor.batch(plan.names) as batch:
+            report.follow(batch)
+        if not report.failures:
+            _draw(plan, predictor)
+    report.end()
+    return EXIT_FAILED if report.failures else EXIT_OK
+
+
+def _draw(plan: Plan, predictor: Predictor) -> None:
+    for kind, path in plan.drawings.items():
+        path.write_bytes(predictor.evidence(plan.names[0], kind=kind))
+        print(f"Drawn to {path}", file=sys.stderr)
+
+
+class _Report:
+    """What the user sees of results as they come."""
+
+    def __init__(self, plan: Plan, sink: Sink) -> None:
+        self._plan = plan
+        self._sink = sink
+        self._several = len(plan.names) > 1
+        self._progress = Progress(len(plan.names), wanted=not plan.verbose)
+        self._width = columns(sys.stdout)
+        self._table = Table(width=self._width)
+        self._done = 0
+        self.failures: list[tuple[str, str]] = []
+
+    def follow(self, batch: Batch) -> None:
+        """Show and keep every result; after an interrupt those that are finished."""
+        try:
+            while not batch.ended:
+                self._progress.show(self._done)
+                for result in batch.poll(TICK_S):
+                    self._take(result)
+            self._progress.clear()
+        except KeyboardInterrupt:
+            self._progress.clear()
+            batch.close()
+            for result in batch.finished():
+                self._take(result)
+            self._interrupted()
+            raise
+
+    def end(self) -> None:
+        """Show the totals, and what to do about failures."""
+        if self._shows and self._several:
+            print(self._table.foot())
+        if self.failures:
+            print(advice(self.failures), file=sys.stderr)
+        if self._saves:
+            print(f"Results saved to {printable(str(self._plan.output))}")
+
+    @property
+    def _saves(self) -> bool:
+        return self._plan.output not in (None, STDOUT)
+
+    @property
+    def _shows(self) -> bool:
+        return self._plan.output != STDOUT
+
+    def _take(self, result: Mapping[str, object]) -> None:
+        self._sink.write(result)
+        self._done += 1
+        error = result["error"]
+        if isinstance(error, dict):
+            self.failures.append((str(error["code"]), str(error["message"])))
+        if not self._shows:
+            return
+        self._progress.clear()
+        if self._several:
+            if self._done == 1:
+                print(self._table.head())
+            print(self._table.row(result), flush=True)
+        elif error is None:
+            print(summary(result, width=self._width))
+
+    def _interrupted(self) -> None:
+        if self._shows and self._done and self._several:
+            print(self._table.foot())
+        total = len(self._plan.names)
+        where = f"; they are in {printable(str(self._plan.output))}" if self._saves else ""
+        print(f"{self._done} of {total} files were analysed{where}", file=sys.stderr)

@@ -1,0 +1,324 @@
+"""Results written as they come, so that what is done is kept whatever happens next."""
+
+import csv
+import io
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+from detection_contract.results import encode_result
+from detection_worker.cli.files import PUBLIC
+from detection_worker.cli.terminal import printable
+from detection_worker.errors import UsageError
+
+FORMATS: Final = ("json", "jsonl", "csv")
+STDOUT: Final = "-"
+_BY_SUFFIX: Final = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+_FORMULA_STARTS: Final = ("=", "+", "-", "@")
+"""A spreadsheet runs a cell that begins with one of these."""
+CSV_COLUMNS: Final = (
+    "file_path",
+    "file_type",
+    "verdict",
+    "reason",
+    "label",
+    "confidence",
+    "prediction_score",
+    "threshold",
+    "model",
+    "model_version",
+    "model_grade",
+    "duration_s",
+    "width",
+    "height",
+    "sha256",
+    "status",
+    "error_code",
+    "error",
+    "request_id",
+    "processed_at",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How results follow each other in a file.
+
+    Attributes:
+        head: Before the first.
+        between: Between two.
+        tail: After the last; the file is whole once it is there.
+        empty: All of it where there is no result.
+        record: One result.
+    """
+
+    head: bytes
+    between: bytes
+    tail: bytes
+    empty: bytes
+    record: Callable[[Mapping[str, object]], bytes]
+
+
+def format_of(chosen: str | None, output: str | None) -> str:
+    """Return the format that the user chose, else the one that the name of the output tells."""
+    suffix = Path(output).suffix.lower() if output else ""
+    return chosen or _BY_SUFFIX.get(suffix, "json")
+
+
+def layout(form: str, *, several: bool) -> Layout:
+    """Return the layout of a format of ``FORMATS``.
+
+    Args:
+        form: ``json`` is one object, or a list if there are ``several`` inputs; ``jsonl`` one
+            object on each line; ``csv`` a line of ``CSV_COLUMNS``, then one for each result.
+        several: There are several inputs.
+    """
+    if form == "csv":
+        head = _csv_line(CSV_COLUMNS)
+        return Layout(head=head, between=b"", tail=b"", empty=head, record=csv_record)
+    if form == "jsonl":
+        return Layout(head=b"", between=b"\n", tail=b"\n", empty=b"", record=encode_result)
+    if several:
+        return Layout(head=b"[\n", between=b",\n", tail=b"\n]\n", empty=b"[]\n", record=_json_item)
+    return Layout(head=b"", between=b"", tail=b"\n", empty=b"", record=_json)
+
+
+class Sink(Protocol):
+    """Where results go."""
+
+    @property
+    def written(self) -> int:
+        """How many results are kept."""
+        ...
+
+    def write(self, result: Mapping[str, object]) -> None:
+        """Keep one result.
+
+        Raises:
+            UsageError: It cannot be written; those before it are kept.
+        """
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class Nowhere:
+    """No output was asked for."""
+
+    written = 0
+
+    def write(self, result: Mapping[str, object]) -> None:
+        """Keep nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+
+class StreamSink:
+    """Results to standard output, a pipe or a device: what is written is gone."""
+
+    def __init__(self, how: Layout, *, path: Path | None = None) -> None:
+        """Open it; None is standard output."""
+        self._how = how
+        self._path = path
+        self._file = None if path is None else path.open("wb", buffering=0)
+        self.written = 0
+
+    def write(self, result: Mapping[str, object]) -> None:
+        """Write one result."""
+        lead = self._how.between if self.written else self._how.head
+        self._put(lead + self._how.record(result))
+        self.written += 1
+
+    def _put(self, data: bytes) -> None:
+        try:
+            # UTF-8 whatever the terminal's encoding is: JSON knows no other.
+            file = self._file or sys.stdout.buffer
+            file.write(data)
+            file.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            raise _cannot(self._path or "standard output", exc, self.written) from exc
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if not isinstance(exc, BrokenPipeError | UsageError):
+                self._put(self._how.tail if self.written else self._how.empty)
+        finally:
+            if self._file is not None:
+                self._file.close()
+
+
+class FileSink:
+    """Results to a file that is whole after each of them, also if the process is killed.
+
+    The first result replaces a file of an earlier run; until then that one stays as it is.
+
+    Args:
+        path: Its folder must exist.
+        how: Layout of the file.
+    """
+
+    def __init__(self, path: Path, how: Layout) -> None:
+        self._path = path.resolve()  # a link stays a link
+        self._how = how
+        self._end = 0
+        self._temporary: Path | None = None
+        self.written = 0
+        try:
+            self._handle, name = tempfile.mkstemp(
+                prefix=f".{self._path.name[:100]}.", dir=self._path.parent
+            )
+            self._temporary = Path(name)
+            os.fchmod(self._handle, PUBLIC)
+        except OSError as exc:
+            raise _cannot(self._path, exc, 0) from exc
+
+    def write(self, result: Mapping[str, object]) -> None:
+        """Append one result and make it part of the file."""
+        lead = self._how.between if self.written else self._how.head
+        record = lead + self._how.record(result)
+        try:
+            _write_at(self._handle, record + self._how.tail, self._end)
+            if self._temporary is not None:
+                self._temporary.replace(self._path)
+                self._temporary = None
+        except OSError as exc:
+            self._mend()
+            raise _cannot(self._path, exc, self.written) from exc
+        self._end += len(record)
+        self.written += 1
+
+    def _mend(self) -> None:
+        """Take back half a result: what was whole before is whole again."""
+        with suppress(OSError):
+            if self.written:
+                _write_at(self._handle, self._how.tail, self._end)
+            os.ftruncate(self._handle, self._end + len(self._how.tail))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with suppress(OSError):
+            os.fsync(self._handle)
+        os.close(self._handle)
+        if self._temporary is not None:
+            self._temporary.unlink(missing_ok=True)
+
+
+def open_sink(output: str | None, how: Layout) -> Sink:
+    """Return where results go.
+
+    Args:
+        output: A path, ``-`` for standard output, or None for nowhere.
+        how: Layout.
+
+    Raises:
+        UsageError: The file cannot be written there.
+    """
+    if output is None:
+        return Nowhere()
+    if output == STDOUT:
+        return StreamSink(how)
+    path = Path(output)
+    if path.exists() and not path.is_file():
+        return StreamSink(how, path=path)
+    return FileSink(path, how)
+
+
+def csv_record(result: Mapping[str, object]) -> bytes:
+    """Return a result as a line of ``CSV_COLUMNS``.
+
+    Text is printable, and a ``'`` stands before what a spreadsheet would run as a formula.
+    """
+    model, media = _object(result["model"]), _object(result["media"])
+    error, reason = _object(result["error"]), _object(result["verdict_reason"])
+    other = {
+        "reason": reason.get("code"),
+        "model": model.get("name"),
+        "model_version": model.get("version"),
+        "model_grade": model.get("grade"),
+        "error_code": error.get("code"),
+        "error": error.get("message"),
+        **{name: media.get(name) for name in ("duration_s", "width", "height", "sha256")},
+    }
+    return _csv_line([other[name] if name in other else result[name] for name in CSV_COLUMNS])
+
+
+def _csv_line(values: object) -> bytes:
+    assert isinstance(values, list | tuple)  # noqa: S101 - a row
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow([_cell(value) for value in values])
+    return text.getvalue().encode()
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA_STARTS) else text
+
+
+def _json(result: Mapping[str, object]) -> bytes:
+    text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
+    # File names that are not UTF-8 hold lone surrogates; their escape is JSON's own.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _json_item(result: Mapping[str, object]) -> bytes:
+    return b"  " + _json(result).replace(b"\n", b"\n  ")
+
+
+def _write_at(handle: int, data: bytes, offset: int) -> None:
+    while data:
+        count = os.pwrite(handle, data, offset)
+        data, offset = data[count:], offset + count
+
+
+def _cannot(where: Path | str, exc: OSError, written: int) -> UsageError:
+    kept = f"The {written} results before it are kept there. " if written else ""
+    return UsageError(
+        f"Cannot write {printable(str(where))}: {exc.strerror}\n{kept}Choose a place with room "
+        "that you may write to."
+    )
+
+
+def _object(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}

@@ -18,9 +18,9 @@ from kubernetes import client as kubernetes_client
 
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import GROUP, KIND, PLURAL, VERSION
+from detection_operator.handlers.session import connection
 from detection_operator.kube.objects import key_of, served_key
 from detection_operator.kube.port import Key, Object
-from detection_operator.kube.rest import authorization
 from detection_operator.kube.store import DEPLOYMENT, POD, Store
 
 WATCH_S: Final = 300
@@ -132,11 +132,11 @@ class Informer:
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
-        connection = self._connection
+        config = self._config
 
         @kopf.on.login(registry=registry)
-        def login(**_: Any) -> kopf.ConnectionInfo:
-            return connection()
+        async def login(**_: Any) -> kopf.AiohttpSession:
+            return await connection(config)
 
         @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
         def queue_event(event: Any, **_: Any) -> None:
@@ -153,20 +153,6 @@ class Informer:
             self.take(POD, event)
 
         return registry
-
-    def _connection(self) -> kopf.ConnectionInfo:
-        """Return kopf's way in; it asks again when a token has expired."""
-        config = self._config
-        scheme, _, token = (authorization(config) or "").partition(" ")
-        return kopf.ConnectionInfo(
-            server=config.host,
-            ca_path=config.ssl_ca_cert,
-            insecure=not config.verify_ssl,
-            scheme=scheme or None,
-            token=token or None,
-            certificate_path=config.cert_file,
-            private_key_path=config.key_file,
-        )
 
 
 def _settings(watch_s: int) -> kopf.OperatorSettings:

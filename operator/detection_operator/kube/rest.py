@@ -3,17 +3,21 @@
 import json
 import time
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import urllib3
 from kubernetes import client as kubernetes_client
+from kubernetes.client.rest import RESTClientObject, should_bypass_proxies
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 
 from detection_operator.errors import InvalidSettings, cluster_error
 
 TIMEOUT: Final = urllib3.Timeout(connect=5.0, read=15.0)
+CONNECTIONS: Final = 16
+PROXY_SCHEMES: Final = ("http", "https")
 MESSAGE_MAX: Final = 300
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -31,6 +35,9 @@ Observer = Callable[[str, int], None]
 
 def configuration(kubeconfig: Path | None, context: str | None) -> kubernetes_client.Configuration:
     """Return how to reach the API server.
+
+    By way of the kubeconfig's ``proxy-url``, else of the proxy that ``HTTPS_PROXY`` names, and
+    directly where ``NO_PROXY`` names the server.
 
     Args:
         kubeconfig: None means the pod's service account, and outside a pod the default file.
@@ -54,7 +61,33 @@ def configuration(kubeconfig: Path | None, context: str | None) -> kubernetes_cl
             )
     except (ConfigException, OSError) as exc:
         raise InvalidSettings(f"no way to the Kubernetes API: {exc}") from exc
+    found.connection_pool_maxsize = CONNECTIONS
+    _know_proxy(found)
     return found
+
+
+def proxy_of(config: kubernetes_client.Configuration) -> str | None:
+    """Return the URL of the proxy by way of which the API server is reached; None: directly."""
+    if not config.proxy or should_bypass_proxies(config.host, config.no_proxy or ""):
+        return None
+    return str(config.proxy)
+
+
+def _know_proxy(config: kubernetes_client.Configuration) -> None:
+    """Check the proxy, and send it the user and password that its URL holds."""
+    proxy = proxy_of(config)
+    if proxy is None:
+        return
+    url = urlsplit(proxy)
+    if url.scheme not in PROXY_SCHEMES or not url.hostname:
+        # The URL may hold a password.
+        raise InvalidSettings(
+            "no way to the Kubernetes API: the URL of its proxy must begin with http:// or"
+            f" https:// and name a host; it begins with {url.scheme!r}"
+        )
+    if url.username is not None:
+        credentials = f"{unquote(url.username)}:{unquote(url.password or '')}"
+        config.proxy_headers = urllib3.make_headers(proxy_basic_auth=credentials)
 
 
 def authorization(config: kubernetes_client.Configuration) -> str | None:
@@ -78,15 +111,8 @@ class Rest:
         self._config = config
         self._observer = observer
         self._authorization: tuple[float, str | None] = (float("-inf"), None)
-        self._pool = urllib3.PoolManager(
-            maxsize=16,
-            timeout=TIMEOUT,
-            retries=False,
-            cert_reqs="CERT_REQUIRED" if config.verify_ssl else "CERT_NONE",
-            ca_certs=config.ssl_ca_cert,
-            cert_file=config.cert_file,
-            key_file=config.key_file,
-        )
+        # The client's own transport: TLS, proxies and keep-alive as its configuration says.
+        self._pool: urllib3.PoolManager = RESTClientObject(config).pool_manager
 
     def close(self) -> None:
         """Close the connections."""
@@ -115,17 +141,25 @@ class Rest:
                 body=None if body is None else json.dumps(body).encode(),
                 headers=self._headers(content_type),
                 timeout=timeout,
+                retries=False,
             )
         except urllib3.exceptions.HTTPError as exc:
             self._observer(verb, 0)
             reason = type(exc).__name__
+            if isinstance(exc, urllib3.exceptions.ProxyError):
+                reason += f": {exc.original_error}"
             raise cluster_error(0, f"{verb} {path}: no answer ({reason})") from exc
         self._observer(verb, response.status)
-        if response.status >= 400:
+        if response.status >= HTTPStatus.MULTIPLE_CHOICES:
             text = f"{verb} {path}: {response.status} {_message(response.data)}"
             wait_s = _seconds(response.headers.get("Retry-After"))
             raise cluster_error(response.status, text, retry_after_s=wait_s)
-        return json.loads(response.data)
+        try:
+            return json.loads(response.data)
+        except ValueError as exc:
+            # A proxy's page to log in, or an answer that was cut off.
+            text = f"{verb} {path}: {response.status}, but no JSON: {_message(response.data)}"
+            raise cluster_error(0, text) from exc
 
     def _headers(self, content_type: str) -> dict[str, str]:
         headers = {"Accept": JSON, "Content-Type": content_type}

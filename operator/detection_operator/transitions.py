@@ -1,14 +1,16 @@
 """From one status to the next: one event for each thing that changed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from detection_operator.status import MESSAGE_MAX, asked_replicas, is_applied
+from detection_operator.status import MESSAGE_MAX
 
 EVENT_TYPES: Final = {"True": "Normal", "False": "Warning", "Unknown": "Normal"}
 SUMMARY: Final = "Ready"
 """The condition that repeats the worst of the others."""
+NAMES_MAX: Final = 5
+"""Of pods in one sentence."""
 _Item = Mapping[str, Any]
 
 
@@ -27,8 +29,37 @@ class Event:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaled:
+    """Replicas that were written.
+
+    Attributes:
+        deployment: Whose.
+        before: Its replicas until then.
+        after: Its replicas since then.
+        pods: Names of those that go.
+    """
+
+    deployment: str
+    before: int
+    after: int
+    pods: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        names = ", ".join(self.pods[:NAMES_MAX])
+        if len(self.pods) > NAMES_MAX:
+            names += f" and {len(self.pods) - NAMES_MAX} more"
+        going = f", without {names}" if names else ""
+        return f"{self.before} to {self.after} replicas of {self.deployment}{going}"
+
+    def event(self, why: str) -> Event:
+        """Return what to tell of it; ``why`` is the plan's sentence."""
+        message = f"{self}: {why}"[:MESSAGE_MAX]
+        return Event(type="Normal", reason="Scaled", message=message)
+
+
 def transitions(previous: Mapping[str, Any], current: Mapping[str, Any]) -> list[Event]:
-    """Return an event for each condition that changed and for a change of the replicas.
+    """Return an event for each condition that changed.
 
     The summary changes with the condition that it repeats: that is one transition, not two.
     """
@@ -38,16 +69,11 @@ def transitions(previous: Mapping[str, Any], current: Mapping[str, Any]) -> list
         for item in current.get("conditions", ())
         if _is_news(old.get(item["type"]), item)
     ]
-    events = [
+    return [
         Event(type=EVENT_TYPES[item["status"]], reason=item["reason"], message=item["message"])
         for before, item in changed
         if item["type"] != SUMMARY or not _is_repeated(before, item, changed)
     ]
-    was, now = asked_replicas(previous), current.get("desiredReplicas")
-    if is_applied(current) and was is not None and now is not None and was != now:
-        message = f"{was} to {now} replicas: {current['plan']['message']}"
-        events.append(Event(type="Normal", reason="Scaled", message=message[:MESSAGE_MAX]))
-    return events
 
 
 def _is_news(before: _Item | None, item: _Item) -> bool:

@@ -51,6 +51,23 @@ def formatted(**changes: Any) -> dict[str, Any]:
     return entry
 
 
+def test_plain_lines_of_the_operator_end_with_their_facts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure(level="INFO", fmt="plain", facts=True)
+    facts = {"namespace": "default", "queue": "video", "error": "a\nb", "none": None}
+
+    logging.getLogger("any").info("replicas set", extra={**facts, "pods": ["a", "b"]})
+    logging.getLogger("any").info("sent", extra={"authorization": "Bearer 123", "k8s_ref": {}})
+
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith(
+        "INFO - replicas set namespace=default queue=video error=a b pods=['a', 'b']"
+    )
+    assert "123" not in second
+    assert "k8s_ref" not in second
+
+
 def test_plain_lines_are_those_of_the_guide(capsys: pytest.CaptureFixture[str]) -> None:
     configure(level="INFO", fmt="plain")
 

@@ -18,7 +18,7 @@ from detection_operator.status import (
     invalid_status,
     timestamp,
 )
-from detection_operator.transitions import Event, transitions
+from detection_operator.transitions import Event, Scaled, transitions
 
 NOON_S = 1_767_268_800.0
 HEALTHY = Observation(
@@ -290,9 +290,22 @@ def test_events_tell_transitions_only(spec_of: Callable[..., QueueSpec]) -> None
         Event(type="Warning", reason="Messages", message="2 messages in the dead-letter queue")
     ]
     assert [event.reason for event in transitions(dead, first)] == ["Empty"]
-    scaled = [event for event in transitions(first, burst) if event.reason == "Scaled"]
-    assert len(scaled) == 1
-    assert scaled[0].message.startswith(f"{first['desiredReplicas']} to ")
+    assert transitions(first, burst) == [], "a plan is no change of the replicas yet"
+
+
+def test_a_change_of_the_replicas_names_the_deployment_and_who_goes() -> None:
+    fewer = Scaled(deployment="video-1a2b", before=3, after=1, pods=["w-1", "w-2"])
+    more = Scaled(deployment="video-1a2b", before=1, after=40)
+    many = Scaled(deployment="d", before=9, after=0, pods=[f"p{n}" for n in range(9)])
+
+    told = fewer.event("1 needed for 4 messages/s")
+    assert (told.type, told.reason) == ("Normal", "Scaled")
+    assert told.message == (
+        "3 to 1 replicas of video-1a2b, without w-1, w-2: 1 needed for 4 messages/s"
+    )
+    assert more.event("x").message == "1 to 40 replicas of video-1a2b: x"
+    assert str(many) == "9 to 0 replicas of d, without p0, p1, p2, p3, p4 and 4 more"
+    assert len(fewer.event("y" * 2000).message) == 1024
 
 
 def test_a_summary_that_repeats_another_condition_is_no_event_of_its_own(

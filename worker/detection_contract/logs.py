@@ -57,7 +57,7 @@ _SECRETS: Final = (
 log = logging.getLogger(__name__)
 
 
-def configure(*, level: str, fmt: LogFormat, to_console: bool = True) -> None:
+def configure(*, level: str, fmt: LogFormat, to_console: bool = True, facts: bool = False) -> None:
     """Send every log record of the process to standard error; may be called again.
 
     A level or format that does not exist is replaced by INFO or ``plain``, and a warning says so.
@@ -67,6 +67,7 @@ def configure(*, level: str, fmt: LogFormat, to_console: bool = True) -> None:
         fmt: ``plain`` is the guide's; ``json`` has ``ts`` (UTC), ``level``, ``logger``,
             ``message``, the record's ``extra`` facts, and ``error`` with the traceback.
         to_console: False shows nothing.
+        facts: Plain lines end with the record's ``extra`` facts, as ``name=value``.
     """
     known = _LEVELS.get(level.strip().upper(), logging.INFO)
     root = logging.getLogger()
@@ -74,7 +75,8 @@ def configure(*, level: str, fmt: LogFormat, to_console: bool = True) -> None:
         root.removeHandler(handler)
         handler.close()
     console = _Console() if to_console else _Nowhere()
-    console.setFormatter(JsonFormatter() if fmt == "json" else PlainFormatter(PLAIN_FORMAT))
+    plain = FactsFormatter(PLAIN_FORMAT) if facts else PlainFormatter(PLAIN_FORMAT)
+    console.setFormatter(JsonFormatter() if fmt == "json" else plain)
     root.addHandler(console)
     root.setLevel(known)
     for name in _TALKATIVE:
@@ -125,6 +127,19 @@ class PlainFormatter(logging.Formatter):
         return redact(super().format(record))
 
 
+class FactsFormatter(PlainFormatter):
+    """The guide's lines with the record's facts behind the message."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's
+        """Return the line without a traceback."""
+        facts = (
+            f" {name}={' '.join(str(value).split())}"
+            for name, value in _facts(record).items()
+            if value not in (None, "", []) and not isinstance(value, Mapping)
+        )
+        return super().formatMessage(record) + "".join(facts)
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line, without secrets."""
 
@@ -136,9 +151,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": _message(record),
         }
-        for name, value in vars(record).items():
-            if name not in _OF_EVERY_RECORD and name not in _NO_FACTS:
-                entry[f"{name}_" if name in _FIXED else name] = value
+        for name, value in _facts(record).items():
+            entry[f"{name}_" if name in _FIXED else name] = value
         if record.exc_info and record.exc_info[0] is not None:
             entry["error"] = self.formatException(record.exc_info)
         if record.stack_info:
@@ -159,6 +173,16 @@ class _Console(logging.Handler):
 
 class _Nowhere(logging.NullHandler):
     """Keeps ``logging`` from falling back to its handler of last resort."""
+
+
+def _facts(record: logging.LogRecord) -> dict[str, object]:
+    """Return what came with a record as ``extra``."""
+    found: dict[str, object] = {
+        name: value
+        for name, value in vars(record).items()
+        if name not in _OF_EVERY_RECORD and name not in _NO_FACTS
+    }
+    return found
 
 
 def _message(record: logging.LogRecord) -> str:

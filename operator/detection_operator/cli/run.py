@@ -50,7 +50,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from detection_operator.handlers.operator import Operator  # noqa: PLC0415
 
     configure(
-        level=os.environ.get(env.LOG_LEVEL, "INFO"), fmt=log_format_from_environment(os.environ)
+        level=os.environ.get(env.LOG_LEVEL, "INFO"),
+        fmt=log_format_from_environment(os.environ),
+        facts=True,
     )
     logging.getLogger("kopf").setLevel(logging.WARNING)
     try:

@@ -18,6 +18,7 @@ from detection_operator.reconcile.gather import Sources, address
 from detection_operator.reconcile.state import EVASIVE_S, QueueState
 from detection_operator.reconcile.steps import Steps
 from detection_operator.status import timestamp
+from detection_operator.transitions import Scaled
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class Actor:
         self.state.applied[name] = kept_digest(result)
         if live is None:
             self.state.written[name] = count
+            self._tell(Scaled(deployment=name, before=0, after=count))
         return True
 
     def _as_applied(self, name: str, live: Object, manifest: Object) -> bool:
@@ -156,19 +158,27 @@ class Actor:
             resource_version=metadata["resourceVersion"] if replicas < item.replicas else None,
         )
         self.state.written[item.name] = replicas
+        names: list[str] = []
         if replicas < item.replicas:
-            gone = item.replicas - replicas
-            leaving = sorted(item.workers, key=lambda w: (not w.may_go, w.pod.name))[:gone]
+            leaving = item.without(replicas)
+            names = [worker.pod.name for worker in leaving]
             self.state.dismissed |= {worker.pod.uid for worker in leaving}
-            self.metrics.drains.labels("removed").inc(gone)
+            self.metrics.drains.labels("removed").inc(item.replicas - replicas)
+        self._tell(Scaled(deployment=item.name, before=item.replicas, after=replicas, pods=names))
+
+    def _tell(self, change: Scaled) -> None:
+        if change.before == change.after:
+            return
+        self.state.scaled.append(change)
         log.info(
             "replicas set",
             extra={
                 "namespace": self._namespace,
                 "queue": self.queue["metadata"]["name"],
-                "deployment": item.name,
-                "replicas_current": item.replicas,
-                "replicas_desired": replicas,
+                "deployment": change.deployment,
+                "replicas_current": change.before,
+                "replicas_desired": change.after,
+                "pods": list(change.pods),
             },
         )
 

@@ -103,6 +103,11 @@ class Group:
         made = made_replicas(self.deployment)
         return 0 if made is None else max(0, self.replicas - max(made, len(self.workers)))
 
+    def without(self, replicas: int) -> tuple[Worker, ...]:
+        """Return whom Kubernetes takes when the replicas fall to so many."""
+        gone = going([worker.pod for worker in self.workers], replicas)
+        return tuple(worker for worker in self.workers if worker.pod.name in gone)
+
     @property
     def unseen(self) -> int:
         """Pods that the Deployment has and nobody saw: they may be busy, and go before others."""

@@ -14,6 +14,7 @@ from detection_operator.reconcile.refusal import Refusal
 from detection_operator.reconcile.restore import Restored
 from detection_operator.scaling.memory import Memory
 from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.transitions import Scaled
 
 COLD_STARTS: Final = 9
 """Of these the median counts: one slow image pull says little of the next."""
@@ -74,6 +75,7 @@ class QueueState:
         starved_readings: See ``doctor``.
         known: Workers of the last look, by uid.
         dismissed: Uids of pods that may go.
+        scaled: Replicas that were written and are not told yet.
         status: As last written.
         status_at_s: When; None before the first.
         since_s: When the present operator took over; None before its first look.
@@ -98,6 +100,7 @@ class QueueState:
     starved_readings: int = 0
     known: dict[str, Worker] = field(default_factory=dict)
     dismissed: set[str] = field(default_factory=set)
+    scaled: list[Scaled] = field(default_factory=list)
     status: Mapping[str, Any] | None = None
     status_at_s: float | None = None
     since_s: float | None = None

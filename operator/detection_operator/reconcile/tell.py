@@ -12,7 +12,7 @@ from detection_operator.kube.port import Cluster, EventNote, Object
 from detection_operator.metrics import Metrics
 from detection_operator.reconcile.state import QueueState
 from detection_operator.resource import InvalidSpec
-from detection_operator.transitions import transitions
+from detection_operator.transitions import Event, transitions
 
 STATUS_S: Final = 60.0
 """Numbers that move all the time are written this often; a condition or a plan at once."""
@@ -63,7 +63,12 @@ class Teller:
             status=current,
             limits=limits,
         )
-        return self._write(queue, state, current)
+        if not self._write(queue, state, current):
+            return False
+        while state.scaled:
+            self._post(queue, state.scaled[0].event(report.plan.message))
+            state.scaled.pop(0)
+        return True
 
     def refuse(self, queue: Object, state: QueueState, error: InvalidSpec) -> bool:
         """Say what is wrong with a spec, and whether the DetectionQueue is still there.
@@ -93,16 +98,19 @@ class Teller:
             return False
         state.status, state.status_at_s = current, now_s
         for event in transitions(previous, current):
-            self.cluster.post_event(
-                EventNote(
-                    about=queue,
-                    type=event.type,
-                    reason=event.reason,
-                    message=event.message,
-                    now_s=self.clock.wall_s(),
-                )
-            )
+            self._post(queue, event)
         return True
+
+    def _post(self, queue: Object, event: Event) -> None:
+        self.cluster.post_event(
+            EventNote(
+                about=queue,
+                type=event.type,
+                reason=event.reason,
+                message=event.message,
+                now_s=self.clock.wall_s(),
+            )
+        )
 
 
 def is_news(previous: Mapping[str, Any], current: Mapping[str, Any]) -> bool:

@@ -130,6 +130,22 @@ def test_surplus_goes_within_the_hold_and_the_longest_job(make_world: MakeWorld)
     finish(traffic)
 
 
+def test_an_event_tells_of_it_when_it_happens_and_names_who_goes(make_world: MakeWorld) -> None:
+    traffic, _ = three_busy(make_world, job_s=30.0)
+    world = traffic.world
+    world.cluster.events.clear()
+    assert traffic.run(60, until=lambda: traffic.takers == 1)
+    traffic.run(10)
+    assert "Scaled" not in [event.reason for event in world.cluster.events]
+
+    assert traffic.run(60, until=lambda: world.replicas < 3)
+
+    (event,) = [event for event in world.cluster.events if event.reason == "Scaled"]
+    assert event.message.startswith(f"3 to {world.replicas} replicas of video-")
+    traffic.run(5)
+    assert all(name in event.message for name in world.nodes.removed[: 3 - world.replicas])
+
+
 def test_at_most_a_share_is_asked_at_a_time(make_world: MakeWorld) -> None:
     world = make_world()
     key = world.create_queue("video", spec(minReplicas=8, scaleDown={"holdSeconds": HOLD_S}))

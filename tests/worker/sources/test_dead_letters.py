@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detection_worker.sources.base import ReceivedMessage
+from detection_worker.sources.base import MessageAttribute, ReceivedMessage
 from detection_worker.sources.dead_letters import (
     MAX_ATTRIBUTES,
     MAX_MESSAGE_BYTES,
@@ -19,7 +19,7 @@ DEAD = "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs-dead"
 def message(
     *,
     body: str = "{}",
-    attributes: dict[str, str] | None = None,
+    attributes: dict[str, str | MessageAttribute] | None = None,
     group_id: str | None = None,
     trace_header: str | None = None,
 ) -> ReceivedMessage:
@@ -29,7 +29,12 @@ def message(
         body=body,
         receive_count=3,
         sent_at_s=None,
-        attributes=attributes or {},
+        attributes={
+            name: MessageAttribute(data_type="String", value=value)
+            if isinstance(value, str)
+            else value
+            for name, value in (attributes or {}).items()
+        },
         group_id=group_id,
         trace_header=trace_header,
     )
@@ -58,6 +63,81 @@ def test_the_copy_carries_the_body_and_says_why_it_is_there() -> None:
         "tenant": "a",
     }
     assert "MessageGroupId" not in request
+
+
+def test_what_the_sender_attached_keeps_its_type() -> None:
+    attached = {
+        "picture": MessageAttribute(data_type="Binary.jpeg", value=b"\x00\xff"),
+        "count": MessageAttribute(data_type="Number", value="42"),
+        "price": MessageAttribute(data_type="Number.float", value="1.5"),
+        "id": MessageAttribute(data_type="String.UUID", value="u-1"),
+        "DetectionProfile": MessageAttribute(data_type="String", value="strict"),
+    }
+
+    request = dead_letter_request(
+        message(attributes={**attached}), queue_url=DEAD, source_url=SOURCE, code="c", reason="r"
+    )
+
+    sent = request["MessageAttributes"]
+    assert sent["picture"] == {"DataType": "Binary.jpeg", "BinaryValue": b"\x00\xff"}
+    assert sent["count"] == {"DataType": "Number", "StringValue": "42"}
+    assert sent["price"] == {"DataType": "Number.float", "StringValue": "1.5"}
+    assert sent["id"] == {"DataType": "String.UUID", "StringValue": "u-1"}
+    assert sent["DetectionProfile"] == {"DataType": "String", "StringValue": "strict"}
+
+
+@pytest.mark.parametrize(
+    ("attached", "theirs", "ours"),
+    [
+        (0, 0, 4),
+        (6, 6, 4),
+        (7, 7, 3),
+        (8, 8, 2),
+        (9, 8, 2),
+        (10, 8, 2),
+    ],
+)
+def test_ten_attributes_are_shared_with_the_sender(attached: int, theirs: int, ours: int) -> None:
+    request = dead_letter_request(
+        message(attributes={f"a{n}": "x" for n in range(attached)}),
+        queue_url=DEAD,
+        source_url=SOURCE,
+        code="c",
+        reason="r",
+    )
+
+    sent = values(request)
+    assert len([name for name in sent if name.startswith("a")]) == theirs
+    assert len(sent) == theirs + ours
+    assert (sent["DetectionErrorCode"], sent["DetectionErrorReason"]) == ("c", "r")
+
+
+def test_a_queue_that_takes_short_messages_gets_what_fits() -> None:
+    full = message(body="x" * 1000, attributes={f"a{n}": "y" for n in range(10)})
+
+    def sent(max_bytes: int) -> set[str]:
+        request = dead_letter_request(
+            full,
+            queue_url=DEAD,
+            source_url=SOURCE,
+            code="c",
+            reason="r" * 500,
+            max_bytes=max_bytes,
+        )
+        return {name for name in request["MessageAttributes"] if name.startswith("Detection")}
+
+    assert sent(4000) == {"DetectionErrorCode", "DetectionErrorReason"}
+    assert sent(1200) == {"DetectionErrorCode", "DetectionMessageId"}
+    assert sent(0) == set()
+
+
+def test_a_tenant_of_a_fair_queue_stays_one() -> None:
+    request = dead_letter_request(
+        message(group_id="tenant-7"), queue_url=DEAD, source_url=SOURCE, code="c", reason="r"
+    )
+
+    assert request["MessageGroupId"] == "tenant-7"
+    assert "MessageDeduplicationId" not in request
 
 
 def test_reasons_of_an_earlier_death_give_way_to_the_new_one() -> None:
@@ -99,7 +179,9 @@ def test_the_trace_goes_on() -> None:
 @settings(max_examples=30, deadline=None)  # each example encodes a mebibyte
 @given(
     body_bytes=st.integers(MAX_MESSAGE_BYTES - 2000, MAX_MESSAGE_BYTES),
-    attributes=st.dictionaries(st.from_regex(r"[A-Za-z]{1,20}", fullmatch=True), st.text()),
+    attributes=st.dictionaries(
+        st.from_regex(r"[A-Za-z]{1,20}", fullmatch=True), st.text(min_size=1), max_size=10
+    ),
     reason=st.text(max_size=2000),
 )
 def test_no_copy_breaks_the_limits_of_sqs(
@@ -110,7 +192,7 @@ def test_no_copy_breaks_the_limits_of_sqs(
     }
 
     request = dead_letter_request(
-        message(body="x" * body_bytes, attributes=attributes),
+        message(body="x" * body_bytes, attributes={**attributes}),
         queue_url=DEAD,
         source_url=SOURCE,
         code="code",

@@ -10,6 +10,7 @@ from detection_worker.aws_session import make_session
 from detection_worker.settings import AwsSettings
 from detection_worker.sources.base import (
     EntryFailure,
+    MessageAttribute,
     QueueError,
     QueueFacts,
     ReceivedMessage,
@@ -57,7 +58,11 @@ def test_a_delivery_brings_all_that_the_pipeline_asks_for(sqs: Any, source: SqsS
             body="{}",
             receive_count=3,
             sent_at_s=1760000000.5,
-            attributes={"a": "x", "n": "7"},
+            attributes={
+                "a": MessageAttribute(data_type="String", value="x"),
+                "n": MessageAttribute(data_type="Number", value="7"),
+                "b": MessageAttribute(data_type="Binary", value=b"\0\0\0"),
+            },
             group_id="tenant",
             trace_header="Root=1",
         )

@@ -153,12 +153,61 @@ def test_a_dead_letter_arrives_where_the_redrive_policy_points(
         (copy,) = dead.receive(max_messages=1, wait_s=1, visibility_s=30)
 
     assert copy.body == "not json"
-    assert copy.attributes == {
+    assert {name: a.value for name, a in copy.attributes.items()} == {
         "DetectionErrorCode": "bad_json",
         "DetectionErrorReason": "a?b",
         "DetectionMessageId": message.message_id,
         "DetectionSourceQueue": queues.queue_url,
     }
+
+
+def test_a_dead_letter_carries_what_its_message_carried(
+    local: LocalAws, local_session: boto3.Session, source: SqsSource, queues: Queues
+) -> None:
+    local.sqs().send_message(
+        QueueUrl=queues.queue_url,
+        MessageBody="{}",
+        MessageGroupId="tenant-7",
+        MessageAttributes={
+            "bin": {"DataType": "Binary", "BinaryValue": b"\x00\xff"},
+            "num": {"DataType": "Number", "StringValue": "42"},
+            "id": {"DataType": "String.UUID", "StringValue": "u-1"},
+        },
+        MessageSystemAttributes={
+            "AWSTraceHeader": {"DataType": "String", "StringValue": "Root=1-2-3"}
+        },
+    )
+    (message,) = source.receive(max_messages=1, wait_s=1, visibility_s=30)
+
+    source.dead_letter(message, queue_url=queues.dlq_url, code="c", reason="r")
+    with closing(new_source(local, local_session, queues.dlq_url)) as dead:
+        (copy,) = dead.receive(max_messages=1, wait_s=1, visibility_s=30)
+
+    carried = {n: a for n, a in copy.attributes.items() if not n.startswith("Detection")}
+    assert carried == message.attributes
+    assert carried["bin"].value == b"\x00\xff"
+    assert (copy.group_id, copy.trace_header) == ("tenant-7", "Root=1-2-3")
+
+
+@pytest.mark.parametrize("body_chars", [262_000, 262_144])
+def test_a_long_message_fits_a_dead_letter_queue_of_the_old_size(
+    local: LocalAws, local_session: boto3.Session, body_chars: int
+) -> None:
+    queues = local.create_queue(f"old-{body_chars}")
+    local.sqs().set_queue_attributes(
+        QueueUrl=queues.dlq_url, Attributes={"MaximumMessageSize": "262144"}
+    )
+    local.send(queues.queue_url, ["x" * body_chars])
+    with (
+        closing(new_source(local, local_session, queues.queue_url)) as source,
+        closing(new_source(local, local_session, queues.dlq_url)) as dead,
+    ):
+        (message,) = source.receive(max_messages=1, wait_s=1, visibility_s=30)
+        source.dead_letter(message, queue_url=queues.dlq_url, code="c", reason="r" * 600)
+        (copy,) = dead.receive(max_messages=1, wait_s=1, visibility_s=30)
+
+    assert copy.body == message.body
+    assert ("DetectionErrorCode" in copy.attributes) == (body_chars < 262_144)
 
 
 def test_a_fifo_message_keeps_its_group_when_it_dies_and_dies_once(

@@ -1,8 +1,22 @@
 """What the pipeline knows of a message queue."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageAttribute:
+    """What a sender attached to a message under one name.
+
+    Attributes:
+        data_type: ``String``, ``Number`` or ``Binary``, maybe with a label of the sender's own:
+            ``String.UUID``.
+        value: Bytes if binary, else text.
+    """
+
+    data_type: str
+    value: str | bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +29,7 @@ class ReceivedMessage:
         body: The message text.
         receive_count: Deliveries so far, this one included, >= 1; approximate.
         sent_at_s: Unix seconds of its first sending; None if SQS did not say.
-        attributes: String message attributes, kept when the message is dead-lettered.
+        attributes: What its sender attached, by name; kept when the message is dead-lettered.
         group_id: FIFO message group, or tenant of a fair queue.
         trace_header: ``AWSTraceHeader`` (X-Ray).
     """
@@ -25,7 +39,7 @@ class ReceivedMessage:
     body: str
     receive_count: int
     sent_at_s: float | None
-    attributes: dict[str, str]
+    attributes: Mapping[str, MessageAttribute]
     group_id: str | None = None
     trace_header: str | None = None
 

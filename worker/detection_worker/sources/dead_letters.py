@@ -1,18 +1,22 @@
 """What a dead-lettered copy of a message carries besides its body."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from detection_worker.sources.base import ReceivedMessage
+from detection_worker.sources.base import MessageAttribute, ReceivedMessage
 
 MAX_ATTRIBUTES: Final = 10
 """SQS developer guide, message metadata."""
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
 """Body and attributes together; SQS developer guide, message quotas."""
+OLD_MAX_MESSAGE_BYTES: Final = 256 * 1024
+"""The same for queues from before August 2025, unless somebody has raised it."""
+PLACES: Final = 2
+"""Attributes kept free of the sender's: for code and reason."""
 MAX_REASON_CHARS: Final = 512
-_OURS: Final = "Detection"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,51 +55,90 @@ def parse_redrive_policy(text: str, *, source_url: str) -> RedrivePolicy | None:
 
 
 def dead_letter_request(
-    message: ReceivedMessage, *, queue_url: str, source_url: str, code: str, reason: str
+    message: ReceivedMessage,
+    *,
+    queue_url: str,
+    source_url: str,
+    code: str,
+    reason: str,
+    max_bytes: int = MAX_MESSAGE_BYTES,
 ) -> dict[str, Any]:
     """Return the parameters of the ``SendMessage`` that copies a message with the reason.
 
-    The body is never touched. Attributes that would break SQS's limits are left out, the sender's
-    surplus first, then ours from the last to the first.
+    Body, attributes with their types, group and trace are those of the message, as where SQS
+    itself moves it. Ten attributes are allowed: code and reason always have a place, our others
+    where the sender left one. What would make the message too long is left out, ours first.
+
+    Args:
+        message: As received.
+        queue_url: Of the dead-letter queue.
+        source_url: Of the queue that the message came from.
+        code: Why.
+        reason: The same in a sentence.
+        max_bytes: Longest message that the dead-letter queue takes; 0 leaves all of ours out.
     """
-    ours = {
-        "DetectionErrorCode": code,
-        "DetectionErrorReason": _plain(reason),
-        "DetectionMessageId": message.message_id,
-        "DetectionSourceQueue": source_url,
-    }
-    theirs = {
-        name: value
-        for name, value in message.attributes.items()
-        if not name.startswith(_OURS) and not name.lower().startswith(("aws.", "amazon."))
-    }
     request: dict[str, Any] = {
         "QueueUrl": queue_url,
         "MessageBody": message.body,
-        "MessageAttributes": _fitting({**ours, **theirs}, taken_bytes=len(message.body.encode())),
+        "MessageAttributes": _attributes(
+            message,
+            {
+                "DetectionErrorCode": code,
+                "DetectionErrorReason": _plain(reason),
+                "DetectionMessageId": message.message_id,
+                "DetectionSourceQueue": source_url,
+            },
+            max_bytes=max_bytes,
+        ),
     }
     if message.trace_header:
         request["MessageSystemAttributes"] = {"AWSTraceHeader": _string(message.trace_header)}
+    if message.group_id:  # on a standard queue: the tenant of a fair queue
+        request["MessageGroupId"] = message.group_id
     if queue_url.endswith(".fifo"):
-        request["MessageGroupId"] = message.group_id or message.message_id
-        # A worker that dies after the copy and before the delete copies again: SQS drops that.
+        request.setdefault("MessageGroupId", message.message_id)
+        # Not the sender's: two messages may have had the same at different times. A worker that
+        # dies after the copy and before the delete copies again, and SQS drops that.
         request["MessageDeduplicationId"] = message.message_id
     return request
 
 
-def _fitting(attributes: dict[str, str], *, taken_bytes: int) -> dict[str, dict[str, str]]:
-    fitting: dict[str, dict[str, str]] = {}
-    for name, value in attributes.items():
-        size_bytes = len(name.encode()) + len(value.encode()) + len("String")
-        small_enough = taken_bytes + size_bytes <= MAX_MESSAGE_BYTES
-        if value and small_enough and len(fitting) < MAX_ATTRIBUTES:
-            fitting[name] = _string(value)
-            taken_bytes += size_bytes
-    return fitting
+def _attributes(
+    message: ReceivedMessage, ours: Mapping[str, str], *, max_bytes: int
+) -> dict[str, dict[str, Any]]:
+    theirs = {
+        name: _wire(attribute)
+        for name, attribute in message.attributes.items()
+        # Those of an earlier death give way; the prefixes are reserved and refused.
+        if name not in ours and not name.lower().startswith(("aws.", "amazon."))
+    }
+    if not max_bytes:
+        return theirs
+    left_bytes = max_bytes - len(message.body.encode())
+    kept: dict[str, dict[str, Any]] = {}
+    for name, value in [
+        *list(theirs.items())[: MAX_ATTRIBUTES - PLACES],
+        *((name, _string(value)) for name, value in ours.items() if value),
+    ]:
+        size_bytes = _size_bytes(name, value)
+        if len(kept) < MAX_ATTRIBUTES and size_bytes <= left_bytes:
+            left_bytes -= size_bytes
+            kept[name] = value
+    return kept
 
 
-def _string(value: str) -> dict[str, str]:
+def _wire(attribute: MessageAttribute) -> dict[str, Any]:
+    kind = "BinaryValue" if isinstance(attribute.value, bytes) else "StringValue"
+    return {"DataType": attribute.data_type, kind: attribute.value}
+
+
+def _string(value: str) -> dict[str, Any]:
     return {"DataType": "String", "StringValue": value}
+
+
+def _size_bytes(name: str, value: Mapping[str, Any]) -> int:
+    """Return what an attribute counts against the limit: its name, type and value."""
+    return sum(len(t if isinstance(t, bytes) else t.encode()) for t in (name, *value.values()))
 
 
 def _plain(text: str) -> str:

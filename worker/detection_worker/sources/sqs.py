@@ -18,12 +18,18 @@ from detection_worker import aws_session
 from detection_worker.settings import AwsSettings
 from detection_worker.sources.base import (
     EntryFailure,
+    MessageAttribute,
     QueueError,
     QueueFacts,
     ReceivedMessage,
     VisibilityChange,
 )
-from detection_worker.sources.dead_letters import dead_letter_request, parse_redrive_policy
+from detection_worker.sources.dead_letters import (
+    MAX_MESSAGE_BYTES,
+    OLD_MAX_MESSAGE_BYTES,
+    dead_letter_request,
+    parse_redrive_policy,
+)
 
 POLL_MARGIN_S: Final = 5.0
 """An answer to a long poll may come late, never at the moment when its wait ends."""
@@ -155,11 +161,24 @@ class SqsSource:
         self, message: ReceivedMessage, *, queue_url: str, code: str, reason: str
     ) -> None:
         """Copy a message to the dead-letter queue with the reason as message attributes."""
-        request = dead_letter_request(
-            message, queue_url=queue_url, source_url=self._queue_url, code=code, reason=reason
-        )
         with _explained(queue_url):
-            self._control.send_message(**request)
+            # How long a message the dead-letter queue takes may only be read with more rights.
+            for max_bytes in (MAX_MESSAGE_BYTES, OLD_MAX_MESSAGE_BYTES, 0):
+                request = dead_letter_request(
+                    message,
+                    queue_url=queue_url,
+                    source_url=self._queue_url,
+                    code=code,
+                    reason=reason,
+                    max_bytes=max_bytes,
+                )
+                try:
+                    self._control.send_message(**request)
+                except ClientError as exc:
+                    if not max_bytes or aws_session.error_code(exc) != "InvalidParameterValue":
+                        raise
+                else:
+                    return
 
     def _batch(
         self, call: Any, entries: list[dict[str, Any]], *, ids: list[str]
@@ -189,9 +208,11 @@ def _received(message: Mapping[str, Any]) -> ReceivedMessage:
         receive_count=max(1, int(system.get("ApproximateReceiveCount", 1))),
         sent_at_s=int(sent_ms) / 1000 if sent_ms else None,
         attributes={
-            name: value["StringValue"]
+            name: MessageAttribute(
+                data_type=value["DataType"],
+                value=value["BinaryValue"] if "BinaryValue" in value else value["StringValue"],
+            )
             for name, value in message.get("MessageAttributes", {}).items()
-            if "StringValue" in value
         },
         group_id=system.get("MessageGroupId"),
         trace_header=system.get("AWSTraceHeader"),

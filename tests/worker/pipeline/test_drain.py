@@ -98,6 +98,60 @@ def test_drain_hands_back_what_waits_and_finishes_what_runs(rig: Any) -> None:
     assert rig.source.counts() == (5, 0, 0)
 
 
+def test_a_full_worker_that_is_asked_to_drain_polls_no_more(rig: Any) -> None:
+    gate = rig.storage.script.gate("1_0.png")
+    engine = rig.start(downloaders=1, max_in_flight=2)
+    for i in range(6):
+        rig.send(f"1_{i}.png")
+    assert rig.storage.script.entered["1_0.png"].wait(5)
+    assert rig.eventually(lambda: engine.ledger.in_flight == 2 and engine.intake.polling == 0)
+
+    engine.drain()
+    polls = rig.source.calls.count("receive")
+    assert rig.eventually(lambda: engine.ledger.in_flight == 1)
+    time.sleep(1.2)
+
+    assert rig.source.calls.count("receive") == polls, "the room of what went back is not for more"
+    assert rig.source.counts() == (5, 1, 0)
+    gate.set()
+    assert rig.eventually(lambda: engine.vitals.state()["drained"])
+
+
+def test_a_failure_that_is_being_reported_is_not_handed_back(rig: Any) -> None:
+    gate = rig.callbacks.script.gate("bad")
+    engine = rig.start()
+    body = {"sqs_to_ml_url": "ftp://no", "callback_url": "https://cb.test/x", "request_id": "bad"}
+    rig.source.send(body)
+    assert rig.callbacks.script.entered["bad"].wait(5)
+
+    engine.drain()
+    time.sleep(0.3)
+    gate.set()
+
+    assert rig.eventually(lambda: engine.vitals.state()["drained"])
+    assert [post.request_id for post in rig.callbacks.posted] == ["bad"]
+    assert len(rig.callbacks.attempts) == 1
+    assert rig.source.counts() == (0, 0, 0)
+
+
+def test_nobody_is_drained_while_the_last_answer_goes_back(rig: Any) -> None:
+    rig.source.poll_gate = threading.Event()
+    rig.source.late_answer_s = 0.5
+    engine = rig.start()
+    assert rig.source.polls.acquire(timeout=5)
+    engine.drain()
+    rig.send("1_late.png")
+    assert not engine.vitals.state()["drained"]
+    rig.source.poll_gate.set()
+
+    assert rig.eventually(lambda: "change_visibility" in rig.source.calls)
+    state = engine.vitals.state()
+    assert (state["draining"], state["drained"]) == (True, False)
+    assert rig.eventually(lambda: engine.vitals.state()["drained"])
+    assert rig.source.counts() == (1, 0, 0)
+    assert rig.callbacks.attempts == []
+
+
 def test_resume_brings_a_drained_worker_back(rig: Any) -> None:
     engine = rig.start()
     engine.drain()

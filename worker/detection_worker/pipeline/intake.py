@@ -13,12 +13,8 @@ from detection_worker.metrics import Metrics
 from detection_worker.pipeline.jobs import Job, Message, bad_job, open_job
 from detection_worker.pipeline.ledger import Ledger
 from detection_worker.pipeline.memo import ResultMemo
-from detection_worker.sources.base import (
-    MessageSource,
-    QueueError,
-    ReceivedMessage,
-    VisibilityChange,
-)
+from detection_worker.pipeline.returns import give_back
+from detection_worker.sources.base import MessageSource, QueueError, ReceivedMessage
 
 MAX_POLL_PAUSE_S = 60.0
 UNREADY_AFTER_S = 30.0
@@ -128,8 +124,12 @@ class Intake:
         return self._poll(self._rules.max_messages)
 
     def pause(self) -> None:
-        """Receive nothing more until ``resume``; the answers of polls under way are released."""
-        self._paused.set()
+        """Receive nothing more until ``resume``; the answers of polls under way are released.
+
+        When it returns no poll begins any more, and what was received is in the ledger.
+        """
+        with self._polls_lock:
+            self._paused.set()
 
     def resume(self) -> None:
         """Receive again."""
@@ -143,7 +143,7 @@ class Intake:
 
     @property
     def polling(self) -> int:
-        """Polls under way."""
+        """Polls under way; one ends when its answer is in hand or given back."""
         return self._polls
 
     def idle_s(self) -> float:
@@ -212,15 +212,31 @@ class Intake:
     def _reserve_and_poll(self) -> None:
         count = self._ledger.reserve(timeout_s=ROOM_WAIT_S, at_most=self._rules.max_messages)
         try:
-            if count and not self._stopping.is_set():
+            if count:
                 self._poll(count)
         finally:
             self._ledger.unreserve(count)
 
     def _poll(self, count: int) -> int:
-        started_s = time.monotonic()
         with self._polls_lock:
+            # The room that it waited for may be that of messages which a drain handed back.
+            if self._closed():
+                return 0
             self._polls += 1
+        try:
+            received = self._receive(count)
+            self._note_load(len(received), asked=count)
+            self._admit(received)
+        finally:
+            with self._polls_lock:
+                self._polls -= 1
+        return len(received)
+
+    def _closed(self) -> bool:
+        return self._stopping.is_set() or self._paused.is_set()
+
+    def _receive(self, count: int) -> Sequence[ReceivedMessage]:
+        started_s = time.monotonic()
         try:
             received = self._source.receive(
                 max_messages=count,
@@ -231,17 +247,12 @@ class Intake:
             self._metrics.sqs_requests.labels("ReceiveMessage", "error").inc()
             self._failing = (exc, self._failing[1] if self._failing else started_s)
             raise
-        finally:
-            with self._polls_lock:
-                self._polls -= 1
         self._metrics.sqs_requests.labels("ReceiveMessage", "ok").inc()
         self.answered_s = time.monotonic()
         if self._failing is not None:
             self._failing = None
             log.info("the queue can be polled again")
-        self._note_load(len(received), asked=count)
-        self._admit(received)
-        return len(received)
+        return received
 
     def _note_load(self, received: int, *, asked: int) -> None:
         if received == asked:
@@ -254,12 +265,15 @@ class Intake:
     def _admit(self, received: Sequence[ReceivedMessage]) -> None:
         if not received:
             return
-        if self._stopping.is_set() or self._paused.is_set():
+        now_s = time.monotonic()
+        with self._polls_lock:
+            closed = self._closed()
+            taken = [] if closed else [self._ledger.take(r, now_s=now_s) for r in received]
+        if closed:
             self._give_back(received)
             return
         log.info(texts.LOG_RECEIVED.format(count=len(received)))
-        now_s = time.monotonic()
-        fresh = [(r, self._ledger.take(r, now_s=now_s)) for r in received]
+        fresh = zip(received, taken, strict=True)
         for delivery, message in fresh:
             self._note_wait(delivery)
             if message is None:
@@ -275,23 +289,7 @@ class Intake:
         """
         now_s = time.monotonic()
         strangers = [r for r in received if not self._ledger.adopt(r, now_s=now_s)]
-        changes = [
-            VisibilityChange(message_id=r.message_id, receipt_handle=r.receipt_handle, seconds=0)
-            for r in strangers
-        ]
-        for attempt in range(3):
-            if not changes:
-                break
-            try:
-                failed = {
-                    f.message_id for f in self._source.change_visibility(changes) if not f.lost
-                }
-            except QueueError as exc:
-                log.warning("could not release %d message(s): %s", len(changes), exc)
-                time.sleep(0.2 * 2**attempt)
-                continue
-            changes = [c for c in changes if c.message_id in failed]
-        if not changes:
+        if give_back(self._source, strangers):
             self._metrics.messages.labels("released").inc(len(strangers))
 
     def _note_wait(self, delivery: ReceivedMessage) -> None:

@@ -83,6 +83,7 @@ class Work:
         """Conclude, post the result and end the job."""
         try:
             job.check()
+            job.started = True
             if job.body is not None or self._conclude(job):
                 self._post(job)
                 self._tools.endings.job_ended(job)

@@ -87,3 +87,13 @@ def test_listing_models_does_not_import_torch() -> None:
     )
 
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_bundled_models_do_not_wait_for_libraries_of_other_networks() -> None:
+    """Importing torchvision takes seconds; only the networks made of its blocks pay for it."""
+    code = (
+        "import sys; from detection_worker.detectors import registry;"
+        "registry.load_detectors(registry.bundled_models_dir());"
+        "assert not {'torchaudio', 'torchvision', 'onnxruntime'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,12 +5,12 @@ with the choices of the ASVspoof 2021 baseline: only the lower half of the spect
 place of the coefficient of order zero. Buffers have the names of the published weights.
 """
 
-import math
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchaudio.functional import create_dct, linear_fbanks
 
 SAMPLE_RATE_HZ: Final = 16_000
 FRAME: Final = 320
@@ -24,28 +24,6 @@ BINS: Final = 256
 PRE_EMPHASIS: Final = 0.97
 FLOOR: Final = float(torch.finfo(torch.float32).eps)
 """Added to energies before their logarithm."""
-
-
-def triangles(filters: int, *, bins: int, top_hz: float) -> Tensor:
-    """Return overlapping triangular filters over ``bins`` frequencies, ``(bins, filters)``.
-
-    Args:
-        filters: How many; their corners are evenly apart from 0 Hz to ``top_hz``.
-        bins: Frequencies, evenly apart from 0 Hz to ``top_hz``, both included.
-        top_hz: Upper end.
-    """
-    hz = torch.linspace(0, top_hz, bins).unsqueeze(1)
-    corners = torch.linspace(0, top_hz, filters + 2)
-    low, middle, high = corners[:-2], corners[1:-1], corners[2:]
-    rise, fall = (hz - low) / (middle - low), (high - hz) / (high - middle)
-    return torch.minimum(rise, fall).clamp(min=0)
-
-
-def cosine_transform(size: int) -> Tensor:
-    """Return the orthonormal DCT-II, ``(size, size)``, order along the rows."""
-    order = torch.arange(size).unsqueeze(1)
-    rows = torch.cos(math.pi / size * (torch.arange(size) + 0.5) * order) * math.sqrt(2 / size)
-    return torch.cat([rows[:1] / math.sqrt(2), rows[1:]])
 
 
 def change(x: Tensor) -> Tensor:
@@ -84,10 +62,13 @@ class Lfcc(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        bank = triangles(COEFFICIENTS, bins=BINS, top_hz=SAMPLE_RATE_HZ / 4)
+        # The baseline stretches its lower half of the bins over a whole spectrum of that width.
+        bank = linear_fbanks(BINS, 0.0, SAMPLE_RATE_HZ / 4, COEFFICIENTS, SAMPLE_RATE_HZ // 2)
         self.register_buffer("lfcc_fb", bank)
         self.register_buffer("window", torch.hamming_window(FRAME), persistent=False)
-        self.l_dct = FixedLinear(cosine_transform(COEFFICIENTS))
+        self.l_dct = FixedLinear(
+            create_dct(COEFFICIENTS, COEFFICIENTS, norm="ortho").t().contiguous()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(n, 1 + samples // 160, 60)`` for sound ``(n, samples)`` at 16 kHz."""

@@ -3,56 +3,21 @@
 Tan et al., Rethinking the Up-Sampling Operations in CNN-based Generative Network for Generalizable
 Deepfake Detection, CVPR 2024.
 
-The first half of a ResNet-50 (He et al. 2016) on the difference between a picture and itself at
-half the resolution; tensors are named as in torchvision's ResNet.
+The first half of torchvision's ResNet-50 (He et al. 2016) on the difference between a picture and
+itself at half the resolution.
 """
 
 from typing import Final
 
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.models.resnet import Bottleneck, conv1x1
 
 from detection_worker.detectors.pixels import Scale, in_parts
 
 GAIN: Final = 2.0 / 3.0
 """Of the differences, as published."""
-EXPANSION: Final = 4
-"""Channels that leave a block over those inside it."""
 FEATURES: Final = 512
-
-
-class Bottleneck(nn.Module):
-    """Narrow, filter, widen beside a shortcut; the filter strides, as in torchvision.
-
-    Args:
-        inputs: Channels.
-        inner: Channels inside.
-        stride: Of the filter.
-    """
-
-    def __init__(self, inputs: int, inner: int, *, stride: int = 1) -> None:
-        super().__init__()
-        outputs = inner * EXPANSION
-        self.conv1 = nn.Conv2d(inputs, inner, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(inner)
-        self.conv3 = nn.Conv2d(inner, outputs, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(outputs)
-        self.downsample = (
-            nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
-            if inputs != outputs
-            else None
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``(n, 4 * inner, h', w')`` for ``(n, inputs, h, w)``."""
-        y = functional.relu(self.bn1(self.conv1(x)))
-        y = functional.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        return functional.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
 class Npr(nn.Module):
@@ -97,5 +62,7 @@ def build() -> Npr:
 
 
 def _stage(inputs: int, inner: int, *, blocks: int, stride: int = 1) -> nn.Sequential:
-    first = Bottleneck(inputs, inner, stride=stride)
-    return nn.Sequential(first, *(Bottleneck(inner * EXPANSION, inner) for _ in range(1, blocks)))
+    outputs = inner * Bottleneck.expansion
+    shortcut = nn.Sequential(conv1x1(inputs, outputs, stride), nn.BatchNorm2d(outputs))
+    first = Bottleneck(inputs, inner, stride, shortcut)
+    return nn.Sequential(first, *(Bottleneck(outputs, inner) for _ in range(1, blocks)))

@@ -15,6 +15,7 @@ PORT: Final = "DETECTION_OPERATOR_PORT"
 HOST: Final = "DETECTION_OPERATOR_HOST"
 LEADER_ELECTION: Final = "DETECTION_OPERATOR_LEADER_ELECTION"
 LEASE_NAME: Final = "DETECTION_OPERATOR_LEASE_NAME"
+DEPLOYMENT: Final = "DETECTION_OPERATOR_DEPLOYMENT"
 DECISIONS: Final = "DETECTION_OPERATOR_DECISIONS"
 WORKERS: Final = "DETECTION_OPERATOR_THREADS"
 POD_NAME: Final = "POD_NAME"
@@ -42,6 +43,8 @@ class OperatorSettings:
         port: Of metrics and health; 0 picks one.
         leader_election: False where only one process can ever run.
         lease_name: Of the lease.
+        deployment: That this process is a pod of, in its own namespace: the lease goes with it.
+            None leaves the lease.
         decisions: File for decision records; None writes none.
         threads: Reconciles at a time.
         resync_s: Everything is listed and reconciled anew this often.
@@ -57,6 +60,7 @@ class OperatorSettings:
     port: int = PORT_DEFAULT
     leader_election: bool = True
     lease_name: str = LEASE_DEFAULT
+    deployment: str | None = None
     decisions: Path | None = None
     threads: int = THREADS_DEFAULT
     resync_s: float = 300.0
@@ -89,6 +93,7 @@ def from_environment(environ: Mapping[str, str]) -> OperatorSettings:
         port=_integer(environ, PORT, PORT_DEFAULT, most=65_535),
         leader_election=_boolean(environ, LEADER_ELECTION, default=True),
         lease_name=environ.get(LEASE_NAME) or LEASE_DEFAULT,
+        deployment=environ.get(DEPLOYMENT) or None,
         decisions=Path(path) if path else None,
         threads=_integer(environ, WORKERS, THREADS_DEFAULT, least=1, most=256),
         kubeconfig=Path(config) if config else None,

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from detection_operator.clock import SystemClock
 from detection_operator.crd.manifest import KIND
 from detection_operator.kube.client import KubernetesCluster
+from detection_operator.kube.lease import Elector
 from detection_operator.kube.objects import API_VERSION
 from detection_operator.kube.port import Key
 from detection_operator.kube.rest import Rest
@@ -20,6 +23,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 
 CRD = "detectionqueues.detection-queue.dev"
 RELEASE = "detection-queue"
+OPERATOR = "detection-queue-operator"
+PATIENCE_S = 20.0
 MONITORING_KINDS = {
     "ServiceMonitor": "servicemonitors",
     "PodMonitor": "podmonitors",
@@ -60,6 +65,15 @@ SETS: dict[str, tuple[str, ...]] = {
 
 def unique(prefix: str) -> str:
     return f"{prefix}-{uuid.uuid4().hex[:6]}"
+
+
+def eventually(what: Callable[[], bool]) -> bool:
+    end_s = time.monotonic() + PATIENCE_S
+    while not what():
+        if time.monotonic() > end_s:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def queue_manifest(name: str) -> str:
@@ -253,6 +267,60 @@ def test_the_workers_of_a_queue_outlive_the_release(
     [left] = cluster.get("-n", namespace, "deployments")["items"]
     assert left["spec"]["replicas"] == 3
     assert left["metadata"]["ownerReferences"][0]["kind"] == KIND
+
+
+def held_leases(cluster: Any, namespace: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = cluster.get("-n", namespace, "leases")["items"]
+    return found
+
+
+@pytest.mark.parametrize(
+    "leads_on", [False, True], ids=["stopped in time", "leads on for a while"]
+)
+def test_the_lease_goes_with_the_release(
+    cluster: Any,
+    installed: Callable[..., str],
+    operator_rest: Callable[[str, str], Rest],
+    leads_on: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    namespace = installed()
+    rest = operator_rest(namespace, OPERATOR)
+    if leads_on:
+        # Its role goes with the release; somebody else gave it rights that stay.
+        rest = Rest(cluster.server.configuration())
+    elector = Elector(
+        leases=KubernetesCluster(rest, (namespace,)),
+        clock=SystemClock(),
+        namespace=namespace,
+        name=OPERATOR,
+        identity="one",
+        deployment=OPERATOR,
+    )
+    assert elector.try_lead()
+    [lease] = held_leases(cluster, namespace)
+    deployment = cluster.get("-n", namespace, "deployment", OPERATOR)
+    assert lease["metadata"]["ownerReferences"] == [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "name": OPERATOR,
+            "uid": deployment["metadata"]["uid"],
+        }
+    ]
+
+    if not leads_on:
+        elector.release()
+    cluster.helm("uninstall", RELEASE, "--namespace", namespace)
+    for _ in range(10 if leads_on else 0):
+        elector.try_lead()
+        time.sleep(0.5)
+    elector.release()
+
+    assert eventually(lambda: held_leases(cluster, namespace) == [])
+    time.sleep(1.0)
+    assert held_leases(cluster, namespace) == []
+    if leads_on:
+        rest.close()
 
 
 def test_every_example_is_taken_by_the_api_server(

@@ -171,6 +171,14 @@ def test_a_variable_of_one_s_own_replaces_the_chart_s_of_the_same_name(render: R
     assert variables({"operator": {"env": mine}}) == [*rest, *mine]
 
 
+def test_a_proxy_on_the_way_to_aws_is_none_on_the_way_to_the_api_server(render: Render) -> None:
+    env_of = render({"operator": {"env": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}]}})
+    deployment = named(env_of, "Deployment", "detection-queue-operator")
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+
+    assert {"name": "NO_PROXY", "value": "$(KUBERNETES_SERVICE_HOST)"} in container["env"]
+
+
 WORDS = ("name", "namespace", "matchNames", "resourceNames", "priorityClassName", "value")
 
 
@@ -246,7 +254,7 @@ def test_the_operator_understands_its_scope(
     assert found.namespaces == namespaces
     assert found.namespace == "detection"
     assert found.identity == "operator-0"
-    assert found.lease_name == "detection-queue-operator"
+    assert found.lease_name == found.deployment == "detection-queue-operator"
     assert found.port == container["ports"][0]["containerPort"]
     known = {value for value in vars(operator_settings).values() if isinstance(value, str)}
     assert {name for name in environ if name.startswith("DETECTION_OPERATOR_")} <= known

@@ -47,3 +47,8 @@ def test_every_process_has_an_identity_of_its_own() -> None:
 def test_a_wrong_variable_is_named(variables: dict[str, str], named: str) -> None:
     with pytest.raises(InvalidSettings, match=named):
         from_environment(variables)
+
+
+def test_the_lease_s_owner_is_named_by_the_environment() -> None:
+    assert from_environment({"DETECTION_OPERATOR_DEPLOYMENT": "operator"}).deployment == "operator"
+    assert from_environment({}).deployment is None

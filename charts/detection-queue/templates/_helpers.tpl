@@ -64,6 +64,12 @@
 {{- end }}
 - name: DETECTION_OPERATOR_LEASE_NAME
   value: {{ include "detection-queue.operatorName" . | quote }}
+# The lease goes with the Deployment.
+- name: DETECTION_OPERATOR_DEPLOYMENT
+  value: {{ include "detection-queue.operatorName" . | quote }}
+# A proxy on the way to AWS is none on the way to the API server.
+- name: NO_PROXY
+  value: $(KUBERNETES_SERVICE_HOST)
 - name: DETECTION_OPERATOR_PORT
   value: "8080"
 - name: LOG_LEVEL

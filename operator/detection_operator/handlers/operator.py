@@ -141,6 +141,7 @@ class Operator:
             namespace=settings.namespace,
             name=settings.lease_name,
             identity=settings.identity,
+            deployment=settings.deployment,
         )
         self._health = HealthServer(
             settings.host,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from detection_operator.clock import Clock
-from detection_operator.errors import ClusterError, Conflict
+from detection_operator.errors import ClusterError, Conflict, Forbidden
 from detection_operator.kube.objects import rfc3339
 from detection_operator.kube.port import Leases, Object
 
@@ -30,6 +30,8 @@ class Elector:
         namespace: Of the lease.
         name: Of the lease.
         identity: Of this candidate; no other may have the same.
+        deployment: That the candidates are pods of: the garbage collector removes the lease with
+            it. None leaves the lease.
         renewed_s: Monotonic time of the last success; None before the first.
     """
 
@@ -38,9 +40,11 @@ class Elector:
     namespace: str
     name: str
     identity: str
+    deployment: str | None = None
     renewed_s: float | None = None
     _seen: tuple[str, float] = field(default=("", float("-inf")))
     _free_s: float = field(default=float("inf"))
+    _owners: list[dict[str, Any]] | None = None
 
     def try_lead(self) -> bool:
         """Take or renew the lease; say whether this candidate leads now. Never raises.
@@ -54,6 +58,10 @@ class Elector:
             held = False
         except ClusterError as exc:
             log.warning("lease could not be read or written", extra={"error": str(exc)})
+            if isinstance(exc, Forbidden):
+                # The Deployment may not be read; or owners may be set only by those who may
+                # delete (admission plug-in OwnerReferencesPermissionEnforcement).
+                self._owners = []
             return self.holds()
         if held:
             self.renewed_s = asked_s
@@ -88,6 +96,8 @@ class Elector:
         return min(RETRY_S, max(0.0, self._free_s - self.clock.monotonic_s()))
 
     def _attempt(self) -> bool:
+        if self._owners is None:
+            self._owners = self._found_owners()
         lease = self.leases.lease(self.namespace, self.name)
         if lease is None:
             self.leases.create_lease(self._manifest())
@@ -97,6 +107,19 @@ class Elector:
             return False
         self.leases.replace_lease(self._taken(lease, anew=holder != self.identity))
         return True
+
+    def _found_owners(self) -> list[dict[str, Any]]:
+        if self.deployment is None:
+            return []
+        found = self.leases.deployment(self.namespace, self.deployment)
+        if found is None:
+            return []
+        uid = found["metadata"]["uid"]
+        kind = {"apiVersion": "apps/v1", "kind": "Deployment"}
+        return [{**kind, "name": self.deployment, "uid": uid}]
+
+    def _metadata(self, known: Object) -> dict[str, Any]:
+        return {**known, "ownerReferences": self._owners} if self._owners else dict(known)
 
     def _expired(self, lease: Object) -> bool:
         version = str(lease["metadata"].get("resourceVersion"))
@@ -112,7 +135,7 @@ class Elector:
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"namespace": self.namespace, "name": self.name},
+            "metadata": self._metadata({"namespace": self.namespace, "name": self.name}),
             "spec": {
                 "holderIdentity": self.identity,
                 "leaseDurationSeconds": DURATION_S,
@@ -133,4 +156,4 @@ class Elector:
         if anew:
             spec["acquireTime"] = now
             spec["leaseTransitions"] = int(lease["spec"].get("leaseTransitions") or 0) + 1
-        return {**lease, "spec": spec}
+        return {**lease, "metadata": self._metadata(lease["metadata"]), "spec": spec}

@@ -122,6 +122,10 @@ class Cluster(Protocol):
 class Leases(Protocol):
     """What leader election needs of a cluster."""
 
+    def deployment(self, namespace: str, name: str) -> Object | None:
+        """Return a Deployment, or None."""
+        ...
+
     def lease(self, namespace: str, name: str) -> Object | None:
         """Return a Lease, or None."""
         ...

@@ -1,3 +1,7 @@
+from typing import Any
+
+import pytest
+
 from detection_operator.errors import cluster_error
 from detection_operator.kube.lease import DURATION_S, RENEW_DEADLINE_S, Elector
 from detection_operator.testing.cluster import InMemoryCluster
@@ -104,3 +108,80 @@ def test_the_next_one_tries_at_the_very_moment_at_which_a_dead_leader_s_lease_en
         clock.advance(second.wait_s())
 
     assert clock.monotonic - died_s == 1.7 + DURATION_S
+
+
+def owned(cluster: InMemoryCluster, clock: FakeClock, identity: str = "op-0") -> Elector:
+    return Elector(
+        leases=cluster,
+        clock=clock,
+        namespace="n",
+        name="lease",
+        identity=identity,
+        deployment="operator",
+    )
+
+
+def create_operator(cluster: InMemoryCluster) -> Any:
+    metadata = {"name": "operator", "namespace": "n"}
+    return cluster.create({"kind": "Deployment", "metadata": metadata, "spec": {}})
+
+
+def owners(cluster: InMemoryCluster) -> list[str]:
+    (lease,) = cluster.of_kind("Lease")
+    return [owner["uid"] for owner in lease["metadata"].get("ownerReferences", ())]
+
+
+def test_the_lease_goes_with_the_deployment() -> None:
+    clock, cluster, _ = electors()
+    made = create_operator(cluster)
+
+    assert owned(cluster, clock).try_lead()
+
+    assert owners(cluster) == [made["metadata"]["uid"]]
+    cluster.delete(("Deployment", "n", "operator"))
+    assert cluster.of_kind("Lease") == []
+
+
+def test_a_lease_of_an_earlier_version_gets_an_owner_when_it_is_taken() -> None:
+    clock, cluster, (first, _) = electors()
+    assert first.try_lead()
+    first.release()
+    made = create_operator(cluster)
+
+    assert owned(cluster, clock, "op-1").try_lead()
+
+    assert owners(cluster) == [made["metadata"]["uid"]]
+
+
+def test_a_leader_that_outlives_its_deployment_leaves_no_lease_for_good() -> None:
+    clock, cluster, _ = electors()
+    made = create_operator(cluster)
+    elector = owned(cluster, clock)
+    assert elector.try_lead()
+    cluster.delete(("Deployment", "n", "operator"))
+
+    elector.try_lead()
+
+    # The garbage collector takes what belongs to nobody that is there.
+    assert owners(cluster) == [made["metadata"]["uid"]]
+
+
+@pytest.mark.parametrize("call", ["deployment", "create_lease"])
+def test_a_candidate_that_may_not_name_the_owner_leads_without_one(call: str) -> None:
+    clock, cluster, _ = electors()
+    create_operator(cluster)
+    elector = owned(cluster, clock)
+    cluster.fail(call, cluster_error(403, "forbidden"))
+
+    assert not elector.try_lead()
+    assert elector.try_lead()
+
+    assert owners(cluster) == []
+
+
+def test_a_candidate_whose_deployment_is_not_there_leads() -> None:
+    clock, cluster, _ = electors()
+
+    assert owned(cluster, clock).try_lead()
+
+    assert owners(cluster) == []

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -15,13 +16,18 @@ from detection_contract.error_codes import ErrorCode
 from detection_worker.core.sampling import AudioSampling
 from detection_worker.errors import JobError
 from detection_worker.media.av_input import MICROSECONDS, Reader, start_s
-from detection_worker.media.windows import Samples, Windows
+from detection_worker.media.windows import Heard, Samples, Windows
 from detection_worker.settings import MediaLimits
 
 RATES_HZ = range(1_000, 768_001)
 """Beyond any recorder; a resampler for a rate made up by an attacker would need gigabytes."""
 FLAC_BLOCK_SAMPLES = 65_535
 """Most samples of one packet (RFC 9639 section 8.2)."""
+BATCH_SAMPLES = 16_384
+"""Converted at once: packets are small, and each conversion has a price of its own."""
+WEIGHING_SAMPLES = 64
+Resampled = tuple[Samples, Samples | None, Samples | None]
+"""Mono, what it was mixed from and with which weights; as ``Windows.push`` takes it."""
 INT32_SCALE = np.float32(2.0**-31)
 
 
@@ -30,8 +36,7 @@ class Sound:
     """What was taken from a sound file.
 
     Attributes:
-        windows: Mono in [-1, 1], shape ``(n, window)``, ``n >= 1``.
-        at_s: Start of each window from the start of the sound, shape ``(n,)``.
+        heard: Windows of it, in [-1, 1], at least one; times from the start of the sound.
         sample_rate_hz: Of the file.
         duration_s: Of what could be decoded.
         late_s: How long after the file, whose pictures may start before, the sound starts.
@@ -40,8 +45,7 @@ class Sound:
         damaged: Other packets of that kind.
     """
 
-    windows: Samples
-    at_s: NDArray[np.float64]
+    heard: Heard
     sample_rate_hz: int
     duration_s: float
     late_s: float
@@ -76,15 +80,14 @@ def read_audio(
         if seconds > limits.max_duration_s:
             raise _too_long(limits)
         for sound in resampler.push(frame):
-            windows.push(sound)
+            windows.push(*sound)
     for sound in resampler.flush():
-        windows.push(sound)
-    units, at_s = windows.finish()
-    if not len(units):
+        windows.push(*sound)
+    heard = windows.finish_apart()
+    if not len(heard.units):
         raise JobError(ErrorCode.NO_FRAMES, "no sound could be decoded")
     return Sound(
-        windows=units,
-        at_s=at_s,
+        heard=heard,
         sample_rate_hz=resampler.source_rate_hz,
         duration_s=round(seconds, 6),
         late_s=late_s,
@@ -143,33 +146,73 @@ def _duration_s(frame: Any) -> float:
 
 
 class _Resampler:
-    """Any sound to mono float at one rate; starts anew when the sound changes its format."""
+    """Any sound to float at one rate, mixed and apart; starts anew when its format changes."""
 
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
         self._shape: tuple[Any, ...] | None = None
         self._swr: AudioResampler | None = None
+        self._weights = np.empty(0, np.float32)
+        self._pending: list[NDArray[np.int32]] = []
+        self._pending_samples = 0
         self.source_rate_hz = 0
 
-    def push(self, frame: Any) -> Iterator[Samples]:
+    def push(self, frame: Any) -> Iterator[Resampled]:
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
         if shape != self._shape:
             yield from self.flush()
             self._shape = shape
             self.source_rate_hz = self.source_rate_hz or frame.sample_rate
-            # To integers, because then the mix to mono is normalised and cannot exceed 1.
-            self._swr = AudioResampler(format="s32", layout="mono", rate=self._rate_hz)
+            self._weights = _mono_weights(frame.layout, frame.sample_rate)
+            layout = "mono" if len(self._weights) < 2 else frame.layout
+            self._swr = AudioResampler(format="s32", layout=layout, rate=self._rate_hz)
         # Damaged time stamps would be filled up with silence or refused.
         frame.pts = None
-        yield from self._convert(frame)
+        self._resample(frame)
+        if self._pending_samples >= BATCH_SAMPLES:
+            yield self._converted()
 
-    def flush(self) -> Iterator[Samples]:
+    def flush(self) -> Iterator[Resampled]:
         if self._swr is not None:
-            yield from self._convert(None)
+            self._resample(None)
             self._swr = None
+            if self._pending:
+                yield self._converted()
 
-    def _convert(self, frame: Any) -> Iterator[Samples]:
+    def _resample(self, frame: Any) -> None:
         if self._swr is None:
             return
         for out in self._swr.resample(frame):
-            yield out.to_ndarray()[0].astype(np.float32) * INT32_SCALE
+            self._pending.append(np.asarray(out.to_ndarray(), np.int32))
+            self._pending_samples += out.samples
+
+    def _converted(self) -> Resampled:
+        packed = np.concatenate(self._pending, axis=1).reshape(-1, len(self._weights))
+        self._pending, self._pending_samples = [], 0
+        sound = np.ascontiguousarray(packed.T, dtype=np.float32) * INT32_SCALE
+        if len(sound) < 2:
+            return sound[0], None, None
+        return self._weights @ sound, sound, self._weights
+
+
+def _mono_weights(layout: Any, rate_hz: int) -> Samples:
+    """Return how much of each channel FFmpeg mixes into mono, shape ``(channels,)``.
+
+    To integers, because then the mix is normalised and cannot exceed 1.
+    """
+    count = layout.nb_channels
+    if count < 2:
+        return np.ones(1, np.float32)
+    half = np.int32(1 << 30)
+    # One channel after another, each alone for a while.
+    steps = np.repeat(np.eye(count, dtype=np.int32) * half, WEIGHING_SAMPLES, axis=0)
+    frame = AudioFrame.from_ndarray(steps.reshape(1, -1), format="s32", layout=layout)
+    frame.sample_rate = rate_hz
+    mixer = AudioResampler(format="s32", layout="mono", rate=rate_hz)
+    try:
+        outs = [*mixer.resample(frame), *mixer.resample(None)]
+    except FFmpegError:  # nobody knows where these channels belong
+        return np.full(count, 1 / count, np.float32)
+    mixed = np.concatenate([out.to_ndarray()[0] for out in outs])
+    middles = mixed[WEIGHING_SAMPLES // 2 :: WEIGHING_SAMPLES][:count]
+    return np.asarray(middles / np.float32(half), dtype=np.float32)

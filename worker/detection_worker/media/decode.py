@@ -30,6 +30,7 @@ from detection_worker.media.sniff import Content, sniff
 from detection_worker.media.values import DecodedMedia, MediaInfo
 from detection_worker.media.video import Clip, read_video
 from detection_worker.media.views import see
+from detection_worker.media.windows import Heard
 from detection_worker.settings import MediaLimits
 
 CHUNK_BYTES = 1024 * 1024
@@ -255,19 +256,31 @@ def _decode_audio(
         width=None,
         height=None,
         duration_s=sound.duration_s,
-        frames_analysed=len(sound.windows),
+        frames_analysed=len(sound.heard.starts_s),
         sample_rate_hz=sound.sample_rate_hz,
         truncated=truncated,
-        warnings=_warnings(order, source, kind=MediaKind.AUDIO, damaged=damaged),
+        warnings=(
+            *_warnings(order, source, kind=MediaKind.AUDIO, damaged=damaged),
+            *_judged_apart(sound.heard),
+        ),
         damaged=damaged > 0,
     )
     return DecodedMedia(
         info=info,
-        units=sound.windows,
-        frame=np.arange(len(sound.windows), dtype=np.int32),
+        units=sound.heard.units,
+        frame=sound.heard.frame,
         # A sound file has no other clock than the sound's own.
-        at_s=sound.at_s + (sound.late_s if order.sound_only else 0.0),
+        at_s=sound.heard.starts_s + (sound.late_s if order.sound_only else 0.0),
         boxes=np.empty((0, 4), dtype=np.int32),
+    )
+
+
+def _judged_apart(heard: Heard) -> tuple[str, ...]:
+    if not heard.apart:
+        return ()
+    return (
+        f"channels cancel each other in {heard.apart} of {len(heard.starts_s)} windows; they were "
+        "judged apart there, and the highest score counts",
     )
 
 

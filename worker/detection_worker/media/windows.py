@@ -1,11 +1,38 @@
 """Windows of a stream of sound whose length nobody knows yet. Pure arithmetic."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+from detection_worker.core.channels import heard
 from detection_worker.core.sampling import AudioSampling, spread
 
 Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Window:
+    number: int
+    units: Samples
+    apart: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Heard:
+    """Windows, and of those whose channels cancel each other the channels.
+
+    Attributes:
+        units: The mix, if it is loud enough, and the channels; shape ``(n, window)``.
+        frame: Which window each unit belongs to, shape ``(n,)``, ascending from 0.
+        starts_s: Of each window, seconds.
+        apart: In how many windows channels are judged apart.
+    """
+
+    units: Samples
+    frame: NDArray[np.int32]
+    starts_s: NDArray[np.float64]
+    apart: int
 
 
 class Windows:
@@ -18,53 +45,86 @@ class Windows:
     def __init__(self, sampling: AudioSampling) -> None:
         self._sampling = sampling
         self._stride = 1
-        self._kept: list[tuple[int, Samples]] = []
+        self._kept: list[_Window] = []
         self._next = 0
         self._held: list[Samples] = []
         self._held_from = 0
         self._samples = 0
+        self._weights = np.empty(0, np.float32)
 
     @property
     def samples(self) -> int:
         """Samples pushed so far."""
         return self._samples
 
-    def push(self, sound: Samples) -> None:
-        """Add mono samples that follow the last ones."""
-        self._held.append(sound)
-        self._samples += len(sound)
+    def push(
+        self, sound: Samples, channels: Samples | None = None, weights: Samples | None = None
+    ) -> None:
+        """Add sound that follows the last one.
+
+        Args:
+            sound: Mono, shape ``(samples,)``.
+            channels: What it was mixed from, shape ``(channels, samples)``; None if nothing.
+            weights: Of each channel in the mix, shape ``(channels,)``.
+        """
+        if channels is not None and weights is not None:
+            self._weights = max(self._weights, weights, key=len)
+            sound = np.concatenate([sound[None], channels])
+        self._held.append(np.atleast_2d(sound))
+        self._samples += sound.shape[-1]
         if self._samples >= self._next * self._sampling.hop + self._sampling.window:
             self._cut()
 
     def _cut(self) -> None:
         hop, window = self._sampling.hop, self._sampling.window
-        held = np.concatenate(self._held)
+        held = self._joined()
         while (start := self._next * hop) + window <= self._samples:
             offset = start - self._held_from
-            self._kept.append((self._next, held[offset : offset + window].copy()))
+            self._kept.append(self._window(held[:, offset : offset + window]))
             self._next += self._stride
             if len(self._kept) > 2 * self._sampling.max_windows:
                 self._halve()
-        drop = min(max(self._next * hop - self._held_from, 0), len(held))
-        self._held = [held[drop:].copy()]
+        drop = min(max(self._next * hop - self._held_from, 0), held.shape[1])
+        self._held = [held[:, drop:].copy()]
         self._held_from += drop
+
+    def _joined(self) -> Samples:
+        """What is held in one piece; a channel that is not always there is silent else."""
+        rows = max(len(part) for part in self._held)
+        return np.concatenate(
+            [np.pad(part, ((0, rows - len(part)), (0, 0))) for part in self._held], axis=1
+        )
+
+    def _window(self, rows: Samples) -> _Window:
+        units, apart = heard(rows[0], rows[1:], self._weights[: len(rows) - 1])
+        return _Window(number=self._next, units=units.copy(), apart=apart)
 
     def _halve(self) -> None:
         self._kept = self._kept[::2]
         self._stride *= 2
-        self._next = self._kept[-1][0] + self._stride
+        self._next = self._kept[-1].number + self._stride
 
     def finish(self) -> tuple[Samples, NDArray[np.float64]]:
         """Return the windows, shape ``(n, window)``, and their starts in seconds, shape ``(n,)``.
 
         Sound shorter than a window is repeated up to it. Without any sound ``n`` is 0.
         """
+        found = self.finish_apart()
+        return found.units, found.starts_s[found.frame]
+
+    def finish_apart(self) -> Heard:
+        """Return the windows as ``finish`` does, with channels where they are judged apart."""
         window, rate_hz = self._sampling.window, self._sampling.sample_rate_hz
-        if not self._samples:
-            return np.empty((0, window), dtype=np.float32), np.empty(0)
-        if not self._kept:
-            sound = np.concatenate(self._held)
-            return np.resize(sound, (1, window)), np.zeros(1)
         chosen = [self._kept[i] for i in spread(len(self._kept), self._sampling.max_windows)]
-        starts = np.array([k for k, _ in chosen], dtype=np.float64) * self._sampling.hop
-        return np.stack([w for _, w in chosen]), starts / rate_hz
+        if self._samples and not chosen:
+            whole = self._window(self._joined())
+            repeated = np.stack([np.resize(sound, window) for sound in whole.units])
+            chosen = [_Window(number=0, units=repeated, apart=whole.apart)]
+        empty = np.empty((0, window), np.float32)
+        counts = [len(w.units) for w in chosen]
+        return Heard(
+            units=np.concatenate([empty, *(w.units for w in chosen)]),
+            frame=np.repeat(np.arange(len(chosen), dtype=np.int32), counts),
+            starts_s=np.array([w.number * self._sampling.hop / rate_hz for w in chosen]),
+            apart=sum(w.apart for w in chosen),
+        )

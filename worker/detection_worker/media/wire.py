@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import EXTENSIONS, MediaKind
+from detection_worker.core.channels import MOST_APART
 from detection_worker.core.sampling import (
     FRAME_PX,
     FRAMES_PIXELS,
@@ -233,7 +234,7 @@ def receive_arrays(announced: Announced, receive: Receive) -> DecodedMedia:
 def _most(kind: MediaKind, order: DecodeOrder) -> tuple[int, int]:
     sampling = _sampling(kind, order)
     if isinstance(sampling, AudioSampling):
-        return sampling.max_windows, sampling.max_windows
+        return sampling.max_windows * (1 + MOST_APART), sampling.max_windows
     frames = pictures(sampling)
     return frames * units_per_picture(sampling), frames
 

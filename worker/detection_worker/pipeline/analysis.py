@@ -12,7 +12,7 @@ from detection_contract.media_types import MediaKind, kind_of_name
 from detection_worker.core.applicability import Inapplicable, NotApplicable
 from detection_worker.core.fusion import Track, fuse
 from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSampling
-from detection_worker.core.verdict import Verdict, judge
+from detection_worker.core.verdict import Pooling, Verdict, judge
 from detection_worker.detectors.base import Detector, DetectorCard, FindsUnits
 from detection_worker.errors import JobError
 from detection_worker.media.values import DecodedMedia, DecodeRequest, MediaInfo
@@ -166,7 +166,7 @@ def conclude(
     verdict = judge(
         logits.tolist(),
         decoded.frame.tolist(),
-        pooling=card.pooling,
+        pooling=_pooling(decoded.info.kind, card),
         calibration=card.calibration,
         threshold=threshold,
         thresholds=card.thresholds,
@@ -178,6 +178,11 @@ def conclude(
         segments=segments_of(decoded, verdict, card),
         media=_media(decoded.info, card),
     )
+
+
+def _pooling(kind: MediaKind, card: DetectorCard) -> Pooling:
+    """Of a window of sound with more than one unit, each is a channel: one forged voice counts."""
+    return replace(card.pooling, within_frame="max") if kind is MediaKind.AUDIO else card.pooling
 
 
 def conclude_tracks(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from detection_operator.resource import InvalidSpec
+from detection_operator.scaling.capacity_words import no_room, not_starting, waiting
 from detection_operator.scaling.decision import Plan
 from detection_operator.scaling.sentences import duration
 from detection_operator.scaling.values import Observation
@@ -171,15 +172,14 @@ def _capacity(report: Report) -> Condition:
     if report.seen.refused_why:
         message = f"no more pods can be created: {report.seen.refused_why}"
         return _condition(name, "False", "FailedCreate", message)
-    since_s = report.plan.outlook.blocked_since_s
-    if since_s is None:
-        return _condition(name, "True", "Scheduled", "no pod has waited long for a node")
-    why = report.seen.unschedulable_why or "no reason given"
-    message = (
-        f"{report.seen.unschedulable} pods unschedulable ({why}), "
-        f"no room since {duration(report.now_s - since_s)}"
-    )
-    return _condition(name, "False", "Unschedulable", message)
+    seen, outlook = report.seen, report.plan.outlook
+    if outlook.blocked_since_s is not None:
+        return _condition(name, "False", "Unschedulable", no_room(seen, outlook, report.now_s))
+    if seen.unready or outlook.failing_since_s is not None:
+        return _condition(name, "False", "NotStarting", not_starting(seen, outlook, report.now_s))
+    if seen.unschedulable:
+        return _condition(name, "True", "Waiting", waiting(seen, report.now_s))
+    return _condition(name, "True", "Scheduled", "no pod has waited long for a node")
 
 
 def _objective(report: Report) -> Condition:
@@ -311,7 +311,7 @@ def _slo(report: Report) -> dict[str, Any]:
 
 def _cost(report: Report) -> dict[str, str]:
     budget = report.spec.budget
-    price = budget.replica_hour_cost * report.seen.replicas if budget is not None else 0
+    price = budget.replica_hour_cost * report.seen.paid if budget is not None else 0
     return {"perHour": f"{price:.2f}", "today": f"{report.plan.outlook.spent_today:.2f}"}
 
 

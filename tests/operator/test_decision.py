@@ -326,11 +326,11 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
                     unschedulable_why="nvidia.com/gpu",
                 )
             ],
-            6,
+            12,
             "Capacity",
             "43 needed to clear 400 messages (work 4000 s) before age 120 s; "
-            "capped to 6: 6 pods unschedulable (nvidia.com/gpu) since 4m",
-            id="no room means no more pods",
+            "capped to 12: 6 pods unschedulable (nvidia.com/gpu) since 4m",
+            id="no room means no more pods than wait for it",
         ),
     ],
 )

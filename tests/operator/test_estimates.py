@@ -1,4 +1,4 @@
-"""The parts of a decision: arrivals, service times, queueing, idling, schedules, room, victims."""
+"""The parts of a decision: arrivals, service times, queueing, idling, schedules, victims."""
 
 import math
 import random
@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection_contract.media_types import MediaKind
-from detection_operator.scaling import arrivals, capacity, idle, queueing, schedule, service
-from detection_operator.scaling.values import Observation, Pod, PodPhase, Served
+from detection_operator.scaling import arrivals, idle, queueing, schedule, service
+from detection_operator.scaling.values import Pod, PodPhase, Served
 from detection_operator.scaling.victims import victims
-from detection_operator.spec.queue_spec import Capacity, Prior
+from detection_operator.spec.queue_spec import Prior
 from detection_operator.spec.scaling import Idle, IdlePolicy, Schedule
 
 
@@ -289,50 +289,6 @@ def test_of_two_schedules_the_larger_holds() -> None:
 
     assert schedule.active((berlin_too, more), now) is more
     assert schedule.active((), now) is None
-
-
-LIMITS = Capacity(unschedulable_s=180, probe_replicas=1, max_backoff_s=500)
-
-
-def stuck(*, ready: int, homeless: int, since_s: float = 0.0) -> Observation:
-    return Observation(
-        sampled_at_s=0.0,
-        ready=ready,
-        replicas=ready + homeless,
-        unschedulable=homeless,
-        unschedulable_since_s=since_s if homeless else None,
-    )
-
-
-def look(room: capacity.Room, seen: Observation, now_s: float, wanted: int = 10) -> capacity.Room:
-    return capacity.learn(room, seen, limits=LIMITS, wanted=wanted, now_s=now_s)
-
-
-def test_no_room_is_backed_off_from_and_probed() -> None:
-    short = look(capacity.OPEN, stuck(ready=4, homeless=6), 100.0)
-    assert capacity.cap(short, stuck(ready=4, homeless=6)) is None
-
-    blocked = look(short, stuck(ready=4, homeless=6), 200.0)
-    assert capacity.cap(blocked, stuck(ready=4, homeless=6)) == 4
-    assert look(blocked, stuck(ready=4, homeless=0), 300.0) == blocked
-
-    probing = look(blocked, stuck(ready=4, homeless=0), 400.0)
-    assert capacity.cap(probing, stuck(ready=4, homeless=0)) == 5
-    assert look(probing, stuck(ready=4, homeless=1, since_s=400.0), 450.0) == probing
-
-    failed = look(probing, stuck(ready=4, homeless=1, since_s=400.0), 600.0)
-    assert failed.backoff_s == 360.0
-    again = look(failed, stuck(ready=4, homeless=0), 1000.0)
-    assert look(again, stuck(ready=4, homeless=1, since_s=1000.0), 1200.0).backoff_s == 500.0
-
-
-def test_a_probe_that_finds_room_doubles_until_all_is_placed() -> None:
-    room = look(capacity.OPEN, stuck(ready=4, homeless=6), 200.0)
-    room = look(room, stuck(ready=4, homeless=0), 400.0)
-
-    doubled = look(room, stuck(ready=5, homeless=0), 410.0)
-    assert (doubled.probe, capacity.cap(doubled, stuck(ready=5, homeless=0))) == (2, 7)
-    assert look(doubled, stuck(ready=10, homeless=0), 500.0) == capacity.OPEN
 
 
 def pod(name: str, phase: PodPhase, created_s: float, *, busy: bool | None = False) -> Pod:

@@ -61,6 +61,11 @@ class SharedCluster(InMemoryCluster):
         with self.lock:
             return super().pods(namespace, selector)
 
+    def pod_events(self, namespace: str) -> list[Object]:
+        """Return the events about pods."""
+        with self.lock:
+            return super().pod_events(namespace)
+
     def apply(self, manifest: Object) -> Object:
         """Apply an object."""
         with self.lock:

@@ -16,6 +16,8 @@ from detection_operator.kube.store import DEPLOYMENT, POD, Store
 
 ADOPTED_S: Final = 60.0
 """How late a change of an adopted Deployment by somebody else may be noticed."""
+EVENTS_S: Final = 15.0
+"""DetectionQueues of one namespace share what was read of its events for so long."""
 
 
 class Listing(Cluster, Protocol):
@@ -57,6 +59,7 @@ class CachedCluster:
         self._adopted: Recent[Object | None] = Recent(ADOPTED_S, monotonic_s)
         self._their_pods: Recent[list[Object]] = Recent(ADOPTED_S, monotonic_s)
         self._at_rest: set[tuple[str, str]] = set()
+        self._events: Recent[list[Object]] = Recent(EVENTS_S, monotonic_s)
 
     def relist(self) -> dict[str, int]:
         """Bring the store up to date; return how many objects were news, by kind.
@@ -110,6 +113,12 @@ class CachedCluster:
             (namespace, selector),
             lambda: self._direct.pods(namespace, selector),
             lasting=lambda found: not found,
+        )
+
+    def pod_events(self, namespace: str) -> list[Object]:
+        """Return the events about pods, at most ``EVENTS_S`` old."""
+        return self._events.get(
+            namespace, lambda: self._direct.pod_events(namespace), lasting=lambda _: True
         )
 
     def apply(self, manifest: Object) -> Object:

@@ -10,6 +10,7 @@ from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import GROUP, KIND, PLURAL, VERSION
 from detection_operator.errors import NotFound, NotLeading
 from detection_operator.kube.objects import API_VERSION, rfc3339, version_of
+from detection_operator.kube.pod_events import SELECTOR
 from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Listed, Object
 from detection_operator.kube.rest import APPLY_PATCH, MERGE_PATCH, Rest, namespaced
 
@@ -79,6 +80,10 @@ class KubernetesCluster:
     def pods(self, namespace: str, selector: str) -> list[Object]:
         """Return the pods that a label selector finds."""
         return self._list("v1", namespace, "pods", selector)
+
+    def pod_events(self, namespace: str) -> list[Object]:
+        """Return the events about pods that tell more than that one starts."""
+        return self._list("v1", namespace, "events", fields=SELECTOR)
 
     def apply(self, manifest: Object) -> Object:
         """Apply a Deployment or PodDisruptionBudget server-side, with force."""
@@ -208,9 +213,18 @@ class KubernetesCluster:
         version = min(versions) if len(versions) == len(lists) else None
         return Listed(itertools.chain.from_iterable(lists), version)
 
-    def _list(self, group: str, namespace: str | None, plural: str, selector: str = "") -> Listed:
+    def _list(
+        self,
+        group: str,
+        namespace: str | None,
+        plural: str,
+        selector: str = "",
+        *,
+        fields: str = "",
+    ) -> Listed:
         found = Listed()
-        query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
+        selectors = {"labelSelector": selector, "fieldSelector": fields}
+        query = {"limit": str(PAGE)} | {name: text for name, text in selectors.items() if text}
         while True:
             page = self._rest.call("GET", namespaced(group, namespace, plural), query=query)
             found += page["items"]

@@ -80,6 +80,14 @@ class Cluster(Protocol):
         """Return the pods that a label selector finds."""
         ...
 
+    def pod_events(self, namespace: str) -> list[Object]:
+        """Return the events about pods that tell more than that one starts.
+
+        Raises:
+            Forbidden: The operator may not read events.
+        """
+        ...
+
     def apply(self, manifest: Object) -> Object:
         """Apply a Deployment or PodDisruptionBudget server-side, with force; return the result."""
         ...

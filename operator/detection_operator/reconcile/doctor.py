@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from detection_operator.observe.values import QueueReading, QueueSettings
+from detection_operator.reconcile import trouble
 from detection_operator.reconcile.fleet import Group
 from detection_operator.scaling.values import Observation, Outlook
 from detection_operator.spec.queue_spec import QueueSpec
@@ -29,6 +30,7 @@ class Examination:
         groups: The Deployments with their pods.
         starved_readings: Readings in a row of a FIFO queue with work, and workers without.
         problems: Sentences that others found.
+        now_s: The present.
     """
 
     spec: QueueSpec
@@ -38,11 +40,15 @@ class Examination:
     groups: Collection[Group]
     starved_readings: int = 0
     problems: Collection[str] = ()
+    now_s: float = 0.0
 
 
 def findings(case: Examination) -> tuple[str, ...]:
     """Return what is wrong; empty when nothing is."""
-    found = [*case.problems, *_pods(case)]
+    found = [
+        *case.problems,
+        *trouble.findings(case.groups, case.outlook.cold_start_s, case.now_s),
+    ]
     settings = case.reading.settings
     if settings is not None:
         found += [*_queue(case, settings), *_dead_letters(case, settings)]
@@ -89,13 +95,3 @@ def _dead_letters(case: Examination, settings: QueueSettings) -> Iterator[str]:
             f"the dead-letter queue keeps messages {kept_s} s, the queue {settings.retention_s} s:"
             " the time counts from the first send, so late ones vanish at once"
         )
-
-
-def _pods(case: Examination) -> Iterator[str]:
-    broken: dict[str, int] = {}
-    for item in case.groups:
-        for worker in item.workers:
-            if worker.pod.broken:
-                broken[worker.pod.broken] = broken.get(worker.pod.broken, 0) + 1
-    for reason, count in sorted(broken.items()):
-        yield f"{count} worker pod(s) cannot start: {reason}"

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from detection_operator.kube.objects import made_replicas, replicas_of
-from detection_operator.kube.pods import PodView
+from detection_operator.kube.pod_events import PodEvent
+from detection_operator.kube.pods import FailedPod, PodView
 from detection_operator.kube.port import Object
 from detection_operator.kube.ranking import LEAST_COST, going
 from detection_operator.observe.values import WorkerState
@@ -23,12 +24,14 @@ class Worker:
         state: None when it did not answer.
         expired: It says busy, but without progress for so long that it counts as hung.
         evasive: It refused to drain, so that nothing it says of itself is relied on for now.
+        events: What the cluster told of it, the newest first; read only while it does not work.
     """
 
     pod: PodView
     state: WorkerState | None
     expired: bool = False
     evasive: bool = False
+    events: tuple[PodEvent, ...] = ()
 
     @property
     def busy(self) -> bool | None:
@@ -80,12 +83,16 @@ class Group:
         current: It is the one of the present spec.
         workers: Its pods, without those that are going.
         leaving: Pods that are terminating or will be at once.
+        failed: Pods that failed of late.
+        replaced: Those of them that failed so lately that the Deployment may still count them.
     """
 
     deployment: Object
     current: bool
     workers: tuple[Worker, ...]
     leaving: tuple[Worker, ...]
+    failed: tuple[FailedPod, ...] = ()
+    replaced: int = 0
 
     @property
     def name(self) -> str:
@@ -100,7 +107,7 @@ class Group:
     @property
     def missing(self) -> int:
         """Replicas without a pod, as the Deployment itself says: not to see one is not enough."""
-        made = made_replicas(self.deployment)
+        made = self._made
         return 0 if made is None else max(0, self.replicas - max(made, len(self.workers)))
 
     def without(self, replicas: int) -> tuple[Worker, ...]:
@@ -112,8 +119,21 @@ class Group:
     def unseen(self) -> int:
         """Pods that the Deployment has and nobody saw: they may be busy, and go before others."""
         pods = [worker.pod for worker in (*self.workers, *self.leaving)]
-        made = made_replicas(self.deployment) or 0
-        return max(0, made - sum(not pod.terminating for pod in pods))
+        return max(0, (self._made or 0) - sum(not pod.terminating for pod in pods))
+
+    @property
+    def all_ready_seen(self) -> bool:
+        """No more pods are ready, as the Deployment itself says, than were seen to be."""
+        seen = sum(worker.pod.ready for worker in (*self.workers, *self.leaving))
+        return int(self.deployment.get("status", {}).get("readyReplicas") or 0) <= seen
+
+    @property
+    def _made(self) -> int | None:
+        """Pods that the Deployment says it has, without those that were seen to fail meanwhile."""
+        made = made_replicas(self.deployment)
+        if made is None or not self.replaced or not self.all_ready_seen:
+            return made
+        return max(0, made - self.replaced)
 
     @property
     def mixed(self) -> bool:
@@ -133,6 +153,9 @@ def group(
     *,
     current: bool,
     evasive: Collection[str] = (),
+    events: Mapping[str, tuple[PodEvent, ...]] | None = None,
+    failed: Collection[FailedPod] = (),
+    replaced_since_s: float = float("inf"),
 ) -> Group:
     """Return a Deployment with its pods.
 
@@ -142,22 +165,29 @@ def group(
         states: What workers said, by uid.
         current: It is the one of the present spec.
         evasive: Uids of pods that refused to drain.
+        events: What the cluster told of pods, by uid.
+        failed: Its pods that failed of late.
+        replaced_since_s: Those that failed since then may still be counted by the Deployment.
     """
+    told = events or {}
     staying = [pod for pod in pods if not pod.terminating]
     surplus = going(staying, replicas_of(deployment))
     workers: list[Worker] = []
     leaving: list[Worker] = []
     for pod in pods:
-        worker = _worker(pod, states.get(pod.uid), evasive=pod.uid in evasive)
+        state = states.get(pod.uid)
+        hung = state is not None and _is_hung(state)
+        worker = Worker(pod, state, hung, pod.uid in evasive, told.get(pod.uid, ()))
         gone = pod.terminating or pod.name in surplus
         (leaving if gone else workers).append(worker)
     return Group(
-        deployment=deployment, current=current, workers=tuple(workers), leaving=tuple(leaving)
+        deployment=deployment,
+        current=current,
+        workers=tuple(workers),
+        leaving=tuple(leaving),
+        failed=tuple(failed),
+        replaced=sum(pod.at_s >= replaced_since_s for pod in failed),
     )
-
-
-def _worker(pod: PodView, state: WorkerState | None, *, evasive: bool) -> Worker:
-    return Worker(pod, state, state is not None and _is_hung(state), evasive)
 
 
 def _is_hung(state: WorkerState) -> bool:

@@ -1,18 +1,28 @@
 """Gather: Deployments, pods, what workers and the queue say, for one DetectionQueue."""
 
+import logging
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from detection_operator.clock import Clock
+from detection_operator.errors import ClusterError
 from detection_operator.kube.deployment import deployment
-from detection_operator.kube.pods import PodView
+from detection_operator.kube.pod_events import PodEvent, by_pod
+from detection_operator.kube.pods import FailedPod, PodView
 from detection_operator.kube.port import Cluster, Object
 from detection_operator.observe.ports import Address, QueueReader, Workers
 from detection_operator.observe.values import WorkerState
 from detection_operator.reconcile.deployments import deployments_of
 from detection_operator.reconcile.fleet import Group, group
 from detection_operator.reconcile.state import QueueState, Wish
+from detection_operator.reconcile.trouble import FAILED_S, REPLACED_S, needs_events
 from detection_operator.resource import known_part, parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
+
+DEAF_S: Final = 300.0
+"""Where events may not be read, that is tried again after so long: rights come and go by hand."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +95,7 @@ def gather(sources: Sources, queue: Object, wanted: Wish, state: QueueState) -> 
     states = sources.workers.states([address(pod) for pod in pods if pod.ip and pod.running])
     for uid, said in states.items():
         state.hear(uid, said, now_s)
+    events = _events(sources, queue["metadata"]["namespace"], pods, state)
     evasive = state.avoided(sources.clock.monotonic_s())
     groups = tuple(
         group(
@@ -93,6 +104,9 @@ def gather(sources: Sources, queue: Object, wanted: Wish, state: QueueState) -> 
             states,
             current=item["metadata"]["name"] == found.current,
             evasive=evasive,
+            events=events,
+            failed=_since(found.failed.get(item["metadata"]["name"], ()), now_s - FAILED_S),
+            replaced_since_s=now_s - REPLACED_S,
         )
         for item, some in found.pods
     )
@@ -102,6 +116,31 @@ def gather(sources: Sources, queue: Object, wanted: Wish, state: QueueState) -> 
         states=states,
         problems=(*wanted.problems, *found.problems),
     )
+
+
+def _since(pods: Iterable[FailedPod], from_s: float) -> tuple[FailedPod, ...]:
+    return tuple(pod for pod in pods if pod.at_s >= from_s)
+
+
+def _events(
+    sources: Sources, namespace: str, pods: Collection[PodView], state: QueueState
+) -> dict[str, tuple[PodEvent, ...]]:
+    """Return what the cluster told of pods that do not get to work; nothing depends on it."""
+    clock, wish = sources.clock, state.wish
+    if wish is None or clock.monotonic_s() < state.deaf_until_s:
+        return {}
+    usual_s = state.start_times(wish.spec).usual_s
+    if not needs_events(pods, usual_s, clock.wall_s()):
+        return {}
+    try:
+        return by_pod(sources.cluster.pod_events(namespace))
+    except ClusterError as exc:
+        state.deaf_until_s = clock.monotonic_s() + DEAF_S
+        log.info(
+            "events not read: the status says less of pods that wait",
+            extra={"namespace": namespace, "error": str(exc)},
+        )
+        return {}
 
 
 def address(pod: PodView) -> Address:

@@ -1,16 +1,44 @@
 """From what was gathered to the ``Observation`` that a decision is made from. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from detection_operator.kube.complaints import shortened
 from detection_operator.kube.objects import condition
+from detection_operator.kube.pod_events import Sign
 from detection_operator.observe.counters import Counters
 from detection_operator.observe.values import QueueReading
 from detection_operator.reconcile.fleet import Group, Worker, decision_pods, missing_resource
+from detection_operator.reconcile.trouble import (
+    late,
+    said_of,
+    stalled,
+    with_sign,
+    words_of,
+)
+from detection_operator.scaling.capacity import PROMISE_S
 from detection_operator.scaling.values import Observation, PodPhase
 
 REFUSED_MAX: Final = 512
 """Characters of a controller's words; a webhook's answer may be a page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartTimes:
+    """What is known of how pods start.
+
+    Attributes:
+        usual_s: Seconds from a new pod to ready, measured or the spec's.
+        cold_start_s: Measured ones; None before the first.
+        launch_s: Longest of the recent waits for a node; None before the first.
+        rejected: Pods that failed before they were ever ready, in all; never falls.
+    """
+
+    usual_s: float
+    cold_start_s: float | None = None
+    launch_s: float | None = None
+    rejected: int = 0
 
 
 def observation(
@@ -19,7 +47,8 @@ def observation(
     counters: Counters,
     *,
     oldest_age_s: float | None,
-    cold_start_s: float | None,
+    starts: StartTimes,
+    now_s: float,
     neighbours: int = 1,
 ) -> Observation:
     """Return the observation.
@@ -29,12 +58,17 @@ def observation(
         reading: The newest reading of the queue.
         counters: What workers did since the operator started.
         oldest_age_s: Longest wait among the messages received of late.
-        cold_start_s: Measured; None before the first.
+        starts: What is known of how pods start.
+        now_s: The present.
         neighbours: Queues that share the rate of this one's account, itself counted.
     """
     workers = [worker for item in groups for worker in item.workers]
     stuck = [w for w in workers if w.phase is PodPhase.UNSCHEDULABLE]
     oldest = min(stuck, key=lambda w: w.pod.unschedulable_since_s or 0.0, default=None)
+    promised = with_sign(stuck, Sign.COMING, since_s=now_s - PROMISE_S)
+    others = [w.pod.unschedulable_since_s for w in stuck if w not in promised]
+    starting = [w for w in workers if w.phase is PodPhase.STARTING]
+    waiting = late(workers, starts.usual_s, now_s)
     ready = _count(workers, PodPhase.READY, ready=True)
     return Observation(
         sampled_at_s=reading.sampled_at_s,
@@ -47,10 +81,21 @@ def observation(
         oldest_age_s=oldest_age_s,
         replicas=sum(item.replicas for item in groups),
         ready=ready,
-        starting=_count(workers, PodPhase.STARTING) + _count(workers, PodPhase.READY) - ready,
+        starting=len(starting) + _count(workers, PodPhase.READY) - ready,
         unschedulable=len(stuck),
         unschedulable_since_s=oldest.pod.unschedulable_since_s if oldest else None,
         unschedulable_why=missing_resource(oldest.pod.unschedulable_why) if oldest else "",
+        unschedulable_said=shortened(said_of(oldest)) if oldest else "",
+        launching=len(promised),
+        unpromised_since_s=min(filter(None, others), default=None) if promised else None,
+        hopeless=len(with_sign(stuck, Sign.HOPELESS)),
+        unplaced=sum(not w.pod.scheduled for w in starting),
+        launch_s=starts.launch_s,
+        unadmitted=sum(not (w.pod.scheduled and w.pod.admitted) for w in starting),
+        rejected=starts.rejected,
+        unready=len(waiting),
+        stalled=len(stalled(workers, starts.usual_s, now_s)),
+        not_starting_why=_not_starting_why(groups, waiting),
         refused_why=_refused_why(groups),
         draining=_count(workers, PodPhase.DRAINING),
         busy=sum(w.busy is True and not w.draining for w in workers),
@@ -60,10 +105,18 @@ def observation(
         received=counters.received,
         received_late=counters.received_late,
         failed=counters.failed,
-        cold_start_s=cold_start_s,
+        cold_start_s=starts.cold_start_s,
         pods=decision_pods(groups),
         neighbours=neighbours,
     )
+
+
+def _not_starting_why(groups: Collection[Group], waiting: Sequence[Worker]) -> str:
+    """Return the cluster's words about the pod that waits longest, else about the last failed."""
+    if waiting:
+        return words_of(waiting[0])
+    failed = [pod for item in groups for pod in item.failed if not pod.was_ready]
+    return max(failed, key=lambda pod: (pod.at_s, pod.name)).words if failed else ""
 
 
 def _count(workers: Collection[Worker], phase: PodPhase, *, ready: bool = False) -> int:

@@ -261,6 +261,7 @@ class Reconciler:
                 log.warning("a busy worker went", extra={"pod": worker.pod.name, "by": by})
         for worker in present.values():
             state.measure(worker)
+        state.count_failed(pod for item in groups for pod in item.failed)
         state.known = {uid: w for uid, w in present.items() if uid not in leaving}
         state.retain(present.keys())
 
@@ -272,7 +273,8 @@ def _observe(case: _Case, neighbours: int) -> Observation:
         state.reading,
         state.counters,
         oldest_age_s=state.oldest_age_s(case.gathered.states, case.now_s),
-        cold_start_s=state.cold_start_s,
+        starts=state.start_times(case.spec),
+        now_s=case.now_s,
         neighbours=neighbours,
     )
 
@@ -290,6 +292,7 @@ def _findings(case: _Case, seen: Observation, plan: Plan) -> tuple[str, ...]:
             outlook=plan.outlook,
             groups=case.gathered.groups,
             starved_readings=state.starved_readings,
+            now_s=case.now_s,
             problems=(
                 *case.gathered.problems,
                 *budget_problems(state.budget, case.wish.manifest),

@@ -69,7 +69,8 @@ def _replica_s(status: Mapping[str, Any], spec: QueueSpec, now_s: float) -> floa
     if at_s >= midnight_s:
         today = _number(_mapping(status.get("cost")).get("today"))
         spent = today / float(spec.budget.replica_hour_cost) * HOUR_S
-    return spent + since_s * _number(status.get("replicas"))
+    waiting = _number(status.get("unschedulableReplicas"))
+    return spent + since_s * max(0.0, _number(status.get("replicas")) - waiting)
 
 
 def _attainment(status: Mapping[str, Any], now_s: float) -> Attainment:

@@ -6,10 +6,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from detection_operator.kube.pods import FailedPod, PodView
 from detection_operator.observe.counters import Counters
 from detection_operator.observe.values import QueueReading, WorkerState
 from detection_operator.reconcile.disruption import BudgetWatch
 from detection_operator.reconcile.fleet import Worker
+from detection_operator.reconcile.observation import StartTimes
 from detection_operator.reconcile.refusal import Refusal
 from detection_operator.reconcile.restore import Restored
 from detection_operator.scaling.memory import Memory
@@ -20,6 +22,8 @@ COLD_STARTS: Final = 9
 """Of these the median counts: one slow image pull says little of the next."""
 RECENT_S: Final = 60.0
 """Ages of messages that were received longer ago say nothing of the queue now."""
+LAUNCH_MAX_S: Final = 1800.0
+"""A longer wait for a node was no launch: somebody made room, or mended something."""
 EVASIVE_S: Final = 300.0
 """A worker that refused to drain is left alone for so long."""
 
@@ -62,6 +66,10 @@ class QueueState:
         counters: What workers did.
         cold_starts: Seconds from a new pod to ready, newest last.
         measured: Uids of pods whose cold start was measured.
+        launches: Seconds from no room to a node, newest last.
+        rejected: Pods that failed before they were ever ready.
+        failed: Uids of pods that failed of late.
+        deaf_until_s: Monotonic time until which events are not asked for: they may not be read.
         evasive: Uids of workers that refused to drain, with the monotonic time until which they
             are left.
         drains: Uids of workers that were asked to drain, with the mark that they bear and when it
@@ -90,6 +98,10 @@ class QueueState:
     counters: Counters = field(default_factory=Counters)
     cold_starts: deque[float] = field(default_factory=lambda: deque(maxlen=COLD_STARTS))
     measured: set[str] = field(default_factory=set)
+    launches: deque[float] = field(default_factory=lambda: deque(maxlen=COLD_STARTS))
+    rejected: int = 0
+    failed: set[str] = field(default_factory=set)
+    deaf_until_s: float = float("-inf")
     evasive: dict[str, float] = field(default_factory=dict)
     drains: dict[str, tuple[float, float]] = field(default_factory=dict)
     written: dict[str, int] = field(default_factory=dict)
@@ -110,6 +122,16 @@ class QueueState:
     def cold_start_s(self) -> float | None:
         """Measured seconds from a new pod to ready; None before the first."""
         return statistics.median(self.cold_starts) if self.cold_starts else None
+
+    def start_times(self, spec: QueueSpec) -> StartTimes:
+        """Return what is known of how pods start."""
+        measured_s = self.cold_start_s
+        return StartTimes(
+            usual_s=spec.service_time.cold_start_s if measured_s is None else measured_s,
+            cold_start_s=measured_s,
+            launch_s=max(self.launches, default=None),
+            rejected=self.rejected,
+        )
 
     def take_over(self, found: Restored | None, now_s: float) -> None:
         """Go on from what the status still knew; None: there was none."""
@@ -162,6 +184,7 @@ class QueueState:
         there was no room, and nothing of the next start.
         """
         pod = worker.pod
+        self._note_launch(pod)
         if pod.ready_s is None or pod.uid in self.measured:
             return
         self.measured.add(pod.uid)
@@ -176,6 +199,22 @@ class QueueState:
         waited_s = pod.ready_s - begun_s
         if waited_s >= 0.0:
             self.cold_starts.append(waited_s)
+
+    def _note_launch(self, pod: PodView) -> None:
+        """Note how long a pod waited that found no room at the last look and has a node now."""
+        before = self.known.get(pod.uid)
+        since_s = before.pod.unschedulable_since_s if before is not None else None
+        if since_s is not None and pod.scheduled_s is not None and pod.scheduled_s >= since_s:
+            self.launches.append(min(pod.scheduled_s - since_s, LAUNCH_MAX_S))
+
+    def count_failed(self, pods: Iterable[FailedPod]) -> None:
+        """Count the pods that failed since the last look before they were ever ready."""
+        before, self.failed = self.failed, set()
+        for pod in pods:
+            self.failed.add(pod.uid)
+            # What failed under another operator was counted by it.
+            news = pod.uid not in before and pod.at_s >= int(self.since_s or 0.0)
+            self.rejected += news and not pod.was_ready
 
     def drain_ages(self, workers: Iterable[Worker], now_s: float) -> Mapping[str, float]:
         """Return for how long each worker has been asked to drain, by uid.

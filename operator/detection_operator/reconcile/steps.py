@@ -81,7 +81,7 @@ def next_steps(
             if drain_ages.get(w.pod.uid, 0.0) > drain_timeout_s and not w.may_go
         ]
         drain += [w for w in aim.leaving if _must_ask(w)]
-        dismiss += [w for w in (*_finished(aim), *late) if not _marked(w)]
+        dismiss += [w for w in (*_finished(aim), *late) if not _marked(w, aim.group)]
         replicas = _reachable(aim, late)
         if replicas != aim.group.replicas:
             scale.append((aim.group, replicas))
@@ -161,14 +161,25 @@ def _finished(aim: _Aim) -> list[Worker]:
     return [w for w in aim.leaving if w.may_go and not _must_ask(w)]
 
 
-def _marked(worker: Worker) -> bool:
+def _marked(worker: Worker, item: Group) -> bool:
     """Say whether Kubernetes takes it before all that may be busy.
 
     It must be seen with the least cost first: of several with the same cost Kubernetes would take
     any, also one that was asked a moment ago and still works, or a busy one in place of one that
-    starts and is ready by then. Only what has no node cannot be ready by then.
+    starts and is ready by then.
     """
-    return not worker.pod.scheduled or worker.pod.deletion_cost == LEAST_COST
+    return worker.pod.deletion_cost == LEAST_COST or _is_far_from_ready(worker, item)
+
+
+def _is_far_from_ready(worker: Worker, item: Group) -> bool:
+    """Say whether a pod cannot be ready, let alone busy, by the time that replicas fall.
+
+    It has no node, or no kubelet has taken it in, unless the Deployment knows of more ready pods
+    than were seen: then what was seen is old.
+    """
+    if not worker.pod.scheduled:
+        return True
+    return not worker.pod.admitted and worker.may_go and item.all_ready_seen
 
 
 def _reachable(aim: _Aim, late: Iterable[Worker]) -> int:
@@ -180,7 +191,9 @@ def _reachable(aim: _Aim, late: Iterable[Worker]) -> int:
     if item.mixed or item.unseen:
         return item.replicas
     missing = item.missing
-    safe = {w.pod.name for w in (*_finished(aim), *late) if _marked(w)}
+    safe = {w.pod.name for w in (*_finished(aim), *late) if _marked(w, item)}
+    # Any of these may go in place of those that were chosen: they are alike.
+    safe |= {w.pod.name for w in item.workers if _is_far_from_ready(w, item)}
     pods = [w.pod for w in item.workers]
     return item.replicas - min(
         surplus, missing + safe_reduction(pods, frozenset(safe), max(0, surplus - missing))

@@ -39,6 +39,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
     limits.busy,
     limits.lull,
     limits.bounds,
+    limits.starting,
 )
 """What is allowed."""
 BLIND: Final[tuple[Rule, ...]] = (
@@ -47,6 +48,7 @@ BLIND: Final[tuple[Rule, ...]] = (
     limits.step_down,
     limits.lull,
     limits.bounds,
+    limits.starting,
 )
 """For a queue that cannot be read."""
 _DEMANDS: Final = frozenset({"Steady", "Tail", "Drain", "Recent", "Backlog", "Present"})
@@ -108,8 +110,9 @@ def decide(spec: QueueSpec, observation: Observation, memory: Memory, now_s: flo
         now_s: Seconds since the epoch, on the clock of the observation. It may jump.
 
     Returns:
-        A plan with ``minReplicas <= desired <= maxReplicas``, except when paused (what runs stays)
-        or Manual (``spec.replicas``, but not above maxReplicas).
+        A plan with ``minReplicas <= desired <= maxReplicas``, except when paused (what runs
+        stays), Manual (``spec.replicas``, but not above maxReplicas), or bound by ``Starts``: then
+        it may be fewer, but never fewer than work.
     """
     fresh = learning.is_fresh(spec, observation, now_s)
     before = rebased(memory, now_s)
@@ -201,7 +204,7 @@ def _marks(now: Situation, *, desired: int, needed: int, wanted: int) -> Marks:
 
 def _outlook(now: Situation, terms: list[Term]) -> Outlook:
     hours = now.learned.attainment.hours
-    mix = now.mix
+    mix, room, starts = now.mix, now.learned.room, now.learned.starts
     return Outlook(
         fresh=now.fresh,
         age_s=now.age_s,
@@ -212,7 +215,11 @@ def _outlook(now: Situation, terms: list[Term]) -> Outlook:
         cold_start_s=now.cold_start_s,
         work_s=now.waiting * mix.mean_s,
         poison_share=now.poison,
-        blocked_since_s=now.learned.room.blocked_since_s,
+        blocked_since_s=room.blocked_since_s,
+        blocked_why=room.why,
+        blocked_said=room.said,
+        failing_since_s=starts.since_s,
+        failing_why="" if starts.since_s is None else starts.why,
         over_budget=any(term.name == "Budget" for term in terms),
         spent_today=limits.spent_today(now),
         received=sum(hour[1] for hour in hours),

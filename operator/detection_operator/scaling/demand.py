@@ -202,7 +202,8 @@ def occupied(now: Situation, replicas: int) -> Term | None:
 def idle(now: Situation, replicas: int) -> Term | None:
     """Keep one replica warm on an empty queue as long as the policy says."""
     since_s = now.learned.idle_since_s
-    if replicas or not now.seen.replicas or since_s is None or now.phantom:
+    # A replica that waits for a node is not warm, and no node should be started for it now.
+    if replicas or not now.seen.paid or since_s is None or now.phantom:
         return None
     left_s = now.keep_s - (now.now_s - since_s)
     if left_s <= 0.0:

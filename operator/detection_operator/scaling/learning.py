@@ -10,6 +10,7 @@ from detection_operator.scaling import (
     dead_letters,
     idle,
     service,
+    starts,
     waiting,
 )
 from detection_operator.scaling.caution import Caution
@@ -125,7 +126,7 @@ def learn(
     idle_since_s, gaps = _idle(old, seen, now_s, empty=empty, fresh=fresh)
     day = int(now_s // DAY_S)
     dt = 0.0 if old.now_s is None else min(now_s - old.now_s, MAX_GAP_S)
-    replica_s = (old.replica_s if day == old.day else 0.0) + dt * seen.replicas
+    replica_s = (old.replica_s if day == old.day else 0.0) + dt * seen.paid
     learned_s = old.sampled_at_s
     line, confirmed, depth_since_s = old.arrivals, old.confirmed, old.depth_since_s
     wait = old.waiting
@@ -159,6 +160,7 @@ def learn(
         down=_minute(old.down, now_s, seen.replicas, highest=True),
         up=_minute(old.up, now_s, seen.replicas, highest=False),
         room=capacity.learn(old.room, seen, limits=spec.capacity, wanted=wanted, now_s=now_s),
+        starts=starts.learn(old.starts, seen, limits=spec.capacity, wanted=wanted, now_s=now_s),
         day=day,
         replica_s=replica_s,
         unread_since_s=None if fresh else _first(old.unread_since_s, seen.sampled_at_s, now_s),

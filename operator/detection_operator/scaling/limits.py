@@ -3,6 +3,7 @@
 from typing import Final
 
 from detection_operator.scaling import capacity, schedule
+from detection_operator.scaling import starts as beginnings
 from detection_operator.scaling.sentences import duration
 from detection_operator.scaling.situation import Situation
 from detection_operator.scaling.values import Term
@@ -92,20 +93,33 @@ def spent_today(now: Situation) -> float:
 
 
 def room(now: Situation, replicas: int) -> Term | None:
-    """Ask for no more pods than the cluster has room for, and a probe now and then."""
+    """Ask for no more pods than are asked for while these wait, and a probe now and then."""
     state = now.learned.room
     ceiling = capacity.cap(state, now.seen)
     if ceiling is None or replicas <= ceiling or state.blocked_since_s is None:
         return None
-    why = now.seen.unschedulable_why or "no reason given"
+    why = state.why or "no reason given"
+    if state.added:
+        return Term("Capacity", ceiling, "capacity_probe", (state.added, why))
     if now.seen.unschedulable:
         since = duration(now.now_s - state.blocked_since_s)
         facts = (now.seen.unschedulable, why, since)
         return Term("Capacity", ceiling, "capacity", facts)
-    if state.retry_at_s is None:
-        return Term("Capacity", ceiling, "capacity_probe", (state.probe, why))
-    retry = duration(state.retry_at_s - now.now_s)
+    retry = duration((state.retry_at_s or now.now_s) - now.now_s)
     return Term("Capacity", ceiling, "capacity_backoff", (why, retry))
+
+
+def starting(now: Situation, replicas: int) -> Term | None:
+    """Ask for no more pods than start, and a probe now and then, minReplicas or not."""
+    state = now.learned.starts
+    ceiling = beginnings.cap(state, now.seen, now.spec.capacity)
+    if ceiling is None or replicas <= ceiling:
+        return None
+    why = state.why or "no reason given"
+    if state.retry_at_s is None:
+        return Term("Starts", ceiling, "starts_probe", (state.probe, why))
+    retry = duration(state.retry_at_s - now.now_s)
+    return Term("Starts", ceiling, "starts_backoff", (why, retry))
 
 
 def busy(now: Situation, replicas: int) -> Term | None:

@@ -12,6 +12,7 @@ from detection_operator.scaling.capacity import OPEN, Room
 from detection_operator.scaling.caution import CALM, Caution
 from detection_operator.scaling.dead_letters import UNSEEN, DeadLetters
 from detection_operator.scaling.service import ServiceTimes
+from detection_operator.scaling.starts import SOUND, Starts
 from detection_operator.scaling.waiting import Waiting
 
 MAX_GAP_S: Final = 900.0
@@ -71,8 +72,9 @@ class Learned:
         down: Start of the minute of scale-in and the most replicas in it.
         up: Start of the minute of scale-out and the fewest replicas in it.
         room: What is known of the cluster's room.
+        starts: What is known of pods that do not start.
         day: Days since the epoch that ``replica_s`` counts.
-        replica_s: Replica seconds of that day.
+        replica_s: Replica seconds of that day, without waits for a node.
         unread_since_s: Since when the queue cannot be read; None while it can.
     """
 
@@ -93,6 +95,7 @@ class Learned:
     down: tuple[float, int] | None = None
     up: tuple[float, int] | None = None
     room: Room = OPEN
+    starts: Starts = SOUND
     day: int = 0
     replica_s: float = 0.0
     unread_since_s: float | None = None
@@ -151,6 +154,7 @@ def rebased(memory: Memory, now_s: float) -> Memory:
             down=None,
             up=None,
             room=learned.room.moved(by_s),
+            starts=learned.starts.moved(by_s),
             unread_since_s=_moved(learned.unread_since_s, by_s),
             caution=dataclasses.replace(
                 learned.caution, cold_at_s=_moved(learned.caution.cold_at_s, by_s)

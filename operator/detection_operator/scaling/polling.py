@@ -45,10 +45,14 @@ def next_read_s(now: Situation, desired: int) -> float:
         return max(DENIED_RETRY_S, poll_s)
     if error is ReadError.THROTTLED:
         return THROTTLED_POLLS * poll_s
-    if error is not None or desired or now.seen.replicas:
+    if error is not None:
         return poll_s
-    if now.learned.confirmed:
+    # Pods that are about to fail are replaced without end.
+    failing = now.learned.starts.since_s is not None and now.seen.unadmitted
+    if failing or (now.learned.confirmed and not (desired or now.seen.replicas)):
         return min(CONFIRM_S, poll_s)
+    if desired or now.seen.replicas:
+        return poll_s
     since_s = now.learned.idle_since_s
     if not now.fresh or since_s is None or not learning.is_empty(now.seen):
         return poll_s

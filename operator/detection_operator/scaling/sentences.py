@@ -31,6 +31,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "capacity": "capped to {replicas}: {0} pods unschedulable ({1}) since {2}",
     "capacity_backoff": "capped to {replicas}: no room ({0}), next try in {1}",
     "capacity_probe": "capped to {replicas}: trying {0} more after no room ({1})",
+    "starts_backoff": "capped to {replicas}: pods do not start ({0}), next try in {1}",
+    "starts_probe": "capped to {replicas}: trying {0} more after pods did not start ({1})",
     "busy": "{replicas} are kept: {0} busy, {1} messages in flight",
     "unread": "queue not read ({0}) for {1}: keeping {replicas}",
     "fallback_static": "queue not read ({0}) for {1}: fallback is {replicas}",

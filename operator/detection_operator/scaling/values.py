@@ -78,6 +78,17 @@ class Observation:
         unschedulable: Pods for which the cluster has no room.
         unschedulable_since_s: Since when the oldest of them waits; None without any.
         unschedulable_why: The resource that is missing, such as ``nvidia.com/gpu``.
+        unschedulable_said: What the scheduler, or an autoscaler, last said of the oldest of them.
+        launching: Those of them for which an autoscaler said of late that a node is on its way.
+        unpromised_since_s: Since when the oldest of the others waits; None: they wait as long.
+        hopeless: Those of them for which an autoscaler says that it adds no node.
+        unplaced: Starting pods that have no node so far.
+        launch_s: Longest of the recent waits for a node; None before the first.
+        unadmitted: Starting pods that no kubelet has taken in so far, ``unplaced`` ones too.
+        rejected: Pods that failed before they were ever ready, in all; never falls.
+        unready: Pods with a node that have not been ready for long.
+        stalled: Those of them that start, never were ready, and hold a node for nothing.
+        not_starting_why: The cluster's words about the unready or rejected; empty without any.
         refused_why: Why the cluster lets no more pods be created; empty while it does.
         draining: Pods that finish what they hold.
         busy: Pods that hold a message and take more, draining ones not counted.
@@ -106,6 +117,17 @@ class Observation:
     unschedulable: int = 0
     unschedulable_since_s: float | None = None
     unschedulable_why: str = ""
+    unschedulable_said: str = ""
+    launching: int = 0
+    unpromised_since_s: float | None = None
+    hopeless: int = 0
+    unplaced: int = 0
+    launch_s: float | None = None
+    unadmitted: int = 0
+    rejected: int = 0
+    unready: int = 0
+    stalled: int = 0
+    not_starting_why: str = ""
     refused_why: str = ""
     draining: int = 0
     busy: int = 0
@@ -123,6 +145,16 @@ class Observation:
     def working(self) -> int:
         """Pods that hold a message, draining ones too."""
         return self.busy + self.finishing
+
+    @property
+    def placed(self) -> int:
+        """Pods that have a node."""
+        return max(0, self.ready + self.starting + self.draining - self.unplaced)
+
+    @property
+    def paid(self) -> int:
+        """Replicas that cost something: one that waits for a node costs nothing."""
+        return max(0, self.replicas - self.unschedulable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +199,10 @@ class Outlook:
         received: First receives in the attainment window.
         received_late: Those of them that came too late.
         asleep: Nothing is there to do and nobody is there to do it.
+        blocked_why: The resource that was missing last; empty when there is room.
+        blocked_said: What the scheduler or an autoscaler last said of it.
+        failing_since_s: Since when pods do not start; None when they do.
+        failing_why: What the cluster last said of these.
     """
 
     fresh: bool
@@ -184,3 +220,7 @@ class Outlook:
     received: int
     received_late: int
     asleep: bool
+    blocked_why: str = ""
+    blocked_said: str = ""
+    failing_since_s: float | None = None
+    failing_why: str = ""

@@ -127,6 +127,13 @@ class InMemoryCluster:
         self._trip("pods")
         return self._select("Pod", namespace, selector)
 
+    def pod_events(self, namespace: str) -> list[Object]:
+        """Return the events about pods; tests create them as objects of kind Event."""
+        self._trip("pod_events")
+        return copy.deepcopy(
+            [item for item in self.of_kind("Event") if item["metadata"]["namespace"] == namespace]
+        )
+
     def apply(self, manifest: Object) -> Object:
         """Apply an object: what it says wins, what it does not say stays."""
         self._trip("apply")

@@ -54,7 +54,7 @@ class Nodes:
         ]
 
     def _replicate(self, deployment: dict[str, Any]) -> None:
-        pods = self.pods_of(deployment)
+        pods = [p for p in self.pods_of(deployment) if p["status"]["phase"] != "Failed"]
         wanted = replicas_of(deployment)
         missing = wanted - len(pods)
         self._tell_refusal(deployment, failed=missing > 0 and self.refused is not None)

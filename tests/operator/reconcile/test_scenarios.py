@@ -298,7 +298,7 @@ def test_pods_that_never_start_are_reported_and_buy_no_more_than_needed(
     assert "ImagePullBackOff" in sound["message"]
 
 
-def test_a_cluster_without_room_is_asked_less_and_used_when_it_has_some(
+def test_a_cluster_without_room_is_asked_for_little_more_and_used_when_it_has_some(
     make_world: MakeWorld,
 ) -> None:
     world = make_world()
@@ -307,12 +307,17 @@ def test_a_cluster_without_room_is_asked_less_and_used_when_it_has_some(
         "video", spec(capacity={"unschedulableSeconds": 30, "maxBackoffSeconds": 120})
     )
     world.workers.service_s = 1000.0
-    world.queue.visible = 500
+    world.queue.visible = 40
+    world.run(60)
+    asked = world.replicas
+    assert 2 < asked < 20
+    assert world.condition(key, "CapacityAvailable")["status"] == "False"
 
+    world.queue.visible = 500
     world.run(200)
 
-    assert world.condition(key, "CapacityAvailable")["status"] == "False"
-    assert world.status(key)["desiredReplicas"] <= 3
+    assert asked <= world.status(key)["desiredReplicas"] <= asked + 4
+    assert world.status(key)["plan"]["binding"] == "Capacity"
     world.nodes.slots = None
     assert world.run(1500, until=lambda: world.replicas == 20)
 

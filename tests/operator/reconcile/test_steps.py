@@ -1,5 +1,7 @@
 """Laws of the steps: whatever is seen, nobody who may hold a message goes unasked."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +23,7 @@ def fleets(draw: st.DrawFn) -> Group:
     for number in range(count):
         ready, asked = draw(st.booleans()), draw(st.booleans())
         scheduled = ready or draw(st.booleans())
+        started = ready or (scheduled and draw(st.booleans()))
         pods.append(
             PodView(
                 name=f"pod-{number}",
@@ -33,7 +36,8 @@ def fleets(draw: st.DrawFn) -> Group:
                 ready_s=1.0 if ready else None,
                 scheduled=scheduled,
                 running=scheduled,
-                started=ready or (scheduled and draw(st.booleans())),
+                started=started,
+                admitted=started or (scheduled and draw(st.booleans())),
                 unschedulable_since_s=None if scheduled else 1.0,
                 unschedulable_why="",
                 broken="",
@@ -141,6 +145,48 @@ def steps_for(*pods: tuple[PodView, WorkerState], desired: int) -> Steps:
     states = {pod.uid: state for pod, state in pods}
     fleet = group(deployment, [pod for pod, _ in pods], states, current=True)
     return next_steps([fleet], desired=desired, victims=(), drain_timeout_s=300, drain_ages={})
+
+
+def waiting(number: int) -> PodView:
+    """Return a pod that finds no node."""
+    pod, _ = drained(number, cost=0, busy=False)
+    return replace(
+        pod,
+        ready_s=None,
+        scheduled=False,
+        running=False,
+        started=False,
+        admitted=False,
+        unschedulable_since_s=1.0,
+        drain_since_s=None,
+    )
+
+
+def test_of_pods_that_wait_for_a_node_any_may_go() -> None:
+    deployment = {"metadata": {"name": "d"}, "spec": {"replicas": 7}}
+    fleet = group(deployment, [waiting(number) for number in range(7)], {}, current=True)
+
+    steps = next_steps([fleet], desired=4, victims=(), drain_timeout_s=300, drain_ages={})
+
+    assert [replicas for _, replicas in steps.scale] == [4]
+    assert not steps.dismiss
+
+
+def test_pods_that_no_kubelet_took_in_go_unless_the_deployment_knows_of_ready_ones() -> None:
+    bound = [replace(waiting(n), scheduled=True, unschedulable_since_s=None) for n in range(4)]
+
+    def scaled(ready: int) -> list[int]:
+        deployment = {
+            "metadata": {"name": "d"},
+            "spec": {"replicas": 4},
+            "status": {"replicas": 4, "readyReplicas": ready},
+        }
+        fleet = group(deployment, bound, {}, current=True)
+        steps = next_steps([fleet], desired=1, victims=(), drain_timeout_s=300, drain_ages={})
+        return [replicas for _, replicas in steps.scale]
+
+    assert scaled(ready=0) == [1]
+    assert scaled(ready=1) == []
 
 
 def test_who_finished_is_marked_and_goes_when_the_mark_is_seen() -> None:

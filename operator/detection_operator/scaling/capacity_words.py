@@ -1,0 +1,43 @@
+"""What ``CapacityAvailable`` says to a person: what is waited for, since when. Pure."""
+
+from detection_operator.scaling.sentences import duration
+from detection_operator.scaling.values import Observation, Outlook
+
+
+def no_room(seen: Observation, outlook: Outlook, now_s: float) -> str:
+    """Return the sentence for a cluster without room, with the last words of its scheduler."""
+    since = duration(now_s - (outlook.blocked_since_s or now_s))
+    why = f" ({outlook.blocked_why})" if outlook.blocked_why else ""
+    text = f"no room{why} since {since}"
+    if seen.unschedulable:
+        text = f"{seen.unschedulable} pods unschedulable{why}, no room since {since}"
+    return _with(f"{text}{_launches(seen)}", outlook.blocked_said)
+
+
+def waiting(seen: Observation, now_s: float) -> str:
+    """Return the sentence for pods that wait for a node, but not for long so far."""
+    since = duration(now_s - (seen.unschedulable_since_s or now_s))
+    why = f" ({seen.unschedulable_why})" if seen.unschedulable_why else ""
+    text = f"{seen.unschedulable} pods wait for a node{why} since {since}"
+    return _with(f"{text}{_launches(seen)}", seen.unschedulable_said)
+
+
+def not_starting(seen: Observation, outlook: Outlook, now_s: float) -> str:
+    """Return the sentence for pods that have a node and do not start."""
+    since_s = outlook.failing_since_s
+    facts = [
+        f"{seen.unready} pods have a node and do not get ready" if seen.unready else "",
+        f"{seen.rejected} failed before they were ready" if seen.rejected else "",
+        "" if since_s is None else f"fewer are asked for since {duration(now_s - since_s)}",
+    ]
+    why = seen.not_starting_why or outlook.failing_why or "no reason given"
+    return _with(", ".join(filter(None, facts)), why)
+
+
+def _launches(seen: Observation) -> str:
+    known = f", one took {duration(seen.launch_s)} of late" if seen.launch_s else ""
+    return f", nodes are on their way for {seen.launching}{known}" if seen.launching else known
+
+
+def _with(text: str, said: str) -> str:
+    return f"{text}: {said}" if said else text

@@ -275,13 +275,14 @@ def _queue(report: Report) -> dict[str, Any] | None:
 
 
 def _service(report: Report) -> dict[str, Any]:
-    outlook = report.plan.outlook
-    return {
+    outlook, launch_s = report.plan.outlook, report.seen.launch_s
+    service = {
         "meanMillis": round(outlook.service_s * 1000),
         "p90Millis": round(outlook.service_p90_s * 1000),
         "samples": outlook.service_samples,
         "coldStartMillis": round(outlook.cold_start_s * 1000),
     }
+    return service if launch_s is None else service | {"launchMillis": round(launch_s * 1000)}
 
 
 def _plan(report: Report) -> dict[str, Any]:

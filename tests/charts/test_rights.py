@@ -107,6 +107,7 @@ CALLS: dict[Right, Callable[[Stage], object]] = {
         s.namespace, "doomed", resource_version=""
     ),
     ("", "events", "create"): lambda s: s.client.post_event(s.note()),
+    ("", "events", "list"): lambda s: s.client.pod_events(s.namespace),
     ("coordination.k8s.io", "leases", "create"): lambda s: s.client.create_lease(
         {**s.lease(), "metadata": {"namespace": s.namespace, "name": f"new-{s.case}"}}
     ),

@@ -38,7 +38,7 @@ def status_schema() -> dict[str, Any]:
         readyReplicas=_count("Replicas that can take messages."),
         busyReplicas=_count("Replicas that work on a message."),
         drainingReplicas=_count("Replicas that finish what they hold and take no more."),
-        unschedulableReplicas=_count("Replicas for which the cluster has no room."),
+        unschedulableReplicas=_count("Replicas that wait for a node; they cost nothing."),
         queue=_queue(),
         service=_service(),
         plan=_plan(),
@@ -78,6 +78,7 @@ def _service() -> dict[str, Any]:
         p90Millis=_count("90th percentile of the service time, estimated."),
         samples=_count("Messages behind the mean."),
         coldStartMillis=_count("From a new pod to ready."),
+        launchMillis=_count("Longest wait for a node of late; absent before the first."),
     )
 
 

@@ -27,10 +27,12 @@ class Restored:
     Attributes:
         memory: To start from.
         cold_start_s: Measured; None when the status knows none.
+        launch_s: Longest wait for a node of late; None when the status knows none.
     """
 
     memory: Memory
     cold_start_s: float | None
+    launch_s: float | None = None
 
 
 def restored(queue: Object, spec: QueueSpec, now_s: float) -> Restored | None:
@@ -55,7 +57,11 @@ def restored(queue: Object, spec: QueueSpec, now_s: float) -> Restored | None:
         times = _mapping(status.get("service"))
         learned = replace(learned, service=_service(times, spec))
         cold_start_s = _cold_start_s(times, spec)
-    return Restored(memory=Memory(learned=learned), cold_start_s=cold_start_s)
+    # That is the cluster's time, whatever the spec.
+    launch_s = _number(_mapping(status.get("service")).get("launchMillis")) / MILLIS
+    return Restored(
+        memory=Memory(learned=learned), cold_start_s=cold_start_s, launch_s=launch_s or None
+    )
 
 
 def _replica_s(status: Mapping[str, Any], spec: QueueSpec, now_s: float) -> float:

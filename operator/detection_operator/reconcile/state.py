@@ -142,6 +142,8 @@ class QueueState:
         self.counters.since_s = now_s
         if found.cold_start_s is not None:
             self.cold_starts.append(found.cold_start_s)
+        if found.launch_s is not None:
+            self.launches.append(min(found.launch_s, LAUNCH_MAX_S))
 
     @property
     def adopted(self) -> set[str]:

@@ -51,10 +51,9 @@ def next_read_s(now: Situation, desired: int) -> float:
     failing = now.learned.starts.since_s is not None and now.seen.unadmitted
     if failing or (now.learned.confirmed and not (desired or now.seen.replicas)):
         return min(CONFIRM_S, poll_s)
-    if desired or now.seen.replicas:
-        return poll_s
     since_s = now.learned.idle_since_s
-    if not now.fresh or since_s is None or not learning.is_empty(now.seen):
+    resting = now.fresh and learning.is_empty(now.seen) and not (desired or now.seen.replicas)
+    if not resting or since_s is None:
         return poll_s
     return max(poll_s, _idle_s(now, now.now_s - since_s), _fair_s(now.seen.neighbours))
 

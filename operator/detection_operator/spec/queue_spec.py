@@ -117,13 +117,20 @@ class ServiceTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What to do when the cluster has no room."""
+    """What to do when pods find no room, or do not start."""
 
     unschedulable_s: int = integer(
-        1, 86_400, default=180, doc="A pod that waits this long for a node means: no room."
+        1,
+        86_400,
+        default=180,
+        doc="A pod that waits this long for a node, or longer than launches were seen to take, "
+        "means: no room. Pods that wait stay; no more are asked for.",
     )
     probe_replicas: int = integer(
-        1, 100, default=1, doc="Pods of the first probe after a pause; doubled on success."
+        1,
+        100,
+        default=1,
+        doc="Pods that are asked for beyond these after a pause; doubled on success.",
     )
     max_backoff_s: int = integer(1, 86_400, default=1800, doc="Longest pause between two probes.")
 
@@ -162,7 +169,9 @@ class QueueSpec:
     service_time: ServiceTime = plain(
         factory=ServiceTime, doc="What is known of a worker before it reports."
     )
-    capacity: Capacity = plain(factory=Capacity, doc="What to do when the cluster has no room.")
+    capacity: Capacity = plain(
+        factory=Capacity, doc="What to do when pods find no room, or do not start."
+    )
     budget: Budget | None = plain(default=None, doc="What replicas may cost.")
     worker: Worker = plain(doc="The workers: exactly one of template and deploymentRef.")
     paused: bool = plain(default=False, doc="Stop everything, drains too.")

@@ -94,6 +94,8 @@ def test_after_a_launch_was_seen_as_long_a_wait_is_none_too_long() -> None:
     world.run(1500)
     assert world.replicas == 0
 
+    world.kill()
+    world.start()
     world.queue.visible = BACKLOG
     world.run(390)
 

@@ -64,3 +64,23 @@ def test_the_operator_s_pods_run_as_the_user_of_its_image(
 
 def test_workers_run_as_the_user_of_their_image() -> None:
     assert user_of("worker") == USER_ID
+
+
+def context_patterns() -> list[str]:
+    """Return what .dockerignore lets into the build context; it leaves out everything else."""
+    first, *rest = (ROOT / ".dockerignore").read_text().split()
+    assert first == "**"
+    return [pattern.removeprefix("!") for pattern in rest if pattern.startswith("!")]
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_everything_that_is_copied_is_in_the_build_context(image: str) -> None:
+    allowed = context_patterns()
+    copies = re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile(image), re.MULTILINE)
+    sources = [source for copy in copies for source in copy.split()]
+
+    assert {"requirements", "pyproject.toml", "LICENSE", "NOTICE"} <= set(sources)
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        top = source.partition("/")[0]
+        assert {source, f"{top}/**"} & set(allowed), f"{source} is left out of the context"

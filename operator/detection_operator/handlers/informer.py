@@ -81,9 +81,10 @@ class Informer:
         self.ended = threading.Event()
 
     def start(self) -> None:
-        """Start to watch."""
-        logging.getLogger(KOPF_LOGGER).addFilter(_is_worth_telling)
-        self._thread.start()
+        """Start to watch, if that was not done before."""
+        if self._thread.ident is None:
+            logging.getLogger(KOPF_LOGGER).addFilter(_is_worth_telling)
+            self._thread.start()
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """End the watches."""
@@ -164,6 +165,9 @@ def _settings(watch_s: int) -> kopf.OperatorSettings:
     settings.watching.client_timeout = watch_s + CLIENT_MARGIN_S
     settings.watching.inactivity_timeout = QUIET_S
     settings.watching.connect_timeout = CONNECT_S
+    # The API server leaves out what does not concern us, and tells of a lost label as a deletion.
+    settings.watching.label_selectors["apps", "v1", "deployments"] = LABEL_QUEUE
+    settings.watching.label_selectors["", "v1", "pods"] = LABEL_QUEUE
     settings.networking.request_timeout = REQUEST_S
     settings.networking.error_backoffs = BACKOFFS_S
     settings.persistence.finalizer = f"{PREFIX}/unused"

@@ -193,7 +193,6 @@ class Operator:
         self.metrics.leader.set(1)
         self.leading.set()
         self._engine.start()
-        self._informer.start()
         while not self._stop.wait(RETRY_S):
             self._turned_s = self._clock.monotonic_s()
             if self._settings.leader_election and not self._elector.try_lead():
@@ -213,6 +212,8 @@ class Operator:
         known = set(map(key_of, self._cluster.queues()))
         heard = dict(self._informer.heard)
         missed = self._cluster.relist()
+        # Not before: kopf looks once for the kinds that it is to watch.
+        self._informer.start()
         if not early:
             self._listen(heard, missed)
         # A key that vanished is reconciled once more, to be forgotten.

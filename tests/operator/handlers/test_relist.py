@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from detection_operator.crd.manifest import KIND, PLURAL
+from detection_contract.environment import LABEL_QUEUE
+from detection_operator.crd.manifest import GROUP, KIND, PLURAL, manifest
+from detection_operator.errors import ClusterError
 from detection_operator.handlers.operator import Operator
 from detection_operator.kube.store import DEPLOYMENT, POD
 from detection_operator.testing.proxy import Proxy, is_list, is_watch
@@ -106,3 +108,80 @@ def test_what_vanished_while_no_watch_was_open_is_gone_soon(
     assert site.live(30, lambda: proxy.gone > 0)
     assert site.live(15, lambda: all(known(operator, k) == names(site, k) for k in PLURALS))
     assert [name.partition("-")[0] for name in names(site, DEPLOYMENT)] == ["kept"]
+
+
+def test_a_pod_that_loses_its_label_is_none_of_the_queue_s_any_more(
+    site: Site, proxy: Proxy, running: Running
+) -> None:
+    operator, _ = running(resync_s=600.0, leader_election=False)
+    site.create_queue("video", manual=1)
+    assert site.live(20, lambda: known(operator, POD) == names(site, POD) != set())
+    (pod,) = names(site, POD)
+
+    slot = (POD, site.scene.namespace, pod)
+    site.scene.edit(slot, lambda obj: obj["metadata"]["labels"].pop(LABEL_QUEUE))
+
+    assert site.live(10, lambda: bool(known(operator, POD)) and pod not in known(operator, POD))
+    watched = [
+        item.path for item in proxy.seen if "watch=true" in item.path and "/pods" in item.path
+    ]
+    assert watched
+    assert all("labelSelector" in path for path in watched)
+
+
+def test_an_operator_that_was_there_before_its_kind_watches_it(
+    site: Site, running: Running
+) -> None:
+    crd = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    site.scene.admin.call("DELETE", f"{crd}/{PLURAL}.{GROUP}")
+    assert site.live(20, lambda: not is_served(site))
+    running(resync_s=600.0, leader_election=False)
+    site.live(5)
+
+    site.scene.admin.call("POST", crd, manifest())
+    assert site.live(20, lambda: is_served(site))
+    key = site.create_queue("late", manual=1)
+    assert site.live(20, lambda: site.replicas == 1)
+    site.live(5)
+
+    site.edit_queue(key, {"replicas": 3})
+    assert site.live(5, lambda: site.replicas == 3)
+
+
+def is_served(site: Site) -> bool:
+    try:
+        site.scene.admin.call("GET", QUEUES_PATH)
+    except ClusterError:
+        return False
+    return True
+
+
+def test_a_queue_that_is_replaced_by_one_of_its_name_gets_workers_of_its_own(
+    site: Site, proxy: Proxy, running: Running
+) -> None:
+    running(resync_s=600.0, leader_election=False)
+    key = site.create_queue("again", manual=1)
+    assert site.live(20, lambda: site.replicas == 1)
+    site.live(2)
+    replaced_s = time.monotonic()
+
+    # As `kubectl replace --force` does.
+    site.scene.delete((KIND, key.namespace, key.name))
+    site.create_queue("again", manual=2)
+
+    assert site.live(10, lambda: owners(site) == {uid(site)} and site.replicas == 2)
+    site.live(5)
+    assert owners(site) == {uid(site)}
+    assert len(applied(proxy, replaced_s)) <= 2
+    ready = site.scene.of_kind(KIND)[0]["status"]["conditions"]
+    assert [item["status"] for item in ready if item["type"] == "Ready"] == ["True"]
+
+
+def uid(site: Site) -> str:
+    (queue,) = site.scene.of_kind(KIND)
+    return str(queue["metadata"]["uid"])
+
+
+def owners(site: Site) -> set[str]:
+    found = [obj["metadata"]["ownerReferences"] for obj in site.scene.of_kind(DEPLOYMENT)]
+    return {item["uid"] for references in found for item in references}

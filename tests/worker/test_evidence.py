@@ -74,3 +74,17 @@ def test_evidence_comes_from_the_file_that_was_named(tiny_models: Path, tmp_path
 
     with Image.open(io.BytesIO(png)) as drawn:
         assert drawn.size == (200, 150)
+
+
+@pytest.mark.slow
+def test_evidence_is_drawn_over_the_visible_part(tiny_models: Path, tmp_path: Path) -> None:
+    canvas = np.zeros((400, 500, 4), np.uint8)
+    canvas[:150, :200, :3] = sample_media.texture(width=200, height=150, seed=0)
+    canvas[:150, :200, 3] = 255
+    Image.fromarray(canvas).save(tmp_path / "a.png")
+
+    with EnhancedDeepfakePredictor(models_dir=tiny_models) as predictor:
+        png = predictor.evidence(tmp_path / "a.png")
+
+    with Image.open(io.BytesIO(png)) as drawn:
+        assert drawn.size == (200, 150)

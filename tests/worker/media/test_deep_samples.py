@@ -173,14 +173,17 @@ def test_what_nobody_can_scale_is_refused_with_a_reason(
     assert "samples" in caught.value.message or "sample" in caught.value.message
 
 
-def test_a_picture_far_below_white_is_said_to_be_dark(tmp_path: Path, decode: Decode) -> None:
-    rows = (SHADES * 2000).astype(np.uint16)
-    (tmp_path / "a.png").write_bytes(png_of(rows, depth=16, colour=0))
+@pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3)])
+def test_a_picture_far_below_white_is_said_to_be_dark(
+    colour: int, channels: int, tmp_path: Path, decode: Decode
+) -> None:
+    rows = np.repeat((SHADES * 2000)[..., None], channels, axis=2).astype(np.uint16)
+    (tmp_path / "a.png").write_bytes(png_of(rows, depth=16, colour=colour))
 
     media = decode(tmp_path / "a.png")
 
     assert media.info.warnings == (
-        "the brightest sample is at 3.1% of the range that the file announces",
+        "the picture is nearly black: its brightest sample is at 3% of white",
     )
 
 
@@ -217,6 +220,19 @@ def test_few_bits_reach_white(bits: int, suffix: str, tmp_path: Path, decode: De
         make_tiff(path, packed, tags={256: (4, [SIDE]), 258: (3, [bits])})
 
     check(decode(path, image=WHOLE), levels.astype(int) * 255 // (2**bits - 1))
+
+
+def test_colours_of_twelve_bits_in_sixteen_are_not_scored_as_black(
+    tmp_path: Path, decode: Decode
+) -> None:
+    samples = np.repeat((SHADES * 4095)[..., None], 3, axis=2).astype(np.uint16)
+    tags = {340: (3, [0] * 3), 341: (3, [4095] * 3)}
+    path = make_tiff(tmp_path / "a.tiff", samples, photometric=2, tags=tags)
+
+    with pytest.raises(JobError, match="white is 4095") as caught:
+        decode(path)
+
+    assert caught.value.code is ErrorCode.UNSUPPORTED_TYPE
 
 
 def test_a_jpeg_of_twelve_bits_is_refused_by_its_name(tmp_path: Path, decode: Decode) -> None:

@@ -186,7 +186,7 @@ class Predictor:
                 decoding, pipeline = self._decoding, self._pipeline
             if decoding is None or pipeline is None:
                 raise _closed()
-            size_px = (info.width, info.height)
+            size_px = info.visible_px or (info.width, info.height)
             pixels = decoding.picture(file.path, name=file.name, size_px=size_px)
             with pipeline.device:
                 return draw(decoding.detectors[MediaKind.IMAGE], pixels, kind=kind)

@@ -5,6 +5,7 @@ a score of black means nothing.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,12 @@ BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
 MAX_SAMPLE, S_MIN_SAMPLE, S_MAX_SAMPLE = 281, 340, 341
 WHITE_IS_ZERO = 0
 UNSIGNED, SIGNED = 1, 2
+_FULL_RANGES = frozenset(2.0**bits - 1 for bits in range(1, 17))
 OVERSHOOT = 0.1
 """Sharpening and resizing leave floating-point pictures a little below black and above white."""
 DARK_SHARE = 1 / 16
 """Four bits of the range: what is this dark was more likely written for another range."""
-DARK = "the brightest sample is at {share:.1%} of the range that the file announces"
+DARK = "the picture is nearly black: its brightest sample is at {share:.0%} of white"
 ASSUMED = "samples up to {high:g} in {bits} bits were taken as {white:g} for white"
 NOT_FINITE = "{count} samples are not finite numbers"
 
@@ -57,11 +59,29 @@ def to_bytes(image: Image.Image) -> tuple[Pixels, tuple[str, ...]]:
     samples = _samples(image)
     found = _range(image, samples)
     scale = np.float32(255.0 / (found.white - found.black))
-    values = np.nan_to_num(samples.astype(np.float32), nan=found.black)
+    values = samples.astype(np.float32)
+    np.nan_to_num(values, copy=False, nan=found.black)
     values -= np.float32(found.black)
     values *= scale
     grey = np.clip(np.rint(values, out=values), 0, 255, out=values).astype(np.uint8)
     return (255 - grey if _tag(image, PHOTOMETRIC) == WHITE_IS_ZERO else grey), found.warnings
+
+
+def check_colours(image: Image.Image) -> None:
+    """Refuse colours whose declared range Pillow has not followed: it drops the low eight bits.
+
+    Raises:
+        JobError: UNSUPPORTED_TYPE.
+    """
+    white = _number(image, S_MAX_SAMPLE)
+    if _number(image, BITS) == 16 and white is not None and 0 < white < 2**15:
+        raise _unknown(f"white is {white:g}, far below the range of its samples")
+
+
+def darkness(pixels: Pixels) -> tuple[str, ...]:
+    """Return the warning about a picture that is next to black, in eight bits."""
+    share = float(pixels.max()) / 255
+    return (DARK.format(share=share),) if share < DARK_SHARE else ()
 
 
 def _samples(image: Image.Image) -> NDArray[np.generic]:
@@ -93,26 +113,30 @@ def _number(image: Image.Image, tag: int) -> float | None:
     return number if np.isfinite(number) else None
 
 
+def _ends(samples: NDArray[Any]) -> tuple[float, float, int]:
+    """Return the least and the greatest finite sample, and how many are not finite."""
+    if samples.dtype.kind != "f":
+        return float(samples.min()), float(samples.max()), 0
+    finite = np.isfinite(samples)
+    low = float(np.min(samples, where=finite, initial=np.inf))
+    high = float(np.max(samples, where=finite, initial=-np.inf))
+    return low, high, samples.size - int(np.count_nonzero(finite))
+
+
 def _range(image: Image.Image, samples: NDArray[np.generic]) -> Range:
     floating = samples.dtype.kind == "f"
-    finite = samples[np.isfinite(samples)] if floating else samples
-    notes: tuple[str, ...] = ()
-    if len(finite.ravel()) < samples.size:
-        notes = (NOT_FINITE.format(count=samples.size - finite.size),)
-    if not finite.size:
+    low, high, strays = _ends(samples)
+    if low > high:
         raise _unknown("no sample of the picture is a finite number")
-    low, high = float(finite.min()), float(finite.max())
+    notes = (NOT_FINITE.format(count=strays),) if strays else ()
     declared = _declared(image, high)
     if declared is not None:
-        return Range(
-            black=declared[0], white=declared[1], warnings=(*notes, *_dark(high, *declared))
-        )
+        return Range(black=declared[0], white=declared[1], warnings=notes)
     bits = _bits(image, samples)
     if samples.dtype.kind == "u" and bits <= 16:
-        white = float(2**bits - 1)
-        return Range(black=0.0, white=white, warnings=_dark(high, 0.0, white))
+        return Range(black=0.0, white=float(2**bits - 1))
     if floating and low >= -OVERSHOOT and high <= 1.0 + OVERSHOOT:
-        return Range(black=0.0, white=1.0, warnings=(*notes, *_dark(high, 0.0, 1.0)))
+        return Range(black=0.0, white=1.0, warnings=notes)
     full = None if floating else 2.0 ** (bits - (samples.dtype.kind == "i")) - 1
     found = _assumed(high, bits=bits, full=full) if low >= 0 else None
     if found is None:
@@ -128,17 +152,12 @@ def _declared(image: Image.Image, high: float) -> tuple[float, float] | None:
     if white is None:
         # The older tag may tell the brightest sample that there is, or the depth of the samples.
         white = _number(image, MAX_SAMPLE)
-        white = None if white is None or not np.log2(white + 1).is_integer() else white
+        white = white if white in _FULL_RANGES else None
     return (black, white) if white is not None and black < white and high > black else None
 
 
 def _bits(image: Image.Image, samples: NDArray[np.generic]) -> int:
     return int(_number(image, BITS) or samples.dtype.itemsize * 8)
-
-
-def _dark(high: float, black: float, white: float) -> tuple[str, ...]:
-    share = (high - black) / (white - black)
-    return (DARK.format(share=share),) if 0 < share < DARK_SHARE else ()
 
 
 def _assumed(high: float, *, bits: int, full: float | None) -> Range | None:

@@ -12,6 +12,7 @@ from detection_worker.media.stills import samples
 
 VISIBLE_ALPHA = 16
 """Of 255. What covers less than a sixteenth cannot be told from the white behind it."""
+BAND_ROWS = 256
 ON_WHITE = "transparent pixels were shown on white"
 CROPPED = "the visible {width} x {height} pixels of {of_width} x {of_height} were analysed"
 _VISIBLE = [255 * (alpha >= VISIBLE_ALPHA) for alpha in range(256)]
@@ -45,16 +46,19 @@ def show(image: Image.Image) -> Shown:
     if samples.deep(image):
         grey, notes = samples.to_bytes(image)
         image = Image.fromarray(grey)
+    else:
+        samples.check_colours(image)
     whole = (0, 0, *image.size)
     if alpha is None:
-        return Shown(pixels=np.asarray(_rgb(image)), box=whole, warnings=notes)
+        pixels = np.asarray(_rgb(image))
+        return Shown(pixels=pixels, box=whole, warnings=(*notes, *samples.darkness(pixels)))
     box = alpha.point(_VISIBLE).getbbox()
     if box is None:
         raise JobError(ErrorCode.NO_FRAMES, "the picture is fully transparent: nothing is visible")
     if box != whole:
         notes = (*notes, _cropped(box, image.size))
-        image, alpha = image.crop(box), alpha.crop(box)
-    return Shown(pixels=_on_white(image, alpha), box=box, warnings=(ON_WHITE, *notes))
+    pixels = _on_white(image, alpha, box)
+    return Shown(pixels=pixels, box=box, warnings=(ON_WHITE, *notes, *samples.darkness(pixels)))
 
 
 def _cropped(box: Box, size: tuple[int, int]) -> str:
@@ -81,10 +85,16 @@ def _alpha(image: Image.Image) -> Image.Image | None:
     return None if least == 255 or unused else alpha
 
 
-def _on_white(image: Image.Image, alpha: Image.Image) -> Pixels:
-    white = Image.new("RGB", image.size, "white")
-    white.paste(_rgb(image), mask=alpha)
-    return np.asarray(white)
+def _on_white(image: Image.Image, alpha: Image.Image, box: Box) -> Pixels:
+    left, top, right, bottom = box
+    pixels = np.empty((bottom - top, right - left, 3), np.uint8)
+    # In bands, because whole copies of a large picture do not fit.
+    for start in range(top, bottom, BAND_ROWS):
+        band = (left, start, right, min(start + BAND_ROWS, bottom))
+        white = Image.new("RGB", (right - left, band[3] - start), "white")
+        white.paste(_rgb(image.crop(band)), mask=alpha.crop(band))
+        pixels[start - top : band[3] - top] = np.asarray(white)
+    return pixels
 
 
 def _rgb(image: Image.Image) -> Image.Image:

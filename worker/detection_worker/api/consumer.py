@@ -62,6 +62,10 @@ class SQSDeepfakeConsumer:
     ) -> int:
         """Consume until ``stop`` or, in the main thread, SIGTERM or SIGINT; return an exit code.
 
+        0: done; with ``run_once``, every message that came was finished. 1: the queue cannot be
+        reached now, something could not be handed back, or, with ``run_once``, a message was not
+        finished. 130 or 143: ``run_once`` was interrupted by SIGINT or SIGTERM.
+
         May be called from any thread, and again once it has returned.
 
         Args:

@@ -71,6 +71,14 @@ GROUPS: Final = {
     ),
 }
 """Options by the title of their group in the help."""
+EXIT_CODES: Final = """\
+exit codes:
+  0    stopped by SIGTERM or SIGINT with nothing left behind; with --run-once,
+       every message that came was finished, or none came
+  1    the queue cannot be reached now; something could not be handed back; with
+       --run-once, a message was dead-lettered or will be tried again
+  2    wrong usage or set-up: no such queue, access denied, no credentials
+  130  with --run-once, Ctrl-C before all was finished (143: SIGTERM)"""
 
 
 class Consume:
@@ -81,6 +89,7 @@ class Consume:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Add its arguments."""
+        parser.epilog = EXIT_CODES
         parser.add_argument(
             "--create-test-message",
             metavar="S3URL",

@@ -6,11 +6,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from types import FrameType
+from contextlib import closing
 
 from detection_contract import texts
+from detection_contract.environment import EXIT_FAILED, EXIT_OK
 from detection_worker.aws_session import make_session
 from detection_worker.callback.client import HttpCallbackClient
 from detection_worker.cores import usable_cores
@@ -22,10 +21,11 @@ from detection_worker.detectors.registry import (
 from detection_worker.errors import UsageError
 from detection_worker.media.pool import ProcessDecoder
 from detection_worker.metrics import Metrics
-from detection_worker.pipeline.control import Controls, ControlServer
+from detection_worker.pipeline.control import Controls, control_server
 from detection_worker.pipeline.dry_run import dry_run
 from detection_worker.pipeline.engine import Engine, Parts
 from detection_worker.pipeline.files import sweep
+from detection_worker.pipeline.signals import asking_to_stop
 from detection_worker.pipeline.statistics import Statistics, Tally
 from detection_worker.pipeline.tools import ResultHandler
 from detection_worker.settings import ConsumerSettings, Settings
@@ -63,6 +63,7 @@ class Consumer:
         self._metrics = Metrics()
         self._tally = Tally()
         self._stop = threading.Event()
+        self._signal: int | None = None
         self._hurry = threading.Event()
         self._engine: Engine | None = None
         self._draining = False
@@ -91,11 +92,11 @@ class Consumer:
         return self._tally.snapshot()
 
     def run(self) -> int:
-        """Consume until told to stop; return the exit code.
+        """Consume until told to stop, or once; return the exit code (``docs/operating.md``).
 
         Raises:
             UsageError: If there is no model, no queue or no credentials, and nobody who could
-                wait for them (no control server).
+                wait for them (no control server, or ``run_once``).
         """
         log.info(texts.LOG_STARTING.format(queue_url=self._consumer.queue_url))
         sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -104,7 +105,11 @@ class Consumer:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         if self._consumer.dry_run:
             return self._dry_run()
-        with self._control_server(), self._signals():
+        host, port = self._consumer.control_host, self._consumer.control_port
+        with (
+            control_server(self._controls(), host=host, port=port),
+            asking_to_stop(self._drain_for),
+        ):
             return self._serve()
 
     # -- phases --------------------------------------------------------------------------------
@@ -118,9 +123,12 @@ class Consumer:
             closing(HttpCallbackClient(self._settings.callback)) as callbacks,
         ):
             loaded = self._load()
-            facts = self._wait_for_queue()
+            try:
+                facts = self._wait_for_queue()
+            except QueueError as exc:
+                return _out_of_reach(exc)
             if facts is None:
-                return 0
+                return self._exit_code(clean=True, finished=False)
             engine = Engine(
                 Parts(
                     source=self._source,
@@ -142,9 +150,12 @@ class Consumer:
             self._engine = engine
             if self._draining:
                 engine.drain()
-            code = self._run_engine(engine)
-            self._engine = None
-            return code
+            try:
+                return self._run_engine(engine)
+            except QueueError as exc:
+                return _out_of_reach(exc)
+            finally:
+                self._engine = None
 
     def _load(self) -> LoadedDetectors:
         self._waiting_for = "loading models"
@@ -166,15 +177,18 @@ class Consumer:
         """Read the queue's attributes; None if told to stop before it could be reached.
 
         In a pod, broken credentials or a missing queue must not become a crash loop: the worker
-        stays up, not ready, and says why. At a terminal it ends with the reason.
+        stays up, not ready, and says why. At a terminal, and when it is to run once, it ends.
+
+        Raises:
+            QueueError: It cannot be read, and nobody waits for it.
         """
         pause_s = START_PAUSE_S
         while not self._stop.is_set():
             try:
                 facts = self._source.facts()
             except QueueError as exc:
-                if exc.fatal and not self._consumer.control_port:
-                    raise UsageError(str(exc)) from exc
+                if self._consumer.run_once or (exc.fatal and not self._consumer.control_port):
+                    raise
                 self._waiting_for = str(exc)
                 log.error("cannot reach the queue: %s", exc)  # noqa: TRY400 - no bug, no traceback
                 self._stop.wait(pause_s)
@@ -193,9 +207,10 @@ class Consumer:
             )
 
     def _run_engine(self, engine: Engine) -> int:
+        received = 0
         try:
             if self._consumer.run_once:
-                self._run_once(engine)
+                received = self._run_once(engine)
             else:
                 engine.start()
                 while not self._stop.wait(0.5):
@@ -207,18 +222,28 @@ class Consumer:
             engine.close()
         else:
             log.error("some messages could not be handed back; SQS shows them again by itself")
-        return 0 if clean else 1
+        return self._exit_code(clean=clean, finished=self._all_finished(received))
 
-    def _run_once(self, engine: Engine) -> None:
-        try:
-            engine.intake.poll_once()
-        except QueueError as exc:
-            raise UsageError(str(exc)) from exc
+    def _run_once(self, engine: Engine) -> int:
+        """Poll once, work off what came, and return how many messages that were."""
+        received = engine.intake.poll_once()
         while not self._stop.is_set() and not engine.ledger.wait_empty(timeout_s=0.2):
             pass
+        return received
+
+    def _all_finished(self, received: int) -> bool:
+        left = received - self.statistics.processed
+        if left > 0:
+            log.error("%d of %d message(s) not finished; the lines above say why", left, received)
+        return left <= 0
+
+    def _exit_code(self, *, clean: bool, finished: bool) -> int:
+        if self._consumer.run_once and not finished:
+            return EXIT_FAILED if self._signal is None else 128 + self._signal
+        return EXIT_OK if clean else EXIT_FAILED
 
     def _dry_run(self) -> int:
-        with self._signals():
+        with asking_to_stop(self._drain_for):
             try:
                 dry_run(
                     self._source,
@@ -227,8 +252,8 @@ class Consumer:
                     endpoint_hosts=self._settings.aws.endpoint_hosts,
                 )
             except QueueError as exc:
-                raise UsageError(str(exc)) from exc
-        return 0
+                return _out_of_reach(exc)
+        return EXIT_OK
 
     def _report_sometimes(self, ended: int) -> None:
         interval = self._consumer.stats_interval
@@ -237,44 +262,10 @@ class Consumer:
 
     # -- outside -------------------------------------------------------------------------------
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Let SIGTERM and SIGINT drain; only the main thread may set handlers."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def handle(number: int, _frame: FrameType | None) -> None:
-            log.info("received %s: draining", signal.Signals(number).name)
-            self.request_stop()
-
-        old = {s: signal.signal(s, handle) for s in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
-
-    @contextmanager
-    def _control_server(self) -> Iterator[None]:
-        if not self._consumer.control_port:
-            yield
-            return
-        try:
-            server = ControlServer(
-                self._controls(),
-                host=self._consumer.control_host,
-                port=self._consumer.control_port,
-            )
-        except OSError as exc:
-            raise UsageError(
-                f"The control server cannot listen on port {self._consumer.control_port}: "
-                f"{exc.strerror}\nChoose another with --control-port."
-            ) from exc
-        try:
-            yield
-        finally:
-            server.close()
+    def _drain_for(self, number: signal.Signals) -> None:
+        log.info("received %s: draining", number.name)
+        self._signal = number
+        self.request_stop()
 
     def _controls(self) -> Controls:
         return Controls(
@@ -325,6 +316,18 @@ class Consumer:
             idle = {"ready": False, "busy": False, "in_flight": 0}
             return {**base, **idle, "draining": self._draining, "drained": self._draining}
         return {**base, "ready": self._is_ready(), **engine.vitals.state()}
+
+
+def _out_of_reach(exc: QueueError) -> int:
+    """Return the exit code for a queue that cannot be read now.
+
+    Raises:
+        UsageError: Trying again is useless until a person has acted.
+    """
+    if exc.fatal:
+        raise UsageError(str(exc)) from exc
+    log.error("cannot reach the queue: %s", exc)
+    return EXIT_FAILED
 
 
 def _device(wanted: str) -> str:

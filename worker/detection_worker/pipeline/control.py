@@ -3,7 +3,8 @@
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+
+from detection_worker.errors import UsageError
 
 REQUEST_TIMEOUT_S = 10.0
 
@@ -67,6 +70,29 @@ class ControlServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+@contextmanager
+def control_server(controls: Controls, *, host: str, port: int) -> Iterator[None]:
+    """Serve while the block runs; port 0 means not at all.
+
+    Raises:
+        UsageError: The port is taken.
+    """
+    if not port:
+        yield
+        return
+    try:
+        server = ControlServer(controls, host=host, port=port)
+    except OSError as exc:
+        raise UsageError(
+            f"The control server cannot listen on port {port}: "
+            f"{exc.strerror}\nChoose another with --control-port."
+        ) from exc
+    try:
+        yield
+    finally:
+        server.close()
 
 
 class _Handler(BaseHTTPRequestHandler):

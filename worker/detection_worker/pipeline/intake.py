@@ -120,7 +120,7 @@ class Intake:
             thread.start()
 
     def poll_once(self) -> int:
-        """Poll from this thread and return how many messages came; raises ``QueueError``."""
+        """Poll from this thread and return how many new messages came; raises ``QueueError``."""
         return self._poll(self._rules.max_messages)
 
     def pause(self) -> None:
@@ -226,11 +226,10 @@ class Intake:
         try:
             received = self._receive(count)
             self._note_load(len(received), asked=count)
-            self._admit(received)
+            return self._admit(received)
         finally:
             with self._polls_lock:
                 self._polls -= 1
-        return len(received)
 
     def _closed(self) -> bool:
         return self._stopping.is_set() or self._paused.is_set()
@@ -262,24 +261,25 @@ class Intake:
 
     # -- messages ------------------------------------------------------------------------------
 
-    def _admit(self, received: Sequence[ReceivedMessage]) -> None:
+    def _admit(self, received: Sequence[ReceivedMessage]) -> int:
+        """Take messages in hand and return how many of them are new here."""
         if not received:
-            return
+            return 0
         now_s = time.monotonic()
         with self._polls_lock:
             closed = self._closed()
             taken = [] if closed else [self._ledger.take(r, now_s=now_s) for r in received]
         if closed:
             self._give_back(received)
-            return
+            return 0
         log.info(texts.LOG_RECEIVED.format(count=len(received)))
-        fresh = zip(received, taken, strict=True)
-        for delivery, message in fresh:
+        for delivery, message in zip(received, taken, strict=True):
             self._note_wait(delivery)
             if message is None:
                 self._metrics.redeliveries.inc()
             else:
                 self._open(message)
+        return sum(message is not None for message in taken)
 
     def _give_back(self, received: Sequence[ReceivedMessage]) -> None:
         """Release what arrived after the stop, so that no message waits for its visibility.

@@ -24,7 +24,10 @@ from detection_contract.media_types import EXTENSIONS, MediaKind
 from detection_contract.messages import parse_body
 from detection_contract.s3_urls import InvalidS3Url, parse_s3_url
 from detection_contract.schemas import load_schema
+from detection_worker.__main__ import EXIT_BROKEN_PIPE
 from detection_worker.cli import catalog
+from detection_worker.cli.predict import EPILOG
+from detection_worker.cli.results_file import CSV_COLUMNS, FORMATS
 from detection_worker.config.table import FILE_KEYS, SETTINGS, Setting
 from detection_worker.core.quality import QUALITIES
 from detection_worker.metrics import Metrics
@@ -35,8 +38,9 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")],
 )
-README, MESSAGES, OPERATING = (
-    (ROOT / name).read_text() for name in ("README.md", "docs/messages.md", "docs/operating.md")
+README, MESSAGES, OPERATING, FILES = (
+    (ROOT / name).read_text()
+    for name in ("README.md", "docs/messages.md", "docs/operating.md", "docs/files.md")
 )
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -457,3 +461,21 @@ def test_every_make_target_of_the_readme_exists() -> None:
 
     assert {"demo", "test"} <= named
     assert named <= targets
+
+
+# -- files ---------------------------------------------------------------------------------------
+
+
+def test_files_names_every_format_and_column() -> None:
+    table = {row[0].strip("`"): row[1] for row in rows(section(FILES, "## Results"))}
+
+    assert set(FORMATS) <= table.keys()
+    assert tuple(spans(table["csv"])[: len(CSV_COLUMNS)]) == CSV_COLUMNS
+
+
+def test_files_and_help_name_the_same_exit_codes() -> None:
+    documented = {row[0] for row in rows(section(FILES, "## Results")) if row[0].isdigit()}
+
+    told = set(re.findall(r"^  (\d+) ", EPILOG, re.MULTILINE))
+    assert told == {"0", "1", "2", "130"}
+    assert documented == told | {str(EXIT_BROKEN_PIPE)}

@@ -140,6 +140,97 @@ class TestPredictor:
         assert set(result["timings_ms"]) == {"decode", "inference", "total"}
         assert image.exists()
 
+    def test_many_files_give_the_results_of_each_by_itself_in_order(
+        self, tiny_models: Path, tmp_path: Path
+    ) -> None:
+        paths: list[str | Path] = [
+            sample_media.make_video(tmp_path / "a.mp4"),
+            str(sample_media.make_image(tmp_path / "b.jpg")),
+            "gone.png",
+            sample_media.make_audio(tmp_path / "c.wav", codec="pcm_s16le"),
+            sample_media.make_image(tmp_path / "d.png"),
+        ] * 4
+        (tmp_path / "broken.png").write_bytes(b"no picture")
+        paths.append(tmp_path / "broken.png")
+
+        with EnhancedDeepfakePredictor(models_dir=tiny_models) as predictor:
+            results = list(predictor.predict_many(iter(paths), confidence_threshold=0.9))
+            alone = [predictor.predict_auto(path, confidence_threshold=0.9) for path in paths[:2]]
+            with pytest.raises(JobError) as caught:
+                predictor.predict_auto("gone.png")
+
+        assert [r["file_path"] for r in results] == [str(path) for path in paths]
+        statuses = ["finished", "finished", "failed", "finished", "finished"] * 4 + ["failed"]
+        assert [r["status"] for r in results] == statuses
+        assert {r["threshold"] for r in results} == {0.9}
+        assert len({r["request_id"] for r in results}) == len(paths)
+        for one, many in zip(alone, results, strict=False):
+            assert many["prediction_score"] == pytest.approx(one["prediction_score"], abs=1e-4)
+        error = results[2]["error"]
+        assert error is not None
+        assert (error["code"], error["message"]) == (caught.value.code, caught.value.message)
+
+    def test_a_loop_that_ends_early_leaves_nothing_running(
+        self, tiny_models: Path, tmp_path: Path
+    ) -> None:
+        image = sample_media.make_image(tmp_path / "a.jpg")
+
+        with EnhancedDeepfakePredictor(models_dir=tiny_models) as predictor:
+            for result in predictor.predict_many([image] * 200):
+                assert result["status"] == "finished"
+                break
+            assert predictor.predict_auto(image)["status"] == "finished"
+        threads = {thread.name.partition("-")[0] for thread in threading.enumerate()}
+
+        assert threads.isdisjoint({"decode", "inference", "download"})
+
+    def test_several_threads_may_use_one_predictor(
+        self, tiny_models: Path, tmp_path: Path
+    ) -> None:
+        image = sample_media.make_image(tmp_path / "a.jpg")
+        scores: list[float | None] = []
+
+        with EnhancedDeepfakePredictor(models_dir=tiny_models) as predictor:
+
+            def work() -> None:
+                scores.append(predictor.predict_auto(image)["prediction_score"])
+                scores.extend(r["prediction_score"] for r in predictor.predict_many([image] * 5))
+
+            workers = [threading.Thread(target=work) for _ in range(6)]
+            for thread in workers:
+                thread.start()
+            for thread in workers:
+                thread.join(120)
+
+        assert len(scores) == 36
+        assert scores == [pytest.approx(scores[0], abs=1e-4)] * 36
+
+    def test_the_predictors_own_threshold_and_models_are_used(
+        self, tiny_models: Path, tmp_path: Path
+    ) -> None:
+        image = sample_media.make_image(tmp_path / "a.jpg")
+
+        with EnhancedDeepfakePredictor(
+            models_dir=tiny_models, threshold=0.0, device="cpu", prefer="tiny-image"
+        ) as predictor:
+            own, given = (
+                predictor.predict_auto(image),
+                predictor.predict_auto(image, confidence_threshold=1.0),
+            )
+        with (
+            EnhancedDeepfakePredictor(models_dir=tiny_models, prefer=["gone"]) as absent,
+            pytest.raises(UsageError, match="Model not found or not usable: gone"),
+        ):
+            absent.load_models()
+        with (
+            EnhancedDeepfakePredictor(models_dir=tiny_models, device="cuda:77") as nowhere,
+            pytest.raises(UsageError, match="No such device: cuda:77"),
+        ):
+            nowhere.load_models()
+
+        assert (own["label"], own["threshold"]) == ("FAKE", 0.0)
+        assert (given["label"], given["threshold"]) == ("REAL", 1.0)
+
     def test_a_closed_predictor_says_so(self, tiny_models: Path, tmp_path: Path) -> None:
         image = sample_media.make_image(tmp_path / "a.jpg")
         predictor = EnhancedDeepfakePredictor(models_dir=tiny_models)
@@ -171,6 +262,23 @@ class TestPredictor:
 def test_a_threshold_out_of_range_is_refused_before_any_work(tmp_path: Path) -> None:
     with EnhancedDeepfakePredictor() as predictor, pytest.raises(ValueError, match=r"1\.5"):
         predictor.predict_auto(tmp_path / "a.jpg", confidence_threshold=1.5)
+
+
+def test_a_threshold_of_the_predictor_is_checked_when_it_is_made() -> None:
+    with pytest.raises(ValueError, match="threshold is -1"):
+        EnhancedDeepfakePredictor(threshold=-1)
+
+
+def test_a_profile_that_is_not_there_is_an_error_about_credentials(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "gone")
+
+    with EnhancedDeepfakePredictor() as predictor, pytest.raises(JobError) as caught:
+        predictor.predict_auto("s3://bucket/a.png")
+
+    assert caught.value.code is ErrorCode.CREDENTIALS
+    assert "AWS credentials not found! The config profile (gone)" in caught.value.message
 
 
 def test_a_missing_config_file_is_refused_with_the_text_of_the_guide() -> None:

@@ -63,6 +63,19 @@ class ModelInfo(TypedDict):
     thresholds: ModelThresholds | None
 
 
+class StreamInfo(TypedDict):
+    """One stream of a container; a cover is a still picture beside sound."""
+
+    type: Literal["video", "audio", "cover"]
+    codec: str | None
+    language: str | None
+    title: str | None
+    default: bool
+    analysed: bool
+    width: int | None
+    height: int | None
+
+
 class MediaFacts(TypedDict):
     """Facts about the file, found in its content; later versions may tell more."""
 
@@ -77,6 +90,7 @@ class MediaFacts(TypedDict):
     sha256: str
     truncated: bool
     damaged: bool
+    streams: list[StreamInfo]
     warnings: list[str]
     quality: list[str]
 

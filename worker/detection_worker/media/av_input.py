@@ -7,7 +7,6 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from detection_contract.error_codes import ErrorCode
@@ -69,19 +68,6 @@ def undecodable(container: str, exc: Exception) -> JobError:
     """Return the error for a container that FFmpeg cannot read."""
     reason = exc.strerror if isinstance(exc, FFmpegError) and exc.strerror else type(exc).__name__
     return JobError(ErrorCode.UNDECODABLE, f"the {container} file cannot be decoded ({reason})")
-
-
-def first_video(container: InputContainer) -> VideoStream | None:
-    """Return the first stream of moving pictures; cover art does not count."""
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
-    return None
-
-
-def first_audio(container: InputContainer) -> AudioStream | None:
-    """Return the first stream of sound."""
-    return next(iter(container.streams.audio), None)
 
 
 def codec_name(stream: VideoStream | AudioStream) -> str:

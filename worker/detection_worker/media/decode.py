@@ -8,7 +8,7 @@ import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 from av.audio.stream import AudioStream
@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind, kind_of_name
 from detection_worker.errors import JobError
-from detection_worker.media import av_input
+from detection_worker.media import av_input, streams
 from detection_worker.media.audio import Sound, read_audio
 from detection_worker.media.completeness import ends_early
 from detection_worker.media.compressed import Inflated, coding_of, inflate
 from detection_worker.media.decode_order import DecodeOrder
 from detection_worker.media.image import read_image
 from detection_worker.media.sniff import Content, sniff
-from detection_worker.media.values import DecodedMedia, MediaInfo
-from detection_worker.media.video import Clip, read_video
+from detection_worker.media.values import DecodedMedia, MediaInfo, MediaStream
+from detection_worker.media.video import Clip, check_moving, read_video
 from detection_worker.media.views import see
 from detection_worker.media.windows import Heard
 from detection_worker.settings import MediaLimits
@@ -172,16 +172,27 @@ def _decode_image(source: _Source, order: DecodeOrder) -> DecodedMedia:
 
 
 def _decode_streams(
-    container: InputContainer, source: _Source, *, order: DecodeOrder, tick: Callable[[], None]
+    container: InputContainer,
+    source: _Source,
+    *,
+    order: DecodeOrder,
+    tick: Callable[[], None],
+    covers: frozenset[int] = frozenset(),
 ) -> DecodedMedia:
     sound_only = order.sound_only or source.content.kind is MediaKind.AUDIO
-    video = None if sound_only else av_input.first_video(container)
+    video = None if sound_only else streams.best_video(container, covers=covers)
     if video is not None:
-        return _decode_video(container, video, source=source, order=order, tick=tick)
-    audio = av_input.first_audio(container)
+        try:
+            return _decode_video(container, video, source=source, order=order, tick=tick)
+        except streams.StillPictureError:
+            covers |= {video.index}
+        # It was read to its end, and not every file can be rewound.
+        with av_input.open_media(source.file, source.content) as again:
+            return _decode_streams(again, source, order=order, tick=tick, covers=covers)
+    audio = streams.best_audio(container)
     if audio is None:
         raise JobError(ErrorCode.NO_FRAMES, "the file holds neither pictures nor sound")
-    return _decode_audio(container, audio, source=source, order=order, tick=tick)
+    return _decode_audio(container, audio, source=source, order=order, tick=tick, covers=covers)
 
 
 def _decode_video(
@@ -193,6 +204,7 @@ def _decode_video(
     tick: Callable[[], None],
 ) -> DecodedMedia:
     if order.video is None:
+        check_moving(container, stream, limits=order.limits, tick=tick)
         raise _no_model(MediaKind.VIDEO)
     codec = av_input.codec_name(stream)
     clip = read_video(
@@ -204,6 +216,7 @@ def _decode_video(
         reopen=lambda: av_input.open_media(source.file, source.content),
     )
     truncated, damaged = _faults(source, clip)
+    told = streams.describe(container, analysed=stream.index)
     info = MediaInfo(
         kind=MediaKind.VIDEO,
         container=source.content.container,
@@ -216,9 +229,13 @@ def _decode_video(
         frames_analysed=clip.frames,
         sample_rate_hz=None,
         truncated=truncated,
-        warnings=_warnings(order, source, kind=MediaKind.VIDEO, damaged=damaged),
+        warnings=(
+            *_warnings(order, source, kind=MediaKind.VIDEO, damaged=damaged),
+            *_others(told, "video"),
+        ),
         damaged=damaged > 0,
-        sound_track=av_input.first_audio(container) is not None,
+        sound_track=len(container.streams.audio) > 0,
+        streams=told,
     )
     return DecodedMedia(
         info=info,
@@ -241,12 +258,14 @@ def _decode_audio(
     source: _Source,
     order: DecodeOrder,
     tick: Callable[[], None],
+    covers: frozenset[int],
 ) -> DecodedMedia:
     if order.audio is None:
         raise _no_model(MediaKind.AUDIO)
     codec = av_input.codec_name(stream)
     sound = read_audio(container, stream, sampling=order.audio, limits=order.limits, tick=tick)
     truncated, damaged = _faults(source, sound)
+    told = streams.describe(container, analysed=stream.index, covers=covers)
     info = MediaInfo(
         kind=MediaKind.AUDIO,
         container=source.content.container,
@@ -261,9 +280,11 @@ def _decode_audio(
         truncated=truncated,
         warnings=(
             *_warnings(order, source, kind=MediaKind.AUDIO, damaged=damaged),
+            *_others(told, "audio"),
             *_judged_apart(sound.heard),
         ),
         damaged=damaged > 0,
+        streams=told,
     )
     return DecodedMedia(
         info=info,
@@ -273,6 +294,12 @@ def _decode_audio(
         at_s=sound.heard.starts_s + (sound.late_s if order.sound_only else 0.0),
         boxes=np.empty((0, 4), dtype=np.int32),
     )
+
+
+def _others(told: tuple[MediaStream, ...], kind: Literal["video", "audio"]) -> tuple[str, ...]:
+    count = sum(stream.type == kind for stream in told)
+    what = "videos" if kind == "video" else "sound tracks"
+    return (f"only one of {count} {what} was analysed",) if count > 1 else ()
 
 
 def _judged_apart(heard: Heard) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,34 @@ from detection_contract.media_types import MediaKind
 from detection_worker.core.faces import SeenFace
 from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSampling
 from detection_worker.settings import MediaLimits
+
+MAX_STREAMS = 32
+"""Most streams that are told of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaStream:
+    """One stream of a container.
+
+    Attributes:
+        type: A ``cover`` is a still picture beside sound.
+        codec: Its name; None if there is no decoder for it.
+        language: As the file has it, usually ISO 639-2; None if unknown.
+        title: As the file has it.
+        default: The one of its type that players choose unasked.
+        analysed: The one of its type that was analysed.
+        width: Pixels as stored; None for sound.
+        height: Pixels as stored; None for sound.
+    """
+
+    type: Literal["video", "audio", "cover"]
+    codec: str | None
+    language: str | None
+    title: str | None
+    default: bool
+    analysed: bool
+    width: int | None = None
+    height: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +64,7 @@ class MediaInfo:
             that do not fit.
         visible_px: Width and height of the part of a still image that is not transparent, which
             alone is analysed; None of anything else.
+        streams: Of the container, in its order; none of an image.
     """
 
     kind: MediaKind
@@ -53,6 +82,7 @@ class MediaInfo:
     sound_track: bool = False
     damaged: bool = False
     visible_px: tuple[int, int] | None = None
+    streams: tuple[MediaStream, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -17,6 +17,7 @@ from detection_worker.errors import JobError
 from detection_worker.media.av_input import Reader, start_s
 from detection_worker.media.crops import Pixels
 from detection_worker.media.orientation import upright
+from detection_worker.media.streams import StillPictureError, is_still
 from detection_worker.media.timeline import Plan, Timeline, TimelineBuilder, plan, plan_clips
 from detection_worker.media.views import fitted, see
 from detection_worker.settings import MediaLimits
@@ -77,12 +78,13 @@ def read_video(
 
     Raises:
         JobError: TOO_LONG, TOO_MANY_PIXELS or NO_FRAMES.
+        StillPictureError: It is no video, but a picture beside sound.
         MemoryError: A frame does not fit.
     """
     context: Any = stream.codec_context
     _check_pixels(context.width, context.height, limits)
     reader = Reader(container, stream, tick)
-    timeline = _list_packets(reader, stream, limits, origin_s=start_s(container))
+    timeline = _list_packets(container, stream, reader=reader, limits=limits)
     broken, reader.broken = reader.broken, 0
     taker = _Taker(sampling, timeline)
     clips = sampling.clip_frames > 1
@@ -112,8 +114,19 @@ def _check_pixels(width: int, height: int, limits: MediaLimits) -> None:
         )
 
 
+def check_moving(
+    container: InputContainer,
+    stream: VideoStream,
+    *,
+    limits: MediaLimits,
+    tick: Callable[[], None],
+) -> None:
+    """Look at what moves, without decoding; arguments and errors are those of ``read_video``."""
+    _list_packets(container, stream, reader=Reader(container, stream, tick), limits=limits)
+
+
 def _list_packets(
-    reader: Reader, stream: VideoStream, limits: MediaLimits, *, origin_s: float | None
+    container: InputContainer, stream: VideoStream, *, reader: Reader, limits: MediaLimits
 ) -> Timeline:
     rate = stream.average_rate or stream.guessed_rate
     builder = TimelineBuilder(
@@ -130,7 +143,10 @@ def _list_packets(
                 exact=packet.pts is not None,
                 shown=not packet.is_discard,
             )
-    return builder.finish(origin_s=origin_s)
+    timeline = builder.finish(origin_s=start_s(container))
+    if is_still(container, stream, timeline):
+        raise StillPictureError
+    return timeline
 
 
 class _Frames:

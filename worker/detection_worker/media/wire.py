@@ -326,6 +326,7 @@ def _info(raw: dict[str, Any], limits: MediaLimits) -> MediaInfo:
         sound_track=kind is MediaKind.VIDEO and raw.get("sound_track") is True,
         damaged=raw.get("damaged") is True,
         visible_px=_visible_px(raw, width, height) if image else None,
+        streams=() if image else fields.streams(raw),
     )
 
 

@@ -4,7 +4,10 @@ import math
 import re
 from typing import Any
 
+from detection_worker.media.values import MAX_STREAMS, MediaStream
+
 MAX_TEXT_CHARS = 300
+MAX_SIDE_PX = 2**31
 
 
 class ProtocolError(Exception):
@@ -41,3 +44,35 @@ def text(raw: dict[str, Any], key: str) -> str:
     if not isinstance(value, str) or len(value) > MAX_TEXT_CHARS or not value.isprintable():
         raise ProtocolError(f"{key} is malformed")
     return value
+
+
+def streams(raw: dict[str, Any]) -> tuple[MediaStream, ...]:
+    """Return what is said of the streams of a container, at most ``MAX_STREAMS``."""
+    values = raw.get("streams", [])
+    if not isinstance(values, list) or len(values) > MAX_STREAMS:
+        raise ProtocolError("streams are malformed")
+    return tuple(_stream(value) for value in values)
+
+
+def _stream(raw: Any) -> MediaStream:
+    kind = raw.get("type") if isinstance(raw, dict) else None
+    if kind not in {"video", "audio", "cover"}:
+        raise ProtocolError("streams are malformed")
+    return MediaStream(
+        type=kind,
+        codec=_optional(raw, "codec"),
+        language=_optional(raw, "language"),
+        title=_optional(raw, "title"),
+        default=raw.get("default") is True,
+        analysed=raw.get("analysed") is True,
+        width=None if kind == "audio" else _side(raw, "width"),
+        height=None if kind == "audio" else _side(raw, "height"),
+    )
+
+
+def _optional(raw: dict[str, Any], key: str) -> str | None:
+    return None if raw.get(key) is None else text(raw, key)
+
+
+def _side(raw: dict[str, Any], key: str) -> int | None:
+    return None if raw.get(key) is None else integer(raw, key, 0, MAX_SIDE_PX)

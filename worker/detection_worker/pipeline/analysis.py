@@ -293,6 +293,7 @@ def _media(info: MediaInfo, card: DetectorCard) -> dict[str, object]:
         "sha256": info.sha256,
         "truncated": info.truncated,
         "damaged": info.damaged,
+        "streams": [asdict(stream) for stream in info.streams],
         "warnings": list(info.warnings),
         "quality": list(quality_of(info, card.sampling)),
     }

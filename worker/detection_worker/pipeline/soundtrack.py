@@ -47,7 +47,7 @@ def decode_sound(
         if exc.code is ErrorCode.INTERNAL:
             raise
         return _warned(decoded, (f"the sound track was not judged: {exc.message}",)), None
-    return _warned(decoded, tuple(_faults(sound))), sound
+    return _warned(_heard(decoded, sound), tuple(_faults(sound))), sound
 
 
 def counts(card: DetectorCard, verdict: Verdict) -> bool:
@@ -63,6 +63,13 @@ def counts(card: DetectorCard, verdict: Verdict) -> bool:
     if not card.calibrated:
         return False
     return card.grade != "demo" or (card.thresholds is not None and verdict.finding == "fake")
+
+
+def _heard(decoded: DecodedMedia, sound: DecodedMedia) -> DecodedMedia:
+    """Pictures that say which track of sound was analysed beside them."""
+    pairs = zip(decoded.info.streams, sound.info.streams, strict=False)
+    streams = tuple(replace(a, analysed=a.analysed or b.analysed) for a, b in pairs)
+    return replace(decoded, info=replace(decoded.info, streams=streams))
 
 
 def _warned(decoded: DecodedMedia, warnings: tuple[str, ...]) -> DecodedMedia:

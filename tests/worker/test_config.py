@@ -349,6 +349,29 @@ def test_no_text_makes_reading_a_number_fail_in_another_way(text: str) -> None:
     assert 0 <= consumer.batch_wait_s <= 10
 
 
+@pytest.mark.parametrize(
+    ("environ", "hosts"),
+    [
+        ({}, set()),
+        ({"AWS_ENDPOINT_URL": "http://Localhost:4566/"}, {"localhost:4566"}),
+        (
+            {"AWS_ENDPOINT_URL": "http://a:1", "AWS_ENDPOINT_URL_S3": "http://minio:9000"},
+            {"minio:9000"},
+        ),
+        ({"AWS_ENDPOINT_URL_SQS": "http://a:1"}, set()),
+        ({"DETECTION_ENDPOINT_URL": "http://b:2"}, {"b:2"}),
+        (
+            {"AWS_ENDPOINT_URL": "http://a:1", "DETECTION_ENDPOINT_URL": "http://b:2"},
+            {"a:1", "b:2"},
+        ),
+    ],
+)
+def test_urls_of_the_endpoint_that_boto3_uses_name_objects_too(
+    environ: dict[str, str], hosts: set[str], tmp_path: Path
+) -> None:
+    assert load_settings({}, environ, tmp_path).settings.aws.endpoint_hosts == hosts
+
+
 def test_lists_are_split_at_commas_and_checked(tmp_path: Path) -> None:
     loaded = load_settings(
         {"allowed_buckets": "media-*, archive"},

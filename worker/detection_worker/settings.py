@@ -10,6 +10,13 @@ from urllib.parse import urlsplit
 MIB = 1024 * 1024
 
 
+def _host(url: str | None) -> str | None:
+    try:
+        return urlsplit(url or "").netloc.rpartition("@")[2].lower()
+    except ValueError:  # half an IPv6 address: nothing can be reached there
+        return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwsSettings:
     """How to reach AWS.
@@ -28,10 +35,14 @@ class AwsSettings:
     expected_bucket_owner: str | None = None
     """Account that must own every bucket; S3 refuses others (the confused deputy)."""
 
+    boto3_endpoint_url: str | None = None
+    """Where boto3 itself looks for S3; here only so that its URLs are known for those of S3."""
+
     @property
     def endpoint_hosts(self) -> frozenset[str]:
         """Hosts, with their ports, whose URLs name objects as those of Amazon S3 do."""
-        return frozenset({urlsplit(self.endpoint_url).netloc} if self.endpoint_url else ())
+        urls = (self.endpoint_url, self.boto3_endpoint_url)
+        return frozenset(host for host in map(_host, urls) if host)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -257,6 +257,46 @@ def test_users_find_the_texts_of_the_guide(
 
 
 @pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("my%20photo.jpg", "decoded it is s3://media/my photo.jpg)"),
+        ("my+photo.jpg", "decoded it is s3://media/my photo.jpg)"),
+        ("caf%C3%A9/a%2Bb.jpg", "decoded it is s3://media/café/a+b.jpg)"),
+        ("a%0Ab.jpg", "decoded it is s3://media/a\\nb.jpg)"),
+        ("uploads/", "is a folder or a prefix: name a file below it)"),
+        ("plain.jpg", None),
+        ("100%.jpg", None),
+        ("a b+c.jpg", None),
+        ("é+c.jpg", None),
+    ],
+)
+def test_a_likely_mistake_in_a_key_is_told(
+    key: str, hint: str | None, s3: Any, storage: S3Storage, target: Path
+) -> None:
+    s3.fail(answer_with(404, "NoSuchKey"))
+
+    with pytest.raises(JobError) as caught:
+        fetch(storage, target, location=S3Location(bucket="media", key=key))
+
+    said = caught.value.message
+    assert said.startswith(f"S3 file not found: s3://media/{key}")
+    assert said.endswith(hint or key)
+    assert "\n" not in said
+
+
+def test_an_empty_object_that_is_a_folder_is_called_one(
+    s3: Any, storage: S3Storage, target: Path
+) -> None:
+    s3.fail(answer_with(416, "InvalidRange"))
+
+    with pytest.raises(JobError) as caught:
+        fetch(storage, target, location=S3Location(bucket="media", key="uploads/"))
+
+    assert caught.value.code is ErrorCode.EMPTY_FILE
+    assert "folder" in caught.value.message
+
+
+@pytest.mark.parametrize(
     "bucket",
     [
         pytest.param("a/b", id="a slash"),

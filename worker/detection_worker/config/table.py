@@ -45,6 +45,7 @@ FILE_KEYS: Final[dict[Group, tuple[str, ...]]] = {
 """Sections and keys of the config file."""
 
 _ENVIRONMENT: Final[dict[str, tuple[str, ...]]] = {
+    "aws.boto3_endpoint_url": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
     "aws.region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
     "logging.level": ("LOG_LEVEL",),
     "logging.format": ("LOG_FORMAT",),
@@ -67,13 +68,21 @@ _PREFIXES: Final[dict[Group, str]] = {
     "callback": "callback_",
     "logging": "log_",
 }
-_NOT_AN_OPTION: Final = ("callback.signing_secrets",)  # the process list shows options to everyone
+_NOT_AN_OPTION: Final = (
+    "aws.boto3_endpoint_url",  # boto3 reads it
+    "callback.signing_secrets",  # the process list shows options to everyone
+)
 
 _WORDS: Final = {
     "logging.level": ("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"),
     "logging.format": ("plain", "json"),
 }
-_URLS: Final = ("aws.endpoint_url", "consumer.queue_url", "consumer.dead_letter_queue_url")
+_URLS: Final = (
+    "aws.endpoint_url",
+    "aws.boto3_endpoint_url",
+    "consumer.queue_url",
+    "consumer.dead_letter_queue_url",
+)
 _SECRETS: Final = (
     "aws.access_key_id",
     "aws.secret_access_key",

@@ -1,9 +1,10 @@
 """What an error of S3 means for the job that met it."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -31,6 +32,8 @@ from detection_worker.errors import JobError
 CALL_ERRORS: Final = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError)
 """What a call can raise; anything else is a bug."""
 PASSING_CODES: Final = frozenset({"OperationAborted", "RequestTimeout", "SlowDown", "Throttling"})
+_ENCODED: Final = re.compile(r"(?=.*(?:\+|%[0-9A-Fa-f]{2}))[!-~]+")
+"""An encoded key holds no spaces and nothing beyond ASCII."""
 PASSING_STATUSES: Final = frozenset({307, 408, 409, 425, 429})
 _UNFETCHABLE = (
     EndpointProviderError,
@@ -146,12 +149,14 @@ def _explain_answer(
 def _refusal(location: S3Location, *, code: str, status: int) -> tuple[ErrorCode, str]:
     where = shown(location)
     if status == 416:
-        return ErrorCode.EMPTY_FILE, f"S3 file is empty: {where}"
+        return ErrorCode.EMPTY_FILE, empty(location)
     if code == "NoSuchBucket":
         return ErrorCode.S3_NO_SUCH_BUCKET, f"S3 bucket does not exist: {location.bucket}"
     # 405: the version named is a delete marker.
     if status in (404, 405) or (location.version_id and code == "InvalidArgument"):
-        return ErrorCode.S3_NOT_FOUND, _first_line(texts.FILE_NOT_FOUND.format(url=where))
+        return ErrorCode.S3_NOT_FOUND, (
+            f"{_first_line(texts.FILE_NOT_FOUND.format(url=where))}{_hint(location)}"
+        )
     if code == "InvalidObjectState":
         return ErrorCode.S3_FORBIDDEN, f"S3 file is archived, restore it first: {where}"
     if status == 403:
@@ -164,6 +169,22 @@ def _passes(exc: ClientError, *, code: str, status: int) -> bool:
     from_kms = str(exc.response.get("Error", {}).get("Code", "")).startswith("KMS.")
     busy = status in PASSING_STATUSES or status >= 500 or code in PASSING_CODES
     return busy or (from_kms and status != 403)
+
+
+def empty(location: S3Location) -> str:
+    """Return what to say of an object without bytes."""
+    return f"S3 file is empty: {shown(location)}{_hint(location)}"
+
+
+def _hint(location: S3Location) -> str:
+    """Return a likely mistake in the key of an object that is not there; empty if none is seen."""
+    key = location.key
+    if key.endswith("/"):
+        return " (a key that ends with / is a folder or a prefix: name a file below it)"
+    if not _ENCODED.fullmatch(key):
+        return ""
+    decoded = replace(location, key=unquote_plus(key))
+    return f" (the key looks URL-encoded, as in events of S3; decoded it is {shown(decoded)})"
 
 
 def shown(location: S3Location) -> str:

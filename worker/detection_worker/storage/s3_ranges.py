@@ -20,6 +20,7 @@ from detection_worker.storage.s3_errors import (
     Home,
     Interrupted,
     ObjectChanged,
+    empty,
     explain,
     shown,
 )
@@ -220,7 +221,7 @@ class RangeReader:
 
     def _accept(self, head: Head) -> None:
         if head.size_bytes == 0:
-            raise JobError(ErrorCode.EMPTY_FILE, f"S3 file is empty: {shown(self._location)}")
+            raise JobError(ErrorCode.EMPTY_FILE, empty(self._location))
         if head.size_bytes > self._max_bytes:
             raise JobError(
                 ErrorCode.TOO_LARGE,

@@ -395,6 +395,22 @@ def test_pixels_that_do_not_decode_are_damage(tmp_path: Path, decode: Decode) ->
     assert (media.info.truncated, media.info.damaged) == (False, True)
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate"])
+def test_the_strips_before_a_corrupt_one_are_analysed(
+    compression: str, tmp_path: Path, decode: Decode
+) -> None:
+    large = Image.fromarray(sample_media.texture(width=400, height=400, seed=4))
+    large.save(tmp_path / "a.tiff", compression=compression, strip_size=400 * 3 * 40)
+    data = bytearray((tmp_path / "a.tiff").read_bytes())
+    at = len(data) * 2 // 3
+    data[at : at + 2_000] = b"\xff" * 2_000
+
+    media = decoded(tmp_path, decode, "a.tiff", bytes(data))
+
+    assert (media.info.truncated, media.info.damaged) == (False, True)
+    assert media.units[0, :64].std() > 10
+
+
 def test_pictures_behind_the_first_do_not_make_a_jpeg_truncated(
     tmp_path: Path, decode: Decode
 ) -> None:

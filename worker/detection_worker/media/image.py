@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -114,7 +115,7 @@ def _read_rest(source: StillSource, container: str, *, max_pixels: int) -> Pictu
     """Return what can be decoded of a file that is not whole."""
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
-        shown, size = _decode(source, READERS[container][1], max_pixels=max_pixels)
+        shown, size = _decode(source, READERS[container][1], max_pixels=max_pixels, partly=True)
     except (JobError, MemoryError):
         raise
     except Exception as exc:
@@ -128,7 +129,7 @@ def _read_rest(source: StillSource, container: str, *, max_pixels: int) -> Pictu
 
 
 def _decode(
-    source: StillSource, formats: tuple[str, ...], *, max_pixels: int
+    source: StillSource, formats: tuple[str, ...], *, max_pixels: int, partly: bool = False
 ) -> tuple[Shown, tuple[int, int]]:
     """Return what is visible as it is stored, and the width and height of the whole."""
     source.file.seek(0)
@@ -139,6 +140,9 @@ def _decode(
                 f"the image has {image.width} x {image.height} pixels; at most {max_pixels} "
                 "are allowed",
             )
+        if partly:
+            with suppress(OSError):  # libtiff fails at the first bad strip and keeps those before
+                image.load()
         return show(image), image.size
 
 

@@ -150,6 +150,27 @@ def test_helm_takes_the_readme_s_values_and_finds_nothing_to_lint(
     ]
 
 
+def test_keys_of_a_secret_reach_the_operator_as_the_guide_says(
+    run_helm: Callable[..., "subprocess.CompletedProcess[str]"], chart: Path
+) -> None:
+    code = next(b for b in FENCE.findall((chart / "README.md").read_text()) if "set-json" in b)
+    words = shlex.split(code.replace("\\\n", ""))
+    values = words[words.index("--set-json") + 1]
+
+    text = run_helm("template", "detection-queue", str(chart), "--set-json", values).stdout
+
+    [operator] = [i for i in yaml.safe_load_all(text) if i and i["kind"] == "Deployment"]
+    [container] = operator["spec"]["template"]["spec"]["containers"]
+    given = {
+        e["name"]: e["valueFrom"]["secretKeyRef"] for e in container["env"] if "valueFrom" in e
+    }
+    made = {part.split("=")[1] for part in words if part.startswith("--from-literal")}
+    assert {name: given[name] for name in made} == {
+        name: {"name": "aws-keys", "key": name} for name in made
+    }
+    assert made == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+
+
 def quickstart_as_typed(command: str, **variables: str) -> dict[str, Any]:
     """What `kubectl apply` is given: kubectl is replaced by cat, everything else runs."""
     typed = command.partition("kubectl get")[0].replace("kubectl apply -f -", "cat")
@@ -227,15 +248,17 @@ def namespace(cluster: Any) -> str:
 
 
 @pytest.fixture
-def typed(cluster: Any, namespace: str) -> Iterator[Callable[..., str]]:
+def typed(cluster: Any, namespace: str, tmp_path: Path) -> Iterator[Callable[..., str]]:
     """Run commands as typed at the root, in a namespace that is the default one."""
-    context = ("config", "set-context", "--current", "--namespace")
-    cluster.run(*context, namespace)
+    config = yaml.safe_load(cluster.server.kubeconfig().read_text())
+    config["contexts"][0]["context"]["namespace"] = namespace
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(config))
     folder = Path(cluster.kubectl).parent
     environ = {
         "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
-        "KUBECONFIG": str(cluster.server.kubeconfig()),
-        "HOME": str(cluster.server.folder),
+        "KUBECONFIG": str(kubeconfig),
+        "HOME": str(tmp_path),
     }
 
     def run(command: str) -> str:
@@ -250,7 +273,6 @@ def typed(cluster: Any, namespace: str) -> Iterator[Callable[..., str]]:
     run("helm uninstall detection-queue --ignore-not-found")
     cluster.run("delete", "crd", "detectionqueues.detection-queue.dev", "--ignore-not-found")
     cluster.run("delete", "priorityclass", "batch-gpu", "--ignore-not-found")
-    cluster.run(*context, "default")
 
 
 @pytest.mark.cluster

@@ -39,6 +39,10 @@ class NotFound(ClusterError):
     """404: the object, or its kind, is not there."""
 
 
+class Vanished(NotFound):
+    """The DetectionQueue that something was to be made for is gone, or another has its name."""
+
+
 class Forbidden(ClusterError):
     """401 or 403: the operator's role lacks a rule."""
 

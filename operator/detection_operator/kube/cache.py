@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import KIND
-from detection_operator.errors import Conflict, NotFound
+from detection_operator.errors import Conflict, NotFound, Vanished
 from detection_operator.kube.objects import made_replicas, replicas_of
 from detection_operator.kube.port import Cluster, EventNote, Key, Object
 from detection_operator.kube.recent import Recent
@@ -122,7 +122,15 @@ class CachedCluster:
         )
 
     def apply(self, manifest: Object) -> Object:
-        """Apply an object; a Deployment is known at once."""
+        """Apply an object; a Deployment is known at once.
+
+        Raises:
+            Vanished: A Deployment was to be made for a DetectionQueue that is gone.
+            ClusterError: The API server refused or did not answer.
+        """
+        metadata = manifest["metadata"]
+        if manifest["kind"] == DEPLOYMENT:
+            self._check_owner(metadata["namespace"], metadata["name"], manifest)
         result = self._direct.apply(manifest)
         if manifest["kind"] == DEPLOYMENT:
             self._store.put(DEPLOYMENT, result)
@@ -192,6 +200,25 @@ class CachedCluster:
     def post_event(self, note: EventNote) -> None:
         """Post an event."""
         self._direct.post_event(note)
+
+    def _check_owner(self, namespace: str, name: str, manifest: Object) -> None:
+        """Ask for the owner of a Deployment that is about to be made.
+
+        While no watch tells that it is gone, the garbage collector would take the Deployment, and
+        it would be made again, several times a second.
+        """
+        owners = manifest["metadata"].get("ownerReferences", ())
+        if self._store.get(DEPLOYMENT, namespace, name) is not None or not owners:
+            return
+        key = Key(namespace, owners[0]["name"])
+        found, known = self._direct.queue(key), self._store.get(KIND, namespace, key.name)
+        if found is not None:
+            self._store.put(KIND, found)
+        elif known is not None:
+            self._store.remove(KIND, known)
+        metadata = found["metadata"] if found is not None else {}
+        if metadata.get("uid") != owners[0]["uid"] or metadata.get("deletionTimestamp"):
+            raise Vanished(f"DetectionQueue {key} is gone", status=404)
 
     @contextlib.contextmanager
     def _there(self, kind: str, namespace: str, name: str) -> Iterator[None]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from detection_operator.errors import ClusterError, Conflict, NotFound
+from detection_operator.errors import ClusterError, Conflict, NotFound, Vanished
 from detection_operator.kube.objects import key_of
 from detection_operator.kube.port import Key, Object
 from detection_operator.metrics import Metrics
@@ -139,6 +139,9 @@ class Reconciler:
         rival, older = self._rival(case), elder(case.queue, case.spec, self.sources.cluster)
         try:
             pending = self._act(case, plan, rival=rival, older=older)
+        except Vanished:
+            self._let_go(key_of(case.queue))
+            return SOON_S
         except (Conflict, NotFound):
             # Somebody wrote or deleted meanwhile: look again and decide anew.
             pending = True

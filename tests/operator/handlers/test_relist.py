@@ -1,5 +1,6 @@
 """Lists that take long, on a real API server: what happens meanwhile counts."""
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -86,6 +87,44 @@ def test_a_name_that_is_used_anew_while_a_list_is_on_its_way_is_followed(
     site.edit_queue(key, {"replicas": 4})
     assert site.live(3, lambda: site.replicas == 4)
     assert applied(proxy, deleted_s) == ["again"]
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["deleted", "replaced"])
+def test_nothing_is_made_for_a_queue_that_went_before_its_watch_began(
+    site: Site,
+    proxy: Proxy,
+    running: Running,
+    anew: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    key = site.create_queue("again", manual=1)
+    lists: list[str] = []
+    asked, arrives = threading.Event(), threading.Event()
+
+    def keep_back(verb: str, path: str) -> None:
+        if is_list(PLURAL)(verb, path):
+            lists.append(path)
+            # The first one is the operator's own, then kopf begins.
+            if len(lists) > 1:
+                asked.set()
+                arrives.wait()
+
+    proxy.after = keep_back
+    running(resync_s=600.0, leader_election=False)
+    try:
+        assert site.live(20, lambda: asked.is_set() and site.replicas == 1)
+        site.scene.delete((KIND, key.namespace, key.name))
+        assert site.live(20, lambda: not names(site, DEPLOYMENT))
+        deleted_s = time.monotonic()
+        if anew:
+            site.create_queue("again", manual=2)
+        site.live(5)
+        during = applied(proxy, deleted_s)
+    finally:
+        arrives.set()
+
+    assert site.live(10, lambda: site.replicas == (2 if anew else 0))
+    assert len(during) <= int(anew)
+    assert len(applied(proxy, deleted_s)) == int(anew)
 
 
 def test_what_vanished_while_no_watch_was_open_is_gone_soon(

@@ -115,8 +115,10 @@ def test_the_cache_forgets_what_a_write_did_not_find(kind: str, write: Callable[
     assert [other for other in (KIND, DEPLOYMENT, POD) if not store.all(other)] == [kind]
 
 
-def test_for_a_queue_whose_deletion_nobody_told_of_a_deployment_is_made_once_at_most(
+@pytest.mark.parametrize("successor", [False, True], ids=["gone", "another has its name"])
+def test_nothing_is_made_for_a_queue_whose_deletion_nobody_told_of(
     caplog: pytest.LogCaptureFixture,
+    successor: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     world = World()
     direct = Listing(world.clock.wall_s)
@@ -125,22 +127,38 @@ def test_for_a_queue_whose_deletion_nobody_told_of_a_deployment_is_made_once_at_
     cluster = CachedCluster(direct, store, world.clock.monotonic_s)
     cluster.relist()
     direct.objects.clear()
-    reconciler = Reconciler(
-        sources=Sources(
-            cluster=cluster, reader=world.queue, workers=world.workers, clock=world.clock
-        ),
-        metrics=world.metrics,
+    if successor:
+        direct.create_queue("video", MINIMAL)
+    there = {obj["metadata"]["uid"] for obj in direct.queues()}
+    sources = Sources(
+        cluster=cluster, reader=world.queue, workers=world.workers, clock=world.clock
     )
+    reconciler = Reconciler(sources=sources, metrics=world.metrics)
 
     with caplog.at_level(logging.WARNING):
         for _ in range(10):
             reconciler.reconcile(key)
             for obj in direct.of_kind(DEPLOYMENT):
-                # Its owner is gone: the garbage collector takes it, and the watch tells of it.
-                direct.delete((DEPLOYMENT, "default", obj["metadata"]["name"]))
-                store.remove(DEPLOYMENT, obj)
+                assert {item["uid"] for item in obj["metadata"]["ownerReferences"]} == there
             world.clock.advance(1)
 
-    assert direct.writes[DEPLOYMENT] <= 1
-    assert cluster.queue(key) is None
+    assert direct.writes[DEPLOYMENT] == len(there)
+    assert {obj["metadata"]["uid"] for obj in store.all(KIND)} == there
     assert caplog.records == []
+
+
+def test_nothing_is_made_for_a_queue_that_waits_for_its_finalizers() -> None:
+    world = World()
+    direct = Listing(world.clock.wall_s)
+    key = direct.create_queue("video", MINIMAL)
+    cluster = CachedCluster(direct, Store(), world.clock.monotonic_s)
+    cluster.relist()
+    slot = (KIND, key.namespace, key.name)
+    direct.edit(slot, lambda obj: obj["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z"))
+    sources = Sources(
+        cluster=cluster, reader=world.queue, workers=world.workers, clock=world.clock
+    )
+
+    Reconciler(sources=sources, metrics=world.metrics).reconcile(key)
+
+    assert direct.of_kind(DEPLOYMENT) == []

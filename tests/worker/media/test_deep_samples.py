@@ -173,17 +173,41 @@ def test_what_nobody_can_scale_is_refused_with_a_reason(
     assert "samples" in caught.value.message or "sample" in caught.value.message
 
 
-@pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3)])
-def test_a_picture_far_below_white_is_said_to_be_dark(
-    colour: int, channels: int, tmp_path: Path, decode: Decode
+@pytest.mark.parametrize(
+    ("colour", "channels"),
+    [
+        pytest.param(0, 1, id="grey"),
+        pytest.param(2, 3, id="RGB"),
+        pytest.param(4, 2, id="grey and alpha"),
+        pytest.param(6, 4, id="RGB and alpha"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_twelve_bits_that_a_file_calls_sixteen_are_refused(
+    suffix: str, colour: int, channels: int, tmp_path: Path, decode: Decode
 ) -> None:
-    rows = np.repeat((SHADES * 2000)[..., None], channels, axis=2).astype(np.uint16)
-    (tmp_path / "a.png").write_bytes(png_of(rows, depth=16, colour=colour))
+    rows = np.repeat((SHADES * 4095)[..., None], channels, axis=2).astype(np.uint16)
+    if channels in {2, 4}:
+        rows[..., -1] = 65_535
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".png":
+        path.write_bytes(png_of(rows, depth=16, colour=colour))
+    else:
+        tags: dict[int, Any] = {338: (3, [2])} if channels in {2, 4} else {}
+        make_tiff(path, rows, photometric=2 if channels > 2 else 1, tags=tags)
 
-    media = decode(tmp_path / "a.png")
+    with pytest.raises(JobError) as caught:
+        decode(path)
 
-    assert media.info.warnings == (
-        "the picture is nearly black: its brightest sample is at 3% of white",
+    assert caught.value.code is ErrorCode.UNSUPPORTED_TYPE
+    assert "samples" in caught.value.message
+
+
+def test_eight_bits_that_are_nearly_black_are_said_to_be(tmp_path: Path, decode: Decode) -> None:
+    Image.fromarray((SHADES * 9).astype(np.uint8)).save(tmp_path / "a.png")
+
+    assert decode(tmp_path / "a.png").info.warnings == (
+        "the picture is nearly black: its brightest sample is at 4% of white",
     )
 
 

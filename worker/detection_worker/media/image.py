@@ -143,7 +143,7 @@ def _decode(
         if partly:
             with suppress(OSError):  # libtiff fails at the first bad strip and keeps those before
                 image.load()
-        return show(image), image.size
+        return show(image, bits=source.bits), image.size
 
 
 def _picture(

@@ -67,6 +67,7 @@ def read_png(file: BinaryIO) -> StillSource:
         truncated=not ended and not lost,
         damaged=lost or not all(chunk.sound for chunk in pixels),
         metadata_damaged=metadata.broken,
+        bits=_depth(file, pixels),
         orientation=orientation_of(metadata.exif, metadata.xmp),
         warnings=(*first_of(_frames(file, chunks), "frames"), *metadata.warnings()),
     )
@@ -154,6 +155,11 @@ def _made(name: bytes, data: bytes) -> bytes:
 def _data_header(data: range) -> bytes:
     # fdAT is IDAT behind a sequence number of four bytes. Pillow leaves its checksum alone.
     return struct.pack(">I", len(data) - 4) + b"IDAT"
+
+
+def _depth(file: BinaryIO, chunks: list[_Chunk]) -> int:
+    header = next((c for c in chunks if c.name == b"IHDR" and c.length == 13), None)
+    return 8 if header is None else read_at(file, header.start + 8, 1)[0]
 
 
 def _frames(file: BinaryIO, chunks: list[_Chunk]) -> int:

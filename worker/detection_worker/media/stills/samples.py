@@ -67,15 +67,24 @@ def to_bytes(image: Image.Image) -> tuple[Pixels, tuple[str, ...]]:
     return (255 - grey if _tag(image, PHOTOMETRIC) == WHITE_IS_ZERO else grey), found.warnings
 
 
-def check_colours(image: Image.Image) -> None:
-    """Refuse colours whose declared range Pillow has not followed: it drops the low eight bits.
+def check_colours(image: Image.Image, pixels: Pixels, *, bits: int) -> None:
+    """Refuse deep colours that were written for another white; Pillow keeps their upper bits.
+
+    Args:
+        image: Decoded.
+        pixels: Its colours in eight bits.
+        bits: Of a sample in the file.
 
     Raises:
         JobError: UNSUPPORTED_TYPE.
     """
+    if bits <= 8:
+        return
     white = _number(image, S_MAX_SAMPLE)
-    if _number(image, BITS) == 16 and white is not None and 0 < white < 2**15:
+    if white is not None and 0 < white < 2.0 ** (bits - 1):
         raise _unknown(f"white is {white:g}, far below the range of its samples")
+    if white is None and 0 < pixels.max() < DARK_SHARE * 255:
+        raise _too_dark(float(pixels.max()) * 2 ** (bits - 8), 2.0**bits - 1)
 
 
 def darkness(pixels: Pixels) -> tuple[str, ...]:
@@ -134,9 +143,9 @@ def _range(image: Image.Image, samples: NDArray[np.generic]) -> Range:
         return Range(black=declared[0], white=declared[1], warnings=notes)
     bits = _bits(image, samples)
     if samples.dtype.kind == "u" and bits <= 16:
-        return Range(black=0.0, white=float(2**bits - 1))
+        return _usual(high, 2.0**bits - 1, notes)
     if floating and low >= -OVERSHOOT and high <= 1.0 + OVERSHOOT:
-        return Range(black=0.0, white=1.0, warnings=notes)
+        return _usual(high, 1.0, notes)
     full = None if floating else 2.0 ** (bits - (samples.dtype.kind == "i")) - 1
     found = _assumed(high, bits=bits, full=full) if low >= 0 else None
     if found is None:
@@ -158,6 +167,16 @@ def _declared(image: Image.Image, high: float) -> tuple[float, float] | None:
 
 def _bits(image: Image.Image, samples: NDArray[np.generic]) -> int:
     return int(_number(image, BITS) or samples.dtype.itemsize * 8)
+
+
+def _usual(high: float, white: float, notes: tuple[str, ...]) -> Range:
+    if 0 < high < DARK_SHARE * white:
+        raise _too_dark(high, white)
+    return Range(black=0.0, white=white, warnings=notes)
+
+
+def _too_dark(high: float, white: float) -> JobError:
+    return _unknown(f"its samples reach {high:g} of {white:g}, and it names no other white")
 
 
 def _assumed(high: float, *, bits: int, full: float | None) -> Range | None:

@@ -33,8 +33,12 @@ class Shown:
     warnings: tuple[str, ...] = ()
 
 
-def show(image: Image.Image) -> Shown:
+def show(image: Image.Image, *, bits: int) -> Shown:
     """Return what is visible of a decoded image.
+
+    Args:
+        image: Decoded or not.
+        bits: Of a sample in the file.
 
     Raises:
         JobError: NO_FRAMES if nothing is; UNSUPPORTED_TYPE if its samples have no known range.
@@ -43,22 +47,22 @@ def show(image: Image.Image) -> Shown:
     image.load()
     alpha = _alpha(image)
     notes: tuple[str, ...] = ()
-    if samples.deep(image):
-        grey, notes = samples.to_bytes(image)
-        image = Image.fromarray(grey)
-    else:
-        samples.check_colours(image)
+    grey = samples.deep(image)
     whole = (0, 0, *image.size)
-    if alpha is None:
-        pixels = np.asarray(_rgb(image))
-        return Shown(pixels=pixels, box=whole, warnings=(*notes, *samples.darkness(pixels)))
-    box = alpha.point(_VISIBLE).getbbox()
+    box = whole if alpha is None else alpha.point(_VISIBLE).getbbox()
     if box is None:
         raise JobError(ErrorCode.NO_FRAMES, "the picture is fully transparent: nothing is visible")
+    if grey:
+        shades, notes = samples.to_bytes(image)
+        image = Image.fromarray(shades)
     if box != whole:
-        notes = (*notes, _cropped(box, image.size))
-    pixels = _on_white(image, alpha, box)
-    return Shown(pixels=pixels, box=box, warnings=(ON_WHITE, *notes, *samples.darkness(pixels)))
+        notes = (_cropped(box, image.size), *notes)
+    if alpha is not None:
+        notes = (ON_WHITE, *notes)
+    pixels = np.asarray(_rgb(image)) if alpha is None else _on_white(image, alpha, box)
+    if not grey:
+        samples.check_colours(image, pixels, bits=bits)
+    return Shown(pixels=pixels, box=box, warnings=(*notes, *samples.darkness(pixels)))
 
 
 def _cropped(box: Box, size: tuple[int, int]) -> str:

@@ -108,6 +108,7 @@ def read_tiff(file: BinaryIO) -> StillSource:
         file=spliced(file, _reduced(file, size, entries, layout)),
         truncated=_cut_short(file, size, by_tag, layout),
         orientation=_orientation(file, by_tag, layout),
+        bits=max(_numbers(file, by_tag.get(BITS), layout).tolist(), default=8),
         sample_kind=_sample_kind(file, by_tag, layout),
         warnings=(*first_of(_pages(file, at, layout), "pages"), *((LARGE_METADATA,) * large)),
     )

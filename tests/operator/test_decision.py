@@ -477,6 +477,13 @@ def traffic(messages_per_s: float, count: int, **what: Any) -> list[Observation]
             id="those that drain are not kept for what they hold",
         ),
         pytest.param(
+            18,
+            50,
+            traffic(7.0, 40, ready=11, busy=11, draining=7, finishing=5, in_flight=21),
+            9,
+            id="those that drain keep no others: the share counts them all",
+        ),
+        pytest.param(
             20,
             50,
             traffic(0.0, 40, ready=20, busy=20, in_flight=21),

@@ -206,7 +206,7 @@ def test_nobody_who_works_goes_before_others(
     plan = decide(spec, replace(seen, sampled_at_s=now_s + 5), memory, now_s + 5)
 
     holding = seen.busy + seen.silent
-    floor = holding if holding < seen.replicas else seen.silent
+    floor = holding if holding < seen.replicas - seen.draining else seen.silent
     assert plan.desired >= min(floor, spec.scaling.max_replicas)
     working = {p.name for p in seen.pods if p.phase is PodPhase.READY and p.busy is not False}
     if working & set(plan.victims):

@@ -36,7 +36,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
     limits.step_up,
     limits.budget,
     limits.room,
-    limits.busy,
+    limits.takers,
     limits.lull,
     limits.bounds,
     limits.starting,

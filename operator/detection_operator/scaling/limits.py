@@ -1,5 +1,6 @@
 """Rules that bound the number: schedule, hold, rates, budget, room, busy work, min and max."""
 
+import dataclasses
 from typing import Final
 
 from detection_operator.scaling import capacity, schedule
@@ -127,11 +128,19 @@ def busy(now: Situation, replicas: int) -> Term | None:
 
     Workers hold what they say they hold, one message or sixty. Those that are silent may hold
     some, and stay. Under steady traffic nobody is ever idle: then the surplus is asked while it
-    works, finishes what it holds, and goes. As long as some of it is still on its way out, the
-    others are left alone.
+    works, finishes what it holds, and goes.
     """
     holding = now.seen.busy + now.seen.silent
     return _kept(now, replicas, holding if holding < now.seen.replicas else now.seen.silent)
+
+
+def takers(now: Situation, replicas: int) -> Term | None:
+    """Apply ``busy`` to the workers that take messages: those that drain go already."""
+    draining = now.seen.draining
+    if not draining:
+        return busy(now, replicas)
+    staying = dataclasses.replace(now.seen, replicas=now.seen.replicas - draining)
+    return busy(dataclasses.replace(now, seen=staying), replicas)
 
 
 def lull(now: Situation, replicas: int) -> Term | None:

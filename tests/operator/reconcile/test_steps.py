@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from detection_operator.kube.pods import PodView
 from detection_operator.kube.ranking import ASKED_COST, LEAST_COST, removal_rank
 from detection_operator.observe.values import WorkerState
-from detection_operator.reconcile.fleet import Group, group
+from detection_operator.reconcile.fleet import Group, decision_pods, group
 from detection_operator.reconcile.steps import Steps, next_steps
 from detection_operator.scaling.values import PodPhase
+from detection_operator.scaling.victims import victims
 
 NOW_S = 1000.0
 
@@ -105,6 +106,19 @@ def test_drains_leave_as_many_takers_as_the_plan_has_replicas(fleet: Group, desi
     takers = {w.pod.uid for w in fleet.workers if w.phase is PodPhase.READY}
     asked = {worker.pod.uid for worker in steps.drain}
     assert len(takers - asked) >= min(len(takers), desired)
+
+
+@given(fleets(), st.integers(0, 10))
+def test_steps_and_plan_choose_the_same_pods(fleet: Group, desired: int) -> None:
+    named = victims(decision_pods([fleet]), max(0, len(fleet.workers) - desired))
+    each = [
+        next_steps([fleet], desired=desired, victims=v, drain_timeout_s=300, drain_ages={})
+        for v in ((), named)
+    ]
+
+    assert each[0] == each[1]
+    asked = {worker.pod.name for worker in (*each[0].drain, *each[0].dismiss)}
+    assert asked <= set(named)
 
 
 @given(fleets(), st.integers(0, 10))

@@ -5,6 +5,7 @@ import math
 import shutil
 import subprocess
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -162,3 +163,61 @@ def test_frames_are_those_of_ffmpeg(name: str, video: Path) -> None:
     raw = subprocess.run([*command, "-pix_fmt", "rgb24", "-"], capture_output=True, check=True)
     theirs = np.frombuffer(raw.stdout, np.uint8).reshape(ours.shape)
     assert np.abs(ours.astype(int) - theirs).mean() < 1
+
+
+def anamorphic(path: Path, *, aspect: Fraction) -> Path:
+    picture = sample_media.texture(width=WIDTH, height=HEIGHT, seed=1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = aspect
+        for i in range(4):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = i
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("aspect", "matrix", "shown", "stored"),
+    [
+        pytest.param(Fraction(4, 3), None, (128, 64), (96, 64), id="wide pixels"),
+        pytest.param(Fraction(3, 4), None, (72, 64), (96, 64), id="high pixels"),
+        pytest.param(Fraction(1), None, (96, 64), (96, 64), id="square pixels"),
+        pytest.param(Fraction(50), None, (96, 64), (96, 64), id="damage"),
+        pytest.param(
+            Fraction(4, 3), "a quarter clockwise", (48, 96), (64, 96), id="wide pixels, turned"
+        ),
+    ],
+)
+def test_pixels_that_are_no_squares_are_stretched_where_faces_are_looked_for(
+    aspect: Fraction,
+    matrix: str | None,
+    shown: tuple[int, int],
+    stored: tuple[int, int],
+    tmp_path: Path,
+    decode: Callable[..., DecodedMedia],
+) -> None:
+    path = anamorphic(tmp_path / "v.mp4", aspect=aspect)
+    if matrix is not None:
+        sample_media.set_display_matrix(path, ORIENTATIONS[matrix])
+
+    media = decode(path, video=VideoSampling(max_frames=8, view="faces", crops_per_frame=1))
+
+    assert media.units.shape[2:0:-1] == shown
+    assert (media.info.width, media.info.height) == stored
+    assert media.boxes[0].tolist() == [0, 0, *stored]
+
+
+def test_crops_of_pixels_that_are_no_squares_are_left_as_they_are(
+    tmp_path: Path, decode: Callable[..., DecodedMedia]
+) -> None:
+    path = anamorphic(tmp_path / "v.mp4", aspect=Fraction(4, 3))
+    stored = first_frame(path)
+
+    media = decode(path, video=VideoSampling(max_frames=1, crop_px=64, crops_per_frame=1))
+
+    left, top, right, bottom = media.boxes[0]
+    assert np.abs(media.units[0].astype(int) - stored[top:bottom, left:right]).mean() < 4

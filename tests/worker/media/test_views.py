@@ -141,3 +141,19 @@ def test_a_large_image_is_reduced_before_faces_are_looked_for(
 
     assert media.units.shape == (1, 480, 1920, 3)
     assert media.boxes.tolist() == [[0, 0, 4000, 1000]]
+
+
+@pytest.mark.parametrize(
+    ("aspect", "box"),
+    [
+        pytest.param(1.0, [20, 0, 80, 60], id="square pixels"),
+        pytest.param(2.0, [35, 0, 65, 60], id="twice as wide"),
+        pytest.param(0.5, [0, 5, 100, 55], id="twice as high"),
+    ],
+)
+def test_the_centre_is_a_square_as_it_is_shown(aspect: float, box: list[int]) -> None:
+    pixels = np.zeros((60, 100, 3), np.uint8)
+
+    _, boxes = see(pixels, ImageSampling(crop_px=32, view="centre"), pixel_aspect=aspect)
+
+    assert boxes.tolist() == [box]

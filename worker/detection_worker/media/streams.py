@@ -22,6 +22,8 @@ LONE_FRAME_S = 1.0
 """Sound of so many seconds with one frame of any codec beside it is sound with a cover."""
 PICTURE = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
 TEXT_CHARS = 100
+MOST_ASPECT = 4.0
+"""More is damage: television has pixels of at most 1.5, cinema's anamorphic lenses 2."""
 
 
 class StillPictureError(Exception):
@@ -60,6 +62,12 @@ def is_still(container: InputContainer, stream: VideoStream, timeline: Timeline)
     if _codec(stream) in STILL_CODECS:
         return frames == 1 or sound_s / frames >= STILL_S
     return frames == 1 and sound_s >= LONE_FRAME_S
+
+
+def pixel_aspect(stream: VideoStream) -> float:
+    """Return the width of a pixel over its height, as players stretch it; 1 if nothing is said."""
+    aspect = float(stream.sample_aspect_ratio or 1)
+    return aspect if 1 / MOST_ASPECT <= aspect <= MOST_ASPECT else 1.0
 
 
 def describe(

@@ -17,7 +17,7 @@ from detection_worker.errors import JobError
 from detection_worker.media.av_input import Reader, start_s
 from detection_worker.media.crops import Pixels
 from detection_worker.media.orientation import upright
-from detection_worker.media.streams import StillPictureError, is_still
+from detection_worker.media.streams import StillPictureError, is_still, pixel_aspect
 from detection_worker.media.timeline import Plan, Timeline, TimelineBuilder, plan, plan_clips
 from detection_worker.media.views import fitted, see
 from detection_worker.settings import MediaLimits
@@ -86,7 +86,7 @@ def read_video(
     reader = Reader(container, stream, tick)
     timeline = _list_packets(container, stream, reader=reader, limits=limits)
     broken, reader.broken = reader.broken, 0
-    taker = _Taker(sampling, timeline)
+    taker = _Taker(sampling, timeline, pixel_aspect=pixel_aspect(stream))
     clips = sampling.clip_frames > 1
     chosen = plan_clips(timeline, sampling) if clips else plan(timeline, sampling.max_frames)
     frames = _Frames(container, stream, reader=reader, limits=limits)
@@ -189,8 +189,11 @@ class _Frames:
 class _Taker:
     """Takes the units of chosen frames."""
 
-    def __init__(self, sampling: VideoSampling, timeline: Timeline) -> None:
+    def __init__(
+        self, sampling: VideoSampling, timeline: Timeline, *, pixel_aspect: float
+    ) -> None:
         self._sampling = sampling
+        self._pixel_aspect = pixel_aspect
         self._timeline = timeline
         self._clip = Clip()
         self._parts: list[int] = []
@@ -201,7 +204,9 @@ class _Taker:
     def take(self, frame: Any, index: int, *, part: int) -> None:
         """Take a frame; those with the same ``part``, one after another, are a clip."""
         pixels = upright(frame)
-        units, boxes = see(pixels, self._sampling)
+        turned = pixels.shape[1::-1] != (frame.width, frame.height)
+        aspect = 1 / self._pixel_aspect if turned else self._pixel_aspect
+        units, boxes = see(pixels, self._sampling, pixel_aspect=aspect)
         clip = self._clip
         clip.units.append(self._alike(units))
         at_s = max(self._timeline.at_s(frame.pts, index), clip.at_s[-1] if clip.at_s else 0.0)

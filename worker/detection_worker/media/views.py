@@ -13,12 +13,16 @@ from detection_worker.core.sampling import (
 from detection_worker.media.crops import Pixels, cut
 
 
-def see(pixels: Pixels, sampling: PictureSampling) -> tuple[Pixels, NDArray[np.int32]]:
+def see(
+    pixels: Pixels, sampling: PictureSampling, *, pixel_aspect: float = 1.0
+) -> tuple[Pixels, NDArray[np.int32]]:
     """Return the units of a picture and where they lie in it.
 
     Args:
         pixels: RGB, shape ``(height, width, 3)``.
         sampling: What to show; of ``faces`` this is the whole picture, bounded in size.
+        pixel_aspect: Width of a pixel over its height, as it is shown. Only what is resized anyway
+            is stretched by it: ``crops`` are about traces in the pixels as they are.
 
     Returns:
         Units of shape ``(n, h, w, 3)`` and their left, top, right, bottom in the picture, shape
@@ -30,12 +34,13 @@ def see(pixels: Pixels, sampling: PictureSampling) -> tuple[Pixels, NDArray[np.i
         return cut(pixels, crop_px=side, max_crops=units_per_picture(sampling))
     box = (0, 0, width, height)
     if sampling.view == "centre":
-        box = _centre(width, height)
+        box = _centre(width, height, pixel_aspect)
         unit = _resized(pixels, (side, side), Image.Resampling.BICUBIC, box=box)
     elif sampling.view == "whole":
         unit = _resized(pixels, (side, side), Image.Resampling.BILINEAR)
     else:
-        unit = fitted(pixels, bounded(width, height, frames=pictures(sampling)))
+        shown = max(1, round(width * pixel_aspect))
+        unit = fitted(pixels, bounded(shown, height, frames=pictures(sampling)))
     return unit[None], np.array([box], dtype=np.int32)
 
 
@@ -46,10 +51,12 @@ def fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     return _resized(pixels, size, Image.Resampling.BILINEAR)
 
 
-def _centre(width: int, height: int) -> tuple[int, int, int, int]:
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    return left, top, left + side, top + side
+def _centre(width: int, height: int, pixel_aspect: float) -> tuple[int, int, int, int]:
+    """The largest box in the middle that is shown as a square."""
+    side = min(width * pixel_aspect, height)
+    wide, high = max(1, int(side / pixel_aspect)), max(1, int(side))
+    left, top = (width - wide) // 2, (height - high) // 2
+    return left, top, left + wide, top + high
 
 
 def _resized(

@@ -1,5 +1,6 @@
 """The real consumer, with real adapters, decoders and bundled models, on a strict local AWS."""
 
+import gzip
 import json
 import threading
 import time
@@ -202,6 +203,18 @@ def test_what_no_model_is_for_is_finished_without_a_label_and_leaves_the_queue(
             "too_many_pixels",
             id="huge image",
         ),
+        pytest.param(
+            "invisible.png",
+            lambda d: sample_media.make_invisible_image(d / "i.png").read_bytes(),
+            "no_frames",
+            id="an image that shows nothing",
+        ),
+        pytest.param(
+            "bomb.jpg",
+            lambda _: gzip.compress(b"BM" + bytes(12) + b"\x28" + bytes(4 * MIB)),
+            "too_large",
+            id="gzip bomb",
+        ),
         pytest.param("big.wav", lambda _: b"R" * (2 * MIB + 1), "too_large", id="huge object"),
         pytest.param(
             "unknown.xyz", lambda _: b"\x00" * 1000, "unsupported_type", id="unknown extension"
@@ -225,6 +238,21 @@ def test_bad_media_is_reported_and_dead_lettered(
     assert result["error"]["code"] == code
     assert stand.dead_letter(request_id)["DetectionErrorCode"] == code
     jsonschema.validate(result, load_schema("result"))
+
+
+def test_an_object_under_gzip_scores_as_the_plain_one(stand: Stand) -> None:
+    data = sample_media.make_image(stand.folder / "plain.png", width=160, height=160).read_bytes()
+    packed = stand.aws.put_object(
+        BUCKET, "packed.png", gzip.compress(data), content_encoding="gzip"
+    )
+
+    plain, inflated = (
+        stand.result(stand.send(url)) for url in (stand.put("plain.png", data), packed)
+    )
+
+    assert inflated["prediction_score"] == pytest.approx(plain["prediction_score"], abs=1e-4)
+    assert inflated["media"]["warnings"] == ["the file was stored under gzip compression"]
+    jsonschema.validate(inflated, load_schema("result"))
 
 
 def test_missing_things_are_named_by_their_code(stand: Stand) -> None:

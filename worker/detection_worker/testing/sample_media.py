@@ -231,6 +231,13 @@ def make_bomb_png(path: Path, *, side_px: int = 12_000) -> Path:
     return path
 
 
+def make_invisible_image(path: Path) -> Path:
+    """Write a picture whose pixels are all transparent; return ``path``."""
+    picture = texture(width=96, height=96, seed=0)
+    Image.fromarray(np.dstack([picture, np.zeros((96, 96), np.uint8)])).save(path)
+    return path
+
+
 def make_ffconcat(path: Path, *, victim: str) -> Path:
     """Write a playlist that makes a careless FFmpeg read the neighbour file ``victim``."""
     path.write_text(f"ffconcat version 1.0\nfile {victim}\n")

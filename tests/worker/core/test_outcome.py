@@ -120,6 +120,7 @@ def surroundings(code: ErrorCode = ErrorCode.S3_UNAVAILABLE) -> Failure:
     [
         surroundings(),
         surroundings(ErrorCode.CREDENTIALS),
+        surroundings(ErrorCode.S3_FORBIDDEN),
         failure(ErrorCode.CREDENTIALS),
         failure(ErrorCode.NO_MODEL),
     ],

@@ -182,3 +182,92 @@ def test_a_probe_asks_once_and_tells_what_still_fails(
 
     assert caught.value.environment
     assert len(s3.requests) == 1
+
+
+def denied(permission: str) -> Callable[[Any], None]:
+    """Refuse as S3 does since it names the permission that is missing."""
+
+    def answer(handler: Any) -> None:
+        text = (
+            f"User: arn:aws:sts::1:assumed-role/w/i is not authorized to perform: {permission} on"
+        )
+        body = f"<Error><Code>AccessDenied</Code><Message>{text} x</Message></Error>".encode()
+        handler.send_response(403)
+        handler.send_header("Content-Type", "application/xml")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+def read_before(s3: Any, storage: S3Storage, target: Path) -> None:
+    s3.put("/media/good.jpg", b"x" * 10)
+    storage.fetch(
+        S3Location(bucket="media", key="good.jpg"),
+        target,
+        max_bytes=1000,
+        on_progress=lambda: None,
+        cancelled=lambda: False,
+    )
+    target.unlink()
+
+
+@pytest.mark.parametrize("permission", ["s3:GetObject", "kms:Decrypt", "s3:GetObjectVersion"])
+def test_a_permission_that_was_lost_is_the_workers_fault(
+    permission: str, s3: Any, storage: S3Storage, target: Path
+) -> None:
+    read_before(s3, storage, target)
+    s3.fail(denied(permission), denied(permission))
+
+    error = failure(storage, target)
+
+    assert (error.code, error.environment) == (ErrorCode.S3_FORBIDDEN, True)
+    assert error.message == (
+        f"Failed to download S3 file: Access Denied ({permission} is not allowed)"
+    )
+    assert not target.exists()
+    s3.fail(denied(permission), denied(permission))
+    with pytest.raises(JobError) as caught:
+        storage.probe(WHERE, target)
+    assert caught.value.environment
+    s3.fail(denied(permission))  # it is granted again, for all but this object
+    with pytest.raises(JobError) as caught:
+        storage.probe(WHERE, target)
+    assert not caught.value.environment
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param([denied("s3:GetObject")], id="the other object is still readable"),
+        pytest.param(
+            [denied("kms:Decrypt"), status(404, "NoSuchKey")], id="the other object is gone"
+        ),
+        pytest.param(
+            [denied("kms:Decrypt"), denied("s3:ListBucket")], id="gone, and nobody may list"
+        ),
+        pytest.param([denied("s3:ListBucket")], id="this object may not exist"),
+        pytest.param([status(403, "AccessDenied")], id="no permission is named"),
+    ],
+)
+def test_a_permission_for_one_object_is_a_matter_of_its_message(
+    answers: list[Callable[[Any], None]], s3: Any, storage: S3Storage, target: Path
+) -> None:
+    read_before(s3, storage, target)
+    s3.fail(*answers)
+
+    error = failure(storage, target)
+
+    assert (error.code, error.environment) == (ErrorCode.S3_FORBIDDEN, False)
+    assert error.message.startswith("Failed to download S3 file: Access Denied")
+    assert not target.exists()
+
+
+def test_a_permission_that_it_never_had_is_a_matter_of_the_message(
+    s3: Any, storage: S3Storage, target: Path
+) -> None:
+    s3.fail(denied("s3:GetObject"))
+
+    assert not failure(storage, target).environment
+    assert len(s3.requests) == 1

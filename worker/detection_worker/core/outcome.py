@@ -31,6 +31,11 @@ class Failure:
     environment: bool = False
 
     @property
+    def passes(self) -> bool:
+        """The cause may pass: the message is tried again."""
+        return self.environment or disposition(self.code) is Disposition.RETRY
+
+    @property
     def is_workers_fault(self) -> bool:
         """Another worker, or this one after somebody has acted, may do better."""
         return self.environment or self.code in _WORKERS_FAULT
@@ -91,7 +96,7 @@ def decide(
     """
     if not failures:
         return Outcome(action="delete")
-    passing = [f for f in failures if disposition(f.code) is Disposition.RETRY]
+    passing = [f for f in failures if f.passes]
     if not passing:
         return Outcome(action="dead_letter", failure=failures[0])
     if _spent(passing, receive_count, rules):

@@ -22,7 +22,7 @@ from detection_worker import aws_session
 from detection_worker.errors import JobError
 from detection_worker.settings import MIB, AwsSettings
 from detection_worker.storage.base import FetchedObject
-from detection_worker.storage.s3_errors import Home, ObjectChanged
+from detection_worker.storage.s3_errors import Home, ObjectChanged, PermissionMissing
 from detection_worker.storage.s3_ranges import Head, Progress, RangeReader, Retries, disk_error
 
 FIRST_RANGE_BYTES: Final = 8 * MIB
@@ -32,6 +32,7 @@ POOL: Final = 32
 """Connections kept for each region: all downloading threads and the helpers of large objects."""
 MAX_REGIONS: Final = 32
 """A client costs megabytes; messages may name any region."""
+MAX_BUCKETS: Final = 64
 PROBE_BYTES: Final = 16 * MIB
 """With less room on the disk, downloads would soon fail again."""
 _FETCHES: Final = 2
@@ -80,6 +81,7 @@ class S3Storage:
         self._read_timeout_s = read_timeout_s
         self._retries = retries or Retries()
         self._helpers = ThreadPoolExecutor(range_threads, thread_name_prefix="s3-range")
+        self._readable = _LastRead()
         self._clients: dict[str, Any] = {}
         self._clients_lock = threading.Lock()
 
@@ -101,13 +103,14 @@ class S3Storage:
         """Write the object to ``target``; see ``Storage.fetch``."""
         self._check_allowed(location.bucket)
         for _ in range(_FETCHES):
-            with suppress(ObjectChanged), _new_file(target) as fd:
+            with suppress(ObjectChanged), self._judged(location, target), _new_file(target) as fd:
                 progress = Progress(on_progress, cancelled)
                 reader = self._reader(
                     location, fd, max_bytes=max_bytes, progress=progress, retries=self._retries
                 )
                 head, position = reader.read(0, self._range_bytes)
                 self._read_rest(reader, head, start=position, fd=fd, progress=progress)
+                self._readable.put(location.bucket, location)
                 return _fetched(target, head)
         raise JobError(
             ErrorCode.S3_UNAVAILABLE, "The S3 file was replaced again while it was downloaded"
@@ -115,6 +118,29 @@ class S3Storage:
 
     def probe(self, location: S3Location, target: Path) -> None:
         """Fetch one byte and make room for more; see ``Storage.probe``."""
+        with self._judged(location, target):
+            self._probe(location, target)
+
+    @contextmanager
+    def _judged(self, location: S3Location, target: Path) -> Iterator[None]:
+        """Tell a permission that the worker has lost from one that it never had.
+
+        It is lost if an object of the same bucket that could be read before is refused likewise.
+        """
+        try:
+            yield
+        except PermissionMissing as exc:
+            before = self._readable.get(location.bucket)
+            if before is not None:
+                try:
+                    self._probe(before, target)
+                except PermissionMissing:
+                    exc.environment = True
+                except JobError:
+                    pass  # S3 does tell of that object: only this one is refused
+            raise
+
+    def _probe(self, location: S3Location, target: Path) -> None:
         progress = Progress(lambda: None, lambda: False)
         once = Retries(attempts=1)
         with suppress(ObjectChanged), _new_file(target) as fd:
@@ -218,6 +244,25 @@ class S3Storage:
                     f"{denied} (region {region} is in the partition {theirs}, "
                     f"the worker in that of {self._aws.region})",
                 )
+
+
+class _LastRead:
+    """The object that was last read from each bucket, for some buckets. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_bucket: dict[str, S3Location] = {}
+
+    def put(self, bucket: str, location: S3Location) -> None:
+        with self._lock:
+            self._by_bucket.pop(bucket, None)
+            self._by_bucket[bucket] = location
+            if len(self._by_bucket) > MAX_BUCKETS:
+                del self._by_bucket[next(iter(self._by_bucket))]
+
+    def get(self, bucket: str) -> S3Location | None:
+        with self._lock:
+            return self._by_bucket.get(bucket)
 
 
 @contextmanager

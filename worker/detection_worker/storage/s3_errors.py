@@ -34,6 +34,9 @@ CALL_ERRORS: Final = (BotoCoreError, ClientError, ResponseParserError, HTTPError
 PASSING_CODES: Final = frozenset({"OperationAborted", "RequestTimeout", "SlowDown", "Throttling"})
 _ENCODED: Final = re.compile(r"(?=.*(?:\+|%[0-9A-Fa-f]{2}))[!-~]+")
 """An encoded key holds no spaces and nothing beyond ASCII."""
+_NOT_AUTHORIZED: Final = re.compile(r"not authorized to perform: ([a-z0-9]{1,32}:[A-Za-z]{1,64})")
+_READING: Final = frozenset({"kms:Decrypt", "s3:GetObject", "s3:GetObjectVersion"})
+"""Without ``s3:ListBucket`` S3 names that one for an object that does not exist."""
 PASSING_STATUSES: Final = frozenset({307, 408, 409, 425, 429})
 _UNFETCHABLE = (
     EndpointProviderError,
@@ -61,6 +64,10 @@ class Interrupted(Exception):  # noqa: N818 - a read that may go on, no error of
 
 class ObjectChanged(Exception):  # noqa: N818 - likewise: the fetch starts again
     """The object is not the one whose first bytes were read."""
+
+
+class PermissionMissing(JobError):  # noqa: N818 - reads as what it says
+    """S3 names the permission that the caller lacks for an object that exists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +150,11 @@ def _explain_answer(
             retry_after_s=retry_after_s(exc),
             environment=foreign and home.holds(location),
         )
+    missing = _NOT_AUTHORIZED.search(str(exc.response.get("Error", {}).get("Message", "")))
+    if status == 403 and code == "AccessDenied" and missing:
+        denied = f"{_first_line(texts.ACCESS_DENIED)} ({missing[1]} is not allowed)"
+        kind = PermissionMissing if missing[1] in _READING else JobError
+        return kind(ErrorCode.S3_FORBIDDEN, denied)
     return JobError(*_refusal(location, code=code, status=status))
 
 

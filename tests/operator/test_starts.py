@@ -99,6 +99,14 @@ def test_of_pods_that_stall_one_is_kept() -> None:
     assert (again.backoff_s, starts.cap(again, seen, LIMITS)) == (30.0, 3)
 
 
+def test_pods_that_stalled_before_a_probe_and_go_late_hide_no_new_one() -> None:
+    known = look(SOUND, pods(starting=6, stalled=6), 0.0)
+    probing = look(known, pods(starting=6, stalled=6), 20.0)
+    known = look(probing, pods(starting=2, stalled=1), 30.0)
+
+    assert look(known, pods(starting=2, stalled=2), 400.0).retry_at_s == 430.0
+
+
 def test_a_kept_pod_that_gets_ready_ends_the_pause() -> None:
     known = look(SOUND, pods(starting=6, stalled=6), 0.0)
     known = look(known, pods(starting=1, stalled=1), 1.0)

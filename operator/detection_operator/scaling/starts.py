@@ -108,6 +108,8 @@ def learn(
             longer_s = min(2.0 * known.backoff_s, float(limits.max_backoff_s))
             slow = known.slow or seen.stalled > known.stalled
             return _paused(replace(known, slow=slow), longer_s, now_s)
+        # Those that stalled before the probe go one after the other.
+        known = replace(known, stalled=min(known.stalled, seen.stalled))
         return _probed(known, seen, limits=limits, wanted=wanted)
     healed = known.slow and known.stalled > 0 and not seen.stalled
     if now_s < known.retry_at_s and not healed:

@@ -28,6 +28,7 @@ ASSETS: Final = "KUBEBUILDER_ASSETS"
 DEFAULT_ASSETS: Final = Path("/usr/local/kubebuilder/bin")
 NEEDED: Final = ("etcd", "kube-apiserver")
 CONTROLLER_MANAGER: Final = "kube-controller-manager"
+SCHEDULER: Final = "kube-scheduler"
 START_S: Final = 60.0
 ADMIN: Final = "admin-token"
 CONTROLLERS: Final = (
@@ -201,6 +202,29 @@ def running(users: Sequence[User] = ()) -> Iterator[ApiServer]:
             process=server,
             etcd_url=f"http://127.0.0.1:{client_port}",
         )
+
+
+@contextlib.contextmanager
+def scheduling(server: ApiServer) -> Iterator[None]:
+    """Run a kube-scheduler for a while; most tests give pods their nodes by hand.
+
+    Raises:
+        NoBinaries: It is not there.
+    """
+    binary = assets() / SCHEDULER
+    if not binary.exists():
+        raise NoBinaries(f"NO REAL SCHEDULER: {SCHEDULER} not found in {binary.parent}")
+    (port,) = free_ports(1)
+    command = [
+        str(binary),
+        f"--kubeconfig={server.kubeconfig()}",
+        "--leader-elect=false",
+        "--bind-address=127.0.0.1",
+        f"--secure-port={port}",
+        f"--cert-dir={server.folder / 'scheduler-certs'}",
+    ]
+    with _service(command, server.folder / "scheduler.log"):
+        yield
 
 
 def _apiserver_command(binaries: Path, folder: Path, *, etcd_port: int, port: int) -> list[str]:

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from detection_operator.kube.pods import pod_views
+from detection_operator.kube.pod_events import Sign, by_pod
+from detection_operator.kube.pods import failed_pods, pod_views
 
 
 def pod(**status: Any) -> dict[str, Any]:
@@ -49,3 +50,134 @@ def test_a_pod_is_broken_when_any_of_its_containers_cannot_start(
     (view,) = pod_views([pod(**status)])
 
     assert view.broken == broken
+
+
+CRASHING = {
+    "containerStatuses": [
+        {
+            "name": "worker",
+            "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 20s"}},
+            "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}},
+        }
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        pytest.param(
+            CRASHING,
+            "CrashLoopBackOff: back-off 20s; last end: OOMKilled, exit code 137",
+            id="a worker that crashes",
+        ),
+        pytest.param(
+            {"initContainerStatuses": [{"name": "fetch", **waiting("ErrImagePull")}]},
+            "ErrImagePull; init container fetch",
+            id="a container before it",
+        ),
+        pytest.param(
+            {
+                "containerStatuses": [
+                    {
+                        "state": {
+                            "terminated": {"exitCode": 2, "reason": "Error", "message": "a\nb"}
+                        }
+                    }
+                ]
+            },
+            "Error: a b; last end: Error, exit code 2",
+            id="one that ended just now",
+        ),
+    ],
+)
+def test_a_pod_that_does_not_work_says_why(status: dict[str, Any], words: str) -> None:
+    (view,) = pod_views([{**pod(**status), "spec": {"nodeName": "node-1"}}])
+
+    assert view.words == words
+
+
+def test_a_pod_without_a_node_says_what_it_waits_for() -> None:
+    gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
+    (unseen,), (held,) = pod_views([pod()]), pod_views([pod(conditions=[gated])])
+
+    assert (unseen.words, held.words) == ("no scheduler has looked at it", "SchedulingGated")
+    assert not unseen.admitted
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "words", "was_ready"),
+    [
+        pytest.param(
+            {"reason": "OutOfcpu", "message": "Pod was rejected: Node didn't have enough"},
+            "OutOfcpu",
+            "OutOfcpu: Pod was rejected: Node didn't have enough",
+            False,
+            id="rejected",
+        ),
+        pytest.param(
+            {
+                "startTime": "2026-01-01T00:00:10Z",
+                "conditions": [
+                    {
+                        "type": "DisruptionTarget",
+                        "status": "True",
+                        "reason": "TerminationByKubelet",
+                        "message": "shutdown",
+                        "lastTransitionTime": "2026-01-01T01:00:00Z",
+                    },
+                    {
+                        "type": "Ready",
+                        "status": "False",
+                        "lastTransitionTime": "2026-01-01T01:00:00Z",
+                    },
+                ],
+            },
+            "TerminationByKubelet",
+            "TerminationByKubelet: shutdown",
+            True,
+            id="ended with its node after an hour",
+        ),
+        pytest.param({}, "Failed", "Failed", False, id="without a word"),
+    ],
+)
+def test_a_failed_pod_is_no_worker_and_says_why(
+    status: dict[str, Any], reason: str, words: str, *, was_ready: bool
+) -> None:
+    item = pod(**{**status, "phase": "Failed"})
+    (found,) = failed_pods([item])
+
+    assert pod_views([item]) == []
+    assert (found.reason, found.words, found.was_ready) == (reason, words, was_ready)
+
+
+def test_events_of_both_interfaces_are_read_the_newest_first() -> None:
+    about = {"kind": "Pod", "uid": "1"}
+    old = {
+        "metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"},
+        "involvedObject": about,
+        "type": "Normal",
+        "reason": "TriggeredScaleUp",
+        "message": "pod triggered scale-up",
+        "lastTimestamp": "2026-01-01T00:05:00Z",
+        "source": {"component": "cluster-autoscaler"},
+    }
+    new = {
+        "metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"},
+        "involvedObject": about,
+        "type": "Warning",
+        "reason": "FailedScheduling",
+        "message": "0/3 nodes are available",
+        "eventTime": "2026-01-01T00:00:01.5Z",
+        "series": {"count": 9, "lastObservedTime": "2026-01-01T00:06:00.5Z"},
+        "lastTimestamp": None,
+        "source": {},
+        "reportingComponent": "default-scheduler",
+    }
+
+    scheduler, autoscaler = by_pod([old, new, {"metadata": {}}])["1"]
+
+    assert (scheduler.reason, scheduler.sign) == ("FailedScheduling", None)
+    assert scheduler.at_s - autoscaler.at_s == 60.5
+    assert autoscaler.sign is Sign.COMING
+    assert autoscaler.words == "TriggeredScaleUp: pod triggered scale-up"

@@ -67,6 +67,10 @@ class Unavailable(ClusterError):
     """5xx, or no answer at all: ask again later."""
 
 
+class Garbled(Unavailable, ValueError):
+    """An answer that is no JSON: of a proxy, cut off, or a stream; ask again later."""
+
+
 class NotLeading(ClusterError):
     """Not sent: the lease may be somebody else's by now."""
 

@@ -13,7 +13,7 @@ from kubernetes import client as kubernetes_client
 from kubernetes.client.rest import RESTClientObject, should_bypass_proxies
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 
-from detection_operator.errors import InvalidSettings, cluster_error
+from detection_operator.errors import Garbled, InvalidSettings, cluster_error
 
 TIMEOUT: Final = urllib3.Timeout(connect=5.0, read=15.0)
 CONNECTIONS: Final = 16
@@ -157,9 +157,8 @@ class Rest:
         try:
             return json.loads(response.data)
         except ValueError as exc:
-            # A proxy's page to log in, or an answer that was cut off.
             text = f"{verb} {path}: {response.status}, but no JSON: {_message(response.data)}"
-            raise cluster_error(0, text) from exc
+            raise Garbled(text) from exc
 
     def _headers(self, content_type: str) -> dict[str, str]:
         headers = {"Accept": JSON, "Content-Type": content_type}

@@ -243,6 +243,32 @@ def test_an_ogg_is_over_with_its_last_page(written: dict[str, bytes]) -> None:
     assert announced(data + b"\0" * 64) is False
 
 
+@pytest.mark.parametrize("name", [*VIDEOS, *SOUNDS])
+def test_damaged_sizes_are_survived(name: str, written: dict[str, bytes]) -> None:
+    random = np.random.default_rng(3)
+    for _ in range(60):
+        data = bytearray(written[name])
+        for at in random.integers(12, 2_000, 12):
+            data[at % len(data)] = int(random.choice(np.array([0, 1, 0x7F, 0xFF, 0x81])))
+        file = io.BytesIO(data)
+
+        assert ends_early(file, sniff(io.BytesIO(written[name]))) in {True, False, None}
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        pytest.param(b"\0\0\0\x01mdat" + b"\xff" * 8, id="longer than any file"),
+        pytest.param(b"\0\0\0\x08sidx", id="an empty index"),
+        pytest.param(b"\0\0\0\x01sidx" + b"\xff" * 8, id="an index longer than any file"),
+    ],
+)
+def test_boxes_of_a_liar_are_survived(box: bytes) -> None:
+    data = b"\0\0\0\x14ftypisom\0\0\x02\0isom" + box
+
+    assert announced(data) in {True, None}
+
+
 def test_dropped_frames_are_none_that_are_missing(tmp_path: Path, decode: Decode) -> None:
     """An AVI counts frames that are not there: its rate is constant, and some are left out."""
     path = sample_media.make_video(

@@ -37,7 +37,7 @@ def ends_early(file: BinaryIO, content: Content) -> bool | None:
     check = _CHECKS.get(content.demuxer or "")
     try:
         return None if check is None else check(file, size)
-    except (struct.error, ValueError):
+    except (struct.error, ValueError, IndexError, OverflowError):  # damage, not an end
         return None
 
 
@@ -122,6 +122,8 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
         if end < start or not name.isascii() or not name.decode("ascii").isprintable():
             return
         yield name, start, end
+        if end > size:
+            return
         at = end
 
 
@@ -129,7 +131,7 @@ def _mp4(file: BinaryIO, size: int) -> bool:
     name, covered = b"", 0
     for name, start, end in _boxes(file, size):
         covered = end
-        if name == b"sidx" and _indexed_end(_read(file, start, end - start), end) > size:
+        if name == b"sidx" and end <= size and _indexed_end(_read(file, start, end - start), end) > size:
             return True
     if covered > size or name == b"moof":  # its samples follow in an mdat
         return True

@@ -20,7 +20,8 @@ ORDER = DecodeOrder(
 INFO: dict[str, object] = {
     "kind": "image", "container": "png", "codec": None, "size_bytes": 9, "sha256": "0" * 64,
     "width": 640, "height": 480, "duration_s": None, "frames_analysed": 1,
-    "sample_rate_hz": None, "truncated": False, "warnings": [],
+    "sample_rate_hz": None, "truncated": False, "damaged": False, "warnings": [],
+    "visible_px": [320, 240],
 }  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40),
@@ -105,6 +106,31 @@ def test_the_size_of_a_crop_is_never_the_childs_choice() -> None:
     header = {"info": INFO, "units": 1, "frames": 1, "shape": [5000, 5000, 3]}
 
     assert wire.parse_done(header, ORDER).shape == (128, 128, 3)
+
+
+def test_the_visible_part_of_a_picture_survives_the_wire() -> None:
+    assert wire.parse_done({"info": INFO, "units": 1, "frames": 1}, ORDER).info.visible_px == (
+        320,
+        240,
+    )
+
+
+@pytest.mark.parametrize(
+    "visible_px",
+    [
+        pytest.param([641, 480], id="wider than the picture"),
+        pytest.param([640, 481], id="higher than the picture"),
+        pytest.param([0, 240], id="nothing"),
+        pytest.param([320], id="one number"),
+        pytest.param([320.0, 240], id="no integer"),
+        pytest.param("320x240", id="text"),
+    ],
+)
+def test_a_visible_part_that_cannot_be_is_refused(visible_px: object) -> None:
+    header = {"info": {**INFO, "visible_px": visible_px}, "units": 1, "frames": 1}
+
+    with pytest.raises(ProtocolError):
+        wire.parse_done(header, ORDER)
 
 
 CLIPS = DecodeOrder(

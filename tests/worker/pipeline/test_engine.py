@@ -158,7 +158,7 @@ def test_the_last_line_about_a_message_names_it_and_its_request(
     assert rig.eventually(rig.empty)
     assert rig.eventually(
         lambda: (
-            f"Message processed and deleted: message {message_id}, request req-7"
+            f"Finished message {message_id}, request req-7"
             in [r.getMessage() for r in caplog.records]
         )
     )

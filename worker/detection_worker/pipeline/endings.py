@@ -199,7 +199,8 @@ class Endings:
         if ok:
             facts = message.facts
             if message.jobs:
-                line = f"{texts.LOG_DELETED}: message %s, request %s"
+                log.info(texts.LOG_DELETED, extra=facts)
+                line = "Finished message %s, request %s"
                 log.info(line, message.message_id, facts["request_id"], extra=facts)
             else:
                 line = f"{texts.LOG_SKIPPED_DELETED}: message %s"

@@ -125,7 +125,7 @@ def test_both_are_verified_and_the_lender_is_not_removed_before_the_borrower(
     capsys.readouterr()
 
     assert run("verify", "--models-dir", models) == 0
-    assert "sound   meso4-video" in capsys.readouterr().out
+    assert "ok      meso4-video" in capsys.readouterr().out
     assert run("remove", "meso4", "--models-dir", models, "--yes") == 2
     assert "meso4 lends its weights to meso4-video\nRemove that first." in capsys.readouterr().err
     assert run("remove", "meso4-video", "--models-dir", models, "--yes") == 0

@@ -192,5 +192,5 @@ def test_verify_tells_each_model_by_itself(
     assert command._verify(models_dir, None) == 1
 
     told = capsys.readouterr().out
-    assert "sound   sound" in told
+    assert "ok      sound" in told
     assert "broken  bad: " in told

@@ -247,6 +247,7 @@ class Batch:
                 # A bug that one file brings to light must not cost the results of the others.
                 log.exception("no result could be made")
                 error = JobError(ErrorCode.INTERNAL, "internal error")
+        log.debug("%s failed: %s: %s", ascii(str(item.asked))[1:-1], error.code, error.message)
         return failed(item.asked, error, threshold=self._needs.threshold)
 
     def _in_order(self) -> list[DetectionResult]:

@@ -18,7 +18,7 @@ VARIABLES: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_T
 EXAMPLES: Final = """\
 Examples:
   detection-worker predict s3://BUCKET/image.jpg
-  detection-worker predict s3://BUCKET/video.mp4 --threshold 0.8 --output results.json
+  detection-worker predict s3://BUCKET/video.mp4 --threshold 0.8 -o results.json
   detection-worker predict s3://BUCKET/audio.wav --config other_aws_config.json
   detection-worker consume --validate-queue --queue-url QUEUE_URL
   detection-worker consume --queue-url QUEUE_URL

@@ -5,6 +5,7 @@ import contextlib
 import json
 import math
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -17,6 +18,7 @@ from detection_worker.cli.options import add_common, add_settings, load, thresho
 from detection_worker.cli.receiver import ResultReceiver
 from detection_worker.cli.sending import send
 from detection_worker.cli.summary import summary
+from detection_worker.cli.terminal import columns
 from detection_worker.config import consumer_value
 from detection_worker.errors import UsageError
 
@@ -157,7 +159,7 @@ def _wait(receiver: ResultReceiver, request_id: str, seconds: float) -> int:
     if result is None:
         print(f"No result came within {seconds:g} s. Is a worker running on this machine?")
         return 1
-    print(f"\n{summary(result)}\n{json.dumps(result, indent=2)}")
+    print(f"\n{summary(result, width=columns(sys.stdout))}\n{json.dumps(result, indent=2)}")
     return 0 if result.get("status") == "finished" else 1
 
 

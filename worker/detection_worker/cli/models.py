@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import zip_longest
@@ -13,6 +14,7 @@ from detection_worker.cli import onnx_import
 from detection_worker.cli.command import Command
 from detection_worker.cli.console import confirm
 from detection_worker.cli.options import add_common, add_settings, load
+from detection_worker.cli.terminal import columns, printable, wrapped
 from detection_worker.detectors import folders
 from detection_worker.detectors.manifest import ONNX, Manifest
 from detection_worker.detectors.published import PUBLISHED, Published
@@ -34,7 +36,8 @@ IMPORT_OPTIONS: Final = (
 
 _LEGEND: Final = (
     "* scores its kind: preferred, then calibrated, then by grade, then by version.\n"
-    "Grade demo: shows that the machinery works, no more. Uncalibrated: 0.5 means nothing yet."
+    "Grade demo: shows that the machinery works, no more.\n"
+    "Uncalibrated: 0.5 means nothing yet."
 )
 
 
@@ -132,8 +135,7 @@ def print_list(folder: Path, *, prefer: Sequence[str] = (), as_json: bool = Fals
         print(json.dumps([_described(entry) for entry in entries], indent=2))
         return 0 if any(e.manifest for e in entries) else 1
     print(f"Models in {folder}:")
-    for entry in entries:
-        print(f"  {_line(entry)}")
+    _print_lines(entries)
     if not any(e.manifest for e in entries):
         print("  none that can be used\nTrain models using: detection-worker train --demo")
         return 1
@@ -141,14 +143,21 @@ def print_list(folder: Path, *, prefer: Sequence[str] = (), as_json: bool = Fals
     return 0
 
 
-def _line(entry: ModelEntry) -> str:
+def _print_lines(entries: Sequence[ModelEntry]) -> None:
+    name_width = max((len(entry.name) for entry in entries), default=0)
+    for entry in entries:
+        print(wrapped("  ", _line(entry, name_width), columns(sys.stdout)))
+
+
+def _line(entry: ModelEntry, name_width: int) -> str:
+    name = f"{entry.name:<{name_width}}"
     if entry.manifest is None:
-        return f"  {entry.name:<28} cannot be used: {entry.problem}"
+        return f"- {name} cannot be used: {printable(entry.problem or '')}"
     m = entry.manifest
-    mark = "*" if entry.chosen else " "
+    mark = "*" if entry.chosen else "-"
     scores = "calibrated" if m.calibrated else "uncalibrated"
     why = f"  ({entry.why})" if entry.why else ""
-    return f"{mark} {entry.name:<28} {m.kind.value:<6} {m.version:<8} {m.grade:<12} {scores}{why}"
+    return f"{mark} {name} {m.kind.value:<5} {m.version:<6} {m.grade:<12} {scores}{why}"
 
 
 def _described(entry: ModelEntry) -> dict[str, object]:
@@ -185,7 +194,7 @@ def _print_info(folder: Path, name: str | None, *, prefer: Sequence[str], as_jso
                 if isinstance(value, dict)
                 else value
             )
-            print(f"{key + ':':<13} {shown}")
+            print(wrapped(f"{key + ':':<13} ", str(shown), columns(sys.stdout)))
     return 0 if entry.manifest else 1
 
 
@@ -266,8 +275,7 @@ def _tell_made(made: Path, *, video: bool) -> None:
     folder, fresh = made.parent, {made.name, made.name + SUFFIX} if video else {made.name}
     print(f"Its scores are not calibrated; its card says what that means. Models in {folder} now:")
     entries = list_models(folder)
-    for entry in entries:
-        print(f"  {_line(entry)}")
+    _print_lines(entries)
     unchosen = [e.name for e in entries if e.name in fresh and not e.chosen]
     prefer = "".join(f" --prefer {name}" for name in unchosen)
     print(f"Try it: detection-worker predict --models-dir {folder}{prefer} --input FILE")

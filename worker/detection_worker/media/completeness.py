@@ -131,7 +131,11 @@ def _mp4(file: BinaryIO, size: int) -> bool:
     name, covered = b"", 0
     for name, start, end in _boxes(file, size):
         covered = end
-        if name == b"sidx" and end <= size and _indexed_end(_read(file, start, end - start), end) > size:
+        if (
+            name == b"sidx"
+            and end <= size
+            and _indexed_end(_read(file, start, end - start), end) > size
+        ):
             return True
     if covered > size or name == b"moof":  # its samples follow in an mdat
         return True

@@ -77,15 +77,14 @@ PLAIN = {
 
 
 @pytest.fixture(scope="module")
-def analyse() -> Callable[[Path], Analysis]:
+def analyse(pool: ProcessDecoder) -> Callable[[Path], Analysis]:
     loaded = registry.load_detectors(
         registry.bundled_models_dir(), threads=1, prefer=["audio-lfb-resnet-s"]
     )
 
     def run(path: Path) -> Analysis:
-        with ProcessDecoder(1) as decoder:
-            analyzer = Analyzer(decoder, loaded.by_kind, MediaLimits())
-            found, _ = analyzer.analyse(path, name=path.name, threshold=0.5)
+        analyzer = Analyzer(pool, loaded.by_kind, MediaLimits())
+        found, _ = analyzer.analyse(path, name=path.name, threshold=0.5)
         assert isinstance(found, Analysis)
         return found
 

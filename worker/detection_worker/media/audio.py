@@ -111,7 +111,7 @@ def _check_announced(
     if (container.duration or 0) <= limits.max_duration_s * MICROSECONDS:
         return
     time_base = float(stream.time_base or 0)
-    seconds = sum((p.duration or 0) * time_base for p in reader.packets())
+    seconds = sum((p.duration or 0) * time_base for p in reader.packets() if not p.is_discard)
     if seconds > limits.max_duration_s:
         raise _too_long(limits)
     try:

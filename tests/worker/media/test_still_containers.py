@@ -435,6 +435,16 @@ def test_an_end_inside_a_thumbnail_is_not_the_end_of_the_picture(
     assert media.info.truncated
 
 
+def test_a_webp_without_its_last_padding_byte_is_whole(tmp_path: Path, decode: Decode) -> None:
+    whole = saved(".webp", lossless=True)
+    data = whole[:4] + struct.pack("<I", len(whole) - 8 + 1) + whole[8:]
+
+    media = decoded(tmp_path, decode, "a.webp", data)
+
+    assert (media.info.truncated, media.info.damaged) == (False, False)
+    assert np.array_equal(media.units[0], picture())
+
+
 def test_a_webp_that_ends_early_is_named_truncated(tmp_path: Path, decode: Decode) -> None:
     with pytest.raises(JobError, match="truncated") as caught:
         decoded(tmp_path, decode, "a.webp", saved(".webp")[:900])

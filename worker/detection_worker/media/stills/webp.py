@@ -38,12 +38,14 @@ def read_webp(file: BinaryIO) -> StillSource:
             metadata_bytes += len(span)
             if name in METADATA and len(span) <= METADATA_BYTES:
                 found.setdefault(name, read_at(file, span.start + 8, len(span) - 8))
+    # Some writers count a last padding byte that they do not write.
+    lacking = announced - size if announced > size + 1 else 0
     # What a file lacks stays announced, for the decoder to see it too.
-    length = 4 + sum(len(part) for part in parts) + max(0, announced - size)
+    length = 4 + sum(len(part) for part in parts) + lacking
     header = b"RIFF" + struct.pack("<I", min(length, 2**32 - 2)) + b"WEBP"
     return StillSource(
         file=spliced(file, [header, *parts]),
-        truncated=announced > size,
+        truncated=lacking > 0,
         orientation=orientation_of(found.get(b"EXIF", b""), found.get(b"XMP ", b"")),
         warnings=(
             *first_of([name for name, _ in chunks].count(b"ANMF"), "frames"),

@@ -68,6 +68,12 @@ def test_explain_reads_records_and_statuses(
                     "conditions": [
                         {"type": "CapacityAvailable", "status": "False", "message": "no room"},
                         {"type": "Ready", "status": "True"},
+                        {
+                            "type": "CapacityAvailable",
+                            "status": "True",
+                            "reason": "Waiting",
+                            "message": "3 pods wait for a node",
+                        },
                     ],
                 }
             }
@@ -83,6 +89,7 @@ def test_explain_reads_records_and_statuses(
         "12 needed; capped to 9",
         "  Drain           12",
         "CapacityAvailable=False: no room",
+        "CapacityAvailable=True: 3 pods wait for a node",
     ]
 
 

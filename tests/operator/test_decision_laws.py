@@ -311,3 +311,76 @@ def test_stationary_load_does_not_flap(seed: int, rate: float) -> None:
     hours = 1.5
     assert flaps(settled) / hours <= 4.0
     assert run.killed_busy == 0
+
+
+@st.composite
+def troubled(draw: st.DrawFn) -> Observation:
+    """Return an observation of pods that wait for nodes, are rejected, or hang."""
+    seen = draw(observations())
+    unadmitted = draw(st.integers(0, seen.starting))
+    return replace(
+        seen,
+        error=None,
+        unplaced=draw(st.integers(0, unadmitted)),
+        unadmitted=unadmitted,
+        stalled=draw(st.integers(0, seen.starting - unadmitted)),
+        rejected=draw(st.integers(0, 300)),
+        launching=draw(st.integers(0, seen.unschedulable)),
+        hopeless=draw(st.integers(0, 2)),
+        launch_s=draw(st.none() | st.floats(0, 1800)),
+    )
+
+
+TROUBLES = st.lists(st.tuples(troubled(), STEPS), min_size=0, max_size=8)
+
+
+@LAW
+@given(spec=specs(), history=TROUBLES, seen=troubled())
+def test_no_lack_of_room_withdraws_a_pod_that_is_needed(
+    spec: QueueSpec, history: list[tuple[Observation, float]], seen: Observation
+) -> None:
+    memory, now_s, _ = remember(spec, history)
+
+    plan = decide(spec, replace(seen, sampled_at_s=now_s + 5), memory, now_s + 5)
+
+    before = None
+    for term in plan.terms:
+        if term.name == "Capacity":
+            assert term.replicas >= min(seen.replicas, before or 0)
+        before = term.replicas
+
+
+@LAW
+@given(spec=specs(), history=TROUBLES, seen=troubled())
+def test_trouble_with_starts_takes_no_pod_that_started(
+    spec: QueueSpec, history: list[tuple[Observation, float]], seen: Observation
+) -> None:
+    memory, now_s, _ = remember(spec, history)
+
+    plan = decide(spec, replace(seen, sampled_at_s=now_s + 5), memory, now_s + 5)
+
+    started = seen.ready + seen.draining + seen.starting - seen.unadmitted - seen.stalled
+    before = 0
+    for term in plan.terms:
+        if term.name == "Starts":
+            assert term.replicas >= min(started, before)
+        before = term.replicas
+    assert plan.desired <= spec.scaling.max_replicas
+    if plan.terms and plan.terms[-1].name != "Starts":
+        assert plan.desired >= spec.scaling.min_replicas
+
+
+@LAW
+@given(spec=specs(), history=TROUBLES, seen=troubled())
+def test_trouble_is_replayed_bit_for_bit(
+    spec: QueueSpec, history: list[tuple[Observation, float]], seen: Observation
+) -> None:
+    memory, now_s, _ = remember(spec, history)
+    seen = replace(seen, sampled_at_s=now_s)
+    plan = decide(spec, seen, memory, now_s)
+    record = Record(spec=spec, observation=seen, memory=memory, now_s=now_s, plan=plan)
+
+    again = from_line(to_line(record))
+
+    assert again == record
+    assert redecide(again) == plan

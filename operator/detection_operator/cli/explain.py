@@ -36,7 +36,8 @@ def _run(arguments: argparse.Namespace) -> int:
     for term in plan.get("terms", []):
         print(f"  {term['name']:<12} {term['replicas']:>5}  {term.get('sentence', '')}".rstrip())
     for condition in status.get("conditions", []):
-        if condition.get("status") != "True":
+        # Pods that wait for a node are no fault so far, and the reason why nothing happens yet.
+        if condition.get("status") != "True" or condition.get("reason") == "Waiting":
             print(f"{condition['type']}={condition['status']}: {condition.get('message', '')}")
     return 0
 

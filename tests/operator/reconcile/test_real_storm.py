@@ -1,11 +1,14 @@
 """A kubelet that rejects every pod, under the real controllers, which replace each at once."""
 
+import contextlib
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 
+from detection_operator.errors import Conflict, NotFound
 from detection_operator.kube.port import Key
 from detection_operator.kube.rest import MERGE_PATCH, Rest, namespaced
 from detection_operator.testing.api_scene import ApiNodes, ApiScene
@@ -27,13 +30,18 @@ class Rejecting(ApiNodes):
     def tick(self) -> None:
         """Reject what there is."""
         for pod in self.scene.of_kind("Pod"):
-            if pod["status"].get("phase") == "Failed":
-                continue
-            name = pod["metadata"]["name"]
-            if not pod["spec"].get("nodeName"):
-                self._bind(name)
-            path = namespaced("v1", self.scene.namespace, "pods", name, "status")
-            self.scene.admin.call("PATCH", path, {"status": REJECTED}, content_type=MERGE_PATCH)
+            # The controllers may have deleted it, or be about to, since it was listed.
+            with contextlib.suppress(NotFound, Conflict):
+                self._reject(pod)
+
+    def _reject(self, pod: Mapping[str, Any]) -> None:
+        name, gone = pod["metadata"]["name"], pod["metadata"].get("deletionTimestamp")
+        if gone or pod["status"].get("phase") == "Failed":
+            return
+        if not pod["spec"].get("nodeName"):
+            self._bind(name)
+        path = namespaced("v1", self.scene.namespace, "pods", name, "status")
+        self.scene.admin.call("PATCH", path, {"status": REJECTED}, content_type=MERGE_PATCH)
 
 
 @pytest.fixture

@@ -28,10 +28,11 @@ SELF_TEST_SEEDS: Final = (1, 2)
 APPLIES_TO: Final[Mapping[MediaKind, Mapping[str, Any]]] = {
     MediaKind.IMAGE: {"min_side_px": 64},
     MediaKind.VIDEO: {"min_side_px": 64},
-    MediaKind.AUDIO: {"speech": True, "min_duration_s": 1.0},
+    MediaKind.AUDIO: {"speech": True, "min_duration_s": 2.0},
 }
 """What models trained here can judge: they saw speech alone, and in a picture of less than half a
-crop each way most of what they see is its own mirror image."""
+crop each way most of what they see is its own mirror image. ``audio_lengths`` measures from which
+length on false alarms keep to the limit for clips of full length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,11 @@ SHORTEST_UTTERANCE_S: Final = 0.3
 
 
 def joined(
-    files: Sequence[Path], *, count: int, rng: np.random.Generator
+    files: Sequence[Path],
+    *,
+    count: int,
+    rng: np.random.Generator,
+    length_s: tuple[float, float] = CLIP_S,
 ) -> Iterator[tuple[Samples, Path]]:
     """Yield clips of random length and the last file of each, from files in random order.
 
@@ -24,10 +28,11 @@ def joined(
         files: Of one voice; those without speech are passed over.
         count: Most clips.
         rng: Of order and lengths.
+        length_s: Shortest and longest clip.
     """
     pending: list[Samples] = []
     made = 0
-    wanted = int(rng.uniform(*CLIP_S) * RATE_HZ)
+    wanted = int(rng.uniform(*length_s) * RATE_HZ)
     for index in rng.permutation(len(files)):
         try:
             sound = trimmed(read_sound(files[int(index)]))
@@ -39,7 +44,7 @@ def joined(
         if sum(map(len, pending)) - FADE * len(pending) >= wanted:
             yield crossfaded(pending)[:wanted], files[int(index)]
             made += 1
-            pending, wanted = [], int(rng.uniform(*CLIP_S) * RATE_HZ)
+            pending, wanted = [], int(rng.uniform(*length_s) * RATE_HZ)
         if made == count:
             return
 

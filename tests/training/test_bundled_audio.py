@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from detection_contract.media_types import MediaKind
-from detection_training import audio_corpus, audio_report, audio_stages, locked, metrics
+from detection_training import (
+    audio_corpus,
+    audio_lengths,
+    audio_report,
+    audio_stages,
+    locked,
+    metrics,
+)
 from detection_training.audio_copies import COPIES
 from detection_training.audio_fit import POOLING, SAMPLING, score
 from detection_training.locked import FOLDER
@@ -28,14 +35,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 SAMPLES: Final = ROOT / "worker/detection_worker/samples"
 CACHE: Final = ROOT / ".cache/training" / FOLDER
 GOLDEN: Final = json.loads((Path(__file__).parent / "golden_audio.json").read_text())
-PACKAGES: Final = (
-    "asterisk-core-sounds-en-g722",
-    "asterisk-core-sounds-ru-g722",
-    "klettres-data",
-    "ktuberling-data",
-)
-"""Of the held-out speech, what is small enough to be downloaded for a test."""
-COPIED_BY: Final = ("griffin-lim", "source-filter", "linear-prediction")
+PACKAGES: Final = audio_lengths.PACKAGES
+COPIED_BY: Final = audio_lengths.COPIED_BY
 PER_VOICE: Final = 20
 
 
@@ -160,6 +161,21 @@ def test_fresh_copies_of_held_out_voices_are_told_from_them(
     assert set(real) == set(PACKAGES)
     assert max(alarms.values()) <= audio_report.MOST_FALSE_ALARMS, alarms
     assert eer <= audio_report.MOST_SEEN_EER
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_what_is_shorter_than_the_shortest_judged_clip_errs_too_often(
+    detector: Detector, speech: Mapping[str, Path]
+) -> None:
+    shortest_s = detector.card.scope.min_duration_s
+    real, _ = audio_lengths.clips_of(speech, seed=5)
+
+    rows = audio_lengths.measure(detector, real, [], lengths_s=(shortest_s / 2, shortest_s))
+
+    print(audio_lengths.table(rows))
+    assert max(rows[0].false_alarms.values()) > audio_report.MOST_FALSE_ALARMS
+    assert max(rows[1].false_alarms.values()) <= audio_report.MOST_FALSE_ALARMS
 
 
 def folder(package: str) -> Path | None:

@@ -21,7 +21,7 @@ class JobError(WorkerError):
         code: Why; decides what becomes of the message.
         retry_after_s: How long the failing side asked us to wait, if it did.
         environment: The worker's own surroundings failed (credentials, clock, network, disk):
-            every message would fare like this one.
+            every message would fail like this one.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Which failed downloads are the worker's own fault, so that every message would fare likewise."""
+"""Which failed downloads are the worker's own fault, so that every message would fail."""
 
 import contextlib
 import errno

@@ -37,7 +37,7 @@ class Failure:
 
     @property
     def is_workers_fault(self) -> bool:
-        """Another worker, or this one after somebody has acted, may do better."""
+        """The message may succeed on another worker, or here after an operator has acted."""
         return self.environment or self.code in _WORKERS_FAULT
 
 

@@ -100,7 +100,7 @@ class Vitals:
         }
 
     def readiness(self) -> dict[str, bool | str]:
-        """Return named conditions of work: True, or why not; time or a person mends them."""
+        """Return named conditions for work: True, or the reason why not."""
         return {
             "models and queue": self.intake.trouble or True,
             "downloads": self.breaker.reason or True,

@@ -13,7 +13,7 @@ MAX_ATTRIBUTES: Final = 10
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
 """Body and attributes together; SQS developer guide, message quotas."""
 OLD_MAX_MESSAGE_BYTES: Final = 256 * 1024
-"""The same for queues from before August 2025, unless somebody has raised it."""
+"""The same for queues from before August 2025 whose limit was not raised."""
 PLACES: Final = 2
 """Attributes kept free of the sender's: for code and reason."""
 MAX_REASON_CHARS: Final = 512

@@ -64,6 +64,6 @@ class Storage(Protocol):
             target: As for ``fetch``; nothing is left there.
 
         Raises:
-            JobError: ``environment`` says whether every other object would fare likewise.
+            JobError: ``environment`` says whether every other object would fail too.
         """
         ...

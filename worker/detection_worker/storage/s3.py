@@ -125,7 +125,7 @@ class S3Storage:
     def _judged(self, location: S3Location, target: Path) -> Iterator[None]:
         """Tell a permission that the worker has lost from one that it never had.
 
-        It is lost if an object of the same bucket that could be read before is refused likewise.
+        It is lost if an object of the same bucket that could be read before is refused too.
         """
         try:
             yield

@@ -465,6 +465,16 @@ def traffic(messages_per_s: float, count: int, **what: Any) -> list[Observation]
         pytest.param(
             20,
             50,
+            [
+                *traffic(7.0, 39, ready=20, busy=19, in_flight=21),
+                traffic(7.0, 40, ready=20, busy=20, in_flight=21)[-1],
+            ],
+            20,
+            id="one was idle a moment ago",
+        ),
+        pytest.param(
+            20,
+            50,
             traffic(1.0, 40, ready=20, busy=12, in_flight=21),
             12,
             id="idle ones go first",

@@ -230,6 +230,21 @@ def test_drains_take_no_worker_that_the_plan_needs(
 
 @LAW
 @given(spec=specs(), history=HISTORIES, seen=observations())
+def test_who_works_is_asked_only_when_nobody_was_idle_for_a_hold(
+    spec: QueueSpec, history: list[tuple[Observation, float]], seen: Observation
+) -> None:
+    memory, now_s, _ = remember(spec, history)
+    hold_s = spec.scaling.scale_down.hold_s
+    fresh = replace(memory, learned=replace(memory.learned, packed_since_s=now_s))
+
+    plan = decide(spec, replace(seen, sampled_at_s=now_s + 5), fresh, now_s + 5)
+
+    if hold_s > 5:
+        assert plan.desired >= min(seen.busy + seen.silent, spec.scaling.max_replicas)
+
+
+@LAW
+@given(spec=specs(), history=HISTORIES, seen=observations())
 def test_without_messages_to_come_nobody_who_works_is_asked(
     spec: QueueSpec, history: list[tuple[Observation, float]], seen: Observation
 ) -> None:

@@ -156,6 +156,7 @@ def learn(
         depth_since_s=depth_since_s,
         waiting=wait,
         idle_since_s=idle_since_s,
+        packed_since_s=_first(old.packed_since_s, now_s) if is_packed(seen) else None,
         gaps=gaps,
         down=_minute(old.down, now_s, seen.replicas, highest=True),
         up=_minute(old.up, now_s, seen.replicas, highest=False),
@@ -170,6 +171,11 @@ def learn(
 def is_empty(seen: Observation) -> bool:
     """Say whether there is nothing at all to do: no message anywhere and every worker idle."""
     return not (seen.visible or seen.in_flight or seen.delayed or seen.working or seen.silent)
+
+
+def is_packed(seen: Observation) -> bool:
+    """Say whether each worker that takes messages holds some, as far as is known."""
+    return seen.busy > 0 and seen.busy + seen.silent >= seen.replicas - seen.draining
 
 
 def _first(*times_s: float | None) -> float | None:

@@ -144,13 +144,15 @@ def takers(now: Situation, replicas: int) -> Term | None:
 
 
 def lull(now: Situation, replicas: int) -> Term | None:
-    """Ask nobody who holds a message unless more come and it ends within the drain timeout.
+    """Ask nobody who holds a message unless nobody would ever be idle by himself.
 
-    Without more messages all are idle soon by themselves. What is asked for longer than the
-    timeout gets SIGTERM, and long jobs would not survive it.
+    That is: all have been busy for a whole hold, and more messages come. Where workers are idle
+    now and then, those go, and all of them busy means that the load is more than was thought.
+    What is asked for longer than the drain timeout gets SIGTERM: long jobs are left alone.
     """
-    in_time = now.mix.p90_s <= now.spec.scaling.scale_down.drain_timeout_s
-    if now.fresh and now.flowing and in_time:
+    down, since_s = now.spec.scaling.scale_down, now.learned.packed_since_s
+    packed = since_s is not None and now.now_s - since_s >= down.hold_s
+    if packed and now.fresh and now.flowing and now.mix.p90_s <= down.drain_timeout_s:
         return None
     return _kept(now, replicas, now.seen.busy + now.seen.silent)
 

@@ -68,6 +68,7 @@ class Learned:
         depth_since_s: Since when messages wait; None while none do.
         waiting: How long they do, at least; None while none do.
         idle_since_s: Since when there is nothing at all to do; None while there is.
+        packed_since_s: Since when no worker that takes messages was seen idle; None while some is.
         gaps: Histogram of idle times, by ``idle.EDGES_S``.
         down: Start of the minute of scale-in and the most replicas in it.
         up: Start of the minute of scale-out and the fewest replicas in it.
@@ -91,6 +92,7 @@ class Learned:
     depth_since_s: float | None = None
     waiting: Waiting | None = None
     idle_since_s: float | None = None
+    packed_since_s: float | None = None
     gaps: tuple[float, ...] = ()
     down: tuple[float, int] | None = None
     up: tuple[float, int] | None = None
@@ -151,6 +153,7 @@ def rebased(memory: Memory, now_s: float) -> Memory:
             waiting=None if learned.waiting is None else learned.waiting.moved(by_s),
             dead_letters=learned.dead_letters.moved(by_s),
             idle_since_s=_moved(learned.idle_since_s, by_s),
+            packed_since_s=_moved(learned.packed_since_s, by_s),
             down=None,
             up=None,
             room=learned.room.moved(by_s),

@@ -521,6 +521,16 @@ def test_work_in_hand_is_what_workers_say_that_they_hold(
     assert play(spec, [replace(look, replicas=replicas) for look in seen]).desired == desired
 
 
+def test_who_works_goes_on_while_much_waits(spec_of: Callable[..., QueueSpec]) -> None:
+    spec = spec_of(scaling={"scaleDown": {"holdSeconds": 10}}, slo={"queueWaitSeconds": 3600})
+    much = traffic(4.0, 40, replicas=6, ready=6, busy=6, in_flight=60, visible=600)
+    little = traffic(4.0, 40, replicas=6, ready=6, busy=6, in_flight=60, visible=20)
+
+    assert play(spec, much).desired == 6
+    assert play(spec, much).binding == "Full"
+    assert play(spec, little).desired == 3
+
+
 def test_a_budget_is_not_outbid_by_what_is_held(spec_of: Callable[..., QueueSpec]) -> None:
     spec = spec_of(budget={"replicaHourCost": "1", "maxPerHour": "2"})
     busy = traffic(40.0, 40, replicas=6, ready=6, busy=6, in_flight=60, visible=900)

@@ -28,7 +28,7 @@ NEEDS: Final[tuple[Rule, ...]] = (
     demand.occupied,
 )
 """What the messages need. The result is remembered for the hold."""
-FLOORS: Final[tuple[Rule, ...]] = (demand.idle, limits.scheduled, limits.least)
+FLOORS: Final[tuple[Rule, ...]] = (demand.full, demand.idle, limits.scheduled, limits.least)
 """What is kept for other reasons, which end when they end: no hold."""
 LIMITS: Final[tuple[Rule, ...]] = (
     limits.hold,

@@ -199,6 +199,15 @@ def occupied(now: Situation, replicas: int) -> Term | None:
     return Term("Occupied", 1, "occupied", facts)
 
 
+def full(now: Situation, replicas: int) -> Term | None:
+    """Keep whoever works while so much waits that nobody would be idle: it costs no more."""
+    seen, poll_s = now.seen, now.spec.queue.poll_interval_s
+    held = seen.busy + seen.silent
+    if replicas >= held or now.waiting * now.lane_s < poll_s * held:
+        return None
+    return Term("Full", held, "full", (seen.visible,))
+
+
 def idle(now: Situation, replicas: int) -> Term | None:
     """Keep one replica warm on an empty queue as long as the policy says."""
     since_s = now.learned.idle_since_s

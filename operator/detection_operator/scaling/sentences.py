@@ -16,6 +16,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "below_activation": "{0} message(s) are fewer than activation.minMessages {1}",
     "headroom": "{0} spare while active",
     "occupied": "one replica stays: {0} in flight, {1} delayed, {2} busy, {3} silent worker(s)",
+    "full": "{replicas} go on as long as messages wait ({0})",
     "idle_keep": "one replica stays warm for {0:.0f} s: cheaper than a cold start of {1:.0f} s",
     "idle_fixed": "one replica stays warm for {0:.0f} s",
     "idle_never": "one replica stays warm always",

@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 
 from detection_contract.environment import LABEL_QUEUE
-from detection_operator.errors import Conflict, NotLeading
-from detection_operator.kube.cache import ADOPTED_S, CachedCluster
+from detection_operator.errors import Conflict, Forbidden, NotLeading
+from detection_operator.kube.cache import ADOPTED_S, EVENTS_S, CachedCluster
 from detection_operator.kube.client import KubernetesCluster
 from detection_operator.kube.port import Key, Object
 from detection_operator.kube.rest import Rest
@@ -190,3 +190,17 @@ def test_nothing_is_sent_once_the_lease_may_be_another_s() -> None:
     cluster.replace_lease({"metadata": {"name": "l", "namespace": "n"}})
 
     assert len(sent) == 1
+
+
+def test_queues_of_a_namespace_share_what_was_read_of_its_events() -> None:
+    clock, direct, cluster = adopted(0)
+    direct.fail("pod_events", Forbidden("events is forbidden", status=403))
+
+    with pytest.raises(Forbidden):
+        cluster.pod_events("n")
+    assert cluster.pod_events("n") == []
+    event = {"kind": "Event", "metadata": {"name": "e", "namespace": "n"}}
+    direct.create(event)
+    assert cluster.pod_events("n") == []
+    clock.advance(EVENTS_S)
+    assert [found["metadata"]["name"] for found in cluster.pod_events("n")] == ["e"]

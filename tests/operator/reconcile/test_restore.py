@@ -153,3 +153,15 @@ def test_messages_that_were_counted_before_a_restart_are_not_counted_again() -> 
     counters.absorb("old", WorkerState(busy=False, started_at_s=50.0, received=702))
 
     assert counters.received == 5
+
+
+def test_the_longest_launch_is_still_known_and_what_waits_for_a_node_is_not_paid() -> None:
+    status = {"service": {"launchMillis": 240_000}, "unschedulableReplicas": 3}
+    at = {"plan": {"computedAt": timestamp(NOON_S - 3600)}, "cost": {"today": "20.00"}}
+
+    found = restored(queue(**status, **at), parse_spec(SPEC), NOON_S)
+
+    assert found is not None
+    assert found.launch_s == 240.0
+    # One of four replicas ran for an hour since.
+    assert found.memory.learned.replica_s == 10 * 3600 + 3600

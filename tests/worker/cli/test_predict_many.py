@@ -220,6 +220,25 @@ def test_an_interrupt_keeps_what_is_done(
 
 
 @pytest.mark.slow
+def test_an_early_interrupt_leaves_an_earlier_output_until_there_is_a_result(
+    start: Callable[..., Any], many: Path, home: Path
+) -> None:
+    (home / "out.json").write_text("earlier")
+    process = start("many", "-o", "out.json", "--verbose")
+    while "Loaded models" not in process.stderr.readline():
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGSTOP)
+    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGCONT)
+    _, err = process.communicate(timeout=TIMEOUT_S)
+
+    done = int(re.search(rf"(\d+) of {MANY} files were analysed", err).group(1))  # type: ignore[union-attr]
+    assert process.returncode == 130
+    assert ("they are in" in err) == (done > 0)
+    assert ((home / "out.json").read_text() == "earlier") == (done == 0)
+
+
+@pytest.mark.slow
 def test_a_kill_keeps_what_is_done(start: Callable[..., Any], many: Path, home: Path) -> None:
     process = start("many", "-o", "out.json")
     wait_for(home / "out.json", process)

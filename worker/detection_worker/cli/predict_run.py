@@ -123,5 +123,7 @@ class _Report:
         if self._shows and self._done and self._several:
             print(self._table.foot())
         total = len(self._plan.names)
-        where = f"; they are in {printable(str(self._plan.output))}" if self._saves else ""
+        where = ""
+        if self._saves and self._sink.written:
+            where = f"; they are in {printable(str(self._plan.output))}"
         print(f"{self._done} of {total} files were analysed{where}", file=sys.stderr)

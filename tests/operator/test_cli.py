@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -185,6 +186,19 @@ def test_the_core_loads_no_heavy_library() -> None:
     )
 
     assert done.stdout.strip() == "[]"
+
+
+def test_the_operator_s_plain_log_names_what_it_tells_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr("detection_operator.cli.run.configure", asked.update)
+    monkeypatch.setenv("LOG_FORMAT", "plain")
+
+    code = main(["run", "--decisions", str(tmp_path / "none" / "d.jsonl")])
+
+    assert code != 0
+    assert (asked["fmt"], asked["facts"]) == ("plain", True)
 
 
 @pytest.mark.slow

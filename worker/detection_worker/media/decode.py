@@ -232,6 +232,7 @@ def _decode_video(
         warnings=(
             *_warnings(order, source, kind=MediaKind.VIDEO, damaged=damaged),
             *_others(told, "video"),
+            *clip.warnings,
         ),
         damaged=damaged > 0,
         sound_track=len(container.streams.audio) > 0,

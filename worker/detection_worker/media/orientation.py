@@ -10,6 +10,7 @@ from av.filter import Graph
 from av.sidedata.sidedata import SideDataContainer, Type
 
 from detection_worker.media.crops import Pixels
+from detection_worker.media.opacity import opaque
 
 # Not ``frame.side_data``: a frame keeps that, in a circle, and is not freed when it should be.
 _side_data: Any = SideDataContainer
@@ -20,11 +21,13 @@ _MATRIX = struct.Struct("=9i")
 def upright(frame: Any) -> Pixels:
     """Return a frame as RGB ``(height, width, 3)``, turned and mirrored as its metadata asks.
 
+    What is transparent is white.
     As with ffmpeg's ``-autorotate`` angles are rounded to whole degrees, multiples of 90 only move
     pixels, one degree is none, and any other angle keeps the frame's size: its corners are lost
     and black ones appear. Scale and shear are ignored, and so is a matrix without a direction.
     """
     matrix = _side_data(frame).get(Type.DISPLAYMATRIX)
+    frame = opaque(frame)
     if matrix is None or len(raw := bytes(matrix)) < _MATRIX.size:
         return _rgb(frame)
     a, b, _, c, d, *_ = _MATRIX.unpack_from(raw)

@@ -16,11 +16,15 @@ from detection_worker.core.sampling import VideoSampling
 from detection_worker.errors import JobError
 from detection_worker.media.av_input import Reader, start_s
 from detection_worker.media.crops import Pixels
+from detection_worker.media.opacity import alpha_of, hides_all
 from detection_worker.media.orientation import upright
-from detection_worker.media.streams import StillPictureError, is_still, pixel_aspect
+from detection_worker.media.stills.shown import ON_WHITE
+from detection_worker.media.streams import StillPictureError, hides_alpha, is_still, pixel_aspect
 from detection_worker.media.timeline import Plan, Timeline, TimelineBuilder, plan, plan_clips
 from detection_worker.media.views import fitted, see
 from detection_worker.settings import MediaLimits
+
+ALPHA_LEFT_OUT = "the transparency of the video was not taken into account"
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -40,6 +44,9 @@ class Clip:
         partial: The file ended within a packet.
         broken: Packets at its end that could not be read.
         damaged: Other packets that could not be read or decoded.
+        transparent: Something in the frames is.
+        visible: Something in the frames is visible.
+        warnings: For people.
     """
 
     units: list[Pixels] = field(default_factory=list)
@@ -53,6 +60,9 @@ class Clip:
     partial: bool = False
     broken: int = 0
     damaged: int = 0
+    transparent: bool = False
+    visible: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 def read_video(
@@ -101,6 +111,7 @@ def read_video(
             reader.damaged += fresh.damaged + fresh.broken
     clip = taker.finish()
     clip.duration_s = timeline.duration_s
+    clip.warnings = (*(ON_WHITE,) * clip.transparent, *(ALPHA_LEFT_OUT,) * hides_alpha(stream))
     clip.partial, clip.broken = reader.partial, broken
     clip.damaged = reader.damaged + reader.broken
     return clip
@@ -203,11 +214,13 @@ class _Taker:
 
     def take(self, frame: Any, index: int, *, part: int) -> None:
         """Take a frame; those with the same ``part``, one after another, are a clip."""
-        pixels = upright(frame)
+        alpha, pixels = alpha_of(frame), upright(frame)
         turned = pixels.shape[1::-1] != (frame.width, frame.height)
         aspect = 1 / self._pixel_aspect if turned else self._pixel_aspect
         units, boxes = see(pixels, self._sampling, pixel_aspect=aspect)
         clip = self._clip
+        clip.transparent = clip.transparent or alpha is not None
+        clip.visible = clip.visible or alpha is None or not hides_all(alpha)
         clip.units.append(self._alike(units))
         at_s = max(self._timeline.at_s(frame.pts, index), clip.at_s[-1] if clip.at_s else 0.0)
         if not self._parts or part != self._parts[-1]:
@@ -230,6 +243,8 @@ class _Taker:
     def finish(self) -> Clip:
         if not self._clip.units:
             raise JobError(ErrorCode.NO_FRAMES, "no frame of the video could be decoded")
+        if not self._clip.visible:
+            raise JobError(ErrorCode.NO_FRAMES, "the video is fully transparent")
         if self._sampling.clip_frames > 1:
             self._clip.units = self._together(self._clip.units)
         return self._clip

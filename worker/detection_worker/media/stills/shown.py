@@ -59,7 +59,7 @@ def show(image: Image.Image, *, bits: int) -> Shown:
         notes = (_cropped(box, image.size), *notes)
     if alpha is not None:
         notes = (ON_WHITE, *notes)
-    pixels = np.asarray(_rgb(image)) if alpha is None else _on_white(image, alpha, box)
+    pixels = np.asarray(_rgb(image)) if alpha is None else on_white(image, alpha, box)
     if not grey:
         samples.check_colours(image, pixels, bits=bits)
     return Shown(pixels=pixels, box=box, warnings=(*notes, *samples.darkness(pixels)))
@@ -89,7 +89,14 @@ def _alpha(image: Image.Image) -> Image.Image | None:
     return None if least == 255 or unused else alpha
 
 
-def _on_white(image: Image.Image, alpha: Image.Image, box: Box) -> Pixels:
+def on_white(image: Image.Image, alpha: Image.Image, box: Box) -> Pixels:
+    """Return the colours of ``box`` on white, shape ``(height, width, 3)``.
+
+    Args:
+        image: Of any mode.
+        alpha: Its opacity, of the same size.
+        box: Left, top, right, bottom.
+    """
     left, top, right, bottom = box
     pixels = np.empty((bottom - top, right - left, 3), np.uint8)
     # In bands, because whole copies of a large picture do not fit.

@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 from detection_contract.error_codes import ErrorCode
 from detection_worker.core.sampling import VideoSampling
 from detection_worker.errors import JobError
+from detection_worker.media import av_input
+from detection_worker.media.av_input import Reader
 from detection_worker.media.values import DecodedMedia
+from detection_worker.media.video import OPACITY_LEFT_OUT, read_video
+from detection_worker.settings import MediaLimits
 from detection_worker.testing import sample_media
 
 Decode = Callable[..., DecodedMedia]
@@ -135,11 +139,69 @@ def test_a_fully_transparent_video_is_refused(tmp_path: Path, decode: Decode) ->
 
 
 @pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
-def test_transparency_that_is_not_decoded_is_told(
+def test_opacity_beside_the_frames_of_webm_counts(
     codec: str, tmp_path: Path, decode: Decode
 ) -> None:
     path = write(tmp_path / "v.webm", codec, "yuva420p", frame())
 
     media = decode(path, video=WHOLE)
 
-    assert "the transparency of the video was not taken into account" in media.info.warnings
+    border = np.concatenate([media.units[:, :4].ravel(), media.units[:, -4:].ravel()])
+    assert (border >= 250).all()
+    assert media.info.warnings == (ON_WHITE,)
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_frames_with_opacity_beside_them_are_those_of_their_times(
+    codec: str, tmp_path: Path, decode: Decode
+) -> None:
+    path = tmp_path / "v.webm"
+    with av.open(str(path), "w") as container:
+        options = {"auto-alt-ref": "0", "g": "5", "deadline": "realtime"}
+        stream = container.add_stream(codec, rate=10, options=options)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuva420p"
+        for number in range(80):
+            pixels = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
+            pixels[SEEN] = (*[40 + 2 * number] * 3, 255)
+            picture = av.VideoFrame.from_ndarray(pixels, format="rgba")
+            container.mux(stream.encode(picture.reformat(format="yuva420p")))
+        container.mux(stream.encode(None))
+
+    media = decode(path, video=WHOLE)
+
+    levels = media.units[:, 24:40, 32:64].mean(axis=(1, 2, 3))
+    assert np.allclose(levels, 40 + 2 * np.rint(media.at_s * 10), atol=3)
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_frames_with_opacity_are_decoded_anew_after_the_end(codec: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "v.webm", codec, "yuva420p", frame())
+    with av.open(str(path)) as container:
+        reader = Reader(container, container.streams.video[0], lambda: None)
+        assert len(list(reader.frames())) == 3
+
+        container.seek(0)
+        reader.rewound()
+
+        assert len(list(reader.frames())) == 3
+
+
+@pytest.mark.parametrize(("pixel_format", "told"), [("yuva420p", 1), ("yuv420p", 0)])
+def test_opacity_that_this_ffmpeg_cannot_decode_is_told(
+    pixel_format: str, told: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(av_input.OPACITY_DECODERS, "vp9", "a decoder that is not built in")
+    path = write(tmp_path / "v.webm", "libvpx-vp9", pixel_format, frame())
+
+    with av.open(str(path)) as container:
+        clip = read_video(
+            container,
+            container.streams.video[0],
+            sampling=WHOLE,
+            limits=MediaLimits(),
+            tick=lambda: None,
+            reopen=lambda: av.open(str(path)),
+        )
+
+    assert clip.warnings == (OPACITY_LEFT_OUT,) * told

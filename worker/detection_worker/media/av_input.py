@@ -16,6 +16,8 @@ from detection_worker.media.sniff import Content
 READ_BYTES = 256 * 1024
 """FFmpeg asks Python for this much at once; the default of 32 KiB costs eight times the calls."""
 MICROSECONDS = 1_000_000
+OPACITY_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""WebM keeps the opacity beside each frame; FFmpeg's own decoders of these leave it out."""
 
 
 class _Nameless:
@@ -88,6 +90,24 @@ def start_s(container: InputContainer) -> float | None:
     return None if start is None else float(start / MICROSECONDS)
 
 
+def _opacity_decoder(stream: VideoStream | AudioStream) -> str | None:
+    """Return the decoder that frames with opacity beside them need; None if there is none."""
+    context: Any = stream.codec_context
+    told = {key.lower(): value for key, value in stream.metadata.items()}
+    if context is None or told.get("alpha_mode", "0") == "0":
+        return None
+    return OPACITY_DECODERS.get(str(context.codec.canonical_name))
+
+
+def _decoder(name: str | None) -> Any:
+    """Return a decoder; None if this build of FFmpeg lacks it."""
+    if name not in av.codecs_available:
+        return None
+    decoder: Any = av.CodecContext.create(name, "r")
+    decoder.thread_count = 1
+    return decoder
+
+
 class Reader:
     """Decodes one stream packet by packet and survives damaged packets.
 
@@ -95,6 +115,7 @@ class Reader:
         damaged: Packets that could not be read or decoded and have a sound one behind them.
         broken: Those since the last sound one. At the end of a file they may be its cut-off end.
         partial: The file ended within a packet.
+        opacity_left_out: There is opacity beside the frames, and this build cannot decode it.
     """
 
     def __init__(
@@ -106,6 +127,9 @@ class Reader:
         self._container = container
         self._stream = stream
         self._tick = tick
+        name = _opacity_decoder(stream)
+        self._decoder = _decoder(name)
+        self.opacity_left_out = name is not None and self._decoder is None
         self.damaged = 0
         self.broken = 0
         self.partial = False
@@ -122,11 +146,21 @@ class Reader:
         except (FFmpegError, ValueError):
             self.broken += 1
 
+    def rewound(self) -> None:
+        """Forget what was decoded: the container is at another position."""
+        if self._decoder is not None:
+            self._decoder.flush_buffers()
+
+    def _decoded(self, packet: Any) -> list[Any]:
+        if self._decoder is None:
+            return list(packet.decode())
+        return list(self._decoder.decode(packet if packet.size else None))
+
     def frames(self) -> Iterator[Any]:
         """Yield decoded frames from the current position on."""
         for packet in self.packets():
             try:
-                decoded = packet.decode()
+                decoded = self._decoded(packet)
             except MemoryError:
                 raise
             except (FFmpegError, ValueError):

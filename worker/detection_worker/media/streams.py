@@ -70,11 +70,6 @@ def pixel_aspect(stream: VideoStream) -> float:
     return aspect if 1 / MOST_ASPECT <= aspect <= MOST_ASPECT else 1.0
 
 
-def hides_alpha(stream: VideoStream) -> bool:
-    """Return whether a video has opacity in a stream of its own, which the decoder leaves out."""
-    return stream.metadata.get("alpha_mode", "0") != "0"
-
-
 def describe(
     container: InputContainer, *, analysed: int, covers: Collection[int] = ()
 ) -> tuple[MediaStream, ...]:

@@ -19,12 +19,12 @@ from detection_worker.media.crops import Pixels
 from detection_worker.media.opacity import alpha_of, hides_all
 from detection_worker.media.orientation import upright
 from detection_worker.media.stills.shown import ON_WHITE
-from detection_worker.media.streams import StillPictureError, hides_alpha, is_still, pixel_aspect
+from detection_worker.media.streams import StillPictureError, is_still, pixel_aspect
 from detection_worker.media.timeline import Plan, Timeline, TimelineBuilder, plan, plan_clips
 from detection_worker.media.views import fitted, see
 from detection_worker.settings import MediaLimits
 
-ALPHA_LEFT_OUT = "the transparency of the video was not taken into account"
+OPACITY_LEFT_OUT = "the transparency of the video was not taken into account"
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -111,7 +111,10 @@ def read_video(
             reader.damaged += fresh.damaged + fresh.broken
     clip = taker.finish()
     clip.duration_s = timeline.duration_s
-    clip.warnings = (*(ON_WHITE,) * clip.transparent, *(ALPHA_LEFT_OUT,) * hides_alpha(stream))
+    clip.warnings = (
+        *((ON_WHITE,) * clip.transparent),
+        *((OPACITY_LEFT_OUT,) * reader.opacity_left_out),
+    )
     clip.partial, clip.broken = reader.partial, broken
     clip.damaged = reader.damaged + reader.broken
     return clip
@@ -183,6 +186,7 @@ class _Frames:
             self._container.seek(when, stream=self._stream)
         except FFmpegError:
             return False
+        self._reader.rewound()
         return True
 
     def __iter__(self) -> Iterator[Any]:

@@ -203,6 +203,7 @@ def test_sizes_of_a_wav(data: bytes, short: bool, tmp_path: Path, decode: Decode
 
 ID3V1 = b"TAG" + bytes(125)
 APE_TAG = bytes(range(8)) + b"APETAGEX" + struct.pack("<IIII8x", 2000, 40, 0, 0)
+LYRICS = b"LYRICSBEGININD0000200LYR00005words000034LYRICS200"
 
 
 @pytest.mark.parametrize(
@@ -212,6 +213,8 @@ APE_TAG = bytes(range(8)) + b"APETAGEX" + struct.pack("<IIII8x", 2000, 40, 0, 0)
         pytest.param(ID3V1, id="ID3v1"),
         pytest.param(APE_TAG, id="APEv2"),
         pytest.param(APE_TAG + ID3V1, id="APEv2 and ID3v1"),
+        pytest.param(LYRICS + ID3V1, id="Lyrics3 and ID3v1"),
+        pytest.param(APE_TAG + LYRICS + ID3V1, id="APEv2, Lyrics3 and ID3v1"),
         pytest.param(bytes(3000), id="zeros"),
     ],
 )

@@ -269,9 +269,12 @@ def _behind_id3(file: BinaryIO) -> int:
 
 
 def _before_tags(file: BinaryIO, size: int) -> int:
-    """Return where the sound ends: before ID3v1 and APEv2."""
+    """Return where the sound ends: before ID3v1, Lyrics3v2 and APEv2."""
     if _read(file, max(0, size - TAG_BYTES), 3) == b"TAG":
         size -= TAG_BYTES
+    lyrics = _read(file, max(0, size - 15), 15)
+    if lyrics[6:] == b"LYRICS200" and lyrics[:6].isdigit():
+        size = max(0, size - int(lyrics[:6]) - 15)
     footer = _read(file, max(0, size - 32), 32)
     if footer[:8] == b"APETAGEX":
         count, flags = struct.unpack_from("<I4xI", footer, 12)

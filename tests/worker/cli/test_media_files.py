@@ -136,6 +136,12 @@ def test_hostile_names_survive_and_are_shown_harmless(folder: Path) -> None:
     assert "\x1b" not in line
 
 
+def test_a_list_of_a_windows_editor_is_read(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfa b.png\r\nc.wav\r\n")
+
+    assert listed(str(tmp_path / "list.txt")) == ["a b.png", "c.wav"]
+
+
 def test_only_the_first_skipped_files_are_named_and_the_rest_counted() -> None:
     skipped = [(f"{n}.txt", "of an unknown type") for n in range(7)]
 

@@ -100,7 +100,8 @@ def test_a_folder_gives_a_table_a_list_and_1_if_one_file_failed(
         ("gone.png", "File not found: gone.png\n"),
         ("n" * 300 + ".png", "The file cannot be opened (File name too long): nnn"),
         ("~nobody-of-this-name/a.png", "File not found: ~nobody-of-this-name/a.png\n"),
-        ("/dev/zero", "Not a regular file: /dev/zero\n"),
+        ("/dev/zero", "Not a regular file: /dev/zero\nCheck the path"),
+        ("notes.txt", "which is not supported (notes.txt)\nConvert it"),
         ("empty.png", "The file is empty: empty.png\n"),
         ("https://example.com/a.png", "https://example.com/a.png"),
         ("s3://", "s3://"),
@@ -110,6 +111,7 @@ def test_a_bad_input_ends_with_1_and_a_sentence(
     predict: Callable[..., Any], home: Path, argument: str, text: str
 ) -> None:
     (home / "empty.png").touch()
+    (home / "notes.txt").write_text("nothing")
 
     ended = predict(argument)
 

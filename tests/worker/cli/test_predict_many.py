@@ -319,6 +319,21 @@ def test_a_terminal_shows_how_far_it_is_within_its_columns(
         assert len(line) <= 80, line
 
 
+@pytest.mark.slow
+def test_results_on_a_terminal_do_not_run_into_the_progress_line(
+    at_terminal: Callable[..., Any], tiny_models: Path, many: Path
+) -> None:
+    terminal = at_terminal(
+        "predict", "many", "--models-dir", str(tiny_models), "--format", "jsonl"
+    )
+
+    assert terminal.end() == 0
+    lines = re.split(r"[\r\n]+", terminal.seen)
+    results = [json.loads(line) for line in lines if '"request_id"' in line]
+    assert len(results) == MANY
+    assert re.search(rf"\r\d+ of {MANY} files", terminal.seen)
+
+
 class TestProgress:
     """The line itself."""
 

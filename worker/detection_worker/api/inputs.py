@@ -54,7 +54,7 @@ def at_hand(path: str | Path, *, max_bytes: int) -> LocalFile:
     """Return a local file that can be read.
 
     Raises:
-        JobError: ``BAD_URL``, ``UNSUPPORTED_TYPE``, ``EMPTY_FILE`` or ``TOO_LARGE``.
+        JobError: ``BAD_URL``, ``EMPTY_FILE`` or ``TOO_LARGE``.
     """
     named = Path(os.path.expanduser(str(path)))  # noqa: PTH111 - leaves an unknown ~name as it is
     try:
@@ -148,7 +148,7 @@ def _check_readable(path: Path, *, max_bytes: int) -> None:
     if not path.exists():
         raise JobError(ErrorCode.BAD_URL, f"File not found: {path}")
     if not path.is_file():
-        raise JobError(ErrorCode.UNSUPPORTED_TYPE, f"Not a regular file: {path}")
+        raise JobError(ErrorCode.BAD_URL, f"Not a regular file: {path}")
     size_bytes = path.stat().st_size
     if size_bytes == 0:
         raise JobError(ErrorCode.EMPTY_FILE, f"The file is empty: {path}")

@@ -1,5 +1,6 @@
 """From what a user names to the files to analyse: folders, lists, and what is left out."""
 
+import codecs
 import os
 import stat
 import sys
@@ -51,6 +52,7 @@ def listed(source: str) -> list[str]:
         raise UsageError(
             f"Cannot read {shown(source)}: {exc.strerror}\nName a list of paths and URLs, or -."
         ) from exc
+    data = data.removeprefix(codecs.BOM_UTF8)  # Windows editors write it
     names = data.split(b"\0") if b"\0" in data else data.splitlines()
     return [os.fsdecode(name) for name in names if name.strip()]
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from detection_contract.environment import EXIT_FAILED, EXIT_OK
+from detection_contract.error_codes import ErrorCode
 from detection_worker.api.batch import Batch
 from detection_worker.api.predictor import Predictor
 from detection_worker.cli.next_steps import advice
@@ -12,13 +13,14 @@ from detection_worker.cli.predict import Plan
 from detection_worker.cli.progress import Progress
 from detection_worker.cli.results_file import STDOUT, Sink, layout, open_sink
 from detection_worker.cli.summary import Table, summary
-from detection_worker.cli.terminal import columns, printable
+from detection_worker.cli.terminal import columns, printable, shown
 from detection_worker.cores import usable_cores
 from detection_worker.detectors.registry import list_models
 from detection_worker.settings import Settings
 
 TICK_S: Final = 0.25
 """How often the progress line is renewed while nothing ends."""
+_ABOUT_NO_FILE: Final = (ErrorCode.CREDENTIALS, ErrorCode.NO_MODEL)
 
 
 def run(plan: Plan, settings: Settings) -> int:
@@ -49,6 +51,14 @@ def run(plan: Plan, settings: Settings) -> int:
             _draw(plan, predictor)
     report.end()
     return EXIT_FAILED if report.failures else EXIT_OK
+
+
+def _named(error: Mapping[str, object], name: str) -> str:
+    """Return the message of an error with the file that it is about."""
+    message = str(error["message"])
+    if error["code"] in _ABOUT_NO_FILE or name in message or shown(name) in message:
+        return message
+    return f"{message} ({shown(name)})"
 
 
 def _draw(plan: Plan, predictor: Predictor) -> None:
@@ -104,14 +114,14 @@ class _Report:
         return self._plan.output != STDOUT
 
     def _take(self, result: Mapping[str, object]) -> None:
+        self._progress.clear()  # also for results on standard output: the terminal may show both
         self._sink.write(result)
         self._done += 1
         error = result["error"]
         if isinstance(error, dict):
-            self.failures.append((str(error["code"]), str(error["message"])))
+            self.failures.append((str(error["code"]), _named(error, str(result["file_path"]))))
         if not self._shows:
             return
-        self._progress.clear()
         if self._several:
             if self._done == 1:
                 print(self._table.head())

@@ -318,6 +318,18 @@ def test_facts_are_read_from_the_attributes(sqs: Any, source: SqsSource) -> None
     )
 
 
+@pytest.mark.parametrize("answer", [{}, {"message": "<html>Please log in</html>"}])
+def test_an_answer_without_attributes_is_not_that_of_a_queue(
+    sqs: Any, source: SqsSource, answer: dict[str, str]
+) -> None:
+    sqs.answer(answer)
+
+    with pytest.raises(QueueError, match=r"SQS cannot be reached: NotSqs for http") as caught:
+        source.facts()
+
+    assert not caught.value.fatal
+
+
 def test_a_queue_without_redrive_policy_has_no_dead_letter_queue(
     sqs: Any, make_source: Callable[..., SqsSource]
 ) -> None:

@@ -110,6 +110,11 @@ class SqsSource:
                 QueueUrl=self._queue_url, AttributeNames=_FACTS
             )
         attributes: Mapping[str, str] = answer.get("Attributes", {})
+        if not attributes:
+            # A login page, a console or any other web server says 200 too; boto3 takes it for an
+            # answer without content, and every poll for an empty queue.
+            text = texts.QUEUE_UNREACHABLE.format(code="NotSqs", url=self._queue_url)
+            raise QueueError(text, code="NotSqs", fatal=False)
         policy = parse_redrive_policy(
             attributes.get("RedrivePolicy", ""), source_url=self._queue_url
         )

@@ -170,12 +170,10 @@ class TestConsume:
             f"Processing deepfake detection for: {image_url} (ID: req_001)",
             f"Detection complete - {result['label']} (confidence: {result['confidence']:.1%}) "
             "for req_001",
-            "Message processed and deleted: message ",
+            "Message processed and deleted\n",
         ):
             assert f" - INFO - {line}" in ended.err
-        assert re.search(
-            r"Message processed and deleted: message [-\w]+, request req_001\n", ended.err
-        )
+        assert re.search(r"Finished message [-\w]+, request req_001\n", ended.err)
 
     def test_a_dry_run_leaves_the_message(
         self, run: Callable[..., Any], local_aws: LocalAws, queue_url: str, image_url: str

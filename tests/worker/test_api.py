@@ -240,6 +240,13 @@ class TestPredictor:
         with pytest.raises(UsageError, match="closed"):
             predictor.predict_auto(image)
 
+    def test_one_path_is_not_taken_for_many(self, tiny_models: Path) -> None:
+        with (
+            EnhancedDeepfakePredictor(models_dir=tiny_models) as predictor,
+            pytest.raises(TypeError, match="a list of paths"),
+        ):
+            predictor.predict_many("a.jpg")
+
     def test_what_is_no_media_is_a_job_error(self, tiny_models: Path, tmp_path: Path) -> None:
         (tmp_path / "a.jpg").write_bytes(b"no picture")
 

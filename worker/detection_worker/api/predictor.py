@@ -143,6 +143,7 @@ class Predictor:
         Raises:
             UsageError: No model could be loaded, or the predictor is closed.
             ValueError: The threshold is out of range.
+            TypeError: One path is given instead of several.
         """
         return _results(self.batch(paths_or_urls, confidence_threshold=confidence_threshold))
 
@@ -153,6 +154,8 @@ class Predictor:
         confidence_threshold: float | None = None,
     ) -> Batch:
         """Return what ``predict_many`` iterates over, for a caller that waits in its own way."""
+        if isinstance(paths_or_urls, str):  # every letter of it would be a path
+            raise TypeError("give a list of paths, or use predict_auto for a single one")
         return Batch(
             paths_or_urls,
             Needs(

@@ -20,7 +20,8 @@ from detection_worker.settings import Settings
 
 TICK_S: Final = 0.25
 """How often the progress line is renewed while nothing ends."""
-_ABOUT_NO_FILE: Final = (ErrorCode.CREDENTIALS, ErrorCode.NO_MODEL)
+_ALONE: Final = (ErrorCode.CREDENTIALS, ErrorCode.NO_MODEL, ErrorCode.S3_FORBIDDEN)
+"""Their sentences are not about one file, or are searched for as they are."""
 
 
 def run(plan: Plan, settings: Settings) -> int:
@@ -56,7 +57,7 @@ def run(plan: Plan, settings: Settings) -> int:
 def _named(error: Mapping[str, object], name: str) -> str:
     """Return the message of an error with the file that it is about."""
     message = str(error["message"])
-    if error["code"] in _ABOUT_NO_FILE or name in message or shown(name) in message:
+    if error["code"] in _ALONE or name in message or shown(name) in message:
         return message
     return f"{message} ({shown(name)})"
 

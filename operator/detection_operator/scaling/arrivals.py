@@ -128,6 +128,16 @@ def recent_pace_per_s(arrivals: Arrivals) -> float:
     return max(0.0, arrivals.peaks[0][1]) if arrivals.peaks else 0.0
 
 
+def pace_of_late_per_s(arrivals: Arrivals, window_s: float) -> float:
+    """Return the mean pace over about the newest ``window_s``, or since the first sample.
+
+    Noisier than the line, but without its assumption that nothing arrived before the first sample.
+    """
+    reaching = [point for point in arrivals.shape if point[0] <= arrivals.at_s - window_s]
+    since_s, count = (reaching or arrivals.shape[:1] or ((arrivals.at_s, arrivals.count),))[-1]
+    return max(0.0, arrivals.count - count) / max(1.0, arrivals.at_s - since_s)
+
+
 def rate_per_s(arrivals: Arrivals) -> float | None:
     """Return the slope of the line, >= 0, or None while the samples are too few."""
     spread = arrivals.w * arrivals.tt - arrivals.t * arrivals.t

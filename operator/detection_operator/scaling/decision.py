@@ -17,6 +17,7 @@ Rule = Callable[[Situation, int], Term | None]
 
 NEEDS: Final[tuple[Rule, ...]] = (
     demand.steady,
+    demand.young,
     demand.tail,
     demand.drain,
     demand.recent,

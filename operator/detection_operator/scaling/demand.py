@@ -3,8 +3,8 @@
 import math
 from typing import Final
 
-from detection_operator.scaling import queueing
-from detection_operator.scaling.arrivals import recent_pace_per_s
+from detection_operator.scaling import learning, queueing
+from detection_operator.scaling.arrivals import pace_of_late_per_s, recent_pace_per_s
 from detection_operator.scaling.situation import Situation
 from detection_operator.scaling.values import Term
 from detection_operator.spec.scaling import IdlePolicy, Policy
@@ -27,6 +27,8 @@ RECENT_UTILISATION: Final = 0.9
 """Of the replicas that the bursts of the recent past would have needed. This and those above were
 chosen on generated arrivals (``simulation.workload``): the cheapest near the best attainment.
 """
+SETTLED_WINDOWS: Final = 8.0
+"""After so many windows of samples the line of arrivals has forgotten what it started from."""
 
 
 def _plans_ahead(now: Situation) -> bool:
@@ -55,6 +57,23 @@ def steady(now: Situation, replicas: int) -> Term | None:
         spread = 1.0 + 2.0 / math.sqrt(max(1.0, rate * SPREAD_S))
         need = min(now.present, _steady(now, rate * spread, RELEASE_UTILISATION))
     return Term("Steady", max(replicas, need), "steady", (rate, now.mix.mean_s))
+
+
+def young(now: Situation, replicas: int) -> Term | None:
+    """Keep those who are all busy with what arrives, while the estimate of the rate is young.
+
+    After a restart of the operator, or a jump of its clock, it starts from nothing and errs low
+    for minutes.
+    """
+    line, service = now.learned.arrivals, now.spec.service_time
+    if line is None or now.learned.packed_since_s is None or not _plans_ahead(now):
+        return None
+    window_s = max(learning.ARRIVALS_WINDOW_S, float(service.cold_start_s))
+    if line.samples * now.spec.queue.poll_interval_s >= SETTLED_WINDOWS * window_s:
+        return None
+    pace = pace_of_late_per_s(line, window_s) * (1.0 - now.poison)
+    need = min(now.seen.busy + now.seen.silent, _steady(now, pace, LAZY_UTILISATION))
+    return Term("Steady", need, "steady", (pace, now.mix.mean_s)) if need > replicas else None
 
 
 def recent(now: Situation, replicas: int) -> Term | None:

@@ -301,6 +301,30 @@ def test_the_last_long_jobs_of_a_batch_are_left_alone() -> None:
     assert not any(w.draining and w.held for w in world.workers.workers.values())
 
 
+@pytest.mark.parametrize("cold_start_s", [5, 120])
+@pytest.mark.parametrize("hold_s", [HOLD_S, 60])
+def test_a_new_operator_keeps_those_who_keep_up(hold_s: int, cold_start_s: int) -> None:
+    world = World()
+    made = spec(minReplicas=0, scaleDown={"holdSeconds": hold_s, "maxPercent": 100})
+    made["queue"] = {**made["queue"], "pollIntervalSeconds": 5}
+    made["serviceTime"]["coldStartSeconds"] = cold_start_s
+    world.create_queue("video", made)
+    world.nodes.ready_after_s = cold_start_s
+    traffic = Traffic(world, noise=0.2)
+    traffic.a_second = 10 * A_SECOND
+    traffic.run(1800)
+    settled = len(traffic.serving)
+    assert traffic.takers >= traffic.a_second * JOB_S / LANES
+
+    world.kill()
+    world.start()
+    traffic.run(600)
+
+    assert min(traffic.serving[settled:]) >= traffic.a_second * JOB_S / LANES
+    assert world.queue.visible < traffic.a_second
+    finish(traffic)
+
+
 @pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(

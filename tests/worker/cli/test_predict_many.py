@@ -15,7 +15,13 @@ from typing import Any
 
 import pytest
 
+from detection_contract.error_codes import ErrorCode
+from detection_worker.api.inputs import failed
+from detection_worker.cli import predict_run
+from detection_worker.cli.predict import Plan
 from detection_worker.cli.progress import Progress, progress_text
+from detection_worker.errors import JobError
+from detection_worker.settings import Settings
 from detection_worker.testing import sample_media
 
 TIMEOUT_S = 120
@@ -217,6 +223,56 @@ def test_an_interrupt_keeps_what_is_done(
     assert re.search(rf"^{len(done)} files?: ", out, re.MULTILINE)
     assert "Traceback" not in err
     assert sorted(p.name for p in home.iterdir()) == ["many", output]
+
+
+class TwiceInterrupted:
+    """A predictor and its batch: Ctrl-C comes, and once more while results are being kept."""
+
+    ended = False
+
+    def __enter__(self) -> "TwiceInterrupted":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL  # a third one ends at once
+
+    def batch(self, names: list[str]) -> "TwiceInterrupted":
+        return self
+
+    def poll(self, timeout_s: float) -> list[Any]:
+        raise KeyboardInterrupt
+
+    def close(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    def finished(self) -> list[Any]:
+        signal.raise_signal(signal.SIGINT)
+        return [failed("a.png", JobError(ErrorCode.UNDECODABLE, "damaged"), threshold=0.5)]
+
+
+def test_a_second_interrupt_costs_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict_run, "Predictor", lambda *_, **__: TwiceInterrupted())
+    plan = Plan(
+        names=["a.png", "b.png"],
+        threshold=0.5,
+        output=str(tmp_path / "out.json"),
+        form="json",
+        drawings={},
+        device="cpu",
+        threads=1,
+        decoders=1,
+        verbose=False,
+    )
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            predict_run.run(plan, Settings())
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert names(json.loads((tmp_path / "out.json").read_text())) == ["a.png"]
 
 
 @pytest.mark.slow

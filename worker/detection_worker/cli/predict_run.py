@@ -1,5 +1,6 @@
 """One run of ``predict``: files through the pipeline, results to the terminal and the output."""
 
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Final
@@ -90,11 +91,15 @@ class _Report:
                     self._take(result)
             self._progress.clear()
         except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second one costs no result
             self._progress.clear()
             batch.close()
             for result in batch.finished():
                 self._take(result)
             self._interrupted()
+            # What is under way is awaited. A further Ctrl-C ends at once: an exception in the
+            # middle of it would leave torch's threads to an interpreter that is going away.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             raise
 
     def end(self) -> None:

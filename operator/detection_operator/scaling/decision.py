@@ -136,7 +136,7 @@ def decide(spec: QueueSpec, observation: Observation, memory: Memory, now_s: flo
     _apply(NEEDS, now, terms)
     needed = terms[-1].replicas if terms else 0
     _apply(FLOORS, now, terms)
-    wanted = terms[-1].replicas if terms else 0
+    wanted = _payable(now, terms[-1].replicas if terms else 0)
     _apply(LIMITS, now, terms)
     return _plan(now, terms, needed=needed, wanted=wanted)
 
@@ -149,6 +149,13 @@ def _apply(rules: tuple[Rule, ...], now: Situation, terms: list[Term]) -> None:
         if term is not None:
             terms.append(term)
             replicas = term.replicas
+
+
+def _payable(now: Situation, replicas: int) -> int:
+    """Return how many of the replicas a cluster that takes all of them would be asked for."""
+    most = min(replicas, now.spec.scaling.max_replicas)
+    capped = limits.budget(now, most)
+    return most if capped is None else capped.replicas
 
 
 def _dictated(now: Situation) -> Term:

@@ -109,7 +109,7 @@ class Marks:
 
     Attributes:
         needed: ``(last time it was needed, replicas)``, falling; for the hold.
-        wanted: Replicas that the last decision needed before any limit.
+        wanted: Replicas that the last decision needed, within maxReplicas and the budget.
         desired: Replicas of the last plan.
         added_at_s: When the plan last rose.
     """

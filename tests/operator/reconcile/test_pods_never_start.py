@@ -241,6 +241,20 @@ def test_pods_that_start_after_twenty_minutes_serve() -> None:
     assert len(ready) >= 8
 
 
+def test_what_was_mended_is_told_while_more_is_needed_than_allowed() -> None:
+    world, key = world_with(Nodes)
+    world.nodes.waiting = "ImagePullBackOff"
+    world.queue.visible = 10_000
+    world.run(900)
+    assert world.condition(key, "CapacityAvailable")["reason"] == "NotStarting"
+
+    world.nodes.waiting = None
+    world.run(900)
+
+    assert world.replicas == 20
+    assert world.condition(key, "CapacityAvailable")["status"] == "True"
+
+
 def test_workers_that_were_ready_are_not_withdrawn_when_all_fail_their_probe_for_an_hour() -> None:
     world, key = world_with(Nodes, scaling={"maxReplicas": 20, "minReplicas": 6})
     world.run(120)

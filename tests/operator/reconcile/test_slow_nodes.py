@@ -198,6 +198,21 @@ def test_pods_that_wait_go_when_they_are_not_needed_any_more_and_what_is_known_s
     assert "0 pods" not in said["message"]
 
 
+@pytest.mark.parametrize("budget", [None, {"replicaHourCost": "1", "maxPerHour": "5"}])
+def test_a_bound_that_is_reached_is_no_lack_of_room(budget: dict[str, str] | None) -> None:
+    world = backlog_world(launch_s=300)
+    if budget is not None:
+        world.edit_queue(world.keys[0], lambda queue: queue["spec"].update(budget=budget))
+    world.queue.visible = 10_000
+    world.run(200)
+    assert capacity_of(world)["reason"] == "Unschedulable"
+
+    world.run(1400)
+
+    assert all("nodeName" in pod["spec"] for pod in world.cluster.of_kind("Pod"))
+    assert capacity_of(world)["status"] == "True"
+
+
 def test_pods_that_wait_for_a_node_cost_nothing() -> None:
     world = backlog_world(most=0)
     key = world.keys[0]

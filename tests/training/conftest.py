@@ -9,9 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from detection_training.photos import PHOTOS
-from detection_training.sound import RATE_HZ, Samples, encode
-from detection_training.speech import VOICES
+from detection_training.audio.making.speech import VOICES
+from detection_training.audio.sound import RATE_HZ, Samples, encode
+from detection_training.image.making.photos import PHOTOS
 
 
 def voice(rng: np.random.Generator, *, seconds: float) -> Samples:

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection_training import audio_channels
-from detection_training.audio_channels import (
+from detection_training.audio.making import channels
+from detection_training.audio.making.channels import (
     CHANNEL_WEIGHTS,
     CHANNELS,
     FLOOR_DB,
@@ -14,7 +14,7 @@ from detection_training.audio_channels import (
     optional,
     with_floor,
 )
-from detection_training.sound import RATE_HZ, Samples
+from detection_training.audio.sound import RATE_HZ, Samples
 from detection_worker.errors import UsageError
 
 NEEDS_SOUNDFILE = {"vorbis", "gsm"}
@@ -84,4 +84,4 @@ def test_a_missing_package_is_named_with_what_installs_it() -> None:
 
 
 def test_resampling_to_the_same_rate_changes_nothing(tone: Samples) -> None:
-    assert audio_channels.resampled(tone, RATE_HZ, RATE_HZ) is tone
+    assert channels.resampled(tone, RATE_HZ, RATE_HZ) is tone

@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from detection_training.audio_copies import COPIES
-from detection_training.neural_vocoders import HOP, NETWORKS, PIECE, copied, train_vocoder
-from detection_training.sound import RATE_HZ, Samples, encode
-from detection_training.utterances import CLIP_S, FADE, crossfaded, joined, voiced
+from detection_training.audio.making.copies import COPIES
+from detection_training.audio.making.neural_vocoders import (
+    HOP,
+    NETWORKS,
+    PIECE,
+    copied,
+    train_vocoder,
+)
+from detection_training.audio.making.utterances import CLIP_S, FADE, crossfaded, joined, voiced
+from detection_training.audio.sound import RATE_HZ, Samples, encode
 
 NEEDS_PYWORLD = {"world", "world-shifted"}
 

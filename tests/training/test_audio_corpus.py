@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from detection_training import audio_stages
-from detection_training.audio_channels import STORAGES, storage_of
-from detection_training.audio_corpus import LANGUAGES, PROMPTS, split_of, voices
-from detection_training.audio_order import UNSEEN
-from detection_training.audio_plan import PLANS
-from detection_training.locked import read_lock
-from detection_training.splits import Split
+from detection_training.audio import stages
+from detection_training.audio.corpus import LANGUAGES, PROMPTS, split_of, voices
+from detection_training.audio.making.channels import STORAGES, storage_of
+from detection_training.audio.order import UNSEEN
+from detection_training.audio.plan import PLANS
+from detection_training.pipeline.locked import read_lock
+from detection_training.pipeline.splits import Split
 
 FILES = {
     "asterisk-core-sounds-es-g722": ["sounds/es/hello.g722", "sounds/es/copyright"],
@@ -36,7 +36,7 @@ def test_no_language_is_in_two_splits() -> None:
 
 
 def test_every_package_of_speech_is_locked() -> None:
-    names = {package.name for package in read_lock(audio_stages.LOCK)}
+    names = {package.name for package in read_lock(stages.LOCK)}
 
     assert set(PROMPTS) <= names
     assert {"fillets-ng-data-cs", "fillets-ng-data-nl", "klettres-data"} <= names

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detection_training.audio_dataset import (
+from detection_training.audio.dataset import (
     REAL,
     ClipRow,
     digest_of,
@@ -17,8 +17,8 @@ from detection_training.audio_dataset import (
     table_text,
     write_shard,
 )
-from detection_training.sound import Samples
-from detection_training.splits import Split
+from detection_training.audio.sound import Samples
+from detection_training.pipeline.splits import Split
 
 
 def clip(level: float, *, split: Split = Split.TRAIN, length: int = 50) -> tuple[ClipRow, Samples]:

@@ -3,19 +3,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detection_training.audio_engines import (
+from detection_training.audio.making.engines import (
     HIBARI_HOP,
     HIBARI_RATE_HZ,
     Espeak,
     _assembled,
     described,
 )
-from detection_training.audio_order import BuildOrder
-from detection_training.audio_plan import PLANS
-from detection_training.audio_spoken import engines_of, speak
-from detection_training.sound import encode
-from detection_training.splits import Split
-from detection_training.stages import write_atomically
+from detection_training.audio.making.spoken import engines_of, speak
+from detection_training.audio.order import BuildOrder
+from detection_training.audio.plan import PLANS
+from detection_training.audio.sound import encode
+from detection_training.pipeline.splits import Split
+from detection_training.pipeline.steps import write_atomically
 
 
 def stamp(folder: Path, name: str, text: str) -> None:

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from detection_training.audio_dataset import REAL, ClipRow, Clips, originals_of
-from detection_training.audio_fit import BATCH, CROP, BalancedBatches
-from detection_training.fitting import Progress, fit
-from detection_training.sound import RATE_HZ
-from detection_training.splits import Split
+from detection_training.audio.dataset import REAL, ClipRow, Clips, originals_of
+from detection_training.audio.fit import BATCH, CROP, BalancedBatches
+from detection_training.audio.sound import RATE_HZ
+from detection_training.pipeline.fitting import Progress, fit
+from detection_training.pipeline.splits import Split
 
 
 def clips(counts: dict[tuple[str, str], int]) -> Clips:

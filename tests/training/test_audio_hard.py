@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from detection_training.audio_hard import HARD, blend, phase_of_copy, smoothed
-from detection_training.neural_vocoders import FFT, HOP
-from detection_training.sound import RATE_HZ, Samples
+from detection_training.audio.hard import HARD, blend, phase_of_copy, smoothed
+from detection_training.audio.making.neural_vocoders import FFT, HOP
+from detection_training.audio.sound import RATE_HZ, Samples
 
 
 def glide(*, seed: int, seconds: float = 1.0) -> Samples:

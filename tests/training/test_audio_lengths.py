@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from detection_contract.media_types import MediaKind
-from detection_training.audio_lengths import MODEL, LengthRow, shortest_s, table
+from detection_training.audio.lengths import MODEL, LengthRow, shortest_s, table
 from detection_worker.detectors import registry
 from detection_worker.media.pool import ProcessDecoder
 from detection_worker.pipeline.analysis import Analysis, Unjudged

@@ -4,9 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detection_training import audio_report
-from detection_training.audio_dataset import REAL, ClipRow, Clips
-from detection_training.audio_report import (
+from detection_training.audio import report as audio_report
+from detection_training.audio.dataset import REAL, ClipRow, Clips
+from detection_training.audio.report import (
     MOST_DEV_ALARMS,
     SEEN,
     UNSEEN_NEURAL,
@@ -18,8 +18,8 @@ from detection_training.audio_report import (
     source_alarms,
     undecided,
 )
-from detection_training.sound import RATE_HZ
-from detection_training.splits import Split
+from detection_training.audio.sound import RATE_HZ
+from detection_training.pipeline.splits import Split
 from detection_worker.errors import UsageError
 
 

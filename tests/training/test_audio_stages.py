@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from detection_contract.media_types import MediaKind
-from detection_training import audio_stages
-from detection_training.locked import FOLDER, Locked, write_lock
-from detection_training.presets import Order
-from detection_training.sound import RATE_HZ, encode
-from detection_training.stages import run_stages
+from detection_training.audio import stages
+from detection_training.audio.sound import RATE_HZ, encode
+from detection_training.pipeline.locked import FOLDER, Locked, write_lock
+from detection_training.pipeline.presets import Order
+from detection_training.pipeline.steps import run_stages
 from detection_worker.detectors import registry
 
 PACKAGES = (
@@ -58,10 +58,10 @@ def order(tmp_path: Path) -> Order:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_steps_lead_from_packages_to_a_model_that_loads(order: Order, tmp_path: Path) -> None:
-    for name in audio_stages.NEEDED:
+    for name in stages.NEEDED:
         pytest.importorskip(name)
     said: list[str] = []
-    steps = audio_stages.stages(order, lock=tmp_path / "some.lock.json")
+    steps = stages.stages(order, lock=tmp_path / "some.lock.json")
 
     done = run_stages(steps, tmp_path / "work", log=said.append)
 
@@ -81,7 +81,7 @@ def test_the_steps_lead_from_packages_to_a_model_that_loads(order: Order, tmp_pa
     card_of_data = json.loads((folder / "DATA_CARD.json").read_text())
     assert {p["name"]: p["clips"] for p in card_of_data["packages"]} == dict.fromkeys(PACKAGES, 3)
     assert "Research model" in (folder / "MODEL_CARD.md").read_text()
-    assert not (done["audio-train"] / audio_stages.PROGRESS_NAME).exists()
+    assert not (done["audio-train"] / stages.PROGRESS_NAME).exists()
 
     run_stages(steps, tmp_path / "work", log=said.append)
 

@@ -10,20 +10,15 @@ import numpy as np
 import pytest
 
 from detection_contract.media_types import MediaKind
-from detection_training import (
-    audio_corpus,
-    audio_lengths,
-    audio_report,
-    audio_stages,
-    locked,
-    metrics,
-)
-from detection_training.audio_copies import COPIES
-from detection_training.audio_fit import POOLING, SAMPLING, score
-from detection_training.locked import FOLDER
-from detection_training.sound import RATE_HZ, Samples, read_sound
-from detection_training.splits import Split
-from detection_training.utterances import joined
+from detection_training import metrics
+from detection_training.audio import corpus, lengths, report, stages
+from detection_training.audio.fit import POOLING, SAMPLING, score
+from detection_training.audio.making.copies import COPIES
+from detection_training.audio.making.utterances import joined
+from detection_training.audio.sound import RATE_HZ, Samples, read_sound
+from detection_training.pipeline import locked
+from detection_training.pipeline.locked import FOLDER
+from detection_training.pipeline.splits import Split
 from detection_worker.core.verdict import judge
 from detection_worker.detectors import registry
 from detection_worker.detectors.base import Detector
@@ -35,8 +30,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 SAMPLES: Final = ROOT / "worker/detection_worker/samples"
 CACHE: Final = ROOT / ".cache/training" / FOLDER
 GOLDEN: Final = json.loads((Path(__file__).parent / "golden_audio.json").read_text())
-PACKAGES: Final = audio_lengths.PACKAGES
-COPIED_BY: Final = audio_lengths.COPIED_BY
+PACKAGES: Final = lengths.PACKAGES
+COPIED_BY: Final = lengths.COPIED_BY
 PER_VOICE: Final = 20
 
 
@@ -102,19 +97,19 @@ def test_a_known_sound_keeps_its_score(detector: Detector, name: str) -> None:
 
 
 def test_the_shipped_report_keeps_the_limits(evaluation: dict[str, Any]) -> None:
-    audio_report.check_gates(evaluation)
+    report.check_gates(evaluation)
 
-    assert evaluation["summary"]["eer_seen"] <= audio_report.MOST_SEEN_EER
-    for name, alarms in audio_report.source_alarms(evaluation).items():
-        assert alarms["share"] <= audio_report.MOST_FALSE_ALARMS, name
-    low, _ = evaluation["rows"][audio_report.UNSEEN_NEURAL]["intervals"]["auc"]
+    assert evaluation["summary"]["eer_seen"] <= report.MOST_SEEN_EER
+    for name, alarms in report.source_alarms(evaluation).items():
+        assert alarms["share"] <= report.MOST_FALSE_ALARMS, name
+    low, _ = evaluation["rows"][report.UNSEEN_NEURAL]["intervals"]["auc"]
     assert low > 0.5, "copies by the unseen vocoder are told better than by chance"
 
 
 def test_the_grade_is_the_one_that_the_report_deserves(
     detector: Detector, evaluation: dict[str, Any]
 ) -> None:
-    assert detector.card.grade == audio_report.grade(evaluation)
+    assert detector.card.grade == report.grade(evaluation)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +122,7 @@ def speech() -> Mapping[str, Path]:
             f"NOT RUN: no speech in {CACHE}; CI=true downloads it, "
             "and so does `train --preset full --only audio --until fetch`"
         )
-    wanted = [p for p in locked.read_lock(audio_stages.LOCK) if p.name in PACKAGES]
+    wanted = [p for p in locked.read_lock(stages.LOCK) if p.name in PACKAGES]
     try:
         return locked.fetch_locked(wanted, CACHE.parent, log=print)
     except UsageError as exc:
@@ -139,7 +134,7 @@ def speech() -> Mapping[str, Path]:
 def test_fresh_copies_of_held_out_voices_are_told_from_them(
     detector: Detector, speech: Mapping[str, Path]
 ) -> None:
-    voices = audio_corpus.voices(speech)
+    voices = corpus.voices(speech)
     rng = np.random.default_rng(21)
     real: dict[str, list[float]] = {}
     made: list[float] = []
@@ -159,8 +154,8 @@ def test_fresh_copies_of_held_out_voices_are_told_from_them(
     clips = {source: len(scores) for source, scores in real.items()}
     print(f"real clips {clips}, made {len(made)}: false alarms {alarms}, EER {eer:.3f}")
     assert set(real) == set(PACKAGES)
-    assert max(alarms.values()) <= audio_report.MOST_FALSE_ALARMS, alarms
-    assert eer <= audio_report.MOST_SEEN_EER
+    assert max(alarms.values()) <= report.MOST_FALSE_ALARMS, alarms
+    assert eer <= report.MOST_SEEN_EER
 
 
 @pytest.mark.slow
@@ -169,13 +164,13 @@ def test_what_is_shorter_than_the_shortest_judged_clip_errs_too_often(
     detector: Detector, speech: Mapping[str, Path]
 ) -> None:
     shortest_s = detector.card.scope.min_duration_s
-    real, _ = audio_lengths.clips_of(speech, seed=5)
+    real, _ = lengths.clips_of(speech, seed=5)
 
-    rows = audio_lengths.measure(detector, real, [], lengths_s=(shortest_s / 2, shortest_s))
+    rows = lengths.measure(detector, real, [], lengths_s=(shortest_s / 2, shortest_s))
 
-    print(audio_lengths.table(rows))
-    assert max(rows[0].false_alarms.values()) > audio_report.MOST_FALSE_ALARMS
-    assert max(rows[1].false_alarms.values()) <= audio_report.MOST_FALSE_ALARMS
+    print(lengths.table(rows))
+    assert max(rows[0].false_alarms.values()) > report.MOST_FALSE_ALARMS
+    assert max(rows[1].false_alarms.values()) <= report.MOST_FALSE_ALARMS
 
 
 def folder(package: str) -> Path | None:
@@ -184,4 +179,4 @@ def folder(package: str) -> Path | None:
 
 def calibrated(detector: Detector, sounds: list[Samples]) -> list[float]:
     at = detector.card.calibration
-    return [float(s) for s in audio_report.sigmoid(at.a * score(detector, sounds) + at.b)]
+    return [float(s) for s in report.sigmoid(at.a * score(detector, sounds) + at.b)]

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from detection_contract.media_types import MediaKind
-from detection_training import commands, demo, package
-from detection_training.audio_training import AudioPlan
-from detection_training.image_training import ImagePlan
+from detection_training.cli import commands
+from detection_training.demo import demo
+from detection_training.demo.audio_training import AudioPlan
+from detection_training.image.training import ImagePlan
+from detection_training.pipeline import package
 from detection_worker.cli.command import Command
 from detection_worker.detectors import registry, self_test
 from detection_worker.errors import UsageError

@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from detection_contract.media_types import MediaKind
-from detection_training import commands, evaluation
-from detection_training.evaluation_grid import treatments_for
-from detection_training.evaluation_items import Item
-from detection_training.evaluation_rows import AS_IS, Row, RowWriter
+from detection_training.cli import commands
+from detection_training.evaluation import scoring as evaluation
+from detection_training.evaluation.grid import treatments_for
+from detection_training.evaluation.items import Item
+from detection_training.evaluation.rows import AS_IS, Row, RowWriter
 from detection_worker.cli.predict import COMMAND as PREDICT
 from detection_worker.core.applicability import ANYTHING, Scope
 from detection_worker.core.sampling import ImageSampling

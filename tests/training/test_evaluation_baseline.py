@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection_contract.media_types import MediaKind
-from detection_training.evaluation_baseline import (
+from detection_training.evaluation.baseline import (
     FOLDS,
     baseline,
     fit_logistic,
     group_folds,
 )
-from detection_training.evaluation_features import (
+from detection_training.evaluation.features import (
     FEATURES,
     rolloff_hz,
     silence_share,

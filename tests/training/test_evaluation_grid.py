@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from detection_contract.media_types import MediaKind
-from detection_training import treatments
-from detection_training.evaluation_grid import GRID, TreatmentError, treatments_for
-from detection_training.sound import RATE_HZ, encode, read_sound
+from detection_training.audio.sound import RATE_HZ, encode, read_sound
+from detection_training.evaluation.grid import GRID, TreatmentError, treatments_for
+from detection_training.image.making import treatments
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detection_training.evaluation_intervals import (
+from detection_training.evaluation.intervals import (
     Sample,
     bootstrap_weights,
     measures,

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from detection_training.evaluation_items import from_folders, from_manifest
+from detection_training.evaluation.items import from_folders, from_manifest
 from detection_worker.errors import UsageError
 
 

@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 
 from detection_contract.media_types import MediaKind
-from detection_training.evaluate_command import GATE_HELP
-from detection_training.evaluation_gates import Gates, broken, read_gates
-from detection_training.evaluation_items import Item
-from detection_training.evaluation_page import page
-from detection_training.evaluation_plots import draw
-from detection_training.evaluation_rows import AS_IS, Model, Row
-from detection_training.evaluation_tables import Report, Settings, precision_at, report
-from detection_training.evaluation_text import as_json, as_text, remarks
+from detection_training.cli.evaluate import GATE_HELP
+from detection_training.evaluation.gates import Gates, broken, read_gates
+from detection_training.evaluation.items import Item
+from detection_training.evaluation.page import page
+from detection_training.evaluation.plots import draw
+from detection_training.evaluation.rows import AS_IS, Model, Row
+from detection_training.evaluation.tables import Report, Settings, precision_at, report
+from detection_training.evaluation.text import as_json, as_text, remarks
 from detection_worker.errors import UsageError
 
 MODEL = Model(name="model", version="1.0.0", sha256="ab" * 32, grade="demo")

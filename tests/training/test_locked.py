@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from detection_training import audio_stages, locked
-from detection_training.locked import FOLDER, Locked, data_card, fetch_locked, read_lock
+from detection_training.audio import stages
+from detection_training.pipeline import locked
+from detection_training.pipeline.locked import FOLDER, Locked, data_card, fetch_locked, read_lock
 from detection_worker.errors import UsageError
 
 CONTENT = "abc"
@@ -105,12 +106,12 @@ def test_a_lock_file_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_the_shipped_lock_fixes_every_package_and_names_no_host() -> None:
-    packages = read_lock(audio_stages.LOCK)
+    packages = read_lock(stages.LOCK)
 
     assert len({package.name for package in packages}) == len(packages)
     assert all(re.fullmatch(r"[0-9a-f]{64}", package.sha256) for package in packages)
     assert all(package.version and package.license for package in packages)
-    assert "://" not in audio_stages.LOCK.read_text()
+    assert "://" not in stages.LOCK.read_text()
 
 
 def test_the_data_card_lists_every_package_with_its_licence_and_use() -> None:

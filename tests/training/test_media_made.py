@@ -3,13 +3,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detection_training import treatments
-from detection_training.autoencoders import Autoencoder, reconstruct
-from detection_training.photos import patches, read_photo
-from detection_training.sound import CHANNELS, RATE_HZ, Samples, levelled, read_sound, trimmed
-from detection_training.speech import build_clips
-from detection_training.splits import Split
-from detection_training.vocoders import RESYNTHESES, pitch_track
+from detection_training.audio.making.speech import build_clips
+from detection_training.audio.making.vocoders import RESYNTHESES, pitch_track
+from detection_training.audio.sound import (
+    CHANNELS,
+    RATE_HZ,
+    Samples,
+    levelled,
+    read_sound,
+    trimmed,
+)
+from detection_training.image.making import treatments
+from detection_training.image.making.autoencoders import Autoencoder, reconstruct
+from detection_training.image.making.photos import patches, read_photo
+from detection_training.pipeline.splits import Split
 
 
 def tone(hz: float, *, seconds: float = 1.0) -> Samples:

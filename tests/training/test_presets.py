@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from detection_training import commands, presets
-from detection_training.presets import PIPELINES, STEPS, Order, stages_of
+from detection_training.cli import commands
+from detection_training.pipeline import presets
+from detection_training.pipeline.presets import PIPELINES, STEPS, Order, stages_of
 from detection_worker.errors import UsageError
 
 ORDER = Order(preset="full", cache=Path("cache"), output=Path("models"))

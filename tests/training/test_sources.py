@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from detection_training import full_disk
-from detection_training.photos import PHOTOS, Photo, available
-from detection_training.sources import LOCK_NAME, SOURCES, Source, fetch
-from detection_training.speech import SENTENCES, VOICES
-from detection_training.splits import Split
+from detection_training.audio.making.speech import SENTENCES, VOICES
+from detection_training.image.making.photos import PHOTOS, Photo, available
+from detection_training.pipeline import full_disk
+from detection_training.pipeline.sources import LOCK_NAME, SOURCES, Source, fetch
+from detection_training.pipeline.splits import Split
 from detection_worker.errors import UsageError
 
 Capture = pytest.CaptureFixture[str]

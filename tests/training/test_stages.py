@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from detection_training.stages import RECORD_NAME, Stage, Workplace, run_stages, write_atomically
+from detection_training.pipeline.steps import (
+    RECORD_NAME,
+    Stage,
+    Workplace,
+    run_stages,
+    write_atomically,
+)
 from detection_worker.errors import UsageError
 
 

@@ -8,8 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detection_training import upscalers
-from detection_training.upscalers import Graph, read_dcgan, read_layers, read_ncnn, remake_by
+from detection_training.image.making import upscalers
+from detection_training.image.making.upscalers import (
+    Graph,
+    read_dcgan,
+    read_layers,
+    read_ncnn,
+    remake_by,
+)
 
 
 def layer(kind: str, name: str, after: Sequence[str], **config: object) -> dict[str, object]:

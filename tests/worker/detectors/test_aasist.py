@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 from detection_contract.media_types import MediaKind
-from detection_training.evaluation import scorer
-from detection_training.evaluation_items import Item
-from detection_training.sound import read_sound
+from detection_training.audio.sound import read_sound
+from detection_training.evaluation.items import Item
+from detection_training.evaluation.scoring import scorer
 from detection_worker.detectors import registry
 from detection_worker.detectors.aasist import WINDOW, Aasist, build, build_light
 from detection_worker.detectors.graph_attention import (

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from detection_contract.media_types import MediaKind
-from detection_training.evaluation import scorer
-from detection_training.evaluation_items import Item
+from detection_training.evaluation.items import Item
+from detection_training.evaluation.scoring import scorer
 from detection_worker.detectors import registry, self_test
 from detection_worker.detectors.registry import LoadedDetectors
 from detection_worker.samples import SAMPLES, Sample, sample_path

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from detection_training.face_weights import convert, main
+from detection_training.scripts.face_weights import convert, main
 from detection_worker.detectors.face_model import (
     DESCRIPTION_NAME,
     FOLDER_NAME,

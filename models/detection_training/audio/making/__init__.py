@@ -1,0 +1,1 @@
+"""Speech, real and made: engines, vocoders, copies and channels."""

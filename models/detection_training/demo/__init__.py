@@ -1,0 +1,1 @@
+"""``train --demo``: small detectors in minutes."""

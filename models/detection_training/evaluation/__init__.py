@@ -1,0 +1,1 @@
+"""Measuring detectors on labelled files: scores, intervals, baselines, gates, reports."""

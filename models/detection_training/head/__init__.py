@@ -1,0 +1,1 @@
+"""``train head``: a last layer on the user's own files."""

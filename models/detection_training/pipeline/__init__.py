@@ -1,0 +1,1 @@
+"""What every training shares: sources, locks, splits, resumable steps, fitting, packages."""

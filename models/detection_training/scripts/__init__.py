@@ -1,0 +1,1 @@
+"""Run by hand, once, to make files that the repository holds."""

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from detection_training.image import calibration, data, results
-from detection_training.image.calibration import calibrated
+from detection_training.image import data, results
 from detection_training.image.cards import IMAGE
 from detection_training.image.clips import FRAMES, HEIGHT_PX, WIDTH_PX, move
 from detection_training.image.data import REMAKES_EACH, SEEN, UNSEEN, Pool, build_pool
@@ -21,7 +20,8 @@ from detection_training.image.measure import (
     sample_of,
     score,
 )
-from detection_training.pipeline import package
+from detection_training.pipeline import calibration, package
+from detection_training.pipeline.calibration import calibrated
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
 

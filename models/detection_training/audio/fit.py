@@ -12,9 +12,9 @@ from detection_training.audio.dataset import Clips, originals_of
 from detection_training.audio.making.channels import Augmenter
 from detection_training.audio.plan import AudioFullPlan
 from detection_training.audio.sound import RATE_HZ, Samples
-from detection_training.image.training import pooled
 from detection_training.metrics import Floats
 from detection_training.pipeline.fitting import Progress, fit
+from detection_training.pipeline.pooling import pooled
 from detection_training.pipeline.sources import Log
 from detection_worker.core.sampling import AudioSampling
 from detection_worker.core.verdict import Pooling

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detection_training.audio.making.speech import Clip
-from detection_training.image.training import pooled
 from detection_training.pipeline.fitting import fit
+from detection_training.pipeline.pooling import pooled
 from detection_training.pipeline.sources import Log
 from detection_worker.core.sampling import AudioSampling
 from detection_worker.core.verdict import Pooling

@@ -2,22 +2,20 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from detection_training.evaluation.intervals import Measure
 from detection_training.head import files
 from detection_training.head.fit import Line
+from detection_training.head.values import Scored
 from detection_worker.detectors.manifest import Manifest
-
-if TYPE_CHECKING:
-    from detection_training.head.training import Scored
 
 LISTED: Final = 50
 """Most files left out that ``eval.json`` names."""
 
 
 def evaluation(
-    scored: "Scored",
+    scored: Scored,
     measures: Mapping[str, Measure],
     warnings: Sequence[str],
     *,

@@ -18,8 +18,9 @@ from detection_training.evaluation.items import Item
 from detection_training.head import card, features, files
 from detection_training.head import fit as head_fit
 from detection_training.head.features import Backbone, Seen
-from detection_training.image import calibration as image_calibration
+from detection_training.head.values import Scored
 from detection_training.metrics import Floats
+from detection_training.pipeline import calibration as calibrations
 from detection_training.pipeline import package
 from detection_training.pipeline.package import Design, Outcome
 from detection_training.pipeline.sources import Log
@@ -83,41 +84,6 @@ class Made:
     folder: Path
     measures: Mapping[str, Measure]
     warnings: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scored:
-    """Files with their part of the split and what the new head says.
-
-    Attributes:
-        seen: Files and features.
-        groups: Of each file.
-        parts: Of each file, a key of ``files.SHARES``.
-        logits: Of each file, before calibration.
-        is_fake: Truth.
-    """
-
-    seen: Seen
-    groups: Sequence[str]
-    parts: Sequence[str]
-    logits: Floats
-    is_fake: metrics.Flags
-
-    def of(self, part: str, *, fake: bool) -> Floats:
-        """Return the logits of one class in one part."""
-        chosen = self.chosen(part) & (self.is_fake == fake)
-        found: Floats = self.logits[chosen]
-        return found
-
-    def test_groups(self) -> int:
-        """Return how many groups the test part has of the class that has fewer."""
-        test = self.chosen("test")
-        of_class = (test & (self.is_fake == fake) for fake in (False, True))
-        return min(len({self.groups[i] for i in np.flatnonzero(c).tolist()}) for c in of_class)
-
-    def chosen(self, part: str) -> metrics.Flags:
-        """Return which files are in a part."""
-        return np.array([one == part for one in self.parts])
 
 
 def train_head(order: Order, *, log: Log) -> Made:
@@ -252,7 +218,7 @@ def _install(backbone: Backbone, line: head_fit.Line) -> None:
 def _packaged(
     order: Order, name: str, *, backbone: Backbone, scored: Scored, line: head_fit.Line
 ) -> Made:
-    calibration = image_calibration.platt(
+    calibration = calibrations.platt(
         scored.of("calibrate", fake=False), scored.of("calibrate", fake=True), prior=EVEN
     )
     p = {
@@ -280,7 +246,7 @@ def _packaged(
         card=card.card(name, backbone.manifest, evaluation, line=line),
         training=_provenance(backbone, scored, line),
         license=f"head: its maker's; network below: {backbone.manifest.license}",
-        thresholds=image_calibration.thresholds(p["calibrate", False], p["calibrate", True]),
+        thresholds=calibrations.thresholds(p["calibrate", False], p["calibrate", True]),
     )
     package.write_model(order.output, design, network=backbone.network.cpu(), made=made)
     return Made(folder=order.output / name, measures=measures, warnings=warnings)

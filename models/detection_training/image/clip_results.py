@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from detection_training.evaluation.intervals import Sample
-from detection_training.image import calibration as image_calibration
 from detection_training.image import clips
-from detection_training.image.calibration import Fitted, calibrated
 from detection_training.image.clips import Clip
 from detection_training.image.data import SEEN
 from detection_training.image.measure import Row, false_alarms, row
 from detection_training.metrics import Floats
+from detection_training.pipeline import calibration as calibrations
+from detection_training.pipeline.calibration import Fitted, calibrated
 from detection_training.pipeline.sources import Log
 from detection_training.pipeline.splits import Split
 from detection_worker.core.sampling import VideoSampling
@@ -61,7 +61,7 @@ def calibrate(found: Sequence[Clip], scored: Floats, real_clips: Mapping[str, fl
     is_fake = np.array([clip.maker is not None for clip in found])
     extra = np.repeat(np.array(list(real_clips.values())), FILMED_WEIGHT)
     real, fake = np.concatenate([scored[~is_fake], extra]), scored[is_fake]
-    return image_calibration.fit(real, fake)
+    return calibrations.fit(real, fake)
 
 
 def evaluate(
@@ -97,12 +97,12 @@ def evaluate(
     alarms = {
         **false_alarms(
             ["moves over photographs"] * len(panned),
-            scores[real] >= image_calibration.MIDDLE,
+            scores[real] >= calibrations.MIDDLE,
             panned,
         ),
         **false_alarms(
             ["filmed clips"] * len(films),
-            np.array(list(films.values())) >= image_calibration.MIDDLE,
+            np.array(list(films.values())) >= calibrations.MIDDLE,
             list(films),
         ),
     }

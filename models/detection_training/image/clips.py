@@ -13,8 +13,8 @@ from detection_training.image.making import photographs, treatments
 from detection_training.image.making.photos import Photo, Pixels
 from detection_training.image.making.upscalers import Remake
 from detection_training.image.measure import photo_name
-from detection_training.image.training import pooled
 from detection_training.metrics import Floats
+from detection_training.pipeline.pooling import pooled
 from detection_training.pipeline.splits import Split
 from detection_worker.core.sampling import VideoSampling, spread
 from detection_worker.core.verdict import Pooling

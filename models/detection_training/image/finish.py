@@ -11,13 +11,13 @@ import torch
 
 from detection_training.image import cards, clip_results, data, fit, results
 from detection_training.image import clips as image_clips
-from detection_training.image.calibration import Fitted
 from detection_training.image.cards import IMAGE, VIDEO
 from detection_training.image.data import SEEN
 from detection_training.image.making import photographs
 from detection_training.image.measure import DCGAN, Instrument
 from detection_training.image.shown import Job
 from detection_training.pipeline import package as packaging
+from detection_training.pipeline.calibration import Fitted
 from detection_training.pipeline.cards import LICENSE
 from detection_training.pipeline.locked import Locked, digest_of
 from detection_training.pipeline.package import Outcome

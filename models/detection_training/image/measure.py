@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection_training.evaluation.intervals import Measure, Sample, measures, share
-from detection_training.image.calibration import calibrated
 from detection_training.image.data import PATCH_PX, SEEN, SLOW
 from detection_training.image.making import photographs
 from detection_training.image.making.passages import Passage
 from detection_training.image.making.photos import Photo, Pixels
 from detection_training.image.making.upscalers import Remake
-from detection_training.image.training import pooled
 from detection_training.metrics import Floats
+from detection_training.pipeline.calibration import calibrated
+from detection_training.pipeline.pooling import pooled
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
 from detection_worker.detectors.base import Detector

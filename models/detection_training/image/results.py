@@ -10,8 +10,6 @@ import numpy as np
 from detection_contract.media_types import MediaKind, kind_of_name
 from detection_training.evaluation.baseline import Baseline, baseline
 from detection_training.evaluation.features import LUMA
-from detection_training.image import calibration
-from detection_training.image.calibration import Fitted, calibrated
 from detection_training.image.making.passages import TESTED, Passage, draw_passage
 from detection_training.image.making.photos import Photo, Pixels
 from detection_training.image.measure import (
@@ -25,8 +23,10 @@ from detection_training.image.measure import (
     rows,
     score,
 )
-from detection_training.image.training import pooled
 from detection_training.metrics import Floats
+from detection_training.pipeline import calibration
+from detection_training.pipeline.calibration import Fitted, calibrated
+from detection_training.pipeline.pooling import pooled
 from detection_training.pipeline.sources import Log
 from detection_worker.media.decode import decode_file
 from detection_worker.media.decode_order import DecodeOrder

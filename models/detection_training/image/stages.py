@@ -12,7 +12,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from detection_training.image import calibration, clips, finish
+from detection_training.image import clips, finish
 from detection_training.image import data as image_data
 from detection_training.image import fit as image_fit
 from detection_training.image.data import SEEN, UNSEEN, Pool
@@ -22,7 +22,7 @@ from detection_training.image.making import photographs
 from detection_training.image.making.autoencoders import Autoencoder
 from detection_training.image.making.photos import Photo
 from detection_training.image.shown import Job
-from detection_training.pipeline import locked
+from detection_training.pipeline import calibration, locked
 from detection_training.pipeline.fitting import Progress
 from detection_training.pipeline.presets import Order, PresetName
 from detection_training.pipeline.sources import Log

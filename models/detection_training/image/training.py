@@ -15,9 +15,10 @@ from detection_training.image.making.autoencoders import TRAINED_ON, Autoencoder
 from detection_training.image.making.photos import Pixels, patches, read_photo
 from detection_training.image.making.treatments import Treatment
 from detection_training.pipeline.fitting import fit
+from detection_training.pipeline.pooling import pooled
 from detection_training.pipeline.sources import Log
 from detection_worker.core.sampling import ImageSampling, VideoSampling
-from detection_worker.core.verdict import Calibration, Pooling, judge
+from detection_worker.core.verdict import Pooling
 from detection_worker.detectors.base import Detector
 from detection_worker.media.crops import cut
 
@@ -202,15 +203,6 @@ def pan(picture: Pixels, *, frames: int = 8, step_px: int = 6) -> Pixels:
     return np.stack(
         [picture[: height // 2 * 2, i * step_px : i * step_px + view] for i in range(frames)]
     )
-
-
-def pooled(logits: NDArray[np.float32], frame: list[int], pooling: Pooling) -> float:
-    """Return the logit of one media object before calibration, as the worker pools it."""
-    verdict = judge(
-        logits.tolist(), frame, pooling=pooling, calibration=Calibration(), threshold=0.5
-    )
-    score = min(max(verdict.score, 1e-9), 1 - 1e-9)
-    return float(np.log(score / (1 - score)))
 
 
 def _crf(rng: np.random.Generator) -> int:

@@ -131,7 +131,7 @@ def test_another_failure_is_not_called_a_full_disk(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from detection_training.stages import Stage, run_stages
+from detection_training.pipeline.steps import Stage, run_stages
 
 def hold(place):
     print("ready", flush=True)

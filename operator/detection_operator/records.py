@@ -18,7 +18,8 @@ from detection_operator.scaling.memory import Memory
 from detection_operator.scaling.values import Observation, Term
 from detection_operator.spec.queue_spec import QueueSpec
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""Raised whenever old records no longer give the same plan; 0.1.0 wrote 1."""
 T = TypeVar("T")
 
 
@@ -145,8 +146,13 @@ def from_line(line: str) -> Record:
         data = json.loads(line)
     except ValueError as exc:
         raise InvalidRecord(f"no JSON: {exc}") from exc
-    if not isinstance(data, Mapping) or data.get("version") != VERSION:
-        raise InvalidRecord(f"no decision record of version {VERSION}")
+    if not isinstance(data, Mapping) or "version" not in data:
+        raise InvalidRecord("no decision record")
+    if data["version"] != VERSION:
+        raise InvalidRecord(
+            f"a decision record of version {data['version']}; this operator replays {VERSION}: "
+            "use the release that wrote it"
+        )
     try:
         return Record(
             spec=parse_spec(data["spec"]),

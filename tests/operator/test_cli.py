@@ -124,9 +124,12 @@ def test_a_manifest_sets_the_simulated_spec(
         pytest.param("", "replay", "no records", id="an empty log"),
         pytest.param("{}\n", "replay", "line 1: no decision record", id="no record"),
         pytest.param("x\n", "replay", "line 1: no JSON", id="no JSON"),
-        pytest.param('{"version": 1}\n', "replay", "missing or wrong", id="half a record"),
+        pytest.param('{"version": 2}\n', "replay", "missing or wrong", id="half a record"),
         pytest.param(
-            '{"version": 1, "spec": {}}\n', "replay", "queue: is required", id="a wrong spec"
+            '{"version": 1}\n', "replay", "use the release that wrote it", id="an old record"
+        ),
+        pytest.param(
+            '{"version": 2, "spec": {}}\n', "replay", "queue: is required", id="a wrong spec"
         ),
         pytest.param("[1]", "explain", "holds no object", id="a list"),
         pytest.param("a: [", "explain", "no YAML or JSON", id="broken YAML"),

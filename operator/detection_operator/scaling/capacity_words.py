@@ -10,7 +10,7 @@ def no_room(seen: Observation, outlook: Outlook, now_s: float) -> str:
     why = f" ({outlook.blocked_why})" if outlook.blocked_why else ""
     text = f"no room{why} since {since}"
     if seen.unschedulable:
-        text = f"{seen.unschedulable} pods unschedulable{why}, no room since {since}"
+        text = f"{_pods(seen.unschedulable)} unschedulable{why}, no room since {since}"
     return _with(f"{text}{_launches(seen)}", outlook.blocked_said)
 
 
@@ -18,7 +18,8 @@ def waiting(seen: Observation, now_s: float) -> str:
     """Return the sentence for pods that wait for a node, but not for long so far."""
     since = duration(now_s - (seen.unschedulable_since_s or now_s))
     why = f" ({seen.unschedulable_why})" if seen.unschedulable_why else ""
-    text = f"{seen.unschedulable} pods wait for a node{why} since {since}"
+    waits = "1 pod waits" if seen.unschedulable == 1 else f"{seen.unschedulable} pods wait"
+    text = f"{waits} for a node{why} since {since}"
     return _with(f"{text}{_launches(seen)}", seen.unschedulable_said)
 
 
@@ -26,12 +27,22 @@ def not_starting(seen: Observation, outlook: Outlook, now_s: float) -> str:
     """Return the sentence for pods that have a node and do not start."""
     since_s = outlook.failing_since_s
     facts = [
-        f"{seen.unready} pods have a node and do not get ready" if seen.unready else "",
+        _unready(seen.unready) if seen.unready else "",
         f"{seen.rejected} failed before they were ready" if seen.rejected else "",
         "" if since_s is None else f"fewer are asked for since {duration(now_s - since_s)}",
     ]
     why = seen.not_starting_why or outlook.failing_why or "no reason given"
     return _with(", ".join(filter(None, facts)), why)
+
+
+def _pods(count: int) -> str:
+    return "1 pod" if count == 1 else f"{count} pods"
+
+
+def _unready(count: int) -> str:
+    if count == 1:
+        return "1 pod has a node and does not get ready"
+    return f"{count} pods have a node and do not get ready"
 
 
 def _launches(seen: Observation) -> str:

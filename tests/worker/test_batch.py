@@ -116,7 +116,7 @@ def test_what_is_no_file_is_told_before_anything_is_started(
     codes = [result["error"]["code"] for result in results if result["error"]]
     assert codes == [
         "bad_url",
-        "unsupported_type",
+        "bad_url",
         "empty_file",
         "too_large",
         "bad_url",

@@ -194,7 +194,7 @@ def test_a_watch_that_fails_for_good_ends_the_process_so_that_it_starts_anew(
 
     proxy.break_watches()
     site.edit_queue(key, {"replicas": 3})
-    assert site.live(30, lambda: operator.service.ended() is not None), operator.service.words()
+    assert site.live(60, lambda: operator.service.ended() is not None), operator.service.words()
 
     assert operator.service.ended() == EXIT_FAILED
     assert "the watches ended" in operator.service.words()

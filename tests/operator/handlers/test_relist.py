@@ -47,14 +47,14 @@ def test_what_happens_while_a_list_is_on_its_way_counts(
 ) -> None:
     operator, _ = running(resync_s=RESYNC_S, leader_election=False)
     old = site.create_queue("old", manual=1)
-    assert site.live(20, lambda: len(names(site, POD)) == 1)
+    assert site.live(60, lambda: len(names(site, POD)) == 1)
 
     with proxy.late(is_list(PLURALS[kind])) as answered:
         assert site.live(RESYNC_S + 5, answered.is_set)
         site.scene.delete((KIND, old.namespace, old.name))
         deleted_s = time.monotonic()
         new = site.create_queue("new", manual=1)
-        assert site.live(20, lambda: [n.partition("-")[0] for n in names(site, POD)] == ["new"])
+        assert site.live(60, lambda: [n.partition("-")[0] for n in names(site, POD)] == ["new"])
         site.live(2)
     listed_s = time.monotonic()
 
@@ -73,15 +73,15 @@ def test_a_name_that_is_used_anew_while_a_list_is_on_its_way_is_followed(
 ) -> None:
     running(resync_s=RESYNC_S, leader_election=False)
     key = site.create_queue("again", manual=1)
-    assert site.live(20, lambda: site.replicas == 1)
+    assert site.live(60, lambda: site.replicas == 1)
 
     with proxy.late(is_list(PLURALS[kind])) as answered:
         assert site.live(RESYNC_S + 5, answered.is_set)
         site.scene.delete((KIND, key.namespace, key.name))
-        assert site.live(20, lambda: not names(site, DEPLOYMENT))
+        assert site.live(60, lambda: not names(site, DEPLOYMENT))
         deleted_s = time.monotonic()
         site.create_queue("again", manual=2)
-        assert site.live(20, lambda: site.replicas == 2)
+        assert site.live(60, lambda: site.replicas == 2)
     site.live(2)
 
     site.edit_queue(key, {"replicas": 4})
@@ -111,9 +111,9 @@ def test_nothing_is_made_for_a_queue_that_went_before_its_watch_began(
     proxy.after = keep_back
     running(resync_s=600.0, leader_election=False)
     try:
-        assert site.live(20, lambda: asked.is_set() and site.replicas == 1)
+        assert site.live(60, lambda: asked.is_set() and site.replicas == 1)
         site.scene.delete((KIND, key.namespace, key.name))
-        assert site.live(20, lambda: not names(site, DEPLOYMENT))
+        assert site.live(60, lambda: not names(site, DEPLOYMENT))
         deleted_s = time.monotonic()
         if anew:
             site.create_queue("again", manual=2)
@@ -133,12 +133,12 @@ def test_what_vanished_while_no_watch_was_open_is_gone_soon(
     operator, _ = running(resync_s=600.0, leader_election=False)
     site.create_queue("kept", manual=1)
     gone = site.create_queue("gone", manual=1)
-    assert site.live(20, lambda: len(names(site, POD)) == 2)
+    assert site.live(60, lambda: len(names(site, POD)) == 2)
 
     with proxy.hung(is_watch):
         proxy.cut()
         site.scene.delete((KIND, gone.namespace, gone.name))
-        assert site.live(20, lambda: len(names(site, POD)) == 1)
+        assert site.live(60, lambda: len(names(site, POD)) == 1)
         # The store forgets what was before: no watch can go on where it was.
         site.server.process.kill()
         site.server.compact()
@@ -154,7 +154,7 @@ def test_a_pod_that_loses_its_label_is_none_of_the_queue_s_any_more(
 ) -> None:
     operator, _ = running(resync_s=600.0, leader_election=False)
     site.create_queue("video", manual=1)
-    assert site.live(20, lambda: known(operator, POD) == names(site, POD) != set())
+    assert site.live(60, lambda: known(operator, POD) == names(site, POD) != set())
     (pod,) = names(site, POD)
 
     slot = (POD, site.scene.namespace, pod)
@@ -173,14 +173,14 @@ def test_an_operator_that_was_there_before_its_kind_watches_it(
 ) -> None:
     crd = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     site.scene.admin.call("DELETE", f"{crd}/{PLURAL}.{GROUP}")
-    assert site.live(20, lambda: not is_served(site))
+    assert site.live(60, lambda: not is_served(site))
     running(resync_s=600.0, leader_election=False)
     site.live(5)
 
     site.scene.admin.call("POST", crd, manifest())
-    assert site.live(20, lambda: is_served(site))
+    assert site.live(60, lambda: is_served(site))
     key = site.create_queue("late", manual=1)
-    assert site.live(20, lambda: site.replicas == 1)
+    assert site.live(60, lambda: site.replicas == 1)
     site.live(5)
 
     site.edit_queue(key, {"replicas": 3})
@@ -200,7 +200,7 @@ def test_a_queue_that_is_replaced_by_one_of_its_name_gets_workers_of_its_own(
 ) -> None:
     running(resync_s=600.0, leader_election=False)
     key = site.create_queue("again", manual=1)
-    assert site.live(20, lambda: site.replicas == 1)
+    assert site.live(60, lambda: site.replicas == 1)
     site.live(2)
     replaced_s = time.monotonic()
 

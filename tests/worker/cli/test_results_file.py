@@ -6,6 +6,7 @@ import json
 import resource
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -105,18 +106,22 @@ def write_many(sink: FileSink) -> None:
         sink.write(result(f"{number}.png", "x" * 300))
 
 
-@pytest.fixture
-def file_limit() -> Iterator[None]:
-    """No file grows beyond 4 KiB, as on a disk that is full."""
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Let no file grow beyond 4 KiB, as on a disk that is full.
+
+    Only while a test writes: the limit holds for every file of this process, pytest's log too.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
 
 
-@pytest.mark.usefixtures("file_limit")
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_full_disk_keeps_what_was_whole(tmp_path: Path, form: str) -> None:
     path = tmp_path / "out"
@@ -124,7 +129,7 @@ def test_a_full_disk_keeps_what_was_whole(tmp_path: Path, form: str) -> None:
     sink = FileSink(path, layout(form, several=True))
     told = r"Cannot write .*\nThe [1-9][0-9]* results before it are kept"
 
-    with sink, pytest.raises(UsageError, match=told):
+    with full_disk(), sink, pytest.raises(UsageError, match=told):
         write_many(sink)
 
     kept = read(path, form)
@@ -132,12 +137,12 @@ def test_a_full_disk_keeps_what_was_whole(tmp_path: Path, form: str) -> None:
     assert len(kept) == sink.written > 0
 
 
-@pytest.mark.usefixtures("file_limit")
 def test_a_disk_that_takes_no_result_leaves_the_earlier_file(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_text("earlier")
 
     with (
+        full_disk(),
         pytest.raises(UsageError, match="Cannot write"),
         FileSink(path, layout("json", several=True)) as sink,
     ):

@@ -9,6 +9,7 @@ import socketserver
 import ssl
 import subprocess
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,7 @@ DIAL_S: Final = 10.0
 Place = tuple[str, int]
 
 
-class Relay:
+class Relay(ABC):
     """Accepts connections on loopback and passes bytes on until closed.
 
     Attributes:
@@ -44,9 +45,9 @@ class Relay:
         self._server.server_close()
         self._thread.join()
 
+    @abstractmethod
     def serve(self, connection: socket.socket) -> None:
         """Serve one connection; it is closed afterwards."""
-        raise NotImplementedError
 
     def join(self, near: socket.socket, place: Place) -> None:
         """Pass bytes on between a connection and a place until either side ends it."""

@@ -21,8 +21,6 @@ from detection_worker.media.stills.source import (
 )
 
 SIGNATURE_BYTES = 8
-AROUND_BYTES = 12
-"""Length, name and checksum of a chunk."""
 PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
 CHECKED_BYTES = 1024 * 1024

@@ -384,7 +384,7 @@ class Rig:
         return self.source.counts() == (0, 0, 0)
 
     @staticmethod
-    def eventually(condition: Callable[[], bool], *, timeout_s: float = 8.0) -> bool:
+    def eventually(condition: Callable[[], bool], *, timeout_s: float = 30.0) -> bool:
         """Wait until ``condition`` holds; False if it did not in time."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -399,6 +399,10 @@ class Rig:
 
     def metric(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    def counts(self, wanted: float, name: str, **labels: str) -> bool:
+        """Wait until a counter stands at ``wanted``: it moves after the queue is empty."""
+        return self.eventually(lambda: self.metric(name, **labels) == wanted)
 
     def files(self) -> list[Path]:
         return list(self.cache_dir.rglob("*")) if self.cache_dir.exists() else []

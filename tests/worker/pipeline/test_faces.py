@@ -92,7 +92,7 @@ def test_a_picture_without_a_face_is_finished_once_and_not_tried_again(rig: Any)
     assert post.result["segments"][0]["faces"] == []
     assert rig.source.dead == []
     assert rig.storage.script.count["0_nobody.png"] == 1
-    assert rig.metric("detection_worker_messages_total", outcome="deleted") == 1
+    assert rig.counts(1, "detection_worker_messages_total", outcome="deleted")
 
 
 def test_a_search_that_fails_costs_only_its_own_file(rig: Any) -> None:

@@ -26,7 +26,7 @@ from detection_worker.errors import UsageError
 from detection_worker.media.windows import Windows
 
 MODEL: Final = "audio-lfb-resnet-s"
-ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[3]
 SAMPLES: Final = ROOT / "worker/detection_worker/samples"
 CACHE: Final = ROOT / ".cache/training" / FOLDER
 GOLDEN: Final = json.loads((Path(__file__).parent / "golden_audio.json").read_text())

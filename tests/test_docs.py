@@ -18,16 +18,16 @@ import yaml
 from jsonschema import Draft202012Validator
 from prometheus_client import Metric
 
-from detection_contract import environment, signing, texts
+from detection_contract import environment, signing, user_messages
+from detection_contract.aws.s3_urls import InvalidS3Url, parse_s3_url
 from detection_contract.error_codes import Disposition, ErrorCode, disposition
 from detection_contract.media_types import EXTENSIONS, MediaKind
 from detection_contract.messages import parse_body
-from detection_contract.s3_urls import InvalidS3Url, parse_s3_url
 from detection_contract.schemas import load_schema
 from detection_worker.__main__ import EXIT_BROKEN_PIPE
 from detection_worker.cli import catalog
-from detection_worker.cli.predict import EPILOG
-from detection_worker.cli.results_file import CSV_COLUMNS, FORMATS
+from detection_worker.cli.predict.command import EPILOG
+from detection_worker.cli.predict.results_file import CSV_COLUMNS, FORMATS
 from detection_worker.config.table import FILE_KEYS, SETTINGS, Setting
 from detection_worker.core.quality import QUALITIES
 from detection_worker.metrics import Metrics
@@ -368,7 +368,7 @@ def test_every_text_that_users_search_for_is_in_the_troubleshooting() -> None:
     section_text = section(OPERATING, "## Troubleshooting")
     searched = [
         value.partition("\n")[0].partition("{")[0]
-        for name, value in vars(texts).items()
+        for name, value in vars(user_messages).items()
         if name.isupper() and not name.startswith("LOG_")
     ]
 

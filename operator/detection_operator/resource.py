@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from cronsim import CronSim, CronSimError
 
-from detection_contract.sqs_urls import region_of_queue
+from detection_contract.aws.sqs_urls import region_of_queue
 from detection_operator.spec.fields import ADDRESS_PATTERN, ADDRESS_RULE
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.scaling import FallbackBehavior, Mode, Policy, Scaling, Schedule

@@ -1,6 +1,6 @@
 import pytest
 
-from detection_contract.aws_errors import QueueFault, is_clock_error, plain_code, queue_fault
+from detection_contract.aws.errors import QueueFault, is_clock_error, plain_code, queue_fault
 
 
 @pytest.mark.parametrize(

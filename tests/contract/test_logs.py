@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection_contract.logs import (
+from detection_contract.process.logs import (
     JsonFormatter,
     configure,
     log_format_from_environment,

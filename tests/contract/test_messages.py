@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detection_contract.aws.s3_urls import S3Location
 from detection_contract.error_codes import ErrorCode
 from detection_contract.messages import (
     DetectionRequest,
@@ -14,7 +15,6 @@ from detection_contract.messages import (
     parse_body,
     stable_request_id,
 )
-from detection_contract.s3_urls import S3Location
 
 GUIDE_MESSAGE: dict[str, Any] = {
     "sqs_to_ml_url": "s3://bucket/path/to/file.ext",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from detection_contract.process import EXIT_TERMINATED
+from detection_contract.process.signals import EXIT_TERMINATED
 
 FIRST = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
 UP = "print('up', flush=True); import time; time.sleep(60)"

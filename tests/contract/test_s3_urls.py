@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from detection_contract.s3_urls import (
+from detection_contract.aws.s3_urls import (
     InvalidS3Url,
     S3Location,
     object_location,

@@ -6,7 +6,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from detection_contract.s3_urls import parse_s3_url
+from detection_contract.aws.s3_urls import parse_s3_url
 
 ACCOUNT = "123456789012"
 KEYS = ["path/to/file.png", "a+b c%20d#e?f&g=h", "漢/e\u0301//.", "~!*'()@:,;$"]

@@ -1,6 +1,6 @@
 import pytest
 
-from detection_contract.sqs_urls import is_public_endpoint, own_endpoint, region_of_queue
+from detection_contract.aws.sqs_urls import is_public_endpoint, own_endpoint, region_of_queue
 
 
 @pytest.mark.parametrize(

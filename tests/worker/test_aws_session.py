@@ -9,7 +9,7 @@ from botocore.exceptions import (
     ParamValidationError,
 )
 
-from detection_contract.aws_errors import plain_code
+from detection_contract.aws.errors import plain_code
 from detection_worker.aws_session import (
     client,
     explain_credentials,

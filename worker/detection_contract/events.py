@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Final, TypeGuard, cast
 from urllib.parse import unquote_plus
 
+from detection_contract.aws.s3_urls import InvalidS3Url, S3Location, object_location, s3_uri
 from detection_contract.error_codes import ErrorCode
 from detection_contract.json_text import BadJson, read_object
-from detection_contract.s3_urls import InvalidS3Url, S3Location, object_location, s3_uri
 
 _MAX_WRAPPINGS: Final = 3
 _MAX_NAME_CHARS: Final = 64

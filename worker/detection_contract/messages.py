@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeVar, cast
 
+from detection_contract.aws.s3_urls import InvalidS3Url, S3Location, parse_s3_url, s3_uri
 from detection_contract.error_codes import ErrorCode
 from detection_contract.events import BadEvent, CreatedObject, event_contents, unwrapped
 from detection_contract.json_text import BadJson, read_object
-from detection_contract.s3_urls import InvalidS3Url, S3Location, parse_s3_url, s3_uri
 
 DEFAULT_THRESHOLD: Final = 0.5
 MAX_REQUEST_ID_CHARS: Final = 256

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final
 
-from detection_contract.arguments import ArgumentParser
 from detection_contract.environment import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
-from detection_contract.logs import redact
-from detection_contract.process import end_by_sigterm
+from detection_contract.process.arguments import ArgumentParser
+from detection_contract.process.logs import redact
+from detection_contract.process.signals import end_by_sigterm
 from detection_worker.cli import catalog
 from detection_worker.errors import UsageError
 

@@ -22,8 +22,8 @@ from botocore.exceptions import (
     UnknownCredentialError,
 )
 
-from detection_contract import texts
-from detection_contract.aws_errors import (
+from detection_contract import user_messages
+from detection_contract.aws.errors import (
     EXPIRED_CODES,
     WRONG_KEY_CODES,
     is_clock_error,
@@ -157,8 +157,8 @@ def needs_person(exc: BaseException) -> bool:
 def explain_credentials(exc: BaseException) -> str:
     """Return what to tell a person of a credentials error: a sentence, and the next step below."""
     if isinstance(exc, _MISSING):
-        return texts.NO_CREDENTIALS
-    reason, step = type(exc).__name__, texts.NO_CREDENTIALS.partition("\n")[2]
+        return user_messages.NO_CREDENTIALS
+    reason, step = type(exc).__name__, user_messages.NO_CREDENTIALS.partition("\n")[2]
     if isinstance(exc, ClientError):
         reason = error_code(exc)
         if is_clock_error(reason, str(exc.response.get("Error", {}).get("Message", ""))):

@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from detection_contract.arguments import ArgumentParser
-from detection_contract.process import end_by_sigterm
+from detection_contract.process.arguments import ArgumentParser
+from detection_contract.process.signals import end_by_sigterm
 from detection_operator.cli import crd, demo, explain, replay, run, simulate, top
 from detection_operator.cli.failure import Failure
 

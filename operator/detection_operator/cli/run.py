@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detection_contract import environment as env
-from detection_contract.logs import configure, log_format_from_environment
+from detection_contract.process.logs import configure, log_format_from_environment
 from detection_operator.cli.failure import Failure
 from detection_operator.errors import InvalidSettings, LeaseLost
 from detection_operator.settings import OperatorSettings, from_environment

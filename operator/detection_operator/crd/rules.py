@@ -7,7 +7,7 @@ Costs stay small because every string and list is bounded.
 
 from typing import Final
 
-from detection_contract.sqs_urls import URL_REGION_PATTERN
+from detection_contract.aws.sqs_urls import URL_REGION_PATTERN
 from detection_operator.spec.fields import ADDRESS_PATTERN, ADDRESS_RULE
 
 NAME_MAX: Final = 52

@@ -18,8 +18,8 @@ from detection_contract.environment import (
     EXIT_OK,
     WAIT_TIME,
 )
-from detection_contract.logs import JsonFormatter
 from detection_contract.messages import create_test_message
+from detection_contract.process.logs import JsonFormatter
 from detection_operator.demo import local_aws, memory, server
 from detection_operator.demo.local_aws import CREDENTIALS, REGION, Depth, LocalAws
 from detection_operator.demo.node import Node

@@ -17,7 +17,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from detection_contract.aws_errors import QueueFault, plain_code, queue_fault
+from detection_contract.aws.errors import QueueFault, plain_code, queue_fault
 from detection_operator.observe.bounded import Bounded
 from detection_operator.observe.rate_limit import TokenBucket
 from detection_operator.observe.values import QueueReading, QueueSettings

@@ -18,7 +18,7 @@ from detection_training.evaluation import scoring as evaluation
 from detection_training.evaluation.grid import treatments_for
 from detection_training.evaluation.items import Item
 from detection_training.evaluation.rows import AS_IS, Row, RowWriter
-from detection_worker.cli.predict import COMMAND as PREDICT
+from detection_worker.cli.predict.command import COMMAND as PREDICT
 from detection_worker.core.applicability import ANYTHING, Scope
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from detection_worker.cli.media_files import Found, expand, listed, skipped_line
+from detection_worker.cli.predict.inputs import Found, expand, listed, skipped_line
 from detection_worker.errors import UsageError
 from detection_worker.samples import sample_path
 

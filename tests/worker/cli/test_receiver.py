@@ -7,7 +7,7 @@ from threading import Thread
 
 import pytest
 
-from detection_worker.cli.receiver import ResultReceiver
+from detection_worker.cli.queue.receiver import ResultReceiver
 
 
 def post(url: str, body: bytes) -> int:

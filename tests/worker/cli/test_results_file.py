@@ -15,7 +15,7 @@ import pytest
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.results import failed_result
-from detection_worker.cli.results_file import (
+from detection_worker.cli.predict.results_file import (
     CSV_COLUMNS,
     FORMATS,
     FileSink,

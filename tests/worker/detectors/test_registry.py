@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from detection_contract import texts
+from detection_contract import user_messages
 from detection_contract.media_types import MediaKind
 from detection_worker.detectors import registry, self_test
 from detection_worker.errors import UsageError
@@ -38,7 +38,7 @@ def problem_of(folder: Path) -> str:
     with pytest.raises(UsageError) as caught:
         registry.load_detectors(folder.parent)
     text = str(caught.value)
-    assert text.startswith(texts.NO_MODELS)
+    assert text.startswith(user_messages.NO_MODELS)
     assert folder.name in text
     return text
 

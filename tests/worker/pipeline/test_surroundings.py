@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from detection_contract.aws.s3_urls import S3Location
 from detection_contract.error_codes import ErrorCode
-from detection_contract.s3_urls import S3Location
 from detection_worker.errors import JobError
 from detection_worker.pipeline import breaker as breaker_module
 from detection_worker.pipeline import intake as intake_module

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from detection_contract.aws.s3_urls import S3Location
 from detection_contract.error_codes import ErrorCode
-from detection_contract.s3_urls import S3Location
 from detection_worker.aws_session import make_session
 from detection_worker.errors import Cancelled, JobError
 from detection_worker.settings import AwsSettings

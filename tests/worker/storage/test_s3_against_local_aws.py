@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from detection_contract.aws.s3_urls import S3Location, parse_s3_url
 from detection_contract.error_codes import ErrorCode
-from detection_contract.s3_urls import S3Location, parse_s3_url
 from detection_worker.aws_session import make_session
 from detection_worker.errors import JobError
 from detection_worker.settings import MIB, AwsSettings

@@ -16,8 +16,8 @@ from botocore.exceptions import (
     ProxyConnectionError,
 )
 
+from detection_contract.aws.s3_urls import S3Location
 from detection_contract.error_codes import ErrorCode
-from detection_contract.s3_urls import S3Location
 from detection_worker.errors import JobError
 from detection_worker.settings import AwsSettings
 from detection_worker.storage.s3 import S3Storage

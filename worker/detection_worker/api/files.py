@@ -10,12 +10,12 @@ from typing import Any, Self
 
 from botocore.exceptions import ProfileNotFound
 
-from detection_contract import texts
+from detection_contract import user_messages
+from detection_contract.aws.s3_urls import InvalidS3Url, S3Location
+from detection_contract.aws.s3_urls import parse_s3_url as parse_location
 from detection_contract.error_codes import ErrorCode
 from detection_contract.result_types import S3FileInfo
 from detection_contract.results import s3_file_info
-from detection_contract.s3_urls import InvalidS3Url, S3Location
-from detection_contract.s3_urls import parse_s3_url as parse_location
 from detection_worker.aws_session import client, make_session
 from detection_worker.config import load_settings
 from detection_worker.errors import JobError
@@ -46,7 +46,7 @@ class S3Files:
         try:
             self._session = make_session(settings.aws)
         except ProfileNotFound as exc:
-            missing = texts.NO_CREDENTIALS.partition("\n")[0]
+            missing = user_messages.NO_CREDENTIALS.partition("\n")[0]
             raise JobError(ErrorCode.CREDENTIALS, f"{missing} {exc}") from exc
         self._storage = S3Storage(
             self._session,
@@ -145,7 +145,9 @@ class S3Files:
                 except CALL_ERRORS:
                     return  # the download meets the same error and explains it
             if self._no_credentials:
-                raise JobError(ErrorCode.CREDENTIALS, texts.NO_CREDENTIALS.partition("\n")[0])
+                raise JobError(
+                    ErrorCode.CREDENTIALS, user_messages.NO_CREDENTIALS.partition("\n")[0]
+                )
 
     def _make_folder(self) -> Path:
         try:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from detection_contract.aws.s3_urls import redact_url
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import kind_of_name
 from detection_contract.result_types import DetectionResult, S3FileInfo
 from detection_contract.results import failed_result, finished_result, s3_file_info
-from detection_contract.s3_urls import redact_url
 from detection_worker.api.files import S3Files
 from detection_worker.errors import JobError
 from detection_worker.pipeline.analysis import Analysis, Unjudged

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from detection_contract import texts
+from detection_contract import user_messages
 from detection_contract.media_types import MediaKind
 from detection_contract.messages import DEFAULT_THRESHOLD
 from detection_contract.result_types import DetectionResult
@@ -288,7 +288,7 @@ class Predictor:
         )
         for problem in loaded.problems:
             log.warning("model not loaded: %s", problem)
-        log.info(texts.LOG_LOADED.format(kinds=[kind.value for kind in loaded.by_kind]))
+        log.info(user_messages.LOG_LOADED.format(kinds=[kind.value for kind in loaded.by_kind]))
         log.debug("models loaded in %.1f s", time.perf_counter() - started_s)
         return Decoding(
             decoder=self._decoder,

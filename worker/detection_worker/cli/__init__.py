@@ -1,1 +1,1 @@
-"""The command line: one module for each command."""
+"""The command line: a folder or a module for each command, and what they share."""

@@ -19,7 +19,17 @@ OWN: Final = {
     "models": "list, describe, verify, import and remove detectors",
     "demo": "run the whole worker here, with a local queue and store",
 }
-"""The commands of this package, by name; each lives in the module of its name."""
+"""The commands of this package, by name."""
+
+MODULES: Final = {
+    "predict": "predict.command",
+    "consume": "queue.consume",
+    "message": "queue.message",
+    "setup-aws": "aws.setup",
+    "models": "models",
+    "demo": "demo",
+}
+"""The module of each, below ``detection_worker.cli``."""
 
 ADDED: Final = {
     "train": "train a detector",
@@ -49,7 +59,7 @@ def load(name: str) -> Command:
         UsageError: There is none, or what it needs is not installed.
     """
     if name in OWN:
-        module = importlib.import_module(f"detection_worker.cli.{name.replace('-', '_')}")
+        module = importlib.import_module(f"detection_worker.cli.{MODULES[name]}")
         return cast("Command", module.COMMAND)
     for entry in _added():
         if entry.name == name:

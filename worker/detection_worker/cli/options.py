@@ -6,11 +6,12 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
-from detection_contract.logs import log_format_from_environment
+from detection_contract.process.logs import LogFormat, configure, log_format_from_environment
 from detection_worker.config import Loaded, load_settings
 from detection_worker.config.table import SETTINGS, Setting
+from detection_worker.settings import Settings
 
 HELP: Final = {
     "aws_access_key_id": "AWS access key; better in the environment, a profile or a role",
@@ -121,6 +122,15 @@ def load(args: argparse.Namespace) -> Loaded:
     for warning in loaded.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     return loaded
+
+
+def start_logging(settings: Settings) -> None:
+    """Send log records to stderr in the format that the settings name."""
+    configure(
+        level=settings.logging.level,
+        fmt=cast("LogFormat", settings.logging.format),
+        to_console=settings.logging.log_to_console,
+    )
 
 
 def _origin(row: Setting) -> str:

@@ -5,7 +5,7 @@ import textwrap
 import unicodedata
 from typing import Final, TextIO
 
-from detection_contract.s3_urls import redact_url
+from detection_contract.aws.s3_urls import redact_url
 
 ELLIPSIS: Final = "…"
 MIN_COLUMNS: Final = 40

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from detection_contract.texts import NO_CONFIG_FILE
+from detection_contract.user_messages import NO_CONFIG_FILE
 from detection_worker.config.table import CREDENTIALS, FILE_KEYS, Setting, rows_of
 from detection_worker.config.values import Value, parse
 from detection_worker.errors import UsageError

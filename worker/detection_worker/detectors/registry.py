@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from detection_contract import texts
+from detection_contract import user_messages
 from detection_contract.media_types import MediaKind
 from detection_worker.core.sampling import PictureSampling
 from detection_worker.detectors import face_model
@@ -110,7 +110,7 @@ def list_models(models_dir: Path, *, prefer: Sequence[str] = ()) -> tuple[ModelE
         prefer: As for ``load_detectors``; names that are not there are passed over.
 
     Raises:
-        UsageError: ``texts.NO_MODELS`` if there is no such directory.
+        UsageError: ``user_messages.NO_MODELS`` if there is no such directory.
     """
     found, problems = _read_all(models_dir)
     ranked = [_ranked(found, kind, prefer) for kind in MediaKind]
@@ -162,7 +162,7 @@ def load_detectors(
                 break
     notes = [f"{name}: {problem}" for name, problem in sorted(problems.items())]
     if not by_kind:
-        raise UsageError("\n".join([texts.NO_MODELS, *notes]))
+        raise UsageError("\n".join([user_messages.NO_MODELS, *notes]))
     cards = tuple(detector.card for detector in by_kind.values())
     return LoadedDetectors(by_kind=by_kind, cards=cards, problems=notes)
 
@@ -291,7 +291,7 @@ def _entries(models_dir: Path) -> list[Path]:
     try:
         return sorted(models_dir.iterdir())
     except OSError as exc:
-        raise UsageError(f"{texts.NO_MODELS}\n{models_dir}: {exc.strerror}") from exc
+        raise UsageError(f"{user_messages.NO_MODELS}\n{models_dir}: {exc.strerror}") from exc
 
 
 def _ranked(

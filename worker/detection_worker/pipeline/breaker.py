@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from detection_contract.s3_urls import S3Location
+from detection_contract.aws.s3_urls import S3Location
 from detection_worker.errors import JobError
 from detection_worker.pipeline.files import job_folder
 from detection_worker.storage.base import Storage

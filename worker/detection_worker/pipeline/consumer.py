@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import closing
 
-from detection_contract import texts
+from detection_contract import user_messages
 from detection_contract.environment import EXIT_FAILED, EXIT_OK
 from detection_worker.aws_session import make_session
 from detection_worker.callback.client import HttpCallbackClient
@@ -98,7 +98,7 @@ class Consumer:
             UsageError: If there is no model, no queue or no credentials, and nobody who could
                 wait for them (no control server, or ``run_once``).
         """
-        log.info(texts.LOG_STARTING.format(queue_url=self._consumer.queue_url))
+        log.info(user_messages.LOG_STARTING.format(queue_url=self._consumer.queue_url))
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         # Read when torch is loaded. By default idle compute threads spin, on cores that decoding
         # and networking need.
@@ -168,7 +168,7 @@ class Consumer:
         )
         for problem in loaded.problems:
             log.warning("model not loaded: %s", problem)
-        log.info(texts.LOG_LOADED.format(kinds=[k.value for k in loaded.by_kind]))
+        log.info(user_messages.LOG_LOADED.format(kinds=[k.value for k in loaded.by_kind]))
         for card in loaded.cards:
             self._metrics.model.labels(card.kind.value, card.name, card.version, card.grade).set(1)
         return loaded

@@ -3,9 +3,9 @@
 import logging
 import threading
 
-from detection_contract import texts
+from detection_contract import user_messages
+from detection_contract.aws.s3_urls import redact_url
 from detection_contract.messages import InvalidMessage, parse_body, stable_request_id
-from detection_contract.s3_urls import redact_url
 from detection_worker.settings import ConsumerSettings
 from detection_worker.sources.base import MessageSource, ReceivedMessage, VisibilityChange
 
@@ -44,7 +44,7 @@ def dry_run(
                 visibility_s=consumer.visibility_timeout_s,
             )
             if received:
-                log.info(texts.LOG_RECEIVED.format(count=len(received)))
+                log.info(user_messages.LOG_RECEIVED.format(count=len(received)))
             for message in received:
                 if message.message_id not in seen:
                     _show(message, endpoint_hosts)

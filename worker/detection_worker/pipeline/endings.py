@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from detection_contract import texts
+from detection_contract import user_messages
 from detection_contract.error_codes import ErrorCode
 from detection_worker.core.outcome import Failure, Outcome, RetryRules, decide
 from detection_worker.metrics import Metrics, exemplar
@@ -199,11 +199,11 @@ class Endings:
         if ok:
             facts = message.facts
             if message.jobs:
-                log.info(texts.LOG_DELETED, extra=facts)
+                log.info(user_messages.LOG_DELETED, extra=facts)
                 line = "Finished message %s, request %s"
                 log.info(line, message.message_id, facts["request_id"], extra=facts)
             else:
-                line = f"{texts.LOG_SKIPPED_DELETED}: message %s"
+                line = f"{user_messages.LOG_SKIPPED_DELETED}: message %s"
                 log.info(line, message.message_id, extra=facts)
         self._count(message, "deleted", "processed", ok=ok)
 

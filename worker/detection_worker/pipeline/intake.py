@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from detection_contract import texts
+from detection_contract import user_messages
 from detection_contract.messages import InvalidMessage, parse_body
 from detection_worker.core.outcome import Failure
 from detection_worker.metrics import Metrics
@@ -281,7 +281,7 @@ class Intake:
         if closed:
             self._give_back(received)
             return 0
-        log.info(texts.LOG_RECEIVED.format(count=len(received)))
+        log.info(user_messages.LOG_RECEIVED.format(count=len(received)))
         for delivery, message in zip(received, taken, strict=True):
             self._note_wait(delivery)
             if message is None:
@@ -322,7 +322,7 @@ class Intake:
             self._route(job, Failure(code=exc.code, message=str(exc)))
             return
         for what in parsed.skipped:
-            line = texts.LOG_SKIPPED.format(what=what, message_id=message.message_id)
+            line = user_messages.LOG_SKIPPED.format(what=what, message_id=message.message_id)
             log.info(line, extra={"message_id": message.message_id})
         message.jobs = [open_job(message, i, request) for i, request in enumerate(parsed.requests)]
         if not message.jobs:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from detection_contract.aws.s3_urls import S3Location
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind, kind_of_name
 from detection_contract.messages import (
@@ -17,7 +18,6 @@ from detection_contract.messages import (
     stable_request_id,
 )
 from detection_contract.result_types import DetectionResult
-from detection_contract.s3_urls import S3Location
 from detection_worker.core.outcome import Failure
 from detection_worker.detectors.base import Detector
 from detection_worker.errors import Cancelled, JobError

@@ -6,10 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from detection_contract import texts
+from detection_contract import user_messages
+from detection_contract.aws.s3_urls import redact_url
 from detection_contract.error_codes import Disposition, ErrorCode, disposition
 from detection_contract.results import encode_result
-from detection_contract.s3_urls import redact_url
 from detection_worker.core.outcome import Failure
 from detection_worker.errors import Cancelled, JobError
 from detection_worker.metrics import exemplar
@@ -131,7 +131,7 @@ class Work:
         url = job.asked.sqs_to_ml_url or ""
         assert location is not None  # noqa: S101 - bad messages never reach this stage
         log.info(
-            texts.LOG_PROCESSING.format(url=redact_url(url), request_id=job.request_id),
+            user_messages.LOG_PROCESSING.format(url=redact_url(url), request_id=job.request_id),
             extra={"request_id": job.request_id, "message_id": job.message.message_id},
         )
         self._tools.disk.wait(cancelled=lambda: job.cancelled)
@@ -185,11 +185,17 @@ class Work:
         label: str = NOT_APPLICABLE
         if isinstance(found, Unjudged):
             word = "not_applicable"
-            line = texts.LOG_NOT_APPLICABLE.format(reason=found.reason, request_id=job.request_id)
+            line = user_messages.LOG_NOT_APPLICABLE.format(
+                reason=found.reason, request_id=job.request_id
+            )
             facts = _facts(job, verdict=word, reason=found.reason)
         else:
             label, word, verdict = found.verdict.label, found.verdict.finding, found.verdict
-            form = texts.LOG_INCONCLUSIVE if word == "inconclusive" else texts.LOG_COMPLETE
+            form = (
+                user_messages.LOG_INCONCLUSIVE
+                if word == "inconclusive"
+                else user_messages.LOG_COMPLETE
+            )
             line = form.format(
                 label=label, confidence=verdict.confidence, request_id=job.request_id
             )

@@ -11,9 +11,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from detection_contract import texts
-from detection_contract.aws_errors import QueueFault, plain_code, queue_fault
-from detection_contract.sqs_urls import is_public_endpoint, own_endpoint, region_of_queue
+from detection_contract import user_messages
+from detection_contract.aws.errors import QueueFault, plain_code, queue_fault
+from detection_contract.aws.sqs_urls import is_public_endpoint, own_endpoint, region_of_queue
 from detection_worker import aws_session
 from detection_worker.settings import AwsSettings
 from detection_worker.sources.base import (
@@ -113,7 +113,7 @@ class SqsSource:
         if not attributes:
             # A login page, a console or any other web server says 200 too; boto3 takes it for an
             # answer without content, and every poll for an empty queue.
-            text = texts.QUEUE_UNREACHABLE.format(code="NotSqs", url=self._queue_url)
+            text = user_messages.QUEUE_UNREACHABLE.format(code="NotSqs", url=self._queue_url)
             raise QueueError(text, code="NotSqs", fatal=False)
         policy = parse_redrive_policy(
             attributes.get("RedrivePolicy", ""), source_url=self._queue_url
@@ -248,13 +248,13 @@ def _queue_error(exc: Exception, queue_url: str) -> QueueError:
         fatal = aws_session.needs_person(exc)
         return QueueError(aws_session.explain_credentials(exc), code=code, fatal=fatal)
     if not isinstance(exc, ClientError):
-        text = texts.QUEUE_UNREACHABLE.format(code=code, url=queue_url)
+        text = user_messages.QUEUE_UNREACHABLE.format(code=code, url=queue_url)
         return QueueError(text, code=code, fatal=False)
     fault = queue_fault(code, status=aws_session.http_status(exc))
     if fault is QueueFault.MISSING:
-        return QueueError(texts.NO_SUCH_QUEUE.format(url=queue_url), code=code, fatal=True)
+        return QueueError(user_messages.NO_SUCH_QUEUE.format(url=queue_url), code=code, fatal=True)
     if fault is QueueFault.DENIED:
-        text = texts.QUEUE_DENIED.format(url=queue_url, code=code)
+        text = user_messages.QUEUE_DENIED.format(url=queue_url, code=code)
         return QueueError(text, code=code, fatal=True)
     return QueueError(f"SQS answered {code} for {queue_url}", code=code, fatal=False)
 
@@ -265,5 +265,5 @@ def _check(queue_url: str) -> None:
     except ValueError:
         host = None
     if not host:
-        text = texts.NO_SUCH_QUEUE.format(url=queue_url)
+        text = user_messages.NO_SUCH_QUEUE.format(url=queue_url)
         raise QueueError(text, code="InvalidAddress", fatal=True)

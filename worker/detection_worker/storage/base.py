@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from detection_contract.s3_urls import S3Location
+from detection_contract.aws.s3_urls import S3Location
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

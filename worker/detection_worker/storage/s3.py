@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.exceptions import UnknownRegionError
 
-from detection_contract import texts
+from detection_contract import user_messages
+from detection_contract.aws.s3_urls import S3Location, is_amazon_s3
 from detection_contract.error_codes import ErrorCode
-from detection_contract.s3_urls import S3Location, is_amazon_s3
 from detection_worker import aws_session
 from detection_worker.errors import JobError
 from detection_worker.settings import MIB, AwsSettings
@@ -238,7 +238,7 @@ class S3Storage:
         with suppress(UnknownRegionError):
             theirs = self._session.get_partition_for_region(region)
             if theirs != self._session.get_partition_for_region(self._aws.region):
-                denied = texts.ACCESS_DENIED.partition("\n")[0]
+                denied = user_messages.ACCESS_DENIED.partition("\n")[0]
                 raise JobError(
                     ErrorCode.S3_FORBIDDEN,
                     f"{denied} (region {region} is in the partition {theirs}, "

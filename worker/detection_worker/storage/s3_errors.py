@@ -17,9 +17,9 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from detection_contract import texts
+from detection_contract import user_messages
+from detection_contract.aws.s3_urls import S3Location, s3_uri
 from detection_contract.error_codes import ErrorCode
-from detection_contract.s3_urls import S3Location, s3_uri
 from detection_worker.aws_session import (
     error_code,
     explain_credentials,
@@ -152,7 +152,7 @@ def _explain_answer(
         )
     missing = _NOT_AUTHORIZED.search(str(exc.response.get("Error", {}).get("Message", "")))
     if status == 403 and code == "AccessDenied" and missing:
-        denied = f"{_first_line(texts.ACCESS_DENIED)} ({missing[1]} is not allowed)"
+        denied = f"{_first_line(user_messages.ACCESS_DENIED)} ({missing[1]} is not allowed)"
         kind = PermissionMissing if missing[1] in _READING else JobError
         return kind(ErrorCode.S3_FORBIDDEN, denied)
     return JobError(*_refusal(location, code=code, status=status))
@@ -167,12 +167,12 @@ def _refusal(location: S3Location, *, code: str, status: int) -> tuple[ErrorCode
     # 405: the version named is a delete marker.
     if status in (404, 405) or (location.version_id and code == "InvalidArgument"):
         return ErrorCode.S3_NOT_FOUND, (
-            f"{_first_line(texts.FILE_NOT_FOUND.format(url=where))}{_hint(location)}"
+            f"{_first_line(user_messages.FILE_NOT_FOUND.format(url=where))}{_hint(location)}"
         )
     if code == "InvalidObjectState":
         return ErrorCode.S3_FORBIDDEN, f"S3 file is archived, restore it first: {where}"
     if status == 403:
-        return ErrorCode.S3_FORBIDDEN, _first_line(texts.ACCESS_DENIED)
+        return ErrorCode.S3_FORBIDDEN, _first_line(user_messages.ACCESS_DENIED)
     return ErrorCode.S3_FORBIDDEN, f"Failed to download S3 file: {code} ({status})"
 
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import urllib3.exceptions
 
+from detection_contract.aws.s3_urls import S3Location
 from detection_contract.error_codes import ErrorCode
-from detection_contract.s3_urls import S3Location
 from detection_worker.errors import Cancelled, JobError
 from detection_worker.storage.s3_errors import (
     CALL_ERRORS,

@@ -17,7 +17,7 @@ from detection_worker.errors import UsageError
 from detection_worker.settings import ConsumerSettings, Settings
 
 QUEUE = "https://sqs.us-east-1.amazonaws.com/123456789012/deepfake-queue"
-TEMPLATE = Path(__file__).parents[2] / "aws_config_template.json"
+TEMPLATE = Path(__file__).parents[3] / "aws_config_template.json"
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 
 

@@ -8,10 +8,9 @@ from typing import Final
 
 from detection_contract.messages import InvalidMessage, create_test_message
 from detection_worker.cli.command import Command
-from detection_worker.cli.logs import start_logging
-from detection_worker.cli.options import add_common, add_settings, load
-from detection_worker.cli.sending import aws_for_queue
-from detection_worker.cli.validate_queue import validate
+from detection_worker.cli.options import add_common, add_settings, load, start_logging
+from detection_worker.cli.queue.sending import aws_for_queue
+from detection_worker.cli.queue.validate import validate
 from detection_worker.config import Loaded, load_consumer
 from detection_worker.errors import UsageError
 from detection_worker.settings import ConsumerSettings

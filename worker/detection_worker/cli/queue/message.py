@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from detection_contract.aws.s3_urls import InvalidS3Url, parse_s3_url
 from detection_contract.messages import InvalidMessage, create_test_message
-from detection_contract.s3_urls import InvalidS3Url, parse_s3_url
 from detection_worker.cli.command import Command
 from detection_worker.cli.console import ask, confirm
 from detection_worker.cli.options import add_common, add_settings, load, threshold
-from detection_worker.cli.receiver import ResultReceiver
-from detection_worker.cli.sending import send
+from detection_worker.cli.queue.receiver import ResultReceiver
+from detection_worker.cli.queue.sending import send
 from detection_worker.cli.summary import summary
 from detection_worker.cli.terminal import columns
 from detection_worker.config import consumer_value

@@ -3,23 +3,23 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from detection_contract import texts
+from detection_contract import user_messages
 from detection_contract.error_codes import ErrorCode
 from detection_worker.cli.terminal import printable
 
 _DAMAGED: Final = "Open it with another program: the file is damaged or incomplete."
-_MODELS: Final = texts.NO_MODELS.partition("\n")[2]
+_MODELS: Final = user_messages.NO_MODELS.partition("\n")[2]
 STEPS: Final[Mapping[ErrorCode, str]] = {
     ErrorCode.BAD_URL: "Check the path; an S3 URL looks like s3://BUCKET/KEY.",
     ErrorCode.UNSUPPORTED_TYPE: (
         "Convert it to JPEG, PNG, BMP, TIFF, WebP, MP4, AVI, MOV, MKV, WMV, WAV, MP3, FLAC, M4A "
         "or OGG."
     ),
-    ErrorCode.S3_NOT_FOUND: texts.FILE_NOT_FOUND.partition("\n")[2],
-    ErrorCode.S3_FORBIDDEN: texts.ACCESS_DENIED.partition("\n")[2],
+    ErrorCode.S3_NOT_FOUND: user_messages.FILE_NOT_FOUND.partition("\n")[2],
+    ErrorCode.S3_FORBIDDEN: user_messages.ACCESS_DENIED.partition("\n")[2],
     ErrorCode.S3_NO_SUCH_BUCKET: "Check the name of the bucket, and --endpoint-url if you use it.",
     ErrorCode.S3_UNAVAILABLE: "Check the network and --endpoint-url, then try again.",
-    ErrorCode.CREDENTIALS: texts.NO_CREDENTIALS.partition("\n")[2],
+    ErrorCode.CREDENTIALS: user_messages.NO_CREDENTIALS.partition("\n")[2],
     ErrorCode.EMPTY_FILE: "Copy or upload it again.",
     ErrorCode.TOO_LARGE: "Raise --max-bytes if you trust the file.",
     ErrorCode.TOO_LONG: "Raise --max-duration if you trust the file.",

@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from detection_worker.cli import credentials
+from detection_worker.cli.aws import credentials
 from detection_worker.cli.command import Command
 from detection_worker.cli.files import check_writable
-from detection_worker.cli.logs import start_logging
-from detection_worker.cli.media_files import Found, expand, listed, skipped_line
-from detection_worker.cli.options import add_common, add_settings, load, threshold
-from detection_worker.cli.results_file import FORMATS, STDOUT, format_of
+from detection_worker.cli.options import add_common, add_settings, load, start_logging, threshold
+from detection_worker.cli.predict.inputs import Found, expand, listed, skipped_line
+from detection_worker.cli.predict.results_file import FORMATS, STDOUT, format_of
 from detection_worker.config import consumer_value
 from detection_worker.errors import UsageError
 from detection_worker.settings import Settings
@@ -147,7 +146,7 @@ class Predict:
         plan = _plan(args)
         settings = _quiet(loaded.settings, args)
         start_logging(settings)
-        from detection_worker.cli.predict_run import run  # noqa: PLC0415 - numpy stays out of --help
+        from detection_worker.cli.predict.run import run  # noqa: PLC0415 - numpy stays out of --help
 
         return run(plan, settings)
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from detection_worker.cli import credentials
+from detection_worker.cli.aws import credentials
 from detection_worker.cli.command import Command
 from detection_worker.cli.console import ask, ask_secret, confirm
 from detection_worker.cli.files import PRIVATE, check_writable, write_json

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from detection_contract.aws_errors import QueueFault, queue_fault
-from detection_contract.sqs_urls import own_endpoint, region_of_queue
-from detection_contract.texts import NO_SUCH_QUEUE
+from detection_contract.aws.errors import QueueFault, queue_fault
+from detection_contract.aws.sqs_urls import own_endpoint, region_of_queue
+from detection_contract.user_messages import NO_SUCH_QUEUE
 from detection_worker.aws_session import (
     client,
     error_code,

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from detection_contract.texts import NO_CREDENTIALS
+from detection_contract.user_messages import NO_CREDENTIALS
 from detection_worker.aws_session import client, is_credentials_error, make_session
 from detection_worker.config import Loaded
 from detection_worker.settings import AwsSettings

@@ -1,0 +1,1 @@
+"""What every program does as a process: arguments, log output, signals."""

@@ -1,0 +1,1 @@
+"""AWS credentials on the command line: ``setup-aws`` and ``predict --setup-aws``."""

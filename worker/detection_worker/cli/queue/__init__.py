@@ -1,0 +1,1 @@
+"""Commands that talk to an SQS queue: ``consume`` and ``message``."""

@@ -23,7 +23,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from detection_worker.pipeline.consumer import Consumer
+from detection_worker.pipeline.service.consumer import Consumer
 from detection_worker.settings import (
     AwsSettings,
     CallbackSettings,

@@ -46,7 +46,7 @@ from detection_worker.media.decode import decode_file
 from detection_worker.media.pool import ProcessDecoder
 from detection_worker.media.values import DecodedMedia
 from detection_worker.media.wire import order_of
-from detection_worker.pipeline.analysis import decode_request
+from detection_worker.pipeline.files.analysis import decode_request
 from detection_worker.settings import MediaLimits
 from detection_worker.testing.faults import Fault
 from detection_worker.testing.local_aws import LocalAws

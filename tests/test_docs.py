@@ -322,8 +322,8 @@ def test_every_field_of_the_state_is_explained() -> None:
     [example] = blocks(state, "json")
     explained = {name for row in rows(state) for name in spans(row[0])}
     real = {
-        *keys_returned_by("_state", "pipeline/consumer.py"),
-        *keys_returned_by("state", "pipeline/vitals.py"),
+        *keys_returned_by("_state", "pipeline/service/consumer.py"),
+        *keys_returned_by("state", "pipeline/service/health.py"),
     }
 
     assert explained == real
@@ -336,8 +336,8 @@ def test_every_health_check_is_explained() -> None:
     }
     real = {
         *{"starting", "download", "decode", "callback", "running"},
-        *keys_returned_by("health", "pipeline/vitals.py"),
-        *keys_returned_by("readiness", "pipeline/vitals.py"),
+        *keys_returned_by("health", "pipeline/service/health.py"),
+        *keys_returned_by("readiness", "pipeline/service/health.py"),
     }
 
     assert explained - {"/healthz", "/readyz"} == real

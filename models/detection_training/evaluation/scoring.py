@@ -19,8 +19,8 @@ from detection_worker.detectors.registry import LoadedDetectors
 from detection_worker.errors import JobError
 from detection_worker.media.pool import ProcessDecoder
 from detection_worker.media.values import DecodedMedia, Decoder, DecodeRequest
-from detection_worker.pipeline.analysis import Unjudged
-from detection_worker.pipeline.analyzer import Analyzer
+from detection_worker.pipeline.files.analysis import Unjudged
+from detection_worker.pipeline.files.analyzer import Analyzer
 from detection_worker.settings import MediaLimits
 
 PROGRESS_S: Final = 5.0

@@ -29,8 +29,8 @@ from detection_worker.detectors.torch_detector import TorchDetector
 from detection_worker.errors import JobError, UsageError
 from detection_worker.media.pool import ProcessDecoder
 from detection_worker.media.values import DecodedMedia, Decoder, DecodeRequest
-from detection_worker.pipeline.analysis import units_of
-from detection_worker.pipeline.scope import why_not
+from detection_worker.pipeline.files.analysis import units_of
+from detection_worker.pipeline.files.applicability import why_not
 from detection_worker.settings import MediaLimits
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from detection_contract.media_types import MediaKind
 from detection_operator.observe.ports import Address
 from detection_operator.observe.values import Work
 from detection_operator.observe.workers import MAX_BODY_BYTES, HttpWorkers, parse_state
-from detection_worker.pipeline.control import Controls, ControlServer
+from detection_worker.pipeline.service.control import Controls, ControlServer
 
 STATE: dict[str, Any] = {
     "time": 1_767_225_590.25,

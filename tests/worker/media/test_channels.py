@@ -14,8 +14,8 @@ from detection_worker.detectors import registry
 from detection_worker.media.pool import ProcessDecoder
 from detection_worker.media.values import DecodedMedia
 from detection_worker.media.windows import Windows
-from detection_worker.pipeline.analysis import Analysis
-from detection_worker.pipeline.analyzer import Analyzer
+from detection_worker.pipeline.files.analysis import Analysis
+from detection_worker.pipeline.files.analyzer import Analyzer
 from detection_worker.samples import sample_path
 from detection_worker.settings import MediaLimits
 from detection_worker.testing import sample_media

@@ -17,9 +17,9 @@ from detection_contract.result_types import DetectionResult
 from detection_worker.api.files import S3Files
 from detection_worker.api.inputs import LocalFile, at_hand, failed, fetched, finished, is_url
 from detection_worker.errors import Cancelled, JobError, UsageError
-from detection_worker.pipeline.file_pipeline import FileTask
-from detection_worker.pipeline.files import DiskBudget
-from detection_worker.pipeline.stages import Stage
+from detection_worker.pipeline.files.downloads import DiskBudget
+from detection_worker.pipeline.stages.file_pipeline import FileTask
+from detection_worker.pipeline.stages.stage import Stage
 
 WINDOW: Final = 256
 """Inputs in hand at once: so many results may wait for a slower file in front of them."""

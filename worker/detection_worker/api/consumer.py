@@ -12,7 +12,7 @@ from detection_worker.config.table import SETTINGS
 from detection_worker.errors import UsageError
 
 if TYPE_CHECKING:
-    from detection_worker.pipeline.consumer import Consumer
+    from detection_worker.pipeline.service.consumer import Consumer
 
 MessageHandler = Callable[[DetectionResult], None]
 
@@ -77,7 +77,7 @@ class SQSDeepfakeConsumer:
             UsageError: No model, queue or credentials; or it is consuming already.
         """
         # Here, so that a predictor needs none of the queue's parts.
-        from detection_worker.pipeline.consumer import Consumer  # noqa: PLC0415 - heavy
+        from detection_worker.pipeline.service.consumer import Consumer  # noqa: PLC0415 - heavy
 
         options = {**self._options, "run_once": True} if run_once else self._options
         with self._lock:

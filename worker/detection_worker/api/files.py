@@ -19,7 +19,7 @@ from detection_contract.results import s3_file_info
 from detection_worker.aws_session import client, make_session
 from detection_worker.config import load_settings
 from detection_worker.errors import JobError
-from detection_worker.pipeline.files import file_name, job_folder
+from detection_worker.pipeline.files.downloads import file_name, job_folder
 from detection_worker.settings import Settings
 from detection_worker.storage.base import FetchedObject
 from detection_worker.storage.s3 import S3Storage

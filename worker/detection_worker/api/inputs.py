@@ -16,8 +16,8 @@ from detection_contract.result_types import DetectionResult, S3FileInfo
 from detection_contract.results import failed_result, finished_result, s3_file_info
 from detection_worker.api.files import S3Files
 from detection_worker.errors import JobError
-from detection_worker.pipeline.analysis import Analysis, Unjudged
-from detection_worker.pipeline.reports import milliseconds, opinion_of, tracks_of
+from detection_worker.pipeline.files.analysis import Analysis, Unjudged
+from detection_worker.pipeline.stages.envelopes import milliseconds, opinion_of, tracks_of
 
 log = logging.getLogger(__name__)
 

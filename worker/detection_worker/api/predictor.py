@@ -25,8 +25,8 @@ from detection_worker.detectors.registry import (
 )
 from detection_worker.errors import Cancelled, UsageError
 from detection_worker.media.pool import ProcessDecoder
-from detection_worker.pipeline.decoding import Decoding
-from detection_worker.pipeline.file_pipeline import FilePipeline, FileTask
+from detection_worker.pipeline.files.decoding import Decoding
+from detection_worker.pipeline.stages.file_pipeline import FilePipeline, FileTask
 from detection_worker.settings import Settings
 
 BATCH_UNITS: Final = 32

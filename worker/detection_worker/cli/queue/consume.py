@@ -124,7 +124,7 @@ def _print_message(url: str, loaded: Loaded) -> int:
 
 
 def _consume(loaded: Loaded, consumer: ConsumerSettings) -> int:
-    from detection_worker.pipeline.consumer import Consumer  # noqa: PLC0415 - heavy; --help is not
+    from detection_worker.pipeline.service.consumer import Consumer  # noqa: PLC0415 - heavy; --help is not
 
     settings = replace(loaded.settings, aws=aws_for_queue(loaded, consumer.queue_url))
     start_logging(settings)

@@ -1,0 +1,206 @@
+"""The worker's own surroundings fail: no message pays for it, and everybody can see it."""
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detection_contract.aws.s3_urls import S3Location
+from detection_contract.error_codes import ErrorCode
+from detection_worker.errors import JobError
+from detection_worker.pipeline.messages import poller as poller_module
+from detection_worker.pipeline.stages import breaker as breaker_module
+from detection_worker.pipeline.stages.breaker import CHECK_PAUSE_S, CircuitBreaker
+from detection_worker.sources.base import QueueError
+
+SKEWED = "AWS credentials do not work: RequestTimeTooSkewed"
+WHERE = S3Location(bucket="media", key="a.jpg")
+
+
+def skewed() -> JobError:
+    return JobError(ErrorCode.CREDENTIALS, SKEWED, environment=True)
+
+
+class Probed:
+    """A storage that answers probes with what a test puts there."""
+
+    def __init__(self) -> None:
+        self.error: JobError | None = skewed()
+        self.probes = 0
+
+    def fetch(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("a check never fetches a whole object")
+
+    def probe(self, location: S3Location, target: Path) -> None:
+        assert location == WHERE
+        assert target.parent.is_dir()
+        self.probes += 1
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def now() -> list[float]:
+    return [100.0]
+
+
+@pytest.fixture
+def probed() -> Probed:
+    return Probed()
+
+
+@pytest.fixture
+def breaker(probed: Probed, now: list[float], tmp_path: Path) -> CircuitBreaker:
+    return CircuitBreaker(probed, tmp_path / "cache", clock=lambda: now[0])
+
+
+def test_a_failure_of_the_objects_own_stops_nothing(breaker: CircuitBreaker) -> None:
+    breaker.note(JobError(ErrorCode.S3_NOT_FOUND, "gone"), WHERE)
+
+    assert breaker.allows()
+    assert breaker.reason is None
+
+
+def test_checks_are_rare_and_need_no_message(
+    breaker: CircuitBreaker, probed: Probed, now: list[float]
+) -> None:
+    breaker.note(skewed(), WHERE)
+    for _ in range(600):
+        assert not breaker.allows()
+        assert breaker.reason == SKEWED
+        now[0] += 1.0
+
+    assert 10 <= probed.probes <= 14  # after 5, 10, 20 and 40 s, then once a minute
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, JobError(ErrorCode.S3_NOT_FOUND, "gone"), JobError(ErrorCode.S3_FORBIDDEN, "no")],
+)
+def test_any_answer_about_the_object_ends_the_pause(
+    answer: JobError | None,
+    breaker: CircuitBreaker,
+    probed: Probed,
+    now: list[float],
+    tmp_path: Path,
+) -> None:
+    breaker.note(skewed(), WHERE)
+    now[0] += CHECK_PAUSE_S
+    probed.error = answer
+
+    assert breaker.allows()
+    assert breaker.reason is None
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_one_thread_checks_at_a_time(
+    breaker: CircuitBreaker, probed: Probed, now: list[float]
+) -> None:
+    breaker.note(skewed(), WHERE)
+    now[0] += CHECK_PAUSE_S
+    threads = [threading.Thread(target=breaker.allows) for _ in range(8)]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert probed.probes == 1
+
+
+def test_a_folder_that_cannot_be_made_keeps_it_open(
+    probed: Probed, now: list[float], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    breaker = CircuitBreaker(probed, tmp_path / "file" / "cache", clock=lambda: now[0])
+    breaker.note(skewed(), WHERE)
+    now[0] += CHECK_PAUSE_S
+    probed.error = None
+
+    assert not breaker.allows()
+    assert breaker.reason == "no room for downloads: Not a directory"
+
+
+def test_while_downloads_cannot_work_no_message_is_received(
+    rig: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(breaker_module, "CHECK_PAUSE_S", 0.2)
+    rig.source.max_receive_count = 2
+    keys = [f"7_{i}.png" for i in range(6)]
+    # One poll brings two messages, which find the clock wrong. A poll that was on its way when
+    # they did may still bring two more; after it nobody asks.
+    rig.storage.script.errors = {key: [skewed() for _ in range(30)] for key in keys}
+    engine = rig.start(max_messages=2, max_in_flight=2, max_backoff_s=2)
+    for key in keys[:2]:
+        rig.send(key)
+    assert rig.eventually(lambda: engine.vitals.readiness()["downloads"] == SKEWED)
+    polls = rig.source.calls.count("receive")
+    for key in keys[2:]:
+        rig.send(key)
+    assert rig.eventually(lambda: sum(rig.storage.script.count.values()) >= 8)
+
+    assert rig.source.dead == []
+    assert rig.source.calls.count("receive") <= polls + 1
+    asked = [rig.storage.script.count.get(key, 0) for key in keys]
+    assert (sum(asked[:2]) >= 6, sum(asked[2:]) <= 2) == (True, True)
+    loud = [r for r in caplog.records if "receiving is paused" in r.getMessage()]
+    assert [r.levelno for r in loud] == [logging.ERROR]
+    assert SKEWED in loud[0].getMessage()
+
+    for errors in rig.storage.script.errors.values():
+        errors.clear()
+
+    assert rig.eventually(rig.empty)
+    assert engine.vitals.readiness() == {"models and queue": True, "downloads": True}
+    assert rig.source.dead == []
+    assert len({p.result["sqs_to_ml_url"] for p in rig.callbacks.posted}) == 6
+    assert {p.result["status"] for p in rig.callbacks.posted} == {"finished"}
+
+
+def test_a_poll_without_an_answer_makes_the_worker_unready(
+    rig: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poller_module, "SILENCE_S", 0.3)
+    rig.source.poll_gate = threading.Event()  # the network swallows what is sent
+    engine = rig.start(wait_time_s=0)
+
+    assert rig.eventually(
+        lambda: "SQS has not answered a poll" in str(engine.vitals.readiness()["models and queue"])
+    )
+
+    rig.source.poll_gate.set()
+
+    assert rig.eventually(lambda: engine.vitals.readiness()["models and queue"] is True)
+
+
+@pytest.mark.parametrize(
+    ("fatal", "after_s", "ready"),
+    [(True, 30.0, False), (False, 0.2, False), (False, 30.0, True)],
+)
+def test_a_queue_that_cannot_be_read_makes_the_worker_unready(
+    rig: Any, monkeypatch: pytest.MonkeyPatch, *, fatal: bool, after_s: float, ready: bool
+) -> None:
+    monkeypatch.setattr(poller_module, "UNREADY_AFTER_S", after_s)
+    engine = rig.start()
+    assert rig.eventually(lambda: rig.source.calls.count("receive") >= 1)
+    assert engine.vitals.readiness()["models and queue"] is True
+
+    def refuse(**_: Any) -> Any:
+        raise QueueError("SQS queue does not exist: x", code="x", fatal=fatal)
+
+    monkeypatch.setattr(rig.source, "receive", refuse)
+
+    assert rig.eventually(lambda: engine.intake.error is not None)
+    said = "SQS queue does not exist: x"
+    if ready:
+        assert engine.vitals.readiness()["models and queue"] is True
+    else:
+        assert rig.eventually(lambda: engine.vitals.readiness()["models and queue"] == said)
+
+    monkeypatch.undo()
+
+    assert rig.eventually(lambda: engine.intake.error is None)
+    assert engine.vitals.readiness()["models and queue"] is True

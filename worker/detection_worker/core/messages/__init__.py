@@ -1,0 +1,1 @@
+"""Decisions about SQS messages: how many to hold, when to extend, what becomes of them."""

@@ -1,0 +1,1 @@
+"""From a local file to a verdict; shared by the consumer and ``predict``."""

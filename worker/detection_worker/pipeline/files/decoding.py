@@ -1,0 +1,95 @@
+"""Decoding one file for the detectors at hand; shared by all who score files."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection_contract.media_types import MediaKind
+from detection_worker.core.sampling import ImageSampling
+from detection_worker.detectors.base import Detector
+from detection_worker.media.values import DecodedMedia, Decoder
+from detection_worker.pipeline.files.analysis import decode_request, detector_for
+from detection_worker.pipeline.files.file_job import FileJob
+from detection_worker.pipeline.files.soundtrack import decode_sound
+from detection_worker.settings import MediaLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoding:
+    """How files are decoded.
+
+    Attributes:
+        decoder: Makes units of them.
+        detectors: By media kind.
+        limits: What one file may cost.
+        video_audio: Decode the sound of videos too.
+    """
+
+    decoder: Decoder
+    detectors: Mapping[MediaKind, Detector]
+    limits: MediaLimits
+    video_audio: bool
+
+    def decode(
+        self,
+        path: Path,
+        *,
+        name: str,
+        on_progress: Callable[[], None] = lambda: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> tuple[DecodedMedia, DecodedMedia | None]:
+        """Return a file as units, and the sound of a video if that is to be scored.
+
+        Args:
+            path: Local file.
+            name: What it was called, for the kind that its extension announces.
+            on_progress: Called while decoding gets ahead.
+            cancelled: Asked several times a second.
+
+        Raises:
+            JobError: With a media code, or ``NO_MODEL``.
+            Cancelled: ``cancelled`` said so.
+        """
+        request = decode_request(path, name=name, detectors=self.detectors, limits=self.limits)
+        decoded = self.decoder.decode(request, on_progress=on_progress, cancelled=cancelled)
+        if not self.video_audio:
+            return decoded, None
+        return decode_sound(
+            self.decoder, request, decoded, on_progress=on_progress, cancelled=cancelled
+        )
+
+    def picture(self, path: Path, *, name: str, size_px: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return a still image whole, RGB, upright, shape ``(height, width, 3)``.
+
+        It comes out of the same jail as its crops.
+
+        Args:
+            path: Local file.
+            name: What the user calls it.
+            size_px: Width and height, as an analysis told.
+
+        Raises:
+            JobError: With a media code.
+        """
+        width, height = size_px
+        whole = ImageSampling(crop_px=max(size_px), max_crops=1)
+        request = decode_request(path, name=name, detectors={}, limits=self.limits)
+        decoded = self.decoder.decode(
+            replace(request, image=whole), on_progress=lambda: None, cancelled=lambda: False
+        )
+        return np.asarray(decoded.units[0][:height, :width], dtype=np.uint8)
+
+    def decode_job(
+        self, job: FileJob, path: Path, *, name: str, on_progress: Callable[[], None]
+    ) -> None:
+        """Decode the file of a job and give the job its detectors; as ``decode``."""
+        job.decoded, job.sound = self.decode(
+            path, name=name, on_progress=on_progress, cancelled=lambda: job.cancelled
+        )
+        job.kind = job.decoded.info.kind
+        job.detector = detector_for(job.kind, self.detectors)
+        if job.sound is not None:
+            job.sound_detector = detector_for(job.sound.info.kind, self.detectors)

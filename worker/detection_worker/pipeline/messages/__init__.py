@@ -1,0 +1,1 @@
+"""Messages in flight: polled, leased, settled, acknowledged."""

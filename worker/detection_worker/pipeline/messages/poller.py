@@ -1,0 +1,349 @@
+"""Receiving: pollers that ask for no more than there is room for, and the parsing of messages."""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from detection_contract import user_messages
+from detection_contract.messages import InvalidMessage, parse_body
+from detection_worker.core.messages.outcome import Failure
+from detection_worker.metrics import Metrics
+from detection_worker.pipeline.messages.acks import give_back
+from detection_worker.pipeline.messages.in_flight import Ledger
+from detection_worker.pipeline.messages.jobs import Job, Message, bad_job, open_job
+from detection_worker.pipeline.messages.result_cache import ResultMemo
+from detection_worker.sources.base import MessageSource, QueueError, ReceivedMessage
+
+MAX_POLL_PAUSE_S = 60.0
+UNREADY_AFTER_S = 30.0
+"""A reason that may pass counts once it has lasted: one throttled poll changes nothing."""
+SILENCE_S = 10.0
+"""A long poll is answered when its wait ends; later by so much, the network is cut."""
+ROOM_WAIT_S = 0.5
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeRules:
+    """How to poll.
+
+    Attributes:
+        max_messages: Most of one poll, 1 to 10.
+        wait_s: Long-poll time, 0 to 20.
+        visibility_s: Asked for at each receive.
+        pause_s: First pause after a failed poll; it doubles up to a minute.
+        pollers: Most polls at once; all but one rest while polls come back empty.
+        late_after_s: A first receive after a longer wait counts as late.
+        endpoint_hosts: Hosts of S3-compatible endpoints whose URLs are accepted too.
+    """
+
+    max_messages: int
+    wait_s: int
+    visibility_s: int
+    pause_s: float
+    pollers: int
+    late_after_s: float
+    endpoint_hosts: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routes:
+    """Where a parsed message goes.
+
+    Attributes:
+        download: Jobs to work on.
+        deliver: Jobs whose envelope is already known.
+        fail: Jobs of messages that break a rule, with the failure.
+        done: Jobs that are known to be finished and delivered.
+        ended: Messages that ask for nothing.
+    """
+
+    download: Callable[[Job], None]
+    deliver: Callable[[Job], None]
+    fail: Callable[[Job, Failure], None]
+    done: Callable[[Job], None]
+    ended: Callable[[Message], None]
+
+
+class Intake:
+    """Polls the queue from threads of its own until it is stopped.
+
+    Args:
+        source: The queue.
+        ledger: Says how much may be asked for.
+        memo: Knows what is already finished.
+        may_receive: Asked before each poll.
+        routes: Where messages go.
+        metrics: Series to report to.
+        rules: How to poll.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: MessageSource,
+        ledger: Ledger,
+        memo: ResultMemo,
+        may_receive: Callable[[], bool],
+        routes: Routes,
+        metrics: Metrics,
+        rules: IntakeRules,
+    ) -> None:
+        self._source = source
+        self._ledger = ledger
+        self._memo = memo
+        self._may_receive = may_receive
+        self._routes = routes
+        self._metrics = metrics
+        self._rules = rules
+        self._stopping = threading.Event()
+        self._paused = threading.Event()
+        self._busy_queue = threading.Event()
+        self._polls: dict[int, float] = {}  # since when, by thread
+        self._polls_lock = threading.Lock()
+        self.answered_s = time.monotonic()
+        self._looped_s = dict.fromkeys(range(rules.pollers), time.monotonic())
+        self._failing: tuple[QueueError, float] | None = None
+        self.received_age_s: float | None = None
+        self.received = 0
+        self.received_late = 0
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Begin to poll."""
+        self._threads = [
+            threading.Thread(target=self._run, args=(i,), name=f"poll-{i}", daemon=True)
+            for i in range(self._rules.pollers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def poll_once(self) -> int:
+        """Poll from this thread and return how many new messages came; raises ``QueueError``."""
+        return self._poll(self._rules.max_messages)
+
+    def pause(self) -> None:
+        """Receive nothing more until ``resume``; the answers of polls under way are released.
+
+        When it returns no poll begins any more, and what was received is in the ledger.
+        """
+        with self._polls_lock:
+            self._paused.set()
+
+    def resume(self) -> None:
+        """Receive again."""
+        self._paused.clear()
+        self._ledger.wake()
+
+    @property
+    def paused(self) -> bool:
+        """Nothing is being asked for."""
+        return self._paused.is_set()
+
+    @property
+    def polling(self) -> int:
+        """Polls under way; one ends when its answer is in hand or given back."""
+        return len(self._polls)
+
+    def idle_s(self) -> float:
+        """Return for how long the slowest poller has been in one poll or wait."""
+        return time.monotonic() - min(self._looped_s.values())
+
+    @property
+    def error(self) -> str | None:
+        """Why the last poll failed; None after one that succeeded."""
+        return str(self._failing[0]) if self._failing else None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the queue cannot be read; None while it can, or may soon again."""
+        if self._failing is None:
+            return self._silence()
+        exc, since_s = self._failing
+        lasts = time.monotonic() - since_s >= UNREADY_AFTER_S
+        return str(exc) if exc.fatal or lasts else None
+
+    def _silence(self) -> str | None:
+        with self._polls_lock:
+            longest_s = time.monotonic() - min(self._polls.values(), default=math.inf)
+        late = longest_s > self._rules.wait_s + SILENCE_S
+        return f"SQS has not answered a poll for {longest_s:.0f} s" if late else None
+
+    def stop(self) -> None:
+        """Ask every poller to end; the answers of polls under way are released."""
+        self._stopping.set()
+        self._ledger.wake()
+
+    def join(self, *, timeout_s: float) -> bool:
+        """Wait for the polls under way to be answered; False if one was not in time."""
+        deadline = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(t.is_alive() for t in self._threads)
+
+    # -- polling -------------------------------------------------------------------------------
+
+    def _run(self, number: int) -> None:
+        pause_s = self._rules.pause_s
+        while not self._stopping.is_set():
+            self._looped_s[number] = time.monotonic()
+            try:
+                if self._may_poll(number):
+                    self._reserve_and_poll()
+                pause_s = self._rules.pause_s
+            except QueueError as exc:
+                log.log(
+                    logging.ERROR if exc.fatal else logging.WARNING,
+                    "could not poll the queue: %s",
+                    exc,
+                )
+                self._stopping.wait(pause_s)
+                pause_s = min(max(pause_s, 0.1) * 2, MAX_POLL_PAUSE_S)
+            except Exception:
+                log.exception("polling failed")
+                self._stopping.wait(pause_s)
+
+    def _may_poll(self, number: int) -> bool:
+        if self._paused.is_set():
+            self._stopping.wait(0.1)
+            return False
+        if number > 0 and not self._busy_queue.wait(ROOM_WAIT_S):
+            return False
+        if not self._may_receive():
+            self._stopping.wait(0.1)
+            return False
+        return not self._stopping.is_set()
+
+    def _reserve_and_poll(self) -> None:
+        count = self._ledger.reserve(timeout_s=ROOM_WAIT_S, at_most=self._rules.max_messages)
+        try:
+            if count:
+                self._poll(count)
+        finally:
+            self._ledger.unreserve(count)
+
+    def _poll(self, count: int) -> int:
+        with self._polls_lock:
+            # The room that it waited for may be that of messages which a drain handed back.
+            if self._closed():
+                return 0
+            self._polls[threading.get_ident()] = time.monotonic()
+        try:
+            received = self._receive(count)
+            self._note_load(len(received), asked=count)
+            return self._admit(received)
+        finally:
+            with self._polls_lock:
+                del self._polls[threading.get_ident()]
+
+    def _closed(self) -> bool:
+        return self._stopping.is_set() or self._paused.is_set()
+
+    def _receive(self, count: int) -> Sequence[ReceivedMessage]:
+        started_s = time.monotonic()
+        try:
+            received = self._source.receive(
+                max_messages=count,
+                wait_s=self._rules.wait_s,
+                visibility_s=self._rules.visibility_s,
+            )
+        except QueueError as exc:
+            self._metrics.sqs_requests.labels("ReceiveMessage", "error").inc()
+            self._failing = (exc, self._failing[1] if self._failing else started_s)
+            raise
+        self._metrics.sqs_requests.labels("ReceiveMessage", "ok").inc()
+        self.answered_s = time.monotonic()
+        if self._failing is not None:
+            self._failing = None
+            log.info("the queue can be polled again")
+        return received
+
+    def _note_load(self, received: int, *, asked: int) -> None:
+        if received == asked:
+            self._busy_queue.set()
+        elif received == 0:
+            self._busy_queue.clear()
+
+    # -- messages ------------------------------------------------------------------------------
+
+    def _admit(self, received: Sequence[ReceivedMessage]) -> int:
+        """Take messages in hand and return how many of them are new here."""
+        if not received:
+            return 0
+        now_s = time.monotonic()
+        with self._polls_lock:
+            closed = self._closed()
+            taken = [] if closed else [self._ledger.take(r, now_s=now_s) for r in received]
+        if closed:
+            self._give_back(received)
+            return 0
+        log.info(user_messages.LOG_RECEIVED.format(count=len(received)))
+        for delivery, message in zip(received, taken, strict=True):
+            self._note_wait(delivery)
+            if message is None:
+                self._metrics.redeliveries.inc()
+            else:
+                self._open(message)
+        return sum(message is not None for message in taken)
+
+    def _give_back(self, received: Sequence[ReceivedMessage]) -> None:
+        """Release what arrived after the stop, so that no message waits for its visibility.
+
+        What we just released ourselves can be among it: the writer of that end sees the new
+        handle and releases it once more.
+        """
+        now_s = time.monotonic()
+        strangers = [r for r in received if not self._ledger.adopt(r, now_s=now_s)]
+        if give_back(self._source, strangers):
+            self._metrics.messages.labels("released").inc(len(strangers))
+
+    def _note_wait(self, delivery: ReceivedMessage) -> None:
+        """Count how long the queue made a message wait; only its first receive tells."""
+        if delivery.receive_count > 1 or delivery.sent_at_s is None:
+            return
+        waited_s = max(0.0, time.time() - delivery.sent_at_s)
+        self.received_age_s = waited_s
+        self._metrics.queue_wait.observe(waited_s)
+        with self._polls_lock:
+            self.received += 1
+            self.received_late += waited_s > self._rules.late_after_s
+
+    def _open(self, message: Message) -> None:
+        """Parse a message and send its jobs on their way."""
+        try:
+            parsed = parse_body(message.received.body, endpoint_hosts=self._rules.endpoint_hosts)
+        except InvalidMessage as exc:
+            job = bad_job(message, exc)
+            message.jobs = [job]
+            self._route(job, Failure(code=exc.code, message=str(exc)))
+            return
+        for what in parsed.skipped:
+            line = user_messages.LOG_SKIPPED.format(what=what, message_id=message.message_id)
+            log.info(line, extra={"message_id": message.message_id})
+        message.jobs = [open_job(message, i, request) for i, request in enumerate(parsed.requests)]
+        if not message.jobs:
+            self._routes.ended(message)
+            return
+        for job in list(message.jobs):
+            self._route(job, None)
+
+    def _route(self, job: Job, failure: Failure | None) -> None:
+        """Send a job where it belongs; one that is finished already is not done twice."""
+        known = self._memo.get(job.message.message_id, job.index)
+        if known is not None:
+            self._metrics.redeliveries.inc()
+            job.failure = known.failure
+            if known.delivered:
+                self._routes.done(job)
+                return
+            job.body = known.body
+            self._routes.deliver(job)
+        elif failure is not None:
+            self._routes.fail(job, failure)
+        else:
+            self._ledger.expect_work(job)
+            self._routes.download(job)

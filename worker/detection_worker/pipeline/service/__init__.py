@@ -1,0 +1,1 @@
+"""The consumer process: pipeline, signals, control server, health."""

@@ -1,0 +1,338 @@
+"""The consumer process: adapters, signals, control server and statistics around the engine."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import closing
+
+from detection_contract import user_messages
+from detection_contract.environment import EXIT_FAILED, EXIT_OK
+from detection_worker.aws_session import make_session
+from detection_worker.callback.client import HttpCallbackClient
+from detection_worker.cores import usable_cores
+from detection_worker.detectors.registry import (
+    LoadedDetectors,
+    bundled_models_dir,
+    load_detectors,
+)
+from detection_worker.errors import UsageError
+from detection_worker.media.pool import ProcessDecoder
+from detection_worker.metrics import Metrics
+from detection_worker.pipeline.files.downloads import sweep
+from detection_worker.pipeline.messages.counts import Statistics, Tally
+from detection_worker.pipeline.service.control import Controls, asking_to_stop, control_server
+from detection_worker.pipeline.service.dry_run import dry_run
+from detection_worker.pipeline.service.pipeline import Engine, Parts
+from detection_worker.pipeline.stages.context import ResultHandler
+from detection_worker.settings import ConsumerSettings, Settings
+from detection_worker.sources.base import QueueError, QueueFacts
+from detection_worker.sources.sqs import SqsSource
+from detection_worker.storage.s3 import S3Storage
+
+SWITCH_INTERVAL_S = 0.001
+"""Python's 5 ms would let network threads delay each forward pass by as much."""
+START_PAUSE_S = 2.0
+MAX_START_PAUSE_S = 60.0
+
+log = logging.getLogger(__name__)
+
+
+class Consumer:
+    """One consumer process.
+
+    Args:
+        settings: Of the process.
+        consumer: Of the consumer.
+        on_result: Called with every delivered result, one at a time.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        consumer: ConsumerSettings,
+        *,
+        on_result: ResultHandler | None = None,
+    ) -> None:
+        self._settings = settings
+        self._consumer = consumer
+        self._on_result = on_result
+        self._metrics = Metrics()
+        self._tally = Tally()
+        self._stop = threading.Event()
+        self._signal: int | None = None
+        self._hurry = threading.Event()
+        self._engine: Engine | None = None
+        self._draining = False
+        self._waiting_for = "starting"
+        self._started_s = time.time()
+        session = make_session(settings.aws)
+        self._source = SqsSource(
+            session, settings.aws, consumer.queue_url, wait_time_s=consumer.wait_time_s
+        )
+        self._storage = S3Storage(
+            session,
+            settings.aws,
+            expected_bucket_owner=settings.aws.expected_bucket_owner,
+            allowed_buckets=frozenset(settings.aws.allowed_buckets),
+        )
+
+    def request_stop(self) -> None:
+        """Drain and return from ``run``; a second call hands everything back at once."""
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    @property
+    def statistics(self) -> Statistics:
+        """Counts so far."""
+        return self._tally.snapshot()
+
+    def run(self) -> int:
+        """Consume until told to stop, or once; return the exit code (``docs/operating.md``).
+
+        Raises:
+            UsageError: If there is no model, no queue or no credentials, and nobody who could
+                wait for them (no control server, or ``run_once``).
+        """
+        log.info(user_messages.LOG_STARTING.format(queue_url=self._consumer.queue_url))
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        # Read when torch is loaded. By default idle compute threads spin, on cores that decoding
+        # and networking need.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        if self._consumer.dry_run:
+            return self._dry_run()
+        host, port = self._consumer.control_host, self._consumer.control_port
+        with (
+            control_server(self._controls(), host=host, port=port),
+            asking_to_stop(self._drain_for),
+        ):
+            return self._serve()
+
+    # -- phases --------------------------------------------------------------------------------
+
+    def _serve(self) -> int:
+        sweep(self._settings.data.s3_cache_dir)
+        decoders = self._consumer.decoders or usable_cores()
+        # Decoding children start while torch is imported: both take a second.
+        with (
+            ProcessDecoder(decoders) as decoder,
+            closing(HttpCallbackClient(self._settings.callback)) as callbacks,
+        ):
+            loaded = self._load()
+            try:
+                facts = self._wait_for_queue()
+            except QueueError as exc:
+                return _out_of_reach(exc)
+            if facts is None:
+                return self._exit_code(clean=True, finished=False)
+            engine = Engine(
+                Parts(
+                    source=self._source,
+                    facts=facts,
+                    storage=self._storage,
+                    decoder=decoder,
+                    decoders=decoders,
+                    detectors=loaded.by_kind,
+                    callbacks=callbacks,
+                ),
+                settings=self._settings,
+                consumer=self._consumer,
+                metrics=self._metrics,
+                tally=self._tally,
+                on_result=self._on_result,
+                on_message_end=self._report_sometimes,
+            )
+            decoder.warm()
+            self._engine = engine
+            if self._draining:
+                engine.drain()
+            try:
+                return self._run_engine(engine)
+            except QueueError as exc:
+                return _out_of_reach(exc)
+            finally:
+                self._engine = None
+
+    def _load(self) -> LoadedDetectors:
+        self._waiting_for = "loading models"
+        models_dir = self._settings.models_dir or bundled_models_dir()
+        loaded = load_detectors(
+            models_dir,
+            device=_device(self._consumer.device),
+            threads=self._consumer.torch_threads or usable_cores(),
+            prefer=self._settings.models_prefer,
+        )
+        for problem in loaded.problems:
+            log.warning("model not loaded: %s", problem)
+        log.info(user_messages.LOG_LOADED.format(kinds=[k.value for k in loaded.by_kind]))
+        for card in loaded.cards:
+            self._metrics.model.labels(card.kind.value, card.name, card.version, card.grade).set(1)
+        return loaded
+
+    def _wait_for_queue(self) -> QueueFacts | None:
+        """Read the queue's attributes; None if told to stop before it could be reached.
+
+        In a pod, broken credentials or a missing queue must not become a crash loop: the worker
+        stays up, not ready, and says why. At a terminal, and when it is to run once, it ends.
+
+        Raises:
+            QueueError: It cannot be read, and nobody waits for it.
+        """
+        pause_s = START_PAUSE_S
+        while not self._stop.is_set():
+            try:
+                facts = self._source.facts()
+            except QueueError as exc:
+                if self._consumer.run_once or (exc.fatal and not self._consumer.control_port):
+                    raise
+                self._waiting_for = str(exc)
+                log.error("cannot reach the queue: %s", exc)  # noqa: TRY400 - no bug, no traceback
+                self._stop.wait(pause_s)
+                pause_s = min(pause_s * 2, MAX_START_PAUSE_S)
+            else:
+                self._warn(facts)
+                return facts
+        return None
+
+    def _warn(self, facts: QueueFacts) -> None:
+        has_dead_letters = self._consumer.dead_letter_queue_url or facts.dead_letter_queue_url
+        if not has_dead_letters:
+            log.warning(
+                "the queue has no dead-letter queue: hopeless messages stay in it and are tried "
+                "again and again; set a redrive policy or --dead-letter-queue-url"
+            )
+
+    def _run_engine(self, engine: Engine) -> int:
+        received = 0
+        try:
+            if self._consumer.run_once:
+                received = self._run_once(engine)
+            else:
+                engine.start()
+                while not self._stop.wait(0.5):
+                    pass
+        finally:
+            clean = engine.stop(grace_s=self._consumer.shutdown_grace_s, hurry=self._hurry.is_set)
+            log.info(str(self.statistics))
+        if clean:
+            engine.close()
+        else:
+            log.error("some messages could not be handed back; SQS shows them again by itself")
+        return self._exit_code(clean=clean, finished=self._all_finished(received))
+
+    def _run_once(self, engine: Engine) -> int:
+        """Poll once, work off what came, and return how many messages that were."""
+        received = engine.intake.poll_once()
+        while not self._stop.is_set() and not engine.ledger.wait_empty(timeout_s=0.2):
+            pass
+        return received
+
+    def _all_finished(self, received: int) -> bool:
+        left = received - self.statistics.processed
+        if left > 0:
+            log.error("%d of %d message(s) not finished; the lines above say why", left, received)
+        return left <= 0
+
+    def _exit_code(self, *, clean: bool, finished: bool) -> int:
+        if self._consumer.run_once and not finished:
+            return EXIT_FAILED if self._signal is None else 128 + self._signal
+        return EXIT_OK if clean else EXIT_FAILED
+
+    def _dry_run(self) -> int:
+        with asking_to_stop(self._drain_for):
+            try:
+                dry_run(
+                    self._source,
+                    self._consumer,
+                    stop=self._stop,
+                    endpoint_hosts=self._settings.aws.endpoint_hosts,
+                )
+            except QueueError as exc:
+                return _out_of_reach(exc)
+        return EXIT_OK
+
+    def _report_sometimes(self, ended: int) -> None:
+        interval = self._consumer.stats_interval
+        if interval > 0 and ended % interval == 0:
+            log.info(str(self.statistics))
+
+    # -- outside -------------------------------------------------------------------------------
+
+    def _drain_for(self, number: signal.Signals) -> None:
+        log.info("received %s: draining", number.name)
+        self._signal = number
+        self.request_stop()
+
+    def _controls(self) -> Controls:
+        return Controls(
+            health=lambda: self._engine.vitals.health() if self._engine else {"starting": True},
+            readiness=self._readiness,
+            state=self._state,
+            drain=self._drain,
+            resume=self._resume,
+            registry=self._metrics.registry,
+            refresh=self._refresh,
+        )
+
+    def _drain(self) -> None:
+        # Before there is an engine, the word is kept for it.
+        self._draining = True
+        if engine := self._engine:
+            engine.drain()
+
+    def _resume(self) -> None:
+        self._draining = False
+        if engine := self._engine:
+            engine.resume()
+
+    def _readiness(self) -> dict[str, bool | str]:
+        if self._stop.is_set():
+            return {"running": "stopping"}
+        engine = self._engine
+        return engine.vitals.readiness() if engine else {"models and queue": self._waiting_for}
+
+    def _is_ready(self) -> bool:
+        return all(value is True for value in self._readiness().values())
+
+    def _refresh(self) -> None:
+        self._metrics.ready.set(self._is_ready())
+        if engine := self._engine:
+            engine.vitals.refresh()
+
+    def _state(self) -> dict[str, object]:
+        base: dict[str, object] = {
+            "pid": os.getpid(),
+            "started_at": self._started_s,
+            "time": time.time(),
+            "queue_url": self._consumer.queue_url,
+            "stopping": self._stop.is_set(),
+        }
+        engine = self._engine
+        if engine is None:
+            idle = {"ready": False, "busy": False, "in_flight": 0}
+            return {**base, **idle, "draining": self._draining, "drained": self._draining}
+        return {**base, "ready": self._is_ready(), **engine.vitals.state()}
+
+
+def _out_of_reach(exc: QueueError) -> int:
+    """Return the exit code for a queue that cannot be read now.
+
+    Raises:
+        UsageError: Trying again is useless until a person has acted.
+    """
+    if exc.fatal:
+        raise UsageError(str(exc)) from exc
+    log.error("cannot reach the queue: %s", exc)
+    return EXIT_FAILED
+
+
+def _device(wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
+    # Imported here so that a process which never scores does not pay for torch.
+    import torch  # noqa: PLC0415
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,1 @@
+"""The stages that work on jobs, and what they work with."""

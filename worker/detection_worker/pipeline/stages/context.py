@@ -1,0 +1,53 @@
+"""What the stages work with."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from detection_contract.result_types import DetectionResult
+from detection_worker.callback.base import CallbackClient
+from detection_worker.metrics import Metrics
+from detection_worker.pipeline.files.decoding import Decoding
+from detection_worker.pipeline.files.downloads import DiskBudget
+from detection_worker.pipeline.messages.in_flight import Ledger
+from detection_worker.pipeline.messages.result_cache import ResultMemo
+from detection_worker.pipeline.messages.settlement import Endings
+from detection_worker.pipeline.stages.breaker import CircuitBreaker
+from detection_worker.settings import DataSettings
+from detection_worker.storage.base import Storage
+
+ResultHandler = Callable[[DetectionResult], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What the stages work with.
+
+    Attributes:
+        storage: Where media come from.
+        decoding: Makes units of them.
+        callbacks: Where results go.
+        ledger: Told of progress.
+        endings: Ends jobs.
+        breaker: Told of failed downloads.
+        memo: Remembers finished jobs.
+        metrics: Series to report to.
+        data: Where downloads go.
+        disk: How much of them.
+        queue_url: Named in results.
+        on_result: Called with every delivered result; may be None.
+        lanes: Parallel workers of each stage, for the service time.
+    """
+
+    storage: Storage
+    decoding: Decoding
+    callbacks: CallbackClient
+    ledger: Ledger
+    endings: Endings
+    breaker: CircuitBreaker
+    memo: ResultMemo
+    metrics: Metrics
+    data: DataSettings
+    disk: DiskBudget
+    queue_url: str
+    on_result: ResultHandler | None
+    lanes: Mapping[str, int]

@@ -19,10 +19,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from detection_operator.resource import parse_spec
 from detection_operator.simulation import compare, oracle, report
-from detection_operator.simulation.engine import EPOCH_S, Run, Simulation, World
 from detection_operator.simulation.policies import Fixed
+from detection_operator.simulation.simulator import EPOCH_S, Run, Simulation, World
 from detection_operator.simulation.workload import (
     LEAD_S,
     SHAPES,
@@ -30,6 +29,7 @@ from detection_operator.simulation.workload import (
     generated,
     read_trace,
 )
+from detection_operator.spec.parse import parse_spec
 
 GOAL_IN_TIME = 0.99
 GOAL_COST = 1.15

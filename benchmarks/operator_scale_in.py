@@ -22,7 +22,7 @@ from typing import Any
 from detection_operator.kube.port import Key
 from detection_operator.observe.ports import Address
 from detection_operator.observe.values import WorkerState
-from detection_operator.records import Record
+from detection_operator.scaling.records import Record
 from detection_operator.testing.fakes import FakeWorkers
 from detection_operator.testing.world import MINIMAL, World
 

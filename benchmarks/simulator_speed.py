@@ -14,13 +14,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from detection_contract.media_types import MediaKind
-from detection_operator.resource import parse_spec
 from detection_operator.scaling.decision import decide
 from detection_operator.scaling.memory import Memory
-from detection_operator.scaling.values import Observation, Served
-from detection_operator.simulation.engine import Simulation, World
+from detection_operator.scaling.observation import Observation, Served
 from detection_operator.simulation.policies import Ours
+from detection_operator.simulation.simulator import Simulation, World
 from detection_operator.simulation.workload import generated
+from detection_operator.spec.parse import parse_spec
 
 GOAL_PER_S = 100_000
 START_S = 1_767_225_600.0

@@ -105,3 +105,15 @@ class LeaseLost(OperatorError):
 
 class InvalidSettings(OperatorError):
     """An option or environment variable that cannot be followed; says which and why."""
+
+
+class Failure(Exception):
+    """A command that cannot do what was asked.
+
+    Attributes:
+        code: Exit code: 1 the answer is no, 2 the question was wrong.
+    """
+
+    def __init__(self, message: str, *, code: int = 2) -> None:
+        super().__init__(message)
+        self.code = code

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from detection_operator.scaling.decision import Plan
-from detection_operator.scaling.values import Observation
+from detection_operator.scaling.observation import Observation
+from detection_operator.scaling.plan import Plan
 
 PREFIX: Final = "detection_operator_"
 _QUEUE: Final = ("namespace", "name")

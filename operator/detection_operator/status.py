@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from detection_operator.resource import InvalidSpec
-from detection_operator.scaling.capacity_words import no_room, not_starting, waiting
-from detection_operator.scaling.decision import Plan
-from detection_operator.scaling.sentences import duration
-from detection_operator.scaling.values import Observation
+from detection_operator.scaling.observation import Observation
+from detection_operator.scaling.plan import Plan
+from detection_operator.scaling.rules.terms import duration
+from detection_operator.scaling.wording import no_room, not_starting, waiting
 from detection_operator.spec.fields import SELECTOR_MAX
+from detection_operator.spec.parse import InvalidSpec
 from detection_operator.spec.queue_spec import OnExceeded, QueueSpec
 from detection_operator.spec.scaling import Mode
 

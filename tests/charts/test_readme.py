@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from detection_operator.resource import parse_spec
+from detection_operator.spec.parse import parse_spec
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -19,7 +19,7 @@ from detection_operator import settings as operator_settings
 from detection_operator.handlers.health import HealthServer
 from detection_operator.kube.deployment import worker_labels
 from detection_operator.metrics import Metrics
-from detection_operator.resource import parse_spec
+from detection_operator.spec.parse import parse_spec
 
 Objects = list[dict[str, Any]]
 Render = Callable[..., Objects]

@@ -12,7 +12,7 @@ import yaml
 
 from detection_operator.errors import ClusterError
 from detection_operator.kube.rest import Rest
-from detection_operator.resource import parse_spec
+from detection_operator.spec.parse import parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.testing.api_scene import ApiScene
 from detection_operator.testing.apiserver import ApiServer, NoBinaries, User, running

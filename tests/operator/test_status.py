@@ -6,10 +6,10 @@ import jsonschema
 import pytest
 
 from detection_operator.crd.status_schema import status_schema
-from detection_operator.resource import InvalidSpec
 from detection_operator.scaling.decision import decide
 from detection_operator.scaling.memory import Memory
-from detection_operator.scaling.values import Observation, ReadError
+from detection_operator.scaling.observation import Observation, ReadError
+from detection_operator.spec.parse import InvalidSpec
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.status import (
     Report,

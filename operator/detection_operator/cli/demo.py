@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from detection_operator.cli.failure import Failure
 from detection_operator.demo.options import Options, Place, advice, missing_extras
+from detection_operator.errors import Failure
 
 UNDER_WATCH = "--under-watch"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from detection_operator.cli.failure import Failure
+from detection_operator.errors import Failure
 
 
 def add(commands: Any) -> None:

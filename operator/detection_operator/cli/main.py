@@ -7,7 +7,7 @@ from typing import Final
 from detection_contract.process.arguments import ArgumentParser
 from detection_contract.process.signals import end_by_sigterm
 from detection_operator.cli import crd, demo, explain, replay, run, simulate, top
-from detection_operator.cli.failure import Failure
+from detection_operator.errors import Failure
 
 COMMANDS: Final = (run, demo, top, simulate, replay, explain, crd)
 INTERRUPTED: Final = 130

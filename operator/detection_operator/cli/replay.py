@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from detection_operator.cli.failure import Failure
-from detection_operator.records import InvalidRecord, from_line, plan_json, redecide
+from detection_operator.errors import Failure
+from detection_operator.scaling.records import InvalidRecord, from_line, plan_json, redecide
 
 
 def add(commands: Any) -> None:

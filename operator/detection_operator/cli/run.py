@@ -10,8 +10,7 @@ from typing import Any
 
 from detection_contract import environment as env
 from detection_contract.process.logs import configure, log_format_from_environment
-from detection_operator.cli.failure import Failure
-from detection_operator.errors import InvalidSettings, LeaseLost
+from detection_operator.errors import Failure, InvalidSettings, LeaseLost
 from detection_operator.settings import OperatorSettings, from_environment
 
 log = logging.getLogger(__name__)

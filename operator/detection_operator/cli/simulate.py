@@ -6,12 +6,11 @@ from typing import Any
 
 import yaml
 
-from detection_operator.cli.failure import Failure
-from detection_operator.records import Record, to_line
-from detection_operator.resource import InvalidSpec, parse_spec
+from detection_operator.errors import Failure
+from detection_operator.scaling.records import Record, to_line
 from detection_operator.simulation import compare, plot, report
-from detection_operator.simulation.engine import Simulation, World
 from detection_operator.simulation.policies import Ours
+from detection_operator.simulation.simulator import Simulation, World
 from detection_operator.simulation.workload import (
     SHAPES,
     InvalidTrace,
@@ -19,6 +18,7 @@ from detection_operator.simulation.workload import (
     generated,
     read_trace,
 )
+from detection_operator.spec.parse import InvalidSpec, parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
 
 

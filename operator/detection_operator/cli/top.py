@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from detection_operator.cli.failure import Failure
-from detection_operator.errors import ClusterError, InvalidSettings
+from detection_operator.errors import ClusterError, Failure, InvalidSettings
 from detection_operator.kube.port import Object
 
 COLUMNS: Final = (

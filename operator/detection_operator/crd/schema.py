@@ -7,7 +7,7 @@ from types import UnionType
 from typing import Any
 
 from detection_operator.crd.rules import RULES, TRANSITIONS
-from detection_operator.resource import enum_words, json_name, manifest_value
+from detection_operator.spec.parse import enum_words, json_name, manifest_value
 from detection_operator.spec.queue_spec import QueueSpec
 
 Schema = dict[str, Any]

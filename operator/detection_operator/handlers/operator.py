@@ -23,7 +23,7 @@ from detection_operator.observe.workers import HttpWorkers
 from detection_operator.reconcile.engine import Engine
 from detection_operator.reconcile.gather import Sources
 from detection_operator.reconcile.reconciler import Reconciler
-from detection_operator.records import Record, to_line
+from detection_operator.scaling.records import Record, to_line
 from detection_operator.settings import OperatorSettings
 
 STUCK_S: Final = 60.0

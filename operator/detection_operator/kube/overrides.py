@@ -8,7 +8,7 @@ without a word in the status: they are refused by the name of their field.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from detection_operator.resource import InvalidSpec
+from detection_operator.spec.parse import InvalidSpec
 
 FIELD: Final = "worker.template.podTemplate"
 NEEDED: Final = frozenset(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from detection_contract.media_types import MediaKind
 from detection_operator.observe.values import NO_WORK, Work, WorkerState
-from detection_operator.scaling.values import Served
+from detection_operator.scaling.observation import Served
 
 
 @dataclass(slots=True)

@@ -21,8 +21,8 @@ from detection_contract.aws.errors import QueueFault, plain_code, queue_fault
 from detection_operator.observe.bounded import Bounded
 from detection_operator.observe.rate_limit import TokenBucket
 from detection_operator.observe.values import QueueReading, QueueSettings
+from detection_operator.scaling.observation import ReadError
 from detection_operator.scaling.polling import CALLS_PER_S
-from detection_operator.scaling.values import ReadError
 from detection_operator.spec.fields import FROM_REDRIVE_POLICY
 from detection_operator.spec.queue_spec import QueueRef
 

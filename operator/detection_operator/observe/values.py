@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from detection_contract.media_types import MediaKind
-from detection_operator.scaling.values import ReadError
+from detection_operator.scaling.observation import ReadError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

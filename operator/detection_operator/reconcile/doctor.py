@@ -7,7 +7,8 @@ from typing import Final
 from detection_operator.observe.values import QueueReading, QueueSettings
 from detection_operator.reconcile import trouble
 from detection_operator.reconcile.fleet import Group
-from detection_operator.scaling.values import Observation, Outlook
+from detection_operator.scaling.observation import Observation
+from detection_operator.scaling.plan import Outlook
 from detection_operator.spec.queue_spec import QueueSpec
 
 MIN_SAMPLES: Final = 20

@@ -10,7 +10,7 @@ from detection_operator.kube.pods import FailedPod, PodView
 from detection_operator.kube.port import Object
 from detection_operator.kube.ranking import LEAST_COST, going
 from detection_operator.observe.values import WorkerState
-from detection_operator.scaling.values import Pod, PodPhase
+from detection_operator.scaling.pods import Pod, PodPhase
 
 MISSING_RESOURCE: Final = "Insufficient "
 

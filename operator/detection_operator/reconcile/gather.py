@@ -17,7 +17,7 @@ from detection_operator.reconcile.deployments import deployments_of
 from detection_operator.reconcile.fleet import Group, group
 from detection_operator.reconcile.state import QueueState, Wish
 from detection_operator.reconcile.trouble import FAILED_S, REPLACED_S, needs_events
-from detection_operator.resource import known_part, parse_spec
+from detection_operator.spec.parse import known_part, parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
 
 DEAF_S: Final = 300.0

@@ -17,8 +17,9 @@ from detection_operator.reconcile.trouble import (
     with_sign,
     words_of,
 )
-from detection_operator.scaling.capacity import PROMISE_S
-from detection_operator.scaling.values import Observation, PodPhase
+from detection_operator.scaling.estimates.cluster_capacity import PROMISE_S
+from detection_operator.scaling.observation import Observation
+from detection_operator.scaling.pods import PodPhase
 
 REFUSED_MAX: Final = 512
 """Characters of a controller's words; a webhook's answer may be a page."""

@@ -22,10 +22,11 @@ from detection_operator.reconcile.rivals import contender, elder, referred, shar
 from detection_operator.reconcile.state import QueueState, Wish
 from detection_operator.reconcile.steps import next_steps
 from detection_operator.reconcile.tell import Teller
-from detection_operator.records import Record
-from detection_operator.resource import InvalidSpec
-from detection_operator.scaling.decision import Plan, decide
-from detection_operator.scaling.values import Observation
+from detection_operator.scaling.decision import decide
+from detection_operator.scaling.observation import Observation
+from detection_operator.scaling.plan import Plan
+from detection_operator.scaling.records import Record
+from detection_operator.spec.parse import InvalidSpec
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.status import Report
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from detection_operator.kube.objects import time_s
 from detection_operator.kube.port import Object
-from detection_operator.scaling import service
-from detection_operator.scaling.learning import DAY_S
-from detection_operator.scaling.memory import Attainment, Learned, Memory
-from detection_operator.scaling.service import Mix, ServiceTimes
+from detection_operator.scaling.estimates import service_time as service
+from detection_operator.scaling.estimates.learning import DAY_S
+from detection_operator.scaling.estimates.service_time import Mix, ServiceTimes
+from detection_operator.scaling.estimates.state import Attainment, Learned
+from detection_operator.scaling.memory import Memory
 from detection_operator.spec.queue_spec import QueueSpec
 
 HOUR_S: Final = 3600

@@ -12,8 +12,7 @@ from typing import Final
 
 from detection_operator.kube.ranking import LEAST_COST, safe_reduction
 from detection_operator.reconcile.fleet import Group, Worker
-from detection_operator.scaling.values import PodPhase
-from detection_operator.scaling.victims import rank
+from detection_operator.scaling.pods import PodPhase, rank
 
 SURGE: Final = 0.25
 """Replicas above the plan while workers of another template come in, of the plan; at least one."""

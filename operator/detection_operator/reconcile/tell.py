@@ -11,7 +11,7 @@ from detection_operator.kube.objects import key_of
 from detection_operator.kube.port import Cluster, EventNote, Object
 from detection_operator.metrics import Metrics
 from detection_operator.reconcile.state import QueueState
-from detection_operator.resource import InvalidSpec
+from detection_operator.spec.parse import InvalidSpec
 from detection_operator.transitions import Event, transitions
 
 STATUS_S: Final = 60.0

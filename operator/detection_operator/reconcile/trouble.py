@@ -7,9 +7,9 @@ from detection_operator.kube.complaints import shortened
 from detection_operator.kube.pod_events import PodEvent, Sign
 from detection_operator.kube.pods import PodView
 from detection_operator.reconcile.fleet import Group, Worker
-from detection_operator.scaling.sentences import duration
-from detection_operator.scaling.starts import finding_s, stalled_s
-from detection_operator.scaling.values import PodPhase
+from detection_operator.scaling.estimates.pod_starts import finding_s, stalled_s
+from detection_operator.scaling.pods import PodPhase
+from detection_operator.scaling.rules.terms import duration
 
 FAILED_S: Final = 900.0
 """A pod that failed longer ago says little of the next one; its object may stay for days."""

@@ -1,15 +1,17 @@
 """The decision: the rules in their order, and what they leave for the next time."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
-from detection_operator.scaling import demand, learning, limits, polling
+from detection_operator.scaling import polling
+from detection_operator.scaling.decision_input import Situation, situation
+from detection_operator.scaling.estimates import learning
 from detection_operator.scaling.memory import Marks, Memory, rebased
-from detection_operator.scaling.sentences import SENTENCES
-from detection_operator.scaling.situation import Situation, situation
-from detection_operator.scaling.values import Observation, Outlook, Term
-from detection_operator.scaling.victims import victims
+from detection_operator.scaling.observation import Observation
+from detection_operator.scaling.plan import Outlook, Plan
+from detection_operator.scaling.pods import scale_in_candidates
+from detection_operator.scaling.rules import demand, limits
+from detection_operator.scaling.rules.terms import Term
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.scaling import Mode
 
@@ -52,51 +54,8 @@ BLIND: Final[tuple[Rule, ...]] = (
     limits.starting,
 )
 """For a queue that cannot be read."""
-_DEMANDS: Final = frozenset({"Steady", "Tail", "Drain", "Recent", "Backlog", "Present"})
-"""Of these only the largest is worth a sentence."""
-_ALWAYS_SPOKEN: Final = frozenset(
-    {"Poison", "Budget", "Activation", "Paused", "Manual", "Fallback"}
-)
 _SOLE: Final = frozenset({"Activation", "Paused", "Manual", "Fallback"})
 """They bind even when their number is what it was before."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """One decision.
-
-    Attributes:
-        desired: Replicas to have.
-        binding: Name of the rule that set the number.
-        terms: The rules that spoke, in their order.
-        apply: The number may be written; False when paused or in shadow mode.
-        victims: Pods to drain, as many as are surplus, in the order in which they go.
-        next_poll_s: Seconds until the queue should be read again.
-        outlook: What the decision believed.
-        memory: For the next decision.
-    """
-
-    desired: int
-    binding: str
-    terms: tuple[Term, ...]
-    apply: bool
-    victims: tuple[str, ...]
-    next_poll_s: float
-    outlook: Outlook
-    memory: Memory
-
-    @property
-    def message(self) -> str:
-        """The decision in a sentence: what the messages need, and what came of it."""
-        spoken: list[Term] = []
-        replicas = 0
-        for term in self.terms:
-            if term.replicas != replicas or term.name in _ALWAYS_SPOKEN:
-                if term.name in _DEMANDS:
-                    spoken = [earlier for earlier in spoken if earlier.name not in _DEMANDS]
-                spoken.append(term)
-            replicas = term.replicas
-        return "; ".join(term.sentence for term in spoken) or SENTENCES["empty"]
 
 
 def decide(spec: QueueSpec, observation: Observation, memory: Memory, now_s: float) -> Plan:
@@ -176,7 +135,7 @@ def _plan(now: Situation, terms: list[Term], *, needed: int, wanted: int) -> Pla
         binding=_binding(terms),
         terms=tuple(terms),
         apply=not now.spec.paused and now.spec.scaling.mode is not Mode.SHADOW,
-        victims=victims(now.seen.pods, current - desired) if desired < current else (),
+        victims=scale_in_candidates(now.seen.pods, current - desired) if desired < current else (),
         next_poll_s=polling.next_read_s(now, desired),
         outlook=_outlook(now, terms),
         memory=Memory(

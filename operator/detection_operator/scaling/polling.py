@@ -7,9 +7,9 @@ month at 0.40 USD a million), but an account has a rate that its queues share.
 
 from typing import Final
 
-from detection_operator.scaling import learning
-from detection_operator.scaling.situation import Situation
-from detection_operator.scaling.values import ReadError
+from detection_operator.scaling.decision_input import Situation
+from detection_operator.scaling.estimates import learning
+from detection_operator.scaling.observation import ReadError
 
 CALLS_PER_S: Final = 50.0
 """For one account and region; SQS allows far more, other users of the account want some."""

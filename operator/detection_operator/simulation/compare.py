@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from detection_operator.simulation import oracle
-from detection_operator.simulation.engine import Policy, Run, Simulation, World
 from detection_operator.simulation.policies import Keda, Ours
+from detection_operator.simulation.simulator import Policy, Run, Simulation, World
 from detection_operator.simulation.workload import Workload
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.scaling import Policy as PolicyName

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from detection_operator.simulation.engine import EPOCH_S, Run, Simulation, World
 from detection_operator.simulation.policies import Fixed
+from detection_operator.simulation.simulator import EPOCH_S, Run, Simulation, World
 from detection_operator.simulation.workload import Workload
 
 STEP_S: Final = 5.0

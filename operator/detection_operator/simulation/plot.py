@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from detection_operator.simulation.engine import Run, World
+from detection_operator.simulation.simulator import Run, World
 
 MISSING = "drawing needs matplotlib\nInstall it with: pip install 'detection-queue[plot]'"
 

@@ -5,10 +5,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from detection_operator.records import Record
 from detection_operator.scaling.decision import decide
 from detection_operator.scaling.memory import Memory
-from detection_operator.scaling.values import Observation
+from detection_operator.scaling.observation import Observation
+from detection_operator.scaling.records import Record
 from detection_operator.spec.queue_spec import QueueSpec
 
 

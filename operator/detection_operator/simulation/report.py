@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from detection_operator.simulation.engine import Run, Sample, World
+from detection_operator.simulation.simulator import Run, Sample, World
 
 HOUR_S = 3600.0
 

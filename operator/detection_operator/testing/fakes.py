@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from detection_contract.media_types import MediaKind
 from detection_operator.observe.ports import Address
 from detection_operator.observe.values import QueueReading, QueueSettings, Work, WorkerState
-from detection_operator.scaling.values import ReadError
+from detection_operator.scaling.observation import ReadError
 from detection_operator.spec.queue_spec import QueueRef
 
 HEALTHY = QueueSettings(max_receive_count=5, dead_letter_arn="arn:aws:sqs:eu-west-1:1:dead")

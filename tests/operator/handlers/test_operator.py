@@ -18,7 +18,7 @@ from detection_operator.errors import Conflict, OperatorError
 from detection_operator.handlers.operator import Operator
 from detection_operator.kube.client import QUEUES
 from detection_operator.kube.rest import MERGE_PATCH, Rest, namespaced
-from detection_operator.records import from_line, redecide
+from detection_operator.scaling.records import from_line, redecide
 from detection_operator.settings import OperatorSettings
 from detection_operator.testing.api_scene import ApiNodes, ApiScene
 from detection_operator.testing.apiserver import ApiServer

@@ -14,7 +14,7 @@ from detection_operator.kube.disruption import disruption_budget
 from detection_operator.kube.port import FIELD_MANAGER, Key
 from detection_operator.kube.rest import MERGE_PATCH, Rest, namespaced
 from detection_operator.reconcile.disruption import BudgetWatch, keep_budget
-from detection_operator.resource import InvalidSpec, parse_spec
+from detection_operator.spec.parse import InvalidSpec, parse_spec
 from detection_operator.testing.api_scene import ApiScene
 from detection_operator.testing.apiserver import ApiServer
 from detection_operator.testing.world import MINIMAL

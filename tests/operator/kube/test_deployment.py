@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from detection_contract import environment as env
 from detection_operator.kube.deployment import deployment
 from detection_operator.kube.disruption import disruption_budget
-from detection_operator.resource import InvalidSpec, parse_spec
+from detection_operator.spec.parse import InvalidSpec, parse_spec
 
 QUEUE = {"metadata": {"name": "video", "namespace": "media", "uid": "u-1"}}
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/video"

@@ -8,7 +8,7 @@ import pytest
 from detection_operator.observe.queue import SqsReader, queue_settings
 from detection_operator.observe.rate_limit import TokenBucket
 from detection_operator.observe.values import QueueReading
-from detection_operator.scaling.values import ReadError
+from detection_operator.scaling.observation import ReadError
 from detection_operator.spec.queue_spec import QueueRef
 from detection_operator.testing.fakes import FakeClock
 from detection_worker.testing.faults import Fault, FaultKind

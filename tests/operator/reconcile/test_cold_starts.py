@@ -7,7 +7,7 @@ import pytest
 from detection_operator.kube.pods import pod_views
 from detection_operator.reconcile.fleet import Worker
 from detection_operator.reconcile.state import QueueState, Wish
-from detection_operator.resource import parse_spec
+from detection_operator.spec.parse import parse_spec
 from detection_operator.status import timestamp
 from detection_operator.testing.world import MINIMAL
 

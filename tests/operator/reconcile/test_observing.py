@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from detection_operator.kube.rest import Rest
-from detection_operator.scaling.values import ReadError
+from detection_operator.scaling.observation import ReadError
 from detection_operator.testing.api_scene import ApiScene
 from detection_operator.testing.apiserver import ApiServer
 from detection_operator.testing.cluster import slot_of

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from detection_operator.scaling.decision import decide
-from detection_operator.scaling.memory import Learned, Memory
-from detection_operator.scaling.values import Observation, ReadError
+from detection_operator.scaling.estimates.state import Learned
+from detection_operator.scaling.memory import Memory
+from detection_operator.scaling.observation import Observation, ReadError
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.testing.world import MINIMAL, World
 

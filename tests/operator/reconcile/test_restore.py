@@ -9,7 +9,7 @@ from detection_operator.kube.port import Key
 from detection_operator.observe.counters import Counters
 from detection_operator.observe.values import WorkerState
 from detection_operator.reconcile.restore import restored
-from detection_operator.resource import parse_spec
+from detection_operator.spec.parse import parse_spec
 from detection_operator.status import timestamp
 from detection_operator.testing.world import MINIMAL, World
 

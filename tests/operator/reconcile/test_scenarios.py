@@ -11,8 +11,8 @@ from detection_contract.environment import ANNOTATION_DELETION_COST
 from detection_operator.errors import Conflict, cluster_error
 from detection_operator.kube.port import Key
 from detection_operator.kube.ranking import LEAST_COST
-from detection_operator.records import from_line, redecide, to_line
-from detection_operator.scaling.values import ReadError
+from detection_operator.scaling.observation import ReadError
+from detection_operator.scaling.records import from_line, redecide, to_line
 from detection_operator.testing.cluster import slot_of
 from detection_operator.testing.fakes import FakeWorker
 from detection_operator.testing.world import MINIMAL, World

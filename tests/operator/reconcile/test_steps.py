@@ -10,8 +10,7 @@ from detection_operator.kube.ranking import ASKED_COST, LEAST_COST, removal_rank
 from detection_operator.observe.values import WorkerState
 from detection_operator.reconcile.fleet import Group, decision_pods, group
 from detection_operator.reconcile.steps import Steps, next_steps
-from detection_operator.scaling.values import PodPhase
-from detection_operator.scaling.victims import victims
+from detection_operator.scaling.pods import PodPhase, scale_in_candidates
 
 NOW_S = 1000.0
 
@@ -110,7 +109,7 @@ def test_drains_leave_as_many_takers_as_the_plan_has_replicas(fleet: Group, desi
 
 @given(fleets(), st.integers(0, 10))
 def test_steps_and_plan_choose_the_same_pods(fleet: Group, desired: int) -> None:
-    named = victims(decision_pods([fleet]), max(0, len(fleet.workers) - desired))
+    named = scale_in_candidates(decision_pods([fleet]), max(0, len(fleet.workers) - desired))
     each = [
         next_steps([fleet], desired=desired, victims=v, drain_timeout_s=300, drain_ages={})
         for v in ((), named)

@@ -3,11 +3,11 @@
 import dataclasses
 from typing import Final
 
-from detection_operator.scaling import capacity, schedule
-from detection_operator.scaling import starts as beginnings
-from detection_operator.scaling.sentences import duration
-from detection_operator.scaling.situation import Situation
-from detection_operator.scaling.values import Term
+from detection_operator.scaling.decision_input import Situation
+from detection_operator.scaling.estimates import cluster_capacity as capacity
+from detection_operator.scaling.estimates import pod_starts as beginnings
+from detection_operator.scaling.rules import schedules as schedule
+from detection_operator.scaling.rules.terms import Term, duration
 from detection_operator.spec.queue_spec import OnExceeded
 from detection_operator.spec.scaling import FallbackBehavior
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection_operator.scaling.caution import HIGHEST, Caution, absorb
+from detection_operator.scaling.estimates.slo_feedback import HIGHEST, Caution, absorb
 
 ALLOWED = 0.01
 EXCUSE_S = 240.0

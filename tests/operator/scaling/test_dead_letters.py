@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from detection_operator.scaling import dead_letters
-from detection_operator.scaling.dead_letters import UNSEEN, DeadLetters
-from detection_operator.scaling.decision import Plan, decide
+from detection_operator.scaling.decision import decide
+from detection_operator.scaling.estimates import dead_letters
+from detection_operator.scaling.estimates.dead_letters import UNSEEN, DeadLetters
 from detection_operator.scaling.memory import Memory
-from detection_operator.scaling.values import Observation
+from detection_operator.scaling.observation import Observation
+from detection_operator.scaling.plan import Plan
 from detection_operator.spec.queue_spec import QueueSpec
 
 NOON_S = 1_767_268_800.0

@@ -3,10 +3,11 @@
 import math
 from typing import Final
 
-from detection_operator.scaling import learning, queueing
-from detection_operator.scaling.arrivals import pace_of_late_per_s, recent_pace_per_s
-from detection_operator.scaling.situation import Situation
-from detection_operator.scaling.values import Term
+from detection_operator.scaling.decision_input import Situation
+from detection_operator.scaling.estimates import learning
+from detection_operator.scaling.estimates.arrivals import pace_of_late_per_s, recent_pace_per_s
+from detection_operator.scaling.rules import queueing
+from detection_operator.scaling.rules.terms import Term
 from detection_operator.spec.scaling import IdlePolicy, Policy
 
 TARGET_UTILISATION: Final = 0.97

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from detection_operator.crd.manifest import manifest, manifest_yaml
-from detection_operator.resource import InvalidSpec, json_name, manifest_value, parse_spec
+from detection_operator.spec.parse import InvalidSpec, json_name, manifest_value, parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
 
-CHART_FILE = Path(__file__).parents[2] / "charts/detection-queue/files/detectionqueues.yaml"
+CHART_FILE = Path(__file__).parents[3] / "charts/detection-queue/files/detectionqueues.yaml"
 VERSION = manifest()["spec"]["versions"][0]
 SCHEMA = VERSION["schema"]["openAPIV3Schema"]
 SPEC = SCHEMA["properties"]["spec"]

@@ -1,6 +1,7 @@
 """What each rule of the decision says to a person. ``{replicas}`` is the number after the rule."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 SENTENCES: Final[Mapping[str, str]] = {
@@ -42,6 +43,28 @@ SENTENCES: Final[Mapping[str, str]] = {
     "manual_capped": "Manual: spec.replicas is {0}, capped to {replicas} by maxReplicas",
     "paused": "paused at {replicas}",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One step of a decision.
+
+    Attributes:
+        name: Of the rule.
+        replicas: Replicas after the rule.
+        key: Of its sentence in ``sentences``.
+        facts: What the sentence is filled with. Filling waits until somebody reads it.
+    """
+
+    name: str
+    replicas: int
+    key: str
+    facts: tuple[int | float | str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """The step, for a person."""
+        return SENTENCES[self.key].format(*self.facts, replicas=self.replicas)
 
 
 def duration(seconds: float) -> str:

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection_operator.scaling.values import Observation
+from detection_operator.scaling.observation import Observation
 from detection_operator.simulation import compare, oracle, report
-from detection_operator.simulation.engine import EPOCH_S, Run, Sample, Simulation, World
 from detection_operator.simulation.policies import Fixed, Keda, Ours
+from detection_operator.simulation.simulator import EPOCH_S, Run, Sample, Simulation, World
 from detection_operator.simulation.workload import (
     LEAD_S,
     SHAPES,

@@ -1,9 +1,36 @@
-"""Which pods go first when there are too many: the one order, for plans, steps and simulations."""
+"""Worker pods, and the one order of scale-in: for plans, for steps and for simulations."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
-from detection_operator.scaling.values import Pod, PodPhase
+
+class PodPhase(StrEnum):
+    """Where a worker pod stands."""
+
+    UNSCHEDULABLE = "Unschedulable"
+    STARTING = "Starting"
+    READY = "Ready"
+    DRAINING = "Draining"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """One worker pod.
+
+    Attributes:
+        name: Of the pod.
+        phase: Where it stands.
+        created_s: When it was created.
+        busy: It holds a message; None when it did not report.
+    """
+
+    name: str
+    phase: PodPhase
+    created_s: float
+    busy: bool | None = False
+
 
 _PHASES: Final = {
     PodPhase.UNSCHEDULABLE: 0,
@@ -33,7 +60,7 @@ def rank(
     return (_PHASES[phase], _WORK[busy], -created_s, name)
 
 
-def victims(pods: Iterable[Pod], count: int) -> tuple[str, ...]:
+def scale_in_candidates(pods: Iterable[Pod], count: int) -> tuple[str, ...]:
     """Return the names of the ``count`` pods that go first, in their order."""
     if count <= 0:
         return ()

@@ -8,7 +8,7 @@ More is asked for only now and then, with growing pauses, until nodes come.
 from dataclasses import dataclass, replace
 from typing import Final
 
-from detection_operator.scaling.values import Observation
+from detection_operator.scaling.observation import Observation
 from detection_operator.spec.queue_spec import Capacity
 
 PROMISE_S: Final = 900.0

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection_contract.media_types import MediaKind
-from detection_operator.resource import (
+from detection_operator.spec.parse import (
     InvalidSpec,
     known_part,
     manifest_value,

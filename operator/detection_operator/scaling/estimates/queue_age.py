@@ -7,7 +7,7 @@ that tells nothing may have taken some, as many as it can at its best.
 
 from dataclasses import dataclass
 
-from detection_operator.scaling.values import Observation
+from detection_operator.scaling.observation import Observation
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from detection_contract.media_types import MediaKind
-from detection_operator.scaling.values import Served
+from detection_operator.scaling.observation import Served
 from detection_operator.spec.queue_spec import Prior
 
 PRIOR_WEIGHT: Final = 3.0

@@ -11,15 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection_contract.media_types import MediaKind
-from detection_operator.records import Record, from_json, from_line, redecide, to_json, to_line
-from detection_operator.resource import parse_spec
-from detection_operator.scaling.decision import Plan, decide
+from detection_operator.scaling.decision import decide
 from detection_operator.scaling.memory import Memory
-from detection_operator.scaling.values import Observation, Pod, PodPhase, ReadError, Served
-from detection_operator.simulation.engine import Simulation, World
+from detection_operator.scaling.observation import Observation, ReadError, Served
+from detection_operator.scaling.plan import Plan
+from detection_operator.scaling.pods import Pod, PodPhase
+from detection_operator.scaling.records import (
+    Record,
+    from_json,
+    from_line,
+    redecide,
+    to_json,
+    to_line,
+)
 from detection_operator.simulation.policies import Ours
 from detection_operator.simulation.report import flaps
+from detection_operator.simulation.simulator import Simulation, World
 from detection_operator.simulation.workload import poisson, with_services
+from detection_operator.spec.parse import parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.scaling import FallbackBehavior
 

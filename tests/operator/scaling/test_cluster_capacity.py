@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from detection_operator.scaling import capacity
-from detection_operator.scaling.values import Observation
+from detection_operator.scaling.estimates import cluster_capacity as capacity
+from detection_operator.scaling.observation import Observation
 from detection_operator.spec.queue_spec import Capacity
 
 LIMITS = Capacity(unschedulable_s=180, probe_replicas=1, max_backoff_s=500)

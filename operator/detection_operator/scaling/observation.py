@@ -1,19 +1,10 @@
-"""What a decision is made from and what it yields. Values only."""
+"""What a decision is made from. Values only."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 from detection_contract.media_types import MediaKind
-from detection_operator.scaling.sentences import SENTENCES
-
-
-class PodPhase(StrEnum):
-    """Where a worker pod stands."""
-
-    UNSCHEDULABLE = "Unschedulable"
-    STARTING = "Starting"
-    READY = "Ready"
-    DRAINING = "Draining"
+from detection_operator.scaling.pods import Pod
 
 
 class ReadError(StrEnum):
@@ -23,23 +14,6 @@ class ReadError(StrEnum):
     NO_SUCH_QUEUE = "NonExistentQueue"
     THROTTLED = "Throttled"
     UNREACHABLE = "Unreachable"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pod:
-    """One worker pod.
-
-    Attributes:
-        name: Of the pod.
-        phase: Where it stands.
-        created_s: When it was created.
-        busy: It holds a message; None when it did not report.
-    """
-
-    name: str
-    phase: PodPhase
-    created_s: float
-    busy: bool | None = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,72 +129,3 @@ class Observation:
     def paid(self) -> int:
         """Replicas that cost something: one that waits for a node costs nothing."""
         return max(0, self.replicas - self.unschedulable)
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One step of a decision.
-
-    Attributes:
-        name: Of the rule.
-        replicas: Replicas after the rule.
-        key: Of its sentence in ``sentences``.
-        facts: What the sentence is filled with. Filling waits until somebody reads it.
-    """
-
-    name: str
-    replicas: int
-    key: str
-    facts: tuple[int | float | str, ...] = ()
-
-    @property
-    def sentence(self) -> str:
-        """The step, for a person."""
-        return SENTENCES[self.key].format(*self.facts, replicas=self.replicas)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """What the decision believed; what status, conditions and metrics show.
-
-    Attributes:
-        fresh: The queue was read in time.
-        age_s: Age of the oldest waiting message, at least; None while nothing waits.
-        arrivals_per_s: Smoothed; None while unknown.
-        service_s: Mean service time of a message.
-        service_p90_s: Its 90th percentile, estimated.
-        service_samples: Messages behind the mean; 0 means priors.
-        cold_start_s: Measured or prior.
-        work_s: Worker seconds that wait.
-        poison_share: Share of the messages that is no demand: most die in the dead-letter queue.
-        blocked_since_s: Since when the cluster has had no room; None when it has.
-        over_budget: The plan wanted more than the budget pays.
-        spent_today: Since midnight UTC in the budget's currency; 0 without a budget.
-        received: First receives in the attainment window.
-        received_late: Those of them that came too late.
-        asleep: Nothing is there to do and nobody is there to do it.
-        blocked_why: The resource that was missing last; empty when there is room.
-        blocked_said: What the scheduler or an autoscaler last said of it.
-        failing_since_s: Since when pods do not start; None when they do.
-        failing_why: What the cluster last said of these.
-    """
-
-    fresh: bool
-    age_s: float | None
-    arrivals_per_s: float | None
-    service_s: float
-    service_p90_s: float
-    service_samples: int
-    cold_start_s: float
-    work_s: float
-    poison_share: float
-    blocked_since_s: float | None
-    over_budget: bool
-    spent_today: float
-    received: int
-    received_late: int
-    asleep: bool
-    blocked_why: str = ""
-    blocked_said: str = ""
-    failing_since_s: float | None = None
-    failing_why: str = ""

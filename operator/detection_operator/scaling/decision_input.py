@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Final
 
-from detection_operator.scaling import idle, learning
-from detection_operator.scaling.arrivals import rate_per_s
-from detection_operator.scaling.memory import Learned, Marks
-from detection_operator.scaling.service import Mix
-from detection_operator.scaling.values import Observation
+from detection_operator.scaling.estimates import idle_time as idle
+from detection_operator.scaling.estimates import learning
+from detection_operator.scaling.estimates.arrivals import rate_per_s
+from detection_operator.scaling.estimates.service_time import Mix
+from detection_operator.scaling.estimates.state import Learned
+from detection_operator.scaling.memory import Marks
+from detection_operator.scaling.observation import Observation
 from detection_operator.spec.queue_spec import QueueSpec
 
 LULL_S: Final = 60.0

@@ -10,9 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection_contract.media_types import MediaKind
-from detection_operator.scaling import arrivals, idle, queueing, schedule, service
-from detection_operator.scaling.values import Pod, PodPhase, Served
-from detection_operator.scaling.victims import victims
+from detection_operator.scaling.estimates import arrivals
+from detection_operator.scaling.estimates import idle_time as idle
+from detection_operator.scaling.estimates import service_time as service
+from detection_operator.scaling.observation import Served
+from detection_operator.scaling.pods import Pod, PodPhase, scale_in_candidates
+from detection_operator.scaling.rules import queueing
+from detection_operator.scaling.rules import schedules as schedule
 from detection_operator.spec.queue_spec import Prior
 from detection_operator.spec.scaling import Idle, IdlePolicy, Schedule
 
@@ -307,6 +311,6 @@ def test_idle_and_newest_pods_go_first_then_busy_ones_and_silent_ones_last() -> 
     ]
 
     waiting = ("homeless", "starting", "draining")
-    assert victims(pods, 9) == (*waiting, "new-idle", "old-idle", "busy", "silent")
-    assert victims(pods, 1) == ("homeless",)
-    assert victims(pods, 0) == ()
+    assert scale_in_candidates(pods, 9) == (*waiting, "new-idle", "old-idle", "busy", "silent")
+    assert scale_in_candidates(pods, 1) == ("homeless",)
+    assert scale_in_candidates(pods, 0) == ()

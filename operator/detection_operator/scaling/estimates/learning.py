@@ -3,19 +3,16 @@
 import math
 from typing import Final
 
-from detection_operator.scaling import (
-    arrivals,
-    capacity,
-    caution,
-    dead_letters,
-    idle,
-    service,
-    starts,
-    waiting,
-)
-from detection_operator.scaling.caution import Caution
-from detection_operator.scaling.memory import MAX_GAP_S, Attainment, Failures, Learned
-from detection_operator.scaling.values import Observation
+from detection_operator.scaling.estimates import arrivals, dead_letters
+from detection_operator.scaling.estimates import cluster_capacity as capacity
+from detection_operator.scaling.estimates import idle_time as idle
+from detection_operator.scaling.estimates import pod_starts as starts
+from detection_operator.scaling.estimates import queue_age as waiting
+from detection_operator.scaling.estimates import service_time as service
+from detection_operator.scaling.estimates import slo_feedback as caution
+from detection_operator.scaling.estimates.slo_feedback import Caution
+from detection_operator.scaling.estimates.state import MAX_GAP_S, Attainment, Failures, Learned
+from detection_operator.scaling.observation import Observation
 from detection_operator.spec.queue_spec import QueueSpec
 
 STALE_POLLS: Final = 3

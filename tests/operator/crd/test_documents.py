@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from detection_operator import status
-from detection_operator.resource import parse_spec
 from detection_operator.scaling import decision
-from detection_operator.scaling.values import ReadError
+from detection_operator.scaling.observation import ReadError
+from detection_operator.spec.parse import parse_spec
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GUIDE = (ROOT / "docs" / "detectionqueue.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 

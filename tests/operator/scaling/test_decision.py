@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from detection_contract.media_types import MediaKind
-from detection_operator.scaling.decision import Plan, decide
+from detection_operator.scaling.decision import decide
 from detection_operator.scaling.memory import Memory
-from detection_operator.scaling.values import Observation, Pod, PodPhase, ReadError, Served
+from detection_operator.scaling.observation import Observation, ReadError, Served
+from detection_operator.scaling.plan import Plan
+from detection_operator.scaling.pods import Pod, PodPhase
 from detection_operator.spec.queue_spec import QueueSpec
 
 NOON_S = 1_767_268_800.0

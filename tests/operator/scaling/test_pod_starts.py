@@ -2,9 +2,9 @@
 
 import itertools
 
-from detection_operator.scaling import starts
-from detection_operator.scaling.starts import SOUND, Starts
-from detection_operator.scaling.values import Observation
+from detection_operator.scaling.estimates import pod_starts as starts
+from detection_operator.scaling.estimates.pod_starts import SOUND, Starts
+from detection_operator.scaling.observation import Observation
 from detection_operator.spec.queue_spec import Capacity
 
 LIMITS = Capacity(unschedulable_s=180, probe_replicas=1, max_backoff_s=1800)

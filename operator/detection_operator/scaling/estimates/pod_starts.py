@@ -7,7 +7,7 @@ nothing. Where several do, only as many are asked for as start, and a probe afte
 from dataclasses import dataclass, replace
 from typing import Final
 
-from detection_operator.scaling.values import Observation
+from detection_operator.scaling.observation import Observation
 from detection_operator.spec.queue_spec import Capacity
 
 TOLERATED: Final = 3

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, TypeVar
 
-from detection_operator.resource import InvalidSpec, manifest_value, parse_spec
-from detection_operator.scaling.decision import Plan, decide
+from detection_operator.scaling.decision import decide
 from detection_operator.scaling.memory import Memory
-from detection_operator.scaling.values import Observation, Term
+from detection_operator.scaling.observation import Observation
+from detection_operator.scaling.plan import Plan
+from detection_operator.scaling.rules.terms import Term
+from detection_operator.spec.parse import InvalidSpec, manifest_value, parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
 
 VERSION: Final = 2

@@ -1,7 +1,8 @@
 """What ``CapacityAvailable`` says to a person: what is waited for, since when. Pure."""
 
-from detection_operator.scaling.sentences import duration
-from detection_operator.scaling.values import Observation, Outlook
+from detection_operator.scaling.observation import Observation
+from detection_operator.scaling.plan import Outlook
+from detection_operator.scaling.rules.terms import duration
 
 
 def no_room(seen: Observation, outlook: Outlook, now_s: float) -> str:

@@ -14,8 +14,8 @@ from enum import IntEnum
 from typing import Final, Protocol
 
 from detection_contract.media_types import MediaKind
-from detection_operator.scaling.values import Observation, PodPhase, Served
-from detection_operator.scaling.victims import rank
+from detection_operator.scaling.observation import Observation, Served
+from detection_operator.scaling.pods import PodPhase, rank
 from detection_operator.simulation.workload import Workload
 
 EPOCH_S: Final = 1_767_225_600.0

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from detection_operator.scaling.decision import Plan, decide
+from detection_operator.scaling.decision import decide
 from detection_operator.scaling.memory import Memory
-from detection_operator.scaling.values import Observation
+from detection_operator.scaling.observation import Observation
+from detection_operator.scaling.plan import Plan
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.status import Report, conditions
 

@@ -1,0 +1,1 @@
+"""What is estimated from observations: arrivals, service times, capacity, feedback."""

@@ -43,9 +43,9 @@ from detection_worker.core.verdict import judge
 from detection_worker.detectors.base import Detector
 from detection_worker.detectors.registry import bundled_models_dir, load_detectors
 from detection_worker.media.decode import decode_file
-from detection_worker.media.pool import ProcessDecoder
+from detection_worker.media.jail.pool import ProcessDecoder
+from detection_worker.media.jail.wire import order_of
 from detection_worker.media.values import DecodedMedia
-from detection_worker.media.wire import order_of
 from detection_worker.pipeline.files.analysis import decode_request
 from detection_worker.settings import MediaLimits
 from detection_worker.testing.faults import Fault

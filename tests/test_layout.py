@@ -76,7 +76,7 @@ print([m for m in ("torch", "numpy", "av") if m in sys.modules])
 def test_the_decoding_child_loads_neither_torch_nor_aws() -> None:
     code = """
 import sys
-import detection_worker.media.child
+import detection_worker.media.jail.child
 print([m for m in ("torch", "boto3", "botocore", "urllib3", "requests") if m in sys.modules])
 """
     assert python(code) == "[]"

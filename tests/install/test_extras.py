@@ -24,8 +24,8 @@ CODE: Mapping[str, tuple[str, ...]] = {
 }
 """Where the code of an extra lies; the nameless one is what every installation gets."""
 OPTIONAL_MODULES: Mapping[str, tuple[str, ...]] = {
-    "keras": ("worker/detection_worker/detectors/keras.py",),
-    "onnx": ("worker/detection_worker/detectors/onnx_network.py",),
+    "keras": ("worker/detection_worker/detectors/importing/keras.py",),
+    "onnx": ("worker/detection_worker/detectors/onnx/network.py",),
     "plot": ("operator/detection_operator/simulation/plot.py",),
 }
 """Modules that need an extra of their own, and are imported only where it is asked for."""

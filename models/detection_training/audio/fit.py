@@ -19,7 +19,7 @@ from detection_training.pipeline.sources import Log
 from detection_worker.core.sampling import AudioSampling
 from detection_worker.core.verdict import Pooling
 from detection_worker.detectors.base import Detector
-from detection_worker.media.windows import Windows
+from detection_worker.media.streams.windows import Windows
 
 SAMPLING: Final = AudioSampling()
 POOLING: Final = Pooling(over_frames="mean")

@@ -22,7 +22,7 @@ class AudioFullPlan:
         vocoder_steps: Most batches for each.
         steps: Batches for the detector.
         seconds: Most time for the detector.
-        width: Of the network, see ``detection_worker.detectors.audio_lfb``.
+        width: Of the network, see ``detection_worker.detectors.networks.audio.audio_lfb``.
         bands: Likewise.
         rows: Likewise.
         processes: For making clips.

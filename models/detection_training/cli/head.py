@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, *, log: Log) -> int:
         )
     # Loads torch; whoever only reads --help must not wait for it.
     head = importlib.import_module("detection_training.head.training")
-    folders = importlib.import_module("detection_worker.detectors.folders")
+    folders = importlib.import_module("detection_worker.detectors.model_folder.folders")
     if args.name:
         folders.check_name(args.name)
     order = head.Order(

@@ -16,7 +16,7 @@ from detection_training.pipeline.sources import Log
 from detection_worker.core.sampling import AudioSampling
 from detection_worker.core.verdict import Pooling
 from detection_worker.detectors.base import Detector
-from detection_worker.media.windows import Windows
+from detection_worker.media.streams.windows import Windows
 
 Floats = NDArray[np.float64]
 SAMPLING: Final = AudioSampling()

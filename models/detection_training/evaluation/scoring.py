@@ -17,7 +17,7 @@ from detection_training.pipeline.sources import Log
 from detection_worker.core.sampling import AudioSampling
 from detection_worker.detectors.registry import LoadedDetectors
 from detection_worker.errors import JobError
-from detection_worker.media.pool import ProcessDecoder
+from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.media.values import DecodedMedia, Decoder, DecodeRequest
 from detection_worker.pipeline.files.analysis import Unjudged
 from detection_worker.pipeline.files.analyzer import Analyzer

@@ -8,7 +8,7 @@ from detection_training.evaluation.intervals import Measure
 from detection_training.head import files
 from detection_training.head.fit import Line
 from detection_training.head.values import Scored
-from detection_worker.detectors.manifest import Manifest
+from detection_worker.detectors.model_folder.manifest import Manifest
 
 LISTED: Final = 50
 """Most files left out that ``eval.json`` names."""

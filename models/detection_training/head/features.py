@@ -19,15 +19,17 @@ from detection_training.pipeline.sources import Log
 from detection_training.pipeline.steps import write_atomically
 from detection_worker.core.applicability import Scope
 from detection_worker.core.sampling import AudioSampling, ImageSampling
-from detection_worker.detectors import face_model, registry, self_test, weights
-from detection_worker.detectors import manifest as manifests
+from detection_worker.detectors import registry, self_test
 from detection_worker.detectors.base import Detector
-from detection_worker.detectors.face_view import FaceViewDetector
-from detection_worker.detectors.head import NAME, FrozenHead
-from detection_worker.detectors.manifest import Borrowed, Manifest
+from detection_worker.detectors.faces import model as face_model
+from detection_worker.detectors.faces.view import FaceViewDetector
+from detection_worker.detectors.frozen_head import NAME, FrozenHead
+from detection_worker.detectors.model_folder import manifest as manifests
+from detection_worker.detectors.model_folder import weights
+from detection_worker.detectors.model_folder.manifest import Borrowed, Manifest
 from detection_worker.detectors.torch_detector import TorchDetector
 from detection_worker.errors import JobError, UsageError
-from detection_worker.media.pool import ProcessDecoder
+from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.media.values import DecodedMedia, Decoder, DecodeRequest
 from detection_worker.pipeline.files.analysis import units_of
 from detection_worker.pipeline.files.applicability import why_not

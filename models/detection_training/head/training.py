@@ -27,7 +27,7 @@ from detection_training.pipeline.sources import Log
 from detection_worker.cli.terminal import shown
 from detection_worker.core.applicability import Scope
 from detection_worker.core.verdict import Calibration, Pooling, sigmoid
-from detection_worker.detectors import head as heads
+from detection_worker.detectors import frozen_head as heads
 from detection_worker.detectors import registry
 from detection_worker.errors import UsageError
 

@@ -17,7 +17,7 @@ from detection_worker.core.sampling import Sampling
 from detection_worker.core.verdict import Calibration, Pooling, Thresholds
 from detection_worker.detectors import self_test
 from detection_worker.detectors.base import DetectorCard, Grade
-from detection_worker.detectors.manifest import MANIFEST_NAME, SCHEMA, read_manifest
+from detection_worker.detectors.model_folder.manifest import MANIFEST_NAME, SCHEMA, read_manifest
 from detection_worker.detectors.torch_detector import TorchDetector
 from detection_worker.errors import UsageError
 

@@ -18,11 +18,13 @@ from typing import Final
 
 import safetensors.torch
 
-from detection_worker.detectors import face_model, mtcnn, weights
-from detection_worker.detectors.checkpoint import read_checkpoint
-from detection_worker.detectors.face_model import FaceAnswer, FaceDescription
-from detection_worker.detectors.manifest import ModelError
-from detection_worker.detectors.manifest_parts import WeightsPart
+from detection_worker.detectors.faces import model as face_model
+from detection_worker.detectors.faces.model import FaceAnswer, FaceDescription
+from detection_worker.detectors.importing.checkpoint import read_checkpoint
+from detection_worker.detectors.model_folder import weights
+from detection_worker.detectors.model_folder.manifest import ModelError
+from detection_worker.detectors.model_folder.manifest_parts import WeightsPart
+from detection_worker.detectors.networks.image import mtcnn
 from detection_worker.detectors.registry import bundled_models_dir
 from detection_worker.errors import UsageError
 

@@ -23,7 +23,7 @@ from detection_worker.core.verdict import judge
 from detection_worker.detectors import registry
 from detection_worker.detectors.base import Detector
 from detection_worker.errors import UsageError
-from detection_worker.media.windows import Windows
+from detection_worker.media.streams.windows import Windows
 
 MODEL: Final = "audio-lfb-resnet-s"
 ROOT: Final = Path(__file__).resolve().parents[3]

@@ -8,7 +8,7 @@ import pytest
 from detection_contract.media_types import MediaKind
 from detection_training.audio.lengths import MODEL, LengthRow, shortest_s, table
 from detection_worker.detectors import registry
-from detection_worker.media.pool import ProcessDecoder
+from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.pipeline.files.analysis import Analysis, Unjudged
 from detection_worker.pipeline.files.analyzer import Analyzer
 from detection_worker.samples import sample_path

@@ -30,8 +30,8 @@ from detection_worker.detectors.registry import (
 )
 from detection_worker.errors import UsageError
 from detection_worker.media.decode import decode_file
+from detection_worker.media.jail.wire import order_of
 from detection_worker.media.values import DecodedMedia, DecodeRequest
-from detection_worker.media.wire import order_of
 from detection_worker.samples import SAMPLES, sample_path
 
 

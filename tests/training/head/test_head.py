@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from detection_worker.__main__ import main
 from detection_worker.detectors import registry
-from detection_worker.detectors.head import FrozenHead
+from detection_worker.detectors.frozen_head import FrozenHead
 from detection_worker.samples import sample_path
 
 Capture = pytest.CaptureFixture[str]

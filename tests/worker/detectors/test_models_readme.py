@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from detection_worker.detectors import registry
-from detection_worker.detectors.published import PUBLISHED
+from detection_worker.detectors.importing.published import PUBLISHED
 
 README = (Path(__file__).parents[3] / "models" / "README.md").read_text()
 ROW = re.compile(r"^\| `([\w-]+)` \| (.+?) \| (.+?) \| (\w+, \w+) \| ([\d,]+) \|$", re.MULTILINE)

@@ -7,7 +7,7 @@ import pytest
 
 from detection_contract.media_types import MediaKind
 from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSampling
-from detection_worker.media.pool import ProcessDecoder
+from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.media.values import DecodedMedia, DecodeRequest
 from detection_worker.settings import MediaLimits
 

@@ -24,7 +24,7 @@ from detection_worker.detectors.registry import (
     load_detectors,
 )
 from detection_worker.errors import Cancelled, UsageError
-from detection_worker.media.pool import ProcessDecoder
+from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.pipeline.files.decoding import Decoding
 from detection_worker.pipeline.stages.file_pipeline import FilePipeline, FileTask
 from detection_worker.settings import Settings

@@ -15,16 +15,16 @@ from detection_worker.cli.command import Command
 from detection_worker.cli.console import confirm
 from detection_worker.cli.options import add_common, add_settings, load
 from detection_worker.cli.terminal import columns, printable, wrapped
-from detection_worker.detectors import folders
-from detection_worker.detectors.manifest import ONNX, Manifest
-from detection_worker.detectors.published import PUBLISHED, Published
+from detection_worker.detectors.importing.published import PUBLISHED, Published
+from detection_worker.detectors.importing.video_use import SUFFIX
+from detection_worker.detectors.model_folder import folders
+from detection_worker.detectors.model_folder.manifest import ONNX, Manifest
 from detection_worker.detectors.registry import (
     ModelEntry,
     bundled_models_dir,
     list_models,
     load_detectors,
 )
-from detection_worker.detectors.video_use import SUFFIX
 from detection_worker.errors import UsageError
 from detection_worker.settings import Settings
 
@@ -249,7 +249,7 @@ def _import(args: argparse.Namespace, folder: Path | None) -> int:
         _tell_made(onnx_import.run(args, folder), video=args.video)
         return 0
     # Torch takes seconds to import; the other actions must not wait for it.
-    from detection_worker.detectors.importing import import_checkpoint  # noqa: PLC0415 - heavy
+    from detection_worker.detectors.importing.from_checkpoint import import_checkpoint  # noqa: PLC0415 - heavy
 
     source = Path(args.model)
     made = import_checkpoint(

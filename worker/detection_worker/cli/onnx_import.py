@@ -7,9 +7,13 @@ from typing import Final, get_args
 from detection_contract.media_types import MediaKind
 from detection_worker.core.sampling import AudioSampling, ImageSampling, View
 from detection_worker.core.verdict import Pooling
-from detection_worker.detectors.manifest import ONNX
-from detection_worker.detectors.manifest_parts import MAX_CROP_PX, MAX_SAMPLE_RATE_HZ, MAX_WINDOW
-from detection_worker.detectors.published import FACES, MOST_FAKE_FACE, Published
+from detection_worker.detectors.importing.published import FACES, MOST_FAKE_FACE, Published
+from detection_worker.detectors.model_folder.manifest import ONNX
+from detection_worker.detectors.model_folder.manifest_parts import (
+    MAX_CROP_PX,
+    MAX_SAMPLE_RATE_HZ,
+    MAX_WINDOW,
+)
 from detection_worker.errors import UsageError
 
 OPTIONS: Final = ("kind", "classes", "side", "view", "scale", "sample_rate", "window")
@@ -108,8 +112,8 @@ def run(args: argparse.Namespace, folder: Path) -> Path:
         UsageError: The options or the file are refused.
     """
     # Torch takes seconds to import; the other actions must not wait for it.
-    from detection_worker.detectors.onnx_importing import import_onnx  # noqa: PLC0415 - heavy
-    from detection_worker.detectors.onnx_network import MAX_BYTES  # noqa: PLC0415 - heavy
+    from detection_worker.detectors.importing.from_onnx import import_onnx  # noqa: PLC0415 - heavy
+    from detection_worker.detectors.onnx.network import MAX_BYTES  # noqa: PLC0415 - heavy
 
     source, name = Path(args.model), args.name or ONNX
     manifest = import_onnx(

@@ -10,34 +10,34 @@ from typing import TYPE_CHECKING, Any, Final
 from detection_contract import user_messages
 from detection_contract.media_types import MediaKind
 from detection_worker.core.sampling import PictureSampling
-from detection_worker.detectors import face_model
-from detection_worker.detectors import manifest as manifests
 from detection_worker.detectors.base import Detector, DetectorCard
-from detection_worker.detectors.manifest import Borrowed, Manifest, ModelError
+from detection_worker.detectors.faces import model as face_model
+from detection_worker.detectors.model_folder import manifest as manifests
+from detection_worker.detectors.model_folder.manifest import Borrowed, Manifest, ModelError
 from detection_worker.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
 
-    from detection_worker.detectors.face_finding import FaceFinder
+    from detection_worker.detectors.faces.finding import FaceFinder
 
 ARCHITECTURES: Final[Mapping[str, str]] = {
-    "aasist": "detection_worker.detectors.aasist:build",
-    "aasist-l": "detection_worker.detectors.aasist:build_light",
-    "audio_lfb": "detection_worker.detectors.audio_lfb:build",
-    "clip-b16": "detection_worker.detectors.clip_heads:build_b16",
-    "efficientnet-b4": "detection_worker.detectors.efficientnet:build",
-    "effort": "detection_worker.detectors.clip_heads:build_effort",
-    "frozen-head": "detection_worker.detectors.head:build",
-    "image_residual": "detection_worker.detectors.image_residual:build",
-    "lfcc-lcnn": "detection_worker.detectors.lcnn:build",
-    "meso4": "detection_worker.detectors.mesonet:build_meso4",
-    "mesoinception4": "detection_worker.detectors.mesonet:build_mesoinception4",
-    "npr": "detection_worker.detectors.npr:build",
-    "rawnet2": "detection_worker.detectors.rawnet2:build",
-    "univfd": "detection_worker.detectors.clip_heads:build_univfd",
-    "xception": "detection_worker.detectors.xception:build",
-    "xlsr-aasist": "detection_worker.detectors.xlsr_aasist:build",
+    "aasist": "detection_worker.detectors.networks.audio.aasist:build",
+    "aasist-l": "detection_worker.detectors.networks.audio.aasist:build_light",
+    "audio_lfb": "detection_worker.detectors.networks.audio.audio_lfb:build",
+    "clip-b16": "detection_worker.detectors.networks.image.clip_heads:build_b16",
+    "efficientnet-b4": "detection_worker.detectors.networks.image.efficientnet:build",
+    "effort": "detection_worker.detectors.networks.image.clip_heads:build_effort",
+    "frozen-head": "detection_worker.detectors.frozen_head:build",
+    "image_residual": "detection_worker.detectors.networks.image.image_residual:build",
+    "lfcc-lcnn": "detection_worker.detectors.networks.audio.lcnn:build",
+    "meso4": "detection_worker.detectors.networks.image.mesonet:build_meso4",
+    "mesoinception4": "detection_worker.detectors.networks.image.mesonet:build_mesoinception4",
+    "npr": "detection_worker.detectors.networks.image.npr:build",
+    "rawnet2": "detection_worker.detectors.networks.audio.rawnet2:build",
+    "univfd": "detection_worker.detectors.networks.image.clip_heads:build_univfd",
+    "xception": "detection_worker.detectors.networks.image.xception:build",
+    "xlsr-aasist": "detection_worker.detectors.networks.audio.xlsr_aasist:build",
 }
 """Name in a manifest to ``module:factory``; imported when a model asks for it."""
 GRADE_ORDER: Final = ("demo", "experimental", "published")
@@ -211,7 +211,7 @@ class _Loader:
     def _load(self, manifest: Manifest, where: str) -> Detector:
         # Torch takes seconds to import; whoever only lists models must not wait for it.
         from detection_worker.detectors import self_test  # noqa: PLC0415 - heavy
-        from detection_worker.detectors.face_view import FaceViewDetector  # noqa: PLC0415 - heavy
+        from detection_worker.detectors.faces.view import FaceViewDetector  # noqa: PLC0415 - heavy
         from detection_worker.detectors.torch_detector import TorchDetector  # noqa: PLC0415 - heavy
 
         detector: Detector = TorchDetector(
@@ -246,7 +246,7 @@ class _Loader:
         return owner
 
     def _network(self, manifest: Manifest) -> "torch.nn.Module":
-        from detection_worker.detectors import weights  # noqa: PLC0415 - heavy
+        from detection_worker.detectors.model_folder import weights  # noqa: PLC0415 - needs torch
 
         if manifest.id not in self._networks:
             assert not isinstance(manifest.network, Borrowed)  # noqa: S101 - _owner saw to it
@@ -266,7 +266,8 @@ class _Loader:
 def _onnx_network(
     path: Path, architecture: manifests.Architecture, file: manifests.WeightsFile
 ) -> "torch.nn.Module":
-    from detection_worker.detectors import onnx_network, weights  # noqa: PLC0415 - heavy
+    from detection_worker.detectors.model_folder import weights  # noqa: PLC0415 - needs torch
+    from detection_worker.detectors.onnx import network as onnx_network  # noqa: PLC0415 - needs torch
 
     data = weights.checked_bytes(path, file)
     return onnx_network.build(data, architecture.params, where=path)

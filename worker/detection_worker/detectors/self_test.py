@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from detection_worker.core.sampling import AudioSampling, Sampling, unit_shape
 from detection_worker.detectors.base import Detector
-from detection_worker.detectors.manifest import ModelError, SelfTest
+from detection_worker.detectors.model_folder.manifest import ModelError, SelfTest
 
 TOLERANCE = {"cpu": 1e-3, "cuda": 5e-2}
 """Largest difference of a logit. A GPU adds in another order and rounds products to TF32."""

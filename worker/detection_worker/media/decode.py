@@ -20,17 +20,18 @@ from numpy.typing import NDArray
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind, kind_of_name
 from detection_worker.errors import JobError
-from detection_worker.media import av_input, streams
-from detection_worker.media.audio import Sound, read_audio
-from detection_worker.media.completeness import ends_early
-from detection_worker.media.compressed import Inflated, coding_of, inflate
+from detection_worker.media.containers.completeness import ends_early
+from detection_worker.media.containers.compressed import Inflated, coding_of, inflate
+from detection_worker.media.containers.sniff import Content, sniff
 from detection_worker.media.decode_order import DecodeOrder
-from detection_worker.media.image import read_image
-from detection_worker.media.sniff import Content, sniff
+from detection_worker.media.stills.image import read_image
+from detection_worker.media.streams import av_input
+from detection_worker.media.streams import selection as streams
+from detection_worker.media.streams.audio import Sound, read_audio
+from detection_worker.media.streams.video import Clip, check_moving, read_video
+from detection_worker.media.streams.windows import Heard
 from detection_worker.media.values import DecodedMedia, MediaInfo, MediaStream
-from detection_worker.media.video import Clip, check_moving, read_video
 from detection_worker.media.views import see
-from detection_worker.media.windows import Heard
 from detection_worker.settings import MediaLimits
 
 CHUNK_BYTES = 1024 * 1024

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from detection_contract.media_types import MediaKind
 from detection_worker.core.sampling import VideoSampling
 from detection_worker.detectors import self_test
-from detection_worker.detectors.manifest import ModelError, parse_manifest
+from detection_worker.detectors.model_folder.manifest import ModelError, parse_manifest
 from detection_worker.detectors.torch_detector import TorchDetector
-from detection_worker.media.pool import ProcessDecoder
+from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.media.values import DecodedMedia, DecodeRequest
 from detection_worker.pipeline.files.analysis import Analysis
 from detection_worker.pipeline.files.analyzer import Analyzer

@@ -20,7 +20,7 @@ from detection_worker.core.sampling import AudioSampling, VideoSampling
 from detection_worker.core.verdict import Calibration, Pooling, Thresholds
 from detection_worker.detectors.base import DetectorCard
 from detection_worker.errors import JobError
-from detection_worker.media.pool import ProcessDecoder
+from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.media.values import DecodedMedia, DecodeRequest
 from detection_worker.pipeline.files.analysis import Analysis, Unjudged
 from detection_worker.pipeline.files.analyzer import Analyzer

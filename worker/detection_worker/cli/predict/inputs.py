@@ -136,7 +136,7 @@ def _why_not(path: str) -> str:
 
 
 def _by_content(path: str) -> str:
-    from detection_worker.media.sniff import sniff  # noqa: PLC0415 - out of --help
+    from detection_worker.media.containers.sniff import sniff  # noqa: PLC0415 - out of --help
 
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - likewise

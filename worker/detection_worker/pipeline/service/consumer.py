@@ -19,7 +19,7 @@ from detection_worker.detectors.registry import (
     load_detectors,
 )
 from detection_worker.errors import UsageError
-from detection_worker.media.pool import ProcessDecoder
+from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.files.downloads import sweep
 from detection_worker.pipeline.messages.counts import Statistics, Tally

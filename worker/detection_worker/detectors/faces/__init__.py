@@ -1,0 +1,1 @@
+"""From frames to faces: find them, cut them out, score each with an image network."""

@@ -1,0 +1,1 @@
+"""From files that others published to model folders: ``detection-worker models import``."""

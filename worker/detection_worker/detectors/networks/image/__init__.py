@@ -1,0 +1,1 @@
+"""Networks that score or look through pictures."""

@@ -1,0 +1,171 @@
+"""Containers of video and sound, opened so that they can reach nothing but their own bytes."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, NoReturn
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.stream import VideoStream
+
+from detection_contract.error_codes import ErrorCode
+from detection_worker.errors import JobError
+from detection_worker.media.containers.sniff import Content
+
+READ_BYTES = 256 * 1024
+"""FFmpeg asks Python for this much at once; the default of 32 KiB costs eight times the calls."""
+MICROSECONDS = 1_000_000
+OPACITY_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""WebM keeps the opacity beside each frame; FFmpeg's own decoders of these leave it out."""
+
+
+class _Nameless:
+    """A file without the ``name`` that PyAV would show to demuxers."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read = file.read
+        self.seek = file.seek
+        self.tell = file.tell
+
+
+def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+    raise PermissionError("a media file may not open other files")
+
+
+def open_media(file: BinaryIO, content: Content) -> InputContainer:
+    """Open ``file`` with the one demuxer that its content calls for; the caller closes it.
+
+    A playlist inside an accepted name, a reference to a sibling file or a URL has no way out:
+    the demuxer is forced, no protocol is allowed and opening anything else raises.
+
+    Raises:
+        JobError: UNDECODABLE.
+        MemoryError: Probing needed too much.
+    """
+    file.seek(0)
+    demuxer = content.demuxer or ""
+    try:
+        container = av.open(
+            _Nameless(file),
+            "r",
+            format=demuxer.partition(",")[0],
+            options={"format_whitelist": demuxer, "protocol_whitelist": "none"},
+            buffer_size=READ_BYTES,
+            io_open=_refuse,
+            metadata_errors="replace",
+        )
+    except MemoryError:
+        raise
+    except (FFmpegError, ValueError, OSError) as exc:
+        raise undecodable(content.container, exc) from exc
+    for stream in (*container.streams.video, *container.streams.audio):
+        if stream.codec_context is not None:
+            # The pool runs one child for each core.
+            stream.codec_context.thread_count = 1
+    return container
+
+
+def undecodable(container: str, exc: Exception) -> JobError:
+    """Return the error for a container that FFmpeg cannot read."""
+    reason = exc.strerror if isinstance(exc, FFmpegError) and exc.strerror else type(exc).__name__
+    return JobError(ErrorCode.UNDECODABLE, f"the {container} file cannot be decoded ({reason})")
+
+
+def codec_name(stream: VideoStream | AudioStream) -> str:
+    """Return the codec's own name, whichever library decodes it.
+
+    Raises:
+        JobError: UNDECODABLE if there is no decoder for the stream.
+    """
+    context: Any = stream.codec_context
+    if context is None:
+        raise JobError(ErrorCode.UNDECODABLE, "there is no decoder for the codec of the stream")
+    return str(context.codec.canonical_name)
+
+
+def start_s(container: InputContainer) -> float | None:
+    """Return when a file starts to be shown, by the clock of its streams; None if unknown."""
+    start: Any = container.start_time
+    return None if start is None else float(start / MICROSECONDS)
+
+
+def _opacity_decoder(stream: VideoStream | AudioStream) -> str | None:
+    """Return the decoder that frames with opacity beside them need; None if there is none."""
+    context: Any = stream.codec_context
+    told = {key.lower(): value for key, value in stream.metadata.items()}
+    if context is None or told.get("alpha_mode", "0") == "0":
+        return None
+    return OPACITY_DECODERS.get(str(context.codec.canonical_name))
+
+
+def _decoder(name: str | None) -> Any:
+    """Return a decoder; None if this build of FFmpeg lacks it."""
+    if name not in av.codecs_available:
+        return None
+    decoder: Any = av.CodecContext.create(name, "r")
+    decoder.thread_count = 1
+    return decoder
+
+
+class Reader:
+    """Decodes one stream packet by packet and survives damaged packets.
+
+    Attributes:
+        damaged: Packets that could not be read or decoded and have a sound one behind them.
+        broken: Those since the last sound one. At the end of a file they may be its cut-off end.
+        partial: The file ended within a packet.
+        opacity_left_out: There is opacity beside the frames, and this build cannot decode it.
+    """
+
+    def __init__(
+        self,
+        container: InputContainer,
+        stream: VideoStream | AudioStream,
+        tick: Callable[[], None],
+    ) -> None:
+        self._container = container
+        self._stream = stream
+        self._tick = tick
+        name = _opacity_decoder(stream)
+        self._decoder = _decoder(name)
+        self.opacity_left_out = name is not None and self._decoder is None
+        self.damaged = 0
+        self.broken = 0
+        self.partial = False
+
+    def packets(self) -> Iterator[Any]:
+        """Yield the stream's packets from the current position on, without decoding."""
+        try:
+            for packet in self._container.demux(self._stream):
+                self._tick()
+                self.partial = self.partial or packet.is_corrupt
+                yield packet
+        except MemoryError:
+            raise
+        except (FFmpegError, ValueError):
+            self.broken += 1
+
+    def rewound(self) -> None:
+        """Forget what was decoded: the container is at another position."""
+        if self._decoder is not None:
+            self._decoder.flush_buffers()
+
+    def _decoded(self, packet: Any) -> list[Any]:
+        if self._decoder is None:
+            return list(packet.decode())
+        return list(self._decoder.decode(packet if packet.size else None))
+
+    def frames(self) -> Iterator[Any]:
+        """Yield decoded frames from the current position on."""
+        for packet in self.packets():
+            try:
+                decoded = self._decoded(packet)
+            except MemoryError:
+                raise
+            except (FFmpegError, ValueError):
+                self.broken += not packet.is_corrupt
+                continue
+            if packet.size:
+                self.damaged, self.broken = self.damaged + self.broken, 0
+            yield from decoded

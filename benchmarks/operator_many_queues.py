@@ -29,10 +29,10 @@ import boto3
 
 from detection_operator.crd.manifest import manifest
 from detection_operator.demo import local_aws
-from detection_operator.handlers.operator import Operator
 from detection_operator.kube.objects import key_of
 from detection_operator.kube.port import Key
 from detection_operator.kube.rest import Rest
+from detection_operator.runtime.operator import Operator
 from detection_operator.settings import OperatorSettings
 from detection_operator.testing.api_scene import ApiScene
 from detection_operator.testing.apiserver import ApiServer, NoBinaries, running

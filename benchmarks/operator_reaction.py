@@ -24,9 +24,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from detection_operator.crd.manifest import manifest
-from detection_operator.handlers.operator import Operator
 from detection_operator.kube.rest import Rest
-from detection_operator.observe.values import QueueReading
+from detection_operator.readers.values import QueueReading
+from detection_operator.runtime.operator import Operator
 from detection_operator.settings import OperatorSettings
 from detection_operator.spec.queue_spec import QueueRef
 from detection_operator.testing.api_scene import ApiScene

@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from detection_operator.kube.port import Key
-from detection_operator.observe.ports import Address
-from detection_operator.observe.values import WorkerState
+from detection_operator.readers.ports import Address
+from detection_operator.readers.values import WorkerState
 from detection_operator.scaling.records import Record
 from detection_operator.testing.fakes import FakeWorkers
 from detection_operator.testing.world import MINIMAL, World

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from detection_operator.kube.deployment import deployment
+from detection_operator.kube.manifests.deployment import deployment
 from detection_operator.kube.rest import Rest
 from detection_operator.spec.parse import parse_spec
 from detection_operator.testing.apiserver import ApiServer, NoBinaries, assets, running

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from detection_operator.kube.deployment import USER_ID
+from detection_operator.kube.manifests.deployment import USER_ID
 
 ROOT = Path(__file__).parents[2]
 # /etc/group of Debian's base-passwd, which every slim image has; groupadd refuses these names.

@@ -16,9 +16,9 @@ import yaml
 
 from detection_contract import environment as env
 from detection_operator import settings as operator_settings
-from detection_operator.handlers.health import HealthServer
-from detection_operator.kube.deployment import worker_labels
+from detection_operator.kube.manifests.deployment import worker_labels
 from detection_operator.metrics import Metrics
+from detection_operator.runtime.health import HealthServer
 from detection_operator.spec.parse import parse_spec
 
 Objects = list[dict[str, Any]]

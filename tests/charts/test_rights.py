@@ -13,7 +13,7 @@ import yaml
 from detection_operator.crd.manifest import KIND, PLURAL
 from detection_operator.errors import Forbidden, NotFound
 from detection_operator.kube.client import APPS, QUEUES, KubernetesCluster
-from detection_operator.kube.disruption import disruption_budget
+from detection_operator.kube.manifests.disruption import disruption_budget
 from detection_operator.kube.objects import API_VERSION, rfc3339
 from detection_operator.kube.port import EventNote, Key
 from detection_operator.kube.rest import Rest, namespaced

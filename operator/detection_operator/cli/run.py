@@ -46,7 +46,7 @@ def add(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     # kopf and the Kubernetes client take a second to load: only this command pays for them.
-    from detection_operator.handlers.operator import Operator  # noqa: PLC0415
+    from detection_operator.runtime.operator import Operator  # noqa: PLC0415
 
     configure(
         level=os.environ.get(env.LOG_LEVEL, "INFO"),

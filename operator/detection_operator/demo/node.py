@@ -12,7 +12,7 @@ from detection_operator.demo.container import LOOPBACK, WORKER, Answer, Containe
 from detection_operator.demo.ports import Pods
 from detection_operator.kube.objects import condition
 from detection_operator.kube.port import Object
-from detection_operator.status import timestamp
+from detection_operator.reconcile.report.status import timestamp
 
 END_S: Final = 20.0
 """For all workers together, when the demonstration ends early."""

@@ -10,11 +10,11 @@ from typing import Any, Final
 from detection_operator.crd.manifest import KIND, PLURAL, manifest
 from detection_operator.demo.ports import NAMESPACE, NODE, QUEUE_NAME, OperatorEnded
 from detection_operator.errors import ClusterError, NotFound
-from detection_operator.handlers.operator import Operator
 from detection_operator.kube.client import QUEUES, KubernetesCluster
 from detection_operator.kube.objects import API_VERSION, replicas_of
 from detection_operator.kube.port import Key, Object
 from detection_operator.kube.rest import MERGE_PATCH, Rest, namespaced
+from detection_operator.runtime.operator import Operator
 from detection_operator.settings import OperatorSettings
 from detection_operator.testing.apiserver import (
     CONTROLLER_MANAGER,

@@ -10,7 +10,7 @@ from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import GROUP, KIND, PLURAL, VERSION
 from detection_operator.errors import NotFound, NotLeading
 from detection_operator.kube.objects import API_VERSION, rfc3339, version_of
-from detection_operator.kube.pod_events import SELECTOR
+from detection_operator.kube.pods.events import SELECTOR
 from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Listed, Object
 from detection_operator.kube.rest import APPLY_PATCH, MERGE_PATCH, Rest, namespaced
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from detection_operator.crd.manifest import KIND
 from detection_operator.kube.objects import served_key, version_of
-from detection_operator.kube.pods import pod_views
+from detection_operator.kube.pods.views import pod_views
 from detection_operator.kube.port import Key, Listed, Object
 
 DEPLOYMENT: Final = "Deployment"

@@ -9,26 +9,26 @@ from detection_operator.errors import ClusterError, Conflict, NotFound, Vanished
 from detection_operator.kube.objects import key_of
 from detection_operator.kube.port import Key, Object
 from detection_operator.metrics import Metrics
-from detection_operator.reconcile.act import Actor
-from detection_operator.reconcile.disruption import budget_problems
-from detection_operator.reconcile.doctor import Examination, findings, is_starved
-from detection_operator.reconcile.fleet import with_current
-from detection_operator.reconcile.gather import Gathered, Sources, gather, read_queue, wish
-from detection_operator.reconcile.observation import observation
-from detection_operator.reconcile.refusal import is_refusal, refusal, standing
-from detection_operator.reconcile.release import give_back, release
-from detection_operator.reconcile.restore import restored
-from detection_operator.reconcile.rivals import contender, elder, referred, sharers
+from detection_operator.reconcile.act.disruption import budget_problems
+from detection_operator.reconcile.act.executor import Actor
+from detection_operator.reconcile.act.rejected_deployment import is_refusal, refusal, standing
+from detection_operator.reconcile.act.steps import next_steps
+from detection_operator.reconcile.act.undrain import give_back, release
+from detection_operator.reconcile.observe.conflicts import contender, elder, referred, sharers
+from detection_operator.reconcile.observe.fleet import with_current
+from detection_operator.reconcile.observe.gather import Gathered, Sources, gather, read_queue, wish
+from detection_operator.reconcile.observe.observation import observation
+from detection_operator.reconcile.observe.restore import restored
+from detection_operator.reconcile.report.diagnostics import Examination, findings, is_starved
+from detection_operator.reconcile.report.status import Report
+from detection_operator.reconcile.report.status_writer import Teller
 from detection_operator.reconcile.state import QueueState, Wish
-from detection_operator.reconcile.steps import next_steps
-from detection_operator.reconcile.tell import Teller
 from detection_operator.scaling.decision import decide
 from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Plan
 from detection_operator.scaling.records import Record
 from detection_operator.spec.parse import InvalidSpec
 from detection_operator.spec.queue_spec import QueueSpec
-from detection_operator.status import Report
 
 SOON_S: Final = 1.0
 """While a drain or a scale-in is under way: a worker acknowledges within a second."""

@@ -6,17 +6,17 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from detection_operator.kube.pods import FailedPod, PodView
-from detection_operator.observe.counters import Counters
-from detection_operator.observe.values import QueueReading, WorkerState
-from detection_operator.reconcile.disruption import BudgetWatch
-from detection_operator.reconcile.fleet import Worker
-from detection_operator.reconcile.observation import StartTimes
-from detection_operator.reconcile.refusal import Refusal
-from detection_operator.reconcile.restore import Restored
+from detection_operator.kube.pods.views import FailedPod, PodView
+from detection_operator.readers.counters import Counters
+from detection_operator.readers.values import QueueReading, WorkerState
+from detection_operator.reconcile.act.disruption import BudgetWatch
+from detection_operator.reconcile.act.rejected_deployment import Refusal
+from detection_operator.reconcile.observe.fleet import Worker
+from detection_operator.reconcile.observe.observation import StartTimes
+from detection_operator.reconcile.observe.restore import Restored
+from detection_operator.reconcile.report.transitions import Scaled
 from detection_operator.scaling.memory import Memory
 from detection_operator.spec.queue_spec import QueueSpec
-from detection_operator.transitions import Scaled
 
 COLD_STARTS: Final = 9
 """Of these the median counts: one slow image pull says little of the next."""

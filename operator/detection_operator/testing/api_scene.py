@@ -14,7 +14,7 @@ from detection_operator.kube.objects import API_VERSION, condition, replicas_of
 from detection_operator.kube.port import EventNote, Key, Object
 from detection_operator.kube.rest import MERGE_PATCH, Rest, namespaced
 from detection_operator.kube.selectors import matches, selector_text
-from detection_operator.status import timestamp
+from detection_operator.reconcile.report.status import timestamp
 from detection_operator.testing.cluster import Slot
 from detection_operator.testing.controllers import GPU
 

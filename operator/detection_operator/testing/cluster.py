@@ -12,7 +12,7 @@ from detection_operator.errors import ClusterError, Conflict, NotFound, Rejected
 from detection_operator.kube.objects import API_VERSION
 from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Object
 from detection_operator.kube.selectors import matches
-from detection_operator.status import timestamp
+from detection_operator.reconcile.report.status import timestamp
 from detection_operator.testing.admission import admit
 
 Slot = tuple[str, str, str]

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from detection_contract.environment import DRAIN_PATH, RESUME_PATH
-from detection_operator.observe.ports import Address
+from detection_operator.readers.ports import Address
 from detection_operator.testing.fakes import FakeQueue, FakeWorkers
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from detection_contract.media_types import MediaKind
-from detection_operator.observe.ports import Address
-from detection_operator.observe.values import QueueReading, QueueSettings, Work, WorkerState
+from detection_operator.readers.ports import Address
+from detection_operator.readers.values import QueueReading, QueueSettings, Work, WorkerState
 from detection_operator.scaling.observation import ReadError
 from detection_operator.spec.queue_spec import QueueRef
 

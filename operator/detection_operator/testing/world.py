@@ -10,7 +10,7 @@ from detection_operator.errors import ClusterError
 from detection_operator.kube.objects import condition
 from detection_operator.kube.port import Key, Object
 from detection_operator.metrics import Metrics
-from detection_operator.reconcile.gather import Sources
+from detection_operator.reconcile.observe.gather import Sources
 from detection_operator.reconcile.reconciler import Reconciler
 from detection_operator.scaling.records import Record
 from detection_operator.testing.api_scene import ApiNodes, ApiScene

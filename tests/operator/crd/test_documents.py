@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from detection_operator import status
+from detection_operator.reconcile.report import status
 from detection_operator.scaling import decision
 from detection_operator.scaling.observation import ReadError
 from detection_operator.spec.parse import parse_spec

@@ -11,7 +11,7 @@ import pytest
 from detection_contract import environment as env
 from detection_operator.demo.container import LOOPBACK, PORTS, environment, free_port
 from detection_operator.demo.node import Node
-from detection_operator.kube.pods import pod_views
+from detection_operator.kube.pods.views import pod_views
 
 Turn = Callable[[Callable[[], bool]], None]
 

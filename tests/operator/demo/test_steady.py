@@ -19,7 +19,7 @@ from detection_operator.demo.node import Node
 from detection_operator.demo.options import Options, Place, missing_extras
 from detection_operator.demo.ports import Kubernetes
 from detection_operator.demo.story import messages, queue_spec
-from detection_operator.kube.pods import pod_views
+from detection_operator.kube.pods.views import pod_views
 
 BURST: Final = 150
 A_SECOND: Final = 4

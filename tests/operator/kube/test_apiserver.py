@@ -10,10 +10,10 @@ import pytest
 from detection_operator.crd.manifest import PLURAL
 from detection_operator.errors import Conflict, Forbidden, NotFound, Rejected
 from detection_operator.kube.client import APPS, QUEUES, KubernetesCluster
-from detection_operator.kube.disruption import disruption_budget
+from detection_operator.kube.manifests.disruption import disruption_budget
 from detection_operator.kube.port import FIELD_MANAGER, Key
 from detection_operator.kube.rest import MERGE_PATCH, Rest, namespaced
-from detection_operator.reconcile.disruption import BudgetWatch, keep_budget
+from detection_operator.reconcile.act.disruption import BudgetWatch, keep_budget
 from detection_operator.spec.parse import InvalidSpec, parse_spec
 from detection_operator.testing.api_scene import ApiScene
 from detection_operator.testing.apiserver import ApiServer

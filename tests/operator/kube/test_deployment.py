@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection_contract import environment as env
-from detection_operator.kube.deployment import deployment
-from detection_operator.kube.disruption import disruption_budget
+from detection_operator.kube.manifests.deployment import deployment
+from detection_operator.kube.manifests.disruption import disruption_budget
 from detection_operator.spec.parse import InvalidSpec, parse_spec
 
 QUEUE = {"metadata": {"name": "video", "namespace": "media", "uid": "u-1"}}

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from detection_operator.kube.pod_events import Sign, by_pod
-from detection_operator.kube.pods import failed_pods, pod_views
+from detection_operator.kube.pods.events import Sign, by_pod
+from detection_operator.kube.pods.views import failed_pods, pod_views
 
 
 def pod(**status: Any) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection_operator.kube.pods import PodView
-from detection_operator.kube.ranking import LEAST_COST, going, removal_rank, safe_reduction
+from detection_operator.kube.pods.ranking import LEAST_COST, going, removal_rank, safe_reduction
+from detection_operator.kube.pods.views import PodView
 
 
 def pod(number: int, **changes: object) -> PodView:

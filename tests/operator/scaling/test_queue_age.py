@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from detection_operator.reconcile.report.status import Report, conditions
 from detection_operator.scaling.decision import decide
 from detection_operator.scaling.memory import Memory
 from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Plan
 from detection_operator.spec.queue_spec import QueueSpec
-from detection_operator.status import Report, conditions
 
 NOON_S = 1_767_268_800.0
 TEN_SECONDS = {"priors": [{"mediaType": "video", "seconds": 10}]}

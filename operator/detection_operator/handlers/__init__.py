@@ -1,1 +1,0 @@
-"""kopf as informer and lifecycle: events become keys in the work queue, nothing else."""

@@ -1,0 +1,1 @@
+"""Deployments and PodDisruptionBudgets, from a spec. Pure."""

@@ -1,0 +1,102 @@
+"""Events about pods: what autoscalers and kubelets say that no status does. Pure.
+
+Both APIs of events are read: the older one has ``lastTimestamp`` and ``source``, the newer one
+``eventTime``, ``series`` and ``reportingComponent``.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from detection_operator.kube.objects import time_s
+from detection_operator.kube.pods.complaints import shortened
+from detection_operator.kube.port import Object
+
+SELECTOR: Final = ",".join(
+    (
+        "involvedObject.kind=Pod",
+        *(
+            f"reason!={reason}"
+            for reason in ("Scheduled", "Pulling", "Pulled", "Created", "Started", "Killing")
+        ),
+    )
+)
+"""Field selector of the events that are worth reading: nine in ten tell of pods that start."""
+COMING: Final = frozenset({"TriggeredScaleUp", "Nominated"})
+"""Of the Cluster Autoscaler and of Karpenter: a node is on its way for the pod."""
+NOT_COMING: Final = "NotTriggerScaleUp"
+FAILED_SCHEDULING: Final = "FailedScheduling"
+"""Of a scheduler, which only has the nodes that are there; of Karpenter and its kin, which are no
+schedulers: no node that they could make would do."""
+SCHEDULER: Final = "scheduler"
+
+
+class Sign(StrEnum):
+    """What an autoscaler says of a pod without a node."""
+
+    COMING = "Coming"
+    HOPELESS = "Hopeless"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodEvent:
+    """One event about a pod.
+
+    Attributes:
+        uid: Of the pod.
+        at_s: When it last happened.
+        reason: One word.
+        message: For a person.
+        warning: It tells of something wrong.
+        by: The component that says so.
+    """
+
+    uid: str
+    at_s: float
+    reason: str
+    message: str
+    warning: bool
+    by: str
+
+    @property
+    def sign(self) -> Sign | None:
+        """What it says of a node for the pod; None: nothing."""
+        if self.reason in COMING:
+            return Sign.COMING
+        provisioner = self.reason == FAILED_SCHEDULING and SCHEDULER not in self.by
+        return Sign.HOPELESS if self.reason == NOT_COMING or (self.by and provisioner) else None
+
+    @property
+    def words(self) -> str:
+        """Reason and message in one line."""
+        return shortened(f"{self.reason}: {self.message}" if self.message else self.reason)
+
+
+def by_pod(events: Iterable[Object]) -> dict[str, tuple[PodEvent, ...]]:
+    """Return the events of each pod, by its uid, the newest first."""
+    found: dict[str, list[PodEvent]] = {}
+    for item in events:
+        event = _event(item)
+        if event.uid:
+            found.setdefault(event.uid, []).append(event)
+    return {uid: tuple(sorted(some, key=lambda event: -event.at_s)) for uid, some in found.items()}
+
+
+def _event(item: Object) -> PodEvent:
+    source, series = item.get("source") or {}, item.get("series") or {}
+    times = (
+        series.get("lastObservedTime"),
+        item.get("lastTimestamp"),
+        item.get("eventTime"),
+        item["metadata"].get("creationTimestamp"),
+    )
+    known = [at_s for at_s in map(time_s, times) if at_s is not None]
+    return PodEvent(
+        uid=str((item.get("involvedObject") or {}).get("uid") or ""),
+        at_s=max(known, default=0.0),
+        reason=str(item.get("reason") or ""),
+        message=shortened(item.get("message")),
+        warning=item.get("type") == "Warning",
+        by=str(item.get("reportingComponent") or source.get("component") or ""),
+    )

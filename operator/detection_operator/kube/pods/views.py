@@ -1,0 +1,224 @@
+"""A worker pod as the operator sees it, from the object of the API server. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from detection_contract import environment as env
+from detection_operator.kube.objects import condition, time_s
+from detection_operator.kube.pods import complaints
+from detection_operator.kube.port import Object
+
+FAILED: Final = "Failed"
+FINISHED: Final = frozenset({"Succeeded", FAILED})
+EVER_READY_S: Final = 60.0
+"""A kubelet says that a pod is not ready as soon as it takes it in; one that says so of a later
+time speaks of a pod that was ready before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodView:
+    """One pod that exists and has not finished.
+
+    Attributes:
+        name: Of the pod.
+        uid: Tells it from a later pod of the same name.
+        ip: Its address; None before it has one.
+        port: Of the control server.
+        revision: Of its template; empty for pods of an adopted Deployment.
+        template_hash: Names its ReplicaSet.
+        created_s: When it was created.
+        ready_s: Since when it is ready; None while it is not.
+        scheduled: It has a node.
+        scheduled_s: Since when; None while it has none, or nobody says.
+        running: Its containers run, or did.
+        started: A container passed its startup probe since it last started.
+        unschedulable_since_s: Since when it finds no node; None otherwise.
+        unschedulable_why: The scheduler's sentence.
+        broken: Why one of its containers cannot start, in a word; empty otherwise.
+        deletion_cost: Lower goes first.
+        drain_since_s: When the operator asked it to drain; None when it did not.
+        terminating: It was deleted and may still work on its last message.
+        admitted: A kubelet has taken it in.
+        words: What its status says of why it does not work.
+        unready_since_s: Since when it is on its way to be ready; None while it is.
+        was_ready: It was ready once, as far as its status shows.
+        leave_by_s: When it should be gone; None while it is not deleted.
+    """
+
+    name: str
+    uid: str
+    ip: str | None
+    port: int
+    revision: str
+    template_hash: str
+    created_s: float
+    ready_s: float | None
+    scheduled: bool
+    running: bool
+    started: bool
+    unschedulable_since_s: float | None
+    unschedulable_why: str
+    broken: str
+    deletion_cost: int
+    drain_since_s: float | None
+    terminating: bool
+    scheduled_s: float | None = None
+    admitted: bool = True
+    words: str = ""
+    unready_since_s: float | None = None
+    was_ready: bool = False
+    leave_by_s: float | None = None
+
+    @property
+    def ready(self) -> bool:
+        """It passes its readiness probe."""
+        return self.ready_s is not None
+
+
+def pod_views(pods: Iterable[Object]) -> list[PodView]:
+    """Return the pods that have not finished, by name."""
+    alive = (pod for pod in pods if pod.get("status", {}).get("phase") not in FINISHED)
+    return sorted((_view(pod) for pod in alive), key=lambda pod: pod.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedPod:
+    """One pod that has ended without success; Kubernetes makes another in its place.
+
+    Attributes:
+        name: Of the pod.
+        uid: Tells it from a later pod of the same name.
+        revision: Of its template; empty for pods of an adopted Deployment.
+        at_s: When it failed, as far as its status shows.
+        reason: Why, in a word.
+        words: What the cluster says of it.
+        was_ready: It was ready before.
+    """
+
+    name: str
+    uid: str
+    revision: str
+    at_s: float
+    reason: str
+    words: str
+    was_ready: bool
+
+
+def failed_pods(pods: Iterable[Object]) -> list[FailedPod]:
+    """Return the pods that failed, by name; deleted ones are nobody's concern."""
+    failed = (
+        pod
+        for pod in pods
+        if pod.get("status", {}).get("phase") == FAILED
+        and not pod["metadata"].get("deletionTimestamp")
+    )
+    return sorted((_failed(pod) for pod in failed), key=lambda pod: pod.name)
+
+
+def _failed(pod: Object) -> FailedPod:
+    metadata, status = pod["metadata"], pod.get("status", {})
+    reason, words = complaints.failure(pod)
+    created_s = time_s(metadata.get("creationTimestamp")) or 0.0
+    times = [
+        created_s,
+        time_s(status.get("startTime")),
+        *(time_s(item.get("lastTransitionTime")) for item in status.get("conditions") or ()),
+    ]
+    return FailedPod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        revision=metadata.get("labels", {}).get(env.LABEL_REVISION, ""),
+        at_s=max(item for item in times if item is not None),
+        reason=reason,
+        words=words,
+        was_ready=_was_ready(pod, created_s),
+    )
+
+
+def _view(pod: Object) -> PodView:
+    metadata, status = pod["metadata"], pod.get("status", {})
+    labels, annotations = metadata.get("labels", {}), metadata.get("annotations") or {}
+    ready, scheduled = condition(pod, "Ready"), condition(pod, "PodScheduled")
+    stuck = _unschedulable(scheduled)
+    created_s = time_s(metadata.get("creationTimestamp")) or 0.0
+    broken, words = complaints.broken(status)
+    ready_s = _true_since_s(ready)
+    return PodView(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        ip=status.get("podIP"),
+        port=_port(pod, annotations.get(env.ANNOTATION_CONTROL_PORT)),
+        revision=labels.get(env.LABEL_REVISION, ""),
+        template_hash=labels.get("pod-template-hash", ""),
+        created_s=created_s,
+        ready_s=ready_s,
+        scheduled=bool(pod.get("spec", {}).get("nodeName")),
+        running=status.get("phase") == "Running",
+        started=any(item.get("started") for item in status.get("containerStatuses") or ()),
+        unschedulable_since_s=_since_s(scheduled, created_s) if stuck else None,
+        unschedulable_why=scheduled.get("message", "") if stuck and scheduled else "",
+        broken=broken,
+        deletion_cost=_integer(annotations.get(env.ANNOTATION_DELETION_COST), 0),
+        drain_since_s=time_s(annotations.get(env.ANNOTATION_DRAIN)),
+        terminating=metadata.get("deletionTimestamp") is not None,
+        scheduled_s=_true_since_s(scheduled),
+        admitted=complaints.is_admitted(status),
+        words="" if ready_s is not None else words or complaints.stage(pod),
+        unready_since_s=None if ready_s is not None else _begun_s(pod, created_s),
+        was_ready=ready_s is not None or _was_ready(pod, created_s),
+        leave_by_s=time_s(metadata.get("deletionTimestamp")),
+    )
+
+
+def _begun_s(pod: Object, created_s: float) -> float:
+    """Return since when a pod that is not ready is on its way to be."""
+    begun_s = max(created_s, _true_since_s(condition(pod, "PodScheduled")) or created_s)
+    if not _was_ready(pod, created_s):
+        return begun_s
+    return max(begun_s, time_s((condition(pod, "Ready") or {}).get("lastTransitionTime")) or 0.0)
+
+
+def _was_ready(pod: Object, created_s: float) -> bool:
+    ready = condition(pod, "Ready")
+    if ready is None or ready["status"] == "True":
+        return ready is not None
+    begun_s = time_s(pod.get("status", {}).get("startTime"))
+    begun_s = begun_s or _true_since_s(condition(pod, "PodScheduled")) or created_s
+    changed_s = time_s(ready.get("lastTransitionTime"))
+    return changed_s is not None and changed_s - begun_s > EVER_READY_S
+
+
+def _true_since_s(found: Object | None) -> float | None:
+    if found is None or found["status"] != "True":
+        return None
+    return time_s(found.get("lastTransitionTime"))
+
+
+def _unschedulable(scheduled: Object | None) -> bool:
+    # SchedulingGated is somebody's decision (a quota system), not a lack of room.
+    return (
+        scheduled is not None
+        and scheduled["status"] == "False"
+        and scheduled.get("reason") == "Unschedulable"
+    )
+
+
+def _since_s(scheduled: Object | None, created_s: float) -> float:
+    at_s = time_s(scheduled.get("lastTransitionTime")) if scheduled else None
+    return created_s if at_s is None else at_s
+
+
+def _port(pod: Object, annotated: str | None) -> int:
+    for container in pod.get("spec", {}).get("containers", ()):
+        for port in container.get("ports", ()):
+            if port.get("name") == env.CONTROL_PORT_NAME:
+                return _integer(annotated, int(port["containerPort"]))
+    return _integer(annotated, env.CONTROL_PORT_DEFAULT)
+
+
+def _integer(text: str | None, default: int) -> int:
+    try:
+        return default if text is None else int(text)
+    except ValueError:
+        return default

@@ -1,0 +1,256 @@
+"""Reads queues from SQS: depth, settings, dead letters. Errors become values."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+
+from detection_contract.aws.errors import QueueFault, plain_code, queue_fault
+from detection_operator.readers.bounded import Bounded
+from detection_operator.readers.rate_limit import TokenBucket
+from detection_operator.readers.values import QueueReading, QueueSettings
+from detection_operator.scaling.observation import ReadError
+from detection_operator.scaling.polling import CALLS_PER_S
+from detection_operator.spec.fields import FROM_REDRIVE_POLICY
+from detection_operator.spec.queue_spec import QueueRef
+
+BURST: Final = 100.0
+LONGEST_WAIT_S: Final = 5.0
+DEAD_LETTER_S: Final = 30.0
+"""The dead-letter queue is read this often: it doubles the requests and moves slowly."""
+CLIENTS: Final = 64
+"""Regions and endpoints with a client; each takes some megabytes."""
+QUEUES: Final = 10_000
+"""What is remembered of queues, those included whose DetectionQueue is gone."""
+VISIBLE: Final = "ApproximateNumberOfMessages"
+IN_FLIGHT: Final = "ApproximateNumberOfMessagesNotVisible"
+DELAYED: Final = "ApproximateNumberOfMessagesDelayed"
+_COUNTS: Final = (VISIBLE, IN_FLIGHT, DELAYED)
+_CONFIG: Final = Config(
+    connect_timeout=3,
+    read_timeout=5,
+    retries={"mode": "standard", "total_max_attempts": 2},
+    max_pool_connections=16,
+)
+_READ_ERRORS: Final = {
+    QueueFault.MISSING: ReadError.NO_SUCH_QUEUE,
+    QueueFault.DENIED: ReadError.ACCESS_DENIED,
+    QueueFault.CREDENTIALS: ReadError.ACCESS_DENIED,
+    QueueFault.THROTTLED: ReadError.THROTTLED,
+    None: ReadError.UNREACHABLE,
+}
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a request failed; ``why`` says what somebody has to mend, if anybody has to."""
+
+    error: ReadError
+    why: str = ""
+
+
+class SqsReader:
+    """Implements ``QueueReader``. Safe to use from several threads.
+
+    Args:
+        observer: Told the code of each request: ``ok`` or the error's.
+        monotonic_s: A clock.
+        sleep: Waits, when the rate limit says so.
+        queues: Dead-letter queues that are remembered between two reads.
+    """
+
+    def __init__(
+        self,
+        observer: Callable[[str], None] = lambda _: None,
+        monotonic_s: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        queues: int = QUEUES,
+    ) -> None:
+        self._observer = observer
+        self._monotonic_s = monotonic_s
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._session: Any = None
+        self._clients: Bounded[tuple[str, str | None], Any] = Bounded(CLIENTS)
+        self._buckets: Bounded[tuple[str, str], TokenBucket] = Bounded(queues)
+        self._urls: Bounded[str, str] = Bounded(queues)
+        self._dead: Bounded[str, tuple[float, QueueReading]] = Bounded(queues)
+
+    def read(self, queue: QueueRef, before: QueueReading, now_s: float) -> QueueReading:
+        """Return a new reading; on failure ``before`` with its error set."""
+        attributes = self._attributes(queue, queue.url)
+        if isinstance(attributes, _Failure):
+            return replace(before, error=attributes.error, error_why=attributes.why)
+        settings = queue_settings(attributes)
+        depth = QueueReading(
+            sampled_at_s=now_s,
+            visible=_count(attributes, VISIBLE),
+            in_flight=_count(attributes, IN_FLIGHT),
+            delayed=_count(attributes, DELAYED),
+            settings=settings,
+        )
+        return self._with_dead_letters(queue, depth, settings)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for client in self._clients.clear():
+            client.close()
+
+    def _with_dead_letters(
+        self, queue: QueueRef, depth: QueueReading, settings: QueueSettings
+    ) -> QueueReading:
+        named = queue.dead_letter_queue
+        place = settings.dead_letter_arn if named == FROM_REDRIVE_POLICY else named
+        if place is None:
+            return depth
+        read_at_s, dead = self._dead.get(place) or (float("-inf"), QueueReading())
+        if self._monotonic_s() - read_at_s >= DEAD_LETTER_S:
+            dead = self._read_dead(queue, place, dead)
+            self._dead.put(place, (self._monotonic_s(), dead))
+        return replace(
+            depth,
+            dead_letter=dead.dead_letter,
+            dead_letter_retention_s=dead.dead_letter_retention_s,
+            dead_letter_error=dead.dead_letter_error,
+        )
+
+    def _read_dead(self, queue: QueueRef, place: str, before: QueueReading) -> QueueReading:
+        url = self._url(queue, place)
+        attributes = url if isinstance(url, _Failure) else self._attributes(queue, url)
+        if isinstance(attributes, _Failure):
+            return replace(before, dead_letter_error=attributes.error)
+        return QueueReading(
+            dead_letter=sum(_count(attributes, name) for name in _COUNTS),
+            dead_letter_retention_s=_count(attributes, "MessageRetentionPeriod"),
+        )
+
+    def _url(self, queue: QueueRef, place: str) -> str | _Failure:
+        """Return the URL of a queue that is named by URL or ARN."""
+        if not place.startswith("arn:"):
+            return place
+        url = self._urls.get(place)
+        if url is None:
+            *_, account, name = place.split(":")
+            answer = self._call(
+                queue, "get_queue_url", QueueName=name, QueueOwnerAWSAccountId=account
+            )
+            if isinstance(answer, _Failure):
+                return answer
+            url = str(answer["QueueUrl"])
+            self._urls.put(place, url)
+        return url
+
+    def _attributes(self, queue: QueueRef, url: str) -> Mapping[str, str] | _Failure:
+        answer = self._call(queue, "get_queue_attributes", QueueUrl=url, AttributeNames=["All"])
+        if isinstance(answer, _Failure):
+            return answer
+        attributes: Mapping[str, str] = answer.get("Attributes", {})
+        return attributes
+
+    def _call(self, queue: QueueRef, name: str, **arguments: Any) -> dict[str, Any] | _Failure:
+        bucket = self._bucket(queue)
+        wait_s = bucket.take()
+        if wait_s > LONGEST_WAIT_S:
+            return _Failure(ReadError.THROTTLED)
+        if wait_s:
+            self._sleep(wait_s)
+        try:
+            answer: dict[str, Any] = getattr(self._client(queue), name)(**arguments)
+        except (BotoCoreError, ClientError, OSError, ValueError) as exc:
+            code, failure = _failure(exc, queue)
+            self._observer(code)
+            if failure.error is ReadError.THROTTLED:
+                bucket.punish()
+            log.debug("queue not read", extra={"queue_url": queue.url, "code": code})
+            return failure
+        self._observer("ok")
+        return answer
+
+    def _client(self, queue: QueueRef) -> Any:
+        place = (queue.region or "", queue.endpoint_url)
+        with self._lock:
+            client = self._clients.get(place)
+            if client is None:
+                # One session: its credentials (IRSA, Pod Identity) are refreshed in one place.
+                self._session = self._session or boto3.session.Session()
+                client = self._session.client(
+                    "sqs",
+                    region_name=queue.region,
+                    endpoint_url=queue.endpoint_url,
+                    config=_CONFIG,
+                )
+                idle = self._clients.put(place, client)
+                if idle is not None:
+                    idle.close()
+            return client
+
+    def _bucket(self, queue: QueueRef) -> TokenBucket:
+        place = queue.account
+        with self._lock:
+            bucket = self._buckets.get(place)
+            if bucket is None:
+                bucket = TokenBucket(CALLS_PER_S, BURST, self._monotonic_s)
+                self._buckets.put(place, bucket)
+            return bucket
+
+
+def queue_settings(attributes: Mapping[str, str]) -> QueueSettings:
+    """Return the settings among the attributes of a queue."""
+    redrive = _redrive(attributes.get("RedrivePolicy"))
+    count = str(redrive.get("maxReceiveCount", ""))
+    defaults = QueueSettings()
+    return QueueSettings(
+        visibility_timeout_s=_count(
+            attributes, "VisibilityTimeout", defaults.visibility_timeout_s
+        ),
+        retention_s=_count(attributes, "MessageRetentionPeriod", defaults.retention_s),
+        receive_wait_s=_count(attributes, "ReceiveMessageWaitTimeSeconds"),
+        fifo=attributes.get("FifoQueue") == "true",
+        max_receive_count=int(count) if count.isdecimal() else None,
+        dead_letter_arn=redrive.get("deadLetterTargetArn"),
+    )
+
+
+def _redrive(text: str | None) -> dict[str, Any]:
+    try:
+        parsed = json.loads(text) if text else {}
+    except ValueError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _count(attributes: Mapping[str, str], name: str, default: int = 0) -> int:
+    text = attributes.get(name, "")
+    return int(text) if text.isdecimal() else default
+
+
+def _failure(exc: Exception, queue: QueueRef) -> tuple[str, _Failure]:
+    """Return the code of an error, for the metrics, and what it means."""
+    kind = type(exc).__name__
+    if isinstance(exc, NoCredentialsError | PartialCredentialsError):
+        return kind, _Failure(ReadError.ACCESS_DENIED)
+    if isinstance(exc, ClientError):
+        code = str(exc.response.get("Error", {}).get("Code", "unknown"))
+        status = int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        fault = queue_fault(plain_code(code), status=status)
+        return code, _Failure(_READ_ERRORS[fault])
+    if isinstance(exc, OSError) and exc.filename:
+        # botocore reads the token files of IRSA and Pod Identity, and lets their errors through.
+        return kind, _Failure(ReadError.ACCESS_DENIED, f"{exc.filename}: {exc.strerror}")
+    if isinstance(exc, ValueError):
+        why = f"{queue.endpoint_url or queue.url} is no address: {exc}"
+        return kind, _Failure(ReadError.UNREACHABLE, why)
+    return kind, _Failure(ReadError.UNREACHABLE)

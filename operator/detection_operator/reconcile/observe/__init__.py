@@ -1,0 +1,1 @@
+"""Everything known of a DetectionQueue in one reconcile, up to the Observation."""

@@ -1,0 +1,1 @@
+"""Status, conditions, Kubernetes events and diagnostics of a DetectionQueue."""

@@ -1,0 +1,98 @@
+"""What a queue's configuration, its Deployment or its pods do wrong, a sentence each. Pure."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from detection_operator.readers.values import QueueReading, QueueSettings
+from detection_operator.reconcile.observe import trouble
+from detection_operator.reconcile.observe.fleet import Group
+from detection_operator.scaling.observation import Observation
+from detection_operator.scaling.plan import Outlook
+from detection_operator.spec.queue_spec import QueueSpec
+
+MIN_SAMPLES: Final = 20
+P90_Z: Final = 1.2816
+P99_Z: Final = 2.3263
+"""Of the normal distribution: a 99th percentile from a mean and a 90th one, roughly."""
+GROUPS_READINGS: Final = 6
+"""Readings in a row before idle workers of a FIFO queue are taken for a lack of groups."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """What is looked at.
+
+    Attributes:
+        spec: What is asked for.
+        reading: Of the queue.
+        seen: The observation.
+        outlook: What the decision believed.
+        groups: The Deployments with their pods.
+        starved_readings: Readings in a row of a FIFO queue with work, and workers without.
+        problems: Sentences that others found.
+        now_s: The present.
+    """
+
+    spec: QueueSpec
+    reading: QueueReading
+    seen: Observation
+    outlook: Outlook
+    groups: Collection[Group]
+    starved_readings: int = 0
+    problems: Collection[str] = ()
+    now_s: float = 0.0
+
+
+def findings(case: Examination) -> tuple[str, ...]:
+    """Return what is wrong; empty when nothing is."""
+    found = [
+        *case.problems,
+        *trouble.findings(case.groups, case.outlook.cold_start_s, case.now_s),
+    ]
+    settings = case.reading.settings
+    if settings is not None:
+        found += [*_queue(case, settings), *_dead_letters(case, settings)]
+    return tuple(found)
+
+
+def is_starved(reading: QueueReading, seen: Observation) -> bool:
+    """Say whether a FIFO queue has work that idle workers do not get."""
+    fifo = reading.settings is not None and reading.settings.fifo
+    return fifo and seen.visible > 0 and 0 < seen.busy < seen.ready
+
+
+def _queue(case: Examination, settings: QueueSettings) -> Iterator[str]:
+    outlook = case.outlook
+    p99_s = outlook.service_s + (outlook.service_p90_s - outlook.service_s) * P99_Z / P90_Z
+    timeout_s = settings.visibility_timeout_s
+    if outlook.service_samples >= MIN_SAMPLES and p99_s > timeout_s:
+        yield (
+            f"VisibilityTimeout is {timeout_s} s, one message in a hundred takes longer: a worker"
+            " that cannot extend it loses the message to another"
+        )
+    if case.starved_readings >= GROUPS_READINGS:
+        yield "the FIFO queue has fewer message groups than workers: more workers cannot help"
+    lanes = case.seen.ready * case.spec.service_time.messages_in_parallel
+    if lanes and outlook.age_s is not None:
+        clear_s = outlook.work_s / lanes
+        if outlook.age_s + clear_s > settings.retention_s:
+            yield (
+                f"messages will expire unread: the queue keeps them {settings.retention_s} s,"
+                " the backlog takes longer"
+            )
+
+
+def _dead_letters(case: Examination, settings: QueueSettings) -> Iterator[str]:
+    if settings.max_receive_count is None:
+        yield "no redrive policy: a message that always fails comes back until it expires"
+    elif settings.max_receive_count == 1:
+        yield "maxReceiveCount is 1: one interruption sends a good message to the dead letters"
+    if case.reading.dead_letter_error is not None:
+        yield f"the dead-letter queue cannot be read: {case.reading.dead_letter_error}"
+    kept_s = case.reading.dead_letter_retention_s
+    if kept_s is not None and kept_s <= settings.retention_s:
+        yield (
+            f"the dead-letter queue keeps messages {kept_s} s, the queue {settings.retention_s} s:"
+            " the time counts from the first send, so late ones vanish at once"
+        )

@@ -1,0 +1,1 @@
+"""kopf as informer, probes, leader election: the running operator."""

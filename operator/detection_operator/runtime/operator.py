@@ -1,0 +1,245 @@
+"""The running operator: waits for its turn, then watches and reconciles until told to stop."""
+
+import logging
+import threading
+from pathlib import Path
+from typing import Final
+
+from detection_operator.clock import Clock, SystemClock
+from detection_operator.errors import LeaseLost
+from detection_operator.kube.cache import CachedCluster
+from detection_operator.kube.client import KubernetesCluster
+from detection_operator.kube.lease import RENEW_DEADLINE_S, RETRY_S, Elector
+from detection_operator.kube.objects import key_of
+from detection_operator.kube.port import Key
+from detection_operator.kube.rest import Rest, configuration
+from detection_operator.kube.store import Store
+from detection_operator.metrics import Metrics
+from detection_operator.readers.ports import QueueReader, Workers
+from detection_operator.readers.queue import SqsReader
+from detection_operator.readers.workers import HttpWorkers
+from detection_operator.reconcile.controller import Engine
+from detection_operator.reconcile.observe.gather import Sources
+from detection_operator.reconcile.reconciler import Reconciler
+from detection_operator.runtime.health import HealthServer
+from detection_operator.runtime.informer import Informer
+from detection_operator.scaling.records import Record, to_line
+from detection_operator.settings import OperatorSettings
+
+STUCK_S: Final = 60.0
+"""The loop that renews the lease turns every two seconds."""
+DEAF_RESYNCS: Final = 2
+log = logging.getLogger(__name__)
+
+
+class DecisionLog:
+    """Appends decision records to a file, one line each. Safe to use from several threads.
+
+    Args:
+        path: Of the file; made if it is not there.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._file = path.open("a", encoding="utf-8")
+
+    def __call__(self, record: Record) -> None:
+        """Write one record; a full disk costs the record, never the decision."""
+        line = to_line(record) + "\n"
+        try:
+            with self._lock:
+                self._file.write(line)
+                self._file.flush()
+        except OSError as exc:
+            log.warning("decision not recorded", extra={"error": str(exc)})
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class Operator:
+    """One process of the operator.
+
+    Args:
+        settings: How to run.
+        reader: Of queues; None means SQS.
+        workers: To talk to; None means over HTTP.
+        clock: Of the process.
+
+    Attributes:
+        metrics: Of the process.
+        port: Where health and metrics are served.
+        leading: Set while this process leads.
+
+    Raises:
+        InvalidSettings: There is no way to the API server.
+        OSError: The port is taken, or decisions cannot be written.
+    """
+
+    def __init__(
+        self,
+        settings: OperatorSettings,
+        *,
+        reader: QueueReader | None = None,
+        workers: Workers | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self.metrics = Metrics()
+        self.leading = threading.Event()
+        self._stop = threading.Event()
+        self._turned_s = self._clock.monotonic_s()
+        self._deaf = 0
+        self._early = False
+        self._heard: dict[str, int] = {}
+        self._config = configuration(settings.kubeconfig, settings.context)
+        self._rest = Rest(
+            self._config,
+            lambda verb, code: self.metrics.api_requests.labels(verb, str(code)).inc(),
+        )
+        self._direct = KubernetesCluster(
+            self._rest,
+            settings.namespaces,
+            lambda kind: self.metrics.api_writes.labels(kind).inc(),
+            self._may_write,
+        )
+        self._store = Store()
+        self._cluster = CachedCluster(self._direct, self._store, self._clock.monotonic_s)
+        self._sqs = SqsReader(lambda code: self.metrics.sqs_requests.labels(code).inc())
+        self._http = HttpWorkers()
+        self._decisions = None if settings.decisions is None else DecisionLog(settings.decisions)
+        sources = Sources(
+            cluster=self._cluster,
+            reader=reader or self._sqs,
+            workers=workers or self._http,
+            clock=self._clock,
+        )
+        self._engine = Engine(
+            Reconciler(sources=sources, metrics=self.metrics, record=self._decisions),
+            self._clock,
+            self.metrics,
+            resync=self._resync,
+            threads=settings.threads,
+            resync_s=settings.resync_s,
+        )
+        self._informer = Informer(
+            self._config,
+            settings.namespaces,
+            self._store,
+            self._engine.add,
+            listed=self._missed,
+            watch_s=settings.watch_s,
+        )
+        self._elector = Elector(
+            leases=self._direct,
+            clock=self._clock,
+            namespace=settings.namespace,
+            name=settings.lease_name,
+            identity=settings.identity,
+            deployment=settings.deployment,
+        )
+        self._health = HealthServer(
+            settings.host,
+            settings.port,
+            self.metrics.registry,
+            healthy=self.is_healthy,
+            ready=lambda: not self._stop.is_set(),
+        )
+        self.port = self._health.port
+
+    def stop(self) -> None:
+        """Let ``run`` return; may be called from a signal handler or another thread."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Wait for the lease, lead, and return when stopped.
+
+        Raises:
+            LeaseLost: The lease was lost, or the watches ended: the process must start anew.
+        """
+        try:
+            self._wait_for_lease()
+            if not self._stop.is_set():
+                self._lead()
+        finally:
+            self._close()
+
+    def is_healthy(self) -> bool:
+        """Say whether a restart would not help: the loop turns, and a leader reconciles."""
+        if self._clock.monotonic_s() - self._turned_s > STUCK_S:
+            return False
+        return not self.leading.is_set() or self._engine.is_alive()
+
+    def _may_write(self) -> bool:
+        return not self._settings.leader_election or self._elector.holds()
+
+    def _wait_for_lease(self) -> None:
+        if not self._settings.leader_election:
+            return
+        log.info("waiting for the lease", extra={"lease": self._settings.lease_name})
+        while not self._stop.is_set():
+            self._turned_s = self._clock.monotonic_s()
+            if self._elector.try_lead():
+                return
+            self._stop.wait(self._elector.wait_s())
+
+    def _lead(self) -> None:
+        log.info("leading", extra={"identity": self._settings.identity})
+        self.metrics.leader.set(1)
+        self.leading.set()
+        self._engine.start()
+        while not self._stop.wait(RETRY_S):
+            self._turned_s = self._clock.monotonic_s()
+            if self._settings.leader_election and not self._elector.try_lead():
+                raise LeaseLost(
+                    f"the lease {self._settings.lease_name} is held by another, or was not"
+                    f" renewed within {RENEW_DEADLINE_S:.0f} s"
+                )
+            if self._informer.ended.is_set() or self._deaf >= DEAF_RESYNCS:
+                raise LeaseLost("the watches ended")
+
+    def _missed(self) -> None:
+        self._early = True
+        self._engine.resync_soon()
+
+    def _resync(self) -> list[Key]:
+        early, self._early = self._early, False
+        known = set(map(key_of, self._cluster.queues()))
+        heard = dict(self._informer.heard)
+        missed = self._cluster.relist()
+        # Not before: kopf looks once for the kinds that it is to watch.
+        self._informer.start()
+        if not early:
+            self._listen(heard, missed)
+        # A key that vanished is reconciled once more, to be forgotten.
+        return sorted(known | set(map(key_of, self._cluster.queues())))
+
+    def _listen(self, heard: dict[str, int], missed: dict[str, int]) -> None:
+        """Note whether watches that live told of what a list brought as news.
+
+        A list may overtake a watch that lives; one that told nothing since the last list, twice in
+        a row although there was news, does not.
+        """
+        silent = any(n and heard.get(k, 0) == self._heard.get(k, 0) for k, n in missed.items())
+        self._deaf = self._deaf + 1 if silent and self._informer.ready.is_set() else 0
+        self._heard = heard
+
+    def _close(self) -> None:
+        self.leading.clear()
+        self.metrics.leader.set(0)
+        # Nothing may be written once the lease is given up.
+        self._engine.stop()
+        self._informer.stop()
+        if self._settings.leader_election:
+            self._elector.release()
+        self._health.close()
+        self._http.close()
+        self._sqs.close()
+        self._rest.close()
+        if self._decisions is not None:
+            self._decisions.close()

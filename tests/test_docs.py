@@ -336,7 +336,7 @@ def test_every_health_check_is_explained() -> None:
     }
     real = {
         *{"starting", "download", "decode", "callback", "running"},
-        *keys_returned_by("health", "pipeline/service/health.py"),
+        *keys_returned_by("liveness", "pipeline/service/health.py"),
         *keys_returned_by("readiness", "pipeline/service/health.py"),
     }
 

@@ -19,7 +19,7 @@ from detection_worker.detectors.registry import LoadedDetectors
 from detection_worker.errors import JobError
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.media.values import DecodedMedia, Decoder, DecodeRequest
-from detection_worker.pipeline.files.analysis import Unjudged
+from detection_worker.pipeline.files.analysis import NotApplicableResult
 from detection_worker.pipeline.files.analyzer import Analyzer
 from detection_worker.settings import MediaLimits
 
@@ -96,7 +96,7 @@ class Scorer:
             except JobError as exc:
                 problem = exc.message
             else:
-                if isinstance(found, Unjudged):
+                if isinstance(found, NotApplicableResult):
                     problem = f"{NOT_APPLICABLE}: {found.reason}"
                 else:
                     score = found.verdict.score

@@ -32,7 +32,7 @@ from detection_worker.errors import JobError, UsageError
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.media.values import DecodedMedia, Decoder, DecodeRequest
 from detection_worker.pipeline.files.analysis import units_of
-from detection_worker.pipeline.files.applicability import why_not
+from detection_worker.pipeline.files.applicability import not_applicable_reason
 from detection_worker.settings import MediaLimits
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class _Looking:
 
     def _refuse_misfit(self, media: DecodedMedia) -> None:
         judging = replace(self.backbone.detector.card, scope=self.scope)
-        if (reason := why_not(media, judging)) is not None:
+        if (reason := not_applicable_reason(media, judging)) is not None:
             raise _Unusable(f"not for this detector: {reason}")
 
 

@@ -9,7 +9,7 @@ from detection_contract.media_types import MediaKind
 from detection_training.audio.lengths import MODEL, LengthRow, shortest_s, table
 from detection_worker.detectors import registry
 from detection_worker.media.jail.pool import ProcessDecoder
-from detection_worker.pipeline.files.analysis import Analysis, Unjudged
+from detection_worker.pipeline.files.analysis import Analysis, NotApplicableResult
 from detection_worker.pipeline.files.analyzer import Analyzer
 from detection_worker.samples import sample_path
 from detection_worker.settings import MediaLimits
@@ -72,5 +72,5 @@ def test_a_short_clip_of_a_real_voice_is_never_called_fake(
         assert isinstance(found, Analysis)
         assert found.verdict.finding == "real"
     else:
-        assert isinstance(found, Unjudged)
+        assert isinstance(found, NotApplicableResult)
         assert found.reason == "too_short"

@@ -1,4 +1,4 @@
-"""A whole engine over a strict in-memory queue; network, decoder and model are scripted."""
+"""A whole pipeline over a strict in-memory queue; network, decoder and model are scripted."""
 
 import json
 import threading
@@ -22,8 +22,8 @@ from detection_worker.detectors.base import DetectorCard
 from detection_worker.errors import Cancelled, JobError
 from detection_worker.media.values import DecodedMedia, DecodeRequest, MediaInfo
 from detection_worker.metrics import Metrics
-from detection_worker.pipeline.messages.counts import Tally
-from detection_worker.pipeline.service.pipeline import Engine, Parts
+from detection_worker.pipeline.messages.counts import MessageCounts
+from detection_worker.pipeline.service.pipeline import Pipeline, PipelineDependencies
 from detection_worker.settings import ConsumerSettings, DataSettings, Settings
 from detection_worker.sources.base import (
     EntryFailure,
@@ -324,7 +324,7 @@ class FakeCallbacks:
 
 @dataclass
 class Rig:
-    """An engine and everything around it."""
+    """An pipeline and everything around it."""
 
     cache_dir: Path
     source: StrictSource = field(default_factory=StrictSource)
@@ -332,7 +332,7 @@ class Rig:
     decoder: FakeDecoder = field(default_factory=FakeDecoder)
     callbacks: FakeCallbacks = field(default_factory=FakeCallbacks)
     metrics: Metrics = field(default_factory=Metrics)
-    tally: Tally = field(default_factory=Tally)
+    message_counts: MessageCounts = field(default_factory=MessageCounts)
     consumer: ConsumerSettings = field(
         default_factory=lambda: ConsumerSettings(
             queue_url=QUEUE_URL,
@@ -350,12 +350,12 @@ class Rig:
     results: list[DetectionResult] = field(default_factory=list)
     on_result_error: Exception | None = None
     video_audio: bool = True
-    engine: Engine | None = None
+    pipeline: Pipeline | None = None
 
-    def start(self, **changes: object) -> Engine:
+    def start(self, **changes: object) -> Pipeline:
         self.consumer = replace(self.consumer, **changes)  # type: ignore[arg-type] # test values
-        self.engine = Engine(
-            Parts(
+        self.pipeline = Pipeline(
+            PipelineDependencies(
                 source=self.source,
                 facts=self.source.facts(),
                 storage=self.storage,
@@ -369,11 +369,11 @@ class Rig:
             ),
             consumer=self.consumer,
             metrics=self.metrics,
-            tally=self.tally,
+            counts=self.message_counts,
             on_result=self._on_result,
         )
-        self.engine.start()
-        return self.engine
+        self.pipeline.start()
+        return self.pipeline
 
     def send(self, key: str, **fields: object) -> str:
         return self.source.send(
@@ -414,15 +414,15 @@ class Rig:
         self.results.append(result)
 
     def stop(self, *, grace_s: float = 5.0) -> bool:
-        engine, self.engine = self.engine, None
-        if engine is None:
+        pipeline, self.pipeline = self.pipeline, None
+        if pipeline is None:
             return True
         for script in (self.storage.script, self.decoder.script, self.callbacks.script):
             if grace_s >= 5.0:
                 for gate in script.gates.values():
                     gate.set()
-        clean = engine.stop(grace_s=grace_s)
-        engine.close()
+        clean = pipeline.stop(grace_s=grace_s)
+        pipeline.close()
         return clean
 
 

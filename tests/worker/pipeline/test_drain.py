@@ -57,7 +57,7 @@ def test_a_poll_that_is_never_answered_does_not_hold_the_exit(rig: Any) -> None:
     assert rig.source.polls.acquire(timeout=5)
     started = time.monotonic()
 
-    clean = rig.engine.stop(grace_s=0.8)
+    clean = rig.pipeline.stop(grace_s=0.8)
 
     assert not clean
     assert time.monotonic() - started < 2
@@ -65,70 +65,70 @@ def test_a_poll_that_is_never_answered_does_not_hold_the_exit(rig: Any) -> None:
 
 def test_hurry_hands_everything_back_at_once(rig: Any) -> None:
     rig.decoder.script.gate("1_slow.png")
-    engine = rig.start()
+    pipeline = rig.start()
     rig.send("1_slow.png")
     assert rig.decoder.script.entered["1_slow.png"].wait(5)
     started = time.monotonic()
 
-    assert engine.stop(grace_s=30, hurry=lambda: True)
+    assert pipeline.stop(grace_s=30, hurry=lambda: True)
 
     assert time.monotonic() - started < 3
     assert rig.source.counts() == (1, 0, 0)
-    rig.engine = None
-    engine.close()
+    rig.pipeline = None
+    pipeline.close()
 
 
 def test_drain_hands_back_what_waits_and_finishes_what_runs(rig: Any) -> None:
     gate = rig.storage.script.gate("1_0.png")
-    engine = rig.start(downloaders=1)
+    pipeline = rig.start(downloaders=1)
     for i in range(6):
         rig.send(f"1_{i}.png")
     assert rig.storage.script.entered["1_0.png"].wait(5)
-    assert rig.eventually(lambda: engine.ledger.in_flight == 6)
+    assert rig.eventually(lambda: len(pipeline.in_flight) == 6)
 
-    engine.drain()
-    assert rig.eventually(lambda: engine.ledger.in_flight == 1)
-    state = engine.vitals.state()
+    pipeline.drain()
+    assert rig.eventually(lambda: len(pipeline.in_flight) == 1)
+    state = pipeline.health.state()
     assert (state["draining"], state["drained"], state["busy"]) == (True, False, True)
     assert rig.source.counts() == (5, 1, 0)
 
     gate.set()
-    assert rig.eventually(lambda: engine.vitals.state()["drained"])
+    assert rig.eventually(lambda: pipeline.health.state()["drained"])
     assert len(rig.callbacks.posted) == 1
     assert rig.source.counts() == (5, 0, 0)
 
 
 def test_a_full_worker_that_is_asked_to_drain_polls_no_more(rig: Any) -> None:
     gate = rig.storage.script.gate("1_0.png")
-    engine = rig.start(downloaders=1, max_in_flight=2)
+    pipeline = rig.start(downloaders=1, max_in_flight=2)
     for i in range(6):
         rig.send(f"1_{i}.png")
     assert rig.storage.script.entered["1_0.png"].wait(5)
-    assert rig.eventually(lambda: engine.ledger.in_flight == 2 and engine.intake.polling == 0)
+    assert rig.eventually(lambda: len(pipeline.in_flight) == 2 and pipeline.poller.polling == 0)
 
-    engine.drain()
+    pipeline.drain()
     polls = rig.source.calls.count("receive")
-    assert rig.eventually(lambda: engine.ledger.in_flight == 1)
+    assert rig.eventually(lambda: len(pipeline.in_flight) == 1)
     time.sleep(1.2)
 
     assert rig.source.calls.count("receive") == polls, "the room of what went back is not for more"
     assert rig.source.counts() == (5, 1, 0)
     gate.set()
-    assert rig.eventually(lambda: engine.vitals.state()["drained"])
+    assert rig.eventually(lambda: pipeline.health.state()["drained"])
 
 
 def test_a_failure_that_is_being_reported_is_not_handed_back(rig: Any) -> None:
     gate = rig.callbacks.script.gate("bad")
-    engine = rig.start()
+    pipeline = rig.start()
     body = {"sqs_to_ml_url": "ftp://no", "callback_url": "https://cb.test/x", "request_id": "bad"}
     rig.source.send(body)
     assert rig.callbacks.script.entered["bad"].wait(5)
 
-    engine.drain()
+    pipeline.drain()
     time.sleep(0.3)
     gate.set()
 
-    assert rig.eventually(lambda: engine.vitals.state()["drained"])
+    assert rig.eventually(lambda: pipeline.health.state()["drained"])
     assert [post.request_id for post in rig.callbacks.posted] == ["bad"]
     assert len(rig.callbacks.attempts) == 1
     assert rig.source.counts() == (0, 0, 0)
@@ -137,57 +137,57 @@ def test_a_failure_that_is_being_reported_is_not_handed_back(rig: Any) -> None:
 def test_nobody_is_drained_while_the_last_answer_goes_back(rig: Any) -> None:
     rig.source.poll_gate = threading.Event()
     rig.source.late_answer_s = 0.5
-    engine = rig.start()
+    pipeline = rig.start()
     assert rig.source.polls.acquire(timeout=5)
-    engine.drain()
+    pipeline.drain()
     rig.send("1_late.png")
-    assert not engine.vitals.state()["drained"]
+    assert not pipeline.health.state()["drained"]
     rig.source.poll_gate.set()
 
     assert rig.eventually(lambda: "change_visibility" in rig.source.calls)
-    state = engine.vitals.state()
+    state = pipeline.health.state()
     assert (state["draining"], state["drained"]) == (True, False)
-    assert rig.eventually(lambda: engine.vitals.state()["drained"])
+    assert rig.eventually(lambda: pipeline.health.state()["drained"])
     assert rig.source.counts() == (1, 0, 0)
     assert rig.callbacks.attempts == []
 
 
 def test_resume_brings_a_drained_worker_back(rig: Any) -> None:
-    engine = rig.start()
-    engine.drain()
-    assert rig.eventually(lambda: engine.vitals.state()["drained"])
+    pipeline = rig.start()
+    pipeline.drain()
+    assert rig.eventually(lambda: pipeline.health.state()["drained"])
     rig.send("7_a.png")
     assert rig.source.counts() == (1, 0, 0)
 
-    engine.resume()
+    pipeline.resume()
 
     assert rig.eventually(rig.empty)
-    assert not engine.vitals.state()["draining"]
+    assert not pipeline.health.state()["draining"]
 
 
 def test_a_clock_that_jumps_ends_no_busy_mark(rig: Any) -> None:
     gate = rig.storage.script.gate("1_a.png")
-    engine = rig.start()
+    pipeline = rig.start()
     rig.send("1_a.png")
     assert rig.storage.script.entered["1_a.png"].wait(5)
     jumped_s = time.time() + 86_400
 
-    state = replace(engine.vitals, wall_s=lambda: jumped_s).state()
+    state = replace(pipeline.health, wall_s=lambda: jumped_s).state()
 
     expires_s = datetime.fromisoformat(str(state["busy_expires_at"])).timestamp()
-    assert 0 < expires_s - jumped_s <= engine.vitals.stall_s
+    assert 0 < expires_s - jumped_s <= pipeline.health.stall_s
     gate.set()
     assert rig.eventually(rig.empty)
 
 
 def test_health_and_state_tell_of_a_living_engine(rig: Any) -> None:
-    engine = rig.start()
+    pipeline = rig.start()
     rig.send("7_a.png")
     assert rig.eventually(rig.empty)
-    engine.vitals.refresh()
+    pipeline.health.refresh()
 
-    assert all(engine.vitals.health().values())
-    state = engine.vitals.state()
+    assert all(pipeline.health.liveness().values())
+    state = pipeline.health.state()
     assert (state["busy"], state["in_flight"], state["busy_expires_at"]) == (False, 0, None)
     assert state["statistics"]["processed"] == 1
     assert state["service_seconds"].keys() == {"image"}
@@ -200,13 +200,13 @@ def test_health_and_state_tell_of_a_living_engine(rig: Any) -> None:
 
 def test_what_an_own_waiting_poll_takes_back_is_released_again(rig: Any) -> None:
     """A long poll that waits while messages are released is answered with those very messages."""
-    engine = rig.start(pollers=2, downloaders=1, wait_time_s=5)
+    pipeline = rig.start(pollers=2, downloaders=1, wait_time_s=5)
     rig.storage.script.gate("1_0.png")
     rig.source.slow_polls_s = 1.0
     rig.source.late_answer_s = 0.1
     for i in range(12):
         rig.send(f"1_{i}.png")
-    assert rig.eventually(lambda: engine.ledger.in_flight == 12)
+    assert rig.eventually(lambda: len(pipeline.in_flight) == 12)
 
     assert rig.stop(grace_s=4.0)
 

@@ -1,4 +1,4 @@
-"""The running engine: nothing lost, nothing done twice, nothing held for ever."""
+"""The running pipeline: nothing lost, nothing done twice, nothing held for ever."""
 
 import json
 import logging
@@ -323,7 +323,7 @@ def test_a_lost_lease_cancels_the_work_and_keeps_quiet(rig: Any) -> None:
     rig.source.steal(message_id)
 
     assert rig.eventually(lambda: rig.metric("detection_worker_leases_lost_total") == 1)
-    assert rig.eventually(lambda: rig.engine.ledger.in_flight == 0)
+    assert rig.eventually(lambda: len(rig.pipeline.in_flight) == 0)
     assert rig.eventually(lambda: rig.files() == [])
     assert rig.callbacks.attempts == []
 
@@ -426,7 +426,7 @@ def test_a_kind_without_a_model_is_left_to_other_workers(rig: Any) -> None:
     assert rig.eventually(
         lambda: rig.metric("detection_worker_failures_total", code="no_model") == 1
     )
-    assert rig.eventually(lambda: rig.engine.ledger.in_flight == 0)
+    assert rig.eventually(lambda: len(rig.pipeline.in_flight) == 0)
     assert rig.source.dead == []
     assert rig.callbacks.attempts == []
 
@@ -463,12 +463,12 @@ def test_polling_goes_on_after_aws_recovers(rig: Any) -> None:
     rig.start()
     rig.send("7_a.png")
     assert rig.eventually(lambda: rig.source.calls.count("receive") >= 2)
-    assert rig.engine.vitals.state()["last_error"] == "service unavailable"
+    assert rig.pipeline.health.state()["last_error"] == "service unavailable"
 
     del rig.source.refuse["receive"]
 
     assert rig.eventually(rig.empty)
-    assert rig.engine.vitals.state()["last_error"] is None
+    assert rig.pipeline.health.state()["last_error"] is None
 
 
 def test_no_more_messages_are_held_than_allowed(rig: Any) -> None:
@@ -477,7 +477,7 @@ def test_no_more_messages_are_held_than_allowed(rig: Any) -> None:
     rig.start(max_in_flight=5, downloaders=16, prefetch_seconds=1000)
     for key in keys:
         rig.send(key)
-    assert rig.eventually(lambda: rig.engine.ledger.in_flight == 5)
+    assert rig.eventually(lambda: len(rig.pipeline.in_flight) == 5)
 
     assert rig.source.counts()[1] == 5
 
@@ -493,21 +493,21 @@ def test_no_more_seconds_of_work_are_held_than_allowed(rig: Any) -> None:
     rig.start(prefetch_seconds=0.35)
     for key in keys:
         rig.send(key)
-    assert rig.eventually(lambda: rig.engine.ledger.in_flight == 3)
+    assert rig.eventually(lambda: len(rig.pipeline.in_flight) == 3)
 
     assert rig.source.counts()[1] == 3
-    assert json.dumps(rig.engine.vitals.state())
+    assert json.dumps(rig.pipeline.health.state())
     for gate in gates:
         gate.set()
     assert rig.eventually(rig.empty)
 
 
 def test_messages_that_waited_too_long_are_counted_as_late(rig: Any) -> None:
-    engine = rig.start(queue_wait_objective_s=0.0)
+    pipeline = rig.start(queue_wait_objective_s=0.0)
     rig.send("7_a.png")
 
     assert rig.eventually(rig.empty)
-    assert (engine.intake.received, engine.intake.received_late) == (1, 1)
+    assert (pipeline.poller.received, pipeline.poller.received_late) == (1, 1)
     assert rig.counts(1, "detection_worker_queue_wait_seconds_count")
 
 

@@ -16,7 +16,7 @@ from detection_contract.result_types import DetectionResult, S3FileInfo
 from detection_contract.results import failed_result, finished_result, s3_file_info
 from detection_worker.api.files import S3Files
 from detection_worker.errors import JobError
-from detection_worker.pipeline.files.analysis import Analysis, Unjudged
+from detection_worker.pipeline.files.analysis import Analysis, NotApplicableResult
 from detection_worker.pipeline.stages.envelopes import milliseconds, opinion_of, tracks_of
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def fetched(
 
 def finished(
     file: LocalFile,
-    found: Analysis | Unjudged,
+    found: Analysis | NotApplicableResult,
     *,
     request_id: str,
     threshold: float,

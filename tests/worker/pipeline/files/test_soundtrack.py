@@ -22,7 +22,7 @@ from detection_worker.detectors.base import DetectorCard
 from detection_worker.errors import JobError
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.media.values import DecodedMedia, DecodeRequest
-from detection_worker.pipeline.files.analysis import Analysis, Unjudged
+from detection_worker.pipeline.files.analysis import Analysis, NotApplicableResult
 from detection_worker.pipeline.files.analyzer import Analyzer
 from detection_worker.pipeline.stages.envelopes import opinion_of, tracks_of
 from detection_worker.samples import sample_path
@@ -83,10 +83,10 @@ def film(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def analyse(decoder: ProcessDecoder) -> Callable[..., Analysis | Unjudged]:
+def analyse(decoder: ProcessDecoder) -> Callable[..., Analysis | NotApplicableResult]:
     def run(
         path: Path, pictures: Fixed, sound: Fixed | None, *, video_audio: bool = True
-    ) -> Analysis | Unjudged:
+    ) -> Analysis | NotApplicableResult:
         detectors = {MediaKind.VIDEO: pictures}
         if sound is not None:
             detectors[MediaKind.AUDIO] = sound
@@ -96,7 +96,7 @@ def analyse(decoder: ProcessDecoder) -> Callable[..., Analysis | Unjudged]:
     return run
 
 
-def tracks(found: Analysis | Unjudged) -> dict[str, Any]:
+def tracks(found: Analysis | NotApplicableResult) -> dict[str, Any]:
     told = tracks_of(found)
     assert told is not None
     schema: Any = load_schema("result")
@@ -104,7 +104,7 @@ def tracks(found: Analysis | Unjudged) -> dict[str, Any]:
     return {str(track["track"]): track for track in told}
 
 
-Analyse = Callable[..., Analysis | Unjudged]
+Analyse = Callable[..., Analysis | NotApplicableResult]
 
 
 def test_a_forged_voice_makes_a_video_with_genuine_pictures_fake(

@@ -14,7 +14,7 @@ from detection_worker.core.sampling import ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
 from detection_worker.detectors.base import DetectorCard
 from detection_worker.media.values import DecodedMedia, MediaInfo
-from detection_worker.pipeline.messages.jobs import Asked, Job, Message
+from detection_worker.pipeline.messages.jobs import Job, JobRequest, Message
 from detection_worker.pipeline.stages.inference import InferenceStage
 from detection_worker.sources.base import ReceivedMessage
 
@@ -139,7 +139,7 @@ class Stage:
             sent_at_s=0.0,
             attributes={},
         )
-        asked = Asked(
+        asked = JobRequest(
             sqs_to_ml_url=None,
             location=None,
             callback_url=None,
@@ -148,7 +148,7 @@ class Stage:
             original_message=None,
         )
         message = Message(received, received_s=0.0)
-        job = Job(message=message, index=0, asked=asked, request_id=str(value), kind=None)
+        job = Job(message=message, index=0, request=asked, request_id=str(value), kind=None)
         job.decoded, job.detector = picture(value), self.detector
         return job
 

@@ -133,10 +133,10 @@ def test_while_downloads_cannot_work_no_message_is_received(
     # One poll brings two messages, which find the clock wrong. A poll that was on its way when
     # they did may still bring two more; after it nobody asks.
     rig.storage.script.errors = {key: [skewed() for _ in range(30)] for key in keys}
-    engine = rig.start(max_messages=2, max_in_flight=2, max_backoff_s=2)
+    pipeline = rig.start(max_messages=2, max_in_flight=2, max_backoff_s=2)
     for key in keys[:2]:
         rig.send(key)
-    assert rig.eventually(lambda: engine.vitals.readiness()["downloads"] == SKEWED)
+    assert rig.eventually(lambda: pipeline.health.readiness()["downloads"] == SKEWED)
     polls = rig.source.calls.count("receive")
     for key in keys[2:]:
         rig.send(key)
@@ -154,7 +154,7 @@ def test_while_downloads_cannot_work_no_message_is_received(
         errors.clear()
 
     assert rig.eventually(rig.empty)
-    assert engine.vitals.readiness() == {"models and queue": True, "downloads": True}
+    assert pipeline.health.readiness() == {"models and queue": True, "downloads": True}
     assert rig.source.dead == []
     assert len({p.result["sqs_to_ml_url"] for p in rig.callbacks.posted}) == 6
     assert {p.result["status"] for p in rig.callbacks.posted} == {"finished"}
@@ -165,15 +165,17 @@ def test_a_poll_without_an_answer_makes_the_worker_unready(
 ) -> None:
     monkeypatch.setattr(poller_module, "SILENCE_S", 0.3)
     rig.source.poll_gate = threading.Event()  # the network swallows what is sent
-    engine = rig.start(wait_time_s=0)
+    pipeline = rig.start(wait_time_s=0)
 
     assert rig.eventually(
-        lambda: "SQS has not answered a poll" in str(engine.vitals.readiness()["models and queue"])
+        lambda: (
+            "SQS has not answered a poll" in str(pipeline.health.readiness()["models and queue"])
+        )
     )
 
     rig.source.poll_gate.set()
 
-    assert rig.eventually(lambda: engine.vitals.readiness()["models and queue"] is True)
+    assert rig.eventually(lambda: pipeline.health.readiness()["models and queue"] is True)
 
 
 @pytest.mark.parametrize(
@@ -184,23 +186,23 @@ def test_a_queue_that_cannot_be_read_makes_the_worker_unready(
     rig: Any, monkeypatch: pytest.MonkeyPatch, *, fatal: bool, after_s: float, ready: bool
 ) -> None:
     monkeypatch.setattr(poller_module, "UNREADY_AFTER_S", after_s)
-    engine = rig.start()
+    pipeline = rig.start()
     assert rig.eventually(lambda: rig.source.calls.count("receive") >= 1)
-    assert engine.vitals.readiness()["models and queue"] is True
+    assert pipeline.health.readiness()["models and queue"] is True
 
     def refuse(**_: Any) -> Any:
         raise QueueError("SQS queue does not exist: x", code="x", fatal=fatal)
 
     monkeypatch.setattr(rig.source, "receive", refuse)
 
-    assert rig.eventually(lambda: engine.intake.error is not None)
+    assert rig.eventually(lambda: pipeline.poller.error is not None)
     said = "SQS queue does not exist: x"
     if ready:
-        assert engine.vitals.readiness()["models and queue"] is True
+        assert pipeline.health.readiness()["models and queue"] is True
     else:
-        assert rig.eventually(lambda: engine.vitals.readiness()["models and queue"] == said)
+        assert rig.eventually(lambda: pipeline.health.readiness()["models and queue"] == said)
 
     monkeypatch.undo()
 
-    assert rig.eventually(lambda: engine.intake.error is None)
-    assert engine.vitals.readiness()["models and queue"] is True
+    assert rig.eventually(lambda: pipeline.poller.error is None)
+    assert pipeline.health.readiness()["models and queue"] is True

@@ -16,7 +16,7 @@ from detection_worker.core.verdict import Pooling, Verdict, judge
 from detection_worker.detectors.base import Detector, DetectorCard, FindsUnits
 from detection_worker.errors import JobError
 from detection_worker.media.values import DecodedMedia, DecodeRequest, MediaInfo
-from detection_worker.pipeline.files.applicability import quality_of, why_not
+from detection_worker.pipeline.files.applicability import not_applicable_reason, quality_of
 from detection_worker.pipeline.files.segments import segments_of
 from detection_worker.pipeline.files.soundtrack import counts
 from detection_worker.settings import MediaLimits
@@ -48,7 +48,7 @@ class TrackAnalysis:
     """
 
     track: Track
-    found: "Analysis | Unjudged"
+    found: "Analysis | NotApplicableResult"
     counts: bool
 
 
@@ -75,7 +75,7 @@ class Analysis:
     decided_by: Track = "video"
 
 
-class Unjudged(NotApplicable):
+class NotApplicableResult(NotApplicable):
     """The detector does not apply to a file; carries what was found out all the same.
 
     Attributes:
@@ -159,10 +159,10 @@ def conclude(
         threshold: In [0, 1].
 
     Raises:
-        Unjudged: The detector is not for this file.
+        NotApplicableResult: The detector is not for this file.
     """
-    if (reason := why_not(decoded, card)) is not None:
-        raise Unjudged(reason, decoded, card)
+    if (reason := not_applicable_reason(decoded, card)) is not None:
+        raise NotApplicableResult(reason, decoded, card)
     verdict = judge(
         logits.tolist(),
         decoded.frame.tolist(),
@@ -187,11 +187,12 @@ def _pooling(kind: MediaKind, card: DetectorCard) -> Pooling:
 
 def conclude_tracks(
     main: Scored, sound: Scored | None, *, threshold: float
-) -> Analysis | Unjudged:
+) -> Analysis | NotApplicableResult:
     """Return what is found in a file, for a video in its pictures and its sound.
 
-    A file that its detector is not for comes back as ``Unjudged``; it is not raised. The sound of
-    a video is judged by its own detector's scope: music without speech says nothing of the video.
+    ``NotApplicableResult`` is returned, not raised, for a file outside its detector's scope. The
+    sound of a video is judged by its own detector's scope: music without speech says nothing of
+    the video.
 
     Args:
         main: The file, for a video its pictures.
@@ -210,10 +211,10 @@ def conclude_tracks(
     return _with_tracks(main, found, (pictures, heard), fused=verdict)
 
 
-def _found(scored: Scored, threshold: float) -> Analysis | Unjudged:
+def _found(scored: Scored, threshold: float) -> Analysis | NotApplicableResult:
     try:
         return conclude(scored.decoded, scored.logits, scored.card, threshold=threshold)
-    except Unjudged as exc:
+    except NotApplicableResult as exc:
         return exc
 
 
@@ -224,24 +225,24 @@ def _heard(sound: Scored, threshold: float) -> TrackAnalysis:
 
 
 def _fused(pictures: TrackAnalysis, sound: TrackAnalysis) -> tuple[Verdict, Track] | None:
-    if isinstance(sound.found, Unjudged) or not sound.counts:
+    if isinstance(sound.found, NotApplicableResult) or not sound.counts:
         return None
-    seen = None if isinstance(pictures.found, Unjudged) else pictures.found.verdict
+    seen = None if isinstance(pictures.found, NotApplicableResult) else pictures.found.verdict
     return fuse(seen, sound.found.verdict)
 
 
 def _with_tracks(
     main: Scored,
-    found: Analysis | Unjudged,
+    found: Analysis | NotApplicableResult,
     tracks: tuple[TrackAnalysis, ...],
     *,
     fused: tuple[Verdict, Track] | None = None,
-) -> Analysis | Unjudged:
+) -> Analysis | NotApplicableResult:
     """What is found in the pictures with its tracks, and the verdict over them if there is one."""
     if fused is None:
         if isinstance(found, Analysis):
             return replace(found, tracks=tracks)
-        return Unjudged(found.reason, main.decoded, main.card, tracks=tracks)
+        return NotApplicableResult(found.reason, main.decoded, main.card, tracks=tracks)
     verdict, decided_by = fused
     return Analysis(
         verdict=verdict,

@@ -14,8 +14,8 @@ from detection_worker.errors import JobError
 from detection_worker.media.values import DecodedMedia, Decoder
 from detection_worker.pipeline.files.analysis import (
     Analysis,
+    NotApplicableResult,
     Scored,
-    Unjudged,
     conclude_tracks,
     detector_for,
     units_of,
@@ -56,10 +56,10 @@ class Analyzer:
         name: str,
         threshold: float,
         on_progress: Callable[[], None] = lambda: None,
-    ) -> tuple[Analysis | Unjudged, dict[str, float]]:
+    ) -> tuple[Analysis | NotApplicableResult, dict[str, float]]:
         """Return the analysis and its timings in milliseconds (``decode``, ``inference``).
 
-        A file that the detector is not for comes back as ``Unjudged``; it is not raised.
+        ``NotApplicableResult`` is returned, not raised, for a file outside the detector's scope.
 
         Args:
             path: Local file.

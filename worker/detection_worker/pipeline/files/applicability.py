@@ -11,7 +11,7 @@ from detection_worker.detectors.base import DetectorCard
 from detection_worker.media.values import DecodedMedia, MediaInfo
 
 
-def why_not(decoded: DecodedMedia, card: DetectorCard) -> Inapplicable | None:
+def not_applicable_reason(decoded: DecodedMedia, card: DetectorCard) -> Inapplicable | None:
     """Return why a detector has no opinion on a decoded file; None if it has.
 
     Args:

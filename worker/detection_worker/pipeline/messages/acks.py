@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from detection_worker.metrics import Metrics
-from detection_worker.pipeline.messages.in_flight import Ledger
+from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.jobs import Message
 from detection_worker.sources.base import (
     EntryFailure,
@@ -50,13 +50,13 @@ class AckWriter:
 
     Args:
         source: The queue.
-        ledger: Knows the newest receipt handles; told when a message is gone.
+        in_flight: Knows the newest receipt handles; told when a message is gone.
         metrics: Counts the calls.
     """
 
-    def __init__(self, source: MessageSource, ledger: Ledger, metrics: Metrics) -> None:
+    def __init__(self, source: MessageSource, in_flight: InFlight, metrics: Metrics) -> None:
         self._source = source
-        self._ledger = ledger
+        self._in_flight = in_flight
         self._metrics = metrics
         self._ends: deque[_End] = deque()
         self._wake = threading.Condition()
@@ -106,7 +106,7 @@ class AckWriter:
         return self._thread.is_alive()
 
     def _put(self, message: Message, seconds: int | None, done: Callable[[bool], None]) -> None:
-        self._ledger.close(message)
+        self._in_flight.close(message)
         end = _End(message=message, visibility_s=seconds, since_s=time.monotonic(), done=done)
         with self._wake:
             self._ends.append(end)
@@ -136,7 +136,7 @@ class AckWriter:
         """Seconds to wait before a batch is worth a call; None means now."""
         if not self._ends:
             return 60.0
-        linger_s = BUSY_LINGER_S if self._ledger.unfinished else LINGER_S
+        linger_s = BUSY_LINGER_S if self._in_flight.unfinished else LINGER_S
         left = self._ends[0].since_s + linger_s - time.monotonic()
         if self._hurry and self._ends[0].since_s <= time.monotonic():
             return None
@@ -158,7 +158,7 @@ class AckWriter:
     def _write(self, batch: Sequence[_End]) -> None:
         held: list[tuple[_End, str]] = []
         for end in batch:
-            handle = self._ledger.handle(end.message.message_id)
+            handle = self._in_flight.handle(end.message.message_id)
             if handle is None:
                 end.done(False)  # noqa: FBT003 - the callback's only argument
             else:
@@ -201,7 +201,7 @@ class AckWriter:
             failure = failures.get(end.message.message_id)
             if failure is not None and not failure.lost:
                 self._again([end])
-            elif not self._ledger.drop_if(end.message, handle):
+            elif not self._in_flight.drop_if(end.message, handle):
                 self._again([end], pause_s=0.0)
             else:
                 end.done(failure is None)
@@ -210,7 +210,7 @@ class AckWriter:
         now_s = time.monotonic()
         with self._wake:
             for end in ends:
-                if self._ledger.handle(end.message.message_id) is None:
+                if self._in_flight.handle(end.message.message_id) is None:
                     end.done(False)  # noqa: FBT003 - the callback's only argument
                     continue
                 end.since_s = now_s + pause_s

@@ -34,7 +34,7 @@ class Statistics:
         )
 
 
-class Tally:
+class MessageCounts:
     """Counts since the start. Thread-safe."""
 
     def __init__(self) -> None:

@@ -12,12 +12,12 @@ from detection_worker.pipeline.messages.jobs import Job, Message
 from detection_worker.sources.base import ReceivedMessage
 
 
-class Ledger:
+class InFlight:
     """What this worker holds. Thread-safe; every method is short.
 
     Args:
         visibility_s: Visibility timeout asked for at each receive.
-        tick_s: How often the lease keeper looks.
+        tick_s: How often the visibility extender looks.
         limits: Most messages and predicted seconds to hold.
     """
 
@@ -208,9 +208,8 @@ class Ledger:
         with self._lock:
             return self.service_times.served()
 
-    @property
-    def in_flight(self) -> int:
-        """Messages in hand."""
+    def __len__(self) -> int:
+        """Messages in flight."""
         return len(self._messages)
 
     @property

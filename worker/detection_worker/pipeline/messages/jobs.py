@@ -65,7 +65,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class JobRequest:
     """What a caller asked for; fields that a bad message lacks are None.
 
     Attributes:
@@ -97,14 +97,14 @@ class Job(FileJob):
         folder: Private temporary folder; removed as soon as the file is decoded.
         disk_bytes: What it counts against the disk's budget.
         fetched: After the download.
-        predicted_s: Predicted seconds of work, as counted in the ledger.
+        predicted_s: Predicted seconds of work, as counted in the in_flight.
         result: The envelope, once there is one.
         body: The encoded envelope.
     """
 
     message: Message
     index: int
-    asked: Asked
+    request: JobRequest
     started: bool = False
     folder: Path | None = None
     disk_bytes: int = 0
@@ -129,7 +129,7 @@ def open_job(message: Message, index: int, request: DetectionRequest) -> Job:
     return Job(
         message=message,
         index=index,
-        asked=Asked(
+        request=JobRequest(
             sqs_to_ml_url=request.sqs_to_ml_url,
             location=request.location,
             callback_url=request.callback_url,
@@ -147,7 +147,7 @@ def bad_job(message: Message, exc: InvalidMessage) -> Job:
     return Job(
         message=message,
         index=0,
-        asked=Asked(
+        request=JobRequest(
             sqs_to_ml_url=exc.sqs_to_ml_url,
             location=None,
             callback_url=None if exc.code is ErrorCode.BAD_CALLBACK_URL else exc.callback_url,

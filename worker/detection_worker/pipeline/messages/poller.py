@@ -12,9 +12,9 @@ from detection_contract.messages import InvalidMessage, parse_body
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.messages.acks import give_back
-from detection_worker.pipeline.messages.in_flight import Ledger
+from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.jobs import Job, Message, bad_job, open_job
-from detection_worker.pipeline.messages.result_cache import ResultMemo
+from detection_worker.pipeline.messages.result_cache import ResultCache
 from detection_worker.sources.base import MessageSource, QueueError, ReceivedMessage
 
 MAX_POLL_PAUSE_S = 60.0
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IntakeRules:
+class PollingRules:
     """How to poll.
 
     Attributes:
@@ -69,13 +69,13 @@ class Routes:
     ended: Callable[[Message], None]
 
 
-class Intake:
+class Poller:
     """Polls the queue from threads of its own until it is stopped.
 
     Args:
         source: The queue.
-        ledger: Says how much may be asked for.
-        memo: Knows what is already finished.
+        in_flight: Says how much may be asked for.
+        results: Knows what is already finished.
         may_receive: Asked before each poll.
         routes: Where messages go.
         metrics: Series to report to.
@@ -86,16 +86,16 @@ class Intake:
         self,
         *,
         source: MessageSource,
-        ledger: Ledger,
-        memo: ResultMemo,
+        in_flight: InFlight,
+        results: ResultCache,
         may_receive: Callable[[], bool],
         routes: Routes,
         metrics: Metrics,
-        rules: IntakeRules,
+        rules: PollingRules,
     ) -> None:
         self._source = source
-        self._ledger = ledger
-        self._memo = memo
+        self._in_flight = in_flight
+        self._results = results
         self._may_receive = may_receive
         self._routes = routes
         self._metrics = metrics
@@ -129,7 +129,7 @@ class Intake:
     def pause(self) -> None:
         """Receive nothing more until ``resume``; the answers of polls under way are released.
 
-        When it returns no poll begins any more, and what was received is in the ledger.
+        When it returns no poll begins any more, and what was received is in the in_flight.
         """
         with self._polls_lock:
             self._paused.set()
@@ -137,7 +137,7 @@ class Intake:
     def resume(self) -> None:
         """Receive again."""
         self._paused.clear()
-        self._ledger.wake()
+        self._in_flight.wake()
 
     @property
     def paused(self) -> bool:
@@ -176,7 +176,7 @@ class Intake:
     def stop(self) -> None:
         """Ask every poller to end; the answers of polls under way are released."""
         self._stopping.set()
-        self._ledger.wake()
+        self._in_flight.wake()
 
     def join(self, *, timeout_s: float) -> bool:
         """Wait for the polls under way to be answered; False if one was not in time."""
@@ -219,12 +219,12 @@ class Intake:
         return not self._stopping.is_set()
 
     def _reserve_and_poll(self) -> None:
-        count = self._ledger.reserve(timeout_s=ROOM_WAIT_S, at_most=self._rules.max_messages)
+        count = self._in_flight.reserve(timeout_s=ROOM_WAIT_S, at_most=self._rules.max_messages)
         try:
             if count:
                 self._poll(count)
         finally:
-            self._ledger.unreserve(count)
+            self._in_flight.unreserve(count)
 
     def _poll(self, count: int) -> int:
         with self._polls_lock:
@@ -277,7 +277,7 @@ class Intake:
         now_s = time.monotonic()
         with self._polls_lock:
             closed = self._closed()
-            taken = [] if closed else [self._ledger.take(r, now_s=now_s) for r in received]
+            taken = [] if closed else [self._in_flight.take(r, now_s=now_s) for r in received]
         if closed:
             self._give_back(received)
             return 0
@@ -297,7 +297,7 @@ class Intake:
         handle and releases it once more.
         """
         now_s = time.monotonic()
-        strangers = [r for r in received if not self._ledger.adopt(r, now_s=now_s)]
+        strangers = [r for r in received if not self._in_flight.adopt(r, now_s=now_s)]
         if give_back(self._source, strangers):
             self._metrics.messages.labels("released").inc(len(strangers))
 
@@ -333,7 +333,7 @@ class Intake:
 
     def _route(self, job: Job, failure: Failure | None) -> None:
         """Send a job where it belongs; one that is finished already is not done twice."""
-        known = self._memo.get(job.message.message_id, job.index)
+        known = self._results.get(job.message.message_id, job.index)
         if known is not None:
             self._metrics.redeliveries.inc()
             job.failure = known.failure
@@ -345,5 +345,5 @@ class Intake:
         elif failure is not None:
             self._routes.fail(job, failure)
         else:
-            self._ledger.expect_work(job)
+            self._in_flight.expect_work(job)
             self._routes.download(job)

@@ -29,7 +29,7 @@ class Finished:
     delivered: bool
 
 
-class ResultMemo:
+class ResultCache:
     """Finished jobs by message id and index, oldest dropped first. Thread-safe."""
 
     def __init__(self, *, max_jobs: int = MAX_JOBS, max_bytes: int = MAX_BYTES) -> None:

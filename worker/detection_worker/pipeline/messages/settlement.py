@@ -13,8 +13,8 @@ from detection_worker.core.messages.outcome import Failure, Outcome, RetryRules,
 from detection_worker.metrics import Metrics, exemplar
 from detection_worker.pipeline.files.downloads import DiskBudget
 from detection_worker.pipeline.messages.acks import AckWriter
-from detection_worker.pipeline.messages.counts import Tally
-from detection_worker.pipeline.messages.in_flight import Ledger
+from detection_worker.pipeline.messages.counts import MessageCounts
+from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.jobs import Job, Message
 from detection_worker.sources.base import MessageSource, QueueError
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EndingRules:
+class SettlementRules:
     """What may become of messages and files.
 
     Attributes:
@@ -36,15 +36,15 @@ class EndingRules:
     keep_files: bool
 
 
-class Endings:
+class Settlement:
     """Ends jobs and, with the last job, messages. Thread-safe.
 
     Args:
         source: For the dead-letter copy.
-        ledger: What is held.
+        in_flight: What is held.
         acks: Deletes and releases.
         metrics: Counts outcomes.
-        tally: Counts for the statistics line.
+        counts: Counts for the statistics line.
         rules: What may become of messages and files.
         on_message_end: Told after each message, with the number ended so far.
         disk: Budget of the downloads.
@@ -54,19 +54,19 @@ class Endings:
         self,
         *,
         source: MessageSource,
-        ledger: Ledger,
+        in_flight: InFlight,
         acks: AckWriter,
         metrics: Metrics,
-        tally: Tally,
-        rules: EndingRules,
+        counts: MessageCounts,
+        rules: SettlementRules,
         on_message_end: Callable[[int], None],
         disk: DiskBudget,
     ) -> None:
         self._source = source
-        self._ledger = ledger
+        self._in_flight = in_flight
         self._acks = acks
         self._metrics = metrics
-        self._tally = tally
+        self._counts = counts
         self._rules = rules
         self._on_message_end = on_message_end
         self._disk = disk
@@ -83,7 +83,7 @@ class Endings:
     def job_ended(self, job: Job) -> None:
         """End a job, and with its last job the message; ``job.failure`` says how."""
         self.clean(job)
-        self._ledger.work_done(job)
+        self._in_flight.work_done(job)
         if job.failure is not None:
             self._metrics.failures.labels(job.failure.code.value).inc(
                 exemplar=dict(exemplar(job.request_id))
@@ -98,7 +98,7 @@ class Endings:
     def job_dropped(self, job: Job) -> None:
         """Forget a job whose message is no longer ours."""
         self.clean(job)
-        self._ledger.work_done(job)
+        self._in_flight.work_done(job)
         job.message.job_ended()
 
     def clean(self, job: Job) -> None:
@@ -117,7 +117,7 @@ class Endings:
             rules=self._rules.retry,
             random01=random.random(),  # noqa: S311 - jitter
         )
-        if not self._ledger.holds(message):
+        if not self._in_flight.holds(message):
             log.warning(
                 "message %s ended after its lease", message.message_id, extra=message.facts
             )
@@ -207,11 +207,11 @@ class Endings:
                 log.info(line, message.message_id, extra=facts)
         self._count(message, "deleted", "processed", ok=ok)
 
-    def _count(self, message: Message, outcome: str, tally: str | None, *, ok: bool) -> None:
+    def _count(self, message: Message, outcome: str, counts: str | None, *, ok: bool) -> None:
         self._metrics.messages.labels(outcome if ok else "lost").inc()
         if not ok:
             log.warning(
                 "message %s will be delivered again", message.message_id, extra=message.facts
             )
-        elif tally is not None:
-            self._on_message_end(self._tally.add(tally))
+        elif counts is not None:
+            self._on_message_end(self._counts.add(counts))

@@ -1,4 +1,4 @@
-"""The lease keeper: extends what is worked on, gives up what is lost, releases what hangs."""
+"""Extends the visibility of messages in work, drops lost ones, stops work that hangs."""
 
 import logging
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from detection_worker.core.messages.leases import Extension
 from detection_worker.metrics import Metrics
-from detection_worker.pipeline.messages.in_flight import Ledger
+from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.jobs import Message
 from detection_worker.sources.base import MessageSource, QueueError, VisibilityChange
 
@@ -17,12 +17,12 @@ BATCH = 10
 log = logging.getLogger(__name__)
 
 
-class LeaseKeeper:
+class VisibilityExtender:
     """A thread that looks at every lease once in ``tick_s``.
 
     Args:
         source: The queue.
-        ledger: What is held.
+        in_flight: What is held.
         metrics: Counts extensions and losses.
         tick_s: Pause between two looks.
         stall_s: Work without a sign of life for so long is stopped.
@@ -32,7 +32,7 @@ class LeaseKeeper:
     def __init__(
         self,
         source: MessageSource,
-        ledger: Ledger,
+        in_flight: InFlight,
         metrics: Metrics,
         *,
         tick_s: float,
@@ -40,7 +40,7 @@ class LeaseKeeper:
         on_stall: Callable[[Message], None],
     ) -> None:
         self._source = source
-        self._ledger = ledger
+        self._in_flight = in_flight
         self._metrics = metrics
         self._tick_s = tick_s
         self._stall_s = stall_s
@@ -65,12 +65,12 @@ class LeaseKeeper:
 
     def tick(self) -> None:
         """Look once."""
-        due = self._ledger.due(stall_s=self._stall_s)
+        due = self._in_flight.due(stall_s=self._stall_s)
         for start in range(0, len(due), BATCH):
             self._extend(due[start : start + BATCH])
-        for message in self._ledger.expired():
+        for message in self._in_flight.expired():
             self._lose(message)
-        for message in self._ledger.stalled(stall_s=self._stall_s):
+        for message in self._in_flight.stalled(stall_s=self._stall_s):
             self._on_stall(message)
 
     def _extend(self, batch: Sequence[Extension]) -> None:
@@ -90,17 +90,17 @@ class LeaseKeeper:
             return
         self._metrics.sqs_requests.labels("ChangeMessageVisibilityBatch", "ok").inc()
         failed = {f.message_id: f for f in failures}
-        self._ledger.extended([e for e in batch if e.message_id not in failed], now_s=before_s)
+        self._in_flight.extended([e for e in batch if e.message_id not in failed], now_s=before_s)
         for extension in batch:
             failure = failed.get(extension.message_id)
             if failure is not None and failure.lost:
                 self._refused(extension)
 
     def _refused(self, extension: Extension) -> None:
-        message = self._ledger.find(extension.message_id)
+        message = self._in_flight.find(extension.message_id)
         # A newer handle may have arrived, or the message's end may have been decided, while the
         # call was under way; only the refusal of the newest handle of open work is a loss.
-        handle = self._ledger.open_handle(extension.message_id)
+        handle = self._in_flight.open_handle(extension.message_id)
         if message and handle == extension.receipt_handle:
             self._lose(message)
 
@@ -108,4 +108,4 @@ class LeaseKeeper:
         log.warning("lost the lease on message %s: its work is dropped", message.message_id)
         self._metrics.leases_lost.inc()
         message.cancel.set()
-        self._ledger.drop(message)
+        self._in_flight.drop(message)

@@ -1,4 +1,4 @@
-"""The consumer process: adapters, signals, control server and statistics around the engine."""
+"""The consumer process: adapters, signals, control server and statistics around the pipeline."""
 
 import logging
 import os
@@ -22,10 +22,10 @@ from detection_worker.errors import UsageError
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.files.downloads import sweep
-from detection_worker.pipeline.messages.counts import Statistics, Tally
+from detection_worker.pipeline.messages.counts import MessageCounts, Statistics
 from detection_worker.pipeline.service.control import Controls, asking_to_stop, control_server
 from detection_worker.pipeline.service.dry_run import dry_run
-from detection_worker.pipeline.service.pipeline import Engine, Parts
+from detection_worker.pipeline.service.pipeline import Pipeline, PipelineDependencies
 from detection_worker.pipeline.stages.context import ResultHandler
 from detection_worker.settings import ConsumerSettings, Settings
 from detection_worker.sources.base import QueueError, QueueFacts
@@ -60,11 +60,11 @@ class Consumer:
         self._consumer = consumer
         self._on_result = on_result
         self._metrics = Metrics()
-        self._tally = Tally()
+        self._counts = MessageCounts()
         self._stop = threading.Event()
         self._signal: int | None = None
         self._hurry = threading.Event()
-        self._engine: Engine | None = None
+        self._pipeline: Pipeline | None = None
         self._draining = False
         self._waiting_for = "starting"
         self._started_s = time.time()
@@ -88,7 +88,7 @@ class Consumer:
     @property
     def statistics(self) -> Statistics:
         """Counts so far."""
-        return self._tally.snapshot()
+        return self._counts.snapshot()
 
     def run(self) -> int:
         """Consume until told to stop, or once; return the exit code (``docs/operating.md``).
@@ -128,8 +128,8 @@ class Consumer:
                 return _out_of_reach(exc)
             if facts is None:
                 return self._exit_code(clean=True, finished=False)
-            engine = Engine(
-                Parts(
+            pipeline = Pipeline(
+                PipelineDependencies(
                     source=self._source,
                     facts=facts,
                     storage=self._storage,
@@ -141,20 +141,20 @@ class Consumer:
                 settings=self._settings,
                 consumer=self._consumer,
                 metrics=self._metrics,
-                tally=self._tally,
+                counts=self._counts,
                 on_result=self._on_result,
                 on_message_end=self._report_sometimes,
             )
             decoder.warm()
-            self._engine = engine
+            self._pipeline = pipeline
             if self._draining:
-                engine.drain()
+                pipeline.drain()
             try:
-                return self._run_engine(engine)
+                return self._run_engine(pipeline)
             except QueueError as exc:
                 return _out_of_reach(exc)
             finally:
-                self._engine = None
+                self._pipeline = None
 
     def _load(self) -> LoadedDetectors:
         self._waiting_for = "loading models"
@@ -205,28 +205,30 @@ class Consumer:
                 "again and again; set a redrive policy or --dead-letter-queue-url"
             )
 
-    def _run_engine(self, engine: Engine) -> int:
+    def _run_engine(self, pipeline: Pipeline) -> int:
         received = 0
         try:
             if self._consumer.run_once:
-                received = self._run_once(engine)
+                received = self._run_once(pipeline)
             else:
-                engine.start()
+                pipeline.start()
                 while not self._stop.wait(0.5):
                     pass
         finally:
-            clean = engine.stop(grace_s=self._consumer.shutdown_grace_s, hurry=self._hurry.is_set)
+            clean = pipeline.stop(
+                grace_s=self._consumer.shutdown_grace_s, hurry=self._hurry.is_set
+            )
             log.info(str(self.statistics))
         if clean:
-            engine.close()
+            pipeline.close()
         else:
             log.error("some messages could not be handed back; SQS shows them again by itself")
         return self._exit_code(clean=clean, finished=self._all_finished(received))
 
-    def _run_once(self, engine: Engine) -> int:
+    def _run_once(self, pipeline: Pipeline) -> int:
         """Poll once, work off what came, and return how many messages that were."""
-        received = engine.intake.poll_once()
-        while not self._stop.is_set() and not engine.ledger.wait_empty(timeout_s=0.2):
+        received = pipeline.poller.poll_once()
+        while not self._stop.is_set() and not pipeline.in_flight.wait_empty(timeout_s=0.2):
             pass
         return received
 
@@ -268,7 +270,9 @@ class Consumer:
 
     def _controls(self) -> Controls:
         return Controls(
-            health=lambda: self._engine.vitals.health() if self._engine else {"starting": True},
+            health=lambda: (
+                self._pipeline.health.liveness() if self._pipeline else {"starting": True}
+            ),
             readiness=self._readiness,
             state=self._state,
             drain=self._drain,
@@ -278,29 +282,29 @@ class Consumer:
         )
 
     def _drain(self) -> None:
-        # Before there is an engine, the word is kept for it.
+        # Before there is an pipeline, the word is kept for it.
         self._draining = True
-        if engine := self._engine:
-            engine.drain()
+        if pipeline := self._pipeline:
+            pipeline.drain()
 
     def _resume(self) -> None:
         self._draining = False
-        if engine := self._engine:
-            engine.resume()
+        if pipeline := self._pipeline:
+            pipeline.resume()
 
     def _readiness(self) -> dict[str, bool | str]:
         if self._stop.is_set():
             return {"running": "stopping"}
-        engine = self._engine
-        return engine.vitals.readiness() if engine else {"models and queue": self._waiting_for}
+        pipeline = self._pipeline
+        return pipeline.health.readiness() if pipeline else {"models and queue": self._waiting_for}
 
     def _is_ready(self) -> bool:
         return all(value is True for value in self._readiness().values())
 
     def _refresh(self) -> None:
         self._metrics.ready.set(self._is_ready())
-        if engine := self._engine:
-            engine.vitals.refresh()
+        if pipeline := self._pipeline:
+            pipeline.health.refresh()
 
     def _state(self) -> dict[str, object]:
         base: dict[str, object] = {
@@ -310,11 +314,11 @@ class Consumer:
             "queue_url": self._consumer.queue_url,
             "stopping": self._stop.is_set(),
         }
-        engine = self._engine
-        if engine is None:
+        pipeline = self._pipeline
+        if pipeline is None:
             idle = {"ready": False, "busy": False, "in_flight": 0}
             return {**base, **idle, "draining": self._draining, "drained": self._draining}
-        return {**base, "ready": self._is_ready(), **engine.vitals.state()}
+        return {**base, "ready": self._is_ready(), **pipeline.health.state()}
 
 
 def _out_of_reach(exc: QueueError) -> int:

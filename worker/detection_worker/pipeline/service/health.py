@@ -1,4 +1,4 @@
-"""State, health and gauges of a running engine."""
+"""State, health and gauges of a running pipeline."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from detection_contract.results import iso_utc
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.messages.acks import AckWriter
-from detection_worker.pipeline.messages.counts import Tally
-from detection_worker.pipeline.messages.in_flight import Ledger
+from detection_worker.pipeline.messages.counts import MessageCounts
+from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.jobs import Job
-from detection_worker.pipeline.messages.poller import Intake
-from detection_worker.pipeline.messages.visibility_extender import LeaseKeeper
+from detection_worker.pipeline.messages.poller import Poller
+from detection_worker.pipeline.messages.visibility_extender import VisibilityExtender
 from detection_worker.pipeline.stages.breaker import CircuitBreaker
 from detection_worker.pipeline.stages.inference import InferenceStage
 from detection_worker.pipeline.stages.stage import Stage
@@ -26,74 +26,74 @@ STUCK_S = 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vitals:
-    """Looks at the parts of an engine; changes nothing but gauges.
+class PipelineHealth:
+    """Looks at the parts of an pipeline; changes nothing but gauges.
 
     Attributes:
-        ledger: What is held.
-        intake: The pollers.
+        in_flight: What is held.
+        poller: The pollers.
         breaker: Holds them back while downloads cannot work.
-        keeper: The lease keeper.
+        extender: The visibility extender.
         acks: The acknowledgements.
         inference: The device's stage.
         stages: The other stages.
-        tally: Counts so far.
+        counts: Counts so far.
         metrics: Gauges to refresh.
         stall_s: Work without progress for so long counts as hung.
         wall_s: Unix seconds, as others know them.
     """
 
-    ledger: Ledger
-    intake: Intake
+    in_flight: InFlight
+    poller: Poller
     breaker: CircuitBreaker
-    keeper: LeaseKeeper
+    extender: VisibilityExtender
     acks: AckWriter
     inference: InferenceStage[Job]
     stages: Sequence[Stage[Job]]
-    tally: Tally
+    counts: MessageCounts
     metrics: Metrics
     stall_s: float
     wall_s: Callable[[], float] = time.time
 
     def state(self) -> dict[str, object]:
         """Return what the operator wants to know of this worker."""
-        ledger = self.ledger
-        draining = self.intake.paused
-        busy = ledger.in_flight > 0
-        service = ledger.measured_service()
+        in_flight = self.in_flight
+        draining = self.poller.paused
+        busy = len(in_flight) > 0
+        service = in_flight.measured_service()
         return {
             "busy": busy,
-            "since": _iso(ledger.changed_s),
+            "since": _iso(in_flight.changed_s),
             # A hung worker must not look busy for ever: its mark expires without progress. How
             # long it still holds is monotonic, so that no jump of the wall clock ends it.
             "busy_expires_at": _iso(self.wall_s() + self._patience_s()) if busy else None,
-            "in_flight": ledger.in_flight,
-            "held_seconds": round(ledger.held_seconds, 3),
+            "in_flight": len(in_flight),
+            "held_seconds": round(in_flight.held_seconds, 3),
             "draining": draining,
-            "drained": draining and not busy and self.intake.polling == 0,
-            "polling": self.intake.polling,
+            "drained": draining and not busy and self.poller.polling == 0,
+            "polling": self.poller.polling,
             "service_seconds": {k.value: round(s, 4) for k, s in service.items()},
             "sustainable_messages_per_second": {
                 k.value: round(1 / max(s, 1e-6), 3) for k, s in service.items()
             },
-            "served": {k.value: asdict(s) for k, s in ledger.served().items()},
-            "received": self.intake.received,
-            "received_late": self.intake.received_late,
-            "received_message_age_s": self.intake.received_age_s,
+            "served": {k.value: asdict(s) for k, s in in_flight.served().items()},
+            "received": self.poller.received,
+            "received_late": self.poller.received_late,
+            "received_message_age_s": self.poller.received_age_s,
             "stages": {n: {"waiting": w, "busy": b} for n, w, b in self._loads()},
             "statistics": self._statistics(),
-            "last_error": self.intake.error,
+            "last_error": self.poller.error,
         }
 
     def _patience_s(self) -> float:
-        return self.ledger.progress_s + self.stall_s - time.monotonic()
+        return self.in_flight.progress_s + self.stall_s - time.monotonic()
 
-    def health(self) -> dict[str, bool]:
+    def liveness(self) -> dict[str, bool]:
         """Return named signs of life; a False one means that only a restart helps."""
         now_s = time.monotonic()
         return {
-            "polling": self.intake.idle_s() < LONGEST_POLL_S,
-            "leases": now_s - self.keeper.ticked_s < SLACK_S,
+            "polling": self.poller.idle_s() < LONGEST_POLL_S,
+            "leases": now_s - self.extender.ticked_s < SLACK_S,
             "acknowledging": self.acks.alive,
             "inference": now_s - self.inference.alive_s < self.stall_s + SLACK_S,
             **{s.name: s.oldest_work_s() < STUCK_S for s in self.stages},
@@ -102,17 +102,17 @@ class Vitals:
     def readiness(self) -> dict[str, bool | str]:
         """Return named conditions for work: True, or the reason why not."""
         return {
-            "models and queue": self.intake.trouble or True,
+            "models and queue": self.poller.trouble or True,
             "downloads": self.breaker.reason or True,
         }
 
     def refresh(self) -> None:
         """Bring the gauges up to date."""
         m = self.metrics
-        m.in_flight.set(self.ledger.in_flight)
-        m.held_seconds.set(self.ledger.held_seconds)
-        m.draining.set(self.intake.paused)
-        m.last_poll_age.set(time.monotonic() - self.intake.answered_s)
+        m.in_flight.set(len(self.in_flight))
+        m.held_seconds.set(self.in_flight.held_seconds)
+        m.draining.set(self.poller.paused)
+        m.last_poll_age.set(time.monotonic() - self.poller.answered_s)
         for name, waiting, busy in self._loads():
             m.stage_waiting.labels(name).set(waiting)
             m.stage_busy.labels(name).set(busy)
@@ -122,7 +122,7 @@ class Vitals:
         return [*others, ("inference", self.inference.waiting, self.inference.busy)]
 
     def _statistics(self) -> dict[str, object]:
-        s = self.tally.snapshot()
+        s = self.counts.snapshot()
         return {
             "processed": s.processed,
             "failed": s.failed,

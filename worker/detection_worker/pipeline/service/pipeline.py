@@ -15,17 +15,17 @@ from detection_worker.metrics import Metrics
 from detection_worker.pipeline.files.decoding import Decoding
 from detection_worker.pipeline.files.downloads import DiskBudget
 from detection_worker.pipeline.messages.acks import AckWriter
-from detection_worker.pipeline.messages.counts import Tally
-from detection_worker.pipeline.messages.in_flight import Ledger
+from detection_worker.pipeline.messages.counts import MessageCounts
+from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.jobs import Job
-from detection_worker.pipeline.messages.poller import Intake, IntakeRules, Routes
-from detection_worker.pipeline.messages.result_cache import ResultMemo
-from detection_worker.pipeline.messages.settlement import EndingRules, Endings
-from detection_worker.pipeline.messages.visibility_extender import LeaseKeeper
-from detection_worker.pipeline.service.health import Vitals
+from detection_worker.pipeline.messages.poller import Poller, PollingRules, Routes
+from detection_worker.pipeline.messages.result_cache import ResultCache
+from detection_worker.pipeline.messages.settlement import Settlement, SettlementRules
+from detection_worker.pipeline.messages.visibility_extender import VisibilityExtender
+from detection_worker.pipeline.service.health import PipelineHealth
 from detection_worker.pipeline.stages.breaker import CircuitBreaker
-from detection_worker.pipeline.stages.context import ResultHandler, Tools
-from detection_worker.pipeline.stages.handlers import Work
+from detection_worker.pipeline.stages.context import ResultHandler, StageContext
+from detection_worker.pipeline.stages.handlers import StageHandlers
 from detection_worker.pipeline.stages.inference import InferenceStage
 from detection_worker.pipeline.stages.stage import Stage
 from detection_worker.settings import ConsumerSettings, Settings
@@ -37,14 +37,14 @@ EXIT_MARGIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class PipelineDependencies:
     """The outside world, behind ports.
 
     Attributes:
         source: The queue.
         facts: Read from it at the start.
         storage: Where media come from.
-        decoder: Makes units of them; the engine does not close it.
+        decoder: Makes units of them; the pipeline does not close it.
         decoders: How many files it decodes at once.
         detectors: By media kind.
         callbacks: Where results go.
@@ -59,7 +59,7 @@ class Parts:
     callbacks: CallbackClient
 
 
-class Engine:
+class Pipeline:
     """Every stage of one consumer.
 
     Args:
@@ -67,58 +67,58 @@ class Engine:
         settings: Of the process.
         consumer: Of the consumer.
         metrics: Series to report to.
-        tally: Counts for the statistics line.
+        counts: Counts for the statistics line.
         on_result: Called with every delivered result.
         on_message_end: Called after each message with the number ended so far.
     """
 
     def __init__(
         self,
-        parts: Parts,
+        parts: PipelineDependencies,
         *,
         settings: Settings,
         consumer: ConsumerSettings,
         metrics: Metrics,
-        tally: Tally,
+        counts: MessageCounts,
         on_result: ResultHandler | None = None,
         on_message_end: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._parts = parts
+        self._dependencies = parts
         self._settings = settings
         self._consumer = consumer
         self._metrics = metrics
-        self._tally = tally
+        self._counts = counts
         tick_s = min(1.0, consumer.visibility_timeout_s / 5)
-        self.ledger = Ledger(
+        self.in_flight = InFlight(
             visibility_s=consumer.visibility_timeout_s,
             tick_s=tick_s,
             limits=HoldLimits(messages=consumer.max_in_flight, seconds=consumer.prefetch_seconds),
         )
-        self._memo = ResultMemo()
+        self._results = ResultCache()
         self._disk = DiskBudget(consumer.max_bytes_in_flight)
         self._breaker = CircuitBreaker(parts.storage, settings.data.s3_cache_dir)
-        self._acks = AckWriter(parts.source, self.ledger, metrics)
-        self._endings = self._make_endings(on_message_end)
-        self._work = self._make_work(on_result)
+        self._acks = AckWriter(parts.source, self.in_flight, metrics)
+        self._settlement = self._make_settlement(on_message_end)
+        self._handlers = self._make_handlers(on_result)
         self._make_stages()
-        self._keeper = LeaseKeeper(
+        self._extender = VisibilityExtender(
             parts.source,
-            self.ledger,
+            self.in_flight,
             metrics,
             tick_s=tick_s,
             stall_s=consumer.stall_timeout_s,
-            on_stall=self._work.stalled,
+            on_stall=self._handlers.stalled,
         )
-        self.intake = self._make_intake()
-        self.vitals = Vitals(
-            ledger=self.ledger,
-            intake=self.intake,
+        self.poller = self._make_poller()
+        self.health = PipelineHealth(
+            in_flight=self.in_flight,
+            poller=self.poller,
             breaker=self._breaker,
-            keeper=self._keeper,
+            extender=self._extender,
             acks=self._acks,
             inference=self._inference,
             stages=(self._download, self._decode, self._deliver),
-            tally=self._tally,
+            counts=self._counts,
             metrics=metrics,
             stall_s=consumer.stall_timeout_s,
         )
@@ -127,16 +127,16 @@ class Engine:
 
     def start(self) -> None:
         """Begin to poll."""
-        self.intake.start()
+        self.poller.start()
 
     def drain(self) -> None:
         """Receive nothing more and hand back what is not started; ``resume`` undoes it."""
-        self.intake.pause()
+        self.poller.pause()
         self._release(time_left_s=math.inf)
 
     def resume(self) -> None:
         """Receive again."""
-        self.intake.resume()
+        self.poller.resume()
 
     def stop(self, *, grace_s: float, hurry: Callable[[], bool] = lambda: False) -> bool:
         """Drain and stop for good.
@@ -150,17 +150,17 @@ class Engine:
         """
         deadline = time.monotonic() + grace_s
         work_until = deadline - min(EXIT_MARGIN_S, grace_s / 4)
-        self.intake.stop()
+        self.poller.stop()
         self._release(time_left_s=work_until - time.monotonic())
         while time.monotonic() < work_until and not hurry():
             # A poll that was answered as the stop came may still have brought something in.
             self._release(time_left_s=math.inf)
-            if self.ledger.wait_empty(timeout_s=0.1) and self.intake.join(timeout_s=0):
+            if self.in_flight.wait_empty(timeout_s=0.1) and self.poller.join(timeout_s=0):
                 break
         self._release(time_left_s=-1.0)
         flushed = self._acks.flush(timeout_s=max(0.5, deadline - time.monotonic()))
-        answered = self.intake.join(timeout_s=max(0.0, deadline - time.monotonic()))
-        self._keeper.close()
+        answered = self.poller.join(timeout_s=max(0.0, deadline - time.monotonic()))
+        self._extender.close()
         self._acks.close()
         return flushed and answered
 
@@ -172,21 +172,21 @@ class Engine:
         self._deliver.close()
 
     def _release(self, *, time_left_s: float) -> None:
-        for message in self.ledger.to_release(time_left_s=time_left_s):
-            if self.ledger.open_handle(message.message_id) is not None:
-                self._endings.release_now(message)
+        for message in self.in_flight.to_release(time_left_s=time_left_s):
+            if self.in_flight.open_handle(message.message_id) is not None:
+                self._settlement.release_now(message)
 
     # -- wiring --------------------------------------------------------------------------------
 
-    def _make_endings(self, on_message_end: Callable[[int], None]) -> Endings:
-        consumer, facts = self._consumer, self._parts.facts
-        return Endings(
-            source=self._parts.source,
-            ledger=self.ledger,
+    def _make_settlement(self, on_message_end: Callable[[int], None]) -> Settlement:
+        consumer, facts = self._consumer, self._dependencies.facts
+        return Settlement(
+            source=self._dependencies.source,
+            in_flight=self.in_flight,
             acks=self._acks,
             metrics=self._metrics,
-            tally=self._tally,
-            rules=EndingRules(
+            counts=self._counts,
+            rules=SettlementRules(
                 retry=RetryRules(
                     max_receive_count=facts.max_receive_count,
                     max_backoff_s=consumer.max_backoff_s,
@@ -198,9 +198,9 @@ class Engine:
             disk=self._disk,
         )
 
-    def _make_work(self, on_result: ResultHandler | None) -> Work:
-        consumer, parts = self._consumer, self._parts
-        tools = Tools(
+    def _make_handlers(self, on_result: ResultHandler | None) -> StageHandlers:
+        consumer, parts = self._consumer, self._dependencies
+        context = StageContext(
             storage=parts.storage,
             decoding=Decoding(
                 decoder=parts.decoder,
@@ -209,10 +209,10 @@ class Engine:
                 video_audio=self._settings.video_audio,
             ),
             callbacks=parts.callbacks,
-            ledger=self.ledger,
-            endings=self._endings,
+            in_flight=self.in_flight,
+            settlement=self._settlement,
             breaker=self._breaker,
-            memo=self._memo,
+            results=self._results,
             metrics=self._metrics,
             data=self._settings.data,
             disk=self._disk,
@@ -225,8 +225,8 @@ class Engine:
                 "callback": consumer.callback_workers,
             },
         )
-        return Work(
-            tools,
+        return StageHandlers(
+            context,
             to_decode=self._to_decode,
             to_inference=self._to_inference,
             to_delivery=self._to_delivery,
@@ -245,46 +245,49 @@ class Engine:
     def _make_stages(self) -> None:
         consumer, held = self._consumer, self._consumer.max_in_flight
         self._deliver: Stage[Job] = Stage(
-            "callback", self._work.deliver, threads=consumer.callback_workers, capacity=4 * held
+            "callback",
+            self._handlers.deliver,
+            threads=consumer.callback_workers,
+            capacity=4 * held,
         )
         # Few decoded files may wait: each can hold megabytes of units.
         self._inference: InferenceStage[Job] = InferenceStage(
             max_units=consumer.batch_units,
             max_wait_s=consumer.batch_wait_s,
             more_coming=lambda: self._decode.busy > 0,
-            on_scored=self._work.scored,
-            on_progress=self.ledger.progress,
+            on_scored=self._handlers.scored,
+            on_progress=self.in_flight.progress,
             on_batch=self._metrics.batch_units.observe,
             capacity=max(8, consumer.batch_units),
         )
         self._decode: Stage[Job] = Stage(
-            "decode", self._work.decode, threads=self._parts.decoders, capacity=held
+            "decode", self._handlers.decode, threads=self._dependencies.decoders, capacity=held
         )
         self._download: Stage[Job] = Stage(
-            "download", self._work.download, threads=consumer.downloaders, capacity=4 * held
+            "download", self._handlers.download, threads=consumer.downloaders, capacity=4 * held
         )
 
-    def _make_intake(self) -> Intake:
+    def _make_poller(self) -> Poller:
         consumer = self._consumer
         # A poll under way at SIGTERM cannot be called off without losing its messages, so it must
         # be answered well within the grace period.
         wait_s = min(consumer.wait_time_s, int(consumer.shutdown_grace_s / 2))
-        return Intake(
-            source=self._parts.source,
-            ledger=self.ledger,
-            memo=self._memo,
+        return Poller(
+            source=self._dependencies.source,
+            in_flight=self.in_flight,
+            results=self._results,
             may_receive=self._breaker.allows,
             routes=Routes(
                 download=self._download.put,
                 deliver=self._deliver.put,
-                fail=self._work.fail,
-                done=self._endings.job_ended,
-                ended=self._endings.message_ended,
+                fail=self._handlers.fail,
+                done=self._settlement.job_ended,
+                ended=self._settlement.message_ended,
             ),
             metrics=self._metrics,
-            rules=IntakeRules(
+            rules=PollingRules(
                 # Messages of one FIFO group that arrive together would overtake each other.
-                max_messages=1 if self._parts.facts.fifo else consumer.max_messages,
+                max_messages=1 if self._dependencies.facts.fifo else consumer.max_messages,
                 wait_s=wait_s,
                 visibility_s=consumer.visibility_timeout_s,
                 pause_s=consumer.poll_interval_s,

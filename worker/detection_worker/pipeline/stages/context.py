@@ -8,9 +8,9 @@ from detection_worker.callback.base import CallbackClient
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.files.decoding import Decoding
 from detection_worker.pipeline.files.downloads import DiskBudget
-from detection_worker.pipeline.messages.in_flight import Ledger
-from detection_worker.pipeline.messages.result_cache import ResultMemo
-from detection_worker.pipeline.messages.settlement import Endings
+from detection_worker.pipeline.messages.in_flight import InFlight
+from detection_worker.pipeline.messages.result_cache import ResultCache
+from detection_worker.pipeline.messages.settlement import Settlement
 from detection_worker.pipeline.stages.breaker import CircuitBreaker
 from detection_worker.settings import DataSettings
 from detection_worker.storage.base import Storage
@@ -19,17 +19,17 @@ ResultHandler = Callable[[DetectionResult], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
+class StageContext:
     """What the stages work with.
 
     Attributes:
         storage: Where media come from.
         decoding: Makes units of them.
         callbacks: Where results go.
-        ledger: Told of progress.
-        endings: Ends jobs.
+        in_flight: Told of progress.
+        settlement: Ends jobs.
         breaker: Told of failed downloads.
-        memo: Remembers finished jobs.
+        results: Remembers finished jobs.
         metrics: Series to report to.
         data: Where downloads go.
         disk: How much of them.
@@ -41,10 +41,10 @@ class Tools:
     storage: Storage
     decoding: Decoding
     callbacks: CallbackClient
-    ledger: Ledger
-    endings: Endings
+    in_flight: InFlight
+    settlement: Settlement
     breaker: CircuitBreaker
-    memo: ResultMemo
+    results: ResultCache
     metrics: Metrics
     data: DataSettings
     disk: DiskBudget

@@ -17,7 +17,7 @@ from detection_contract.results import (
 from detection_worker.core.fusion import Track, course
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.core.verdict import Finding
-from detection_worker.pipeline.files.analysis import Analysis, TrackAnalysis, Unjudged
+from detection_worker.pipeline.files.analysis import Analysis, NotApplicableResult, TrackAnalysis
 from detection_worker.pipeline.messages.jobs import Job
 
 _REASONS: Final[Mapping[tuple[Finding, Track], ReasonCode]] = {
@@ -32,9 +32,9 @@ _REASONS: Final[Mapping[tuple[Finding, Track], ReasonCode]] = {
 """By the track of a video that decides; for other files it is ``video``."""
 
 
-def opinion_of(found: Analysis | Unjudged) -> Opinion:
+def opinion_of(found: Analysis | NotApplicableResult) -> Opinion:
     """Return what a result says of the outcome of an analysis."""
-    if isinstance(found, Unjudged):
+    if isinstance(found, NotApplicableResult):
         return Opinion(
             verdict="not_applicable",
             reason_code=found.reason,
@@ -55,7 +55,7 @@ def opinion_of(found: Analysis | Unjudged) -> Opinion:
     )
 
 
-def tracks_of(found: Analysis | Unjudged) -> list[dict[str, object]] | None:
+def tracks_of(found: Analysis | NotApplicableResult) -> list[dict[str, object]] | None:
     """Return what a result says of each track of a video; None if the file is none."""
     return [_track(track) for track in found.tracks] or None
 
@@ -78,8 +78,8 @@ def _track(track: TrackAnalysis) -> dict[str, object]:
     return told
 
 
-def _statistics(found: Analysis | Unjudged) -> dict[str, float] | None:
-    if isinstance(found, Unjudged):
+def _statistics(found: Analysis | NotApplicableResult) -> dict[str, float] | None:
+    if isinstance(found, NotApplicableResult):
         return None
     told = asdict(course(found.verdict.frame_scores))
     return {name: round(value, DECIMALS) for name, value in told.items()}
@@ -89,24 +89,26 @@ def _rounded(number: float | None) -> float | None:
     return None if number is None else round(number, DECIMALS)
 
 
-def finished(job: Job, found: Analysis | Unjudged, *, queue_url: str) -> DetectionResult:
+def finished(
+    job: Job, found: Analysis | NotApplicableResult, *, queue_url: str
+) -> DetectionResult:
     """Return the envelope of a finished detection, or of a file that the detector is not for."""
     fetched = job.fetched
     assert fetched is not None  # noqa: S101 - a scored job was downloaded
     return finished_result(
         request_id=job.request_id,
-        sqs_to_ml_url=job.asked.sqs_to_ml_url,
-        file_path=job.asked.sqs_to_ml_url,
+        sqs_to_ml_url=job.request.sqs_to_ml_url,
+        file_path=job.request.sqs_to_ml_url,
         local_path=str(fetched.path),
         file_type=found.info.kind,
         opinion=opinion_of(found),
-        threshold=job.asked.threshold,
+        threshold=job.request.threshold,
         is_s3_file=True,
         queue_url=queue_url,
         s3_file_info=s3_file_info(fetched.size_bytes, fetched.content_type, fetched.last_modified),
         processed_at=datetime.now(tz=UTC),
-        original_message=job.asked.original_message,
-        metadata=job.asked.metadata,
+        original_message=job.request.original_message,
+        metadata=job.request.metadata,
         model=found.model,
         timings_ms=milliseconds(job.timings_s),
         segments=found.segments,
@@ -123,16 +125,16 @@ def failed(job: Job, failure: Failure, *, queue_url: str) -> DetectionResult:
         info = s3_file_info(fetched.size_bytes, fetched.content_type, fetched.last_modified)
     return failed_result(
         request_id=job.request_id,
-        sqs_to_ml_url=job.asked.sqs_to_ml_url,
-        file_path=job.asked.sqs_to_ml_url,
+        sqs_to_ml_url=job.request.sqs_to_ml_url,
+        file_path=job.request.sqs_to_ml_url,
         file_type=job.kind,
-        threshold=job.asked.threshold,
+        threshold=job.request.threshold,
         is_s3_file=True,
         queue_url=queue_url,
         s3_file_info=info,
         processed_at=datetime.now(tz=UTC),
-        original_message=job.asked.original_message,
-        metadata=job.asked.metadata,
+        original_message=job.request.original_message,
+        metadata=job.request.metadata,
         timings_ms=milliseconds(job.timings_s),
         code=failure.code,
         message=failure.message,

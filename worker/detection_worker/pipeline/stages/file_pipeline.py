@@ -11,7 +11,7 @@ from typing import Final
 from detection_contract.error_codes import ErrorCode
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.errors import Cancelled, JobError
-from detection_worker.pipeline.files.analysis import Analysis, Unjudged, conclude_tracks
+from detection_worker.pipeline.files.analysis import Analysis, NotApplicableResult, conclude_tracks
 from detection_worker.pipeline.files.decoding import Decoding
 from detection_worker.pipeline.files.file_job import FileJob
 from detection_worker.pipeline.stages.inference import InferenceStage
@@ -47,7 +47,7 @@ class FileTask(FileJob):
         """The result is no longer wanted."""
         return self.stop.is_set()
 
-    def conclude(self) -> Analysis | Unjudged:
+    def conclude(self) -> Analysis | NotApplicableResult:
         """Return what is found in the file, once it has ended.
 
         Raises:

@@ -110,8 +110,8 @@ class InferenceStage(Generic[J]):
                 if batch is not None:
                     self._score_batch(batch[1])
             except Exception:
-                # A bug here must not end the only thread that scores; the lease keeper hands
-                # back what it lost sight of.
+                # A bug here must not end the only thread that scores; the visibility extender
+                # stops messages that make no progress.
                 log.exception("the inference stage failed")
 
     def _collect(self) -> None:

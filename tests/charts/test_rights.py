@@ -14,7 +14,7 @@ from detection_operator.crd.manifest import KIND, PLURAL
 from detection_operator.errors import Forbidden, NotFound
 from detection_operator.kube.client import APPS, QUEUES, KubernetesCluster
 from detection_operator.kube.manifests.disruption import disruption_budget
-from detection_operator.kube.objects import API_VERSION, rfc3339
+from detection_operator.kube.objects import API_VERSION, micro_timestamp
 from detection_operator.kube.port import EventNote, Key
 from detection_operator.kube.rest import Rest, namespaced
 
@@ -342,6 +342,6 @@ def test_watched_namespaces_get_a_role_each_and_the_release_s_own_none(
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
         "metadata": {"namespace": namespace, "name": ACCOUNT},
-        "spec": {"holderIdentity": "me", "renewTime": rfc3339(time.time())},
+        "spec": {"holderIdentity": "me", "renewTime": micro_timestamp(time.time())},
     }
     assert KubernetesCluster(rest).create_lease(lease)

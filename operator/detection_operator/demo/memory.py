@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from detection_operator.clock import SystemClock
 from detection_operator.demo.ports import NAMESPACE, NODE, QUEUE_NAME
-from detection_operator.kube.objects import key_of, replicas_of, served_key
+from detection_operator.kube.objects import key_of, replicas_of, served_key, timestamp
 from detection_operator.kube.pods.ranking import going
 from detection_operator.kube.pods.views import pod_views
 from detection_operator.kube.port import EventNote, Key, Object
@@ -20,7 +20,6 @@ from detection_operator.readers.workers import HttpWorkers
 from detection_operator.reconcile.controller import Engine
 from detection_operator.reconcile.observe.gather import Sources
 from detection_operator.reconcile.reconciler import Reconciler
-from detection_operator.reconcile.report.status import timestamp
 from detection_operator.testing.cluster import InMemoryCluster, Slot, slot_of
 
 RESYNC_S: Final = 60.0

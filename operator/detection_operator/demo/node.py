@@ -10,9 +10,8 @@ from typing import Any, Final
 from detection_contract.environment import ANNOTATION_CONTROL_PORT, CONTAINER_WORKER
 from detection_operator.demo.container import LOOPBACK, WORKER, Answer, Container, free_port
 from detection_operator.demo.ports import Pods
-from detection_operator.kube.objects import condition
+from detection_operator.kube.objects import condition, timestamp
 from detection_operator.kube.port import Object
-from detection_operator.reconcile.report.status import timestamp
 
 END_S: Final = 20.0
 """For all workers together, when the demonstration ends early."""

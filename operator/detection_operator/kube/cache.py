@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
 
 from detection_contract.environment import LABEL_QUEUE
+from detection_operator.caches import TtlCache
 from detection_operator.crd.manifest import KIND
 from detection_operator.errors import Conflict, NotFound, Vanished
 from detection_operator.kube.objects import made_replicas, replicas_of
 from detection_operator.kube.port import Cluster, EventNote, Key, Object
-from detection_operator.kube.recent import Recent
 from detection_operator.kube.selectors import selector_text
 from detection_operator.kube.store import DEPLOYMENT, POD, Store
 
@@ -56,10 +56,10 @@ class CachedCluster:
     ) -> None:
         self._direct = direct
         self._store = store
-        self._adopted: Recent[Object | None] = Recent(ADOPTED_S, monotonic_s)
-        self._their_pods: Recent[list[Object]] = Recent(ADOPTED_S, monotonic_s)
+        self._adopted: TtlCache[Object | None] = TtlCache(ADOPTED_S, monotonic_s)
+        self._their_pods: TtlCache[list[Object]] = TtlCache(ADOPTED_S, monotonic_s)
         self._at_rest: set[tuple[str, str]] = set()
-        self._events: Recent[list[Object]] = Recent(EVENTS_S, monotonic_s)
+        self._events: TtlCache[list[Object]] = TtlCache(EVENTS_S, monotonic_s)
 
     def relist(self) -> dict[str, int]:
         """Bring the store up to date; return how many objects were news, by kind.
@@ -94,7 +94,7 @@ class CachedCluster:
         found = self._adopted.get(
             (namespace, name),
             lambda: self._direct.deployment(namespace, name),
-            lasting=lambda found: found is not None and made_replicas(found) == replicas_of(found),
+            keep_if=lambda found: found is not None and made_replicas(found) == replicas_of(found),
         )
         if found is not None:
             place = (namespace, selector_text(found["spec"]["selector"]))
@@ -112,13 +112,13 @@ class CachedCluster:
         return self._their_pods.get(
             (namespace, selector),
             lambda: self._direct.pods(namespace, selector),
-            lasting=lambda found: not found,
+            keep_if=lambda found: not found,
         )
 
     def pod_events(self, namespace: str) -> list[Object]:
         """Return the events about pods, at most ``EVENTS_S`` old."""
         return self._events.get(
-            namespace, lambda: self._direct.pod_events(namespace), lasting=lambda _: True
+            namespace, lambda: self._direct.pod_events(namespace), keep_if=lambda _: True
         )
 
     def apply(self, manifest: Object) -> Object:
@@ -233,5 +233,5 @@ class CachedCluster:
             raise
 
     def _forget(self) -> None:
-        self._adopted.forget()
-        self._their_pods.forget()
+        self._adopted.clear()
+        self._their_pods.clear()

@@ -9,7 +9,7 @@ import urllib3
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import GROUP, KIND, PLURAL, VERSION
 from detection_operator.errors import NotFound, NotLeading
-from detection_operator.kube.objects import API_VERSION, rfc3339, version_of
+from detection_operator.kube.objects import API_VERSION, micro_timestamp, version_of
 from detection_operator.kube.pods.events import SELECTOR
 from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Listed, Object
 from detection_operator.kube.rest import APPLY_PATCH, MERGE_PATCH, Rest, namespaced
@@ -140,7 +140,7 @@ class KubernetesCluster:
     def post_event(self, note: EventNote) -> None:
         """Post an event."""
         metadata = note.about["metadata"]
-        at = rfc3339(note.now_s)
+        at = micro_timestamp(note.now_s)
         body = {
             "apiVersion": "v1",
             "kind": "Event",

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from detection_operator.clock import Clock
 from detection_operator.errors import ClusterError, Conflict, Forbidden
-from detection_operator.kube.objects import rfc3339
+from detection_operator.kube.objects import micro_timestamp
 from detection_operator.kube.port import Leases, Object
 
 DURATION_S: Final = 15
@@ -131,7 +131,7 @@ class Elector:
         return now_s >= self._free_s
 
     def _manifest(self) -> dict[str, Any]:
-        now = rfc3339(self.clock.wall_s())
+        now = micro_timestamp(self.clock.wall_s())
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -146,7 +146,7 @@ class Elector:
         }
 
     def _taken(self, lease: Object, *, anew: bool) -> dict[str, Any]:
-        now = rfc3339(self.clock.wall_s())
+        now = micro_timestamp(self.clock.wall_s())
         spec = {
             **lease["spec"],
             "holderIdentity": self.identity,

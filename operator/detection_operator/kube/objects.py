@@ -87,6 +87,11 @@ def made_replicas(deployment: Object) -> int | None:
     return int(status.get("replicas", 0))
 
 
-def rfc3339(at_s: float) -> str:
-    """Return seconds since the epoch as RFC 3339 in UTC with microseconds, as leases need it."""
+def timestamp(at_s: float) -> str:
+    """Return seconds since the epoch as a Kubernetes ``Time``: RFC 3339, UTC, whole seconds."""
+    return datetime.fromtimestamp(int(at_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def micro_timestamp(at_s: float) -> str:
+    """Return seconds since the epoch as a ``MicroTime``, with microseconds, as leases need it."""
     return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

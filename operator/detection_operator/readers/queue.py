@@ -18,7 +18,7 @@ from botocore.exceptions import (
 )
 
 from detection_contract.aws.errors import QueueFault, plain_code, queue_fault
-from detection_operator.readers.bounded import Bounded
+from detection_operator.caches import LruCache
 from detection_operator.readers.rate_limit import TokenBucket
 from detection_operator.readers.values import QueueReading, QueueSettings
 from detection_operator.scaling.observation import ReadError
@@ -84,10 +84,10 @@ class SqsReader:
         self._sleep = sleep
         self._lock = threading.Lock()
         self._session: Any = None
-        self._clients: Bounded[tuple[str, str | None], Any] = Bounded(CLIENTS)
-        self._buckets: Bounded[tuple[str, str], TokenBucket] = Bounded(queues)
-        self._urls: Bounded[str, str] = Bounded(queues)
-        self._dead: Bounded[str, tuple[float, QueueReading]] = Bounded(queues)
+        self._clients: LruCache[tuple[str, str | None], Any] = LruCache(CLIENTS)
+        self._buckets: LruCache[tuple[str, str], TokenBucket] = LruCache(queues)
+        self._urls: LruCache[str, str] = LruCache(queues)
+        self._dead: LruCache[str, tuple[float, QueueReading]] = LruCache(queues)
 
     def read(self, queue: QueueRef, before: QueueReading, now_s: float) -> QueueReading:
         """Return a new reading; on failure ``before`` with its error set."""

@@ -10,11 +10,10 @@ from typing import Any, Final
 from detection_operator.crd.manifest import KIND, PLURAL
 from detection_operator.errors import ClusterError, Conflict, NotFound
 from detection_operator.kube.client import APPS, POLICY, QUEUES, KubernetesCluster
-from detection_operator.kube.objects import API_VERSION, condition, replicas_of
+from detection_operator.kube.objects import API_VERSION, condition, replicas_of, timestamp
 from detection_operator.kube.port import EventNote, Key, Object
 from detection_operator.kube.rest import MERGE_PATCH, Rest, namespaced
 from detection_operator.kube.selectors import matches, selector_text
-from detection_operator.reconcile.report.status import timestamp
 from detection_operator.testing.cluster import Slot
 from detection_operator.testing.controllers import GPU
 

@@ -9,10 +9,9 @@ from typing import Any
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import KIND
 from detection_operator.errors import ClusterError, Conflict, NotFound, Rejected
-from detection_operator.kube.objects import API_VERSION
+from detection_operator.kube.objects import API_VERSION, timestamp
 from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Object
 from detection_operator.kube.selectors import matches
-from detection_operator.reconcile.report.status import timestamp
 from detection_operator.testing.admission import admit
 
 Slot = tuple[str, str, str]

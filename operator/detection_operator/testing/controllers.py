@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from detection_contract.environment import ANNOTATION_DELETION_COST
-from detection_operator.kube.objects import replicas_of
+from detection_operator.kube.objects import replicas_of, timestamp
 from detection_operator.kube.selectors import matches, selector_text
-from detection_operator.reconcile.report.status import timestamp
 from detection_operator.testing.cluster import InMemoryCluster
 
 GPU = "nvidia.com/gpu"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from detection_operator.reconcile.report.status import timestamp
+from detection_operator.kube.objects import timestamp
 from detection_operator.testing.cluster import InMemoryCluster
 from detection_operator.testing.controllers import GPU, Nodes, _condition
 from detection_operator.testing.world import MINIMAL, World

@@ -8,7 +8,7 @@ from typing import Any
 from detection_contract.environment import ANNOTATION_DELETION_COST, ANNOTATION_DRAIN
 from detection_operator.errors import Conflict, NotFound
 from detection_operator.kube.manifests.deployment import digest
-from detection_operator.kube.objects import replicas_of
+from detection_operator.kube.objects import replicas_of, timestamp
 from detection_operator.kube.pods.ranking import ASKED_COST, LEAST_COST
 from detection_operator.kube.port import Object
 from detection_operator.metrics import Metrics
@@ -16,7 +16,6 @@ from detection_operator.reconcile.act.disruption import keep_budget
 from detection_operator.reconcile.act.steps import Steps
 from detection_operator.reconcile.observe.fleet import Group, Worker, is_marked
 from detection_operator.reconcile.observe.gather import Sources, address
-from detection_operator.reconcile.report.status import timestamp
 from detection_operator.reconcile.report.transitions import Scaled
 from detection_operator.reconcile.state import EVASIVE_S, QueueState
 

@@ -5,9 +5,9 @@ All conditions are positive: False is always bad, or at least not the normal way
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, Final
 
+from detection_operator.kube.objects import timestamp
 from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Plan
 from detection_operator.scaling.rules.terms import duration
@@ -249,11 +249,6 @@ def _merged(
             }
         )
     return merged
-
-
-def timestamp(time_s: float) -> str:
-    """Return seconds since the epoch as Kubernetes writes times: RFC 3339, UTC, whole seconds."""
-    return datetime.fromtimestamp(int(time_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _queue(report: Report) -> dict[str, Any] | None:

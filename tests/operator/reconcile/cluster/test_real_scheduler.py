@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from detection_operator.kube.objects import condition, rfc3339
+from detection_operator.kube.objects import condition, micro_timestamp
 from detection_operator.kube.pods.events import by_pod
 from detection_operator.kube.port import Key
 from detection_operator.kube.rest import MERGE_PATCH, Rest, namespaced
@@ -39,8 +39,8 @@ def add_node(admin: Rest, name: str, gpus: int) -> None:
         "status": "True",
         "reason": "KubeletReady",
         "message": "posts ready",
-        "lastHeartbeatTime": rfc3339(time.time())[:19] + "Z",
-        "lastTransitionTime": rfc3339(time.time())[:19] + "Z",
+        "lastHeartbeatTime": micro_timestamp(time.time())[:19] + "Z",
+        "lastTransitionTime": micro_timestamp(time.time())[:19] + "Z",
     }
     status = {"capacity": resources, "allocatable": resources, "conditions": [ready]}
     admin.call("PATCH", f"{NODES}/{name}/status", {"status": status}, content_type=MERGE_PATCH)

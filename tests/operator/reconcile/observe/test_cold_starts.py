@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from detection_operator.kube.objects import timestamp
 from detection_operator.kube.pods.views import pod_views
 from detection_operator.reconcile.observe.fleet import Worker
-from detection_operator.reconcile.report.status import timestamp
 from detection_operator.reconcile.state import QueueState, Wish
 from detection_operator.spec.parse import parse_spec
 from detection_operator.testing.world import MINIMAL

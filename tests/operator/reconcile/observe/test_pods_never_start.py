@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from detection_operator.kube.objects import condition
+from detection_operator.kube.objects import condition, timestamp
 from detection_operator.kube.port import Key
-from detection_operator.reconcile.report.status import timestamp
 from detection_operator.testing.cluster import InMemoryCluster
 from detection_operator.testing.controllers import Nodes
 from detection_operator.testing.node_pool import pod_event

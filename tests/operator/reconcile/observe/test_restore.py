@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detection_operator.kube.objects import timestamp
 from detection_operator.kube.port import Key
 from detection_operator.readers.counters import Counters
 from detection_operator.readers.values import WorkerState
 from detection_operator.reconcile.observe.restore import restored
-from detection_operator.reconcile.report.status import timestamp
 from detection_operator.spec.parse import parse_spec
 from detection_operator.testing.world import MINIMAL, World
 

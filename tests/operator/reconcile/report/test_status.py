@@ -6,12 +6,12 @@ import jsonschema
 import pytest
 
 from detection_operator.crd.status_schema import status_schema
+from detection_operator.kube.objects import timestamp
 from detection_operator.reconcile.report.status import (
     Report,
     build_status,
     conditions,
     invalid_status,
-    timestamp,
 )
 from detection_operator.reconcile.report.transitions import Event, Scaled, transitions
 from detection_operator.scaling.decision import decide

@@ -41,7 +41,8 @@ from botocore.config import Config
 from detection_contract.media_types import MediaKind
 from detection_worker.core.verdict import judge
 from detection_worker.detectors.base import Detector
-from detection_worker.detectors.registry import bundled_models_dir, load_detectors
+from detection_worker.detectors.model_folder.listing import bundled_models_dir
+from detection_worker.detectors.registry import load_detectors
 from detection_worker.media.decode import decode_file
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.media.jail.wire import order_of

@@ -26,11 +26,11 @@ def _write(folder: Path, *, kind: str, architecture: str, preprocess: dict[str, 
     import torch
 
     from detection_worker.core.sampling import AudioSampling, ImageSampling
-    from detection_worker.detectors import registry, self_test
+    from detection_worker.detectors import architectures, self_test
     from detection_worker.detectors.torch_detector import fake_logit
 
     torch.manual_seed(7)
-    network = registry.build_network(architecture, {}, where="test").eval()
+    network = architectures.build_network(architecture, {}, where="test").eval()
     sampling: Any = (
         AudioSampling(**preprocess)
         if kind == "audio"

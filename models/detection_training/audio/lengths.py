@@ -23,6 +23,7 @@ from detection_training.pipeline import locked
 from detection_training.pipeline.splits import Split
 from detection_worker.detectors import registry
 from detection_worker.detectors.base import Detector
+from detection_worker.detectors.model_folder import listing
 
 MODEL: Final = "audio-lfb-resnet-s"
 PACKAGES: Final = (
@@ -138,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     wanted = [p for p in locked.read_lock(stages.LOCK) if p.name in PACKAGES]
     folders = locked.fetch_locked(wanted, asked.cache, log=print)
-    loaded = registry.load_detectors(registry.bundled_models_dir(), threads=1, prefer=[MODEL])
+    loaded = registry.load_detectors(listing.bundled_models_dir(), threads=1, prefer=[MODEL])
     real, copies = clips_of(folders, seed=asked.seed)
     rows = measure(loaded.by_kind[MediaKind.AUDIO], real, copies)
     print(

@@ -37,7 +37,7 @@ from detection_training.pipeline.presets import Order
 from detection_training.pipeline.splits import Split
 from detection_training.pipeline.steps import Stage, Workplace, write_atomically
 from detection_worker.core.verdict import Calibration, Thresholds
-from detection_worker.detectors import registry
+from detection_worker.detectors import architectures
 from detection_worker.detectors.base import Grade
 from detection_worker.detectors.torch_detector import TorchDetector
 
@@ -167,7 +167,7 @@ def _train(place: Workplace, *, order: Order, plan: AudioFullPlan) -> None:
     torch.manual_seed(order.seed)
     made = design(plan)
     # Trained within the architecture's own narrow bound, which keeps a few windows from ruling.
-    network = registry.build_network(made.architecture, _shape(plan), where=made.id)
+    network = architectures.build_network(made.architecture, _shape(plan), where=made.id)
     clips = read_clips(place.inputs["audio-build"], Split.TRAIN)
     place.log(f"  training on {len(clips)} clips")
     progress = place.folder / PROGRESS_NAME
@@ -301,7 +301,7 @@ def _package(
 
 def _network(place: Workplace, plan: AudioFullPlan) -> torch.nn.Module:
     made = design(plan)
-    network = registry.build_network(made.architecture, made.params, where=made.id)
+    network = architectures.build_network(made.architecture, made.params, where=made.id)
     path = place.inputs["audio-train"] / WEIGHTS_NAME
     network.load_state_dict(safetensors.torch.load_file(path))
     return network.eval()

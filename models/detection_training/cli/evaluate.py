@@ -202,10 +202,11 @@ def _rows(args: argparse.Namespace) -> "tuple[list[Row], str, bool]":
         else items.from_folders(args.real, args.fake, group_by_folder=args.group == "folder")
     )
     # Loads torch; bad folders and manifests are told without that wait.
+    listing = importlib.import_module("detection_worker.detectors.model_folder.listing")
     registry = importlib.import_module("detection_worker.detectors.registry")
     evaluation = importlib.import_module("detection_training.evaluation.scoring")
     loaded = registry.load_detectors(
-        args.models_dir or registry.bundled_models_dir(), device=args.device, prefer=args.prefer
+        args.models_dir or listing.bundled_models_dir(), device=args.device, prefer=args.prefer
     )
     file = args.save_scores or (args.report / SCORES_NAME if args.report else None)
     writing = scored.RowWriter(file) if file else nullcontext()

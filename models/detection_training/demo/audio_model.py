@@ -19,7 +19,7 @@ from detection_training.pipeline.package import Design, Outcome
 from detection_training.pipeline.sources import Log
 from detection_training.pipeline.splits import Split
 from detection_worker.core.verdict import Calibration, Pooling
-from detection_worker.detectors import registry
+from detection_worker.detectors import architectures
 
 AUDIO: Final = Design(
     id="audio-lfb-demo",
@@ -62,7 +62,7 @@ def make(
         log("Audio: no speech could be fetched, so no audio model is made")
         return False
     torch.manual_seed(seed)
-    network = registry.build_network(AUDIO.architecture, AUDIO.params, where=AUDIO.id)
+    network = architectures.build_network(AUDIO.architecture, AUDIO.params, where=AUDIO.id)
     log(f"Audio: training on {len(clips[Split.TRAIN])} clips")
     network = audio_training.train(network, clips[Split.TRAIN], plan, seed=seed, log=log)
     log("Audio: measuring on voices not trained on")

@@ -21,7 +21,7 @@ from detection_training.pipeline.package import Design, Outcome
 from detection_training.pipeline.sources import Log
 from detection_training.pipeline.splits import Split
 from detection_worker.core.verdict import Calibration, Pooling
-from detection_worker.detectors import registry
+from detection_worker.detectors import architectures
 from detection_worker.detectors.base import Detector
 
 Rows = dict[str, dict[str, float]]
@@ -82,7 +82,7 @@ def make(inputs: Inputs, plan: ImagePlan, *, output: Path, log: Log) -> None:
     rng = np.random.default_rng(seed)
     pool = training.build_pool(photos[Split.TRAIN], models, count=plan.patches, rng=rng)
     torch.manual_seed(seed)
-    network = registry.build_network(IMAGE.architecture, IMAGE.params, where=IMAGE.id)
+    network = architectures.build_network(IMAGE.architecture, IMAGE.params, where=IMAGE.id)
     log(f"Images: training on {plan.patches} patches")
     network = training.train(network, pool, plan, seed=seed, log=log)
     log("Images: measuring on photographs not trained on")

@@ -19,13 +19,13 @@ from detection_training.pipeline.sources import Log
 from detection_training.pipeline.steps import write_atomically
 from detection_worker.core.applicability import Scope
 from detection_worker.core.sampling import AudioSampling, ImageSampling
-from detection_worker.detectors import registry, self_test
+from detection_worker.detectors import architectures, self_test
 from detection_worker.detectors.base import Detector
 from detection_worker.detectors.faces import model as face_model
 from detection_worker.detectors.faces.view import FaceViewDetector
 from detection_worker.detectors.frozen_head import NAME, FrozenHead
+from detection_worker.detectors.model_folder import listing, weights
 from detection_worker.detectors.model_folder import manifest as manifests
-from detection_worker.detectors.model_folder import weights
 from detection_worker.detectors.model_folder.manifest import Borrowed, Manifest
 from detection_worker.detectors.torch_detector import TorchDetector
 from detection_worker.errors import JobError, UsageError
@@ -113,7 +113,7 @@ def load_backbone(folder: Path, *, kind: MediaKind, device: str = "cpu") -> Back
             f"Name a model with weights of its own that scores {kind.value} files: --backbone."
         )
     architecture, file = manifest.network
-    network = registry.build_network(architecture.name, architecture.params, where=where)
+    network = architectures.build_network(architecture.name, architecture.params, where=where)
     weights.fill(network, weights.load_weights(folder, file), where=where)
     detector = TorchDetector(
         card=manifest.card(), module=network, fake_index=manifest.fake_index, device=device
@@ -236,7 +236,7 @@ def _finding(
     if not isinstance(manifest.sampling, ImageSampling) or manifest.sampling.view != "faces":
         return detector
     finder = face_model.load_face_finder(
-        [folder.parent, registry.bundled_models_dir()], device=device
+        [folder.parent, listing.bundled_models_dir()], device=device
     )
     return FaceViewDetector(detector, finder)
 

@@ -29,6 +29,7 @@ from detection_worker.core.applicability import Scope
 from detection_worker.core.verdict import Calibration, Pooling, sigmoid
 from detection_worker.detectors import frozen_head as heads
 from detection_worker.detectors import registry
+from detection_worker.detectors.model_folder import listing
 from detection_worker.errors import UsageError
 
 LEAST_FILES: Final = 20
@@ -132,9 +133,9 @@ def _items(order: Order) -> tuple[list[Item], MediaKind, dict[str, str]]:
 
 
 def _backbone_folder(order: Order, kind: MediaKind) -> Path:
-    bundled = registry.bundled_models_dir()
+    bundled = listing.bundled_models_dir()
     if not order.backbone:
-        entries = registry.list_models(bundled)
+        entries = listing.list_models(bundled)
         own = [e.name for e in entries if e.chosen and e.manifest and e.manifest.kind is kind]
         if not own:
             raise UsageError(f"No bundled {kind.value} model\nName one: --backbone DIR.")

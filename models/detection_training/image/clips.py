@@ -21,7 +21,7 @@ from detection_worker.core.verdict import Pooling
 from detection_worker.detectors.base import Detector
 from detection_worker.media.crops import cut
 from detection_worker.media.decode import decode_file
-from detection_worker.media.decode_order import DecodeOrder
+from detection_worker.media.values import DecodeOrder
 from detection_worker.settings import MediaLimits
 
 FRAMES: Final = 8

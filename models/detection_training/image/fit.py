@@ -12,7 +12,7 @@ from detection_training.image.making.passages import draw_passage
 from detection_training.image.making.photos import Pixels
 from detection_training.pipeline.fitting import Progress, fit
 from detection_training.pipeline.sources import Log
-from detection_worker.detectors import registry
+from detection_worker.detectors import architectures
 
 ARCHITECTURE: Final = "image_residual"
 PARAMS: Final = {"width": 24, "limit": 6}
@@ -76,7 +76,7 @@ class Pairs:
 def new_network(seed: int) -> torch.nn.Module:
     """Return the untrained network."""
     torch.manual_seed(seed)
-    return registry.build_network(ARCHITECTURE, PARAMS, where=ARCHITECTURE)
+    return architectures.build_network(ARCHITECTURE, PARAMS, where=ARCHITECTURE)
 
 
 def train(

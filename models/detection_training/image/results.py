@@ -29,7 +29,7 @@ from detection_training.pipeline.calibration import Fitted, calibrated
 from detection_training.pipeline.pooling import pooled
 from detection_training.pipeline.sources import Log
 from detection_worker.media.decode import decode_file
-from detection_worker.media.decode_order import DecodeOrder
+from detection_worker.media.values import DecodeOrder
 from detection_worker.settings import MediaLimits
 
 CALIBRATED_ON: Final = ("none", "jpeg 95", "jpeg 85", "jpeg 75", "webp 80", "resized 0.75")

@@ -22,10 +22,10 @@ from detection_worker.detectors.faces import model as face_model
 from detection_worker.detectors.faces.model import FaceAnswer, FaceDescription
 from detection_worker.detectors.importing.checkpoint import read_checkpoint
 from detection_worker.detectors.model_folder import weights
+from detection_worker.detectors.model_folder.listing import bundled_models_dir
 from detection_worker.detectors.model_folder.manifest import ModelError
 from detection_worker.detectors.model_folder.manifest_parts import WeightsPart
 from detection_worker.detectors.networks.image import mtcnn
-from detection_worker.detectors.registry import bundled_models_dir
 from detection_worker.errors import UsageError
 
 SOURCE: Final = "facenet-pytorch 2.6.0 (wheel on PyPI), converted"

@@ -22,6 +22,7 @@ from detection_training.pipeline.splits import Split
 from detection_worker.core.verdict import judge
 from detection_worker.detectors import registry
 from detection_worker.detectors.base import Detector
+from detection_worker.detectors.model_folder import listing
 from detection_worker.errors import UsageError
 from detection_worker.media.streams.windows import Windows
 
@@ -66,7 +67,7 @@ SIGNALS: Final[dict[str, Callable[[], Samples]]] = {
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    loaded = registry.load_detectors(registry.bundled_models_dir(), threads=1, prefer=[MODEL])
+    loaded = registry.load_detectors(listing.bundled_models_dir(), threads=1, prefer=[MODEL])
     return loaded.by_kind[MediaKind.AUDIO]
 
 
@@ -86,7 +87,7 @@ def score_of(detector: Detector, sound: Samples) -> float:
 
 @pytest.fixture(scope="module")
 def evaluation() -> dict[str, Any]:
-    path = registry.bundled_models_dir() / MODEL / "eval.json"
+    path = listing.bundled_models_dir() / MODEL / "eval.json"
     found: dict[str, Any] = json.loads(path.read_text())
     return found
 

@@ -8,6 +8,7 @@ import pytest
 from detection_contract.media_types import MediaKind
 from detection_training.audio.lengths import MODEL, LengthRow, shortest_s, table
 from detection_worker.detectors import registry
+from detection_worker.detectors.model_folder import listing
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.pipeline.files.analysis import Analysis, NotApplicableResult
 from detection_worker.pipeline.files.analyzer import Analyzer
@@ -61,7 +62,7 @@ def test_a_short_clip_of_a_real_voice_is_never_called_fake(
     with wave.open(str(tmp_path / "s.wav"), "wb") as clip:
         clip.setparams(parameters)
         clip.writeframes(start)
-    loaded = registry.load_detectors(registry.bundled_models_dir(), threads=1, prefer=[MODEL])
+    loaded = registry.load_detectors(listing.bundled_models_dir(), threads=1, prefer=[MODEL])
 
     with ProcessDecoder(1) as decoder:
         analyzer = Analyzer(decoder, loaded.by_kind, MediaLimits())

@@ -23,11 +23,8 @@ from detection_worker.core.applicability import ANYTHING, Scope
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
 from detection_worker.detectors.base import DetectorCard
-from detection_worker.detectors.registry import (
-    LoadedDetectors,
-    bundled_models_dir,
-    load_detectors,
-)
+from detection_worker.detectors.model_folder.listing import bundled_models_dir
+from detection_worker.detectors.registry import LoadedDetectors, load_detectors
 from detection_worker.errors import UsageError
 from detection_worker.media.decode import decode_file
 from detection_worker.media.jail.wire import order_of

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from detection_worker.__main__ import main
-from detection_worker.detectors import registry
+from detection_worker.detectors import architectures
 from detection_worker.detectors.frozen_head import FrozenHead
 from detection_worker.samples import sample_path
 
@@ -248,7 +248,7 @@ def test_one_folder_for_both_classes_is_an_error(
 )
 def test_any_registered_network_lends_its_features(base: str, features: int) -> None:
     torch.manual_seed(0)
-    network = registry.build_network("frozen-head", {"base": base}, where="test").eval()
+    network = architectures.build_network("frozen-head", {"base": base}, where="test").eval()
     assert isinstance(network, FrozenHead)
     sound = base in {"audio_lfb", "aasist-l"}
     x = torch.randn(2, 64_600) if sound else torch.rand(2, 3, 256, 256) * 255

@@ -13,6 +13,7 @@ from detection_contract.media_types import MediaKind
 from detection_training.evaluation.items import Item
 from detection_training.evaluation.scoring import scorer
 from detection_worker.detectors import registry
+from detection_worker.detectors.model_folder import listing
 from detection_worker.detectors.registry import LoadedDetectors
 from detection_worker.samples import SAMPLES, Sample, sample_path
 
@@ -26,7 +27,7 @@ WARN_LEAK: Final = 0.6
 
 @pytest.fixture(scope="module")
 def loaded() -> LoadedDetectors:
-    return registry.load_detectors(registry.bundled_models_dir(), threads=1)
+    return registry.load_detectors(listing.bundled_models_dir(), threads=1)
 
 
 def test_pictures_and_videos_are_scored_by_the_models_of_the_full_preset(
@@ -61,7 +62,7 @@ def item(sample: Sample) -> Item:
 
 def report_of(name: str) -> Mapping[str, Any]:
     found: Mapping[str, Any] = json.loads(
-        (registry.bundled_models_dir() / name / "eval.json").read_text()
+        (listing.bundled_models_dir() / name / "eval.json").read_text()
     )
     return found
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from detection_worker.__main__ import main
-from detection_worker.detectors import registry
+from detection_worker.detectors import architectures
+from detection_worker.detectors.model_folder import listing
 from detection_worker.samples import sample_path
 from detection_worker.testing import known_values
 
@@ -20,7 +21,7 @@ Capture = pytest.CaptureFixture[str]
 def checkpoint(tmp_path: Path) -> Path:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    network = registry.build_network("aasist-l", {}, where="test")
+    network = architectures.build_network("aasist-l", {}, where="test")
     path = tmp_path / "theirs.pth"
     torch.save({"state_dict": network.state_dict(), "epoch": 7}, path)
     return path
@@ -68,7 +69,7 @@ def test_an_imported_face_detector_scores_the_face_of_a_picture(
     tmp_path: Path, capsys: Capture
 ) -> None:
     torch.set_num_threads(1)
-    shapes = registry.build_network("efficientnet-b4", {}, where="test").state_dict()
+    shapes = architectures.build_network("efficientnet-b4", {}, where="test").state_dict()
     theirs = known_values.weights(
         {f"net.{name}": tuple(value.shape) for name, value in shapes.items()}, gain=1.8
     )
@@ -142,7 +143,7 @@ def test_remove_without_an_answer_keeps_the_model(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     models = tmp_path / "models"
-    shutil.copytree(registry.bundled_models_dir() / "audio-lfb-demo", models / "audio-lfb-demo")
+    shutil.copytree(listing.bundled_models_dir() / "audio-lfb-demo", models / "audio-lfb-demo")
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
 
     assert run("remove", "audio-lfb-demo", "--models-dir", models) == 2

@@ -15,7 +15,7 @@ from detection_contract.media_types import MediaKind
 from detection_worker.__main__ import main
 from detection_worker.core.sampling import VideoSampling
 from detection_worker.core.verdict import Pooling
-from detection_worker.detectors import registry, self_test
+from detection_worker.detectors import architectures, registry, self_test
 from detection_worker.samples import sample_path
 from detection_worker.testing import known_values
 
@@ -30,7 +30,7 @@ def _plain_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def weights_of(architecture: str, *, gain: float = 1.8) -> dict[str, torch.Tensor]:
-    state = registry.build_network(architecture, {}, where="test").state_dict()
+    state = architectures.build_network(architecture, {}, where="test").state_dict()
     return known_values.weights({n: tuple(v.shape) for n, v in state.items()}, gain=gain)
 
 

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from detection_worker.core.sampling import AudioSampling, ImageSampling
-from detection_worker.detectors import registry, self_test
+from detection_worker.detectors import architectures, self_test
 from detection_worker.detectors.torch_detector import fake_logit
 
 SAMPLINGS: dict[str, tuple[str, ImageSampling | AudioSampling]] = {
@@ -26,7 +26,7 @@ def make_model(tmp_path: Path) -> MakeModel:
     def make(model_id: str, *, kind: str = "image", seed: int = 0, **changes: Any) -> Path:
         architecture, sampling = SAMPLINGS[kind]
         torch.manual_seed(seed)
-        network = registry.build_network(architecture, {}, where="test").eval()
+        network = architectures.build_network(architecture, {}, where="test").eval()
         folder = tmp_path / "models" / model_id
         folder.mkdir(parents=True)
         weights = folder / "model.safetensors"

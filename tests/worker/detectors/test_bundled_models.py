@@ -10,6 +10,7 @@ from detection_contract.media_types import MediaKind
 from detection_training.evaluation.items import Item
 from detection_training.evaluation.scoring import scorer
 from detection_worker.detectors import registry, self_test
+from detection_worker.detectors.model_folder import listing
 from detection_worker.detectors.registry import LoadedDetectors
 from detection_worker.samples import SAMPLES, Sample, sample_path
 
@@ -31,7 +32,7 @@ def item(sample: Sample) -> Item:
 
 @pytest.fixture(scope="module")
 def loaded() -> LoadedDetectors:
-    return registry.load_detectors(registry.bundled_models_dir())
+    return registry.load_detectors(listing.bundled_models_dir())
 
 
 def test_the_bundled_models_cover_every_kind_and_pass_their_self_tests(
@@ -43,9 +44,9 @@ def test_the_bundled_models_cover_every_kind_and_pass_their_self_tests(
 
 
 def test_the_bundled_models_are_small_and_documented() -> None:
-    models_dir = registry.bundled_models_dir()
+    models_dir = listing.bundled_models_dir()
 
-    for entry in registry.list_models(models_dir):
+    for entry in listing.list_models(models_dir):
         folder = models_dir / entry.name
         card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
         assert entry.problem is None
@@ -82,7 +83,7 @@ def test_the_samples_keep_their_scores(loaded: LoadedDetectors) -> None:
 def test_listing_models_does_not_import_torch() -> None:
     code = (
         "import sys; from detection_worker.detectors import registry;"
-        "assert len(registry.list_models(registry.bundled_models_dir())) >= 3;"
+        "assert len(listing.list_models(listing.bundled_models_dir())) >= 3;"
         "assert 'torch' not in sys.modules"
     )
 
@@ -93,7 +94,7 @@ def test_the_bundled_models_do_not_wait_for_libraries_of_other_networks() -> Non
     """Importing torchvision takes seconds; only the networks made of its blocks pay for it."""
     code = (
         "import sys; from detection_worker.detectors import registry;"
-        "registry.load_detectors(registry.bundled_models_dir());"
+        "registry.load_detectors(listing.bundled_models_dir());"
         "assert not {'torchaudio', 'torchvision', 'onnxruntime'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from detection_worker.detectors import registry
+from detection_worker.detectors import architectures
 from detection_worker.detectors.importing.published import PUBLISHED
 
 README = (Path(__file__).parents[3] / "models" / "README.md").read_text()
@@ -22,7 +22,7 @@ def test_the_table_has_every_architecture_that_can_be_imported() -> None:
 def test_a_row_tells_the_order_of_classes_and_the_size(name: str) -> None:
     published = PUBLISHED[name][0]
     with torch.device("meta"):
-        network = registry.build_network(name, dict(published.params), where="test")
+        network = architectures.build_network(name, dict(published.params), where="test")
 
     parameters = sum(p.numel() for p in network.parameters())
     assert TABLE[name] == (", ".join(published.classes), f"{parameters:,}")

@@ -13,6 +13,7 @@ import torch
 from detection_contract import user_messages
 from detection_contract.media_types import MediaKind
 from detection_worker.detectors import registry, self_test
+from detection_worker.detectors.model_folder import listing
 from detection_worker.errors import UsageError
 
 MakeModel = Callable[..., Path]
@@ -276,7 +277,7 @@ def test_the_list_shows_the_chosen_models_and_the_broken_ones(make_model: MakeMo
     make_model("b", version="2.0")
     models_dir = make_model("c", grade="perfect").parent
 
-    entries = registry.list_models(models_dir)
+    entries = listing.list_models(models_dir)
 
     assert [(e.name, e.chosen, e.problem is None) for e in entries] == [
         ("a", False, True),
@@ -303,7 +304,7 @@ def test_the_list_says_what_decided(
     if second is not None:
         make_model("b", **second)
 
-    entries = registry.list_models(models_dir, prefer=prefer)
+    entries = listing.list_models(models_dir, prefer=prefer)
 
     assert [(e.name, e.why) for e in entries if e.chosen] == [("a", why)]
     assert all(e.why == "" for e in entries if not e.chosen)

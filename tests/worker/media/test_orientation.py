@@ -14,7 +14,7 @@ import pytest
 
 from detection_worker.core.sampling import VideoSampling
 from detection_worker.media.crops import Pixels
-from detection_worker.media.streams.orientation import upright
+from detection_worker.media.streams.display import upright
 from detection_worker.media.values import DecodedMedia
 from detection_worker.testing import sample_media
 

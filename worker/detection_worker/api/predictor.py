@@ -19,10 +19,8 @@ from detection_worker.api.evidence import EvidenceKind, draw
 from detection_worker.api.files import S3Files
 from detection_worker.api.inputs import LocalFile, at_hand, fetched, is_url
 from detection_worker.cores import usable_cores
-from detection_worker.detectors.registry import (
-    bundled_models_dir,
-    load_detectors,
-)
+from detection_worker.detectors.model_folder.listing import bundled_models_dir
+from detection_worker.detectors.registry import load_detectors
 from detection_worker.errors import Cancelled, UsageError
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.pipeline.files.decoding import Decoding

@@ -18,13 +18,13 @@ from detection_worker.cli.terminal import columns, printable, wrapped
 from detection_worker.detectors.importing.published import PUBLISHED, Published
 from detection_worker.detectors.importing.video_use import SUFFIX
 from detection_worker.detectors.model_folder import folders
-from detection_worker.detectors.model_folder.manifest import ONNX, Manifest
-from detection_worker.detectors.registry import (
+from detection_worker.detectors.model_folder.listing import (
     ModelEntry,
     bundled_models_dir,
     list_models,
-    load_detectors,
 )
+from detection_worker.detectors.model_folder.manifest import ONNX, Manifest
+from detection_worker.detectors.registry import load_detectors
 from detection_worker.errors import UsageError
 from detection_worker.settings import Settings
 

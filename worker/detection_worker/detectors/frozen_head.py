@@ -9,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from detection_worker.detectors import registry
+from detection_worker.detectors import architectures
 
 NAME: Final = "frozen-head"
 LIMIT: Final = 6.0
@@ -80,7 +80,7 @@ def build(*, base: str, head_limit: float = LIMIT, **params: int | float | str) 
     """
     if base == NAME:
         raise ValueError(f"base: {NAME} stands on a network of another architecture")
-    return FrozenHead(registry.build_network(base, params, where=base), head_limit=head_limit)
+    return FrozenHead(architectures.build_network(base, params, where=base), head_limit=head_limit)
 
 
 def _last_layer(network: nn.Module) -> tuple[str, nn.Linear]:

@@ -1,18 +1,19 @@
-"""Finding, choosing and loading models: the only way from a models directory to detectors."""
+"""Load the best model of each kind: the only way from a directory of models to detectors."""
 
-import importlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from detection_contract import user_messages
 from detection_contract.media_types import MediaKind
 from detection_worker.core.sampling import PictureSampling
+from detection_worker.detectors.architectures import build_network
 from detection_worker.detectors.base import Detector, DetectorCard
 from detection_worker.detectors.faces import model as face_model
 from detection_worker.detectors.model_folder import manifest as manifests
+from detection_worker.detectors.model_folder.listing import bundled_models_dir, ranked, read_all
 from detection_worker.detectors.model_folder.manifest import Borrowed, Manifest, ModelError
 from detection_worker.errors import UsageError
 
@@ -21,27 +22,6 @@ if TYPE_CHECKING:
 
     from detection_worker.detectors.faces.finding import FaceFinder
 
-ARCHITECTURES: Final[Mapping[str, str]] = {
-    "aasist": "detection_worker.detectors.networks.audio.aasist:build",
-    "aasist-l": "detection_worker.detectors.networks.audio.aasist:build_light",
-    "audio_lfb": "detection_worker.detectors.networks.audio.audio_lfb:build",
-    "clip-b16": "detection_worker.detectors.networks.image.clip_heads:build_b16",
-    "efficientnet-b4": "detection_worker.detectors.networks.image.efficientnet:build",
-    "effort": "detection_worker.detectors.networks.image.clip_heads:build_effort",
-    "frozen-head": "detection_worker.detectors.frozen_head:build",
-    "image_residual": "detection_worker.detectors.networks.image.image_residual:build",
-    "lfcc-lcnn": "detection_worker.detectors.networks.audio.lcnn:build",
-    "meso4": "detection_worker.detectors.networks.image.mesonet:build_meso4",
-    "mesoinception4": "detection_worker.detectors.networks.image.mesonet:build_mesoinception4",
-    "npr": "detection_worker.detectors.networks.image.npr:build",
-    "rawnet2": "detection_worker.detectors.networks.audio.rawnet2:build",
-    "univfd": "detection_worker.detectors.networks.image.clip_heads:build_univfd",
-    "xception": "detection_worker.detectors.networks.image.xception:build",
-    "xlsr-aasist": "detection_worker.detectors.networks.audio.xlsr_aasist:build",
-}
-"""Name in a manifest to ``module:factory``; imported when a model asks for it."""
-GRADE_ORDER: Final = ("demo", "experimental", "published")
-"""Later is preferred."""
 _BREAKAGE: Final = (
     RuntimeError,
     MemoryError,
@@ -51,19 +31,17 @@ _BREAKAGE: Final = (
     LookupError,
     ArithmeticError,
 )
-"""What a folder's own numbers and weights make torch, or the disk below them, raise. It is noted
-as the folder's problem, so that one bad folder does not keep the others from work."""
-MERITS: Final = ("preferred", "calibrated", "higher grade", "newer version")
-"""What decides between models of one kind, in this order; then the name."""
+"""Exceptions that a bad model folder can cause in torch or on disk. They become a problem of that
+folder alone: the other models still load."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedDetectors:
-    """What can score.
+    """The detectors of one directory of models.
 
     Attributes:
-        by_kind: One detector for each kind that has a usable model, image, video, audio.
-        cards: Who they are, in the same order.
+        by_kind: One detector for each kind that has a usable model; order: image, video, audio.
+        cards: Cards of the detectors, in the same order.
         problems: Model folders that could not be loaded, each with the reason.
     """
 
@@ -72,64 +50,10 @@ class LoadedDetectors:
     problems: list[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelEntry:
-    """One row of ``models list``.
-
-    Attributes:
-        name: Of the folder.
-        manifest: None if there is a problem.
-        chosen: It scores its kind.
-        why: Why it was chosen, in a few words; empty if it was not.
-        problem: Why it cannot be used; None if it can, as far as the manifest tells.
-    """
-
-    name: str
-    manifest: Manifest | None
-    chosen: bool
-    problem: str | None
-    why: str = ""
-
-
-def bundled_models_dir() -> Path:
-    """Return the models that ship with the package.
-
-    They lie in the package in an installed wheel, and in the repository's ``models`` folder in an
-    editable installation.
-    """
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "bundled_models"
-    return installed if installed.is_dir() else package.parents[1] / "models"
-
-
-def list_models(models_dir: Path, *, prefer: Sequence[str] = ()) -> tuple[ModelEntry, ...]:
-    """Return every model folder with its manifest or its problem, by name; loads no weights.
-
-    Args:
-        models_dir: Holds one folder for each model.
-        prefer: As for ``load_detectors``; names that are not there are passed over.
-
-    Raises:
-        UsageError: ``user_messages.NO_MODELS`` if there is no such directory.
-    """
-    found, problems = _read_all(models_dir)
-    ranked = [_ranked(found, kind, prefer) for kind in MediaKind]
-    why = {models[0].id: _why(models, prefer) for models in ranked if models}
-    good = [
-        ModelEntry(name=m.id, manifest=m, chosen=m.id in why, problem=None, why=why.get(m.id, ""))
-        for m in found.values()
-    ]
-    bad = [
-        ModelEntry(name=name, manifest=None, chosen=False, problem=problem)
-        for name, problem in problems.items()
-    ]
-    return tuple(sorted(good + bad, key=lambda entry: entry.name))
-
-
 def load_detectors(
     models_dir: Path, *, device: str = "cpu", threads: int = 0, prefer: Sequence[str] = ()
 ) -> LoadedDetectors:
-    """Load the best usable model of each kind and prove it by its known answers.
+    """Load the best usable model of each kind and check its known answers.
 
     If several models score one kind, a preferred one wins, then a calibrated one, then the higher
     grade (published, experimental, demo), then the higher version, then the name that sorts first.
@@ -144,7 +68,7 @@ def load_detectors(
     Raises:
         UsageError: If no model could be loaded, the device is absent, or a preferred model is.
     """
-    found, problems = _read_all(models_dir)
+    found, problems = read_all(models_dir)
     for name in prefer:
         if name not in found:
             reason = problems.get(name) or f"Choose from: {', '.join(sorted(found)) or 'none'}"
@@ -153,7 +77,7 @@ def load_detectors(
     loader = _Loader(models_dir=models_dir, manifests=found, device=device)
     by_kind: dict[MediaKind, Detector] = {}
     for kind in MediaKind:
-        for candidate in _ranked(found, kind, prefer):
+        for candidate in ranked(found, kind, prefer):
             try:
                 by_kind[kind] = loader.load(candidate)
             except ModelError as exc:
@@ -167,26 +91,8 @@ def load_detectors(
     return LoadedDetectors(by_kind=by_kind, cards=cards, problems=notes)
 
 
-def build_network(name: str, params: Mapping[str, Any], *, where: str) -> "torch.nn.Module":
-    """Return an untrained network of a registered architecture.
-
-    Raises:
-        ModelError: If there is no such architecture or it does not take these parameters.
-    """
-    target = ARCHITECTURES.get(name)
-    if target is None:
-        known = ", ".join(sorted(ARCHITECTURES))
-        raise ModelError(f"{where}: architecture.name: {name!r} is unknown; known: {known}")
-    module, _, factory = target.partition(":")
-    try:
-        network: torch.nn.Module = getattr(importlib.import_module(module), factory)(**params)
-    except (TypeError, ValueError, RuntimeError) as exc:
-        raise ModelError(f"{where}: architecture.params: {exc}") from exc
-    return network
-
-
 class _Loader:
-    """Loads models of one directory; a network that two models use is loaded once."""
+    """Loads models of one directory; a network that two models share is loaded once."""
 
     def __init__(
         self, *, models_dir: Path, manifests: Mapping[str, Manifest], device: str
@@ -209,19 +115,18 @@ class _Loader:
             ) from exc
 
     def _load(self, manifest: Manifest, where: str) -> Detector:
-        # Torch takes seconds to import; whoever only lists models must not wait for it.
-        from detection_worker.detectors import self_test  # noqa: PLC0415 - heavy
-        from detection_worker.detectors.faces.view import FaceViewDetector  # noqa: PLC0415 - heavy
-        from detection_worker.detectors.torch_detector import TorchDetector  # noqa: PLC0415 - heavy
+        # Torch takes seconds to import: commands that only list models must not wait for it.
+        from detection_worker.detectors import self_test, torch_detector  # noqa: PLC0415 - needs torch
+        from detection_worker.detectors.faces import view  # noqa: PLC0415 - needs torch
 
-        detector: Detector = TorchDetector(
+        detector: Detector = torch_detector.TorchDetector(
             card=manifest.card(),
             module=self._network(self._owner(manifest, where)),
             fake_index=manifest.fake_index,
             device=self._device,
         )
         if isinstance(manifest.sampling, PictureSampling) and manifest.sampling.view == "faces":
-            detector = FaceViewDetector(detector, self._face_finder())
+            detector = view.FaceViewDetector(detector, self._face_finder())
         try:
             self_test.check(detector, manifest.self_test, device=self._device, where=where)
         except RuntimeError as exc:
@@ -267,72 +172,19 @@ def _onnx_network(
     path: Path, architecture: manifests.Architecture, file: manifests.WeightsFile
 ) -> "torch.nn.Module":
     from detection_worker.detectors.model_folder import weights  # noqa: PLC0415 - needs torch
-    from detection_worker.detectors.onnx import network as onnx_network  # noqa: PLC0415 - needs torch
+    from detection_worker.detectors.onnx import network  # noqa: PLC0415 - needs torch
 
     data = weights.checked_bytes(path, file)
-    return onnx_network.build(data, architecture.params, where=path)
-
-
-def _read_all(models_dir: Path) -> tuple[dict[str, Manifest], dict[str, str]]:
-    found: dict[str, Manifest] = {}
-    problems: dict[str, str] = {}
-    for folder in _entries(models_dir):
-        try:
-            if (folder / manifests.MANIFEST_NAME).is_file():
-                found[folder.name] = manifests.read_manifest(folder)
-        except ModelError as exc:
-            problems[folder.name] = str(exc)
-        except OSError as exc:
-            # As of ``lost+found`` on a volume: what may not be looked into may be a model.
-            problems[folder.name] = f"{folder}: cannot be read: {exc.strerror}"
-    return found, problems
-
-
-def _entries(models_dir: Path) -> list[Path]:
-    try:
-        return sorted(models_dir.iterdir())
-    except OSError as exc:
-        raise UsageError(f"{user_messages.NO_MODELS}\n{models_dir}: {exc.strerror}") from exc
-
-
-def _ranked(
-    found: Mapping[str, Manifest], kind: MediaKind, prefer: Sequence[str]
-) -> list[Manifest]:
-    by_name = sorted((m for m in found.values() if m.kind is kind), key=lambda m: m.id)
-    return sorted(by_name, key=lambda m: _merits(m, prefer), reverse=True)
-
-
-def _merits(manifest: Manifest, prefer: Sequence[str]) -> tuple[object, ...]:
-    """What ranks a model, most important first; higher is better. ``MERITS`` has the words.
-
-    Calibration comes before the grade: a published network whose scores nobody fitted here can
-    call nearly every recording fake at the usual threshold.
-    """
-    return (
-        manifest.id in prefer,
-        manifest.calibrated,
-        GRADE_ORDER.index(manifest.grade),
-        manifests.version_key(manifest.version),
-    )
-
-
-def _why(ranked: Sequence[Manifest], prefer: Sequence[str]) -> str:
-    """The first merit in which the best model beats the next."""
-    if len(ranked) == 1:
-        return "the only one"
-    best, second = (_merits(m, prefer) for m in ranked[:2])
-    return next(
-        (word for word, a, b in zip(MERITS, best, second, strict=True) if a != b), "first by name"
-    )
+    return network.build(data, architecture.params, where=path)
 
 
 def check_device(device: str) -> None:
-    """Refuse a device that torch cannot use.
+    """Check that torch can use a device.
 
     Raises:
-        UsageError: It is neither ``cpu`` nor a GPU of this machine.
+        UsageError: The device is neither ``cpu`` nor a GPU of this machine.
     """
-    import torch  # noqa: PLC0415 - takes seconds; see _Loader.load
+    import torch  # noqa: PLC0415 - slow import; see _Loader._load
 
     number = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", device)
     count = torch.cuda.device_count() if number and torch.cuda.is_available() else 0
@@ -341,7 +193,7 @@ def check_device(device: str) -> None:
 
 
 def _prepare_torch(device: str, threads: int) -> None:
-    import torch  # noqa: PLC0415 - takes seconds; see _Loader.load
+    import torch  # noqa: PLC0415 - slow import; see _Loader._load
 
     if threads > 0:
         torch.set_num_threads(threads)

@@ -23,14 +23,13 @@ from detection_worker.errors import JobError
 from detection_worker.media.containers.completeness import ends_early
 from detection_worker.media.containers.compressed import Inflated, coding_of, inflate
 from detection_worker.media.containers.sniff import Content, sniff
-from detection_worker.media.decode_order import DecodeOrder
 from detection_worker.media.stills.image import read_image
 from detection_worker.media.streams import av_input
 from detection_worker.media.streams import selection as streams
 from detection_worker.media.streams.audio import Sound, read_audio
 from detection_worker.media.streams.video import Clip, check_moving, read_video
 from detection_worker.media.streams.windows import Heard
-from detection_worker.media.values import DecodedMedia, MediaInfo, MediaStream
+from detection_worker.media.values import DecodedMedia, DecodeOrder, MediaInfo, MediaStream
 from detection_worker.media.views import see
 from detection_worker.settings import MediaLimits
 

@@ -13,7 +13,7 @@ from detection_worker.core.tracks import iou
 from detection_worker.detectors.faces import finding as face_finding
 from detection_worker.detectors.faces.finding import MtcnnFinder
 from detection_worker.detectors.faces.model import load_face_finder
-from detection_worker.detectors.registry import bundled_models_dir
+from detection_worker.detectors.model_folder.listing import bundled_models_dir
 from detection_worker.samples import sample_path
 
 Picture = NDArray[np.uint8]

@@ -13,8 +13,8 @@ from detection_worker.detectors.faces.model import (
     load_face_finder,
     read_description,
 )
+from detection_worker.detectors.model_folder.listing import bundled_models_dir
 from detection_worker.detectors.model_folder.manifest import ModelError
-from detection_worker.detectors.registry import bundled_models_dir
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection_worker.core.tracks import iou
-from detection_worker.detectors.faces.overlaps import Boxes, apart, moved, squares
+from detection_worker.detectors.faces.crops import Boxes
+from detection_worker.detectors.faces.finding import apart, moved, squares
 
 
 @st.composite

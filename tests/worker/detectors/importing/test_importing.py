@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from detection_contract.media_types import MediaKind
 from detection_worker.core.sampling import AudioSampling
 from detection_worker.core.verdict import Pooling
-from detection_worker.detectors import registry, self_test
+from detection_worker.detectors import architectures, registry, self_test
 from detection_worker.detectors.importing import checkpoint
 from detection_worker.detectors.importing import from_checkpoint as importing
 from detection_worker.detectors.importing.published import PUBLISHED, Published
-from detection_worker.detectors.model_folder import folders
+from detection_worker.detectors.model_folder import folders, listing
 from detection_worker.detectors.model_folder.manifest import ModelError
 
 MakeModel = Callable[..., Path]
@@ -49,7 +49,7 @@ def _one_thread() -> None:
 @pytest.fixture(scope="module")
 def tensors() -> Tensors:
     torch.manual_seed(3)
-    return dict(registry.build_network("audio_lfb", {}, where="test").state_dict())
+    return dict(architectures.build_network("audio_lfb", {}, where="test").state_dict())
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def logit(models_dir: Path, seed: int = 5) -> float:
 
 
 def expected(tensors: Tensors, seed: int = 5) -> float:
-    network = registry.build_network("audio_lfb", {}, where="test").eval()
+    network = architectures.build_network("audio_lfb", {}, where="test").eval()
     network.load_state_dict(tensors)
     with torch.inference_mode():
         unit = torch.from_numpy(self_test.unit(SMALL.sampling, seed=seed))
@@ -230,7 +230,7 @@ def test_a_bare_pickle_is_not_run(models_dir: Path, tmp_path: Path) -> None:
 
 
 def test_a_whole_module_is_refused(models_dir: Path) -> None:
-    network = registry.build_network("audio_lfb", {}, where="test")
+    network = architectures.build_network("audio_lfb", {}, where="test")
 
     text = refusal(saved(network), models_dir)
 
@@ -372,7 +372,7 @@ def test_weights_that_tell_nothing_apart_are_refused(tensors: Tensors, models_di
 
 
 def test_the_wrong_architecture_is_refused_and_the_right_one_named(models_dir: Path) -> None:
-    network = registry.build_network("aasist-l", {}, where="test")
+    network = architectures.build_network("aasist-l", {}, where="test")
 
     text = refusal(saved(network.state_dict()), models_dir, published=PUBLISHED["aasist"][0])
 
@@ -470,11 +470,11 @@ def test_a_manifest_of_a_newer_program_is_not_guessed_at(
     manifest = bring_in(path, models_dir).folder / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"schema": 2}))
 
-    [entry] = registry.list_models(models_dir)
+    [entry] = listing.list_models(models_dir)
 
     assert "newer than this program reads (1)" in str(entry.problem)
     folders.remove(models_dir, "brought")
-    assert registry.list_models(models_dir) == ()
+    assert listing.list_models(models_dir) == ()
 
 
 def test_a_removed_model_is_gone_and_its_neighbour_is_not(make_model: MakeModel) -> None:
@@ -519,10 +519,10 @@ def test_what_is_no_model_folder_is_not_removed(models_dir: Path, tmp_path: Path
 
 
 def test_the_models_of_the_program_are_not_removed() -> None:
-    bundled = registry.bundled_models_dir()
+    bundled = listing.bundled_models_dir()
     before = sorted(bundled.iterdir())
 
-    for entry in registry.list_models(bundled):
+    for entry in listing.list_models(bundled):
         with pytest.raises(ModelError, match="ships with the program"):
             folders.remove(bundled, entry.name)
     assert sorted(bundled.iterdir()) == before

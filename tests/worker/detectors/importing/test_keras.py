@@ -20,7 +20,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from detection_worker.detectors import registry, self_test
+from detection_worker.detectors import architectures, registry, self_test
 from detection_worker.detectors.importing import from_checkpoint as importing
 from detection_worker.detectors.importing import keras
 from detection_worker.detectors.importing.checkpoint import read_checkpoint
@@ -101,7 +101,7 @@ def hdf5(found: Layers, *, top: str = "", suffix: str = ":0") -> bytes:
 def logits(path: Path, name: str) -> torch.Tensor:
     checkpoint = read_checkpoint(path, max_bytes=MAX_BYTES)
     found = best_match(checkpoint, PUBLISHED[name], where="file")
-    network = registry.build_network(name, {}, where="test").eval()
+    network = architectures.build_network(name, {}, where="test").eval()
     network.load_state_dict(found.tensors)
     pixels = torch.from_numpy(known_values.pictures(256)).permute(0, 3, 1, 2)
     with torch.inference_mode():
@@ -159,7 +159,7 @@ def test_a_mesonet_calls_class_one_real(name: str, tmp_path: Path) -> None:
 
     detector = next(iter(registry.load_detectors(tmp_path / "m").by_kind.values()))
     unit = self_test.unit(detector.card.sampling, seed=1)
-    network = registry.build_network(name, {}, where="test").eval()
+    network = architectures.build_network(name, {}, where="test").eval()
     network.load_state_dict(
         best_match(
             read_checkpoint(path, max_bytes=MAX_BYTES), PUBLISHED[name], where="file"

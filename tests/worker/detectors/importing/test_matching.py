@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from detection_worker.detectors import registry
+from detection_worker.detectors import architectures
 from detection_worker.detectors.importing import layouts
 from detection_worker.detectors.importing.checkpoint import Checkpoint
 from detection_worker.detectors.importing.layouts import Layout, sort_out
@@ -22,7 +22,7 @@ def empty(architecture: str, published: Published | None = None) -> Tensors:
     """Return tensors of the right names and shapes that take no memory."""
     params = {} if published is None else published.params
     with torch.device("meta"):
-        wanted = registry.build_network(architecture, params, where="test").state_dict()
+        wanted = architectures.build_network(architecture, params, where="test").state_dict()
     return {n: torch.zeros((), dtype=v.dtype).expand(v.shape) for n, v in wanted.items()}
 
 
@@ -159,7 +159,7 @@ def test_a_refusal_says_what_the_file_is_instead(tensors: Tensors, asked: str, s
 )
 def test_an_impossible_network_is_refused(architecture: str, params: dict[str, str]) -> None:
     with pytest.raises(ModelError, match="architecture\\.params"):
-        registry.build_network(architecture, params, where="test")
+        architectures.build_network(architecture, params, where="test")
 
 
 @pytest.mark.parametrize(

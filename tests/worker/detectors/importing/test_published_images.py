@@ -21,7 +21,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from detection_worker.detectors import registry
+from detection_worker.detectors import architectures
 from detection_worker.detectors.importing.checkpoint import Checkpoint
 from detection_worker.detectors.importing.matching import Match, best_match
 from detection_worker.detectors.importing.published import PUBLISHED
@@ -164,7 +164,7 @@ def matched(tensors: Tensors, architecture: str) -> Match:
 
 def network(found: Match) -> nn.Module:
     published = found.published
-    ours = registry.build_network(published.architecture, published.params, where="test")
+    ours = architectures.build_network(published.architecture, published.params, where="test")
     ours.load_state_dict(found.tensors)
     return ours.eval()
 
@@ -237,7 +237,7 @@ def test_a_network_answers_as_the_independent_one_does(name: str) -> None:
 def test_padding_that_was_fixed_for_other_pictures_is_told_from_padding_that_fits() -> None:
     tensors = file_tensors(CASES["efficientnet-b4-sbi"])
     found = matched(tensors, "efficientnet-b4")
-    fitting = registry.build_network(
+    fitting = architectures.build_network(
         "efficientnet-b4", dict(found.published.params) | {"padding_px": 0}, where="test"
     ).eval()
     fitting.load_state_dict(found.tensors)
@@ -305,7 +305,7 @@ def test_npr_answers_as_torchvisions_layers_on_its_differences(side_px: int) -> 
 @pytest.mark.parametrize("architecture", ["xception", "efficientnet-b4", "npr", "meso4"])
 def test_a_unit_scores_the_same_whatever_shares_its_batch(architecture: str) -> None:
     torch.manual_seed(0)
-    ours = registry.build_network(architecture, {}, where="test").eval()
+    ours = architectures.build_network(architecture, {}, where="test").eval()
     units = pixels(256).repeat(2, 1, 1, 1)
 
     with torch.inference_mode():
@@ -326,6 +326,6 @@ def test_a_unit_scores_the_same_whatever_shares_its_batch(architecture: str) -> 
     ],
 )
 def test_a_network_is_as_large_as_the_published_one(architecture: str, parameters: int) -> None:
-    ours = registry.build_network(architecture, {}, where="test")
+    ours = architectures.build_network(architecture, {}, where="test")
 
     assert sum(p.numel() for p in ours.parameters()) == parameters

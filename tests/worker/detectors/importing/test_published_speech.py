@@ -24,7 +24,7 @@ from torchaudio.models.wav2vec2.utils import import_fairseq
 
 from detection_contract.media_types import MediaKind
 from detection_worker.core.sampling import AudioSampling
-from detection_worker.detectors import registry, self_test
+from detection_worker.detectors import architectures, registry, self_test
 from detection_worker.detectors.importing import from_checkpoint as importing
 from detection_worker.detectors.importing import published
 from detection_worker.detectors.importing.checkpoint import Checkpoint
@@ -144,7 +144,7 @@ def matched(tensors: Tensors, candidates: list[Published]) -> Match:
 
 def network(found: Match) -> nn.Module:
     name, params = found.published.architecture, found.published.params
-    ours = registry.build_network(name, params, where="test")
+    ours = architectures.build_network(name, params, where="test")
     ours.load_state_dict(found.tensors)
     return ours.eval()
 
@@ -381,14 +381,14 @@ def test_a_network_has_as_many_parameters_as_the_table_of_models_says(
     name: str, params: dict[str, int], parameters: int
 ) -> None:
     with torch.device("meta"):
-        ours = registry.build_network(name, params, where="test")
+        ours = architectures.build_network(name, params, where="test")
 
     assert sum(p.numel() for p in ours.parameters()) == parameters
 
 
 def test_a_width_that_heads_do_not_share_evenly_is_refused() -> None:
     with pytest.raises(ModelError, match="width: 40 is no multiple of 3 and 16"):
-        registry.build_network("xlsr-aasist", {"width": 40, "heads": 3}, where="m")
+        architectures.build_network("xlsr-aasist", {"width": 40, "heads": 3}, where="m")
 
 
 @pytest.mark.slow
@@ -404,7 +404,7 @@ def test_a_window_scores_the_same_whatever_shares_its_batch(
     name: str, params: dict[str, int]
 ) -> None:
     torch.manual_seed(0)
-    ours = registry.build_network(name, params, where="test").eval()
+    ours = architectures.build_network(name, params, where="test").eval()
 
     with torch.inference_mode():
         together = ours(sounds())
@@ -415,7 +415,7 @@ def test_a_window_scores_the_same_whatever_shares_its_batch(
 
 @pytest.mark.parametrize("name", ["rawnet2", "lfcc-lcnn"])
 def test_silence_scores_a_number(name: str) -> None:
-    ours = registry.build_network(name, {}, where="test").eval()
+    ours = architectures.build_network(name, {}, where="test").eval()
 
     with torch.inference_mode():
         assert torch.isfinite(ours(torch.zeros(1, published.SPEECH_4_S.window))).all()

@@ -13,7 +13,7 @@ import torch
 
 from detection_worker.cli import models as command
 from detection_worker.detectors import registry
-from detection_worker.detectors.model_folder import folders, weights
+from detection_worker.detectors.model_folder import folders, listing, weights
 from detection_worker.detectors.model_folder.manifest import ModelError
 
 MakeModel = Callable[..., Path]
@@ -36,7 +36,7 @@ def retyped(folder: Path, dtype: torch.dtype) -> None:
 def problem_beside_a_sound_model(models_dir: Path) -> str:
     loaded = registry.load_detectors(models_dir, prefer=("sound",))
     assert [card.name for card in loaded.cards] == ["sound"]
-    listed = {e.name: e.problem for e in registry.list_models(models_dir)}
+    listed = {e.name: e.problem for e in listing.list_models(models_dir)}
     assert listed["sound"] is None
     [problem] = loaded.problems or [f"bad: {listed['bad']}"]
     return problem
@@ -153,7 +153,7 @@ def test_a_folder_that_may_not_be_read_is_a_problem_and_no_end(
     unreadable(models_dir, monkeypatch)
 
     loaded = registry.load_detectors(models_dir)
-    listed = {e.name: e.problem for e in registry.list_models(models_dir)}
+    listed = {e.name: e.problem for e in listing.list_models(models_dir)}
 
     assert [card.name for card in loaded.cards] == ["sound"]
     assert "Permission denied" in (listed["lost+found"] or "")
@@ -165,7 +165,7 @@ def test_a_folder_without_rights_is_a_problem(make_model: MakeModel) -> None:
     models_dir = make_model("sound").parent
     (models_dir / "lost+found").mkdir(mode=0)
 
-    assert [e.name for e in registry.list_models(models_dir) if e.problem] == ["lost+found"]
+    assert [e.name for e in listing.list_models(models_dir) if e.problem] == ["lost+found"]
 
 
 def test_a_folder_that_may_not_be_read_is_not_replaced(

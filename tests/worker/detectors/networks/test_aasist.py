@@ -32,7 +32,7 @@ from detection_worker.detectors.networks.audio.graph_attention import (
     HeterogeneousGraphAttention,
     NodeNorm,
 )
-from detection_worker.detectors.networks.audio.sinc import band_passes, mel_edges_hz
+from detection_worker.detectors.networks.audio.rawnet2 import band_passes, mel_edges_hz
 from detection_worker.samples import SAMPLES, sample_path
 
 WEIGHTS = Path(__file__).resolve().parents[5] / "shared" / "models"

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from detection_worker.detectors import registry
+from detection_worker.detectors import architectures
 from detection_worker.detectors.model_folder.manifest import ModelError
 from detection_worker.detectors.networks.audio import audio_lfb
 from detection_worker.detectors.networks.image import image_residual
@@ -18,7 +18,7 @@ from detection_worker.detectors.torch_detector import fake_logit
 def test_a_network_has_the_size_that_its_documentation_promises(
     name: str, least: int, most: int
 ) -> None:
-    network = registry.build_network(name, {}, where="test")
+    network = architectures.build_network(name, {}, where="test")
 
     assert least <= sum(p.numel() for p in network.parameters()) <= most
 
@@ -101,4 +101,4 @@ def test_the_class_order_of_the_manifest_decides_the_sign(
 )
 def test_an_impossible_network_is_refused(name: str, params: dict[str, int]) -> None:
     with pytest.raises(ModelError, match="architecture"):
-        registry.build_network(name, params, where="m")
+        architectures.build_network(name, params, where="m")

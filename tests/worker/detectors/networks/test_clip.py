@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from detection_worker.detectors import registry
+from detection_worker.detectors import architectures
 from detection_worker.detectors.importing import clip_files, clip_wheel
 from detection_worker.detectors.model_folder.manifest import ModelError
 from detection_worker.detectors.networks.image.clip_heads import ClipDetector
@@ -92,7 +92,7 @@ def authors_file() -> Tensors:
 
 def tower(tensors: Tensors) -> ClipDetector:
     found, _ = clip_files.tower_of(tensors, where="file")
-    network = registry.build_network("univfd", SMALL, where="test")
+    network = architectures.build_network("univfd", SMALL, where="test")
     assert isinstance(network, ClipDetector)
     network.load_state_dict({**found, "fc.weight": torch.ones(1, 64), "fc.bias": torch.zeros(1)})
     return network.eval()
@@ -193,7 +193,7 @@ def test_the_tuned_part_of_effort_is_added_to_its_weights(tmp_path: Path) -> Non
     found = read("effort", saved(split, tmp_path / "effort.safetensors"))
 
     sizes = {k: v for k, v in SMALL.items() if k != "embedding"}
-    network = registry.build_network("effort", sizes, where="test")
+    network = architectures.build_network("effort", sizes, where="test")
     network.load_state_dict(found.tensors)
     expected, _ = clip_files.tower_of(whole, where="file")
     for name, value in expected.items():
@@ -208,7 +208,7 @@ def test_univfds_layer_goes_onto_the_tower_that_is_named(tmp_path: Path) -> None
 
     found = read("univfd", layer, below)
 
-    network = registry.build_network("univfd", SMALL, where="test").eval()
+    network = architectures.build_network("univfd", SMALL, where="test").eval()
     network.load_state_dict(found.tensors)
     with torch.inference_mode():
         logits = network(pictures())
@@ -343,7 +343,7 @@ def test_a_wheel_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
 )
 def test_a_network_is_as_large_as_the_published_one(architecture: str, parameters: int) -> None:
     with torch.device("meta"):
-        network = registry.build_network(architecture, {}, where="test")
+        network = architectures.build_network(architecture, {}, where="test")
 
     assert sum(p.numel() for p in network.parameters()) == parameters
 
@@ -351,4 +351,4 @@ def test_a_network_is_as_large_as_the_published_one(architecture: str, parameter
 @pytest.mark.parametrize("wrong", [{"width": 100}, {"patch_px": 15}], ids=["width", "patch"])
 def test_sizes_that_do_not_divide_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ModelError, match="must be a multiple"):
-        registry.build_network("univfd", SMALL | wrong, where="test")
+        architectures.build_network("univfd", SMALL | wrong, where="test")

@@ -7,10 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSampling
-from detection_worker.media.decode_order import DecodeOrder
-from detection_worker.media.jail import wire
-from detection_worker.media.jail.wire_fields import ProtocolError
-from detection_worker.media.values import DecodedMedia
+from detection_worker.media.jail import answers, wire
+from detection_worker.media.jail.wire import ProtocolError
+from detection_worker.media.values import DecodedMedia, DecodeOrder
 from detection_worker.settings import MediaLimits
 
 ORDER = DecodeOrder(
@@ -47,7 +46,7 @@ def test_any_wrong_field_of_a_result_is_refused(key: str, value: object) -> None
     if key in header:
         header[key] = value
     try:
-        announced = wire.parse_done(header, ORDER)
+        announced = answers.parse_done(header, ORDER)
     except ProtocolError:
         return
     assert 1 <= announced.units <= 4
@@ -76,7 +75,7 @@ VIDEO_INFO = {
 def test_a_child_names_the_size_of_whole_frames_within_bounds() -> None:
     info = {**VIDEO_INFO, "frames_analysed": 16}
 
-    announced = wire.parse_done(
+    announced = answers.parse_done(
         {"info": info, "units": 16, "frames": 16, "shape": [866, 1154, 3]}, FACES
     )
 
@@ -99,17 +98,17 @@ def test_frames_out_of_bounds_are_refused(shape: object) -> None:
     info = {**VIDEO_INFO, "frames_analysed": 16}
 
     with pytest.raises(ProtocolError):
-        wire.parse_done({"info": info, "units": 16, "frames": 16, "shape": shape}, FACES)
+        answers.parse_done({"info": info, "units": 16, "frames": 16, "shape": shape}, FACES)
 
 
 def test_the_size_of_a_crop_is_never_the_childs_choice() -> None:
     header = {"info": INFO, "units": 1, "frames": 1, "shape": [5000, 5000, 3]}
 
-    assert wire.parse_done(header, ORDER).shape == (128, 128, 3)
+    assert answers.parse_done(header, ORDER).shape == (128, 128, 3)
 
 
 def test_the_visible_part_of_a_picture_survives_the_wire() -> None:
-    assert wire.parse_done({"info": INFO, "units": 1, "frames": 1}, ORDER).info.visible_px == (
+    assert answers.parse_done({"info": INFO, "units": 1, "frames": 1}, ORDER).info.visible_px == (
         320,
         240,
     )
@@ -130,7 +129,7 @@ def test_a_visible_part_that_cannot_be_is_refused(visible_px: object) -> None:
     header = {"info": {**INFO, "visible_px": visible_px}, "units": 1, "frames": 1}
 
     with pytest.raises(ProtocolError):
-        wire.parse_done(header, ORDER)
+        answers.parse_done(header, ORDER)
 
 
 CLIPS = DecodeOrder(
@@ -149,7 +148,7 @@ def clips_header(*, clips: int, frames: int) -> dict[str, object]:
 @pytest.mark.parametrize("frames", [pytest.param(2, id="short"), pytest.param(16, id="full")])
 def test_the_shape_of_clips_is_never_the_childs_choice(frames: int) -> None:
     packed = wire.pack_order(CLIPS)
-    announced = wire.parse_done(clips_header(clips=2, frames=frames), CLIPS)
+    announced = answers.parse_done(clips_header(clips=2, frames=frames), CLIPS)
 
     assert wire.parse_order(wire.parse_header(packed[4:])) == CLIPS
     assert (announced.units, announced.shape) == (2, (8, 16, 16, 3))
@@ -165,7 +164,7 @@ def test_the_shape_of_clips_is_never_the_childs_choice(frames: int) -> None:
 )
 def test_clips_that_contradict_the_order_are_refused(clips: int, frames: int) -> None:
     with pytest.raises(ProtocolError):
-        wire.parse_done(clips_header(clips=clips, frames=frames), CLIPS)
+        answers.parse_done(clips_header(clips=clips, frames=frames), CLIPS)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +177,7 @@ def test_clips_that_contradict_the_order_are_refused(clips: int, frames: int) ->
     ],
 )
 def test_a_clip_ends_after_its_start(ends: list[float], *, sound: bool) -> None:
-    announced = wire.parse_done(clips_header(clips=2, frames=16), CLIPS)
+    announced = answers.parse_done(clips_header(clips=2, frames=16), CLIPS)
     media = DecodedMedia(
         info=announced.info,
         units=np.arange(2 * 8 * 16 * 16 * 3).astype(np.uint8).reshape(2, 8, 16, 16, 3),
@@ -194,9 +193,9 @@ def test_a_clip_ends_after_its_start(ends: list[float], *, sound: bool) -> None:
 
     if not sound:
         with pytest.raises(ProtocolError, match="times"):
-            wire.receive_arrays(announced, receive)
+            answers.receive_arrays(announced, receive)
         return
-    got = wire.receive_arrays(announced, receive)
+    got = answers.receive_arrays(announced, receive)
     assert got.end_s is not None
     assert (got.at_s.tolist(), got.end_s.tolist()) == ([0.0, 1.0], ends)
     assert (got.units == media.units).all()
@@ -217,7 +216,7 @@ def test_an_order_for_sound_alone_is_not_answered_with_pictures() -> None:
 
     assert wire.parse_order(wire.parse_header(packed[4:])) == SOUND_ONLY
     with pytest.raises(ProtocolError, match="not asked for"):
-        wire.parse_done(header, SOUND_ONLY)
+        answers.parse_done(header, SOUND_ONLY)
 
 
 @pytest.mark.parametrize(
@@ -238,4 +237,4 @@ def test_only_a_video_has_a_sound_track(
         "units": 1, "frames": 1, "shape": [9, 9, 3],
     }  # fmt: skip
 
-    assert wire.parse_done(header, order).info.sound_track is believed
+    assert answers.parse_done(header, order).info.sound_track is believed

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detection_contract.media_types import MediaKind
 from detection_worker.core.sampling import AudioSampling
 from detection_worker.detectors import registry
+from detection_worker.detectors.model_folder import listing
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.media.streams.windows import Windows
 from detection_worker.media.values import DecodedMedia
@@ -79,7 +80,7 @@ PLAIN = {
 @pytest.fixture(scope="module")
 def analyse(pool: ProcessDecoder) -> Callable[[Path], Analysis]:
     loaded = registry.load_detectors(
-        registry.bundled_models_dir(), threads=1, prefer=["audio-lfb-resnet-s"]
+        listing.bundled_models_dir(), threads=1, prefer=["audio-lfb-resnet-s"]
     )
 
     def run(path: Path) -> Analysis:

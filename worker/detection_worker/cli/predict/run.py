@@ -16,7 +16,7 @@ from detection_worker.cli.predict.results_file import STDOUT, Sink, layout, open
 from detection_worker.cli.summary import Table, summary
 from detection_worker.cli.terminal import columns, printable, shown
 from detection_worker.cores import usable_cores
-from detection_worker.detectors.registry import list_models
+from detection_worker.detectors.model_folder.listing import list_models
 from detection_worker.settings import Settings
 
 TICK_S: Final = 0.25

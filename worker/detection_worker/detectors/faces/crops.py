@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from detection_worker.core.faces import Box
-from detection_worker.detectors.faces.overlaps import Boxes
 
+Boxes = NDArray[np.float32]
+"""Left, top, right, bottom of each, shape ``(n, 4)``, pixels."""
 LEAST_LEVEL_PX: Final = 12
 """No level of the pyramid has a shorter side."""
 

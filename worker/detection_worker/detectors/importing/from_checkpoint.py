@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from detection_worker.core.verdict import Calibration
-from detection_worker.detectors import registry, self_test
+from detection_worker.detectors import architectures, registry, self_test
 from detection_worker.detectors.base import DetectorCard
 from detection_worker.detectors.importing import clip_files, video_use
 from detection_worker.detectors.importing.checkpoint import Checkpoint, read_checkpoint
@@ -137,7 +137,9 @@ def _provenance(match: Match, checkpoint: Checkpoint, source: Path) -> dict[str,
 
 def _filled(match: Match, source: Path) -> nn.Module:
     published = match.published
-    network = registry.build_network(published.architecture, published.params, where=str(source))
+    network = architectures.build_network(
+        published.architecture, published.params, where=str(source)
+    )
     weights.fill(network, match.tensors, where=str(source))
     return network.eval()
 

@@ -8,7 +8,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from detection_worker.detectors import registry
+from detection_worker.detectors import architectures
 from detection_worker.detectors.importing.checkpoint import Checkpoint, listed, without_prefix
 from detection_worker.detectors.importing.layouts import COUNTER, Layout, sort_out
 from detection_worker.detectors.importing.published import PUBLISHED, Published
@@ -154,7 +154,7 @@ def compare(
 def _shapes(architecture: str, params: tuple[tuple[str, int | float | str], ...]) -> nn.Module:
     """Return the network without room for its values."""
     with torch.device("meta"):
-        return registry.build_network(architecture, dict(params), where=architecture)
+        return architectures.build_network(architecture, dict(params), where=architecture)
 
 
 def _kind(tensor: Tensor) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from detection_worker.detectors.model_folder.listing import bundled_models_dir, list_models
 from detection_worker.detectors.model_folder.manifest import MANIFEST_NAME, Borrowed, ModelError
-from detection_worker.detectors.registry import bundled_models_dir, list_models
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 """As ``manifest.ModelId``: no separator, so a name never leads out of its directory."""

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from detection_worker.detectors.model_folder.manifest import ModelError
-from detection_worker.detectors.networks.image.pixels import AT_ONCE, SCALES, Scale
+from detection_worker.detectors.networks.image.pixels import SCALES, Scale
+from detection_worker.detectors.networks.parts import PICTURES_AT_ONCE
 from detection_worker.detectors.onnx import graph as onnx_graph
 from detection_worker.errors import UsageError
 
@@ -46,7 +47,7 @@ class OnnxNetwork(nn.Module):
         if scale != UNSCALED and len(self._shape) != 4:
             raise ValueError(f"scale: {scale!r} is for pixels; leave it out for sound")
         self._scale = None if scale == UNSCALED else Scale(scale)
-        self._at_once = 1 if self._shape[0] == 1 else AT_ONCE["cpu"]
+        self._at_once = 1 if self._shape[0] == 1 else PICTURES_AT_ONCE["cpu"]
 
     @property
     def activation(self) -> Literal["sigmoid", "softmax"]:

@@ -15,10 +15,9 @@ from typing import Any
 
 from detection_contract.error_codes import ErrorCode
 from detection_worker.errors import JobError
-from detection_worker.media.decode_order import DecodeOrder
-from detection_worker.media.jail import wire
-from detection_worker.media.jail.wire_fields import ProtocolError
-from detection_worker.media.values import DecodedMedia
+from detection_worker.media.jail import answers, wire
+from detection_worker.media.jail.wire import ProtocolError
+from detection_worker.media.values import DecodedMedia, DecodeOrder
 
 PROGRAM = (sys.executable, "-P", "-m", "detection_worker.media.jail.child")
 JAIL_PARTS = ("rlimits", "landlock", "seccomp")
@@ -158,14 +157,14 @@ class ChildProcess:
             on_progress()
             header = self._header(patience)
         if header["type"] == "failed":
-            error = wire.parse_failed(header)
+            error = answers.parse_failed(header)
             if error.code is ErrorCode.DECODE_CRASHED:  # a bug; the child is about to end
                 raise error
             raise ReportedError(error)
         if header["type"] != "done":
             raise ProtocolError("unknown type")
-        announced = wire.parse_done(header, order)
-        return wire.receive_arrays(announced, lambda b: self._fill(b, patience))
+        announced = answers.parse_done(header, order)
+        return answers.receive_arrays(announced, lambda b: self._fill(b, patience))
 
     def kill(self) -> None:
         """End the process now, whatever it does, and reap it."""

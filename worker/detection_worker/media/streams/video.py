@@ -17,8 +17,7 @@ from detection_worker.errors import JobError
 from detection_worker.media.crops import Pixels
 from detection_worker.media.stills.shown import ON_WHITE
 from detection_worker.media.streams.av_input import Reader, start_s
-from detection_worker.media.streams.opacity import alpha_of, hides_all
-from detection_worker.media.streams.orientation import upright
+from detection_worker.media.streams.display import alpha_of, hides_all, upright
 from detection_worker.media.streams.selection import StillPictureError, is_still, pixel_aspect
 from detection_worker.media.streams.timeline import (
     Plan,

@@ -13,11 +13,8 @@ from detection_contract.environment import EXIT_FAILED, EXIT_OK
 from detection_worker.aws_session import make_session
 from detection_worker.callback.client import HttpCallbackClient
 from detection_worker.cores import usable_cores
-from detection_worker.detectors.registry import (
-    LoadedDetectors,
-    bundled_models_dir,
-    load_detectors,
-)
+from detection_worker.detectors.model_folder.listing import bundled_models_dir
+from detection_worker.detectors.registry import LoadedDetectors, load_detectors
 from detection_worker.errors import UsageError
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.metrics import Metrics

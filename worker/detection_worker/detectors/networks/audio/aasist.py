@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from detection_worker.detectors.networks.audio.joint_graphs import JointGraphs
-from detection_worker.detectors.networks.audio.sinc import SincFilters
+from detection_worker.detectors.networks.audio.rawnet2 import SincFilters
 
 SAMPLE_RATE_HZ = 16_000
 WINDOW = 64_600

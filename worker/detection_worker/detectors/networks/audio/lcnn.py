@@ -11,7 +11,7 @@ from typing import Final
 from torch import Tensor, nn
 
 from detection_worker.detectors.networks.audio.lfcc import COEFFICIENTS, Lfcc
-from detection_worker.detectors.networks.audio.parts import in_parts
+from detection_worker.detectors.networks.parts import in_parts
 
 FEATURES: Final = 3 * COEFFICIENTS // 16 * 32
 """Of a frame after four poolings by two: 32 channels of three bands."""

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from detection_worker.detectors.networks.audio.aasist import ResidualBlock
 from detection_worker.detectors.networks.audio.joint_graphs import JointGraphs
-from detection_worker.detectors.networks.audio.parts import in_parts
 from detection_worker.detectors.networks.audio.wav2vec2 import Wav2Vec2
+from detection_worker.detectors.networks.parts import in_parts
 
 REDUCED: Final = 128
 """Features of a frame after the linear layer; they are the rows of the map that follows."""

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from detection_worker.detectors.networks.image.clip import ClipVision
-from detection_worker.detectors.networks.image.pixels import Scale, in_parts
+from detection_worker.detectors.networks.image.pixels import Scale
+from detection_worker.detectors.networks.parts import in_parts
 
 
 class ClipDetector(nn.Module):

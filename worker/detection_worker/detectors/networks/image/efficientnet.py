@@ -14,7 +14,8 @@ from typing import Final
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detection_worker.detectors.networks.image.pixels import Scale, in_parts
+from detection_worker.detectors.networks.image.pixels import Scale
+from detection_worker.detectors.networks.parts import in_parts
 
 WIDTH: Final = 1.4
 DEPTH: Final = 1.8

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detection_worker.detectors.networks.image.pixels import Scale, in_parts
+from detection_worker.detectors.networks.image.pixels import Scale
+from detection_worker.detectors.networks.parts import in_parts
 
 SIDE_PX: Final = 256
 """Of the faces; the dense layer takes no other."""

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.resnet import Bottleneck, conv1x1
 
-from detection_worker.detectors.networks.image.pixels import Scale, in_parts
+from detection_worker.detectors.networks.image.pixels import Scale
+from detection_worker.detectors.networks.parts import in_parts
 
 GAIN: Final = 2.0 / 3.0
 """Of the differences, as published."""

@@ -14,7 +14,8 @@ from typing import Final
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detection_worker.detectors.networks.image.pixels import Scale, in_parts
+from detection_worker.detectors.networks.image.pixels import Scale
+from detection_worker.detectors.networks.parts import in_parts
 
 MIDDLE_BLOCKS: Final = range(4, 12)
 """Numbers of the eight equal blocks of the middle flow."""

@@ -21,7 +21,7 @@ from typing import Any
 
 from detection_operator.simulation import compare, oracle, report
 from detection_operator.simulation.policies import Fixed
-from detection_operator.simulation.simulator import EPOCH_S, Run, Simulation, World
+from detection_operator.simulation.simulator import EPOCH_S, Run, Simulator, World
 from detection_operator.simulation.workload import (
     LEAD_S,
     SHAPES,
@@ -84,7 +84,7 @@ def best_fleet(workload: Workload, world: World) -> Run | None:
     while low <= high:
         count = (low + high) // 2
         policy = Fixed((0,) * first + (count,) * length, step_s=STEP_S, start_s=EPOCH_S)
-        run = Simulation(workload, world, policy).run()
+        run = Simulator(workload, world, policy).run()
         if oracle.attainment(run, world.wait_s) >= GOAL_IN_TIME:
             best, high = run, count - 1
         else:

@@ -18,7 +18,7 @@ from detection_operator.scaling.decision import decide
 from detection_operator.scaling.memory import Memory
 from detection_operator.scaling.observation import Observation, Served
 from detection_operator.simulation.policies import Ours
-from detection_operator.simulation.simulator import Simulation, World
+from detection_operator.simulation.simulator import Simulator, World
 from detection_operator.simulation.workload import generated
 from detection_operator.spec.parse import parse_spec
 
@@ -102,7 +102,7 @@ def measure(case: str, see: Callable[[int], Observation], count: int) -> Speed:
 def simulate() -> Speed:
     """Run one simulated hour, messages and pods included."""
     started = time.process_time()
-    run = Simulation(generated("bursty", mean_s=10.0), World(), Ours(SPEC)).run()
+    run = Simulator(generated("bursty", mean_s=10.0), World(), Ours(SPEC)).run()
     cpu_s = time.process_time() - started
     return Speed(
         case="simulated hour", decisions=run.decisions, cpu_s=cpu_s, per_s=run.decisions / cpu_s

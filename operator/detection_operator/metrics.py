@@ -143,8 +143,8 @@ class Metrics:
 
 
 def _values(seen: Observation, plan: Plan) -> dict[str, float | None]:
-    outlook = plan.outlook
-    on_time = outlook.received - outlook.received_late
+    estimates = plan.estimates
+    on_time = estimates.received - estimates.received_late
     return {
         "desired_replicas": plan.desired,
         "replicas": seen.replicas,
@@ -159,15 +159,15 @@ def _values(seen: Observation, plan: Plan) -> dict[str, float | None]:
         "messages_in_flight": seen.in_flight,
         "messages_delayed": seen.delayed,
         "dead_letter_messages": seen.dead_letter,
-        "oldest_message_age_seconds": outlook.age_s or 0.0,
-        "arrivals_per_second": outlook.arrivals_per_s,
-        "service_seconds": outlook.service_s,
-        "service_p90_seconds": outlook.service_p90_s,
-        "cold_start_seconds": outlook.cold_start_s,
-        "work_seconds": outlook.work_s,
-        "attainment_ratio": on_time / outlook.received if outlook.received else None,
-        "poison_ratio": outlook.poison_share,
-        "capacity_blocked": outlook.blocked_since_s is not None,
+        "oldest_message_age_seconds": estimates.age_s or 0.0,
+        "arrivals_per_second": estimates.arrivals_per_s,
+        "service_seconds": estimates.service_s,
+        "service_p90_seconds": estimates.service_p90_s,
+        "cold_start_seconds": estimates.cold_start_s,
+        "work_seconds": estimates.work_s,
+        "attainment_ratio": on_time / estimates.received if estimates.received else None,
+        "poison_ratio": estimates.poison_share,
+        "capacity_blocked": estimates.blocked_since_s is not None,
     }
 
 

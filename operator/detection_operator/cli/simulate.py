@@ -10,7 +10,7 @@ from detection_operator.errors import Failure
 from detection_operator.scaling.records import Record, to_line
 from detection_operator.simulation import compare, plot, report
 from detection_operator.simulation.policies import Ours
-from detection_operator.simulation.simulator import Simulation, World
+from detection_operator.simulation.simulator import Simulator, World
 from detection_operator.simulation.workload import (
     SHAPES,
     InvalidTrace,
@@ -121,6 +121,6 @@ def _workload(arguments: argparse.Namespace) -> Workload:
 
 def _record(path: Path, workload: Workload, world: World, spec: QueueSpec) -> None:
     records: list[Record] = []
-    Simulation(workload, world, Ours(spec, records.append)).run()
+    Simulator(workload, world, Ours(spec, records.append)).run()
     with path.open("w", encoding="utf-8") as lines:
         lines.writelines(to_line(record) + "\n" for record in records)

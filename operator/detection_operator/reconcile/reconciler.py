@@ -16,13 +16,19 @@ from detection_operator.reconcile.act.steps import next_steps
 from detection_operator.reconcile.act.undrain import give_back, release
 from detection_operator.reconcile.observe.conflicts import contender, elder, referred, sharers
 from detection_operator.reconcile.observe.fleet import with_current
-from detection_operator.reconcile.observe.gather import Gathered, Sources, gather, read_queue, wish
+from detection_operator.reconcile.observe.gather import (
+    Gathered,
+    Sources,
+    gather,
+    read_queue,
+    resolve_spec,
+)
 from detection_operator.reconcile.observe.observation import observation
 from detection_operator.reconcile.observe.restore import restored
 from detection_operator.reconcile.report.diagnostics import Examination, findings, is_starved
 from detection_operator.reconcile.report.status import Report
 from detection_operator.reconcile.report.status_writer import Teller
-from detection_operator.reconcile.state import QueueState, Wish
+from detection_operator.reconcile.state import DesiredSpec, QueueState
 from detection_operator.scaling.decision import decide
 from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Plan
@@ -44,7 +50,7 @@ class _Case:
     """One DetectionQueue in one reconcile."""
 
     queue: Object
-    wish: Wish
+    desired_spec: DesiredSpec
     state: QueueState
     gathered: Gathered
     polled: bool
@@ -52,7 +58,7 @@ class _Case:
 
     @property
     def spec(self) -> QueueSpec:
-        return self.wish.spec
+        return self.desired_spec.spec
 
 
 @dataclass(slots=True)
@@ -86,7 +92,7 @@ class Reconciler:
             return None
         state = self._state(key, queue["metadata"]["uid"])
         try:
-            wanted = wish(queue, state)
+            wanted = resolve_spec(queue, state)
         except InvalidSpec as exc:
             if not self._teller.refuse(queue, state, exc):
                 self._let_go(key)
@@ -100,7 +106,7 @@ class Reconciler:
         polled = read_queue(self.sources, wanted.spec, state)
         case = _Case(
             queue=queue,
-            wish=wanted,
+            desired_spec=wanted,
             state=state,
             gathered=gather(self.sources, queue, wanted, state),
             polled=polled,
@@ -146,7 +152,7 @@ class Reconciler:
         except (Conflict, NotFound):
             # Somebody wrote or deleted meanwhile: look again and decide anew.
             pending = True
-        refused = standing(state.refused, case.wish.generation)
+        refused = standing(state.refused, case.desired_spec.generation)
         report = Report(
             spec=case.spec,
             seen=seen,
@@ -187,8 +193,8 @@ class Reconciler:
         """Count the queues that share the rate of an account."""
         account = spec.queue.account
         # A copy: other threads come upon new keys meanwhile.
-        wishes = [state.wish for state in list(self._states.values())]
-        return sum(item is not None and item.spec.queue.account == account for item in wishes)
+        specs = [state.desired_spec for state in list(self._states.values())]
+        return sum(item is not None and item.spec.queue.account == account for item in specs)
 
     def _act(self, case: _Case, plan: Plan, *, rival: str | None, older: str | None) -> bool:
         """Act on the plan; say whether something is under way."""
@@ -215,7 +221,7 @@ class Reconciler:
         steps = next_steps(
             groups,
             desired=plan.desired,
-            victims=plan.victims,
+            scale_in_candidates=plan.scale_in_candidates,
             drain_timeout_s=case.spec.scaling.scale_down.drain_timeout_s,
             drain_ages=case.state.drain_ages(
                 (worker for item in groups for worker in item.workers),
@@ -227,13 +233,15 @@ class Reconciler:
 
     def _ensure(self, actor: Actor, case: _Case, replicas: int) -> bool:
         """Make or mend the Deployment; say whether it was written. A refusal is noted."""
-        state, generation = case.state, case.wish.generation
+        state, generation = case.state, case.desired_spec.generation
         now_s = self.sources.clock.monotonic_s()
         before = standing(state.refused, generation)
         if before is not None and now_s < before.retry_at_s:
             return False
         try:
-            written = actor.ensure(case.wish.manifest, case.gathered.groups, replicas=replicas)
+            written = actor.ensure(
+                case.desired_spec.manifest, case.gathered.groups, replicas=replicas
+            )
         except ClusterError as exc:
             if not is_refusal(exc):
                 raise
@@ -293,13 +301,13 @@ def _findings(case: _Case, seen: Observation, plan: Plan) -> tuple[str, ...]:
             spec=case.spec,
             reading=state.reading,
             seen=seen,
-            outlook=plan.outlook,
+            estimates=plan.estimates,
             groups=case.gathered.groups,
             starved_readings=state.starved_readings,
             now_s=case.now_s,
             problems=(
                 *case.gathered.problems,
-                *budget_problems(state.budget, case.wish.manifest),
+                *budget_problems(state.budget, case.desired_spec.manifest),
             ),
         )
     )

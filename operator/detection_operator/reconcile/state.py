@@ -29,7 +29,7 @@ EVASIVE_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class DesiredSpec:
     """What a generation of a DetectionQueue asks for.
 
     Attributes:
@@ -57,7 +57,7 @@ class QueueState:
 
     Attributes:
         uid: Of the DetectionQueue; another one of the same name is another one.
-        wish: Of the newest generation; parsing takes longer than everything else at rest.
+        desired_spec: Of the newest generation; parsing takes longer than everything else at rest.
         former: Names of Deployments that earlier generations referred to, until their workers
             were given back.
         memory: Of the decision.
@@ -90,7 +90,7 @@ class QueueState:
     """
 
     uid: str
-    wish: Wish | None = None
+    desired_spec: DesiredSpec | None = None
     former: set[str] = field(default_factory=set)
     memory: Memory = field(default_factory=Memory)
     reading: QueueReading = field(default_factory=QueueReading)
@@ -148,12 +148,12 @@ class QueueState:
     @property
     def adopted(self) -> set[str]:
         """Names of Deployments of others whose workers may have been drained."""
-        present = None if self.wish is None else self.wish.adopts
+        present = None if self.desired_spec is None else self.desired_spec.adopts
         return self.former | ({present} if present is not None else set())
 
-    def follow(self, wanted: Wish) -> None:
+    def follow(self, wanted: DesiredSpec) -> None:
         """Go by a new generation."""
-        before, self.wish = self.wish, wanted
+        before, self.desired_spec = self.desired_spec, wanted
         self.former.discard(wanted.adopts or "")
         if before is not None and before.adopts not in {None, wanted.adopts}:
             self.former.add(str(before.adopts))
@@ -194,8 +194,8 @@ class QueueState:
         if self.cold_starts and pod.ready_s < (self.since_s or pod.ready_s):
             return
         begun_s = pod.created_s
-        if pod.scheduled_s is not None and self.wish is not None:
-            limits = self.wish.spec.capacity
+        if pod.scheduled_s is not None and self.desired_spec is not None:
+            limits = self.desired_spec.spec.capacity
             if pod.scheduled_s - pod.created_s > limits.unschedulable_s:
                 begun_s = pod.scheduled_s
         waited_s = pod.ready_s - begun_s

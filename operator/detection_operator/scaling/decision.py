@@ -4,18 +4,18 @@ from collections.abc import Callable
 from typing import Final
 
 from detection_operator.scaling import polling
-from detection_operator.scaling.decision_input import Situation, situation
+from detection_operator.scaling.decision_input import DecisionInput, decision_input
 from detection_operator.scaling.estimates import learning
-from detection_operator.scaling.memory import Marks, Memory, rebased
+from detection_operator.scaling.memory import Memory, PlanHistory, rebased
 from detection_operator.scaling.observation import Observation
-from detection_operator.scaling.plan import Outlook, Plan
+from detection_operator.scaling.plan import Estimates, Plan
 from detection_operator.scaling.pods import scale_in_candidates
 from detection_operator.scaling.rules import demand, limits
 from detection_operator.scaling.rules.terms import Term
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.scaling import Mode
 
-Rule = Callable[[Situation, int], Term | None]
+Rule = Callable[[DecisionInput, int], Term | None]
 
 NEEDS: Final[tuple[Rule, ...]] = (
     demand.steady,
@@ -76,71 +76,76 @@ def decide(spec: QueueSpec, observation: Observation, memory: Memory, now_s: flo
     """
     fresh = learning.is_fresh(spec, observation, now_s)
     before = rebased(memory, now_s)
-    learned = learning.learn(
-        spec, observation, before.learned, wanted=before.marks.wanted, now_s=now_s, fresh=fresh
+    estimators = learning.learn(
+        spec,
+        observation,
+        before.estimators,
+        wanted=before.history.wanted,
+        now_s=now_s,
+        fresh=fresh,
     )
-    marks = before.marks
-    if marks.desired is None:
+    history = before.history
+    if history.desired is None:
         # After a restart what runs counts as needed until seen otherwise for a whole hold. What
         # drains was seen otherwise before.
-        marks = Marks(needed=((now_s, observation.replicas - observation.draining),))
-    now = situation(spec, observation, learned, marks, now_s=now_s, fresh=fresh)
+        history = PlanHistory(needed=((now_s, observation.replicas - observation.draining),))
+    inputs = decision_input(spec, observation, estimators, history, now_s=now_s, fresh=fresh)
     terms: list[Term] = []
     if spec.paused or spec.scaling.mode is Mode.MANUAL:
-        terms.append(_dictated(now))
-        return _plan(now, terms, needed=observation.replicas, wanted=observation.replicas)
+        terms.append(_dictated(inputs))
+        return _plan(inputs, terms, needed=observation.replicas, wanted=observation.replicas)
     if not fresh:
-        _apply(BLIND, now, terms)
-        return _plan(now, terms, needed=observation.replicas, wanted=observation.replicas)
-    _apply(NEEDS, now, terms)
+        _apply(BLIND, inputs, terms)
+        return _plan(inputs, terms, needed=observation.replicas, wanted=observation.replicas)
+    _apply(NEEDS, inputs, terms)
     needed = terms[-1].replicas if terms else 0
-    _apply(FLOORS, now, terms)
-    wanted = _payable(now, terms[-1].replicas if terms else 0)
-    _apply(LIMITS, now, terms)
-    return _plan(now, terms, needed=needed, wanted=wanted)
+    _apply(FLOORS, inputs, terms)
+    wanted = _payable(inputs, terms[-1].replicas if terms else 0)
+    _apply(LIMITS, inputs, terms)
+    return _plan(inputs, terms, needed=needed, wanted=wanted)
 
 
-def _apply(rules: tuple[Rule, ...], now: Situation, terms: list[Term]) -> None:
+def _apply(rules: tuple[Rule, ...], inputs: DecisionInput, terms: list[Term]) -> None:
     """Add to ``terms`` what each rule makes of the number that the rules before it left."""
     replicas = terms[-1].replicas if terms else 0
     for rule in rules:
-        term = rule(now, replicas)
+        term = rule(inputs, replicas)
         if term is not None:
             terms.append(term)
             replicas = term.replicas
 
 
-def _payable(now: Situation, replicas: int) -> int:
+def _payable(inputs: DecisionInput, replicas: int) -> int:
     """Return how many of the replicas a cluster that takes all of them would be asked for."""
-    most = min(replicas, now.spec.scaling.max_replicas)
-    capped = limits.budget(now, most)
+    most = min(replicas, inputs.spec.scaling.max_replicas)
+    capped = limits.budget(inputs, most)
     return most if capped is None else capped.replicas
 
 
-def _dictated(now: Situation) -> Term:
-    if now.spec.paused:
-        return Term("Paused", now.seen.replicas, "paused")
-    wanted = now.seen.replicas if now.spec.replicas is None else now.spec.replicas
-    high = now.spec.scaling.max_replicas
+def _dictated(inputs: DecisionInput) -> Term:
+    if inputs.spec.paused:
+        return Term("Paused", inputs.seen.replicas, "paused")
+    wanted = inputs.seen.replicas if inputs.spec.replicas is None else inputs.spec.replicas
+    high = inputs.spec.scaling.max_replicas
     if wanted > high:
         return Term("Manual", high, "manual_capped", (wanted,))
     return Term("Manual", wanted, "manual")
 
 
-def _plan(now: Situation, terms: list[Term], *, needed: int, wanted: int) -> Plan:
+def _plan(inputs: DecisionInput, terms: list[Term], *, needed: int, wanted: int) -> Plan:
     desired = terms[-1].replicas if terms else 0
-    current = now.seen.replicas
+    current = inputs.seen.replicas
     return Plan(
         desired=desired,
         binding=_binding(terms),
         terms=tuple(terms),
-        apply=not now.spec.paused and now.spec.scaling.mode is not Mode.SHADOW,
-        victims=scale_in_candidates(now.seen.pods, current - desired) if desired < current else (),
-        next_poll_s=polling.next_read_s(now, desired),
-        outlook=_outlook(now, terms),
+        apply=not inputs.spec.paused and inputs.spec.scaling.mode is not Mode.SHADOW,
+        scale_in_candidates=scale_in_candidates(inputs.seen.pods, current - desired),
+        next_poll_s=polling.next_read_s(inputs, desired),
+        estimates=_estimates(inputs, terms),
         memory=Memory(
-            learned=now.learned,
-            marks=_marks(now, desired=desired, needed=needed, wanted=wanted),
+            estimators=inputs.estimators,
+            history=_history(inputs, desired=desired, needed=needed, wanted=wanted),
         ),
     )
 
@@ -156,40 +161,40 @@ def _binding(terms: list[Term]) -> str:
     return name
 
 
-def _marks(now: Situation, *, desired: int, needed: int, wanted: int) -> Marks:
-    old = now.marks
-    oldest_s = now.now_s - now.spec.scaling.scale_down.hold_s
+def _history(inputs: DecisionInput, *, desired: int, needed: int, wanted: int) -> PlanHistory:
+    old = inputs.history
+    oldest_s = inputs.now_s - inputs.spec.scaling.scale_down.hold_s
     kept = tuple(item for item in old.needed if item[0] >= oldest_s and item[1] > needed)
-    rose = desired > now.seen.replicas and desired > (old.desired or 0)
-    return Marks(
-        needed=(*kept, (now.now_s, needed)),
+    rose = desired > inputs.seen.replicas and desired > (old.desired or 0)
+    return PlanHistory(
+        needed=(*kept, (inputs.now_s, needed)),
         wanted=wanted,
         desired=desired,
-        added_at_s=now.now_s if rose else old.added_at_s,
+        added_at_s=inputs.now_s if rose else old.added_at_s,
     )
 
 
-def _outlook(now: Situation, terms: list[Term]) -> Outlook:
-    hours = now.learned.attainment.hours
-    mix, room, starts = now.mix, now.learned.room, now.learned.starts
-    return Outlook(
-        fresh=now.fresh,
-        age_s=now.age_s,
-        arrivals_per_s=now.rate_per_s,
+def _estimates(inputs: DecisionInput, terms: list[Term]) -> Estimates:
+    hours = inputs.estimators.attainment.hours
+    mix, room, starts = inputs.mix, inputs.estimators.capacity, inputs.estimators.pod_starts
+    return Estimates(
+        fresh=inputs.fresh,
+        age_s=inputs.age_s,
+        arrivals_per_s=inputs.rate_per_s,
         service_s=mix.mean_s,
         service_p90_s=mix.p90_s,
         service_samples=mix.samples,
-        cold_start_s=now.cold_start_s,
-        work_s=now.waiting * mix.mean_s,
-        poison_share=now.poison,
+        cold_start_s=inputs.cold_start_s,
+        work_s=inputs.waiting * mix.mean_s,
+        poison_share=inputs.poison,
         blocked_since_s=room.blocked_since_s,
         blocked_why=room.why,
         blocked_said=room.said,
         failing_since_s=starts.since_s,
         failing_why="" if starts.since_s is None else starts.why,
         over_budget=any(term.name == "Budget" for term in terms),
-        spent_today=limits.spent_today(now),
+        spent_today=limits.spent_today(inputs),
         received=sum(hour[1] for hour in hours),
         received_late=sum(hour[2] for hour in hours),
-        asleep=now.fresh and not now.seen.replicas and learning.is_empty(now.seen),
+        asleep=inputs.fresh and not inputs.seen.replicas and learning.is_empty(inputs.seen),
     )

@@ -7,8 +7,8 @@ from detection_operator.scaling.estimates import idle_time as idle
 from detection_operator.scaling.estimates import learning
 from detection_operator.scaling.estimates.arrivals import rate_per_s
 from detection_operator.scaling.estimates.service_time import Mix
-from detection_operator.scaling.estimates.state import Learned
-from detection_operator.scaling.memory import Marks
+from detection_operator.scaling.estimates.state import EstimatorState
+from detection_operator.scaling.memory import PlanHistory
 from detection_operator.scaling.observation import Observation
 from detection_operator.spec.queue_spec import QueueSpec
 
@@ -17,14 +17,14 @@ LULL_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class DecisionInput:
     """What every rule may look at.
 
     Attributes:
         spec: What is asked for.
         seen: The observation.
-        learned: With the observation already in it.
-        marks: Of the last plan.
+        estimators: With the observation already in it.
+        history: Of the last plan.
         now_s: The present.
         fresh: The counts of ``seen`` may be believed.
         mix: Service time over the media types.
@@ -36,8 +36,8 @@ class Situation:
 
     spec: QueueSpec
     seen: Observation
-    learned: Learned
-    marks: Marks
+    estimators: EstimatorState
+    history: PlanHistory
     now_s: float
     fresh: bool
     mix: Mix
@@ -64,7 +64,7 @@ class Situation:
     @property
     def phantom(self) -> bool:
         """Messages are in flight although every worker has been idle for ``idle.maxSeconds``."""
-        since_s = self.learned.idle_since_s
+        since_s = self.estimators.idle_since_s
         seen = self.seen
         if seen.working or seen.silent or seen.visible or since_s is None:
             return False
@@ -76,7 +76,7 @@ class Situation:
 
         A hold earlier than the idle policy lets go, so that both end together.
         """
-        since_s = self.learned.idle_since_s
+        since_s = self.estimators.idle_since_s
         if since_s is None:
             return False
         hold_s = self.spec.scaling.scale_down.hold_s
@@ -87,7 +87,7 @@ class Situation:
         """Idle seconds after which the last replica goes."""
         return idle.keep_s(
             self.spec.scaling.idle,
-            gaps=self.learned.gaps,
+            gaps=self.estimators.gaps,
             cold_start_s=self.cold_start_s,
             wait_s=self.spec.slo.queue_wait_s,
         )
@@ -95,7 +95,7 @@ class Situation:
     @property
     def starting_in_s(self) -> float:
         """Seconds until starting replicas are ready, at most a whole cold start."""
-        added_s = self.marks.added_at_s
+        added_s = self.history.added_at_s
         if added_s is None:
             return self.cold_start_s
         return min(max(0.0, added_s + self.cold_start_s - self.now_s), self.cold_start_s)
@@ -107,33 +107,33 @@ class Situation:
             return None
         if self.seen.oldest_age_s is not None and self.seen.ready:
             return self.seen.oldest_age_s
-        waiting = self.learned.waiting
+        waiting = self.estimators.queue_age
         return 0.0 if waiting is None else waiting.oldest_s(self.now_s)
 
 
-def situation(
+def decision_input(
     spec: QueueSpec,
     seen: Observation,
-    learned: Learned,
-    marks: Marks,
+    estimators: EstimatorState,
+    history: PlanHistory,
     *,
     now_s: float,
     fresh: bool,
-) -> Situation:
-    """Return the shared numbers. ``learned`` has learned ``seen``."""
-    if learned.service is None:
+) -> DecisionInput:
+    """Return the shared numbers. ``estimators`` have learned ``seen``."""
+    if estimators.service is None:
         raise ValueError("the observation was not learned")
-    poison = learning.poison_share(learned.failures)
-    rate = None if learned.arrivals is None else rate_per_s(learned.arrivals)
+    poison = learning.poison_share(estimators.failures)
+    rate = None if estimators.arrivals is None else rate_per_s(estimators.arrivals)
     measured_s = seen.cold_start_s
-    return Situation(
+    return DecisionInput(
         spec,
         seen,
-        learned,
-        marks,
+        estimators,
+        history,
         now_s,
         fresh,
-        learned.service.mix,
+        estimators.service.mix,
         float(spec.service_time.cold_start_s) if measured_s is None else measured_s,
         None if rate is None else rate * (1.0 - poison),
         poison,

@@ -6,11 +6,11 @@ An empty memory is a safe start: the first decisions hold what runs.
 import dataclasses
 from dataclasses import dataclass
 
-from detection_operator.scaling.estimates.state import MAX_GAP_S, NOTHING_LEARNED, Learned
+from detection_operator.scaling.estimates.state import MAX_GAP_S, NOTHING_ESTIMATED, EstimatorState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Marks:
+class PlanHistory:
     """What earlier plans said.
 
     Attributes:
@@ -31,12 +31,12 @@ class Memory:
     """State of one DetectionQueue between decisions.
 
     Attributes:
-        learned: From observations.
-        marks: From plans.
+        estimators: From observations.
+        history: From plans.
     """
 
-    learned: Learned = NOTHING_LEARNED
-    marks: Marks = Marks()
+    estimators: EstimatorState = NOTHING_ESTIMATED
+    history: PlanHistory = PlanHistory()
 
 
 def rebased(memory: Memory, now_s: float) -> Memory:
@@ -45,34 +45,34 @@ def rebased(memory: Memory, now_s: float) -> Memory:
     For a clock that jumped: everything keeps its age, so that no hold ends and no idle time
     passes by the jump. The estimates of rates start anew. Nothing scales in on a jump.
     """
-    learned, marks = memory.learned, memory.marks
-    if learned.now_s is None or 0.0 <= now_s - learned.now_s <= MAX_GAP_S:
+    state, history = memory.estimators, memory.history
+    if state.now_s is None or 0.0 <= now_s - state.now_s <= MAX_GAP_S:
         return memory
-    by_s = now_s - learned.now_s
+    by_s = now_s - state.now_s
     return Memory(
-        learned=dataclasses.replace(
-            learned,
+        estimators=dataclasses.replace(
+            state,
             now_s=now_s,
             sampled_at_s=None,
             arrivals=None,
-            depth_since_s=_moved(learned.depth_since_s, by_s),
-            waiting=None if learned.waiting is None else learned.waiting.moved(by_s),
-            dead_letters=learned.dead_letters.moved(by_s),
-            idle_since_s=_moved(learned.idle_since_s, by_s),
-            packed_since_s=_moved(learned.packed_since_s, by_s),
+            depth_since_s=_moved(state.depth_since_s, by_s),
+            queue_age=None if state.queue_age is None else state.queue_age.moved(by_s),
+            dead_letters=state.dead_letters.moved(by_s),
+            idle_since_s=_moved(state.idle_since_s, by_s),
+            packed_since_s=_moved(state.packed_since_s, by_s),
             down=None,
             up=None,
-            room=learned.room.moved(by_s),
-            starts=learned.starts.moved(by_s),
-            unread_since_s=_moved(learned.unread_since_s, by_s),
-            caution=dataclasses.replace(
-                learned.caution, cold_at_s=_moved(learned.caution.cold_at_s, by_s)
+            capacity=state.capacity.moved(by_s),
+            pod_starts=state.pod_starts.moved(by_s),
+            unread_since_s=_moved(state.unread_since_s, by_s),
+            slo_feedback=dataclasses.replace(
+                state.slo_feedback, cold_at_s=_moved(state.slo_feedback.cold_at_s, by_s)
             ),
         ),
-        marks=dataclasses.replace(
-            marks,
-            needed=tuple((now_s, count) for _, count in marks.needed[:1]),
-            added_at_s=_moved(marks.added_at_s, by_s),
+        history=dataclasses.replace(
+            history,
+            needed=tuple((now_s, count) for _, count in history.needed[:1]),
+            added_at_s=_moved(history.added_at_s, by_s),
         ),
     )
 

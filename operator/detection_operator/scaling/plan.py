@@ -14,7 +14,7 @@ _ALWAYS_SPOKEN: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
+class Estimates:
     """What the decision believed; what status, conditions and metrics show.
 
     Attributes:
@@ -69,9 +69,9 @@ class Plan:
         binding: Name of the rule that set the number.
         terms: The rules that spoke, in their order.
         apply: The number may be written; False when paused or in shadow mode.
-        victims: Pods to drain, as many as are surplus, in the order in which they go.
+        scale_in_candidates: Pods to drain, as many as are surplus, in the order in which they go.
         next_poll_s: Seconds until the queue should be read again.
-        outlook: What the decision believed.
+        estimates: What the decision believed.
         memory: For the next decision.
     """
 
@@ -79,9 +79,9 @@ class Plan:
     binding: str
     terms: tuple[Term, ...]
     apply: bool
-    victims: tuple[str, ...]
+    scale_in_candidates: tuple[str, ...]
     next_poll_s: float
-    outlook: Outlook
+    estimates: Estimates
     memory: Memory
 
     @property

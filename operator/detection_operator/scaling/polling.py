@@ -7,7 +7,7 @@ month at 0.40 USD a million), but an account has a rate that its queues share.
 
 from typing import Final
 
-from detection_operator.scaling.decision_input import Situation
+from detection_operator.scaling.decision_input import DecisionInput
 from detection_operator.scaling.estimates import learning
 from detection_operator.scaling.observation import ReadError
 
@@ -32,36 +32,38 @@ DENIED_RETRY_S: Final = 300.0
 THROTTLED_POLLS: Final = 4
 
 
-def next_read_s(now: Situation, desired: int) -> float:
+def next_read_s(inputs: DecisionInput, desired: int) -> float:
     """Return the seconds until the queue should be read again; > 0.
 
     Args:
-        now: The situation.
+        inputs: What the decision is made from.
         desired: Replicas of the plan.
     """
-    poll_s = float(now.spec.queue.poll_interval_s)
-    error = now.seen.error
-    if now.seen.error_why or error in {ReadError.ACCESS_DENIED, ReadError.NO_SUCH_QUEUE}:
+    poll_s = float(inputs.spec.queue.poll_interval_s)
+    error = inputs.seen.error
+    if inputs.seen.error_why or error in {ReadError.ACCESS_DENIED, ReadError.NO_SUCH_QUEUE}:
         return max(DENIED_RETRY_S, poll_s)
     if error is ReadError.THROTTLED:
         return THROTTLED_POLLS * poll_s
     if error is not None:
         return poll_s
     # Pods that are about to fail are replaced without end.
-    failing = now.learned.starts.since_s is not None and now.seen.unadmitted
-    if failing or (now.learned.confirmed and not (desired or now.seen.replicas)):
+    failing = inputs.estimators.pod_starts.since_s is not None and inputs.seen.unadmitted
+    if failing or (inputs.estimators.confirmed and not (desired or inputs.seen.replicas)):
         return min(CONFIRM_S, poll_s)
-    since_s = now.learned.idle_since_s
-    resting = now.fresh and learning.is_empty(now.seen) and not (desired or now.seen.replicas)
+    since_s = inputs.estimators.idle_since_s
+    resting = (
+        inputs.fresh and learning.is_empty(inputs.seen) and not (desired or inputs.seen.replicas)
+    )
     if not resting or since_s is None:
         return poll_s
-    return max(poll_s, _idle_s(now, now.now_s - since_s), _fair_s(now.seen.neighbours))
+    return max(poll_s, _idle_s(inputs, inputs.now_s - since_s), _fair_s(inputs.seen.neighbours))
 
 
-def _idle_s(now: Situation, idle_s: float) -> float:
+def _idle_s(inputs: DecisionInput, idle_s: float) -> float:
     """Return how long nothing is lost by not reading a queue that has been empty for so long."""
-    poll_s = float(now.spec.queue.poll_interval_s)
-    slack_s = max(0.0, now.spec.slo.queue_wait_s - now.cold_start_s)
+    poll_s = float(inputs.spec.queue.poll_interval_s)
+    slack_s = max(0.0, inputs.spec.slo.queue_wait_s - inputs.cold_start_s)
     return min(
         idle_s * IDLE_POLL_SHARE, IDLE_POLLS * poll_s, LONGEST_IDLE_S, slack_s * SLACK_SHARE
     )

@@ -20,8 +20,21 @@ from detection_operator.scaling.rules.terms import Term
 from detection_operator.spec.parse import InvalidSpec, manifest_value, parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
 
-VERSION: Final = 2
-"""Raised whenever old records no longer give the same plan; 0.1.0 wrote 1."""
+VERSION: Final = 3
+"""Raised whenever the format or the plan of old records changes; 0.1.0 wrote 1."""
+REPLAYED: Final = (2, VERSION)
+"""Versions whose records still give the same plan."""
+_RENAMED_IN_3: Final = {
+    "outlook": "estimates",
+    "victims": "scale_in_candidates",
+    "learned": "estimators",
+    "marks": "history",
+    "caution": "slo_feedback",
+    "waiting": "queue_age",
+    "room": "capacity",
+    "starts": "pod_starts",
+}
+"""Names of version 2 and what they are called since."""
 T = TypeVar("T")
 
 
@@ -150,11 +163,14 @@ def from_line(line: str) -> Record:
         raise InvalidRecord(f"no JSON: {exc}") from exc
     if not isinstance(data, Mapping) or "version" not in data:
         raise InvalidRecord("no decision record")
-    if data["version"] != VERSION:
+    if data["version"] not in REPLAYED:
         raise InvalidRecord(
-            f"a decision record of version {data['version']}; this operator replays {VERSION}: "
-            "use the release that wrote it"
+            f"a decision record of version {data['version']}; this operator replays "
+            f"{' and '.join(map(str, REPLAYED))}: use the release that wrote it"
         )
+    if data["version"] == 2:
+        renamed = {name: _upgraded(data.get(name)) for name in ("memory", "plan")}
+        data = {**data, **renamed}
     try:
         return Record(
             spec=parse_spec(data["spec"]),
@@ -169,6 +185,15 @@ def from_line(line: str) -> Record:
         raise InvalidRecord(str(exc)) from exc
 
 
+def _upgraded(data: Any) -> Any:
+    """Return a part of a record of version 2 with the names of version 3."""
+    if isinstance(data, list):
+        return [_upgraded(item) for item in data]
+    if not isinstance(data, Mapping):
+        return data
+    return {_RENAMED_IN_3.get(name, name): _upgraded(value) for name, value in data.items()}
+
+
 def redecide(record: Record) -> Plan:
-    """Return what this version of the code decides from the record's inputs."""
+    """Return what this version of the code decides from the record's now."""
     return decide(record.spec, record.observation, record.memory, record.now_s)

@@ -1,18 +1,18 @@
 """What ``CapacityAvailable`` says to a person: what is waited for, since when. Pure."""
 
 from detection_operator.scaling.observation import Observation
-from detection_operator.scaling.plan import Outlook
+from detection_operator.scaling.plan import Estimates
 from detection_operator.scaling.rules.terms import duration
 
 
-def no_room(seen: Observation, outlook: Outlook, now_s: float) -> str:
+def no_room(seen: Observation, estimates: Estimates, now_s: float) -> str:
     """Return the sentence for a cluster without room, with the last words of its scheduler."""
-    since = duration(now_s - (outlook.blocked_since_s or now_s))
-    why = f" ({outlook.blocked_why})" if outlook.blocked_why else ""
+    since = duration(now_s - (estimates.blocked_since_s or now_s))
+    why = f" ({estimates.blocked_why})" if estimates.blocked_why else ""
     text = f"no room{why} since {since}"
     if seen.unschedulable:
         text = f"{_pods(seen.unschedulable)} unschedulable{why}, no room since {since}"
-    return _with(f"{text}{_launches(seen)}", outlook.blocked_said)
+    return _with(f"{text}{_launches(seen)}", estimates.blocked_said)
 
 
 def waiting(seen: Observation, now_s: float) -> str:
@@ -24,15 +24,15 @@ def waiting(seen: Observation, now_s: float) -> str:
     return _with(f"{text}{_launches(seen)}", seen.unschedulable_said)
 
 
-def not_starting(seen: Observation, outlook: Outlook, now_s: float) -> str:
+def not_starting(seen: Observation, estimates: Estimates, now_s: float) -> str:
     """Return the sentence for pods that have a node and do not start."""
-    since_s = outlook.failing_since_s
+    since_s = estimates.failing_since_s
     facts = [
         _unready(seen.unready) if seen.unready else "",
         f"{seen.rejected} failed before they were ready" if seen.rejected else "",
         "" if since_s is None else f"fewer are asked for since {duration(now_s - since_s)}",
     ]
-    why = seen.not_starting_why or outlook.failing_why or "no reason given"
+    why = seen.not_starting_why or estimates.failing_why or "no reason given"
     return _with(", ".join(filter(None, facts)), why)
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from detection_operator.simulation import oracle
 from detection_operator.simulation.policies import Keda, Ours
-from detection_operator.simulation.simulator import Policy, Run, Simulation, World
+from detection_operator.simulation.simulator import Policy, Run, Simulator, World
 from detection_operator.simulation.workload import Workload
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.scaling import Policy as PolicyName
@@ -47,7 +47,7 @@ def _run(name: str, workload: Workload, world: World, setting: Setting) -> Run:
         objective = setting.spec.slo.objective_percent / 100
         high = setting.spec.scaling.max_replicas
         return oracle.best_run(workload, world, objective=objective, max_replicas=high)[0]
-    return Simulation(workload, world, _policy(name, setting)).run()
+    return Simulator(workload, world, _policy(name, setting)).run()
 
 
 def _policy(name: str, setting: Setting) -> Policy:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from detection_operator.simulation.policies import Fixed
-from detection_operator.simulation.simulator import EPOCH_S, Run, Simulation, World
+from detection_operator.simulation.simulator import EPOCH_S, Run, Simulator, World
 from detection_operator.simulation.workload import Workload
 
 STEP_S: Final = 5.0
@@ -38,7 +38,7 @@ def best_run(
         for rounding in ROUNDINGS:
             plan = _replicas(pace, rounding, world.cold_start_s, max_replicas)
             policy = Fixed(plan, step_s=STEP_S, start_s=EPOCH_S)
-            run = Simulation(workload, replace(world, noise=0.0), policy).run()
+            run = Simulator(workload, replace(world, noise=0.0), policy).run()
             met = attainment(run, world.wait_s)
             good = met >= objective
             key = (not good, run.replica_s if good else -met)

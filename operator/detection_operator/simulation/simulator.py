@@ -126,7 +126,7 @@ class _Message:
     receives: int = 0
 
 
-class Simulation:
+class Simulator:
     """One run of one policy on one workload."""
 
     def __init__(self, workload: Workload, world: World, policy: Policy) -> None:

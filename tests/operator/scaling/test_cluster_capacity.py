@@ -26,7 +26,9 @@ def pods(*, ready: int, homeless: int = 0, since_s: float = 0.0, starting: int =
     )
 
 
-def look(room: capacity.Room, seen: Observation, now_s: float, wanted: int = 30) -> capacity.Room:
+def look(
+    room: capacity.ClusterCapacity, seen: Observation, now_s: float, wanted: int = 30
+) -> capacity.ClusterCapacity:
     return capacity.learn(room, seen, limits=LIMITS, wanted=wanted, now_s=now_s)
 
 

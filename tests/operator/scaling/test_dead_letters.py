@@ -65,7 +65,7 @@ def test_dead_letters_that_are_looked_at_are_no_poison(spec_of: Callable[..., Qu
         plans.append(decide(spec_of(), replace(seen, sampled_at_s=now_s), memory, now_s))
         memory, now_s = plans[-1].memory, now_s + 5.0
 
-    assert {plan.outlook.poison_share for plan in plans} == {0.0}
+    assert {plan.estimates.poison_share for plan in plans} == {0.0}
     assert plans[-1].desired > 10
 
 

@@ -371,7 +371,7 @@ def test_steady_arrivals_keep_their_replicas(spec_of: Callable[..., QueueSpec]) 
     # 2 messages in 5 s of 10 s each are 4 replicas' work. Some 48 arrivals stand behind the rate,
     # two standard deviations are 29 %, and 90 % of 6 replicas bear that.
     assert plan.desired == 6
-    assert plan.outlook.arrivals_per_s == pytest.approx(0.4, rel=0.05)
+    assert plan.estimates.arrivals_per_s == pytest.approx(0.4, rel=0.05)
 
 
 def test_a_short_objective_asks_for_the_tail(spec_of: Callable[..., QueueSpec]) -> None:
@@ -411,7 +411,7 @@ def test_poison_buys_one_replica_only(spec_of: Callable[..., QueueSpec]) -> None
     plan = play(spec, storm)
 
     assert plan.desired == 1
-    assert plan.outlook.poison_share == 1.0
+    assert plan.estimates.poison_share == 1.0
     assert "most messages end in the dead-letter queue" in plan.message
 
 
@@ -420,7 +420,7 @@ def test_failures_without_dead_letters_are_still_demand(spec_of: Callable[..., Q
 
     plan = play(spec_of(serviceTime=TEN_SECONDS), storm)
 
-    assert plan.outlook.poison_share == 0.0
+    assert plan.estimates.poison_share == 0.0
     assert plan.desired > 10
 
 
@@ -551,7 +551,7 @@ def test_surplus_pods_are_named_and_busy_ones_are_not(spec_of: Callable[..., Que
     plan = play(spec_of(), [seen] * 14)
 
     assert plan.desired == 2
-    assert plan.victims == ("w3", "w2")
+    assert plan.scale_in_candidates == ("w3", "w2")
 
 
 def test_shadow_plans_and_applies_nothing(spec_of: Callable[..., QueueSpec]) -> None:
@@ -605,7 +605,7 @@ def test_an_old_reading_counts_as_none(spec_of: Callable[..., QueueSpec]) -> Non
 
     plan = play(spec_of(), [seen] * 2)
 
-    assert not plan.outlook.fresh
+    assert not plan.estimates.fresh
     assert plan.desired == 4
     assert plan.message == "queue not read (stale) for 61s: keeping 4"
 
@@ -616,8 +616,8 @@ def test_a_day_of_money_is_counted_and_the_next_day_starts_anew(
     spec = spec_of(budget={"replicaHourCost": "3.6", "maxPerDay": "100"})
     hour = [see(replicas=10, ready=10, busy=10, in_flight=10)] * 721
 
-    spent = play(spec, hour).outlook.spent_today
-    long_after = play(spec, hour, step_s=120.0).outlook.spent_today
+    spent = play(spec, hour).estimates.spent_today
+    long_after = play(spec, hour, step_s=120.0).estimates.spent_today
 
     assert spent == pytest.approx(36.0)
     # 24 h at 2 min a step, of which the 12 h of this day count.
@@ -632,9 +632,9 @@ def test_attainment_covers_the_last_day(spec_of: Callable[..., QueueSpec]) -> No
         see(received=10, received_late=1),
     ]
 
-    outlook = play(spec_of(), seen).outlook
+    estimates = play(spec_of(), seen).estimates
 
-    assert (outlook.received, outlook.received_late) == (160, 3)
+    assert (estimates.received, estimates.received_late) == (160, 3)
 
 
 def test_age_is_what_workers_saw_or_what_the_operator_saw(
@@ -643,24 +643,24 @@ def test_age_is_what_workers_saw_or_what_the_operator_saw(
     waiting = [see(visible=3)] * 5
     worked = see(visible=3, ready=1, replicas=1, oldest_age_s=77.0)
 
-    assert play(spec_of(), waiting).outlook.age_s == 20.0
-    assert play(spec_of(), [*waiting, worked]).outlook.age_s == 77.0
-    assert play(spec_of(), [EMPTY]).outlook.age_s is None
+    assert play(spec_of(), waiting).estimates.age_s == 20.0
+    assert play(spec_of(), [*waiting, worked]).estimates.age_s == 77.0
+    assert play(spec_of(), [EMPTY]).estimates.age_s is None
 
 
 def test_a_measured_cold_start_replaces_the_spec(spec_of: Callable[..., QueueSpec]) -> None:
     slow = play(spec_of(serviceTime=TEN_SECONDS), [see(visible=400)])
     fast = play(spec_of(serviceTime=TEN_SECONDS), [see(visible=400, cold_start_s=10.0)])
 
-    assert (slow.outlook.cold_start_s, fast.outlook.cold_start_s) == (120.0, 10.0)
+    assert (slow.estimates.cold_start_s, fast.estimates.cold_start_s) == (120.0, 10.0)
     assert fast.desired <= slow.desired
 
 
 def test_an_idle_time_is_remembered_when_it_ends(spec_of: Callable[..., QueueSpec]) -> None:
     plan = play(spec_of(), [EMPTY, EMPTY, see(visible=1), see(visible=1)])
 
-    assert sum(plan.memory.learned.gaps) == 1.0
-    assert plan.memory.learned.idle_since_s is None
+    assert sum(plan.memory.estimators.gaps) == 1.0
+    assert plan.memory.estimators.idle_since_s is None
 
 
 def test_scaling_to_zero_survives_an_unread_moment(spec_of: Callable[..., QueueSpec]) -> None:
@@ -670,4 +670,4 @@ def test_scaling_to_zero_survives_an_unread_moment(spec_of: Callable[..., QueueS
     plan = play(spec_of(), calm + lost + calm)
 
     assert plan.desired == 1
-    assert plan.memory.learned.unread_since_s is None
+    assert plan.memory.estimators.unread_since_s is None

@@ -26,7 +26,7 @@ from detection_operator.scaling.records import (
 )
 from detection_operator.simulation.policies import Ours
 from detection_operator.simulation.report import flaps
-from detection_operator.simulation.simulator import Simulation, World
+from detection_operator.simulation.simulator import Simulator, World
 from detection_operator.simulation.workload import poisson, with_services
 from detection_operator.spec.parse import parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
@@ -218,9 +218,9 @@ def test_nobody_who_works_goes_before_others(
     floor = holding if holding < seen.replicas - seen.draining else seen.silent
     assert plan.desired >= min(floor, spec.scaling.max_replicas)
     working = {p.name for p in seen.pods if p.phase is PodPhase.READY and p.busy is not False}
-    if working & set(plan.victims):
-        assert {pod.name for pod in seen.pods} - working <= set(plan.victims)
-    assert len(plan.victims) == max(0, seen.replicas - plan.desired)
+    if working & set(plan.scale_in_candidates):
+        assert {pod.name for pod in seen.pods} - working <= set(plan.scale_in_candidates)
+    assert len(plan.scale_in_candidates) == max(0, seen.replicas - plan.desired)
 
 
 @LAW
@@ -232,7 +232,7 @@ def test_drains_take_no_worker_that_the_plan_needs(
 
     plan = decide(spec, replace(seen, sampled_at_s=now_s + 5), memory, now_s + 5)
 
-    gone = set(plan.victims)
+    gone = set(plan.scale_in_candidates)
     takers = {pod.name for pod in seen.pods if pod.phase is PodPhase.READY}
     assert len(takers - gone) >= min(len(takers), plan.desired)
 
@@ -244,7 +244,7 @@ def test_who_works_is_asked_only_when_nobody_was_idle_for_a_hold(
 ) -> None:
     memory, now_s, _ = remember(spec, history)
     hold_s = spec.scaling.scale_down.hold_s
-    fresh = replace(memory, learned=replace(memory.learned, packed_since_s=now_s))
+    fresh = replace(memory, estimators=replace(memory.estimators, packed_since_s=now_s))
 
     plan = decide(spec, replace(seen, sampled_at_s=now_s + 5), fresh, now_s + 5)
 
@@ -259,7 +259,7 @@ def test_without_messages_to_come_nobody_who_works_is_asked(
 ) -> None:
     memory, now_s, _ = remember(spec, history)
     lull = replace(seen, sampled_at_s=now_s + 5, visible=0)
-    calm = replace(memory, learned=replace(memory.learned, arrivals=None))
+    calm = replace(memory, estimators=replace(memory.estimators, arrivals=None))
 
     plan = decide(spec, lull, calm, now_s + 5)
 
@@ -294,8 +294,8 @@ def test_a_clock_that_jumps_scales_nothing_in(
 
     after = decide(replace(spec, budget=None), seen, memory, now_s + jump_s)
 
-    kept = min(memory.marks.wanted, seen.replicas, spec.scaling.max_replicas)
-    blocked = after.outlook.blocked_since_s is not None
+    kept = min(memory.history.wanted, seen.replicas, spec.scaling.max_replicas)
+    blocked = after.estimates.blocked_since_s is not None
     assert blocked or after.desired >= kept
 
 
@@ -329,7 +329,7 @@ def test_stationary_load_does_not_flap(seed: int, rate: float) -> None:
     arrivals = poisson(lambda _: rate, length_s=7200.0, peak_per_s=rate, seed=seed)
     workload = with_services("steady", arrivals, mean_s=10.0, cv=0.5, seed=seed)
 
-    run = Simulation(workload, World(cold_start_s=30.0, seed=seed), Ours(_spec())).run()
+    run = Simulator(workload, World(cold_start_s=30.0, seed=seed), Ours(_spec())).run()
 
     settled = [sample for sample in run.samples if 1800.0 <= sample.at_s <= 7200.0]
     hours = 1.5

@@ -1,4 +1,4 @@
-"""The parts of a decision: arrivals, service times, queueing, idling, schedules, victims."""
+"""The parts of a decision: arrivals, service times, queueing, idling, schedules, scale-in."""
 
 import math
 import random

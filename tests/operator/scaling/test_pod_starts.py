@@ -3,7 +3,7 @@
 import itertools
 
 from detection_operator.scaling.estimates import pod_starts as starts
-from detection_operator.scaling.estimates.pod_starts import SOUND, Starts
+from detection_operator.scaling.estimates.pod_starts import SOUND, PodStarts
 from detection_operator.scaling.observation import Observation
 from detection_operator.spec.queue_spec import Capacity
 
@@ -25,7 +25,7 @@ def pods(
     )
 
 
-def look(known: Starts, seen: Observation, now_s: float, wanted: int = 20) -> Starts:
+def look(known: PodStarts, seen: Observation, now_s: float, wanted: int = 20) -> PodStarts:
     return starts.learn(known, seen, limits=LIMITS, wanted=wanted, now_s=now_s)
 
 
@@ -82,7 +82,7 @@ def test_a_probe_that_is_taken_in_doubles_until_all_are_there() -> None:
         known = look(known, pods(starting=min(20, most), rejected=20), float(now_s))
 
     assert caps == [1, 3, 7, 15, 31]
-    assert known == Starts(rejected=20)
+    assert known == PodStarts(rejected=20)
 
 
 def test_of_pods_that_stall_one_is_kept() -> None:
@@ -115,4 +115,4 @@ def test_a_kept_pod_that_gets_ready_ends_the_pause() -> None:
 
     assert healed.retry_at_s is None
     assert starts.cap(healed, pods(ready=1), LIMITS) == 2
-    assert look(healed, pods(ready=2), 3.0, wanted=2) == Starts()
+    assert look(healed, pods(ready=2), 3.0, wanted=2) == PodStarts()

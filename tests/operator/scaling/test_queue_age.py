@@ -38,7 +38,7 @@ def looks(
 
 
 def ages(made: Iterable[tuple[Plan, Report]]) -> list[float]:
-    return [plan.outlook.age_s or 0.0 for plan, _ in made]
+    return [plan.estimates.age_s or 0.0 for plan, _ in made]
 
 
 def late(report: Report) -> bool:
@@ -147,4 +147,4 @@ def test_ages_survive_a_clock_that_jumps(spec_of: Callable[..., QueueSpec]) -> N
 
     plan = decide(spec_of(), replace(seen, sampled_at_s=later_s), memory, later_s)
 
-    assert plan.outlook.age_s == 45.0
+    assert plan.estimates.age_s == 45.0

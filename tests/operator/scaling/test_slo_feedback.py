@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection_operator.scaling.estimates.slo_feedback import HIGHEST, Caution, absorb
+from detection_operator.scaling.estimates.slo_feedback import HIGHEST, SloFeedback, absorb
 
 ALLOWED = 0.01
 EXCUSE_S = 240.0
@@ -18,9 +18,9 @@ BATCHES = st.lists(
 
 def after(
     batches: list[tuple[int, int]], *, ready: int = 5, scale: float = 1000.0, start: float = 0.0
-) -> Caution:
+) -> SloFeedback:
     """Return the caution after batches of (received, late), 5 s apart."""
-    caution = Caution(level=start)
+    caution = SloFeedback(level=start)
     for index, (received, late) in enumerate(batches):
         caution = absorb(
             caution,

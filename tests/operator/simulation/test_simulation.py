@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from detection_operator.scaling.observation import Observation
 from detection_operator.simulation import compare, oracle, report
 from detection_operator.simulation.policies import Fixed, Keda, Ours
-from detection_operator.simulation.simulator import EPOCH_S, Run, Sample, Simulation, World
+from detection_operator.simulation.simulator import EPOCH_S, Run, Sample, Simulator, World
 from detection_operator.simulation.workload import (
     LEAD_S,
     SHAPES,
@@ -32,7 +32,7 @@ def workload(arrivals: list[float], service_s: float = 10.0) -> Workload:
 def test_two_workers_serve_in_order_and_are_billed_from_their_start() -> None:
     policy = Fixed((2,) * 100, step_s=5.0, start_s=EPOCH_S)
 
-    run = Simulation(workload([0.0, 0.0, 0.0]), QUIET, policy).run()
+    run = Simulator(workload([0.0, 0.0, 0.0]), QUIET, policy).run()
 
     assert run.waits_s == pytest.approx([120.0, 120.0, 130.0])
     assert run.unserved == 0
@@ -41,7 +41,7 @@ def test_two_workers_serve_in_order_and_are_billed_from_their_start() -> None:
 
 
 def test_without_workers_nothing_is_served_and_nothing_is_billed() -> None:
-    run = Simulation(workload([1.0, 2.0]), QUIET, Fixed((0,), step_s=5.0, start_s=EPOCH_S)).run()
+    run = Simulator(workload([1.0, 2.0]), QUIET, Fixed((0,), step_s=5.0, start_s=EPOCH_S)).run()
 
     assert (run.unserved, run.replica_s, run.waits_s) == (2, 0.0, [])
 
@@ -53,8 +53,8 @@ def test_blind_scale_in_kills_busy_pods_and_draining_does_not() -> None:
     plan = (4,) * 40 + (1,) * 200
     arrivals = [float(n) for n in range(100, 300)]
 
-    drained = Simulation(workload(arrivals), QUIET, Fixed(plan, step_s=5.0, start_s=EPOCH_S)).run()
-    blind = Simulation(workload(arrivals), QUIET, Blind(plan, step_s=5.0, start_s=EPOCH_S)).run()
+    drained = Simulator(workload(arrivals), QUIET, Fixed(plan, step_s=5.0, start_s=EPOCH_S)).run()
+    blind = Simulator(workload(arrivals), QUIET, Blind(plan, step_s=5.0, start_s=EPOCH_S)).run()
 
     assert drained.killed_busy == 0
     assert blind.killed_busy == 3
@@ -64,7 +64,7 @@ def test_load_that_returns_resumes_draining_workers() -> None:
     plan = (2,) * 25 + (1,) + (2,) * 100
     arrivals = [100.0] * 10
 
-    run = Simulation(
+    run = Simulator(
         workload(arrivals, 20.0), QUIET, Fixed(plan, step_s=5.0, start_s=EPOCH_S)
     ).run()
 
@@ -76,7 +76,7 @@ def test_load_that_returns_resumes_draining_workers() -> None:
 def test_no_room_delays_pods_and_costs_nothing(spec_of: Callable[..., QueueSpec]) -> None:
     trace = generated("no-room", mean_s=10.0)
 
-    run = Simulation(trace, QUIET, Ours(spec_of(scaling={"maxReplicas": 100}))).run()
+    run = Simulator(trace, QUIET, Ours(spec_of(scaling={"maxReplicas": 100}))).run()
 
     during = [s for s in run.samples if LEAD_S + 1500.0 <= s.at_s < LEAD_S + 2700.0]
     assert max(s.ready for s in during) < 40
@@ -86,7 +86,7 @@ def test_no_room_delays_pods_and_costs_nothing(spec_of: Callable[..., QueueSpec]
 def test_poison_goes_to_the_dead_letter_queue() -> None:
     bad = Workload(name="t", arrivals_s=(0.0, 0.0), services_s=(10.0, 10.0), poison=frozenset({0}))
 
-    run = Simulation(bad, QUIET, Fixed((1,) * 80, step_s=5.0, start_s=EPOCH_S)).run()
+    run = Simulator(bad, QUIET, Fixed((1,) * 80, step_s=5.0, start_s=EPOCH_S)).run()
 
     assert len(run.waits_s) == 1
     assert run.unserved == 0
@@ -107,7 +107,7 @@ def test_phantoms_wake_keda_and_not_us(spec_of: Callable[..., QueueSpec]) -> Non
 def test_ours_removes_no_busy_pod_on_any_shape(
     spec_of: Callable[..., QueueSpec], shape: str
 ) -> None:
-    run = Simulation(generated(shape, mean_s=10.0), World(), Ours(spec_of())).run()
+    run = Simulator(generated(shape, mean_s=10.0), World(), Ours(spec_of())).run()
 
     assert run.killed_busy == 0
     assert run.unserved <= 60 or shape in {"ramp", "step", "poison", "no-room"}
@@ -135,7 +135,7 @@ def test_fast_starters_keep_the_objective_near_the_price_of_the_work(
     load = generated(shape, mean_s=5.0)
     world = World(cold_start_s=30.0, wait_s=120.0)
 
-    run = Simulation(load, world, Ours(spec)).run()
+    run = Simulator(load, world, Ours(spec)).run()
 
     assert oracle.attainment(run, world.wait_s) >= 0.99
     # The cold starts, the last hold and the idle time are in the price, too.

@@ -52,7 +52,7 @@ def next_steps(
     groups: Sequence[Group],
     *,
     desired: int,
-    victims: Sequence[str],
+    scale_in_candidates: Sequence[str],
     drain_timeout_s: float,
     drain_ages: Mapping[str, float],
 ) -> Steps:
@@ -61,11 +61,11 @@ def next_steps(
     Args:
         groups: The Deployments; at most one is current.
         desired: Of the plan.
-        victims: Of the plan: pods to go first.
+        scale_in_candidates: Of the plan: pods to go first.
         drain_timeout_s: A worker that drains for longer goes anyway, by SIGTERM.
         drain_ages: For how long workers have been asked to drain, by uid.
     """
-    aims = _aims(groups, desired=desired, victims=victims)
+    aims = _aims(groups, desired=desired, scale_in_candidates=scale_in_candidates)
     chosen = {worker.pod.uid for aim in aims for worker in aim.leaving}
     everybody = [worker for item in groups for worker in item.workers]
     resume = tuple(w for w in everybody if w.held and w.pod.uid not in chosen)
@@ -96,7 +96,9 @@ def next_steps(
     )
 
 
-def _aims(groups: Sequence[Group], *, desired: int, victims: Sequence[str]) -> list[_Aim]:
+def _aims(
+    groups: Sequence[Group], *, desired: int, scale_in_candidates: Sequence[str]
+) -> list[_Aim]:
     current = next((item for item in groups if item.current), None)
     others = [item for item in groups if not item.current and item.replicas]
     if current is None:
@@ -106,7 +108,7 @@ def _aims(groups: Sequence[Group], *, desired: int, victims: Sequence[str]) -> l
     surplus = current.replicas - desired
     if surplus <= 0:
         return [_Aim(current, desired, ())]
-    return [_Aim(current, desired, _leaving(current, surplus, victims))]
+    return [_Aim(current, desired, _leaving(current, surplus, scale_in_candidates))]
 
 
 def _roll_out(current: Group, others: Sequence[Group], desired: int) -> list[_Aim]:
@@ -130,8 +132,8 @@ def _roll_out(current: Group, others: Sequence[Group], desired: int) -> list[_Ai
     return aims
 
 
-def _leaving(item: Group, surplus: int, victims: Sequence[str]) -> tuple[Worker, ...]:
-    """Return who goes: the plan's victims, then by the order that made them.
+def _leaving(item: Group, surplus: int, scale_in_candidates: Sequence[str]) -> tuple[Worker, ...]:
+    """Return who goes: the plan's candidates, then by the order that made them.
 
     Busy workers among them drain, that is they finish first.
     """
@@ -139,7 +141,7 @@ def _leaving(item: Group, surplus: int, victims: Sequence[str]) -> tuple[Worker,
     count = surplus - item.missing
     if count <= 0 or item.mixed:
         return ()
-    chosen = {name: place for place, name in enumerate(victims)}
+    chosen = {name: place for place, name in enumerate(scale_in_candidates)}
 
     def order(worker: Worker) -> tuple[int, tuple[int, int, float, str]]:
         pod = worker.pod

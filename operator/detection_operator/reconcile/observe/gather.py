@@ -16,7 +16,7 @@ from detection_operator.readers.values import WorkerState
 from detection_operator.reconcile.observe.deployments import deployments_of
 from detection_operator.reconcile.observe.fleet import Group, group
 from detection_operator.reconcile.observe.trouble import FAILED_S, REPLACED_S, needs_events
-from detection_operator.reconcile.state import QueueState, Wish
+from detection_operator.reconcile.state import DesiredSpec, QueueState
 from detection_operator.spec.parse import known_part, parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
 
@@ -59,14 +59,14 @@ class Gathered:
     problems: tuple[str, ...]
 
 
-def wish(queue: Object, state: QueueState) -> Wish:
+def resolve_spec(queue: Object, state: QueueState) -> DesiredSpec:
     """Return what a DetectionQueue asks for, and note it in ``state``.
 
     Raises:
         InvalidSpec: It cannot be followed.
     """
     generation = int(queue["metadata"].get("generation", 0))
-    wanted = state.wish
+    wanted = state.desired_spec
     if wanted is None or wanted.generation != generation:
         known, strange = known_part(queue["spec"])
         spec = parse_spec(known)
@@ -76,14 +76,16 @@ def wish(queue: Object, state: QueueState) -> Wish:
             f"spec.{path} is unknown to this version of the operator and ignored"
             for path in strange
         )
-        wanted = Wish(generation=generation, spec=spec, manifest=manifest, problems=problems)
+        wanted = DesiredSpec(
+            generation=generation, spec=spec, manifest=manifest, problems=problems
+        )
         state.follow(wanted)
         # The edit may be what a queue that could not be read was waiting for.
         state.poll_at_s = float("-inf")
     return wanted
 
 
-def gather(sources: Sources, queue: Object, wanted: Wish, state: QueueState) -> Gathered:
+def gather(sources: Sources, queue: Object, wanted: DesiredSpec, state: QueueState) -> Gathered:
     """Return the workers of a DetectionQueue and note in ``state`` what they said.
 
     Raises:
@@ -126,10 +128,10 @@ def _events(
     sources: Sources, namespace: str, pods: Collection[PodView], state: QueueState
 ) -> dict[str, tuple[PodEvent, ...]]:
     """Return what the cluster told of pods that do not get to work; nothing depends on it."""
-    clock, wish = sources.clock, state.wish
-    if wish is None or clock.monotonic_s() < state.deaf_until_s:
+    clock, desired_spec = sources.clock, state.desired_spec
+    if desired_spec is None or clock.monotonic_s() < state.deaf_until_s:
         return {}
-    usual_s = state.start_times(wish.spec).usual_s
+    usual_s = state.start_times(desired_spec.spec).usual_s
     if not needs_events(pods, usual_s, clock.wall_s()):
         return {}
     try:

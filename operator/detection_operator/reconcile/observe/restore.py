@@ -13,7 +13,7 @@ from detection_operator.kube.port import Object
 from detection_operator.scaling.estimates import service_time as service
 from detection_operator.scaling.estimates.learning import DAY_S
 from detection_operator.scaling.estimates.service_time import Mix, ServiceTimes
-from detection_operator.scaling.estimates.state import Attainment, Learned
+from detection_operator.scaling.estimates.state import Attainment, EstimatorState
 from detection_operator.scaling.memory import Memory
 from detection_operator.spec.queue_spec import QueueSpec
 
@@ -47,7 +47,7 @@ def restored(queue: Object, spec: QueueSpec, now_s: float) -> Restored | None:
     status = _mapping(queue.get("status"))
     if not status:
         return None
-    learned = Learned(
+    learned = EstimatorState(
         day=int(now_s // DAY_S),
         replica_s=_replica_s(status, spec, now_s),
         attainment=_attainment(status, now_s),
@@ -61,7 +61,7 @@ def restored(queue: Object, spec: QueueSpec, now_s: float) -> Restored | None:
     # That is the cluster's time, whatever the spec.
     launch_s = _number(_mapping(status.get("service")).get("launchMillis")) / MILLIS
     return Restored(
-        memory=Memory(learned=learned), cold_start_s=cold_start_s, launch_s=launch_s or None
+        memory=Memory(estimators=learned), cold_start_s=cold_start_s, launch_s=launch_s or None
     )
 
 

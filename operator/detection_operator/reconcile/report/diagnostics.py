@@ -8,7 +8,7 @@ from detection_operator.readers.values import QueueReading, QueueSettings
 from detection_operator.reconcile.observe import trouble
 from detection_operator.reconcile.observe.fleet import Group
 from detection_operator.scaling.observation import Observation
-from detection_operator.scaling.plan import Outlook
+from detection_operator.scaling.plan import Estimates
 from detection_operator.spec.queue_spec import QueueSpec
 
 MIN_SAMPLES: Final = 20
@@ -27,7 +27,7 @@ class Examination:
         spec: What is asked for.
         reading: Of the queue.
         seen: The observation.
-        outlook: What the decision believed.
+        estimates: What the decision believed.
         groups: The Deployments with their pods.
         starved_readings: Readings in a row of a FIFO queue with work, and workers without.
         problems: Sentences that others found.
@@ -37,7 +37,7 @@ class Examination:
     spec: QueueSpec
     reading: QueueReading
     seen: Observation
-    outlook: Outlook
+    estimates: Estimates
     groups: Collection[Group]
     starved_readings: int = 0
     problems: Collection[str] = ()
@@ -48,7 +48,7 @@ def findings(case: Examination) -> tuple[str, ...]:
     """Return what is wrong; empty when nothing is."""
     found = [
         *case.problems,
-        *trouble.findings(case.groups, case.outlook.cold_start_s, case.now_s),
+        *trouble.findings(case.groups, case.estimates.cold_start_s, case.now_s),
     ]
     settings = case.reading.settings
     if settings is not None:
@@ -63,10 +63,10 @@ def is_starved(reading: QueueReading, seen: Observation) -> bool:
 
 
 def _queue(case: Examination, settings: QueueSettings) -> Iterator[str]:
-    outlook = case.outlook
-    p99_s = outlook.service_s + (outlook.service_p90_s - outlook.service_s) * P99_Z / P90_Z
+    estimates = case.estimates
+    p99_s = estimates.service_s + (estimates.service_p90_s - estimates.service_s) * P99_Z / P90_Z
     timeout_s = settings.visibility_timeout_s
-    if outlook.service_samples >= MIN_SAMPLES and p99_s > timeout_s:
+    if estimates.service_samples >= MIN_SAMPLES and p99_s > timeout_s:
         yield (
             f"VisibilityTimeout is {timeout_s} s, one message in a hundred takes longer: a worker"
             " that cannot extend it loses the message to another"
@@ -74,9 +74,9 @@ def _queue(case: Examination, settings: QueueSettings) -> Iterator[str]:
     if case.starved_readings >= GROUPS_READINGS:
         yield "the FIFO queue has fewer message groups than workers: more workers cannot help"
     lanes = case.seen.ready * case.spec.service_time.messages_in_parallel
-    if lanes and outlook.age_s is not None:
-        clear_s = outlook.work_s / lanes
-        if outlook.age_s + clear_s > settings.retention_s:
+    if lanes and estimates.age_s is not None:
+        clear_s = estimates.work_s / lanes
+        if estimates.age_s + clear_s > settings.retention_s:
             yield (
                 f"messages will expire unread: the queue keeps them {settings.retention_s} s,"
                 " the backlog takes longer"

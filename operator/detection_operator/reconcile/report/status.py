@@ -144,7 +144,7 @@ def _reachable(report: Report) -> Condition:
         return _condition("QueueReachable", "False", str(seen.error), message)
     if seen.sampled_at_s is None:
         return _condition("QueueReachable", "Unknown", "NotReadYet", "the queue was not read yet")
-    if not report.plan.outlook.fresh:
+    if not report.plan.estimates.fresh:
         age = duration(report.now_s - seen.sampled_at_s)
         return _condition("QueueReachable", "False", "Stale", f"last read {age} ago")
     return _condition("QueueReachable", "True", "Read", "the queue is read")
@@ -162,7 +162,7 @@ def _scaling(report: Report) -> Condition:
         return _condition(name, "False", "Shadow", "the plan is made but not applied")
     if mode is Mode.MANUAL:
         return _condition(name, "False", "Manual", "spec.replicas decides")
-    if report.plan.binding == "Fallback" or not report.plan.outlook.fresh:
+    if report.plan.binding == "Fallback" or not report.plan.estimates.fresh:
         return _condition(name, "False", "Fallback", report.plan.message)
     return _condition(name, "True", "Auto", "the plan is applied")
 
@@ -172,11 +172,13 @@ def _capacity(report: Report) -> Condition:
     if report.seen.refused_why:
         message = f"no more pods can be created: {report.seen.refused_why}"
         return _condition(name, "False", "FailedCreate", message)
-    seen, outlook = report.seen, report.plan.outlook
-    if outlook.blocked_since_s is not None:
-        return _condition(name, "False", "Unschedulable", no_room(seen, outlook, report.now_s))
-    if seen.unready or outlook.failing_since_s is not None:
-        return _condition(name, "False", "NotStarting", not_starting(seen, outlook, report.now_s))
+    seen, estimates = report.seen, report.plan.estimates
+    if estimates.blocked_since_s is not None:
+        return _condition(name, "False", "Unschedulable", no_room(seen, estimates, report.now_s))
+    if seen.unready or estimates.failing_since_s is not None:
+        return _condition(
+            name, "False", "NotStarting", not_starting(seen, estimates, report.now_s)
+        )
     if seen.unschedulable:
         return _condition(name, "True", "Waiting", waiting(seen, report.now_s))
     return _condition(name, "True", "Scheduled", "no pod has waited long for a node")
@@ -184,11 +186,11 @@ def _capacity(report: Report) -> Condition:
 
 def _objective(report: Report) -> Condition:
     name = "ObjectiveMet"
-    slo, outlook = report.spec.slo, report.plan.outlook
-    if outlook.age_s is not None and outlook.age_s > slo.queue_wait_s:
-        message = f"a message waits {outlook.age_s:.0f} s, {slo.queue_wait_s} s are allowed"
+    slo, estimates = report.spec.slo, report.plan.estimates
+    if estimates.age_s is not None and estimates.age_s > slo.queue_wait_s:
+        message = f"a message waits {estimates.age_s:.0f} s, {slo.queue_wait_s} s are allowed"
         return _condition(name, "False", "Late", message)
-    if not outlook.received:
+    if not estimates.received:
         return _condition(name, "Unknown", "NoMessages", "no message was received in 24 h")
     percent = _percent(report)
     message = f"{percent} % started within {slo.queue_wait_s} s; {slo.objective_percent} % wanted"
@@ -200,7 +202,7 @@ def _budget(report: Report) -> Condition:
     name = "WithinBudget"
     if report.spec.budget is None:
         return _condition(name, "True", "NoBudget", "no budget is set")
-    if not report.plan.outlook.over_budget:
+    if not report.plan.estimates.over_budget:
         return _condition(name, "True", "Within", "the plan stays within the budget")
     clamped = report.spec.budget.on_exceeded is OnExceeded.CLAMP
     return _condition(name, "False", "Clamped" if clamped else "Exceeded", report.plan.message)
@@ -209,7 +211,7 @@ def _budget(report: Report) -> Condition:
 def _dead_letters(report: Report) -> Condition:
     name = "DeadLetterHealthy"
     depth = report.seen.dead_letter
-    share = report.plan.outlook.poison_share
+    share = report.plan.estimates.poison_share
     if share:
         message = f"most messages end in the dead-letter queue; {depth} are in it"
         return _condition(name, "False", "Poison", message)
@@ -252,30 +254,30 @@ def _merged(
 
 
 def _queue(report: Report) -> dict[str, Any] | None:
-    seen, outlook = report.seen, report.plan.outlook
+    seen, estimates = report.seen, report.plan.estimates
     if seen.sampled_at_s is None:
         return None
     queue: dict[str, Any] = {
         "visible": seen.visible,
         "inFlight": seen.in_flight,
         "delayed": seen.delayed,
-        "oldestAgeSeconds": int(outlook.age_s or 0),
+        "oldestAgeSeconds": int(estimates.age_s or 0),
         "sampledAt": timestamp(seen.sampled_at_s),
     }
     if seen.dead_letter is not None:
         queue["deadLetter"] = seen.dead_letter
-    if outlook.arrivals_per_s is not None:
-        queue["arrivalsPerMinute"] = round(outlook.arrivals_per_s * 60)
+    if estimates.arrivals_per_s is not None:
+        queue["arrivalsPerMinute"] = round(estimates.arrivals_per_s * 60)
     return queue
 
 
 def _service(report: Report) -> dict[str, Any]:
-    outlook, launch_s = report.plan.outlook, report.seen.launch_s
+    estimates, launch_s = report.plan.estimates, report.seen.launch_s
     service = {
-        "meanMillis": round(outlook.service_s * 1000),
-        "p90Millis": round(outlook.service_p90_s * 1000),
-        "samples": outlook.service_samples,
-        "coldStartMillis": round(outlook.cold_start_s * 1000),
+        "meanMillis": round(estimates.service_s * 1000),
+        "p90Millis": round(estimates.service_p90_s * 1000),
+        "samples": estimates.service_samples,
+        "coldStartMillis": round(estimates.cold_start_s * 1000),
     }
     return service if launch_s is None else service | {"launchMillis": round(launch_s * 1000)}
 
@@ -292,23 +294,23 @@ def _plan(report: Report) -> dict[str, Any]:
 
 def _percent(report: Report) -> str:
     """Return the attainment, rounded down: 98.99 % is not yet 99."""
-    outlook = report.plan.outlook
-    tenths = 1000 * (outlook.received - outlook.received_late) // outlook.received
+    estimates = report.plan.estimates
+    tenths = 1000 * (estimates.received - estimates.received_late) // estimates.received
     return f"{tenths // 10}.{tenths % 10}"
 
 
 def _slo(report: Report) -> dict[str, Any]:
     slo: dict[str, Any] = {"windowSeconds": WINDOW_S}
-    if report.plan.outlook.received:
+    if report.plan.estimates.received:
         slo["attainmentPercent"] = _percent(report)
-        slo["messages"] = report.plan.outlook.received
+        slo["messages"] = report.plan.estimates.received
     return slo
 
 
 def _cost(report: Report) -> dict[str, str]:
     budget = report.spec.budget
     price = budget.replica_hour_cost * report.seen.paid if budget is not None else 0
-    return {"perHour": f"{price:.2f}", "today": f"{report.plan.outlook.spent_today:.2f}"}
+    return {"perHour": f"{price:.2f}", "today": f"{report.plan.estimates.spent_today:.2f}"}
 
 
 def is_applied(status: Mapping[str, Any]) -> bool:

@@ -19,7 +19,7 @@ LAUNCH_MARGIN: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class ClusterCapacity:
     """What is known of the cluster's room.
 
     Attributes:
@@ -42,7 +42,7 @@ class Room:
     why: str = ""
     said: str = ""
 
-    def moved(self, by_s: float) -> "Room":
+    def moved(self, by_s: float) -> "ClusterCapacity":
         """Return the same room on a clock that jumped by ``by_s``."""
         since, retry = self.blocked_since_s, self.retry_at_s
         return replace(
@@ -52,7 +52,7 @@ class Room:
         )
 
 
-OPEN = Room()
+OPEN = ClusterCapacity()
 
 
 def patience_s(seen: Observation, limits: Capacity) -> float:
@@ -60,7 +60,9 @@ def patience_s(seen: Observation, limits: Capacity) -> float:
     return max(float(limits.unschedulable_s), LAUNCH_MARGIN * (seen.launch_s or 0.0))
 
 
-def learn(room: Room, seen: Observation, *, limits: Capacity, wanted: int, now_s: float) -> Room:
+def learn(
+    room: ClusterCapacity, seen: Observation, *, limits: Capacity, wanted: int, now_s: float
+) -> ClusterCapacity:
     """Return what is known after another look at the pods.
 
     Args:
@@ -76,7 +78,9 @@ def learn(room: Room, seen: Observation, *, limits: Capacity, wanted: int, now_s
         if not stuck:
             return OPEN
         since_s = seen.unschedulable_since_s
-        known = Room(since_s, first_s, now_s + first_s, seen.placed, limits.probe_replicas)
+        known = ClusterCapacity(
+            since_s, first_s, now_s + first_s, seen.placed, limits.probe_replicas
+        )
         return _told(known, seen)
     came, due = seen.placed > room.placed, now_s >= room.retry_at_s
     # An autoscaler adds nodes, or all that is needed has one.
@@ -100,7 +104,7 @@ def learn(room: Room, seen: Observation, *, limits: Capacity, wanted: int, now_s
     return known
 
 
-def cap(room: Room, seen: Observation) -> int | None:
+def cap(room: ClusterCapacity, seen: Observation) -> int | None:
     """Return the most replicas worth asking for, never fewer than are; None: no limit known."""
     if room.blocked_since_s is None:
         return None
@@ -119,7 +123,7 @@ def _is_stuck(seen: Observation, limits: Capacity, now_s: float) -> bool:
     return now_s - since_s >= patience_s(seen, limits)
 
 
-def _told(room: Room, seen: Observation) -> Room:
+def _told(room: ClusterCapacity, seen: Observation) -> ClusterCapacity:
     """Return the room with the newest words; nobody says anything while no pod waits."""
     if not seen.unschedulable:
         return room

@@ -10,8 +10,13 @@ from detection_operator.scaling.estimates import pod_starts as starts
 from detection_operator.scaling.estimates import queue_age as waiting
 from detection_operator.scaling.estimates import service_time as service
 from detection_operator.scaling.estimates import slo_feedback as caution
-from detection_operator.scaling.estimates.slo_feedback import Caution
-from detection_operator.scaling.estimates.state import MAX_GAP_S, Attainment, Failures, Learned
+from detection_operator.scaling.estimates.slo_feedback import SloFeedback
+from detection_operator.scaling.estimates.state import (
+    MAX_GAP_S,
+    Attainment,
+    EstimatorState,
+    Failures,
+)
 from detection_operator.scaling.observation import Observation
 from detection_operator.spec.queue_spec import QueueSpec
 
@@ -94,12 +99,14 @@ def _received_since(old: Attainment, seen: Observation) -> tuple[int, int]:
     return totals[0] - before[0], totals[1] - before[1]
 
 
-def absorb_caution(spec: QueueSpec, seen: Observation, old: Learned, now_s: float) -> Caution:
+def absorb_slo_feedback(
+    spec: QueueSpec, seen: Observation, old: EstimatorState, now_s: float
+) -> SloFeedback:
     """Return how much to keep for bursts, after another look at the totals."""
     received, late = _received_since(old.attainment, seen)
     pace = 0.0 if old.arrivals is None else arrivals.recent_pace_per_s(old.arrivals)
     return caution.absorb(
-        old.caution,
+        old.slo_feedback,
         received=received,
         late=late,
         allowed=1.0 - spec.slo.objective_percent / 100,
@@ -111,8 +118,14 @@ def absorb_caution(spec: QueueSpec, seen: Observation, old: Learned, now_s: floa
 
 
 def learn(
-    spec: QueueSpec, seen: Observation, old: Learned, *, wanted: int, now_s: float, fresh: bool
-) -> Learned:
+    spec: QueueSpec,
+    seen: Observation,
+    old: EstimatorState,
+    *,
+    wanted: int,
+    now_s: float,
+    fresh: bool,
+) -> EstimatorState:
     """Return ``old`` with what ``seen`` teaches; ``wanted`` is what the last plan needed."""
     known = old.service or service.from_priors(spec.service_time.priors)
     times = service.absorb(known, seen.served)
@@ -126,20 +139,20 @@ def learn(
     replica_s = (old.replica_s if day == old.day else 0.0) + dt * seen.paid
     learned_s = old.sampled_at_s
     line, confirmed, depth_since_s = old.arrivals, old.confirmed, old.depth_since_s
-    wait = old.waiting
+    wait = old.queue_age
     if fresh and seen.sampled_at_s is not None and seen.sampled_at_s != learned_s:
         learned_s = seen.sampled_at_s
         line = _arrivals(spec, seen, line, gone=times.messages + dead)
         confirmed = _confirmed(spec, seen, confirmed)
         depth_since_s = (depth_since_s or learned_s) if seen.visible > 0 else None
         wait = waiting.absorb(
-            old.waiting,
+            old.queue_age,
             seen,
             at_s=learned_s,
             dt=max(0.0, learned_s - (old.sampled_at_s or learned_s)),
             lane_s=times.mix.mean_s / spec.service_time.messages_in_parallel,
         )
-    return Learned(
+    return EstimatorState(
         now_s=now_s,
         sampled_at_s=learned_s,
         arrivals=line,
@@ -148,17 +161,21 @@ def learn(
         service=times,
         failures=failures,
         attainment=absorb_attainment(old.attainment, seen, now_s),
-        caution=absorb_caution(spec, seen, old, now_s),
+        slo_feedback=absorb_slo_feedback(spec, seen, old, now_s),
         confirmed=confirmed,
         depth_since_s=depth_since_s,
-        waiting=wait,
+        queue_age=wait,
         idle_since_s=idle_since_s,
         packed_since_s=_first(old.packed_since_s, now_s) if is_packed(seen) else None,
         gaps=gaps,
         down=_minute(old.down, now_s, seen.replicas, highest=True),
         up=_minute(old.up, now_s, seen.replicas, highest=False),
-        room=capacity.learn(old.room, seen, limits=spec.capacity, wanted=wanted, now_s=now_s),
-        starts=starts.learn(old.starts, seen, limits=spec.capacity, wanted=wanted, now_s=now_s),
+        capacity=capacity.learn(
+            old.capacity, seen, limits=spec.capacity, wanted=wanted, now_s=now_s
+        ),
+        pod_starts=starts.learn(
+            old.pod_starts, seen, limits=spec.capacity, wanted=wanted, now_s=now_s
+        ),
         day=day,
         replica_s=replica_s,
         unread_since_s=None if fresh else _first(old.unread_since_s, seen.sampled_at_s, now_s),
@@ -180,7 +197,7 @@ def _first(*times_s: float | None) -> float | None:
 
 
 def _idle(
-    old: Learned, seen: Observation, now_s: float, *, empty: bool, fresh: bool
+    old: EstimatorState, seen: Observation, now_s: float, *, empty: bool, fresh: bool
 ) -> tuple[float | None, tuple[float, ...]]:
     since_s = old.idle_since_s
     if empty:

@@ -25,7 +25,7 @@ SILENT_S: Final = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
-class Starts:
+class PodStarts:
     """What is known of pods that do not start.
 
     Attributes:
@@ -56,7 +56,7 @@ class Starts:
     struck_at_s: float = 0.0
     why: str = ""
 
-    def moved(self, by_s: float) -> "Starts":
+    def moved(self, by_s: float) -> "PodStarts":
         """Return the same on a clock that jumped by ``by_s``."""
         since, retry = self.since_s, self.retry_at_s
         return replace(
@@ -67,7 +67,7 @@ class Starts:
         )
 
 
-SOUND: Final = Starts()
+SOUND: Final = PodStarts()
 """Before the first pod."""
 
 
@@ -84,8 +84,8 @@ def stalled_s(cold_start_s: float, *, complaint: bool) -> float:
 
 
 def learn(
-    old: Starts, seen: Observation, *, limits: Capacity, wanted: int, now_s: float
-) -> Starts:
+    old: PodStarts, seen: Observation, *, limits: Capacity, wanted: int, now_s: float
+) -> PodStarts:
     """Return what is known after another look at the pods.
 
     Args:
@@ -117,7 +117,7 @@ def learn(
     return _probing(known, seen, limits, limits.probe_replicas)
 
 
-def cap(starts: Starts, seen: Observation, limits: Capacity) -> int | None:
+def cap(starts: PodStarts, seen: Observation, limits: Capacity) -> int | None:
     """Return the most replicas worth asking for; None: no limit known.
 
     Of the pods that stall one probe is kept: the kubelet tries on, and people can look at it.
@@ -128,7 +128,7 @@ def cap(starts: Starts, seen: Observation, limits: Capacity) -> int | None:
     return base if starts.retry_at_s is not None else max(base, starts.base + starts.probe)
 
 
-def _counted(old: Starts, seen: Observation, now_s: float) -> Starts:
+def _counted(old: PodStarts, seen: Observation, now_s: float) -> PodStarts:
     why = seen.not_starting_why or old.why
     news = max(0, seen.rejected - old.rejected)
     if not news:
@@ -137,11 +137,11 @@ def _counted(old: Starts, seen: Observation, now_s: float) -> Starts:
     return replace(old, rejected=seen.rejected, strikes=before + news, struck_at_s=now_s, why=why)
 
 
-def _paused(known: Starts, pause_s: float, now_s: float) -> Starts:
+def _paused(known: PodStarts, pause_s: float, now_s: float) -> PodStarts:
     return replace(known, backoff_s=pause_s, retry_at_s=now_s + pause_s, stalled=0)
 
 
-def _probing(known: Starts, seen: Observation, limits: Capacity, probe: int) -> Starts:
+def _probing(known: PodStarts, seen: Observation, limits: Capacity, probe: int) -> PodStarts:
     return replace(
         known,
         retry_at_s=None,
@@ -152,11 +152,11 @@ def _probing(known: Starts, seen: Observation, limits: Capacity, probe: int) -> 
     )
 
 
-def _probed(known: Starts, seen: Observation, *, limits: Capacity, wanted: int) -> Starts:
+def _probed(known: PodStarts, seen: Observation, *, limits: Capacity, wanted: int) -> PodStarts:
     """Return what a running probe has shown that did not fail."""
     proven = _proven(known, seen)
     if wanted <= proven and not seen.stalled:
-        return Starts(rejected=known.rejected)
+        return PodStarts(rejected=known.rejected)
     if proven < known.proven + known.probe:
         return known
     grown = _probing(known, seen, limits, 2 * known.probe)
@@ -168,6 +168,6 @@ def _base(seen: Observation, limits: Capacity) -> int:
     return seen.ready + seen.draining + begun + min(seen.stalled, limits.probe_replicas)
 
 
-def _proven(known: Starts, seen: Observation) -> int:
+def _proven(known: PodStarts, seen: Observation) -> int:
     able = seen.ready + seen.draining
     return able if known.slow else able + max(0, seen.starting - seen.unadmitted)

@@ -11,7 +11,7 @@ from detection_operator.scaling.observation import Observation
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class QueueAgeEstimate:
     """Of messages that wait.
 
     Attributes:
@@ -24,9 +24,9 @@ class Waiting:
     left: float
     age_s: float | None = None
 
-    def moved(self, by_s: float) -> "Waiting":
+    def moved(self, by_s: float) -> "QueueAgeEstimate":
         """Return the same on a clock that jumped by ``by_s``."""
-        return Waiting(self.since_s + by_s, self.left, self.age_s)
+        return QueueAgeEstimate(self.since_s + by_s, self.left, self.age_s)
 
     def oldest_s(self, now_s: float) -> float:
         """Return the age of the oldest message, at least."""
@@ -34,8 +34,8 @@ class Waiting:
 
 
 def absorb(
-    old: Waiting | None, seen: Observation, *, at_s: float, dt: float, lane_s: float
-) -> Waiting | None:
+    old: QueueAgeEstimate | None, seen: Observation, *, at_s: float, dt: float, lane_s: float
+) -> QueueAgeEstimate | None:
     """Return what is known after one more reading; None while nothing waits.
 
     Args:
@@ -48,10 +48,14 @@ def absorb(
     if not seen.visible:
         return None
     if seen.oldest_age_s is not None and seen.ready:
-        return Waiting(at_s, seen.visible, seen.oldest_age_s)
+        return QueueAgeEstimate(at_s, seen.visible, seen.oldest_age_s)
     if old is None:
-        return Waiting(at_s, seen.visible)
+        return QueueAgeEstimate(at_s, seen.visible)
     # A pod that is not ready does not work at its best.
     silent = min(seen.silent, seen.ready)
     left = min(old.left - silent * dt / lane_s, seen.visible) if silent else old.left
-    return Waiting(old.since_s, left, old.age_s) if left > 0 else Waiting(at_s, seen.visible)
+    return (
+        QueueAgeEstimate(old.since_s, left, old.age_s)
+        if left > 0
+        else QueueAgeEstimate(at_s, seen.visible)
+    )

@@ -16,7 +16,7 @@ MIN_SCALE: Final = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caution:
+class SloFeedback:
     """The level, and what it must not learn from.
 
     Attributes:
@@ -34,12 +34,12 @@ class Caution:
         return math.exp(self.level)
 
 
-CALM: Final = Caution()
+CALM: Final = SloFeedback()
 """Before the first message."""
 
 
 def absorb(
-    old: Caution,
+    old: SloFeedback,
     *,
     received: int,
     late: int,
@@ -48,7 +48,7 @@ def absorb(
     ready: int,
     excuse_s: float,
     now_s: float,
-) -> Caution:
+) -> SloFeedback:
     """Return the caution after some more messages.
 
     Args:
@@ -64,8 +64,8 @@ def absorb(
     """
     cold_at_s = old.cold_at_s if ready else now_s
     if cold_at_s is not None and now_s - cold_at_s < excuse_s:
-        return Caution(level=old.level, cold_at_s=cold_at_s)
+        return SloFeedback(level=old.level, cold_at_s=cold_at_s)
     if not received:
         return old
     level = old.level + (late - allowed * received) / max(scale, MIN_SCALE)
-    return Caution(level=min(HIGHEST, max(0.0, level)), cold_at_s=cold_at_s)
+    return SloFeedback(level=min(HIGHEST, max(0.0, level)), cold_at_s=cold_at_s)

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from detection_operator.scaling.estimates.arrivals import Arrivals
-from detection_operator.scaling.estimates.cluster_capacity import OPEN, Room
+from detection_operator.scaling.estimates.cluster_capacity import OPEN, ClusterCapacity
 from detection_operator.scaling.estimates.dead_letters import UNSEEN, DeadLetters
-from detection_operator.scaling.estimates.pod_starts import SOUND, Starts
-from detection_operator.scaling.estimates.queue_age import Waiting
+from detection_operator.scaling.estimates.pod_starts import SOUND, PodStarts
+from detection_operator.scaling.estimates.queue_age import QueueAgeEstimate
 from detection_operator.scaling.estimates.service_time import ServiceTimes
-from detection_operator.scaling.estimates.slo_feedback import CALM, Caution
+from detection_operator.scaling.estimates.slo_feedback import CALM, SloFeedback
 
 MAX_GAP_S: Final = 900.0
 """A longer silence between decisions is a stopped operator or a clock that jumped. The slowest
@@ -47,7 +47,7 @@ class Attainment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Learned:
+class EstimatorState:
     """What the observations of one DetectionQueue taught.
 
     Attributes:
@@ -59,17 +59,17 @@ class Learned:
         service: None before the first decision.
         failures: Attempts that failed and succeeded.
         attainment: Messages in time and late.
-        caution: How much is kept for bursts because of that.
+        slo_feedback: How much is kept for bursts because of that.
         confirmed: Readings in a row with enough messages to start a replica.
         depth_since_s: Since when messages wait; None while none do.
-        waiting: How long they do, at least; None while none do.
+        queue_age: How long they do, at least; None while none do.
         idle_since_s: Since when there is nothing at all to do; None while there is.
         packed_since_s: Since when no worker that takes messages was seen idle; None while some is.
         gaps: Histogram of idle times, by ``idle.EDGES_S``.
         down: Start of the minute of scale-in and the most replicas in it.
         up: Start of the minute of scale-out and the fewest replicas in it.
-        room: What is known of the cluster's room.
-        starts: What is known of pods that do not start.
+        capacity: What is known of the cluster's room.
+        pod_starts: What is known of pods that do not start.
         day: Days since the epoch that ``replica_s`` counts.
         replica_s: Replica seconds of that day, without waits for a node.
         unread_since_s: Since when the queue cannot be read; None while it can.
@@ -83,21 +83,21 @@ class Learned:
     service: ServiceTimes | None = None
     failures: Failures = Failures()
     attainment: Attainment = Attainment()
-    caution: Caution = CALM
+    slo_feedback: SloFeedback = CALM
     confirmed: int = 0
     depth_since_s: float | None = None
-    waiting: Waiting | None = None
+    queue_age: QueueAgeEstimate | None = None
     idle_since_s: float | None = None
     packed_since_s: float | None = None
     gaps: tuple[float, ...] = ()
     down: tuple[float, int] | None = None
     up: tuple[float, int] | None = None
-    room: Room = OPEN
-    starts: Starts = SOUND
+    capacity: ClusterCapacity = OPEN
+    pod_starts: PodStarts = SOUND
     day: int = 0
     replica_s: float = 0.0
     unread_since_s: float | None = None
 
 
-NOTHING_LEARNED: Final = Learned()
+NOTHING_ESTIMATED: Final = EstimatorState()
 """Before the first observation."""

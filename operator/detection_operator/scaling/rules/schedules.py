@@ -23,8 +23,8 @@ def _holds(schedule: Schedule, minute: int) -> bool:
 
     Cached because 1,000 resources ask about the same minute every few seconds.
     """
-    now = datetime.fromtimestamp(minute * 60, UTC)
+    inputs = datetime.fromtimestamp(minute * 60, UTC)
     # Reverse iteration excludes its start, so it begins a minute later: a start now counts.
     later = datetime.fromtimestamp(minute * 60 + 60, UTC).astimezone(ZoneInfo(schedule.time_zone))
     started = next(CronSim(schedule.cron, later, reverse=True))
-    return (now - started.astimezone(UTC)).total_seconds() < schedule.duration_s
+    return (inputs - started.astimezone(UTC)).total_seconds() < schedule.duration_s

@@ -35,7 +35,7 @@ def spent(at_s: float, now_s: float, today: str = "20.00") -> float:
         now_s,
     )
     assert found is not None
-    return found.memory.learned.replica_s / 3600 * 2
+    return found.memory.estimators.replica_s / 3600 * 2
 
 
 @pytest.mark.parametrize(
@@ -62,12 +62,12 @@ def test_measured_times_are_kept_and_the_spec_s_own_are_not_taken_for_measured()
 
     assert found is not None
     assert found.cold_start_s == 42.0
-    assert found.memory.learned.service is not None
-    assert found.memory.learned.service.mix.mean_s == 7.0
+    assert found.memory.estimators.service is not None
+    assert found.memory.estimators.service.mix.mean_s == 7.0
     assert fresh is not None
-    assert (fresh.cold_start_s, fresh.memory.learned.service) == (None, None)
+    assert (fresh.cold_start_s, fresh.memory.estimators.service) == (None, None)
     assert edited is not None
-    assert (edited.cold_start_s, edited.memory.learned.service) == (None, None)
+    assert (edited.cold_start_s, edited.memory.estimators.service) == (None, None)
 
 
 def test_attainment_goes_on() -> None:
@@ -76,7 +76,7 @@ def test_attainment_goes_on() -> None:
     found = restored(queue(slo=slo), parse_spec(SPEC), NOON_S)
 
     assert found is not None
-    ((_, received, late),) = found.memory.learned.attainment.hours
+    ((_, received, late),) = found.memory.estimators.attainment.hours
     assert (received, late) == (2000, 30)
 
 
@@ -96,7 +96,7 @@ def test_no_status_breaks_it(status: dict[str, Any]) -> None:
     found = restored(queue(**status), parse_spec(SPEC), NOON_S)
 
     assert found is not None
-    assert found.memory.learned.replica_s >= 0.0
+    assert found.memory.estimators.replica_s >= 0.0
     assert restored({"metadata": {}, "spec": SPEC}, parse_spec(SPEC), NOON_S) is None
 
 
@@ -164,4 +164,4 @@ def test_the_longest_launch_is_still_known_and_what_waits_for_a_node_is_not_paid
     assert found is not None
     assert found.launch_s == 240.0
     # One of four replicas ran for an hour since.
-    assert found.memory.learned.replica_s == 10 * 3600 + 3600
+    assert found.memory.estimators.replica_s == 10 * 3600 + 3600

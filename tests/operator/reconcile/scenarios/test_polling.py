@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from detection_operator.scaling.decision import decide
-from detection_operator.scaling.estimates.state import Learned
+from detection_operator.scaling.estimates.state import EstimatorState
 from detection_operator.scaling.memory import Memory
 from detection_operator.scaling.observation import Observation, ReadError
 from detection_operator.spec.queue_spec import QueueSpec
@@ -13,7 +13,7 @@ from detection_operator.testing.world import MINIMAL, World
 
 SpecOf = Callable[..., QueueSpec]
 NOW_S = 1_800_000_000.0
-LONG_IDLE = Memory(learned=Learned(now_s=NOW_S - 5, idle_since_s=NOW_S - 86_400))
+LONG_IDLE = Memory(estimators=EstimatorState(now_s=NOW_S - 5, idle_since_s=NOW_S - 86_400))
 
 
 def read_s(spec: QueueSpec, neighbours: int = 1, **seen: Any) -> float:

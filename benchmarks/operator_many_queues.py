@@ -28,15 +28,15 @@ from typing import Any
 import boto3
 
 from detection_operator.crd.manifest import manifest
-from detection_operator.demo import local_aws
 from detection_operator.kube.objects import key_of
 from detection_operator.kube.port import Key
 from detection_operator.kube.rest import Rest
 from detection_operator.runtime.operator import Operator
 from detection_operator.settings import OperatorSettings
-from detection_operator.testing.api_scene import ApiScene
-from detection_operator.testing.apiserver import ApiServer, NoBinaries, running
-from detection_operator.testing.world import MINIMAL
+from detection_testing.kubernetes.apiserver import ApiServer, NoBinaries, running
+from detection_testing.operator_demo import local_aws
+from detection_testing.scenes.api_scene import ApiScene
+from detection_testing.scenes.world import MINIMAL
 
 GOALS = {"rss_mib": 250.0, "cores": 0.3, "resync_s": 15.0, "noop_per_s": 300.0}
 NAMESPACE = "many"

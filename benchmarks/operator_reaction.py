@@ -29,10 +29,10 @@ from detection_operator.readers.values import QueueReading
 from detection_operator.runtime.operator import Operator
 from detection_operator.settings import OperatorSettings
 from detection_operator.spec.queue_spec import QueueRef
-from detection_operator.testing.api_scene import ApiScene
-from detection_operator.testing.apiserver import ApiServer, NoBinaries, running
-from detection_operator.testing.fakes import HEALTHY, FakeQueue, FakeWorkers
-from detection_operator.testing.world import MINIMAL
+from detection_testing.kubernetes.apiserver import ApiServer, NoBinaries, running
+from detection_testing.scenes.api_scene import ApiScene
+from detection_testing.scenes.fakes import HEALTHY, FakeQueue, FakeWorkers
+from detection_testing.scenes.world import MINIMAL
 
 GOAL_MEAN_S = 3.0
 GOAL_P99_S = 6.0

@@ -23,8 +23,8 @@ from detection_operator.kube.port import Key
 from detection_operator.readers.ports import Address
 from detection_operator.readers.values import WorkerState
 from detection_operator.scaling.records import Record
-from detection_operator.testing.fakes import FakeWorkers
-from detection_operator.testing.world import MINIMAL, World
+from detection_testing.scenes.fakes import FakeWorkers
+from detection_testing.scenes.world import MINIMAL, World
 
 GOAL_BUSY = 0
 BURSTS = 25

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from detection_operator.testing.node_pool import (
+from detection_testing.scenes.node_pool import (
     BACKLOG,
     NODES,
     SERVICE_S,

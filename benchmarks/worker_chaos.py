@@ -23,6 +23,9 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from detection_testing.aws.faults import Fault
+from detection_testing.aws.local_aws import LocalAws
+from detection_testing.media.sample_media import make_audio, make_image, make_video
 from detection_worker.pipeline.service.consumer import Consumer
 from detection_worker.settings import (
     AwsSettings,
@@ -31,9 +34,6 @@ from detection_worker.settings import (
     DataSettings,
     Settings,
 )
-from detection_worker.testing.faults import Fault
-from detection_worker.testing.local_aws import LocalAws
-from detection_worker.testing.sample_media import make_audio, make_image, make_video
 
 BUCKET = "media"
 VISIBILITY_S = 4

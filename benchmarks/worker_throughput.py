@@ -39,6 +39,9 @@ import torch
 from botocore.config import Config
 
 from detection_contract.media_types import MediaKind
+from detection_testing.aws.faults import Fault
+from detection_testing.aws.local_aws import LocalAws
+from detection_testing.media.sample_media import make_image, make_video
 from detection_worker.core.verdict import judge
 from detection_worker.detectors.base import Detector
 from detection_worker.detectors.model_folder.listing import bundled_models_dir
@@ -49,9 +52,6 @@ from detection_worker.media.jail.wire import order_of
 from detection_worker.media.values import DecodedMedia
 from detection_worker.pipeline.files.analysis import decode_request
 from detection_worker.settings import MediaLimits
-from detection_worker.testing.faults import Fault
-from detection_worker.testing.local_aws import LocalAws
-from detection_worker.testing.sample_media import make_image, make_video
 
 BUCKET = "media"
 S3_LATENCY_S = 0.040

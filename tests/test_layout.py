@@ -5,8 +5,10 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import pytest
+
 REPO = Path(__file__).parents[1]
-SOURCES = ("operator", "worker", "models")
+SOURCES = ("operator", "worker", "models", "testing")
 MAX_MODULE_LINES = 350
 
 
@@ -22,11 +24,11 @@ def tracked() -> list[Path]:
     return [Path(n) for n in names if (REPO / n).is_file()]
 
 
-def python(code: str, *options: str) -> str:
-    """Output of ``code`` in a fresh interpreter at the root."""
+def python(code: str, *options: str, cwd: str | Path = REPO) -> str:
+    """Output of ``code`` in a fresh interpreter."""
     return subprocess.run(
         [sys.executable, *options, "-c", code],
-        cwd=REPO,
+        cwd=cwd,
         check=True,
         capture_output=True,
         text=True,
@@ -36,6 +38,17 @@ def python(code: str, *options: str) -> str:
 def test_no_folder_named_operator_is_a_package() -> None:
     """An ``__init__.py`` there would shadow the standard library's ``operator``."""
     assert [f for f in tracked() if f.parts[-2:] == ("operator", "__init__.py")] == []
+
+
+@pytest.mark.parametrize("folder", SOURCES)
+def test_folders_of_packages_are_none_themselves(folder: str) -> None:
+    """Only what lies in them is importable, and that under the project's own prefix."""
+    packages = {f.parts[1] for f in tracked() if f.parts[0] == folder and f.name == "__init__.py"}
+    found = python(f"import importlib.util; print(importlib.util.find_spec({folder!r}))", cwd="/")
+
+    assert packages
+    assert all(name.startswith("detection_") for name in packages)
+    assert found == "None" or sysconfig.get_path("stdlib") in found
 
 
 def test_tests_are_no_packages() -> None:
@@ -54,7 +67,8 @@ def test_the_operator_process_does_not_load_torch_or_the_worker() -> None:
     code = """
 import sys
 import detection_operator.__main__
-heavy = ("torch", "numpy", "av", "cv2", "PIL", "detection_worker", "detection_training")
+heavy = ("torch", "numpy", "av", "cv2", "PIL",
+         "detection_worker", "detection_training", "detection_testing")
 print([m for m in heavy if m in sys.modules])
 """
     assert python(code) == "[]"
@@ -100,6 +114,7 @@ def test_every_package_says_that_it_is_typed() -> None:
         "worker/detection_contract",
         "worker/detection_worker",
         "models/detection_training",
+        "testing/detection_testing",
     )
 
     assert [p for p in packages if not (REPO / p / "py.typed").exists()] == []

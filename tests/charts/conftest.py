@@ -17,7 +17,7 @@ import yaml
 from detection_operator.kube.manifests.deployment import deployment
 from detection_operator.kube.rest import Rest
 from detection_operator.spec.parse import parse_spec
-from detection_operator.testing.apiserver import ApiServer, NoBinaries, assets, running
+from detection_testing.kubernetes.apiserver import ApiServer, NoBinaries, assets, running
 
 CHART = Path(__file__).parents[2] / "charts" / "detection-queue"
 CRD = "detectionqueues.detection-queue.dev"

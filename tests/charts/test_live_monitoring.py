@@ -29,8 +29,8 @@ import yaml
 from detection_contract import environment as env
 from detection_operator.crd.manifest import KIND
 from detection_operator.kube.objects import API_VERSION
-from detection_worker.testing import sample_media
-from detection_worker.testing.local_aws import LocalAws
+from detection_testing.aws.local_aws import LocalAws
+from detection_testing.media import sample_media
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -12,7 +12,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-OWN = {"detection_contract", "detection_operator", "detection_worker", "detection_training"}
+OWN = {
+    "detection_contract",
+    "detection_operator",
+    "detection_worker",
+    "detection_training",
+    "detection_testing",
+}
 CODE: Mapping[str, tuple[str, ...]] = {
     "": ("worker/detection_contract", "operator/detection_operator", "worker/detection_worker"),
     "operator": ("operator/detection_operator",),
@@ -172,7 +178,7 @@ def test_the_base_is_what_both_processes_import(project: Any) -> None:
 
 
 def test_stubs_are_of_packages_that_are_used(project: Any) -> None:
-    used = imported(modules(["operator", "worker", "models", *CODE["dev"]]))
+    used = imported(modules(["operator", "worker", "models", "testing", *CODE["dev"]]))
     names = {name.lower() for m in used for name in (m, *packages(m))}
     stubs = [name for name in declared(project, "dev") if name.startswith("types-")]
 

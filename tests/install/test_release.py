@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 LEGAL = ("LICENSE", "NOTICE")
-SAMPLES = "worker/detection_worker/samples"
+SAMPLES = "testing/detection_testing/samples"
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_the_notices_of_weights_and_samples_are_installed(built: Path) -> None:
 
     names = zipfile.ZipFile(wheel).namelist()
 
-    assert "detection_worker/samples/LICENSES.md" in names
+    assert "detection_testing/samples/LICENSES.md" in names
     assert "detection_worker/bundled_models/face-mtcnn/LICENSE.md" in names
 
 
@@ -73,7 +73,7 @@ def test_the_notice_names_every_bundled_model_and_the_samples(root: Path) -> Non
 
     assert len(weights | manifests) >= 5
     assert [name for name in sorted(weights | manifests) if name not in notice] == []
-    for path in re.findall(r"(?:models|worker)/[\w./-]+\.(?:md|json)", notice):
+    for path in re.findall(r"(?:models|testing)/[\w./-]+\.(?:md|json)", notice):
         assert (root / path).exists(), path
 
 

@@ -14,9 +14,9 @@ from detection_operator.errors import ClusterError
 from detection_operator.kube.rest import Rest
 from detection_operator.spec.parse import parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
-from detection_operator.testing.api_scene import ApiScene
-from detection_operator.testing.apiserver import ApiServer, NoBinaries, User, running
-from detection_operator.testing.world import World
+from detection_testing.kubernetes.apiserver import ApiServer, NoBinaries, User, running
+from detection_testing.scenes.api_scene import ApiScene
+from detection_testing.scenes.world import World
 
 CHART = Path(__file__).parents[2] / "charts" / "detection-queue"
 

@@ -10,6 +10,8 @@ from botocore.exceptions import (
 )
 
 from detection_contract.aws.errors import plain_code
+from detection_testing.aws.local_aws import LocalAws
+from detection_testing.aws.services import LocalOptions
 from detection_worker.aws_session import (
     client,
     explain_credentials,
@@ -19,8 +21,6 @@ from detection_worker.aws_session import (
     needs_person,
 )
 from detection_worker.settings import AwsSettings
-from detection_worker.testing.local_aws import LocalAws
-from detection_worker.testing.local_services import LocalOptions
 
 
 def answer(code: str, *, operation: str = "GetObject") -> ClientError:

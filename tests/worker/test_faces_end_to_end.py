@@ -14,8 +14,8 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from detection_contract.schemas import load_schema
+from detection_testing.samples import sample_path
 from detection_worker.api.predictor import Predictor
-from detection_worker.samples import sample_path
 from detection_worker.settings import Settings
 
 STEP_PX = 8

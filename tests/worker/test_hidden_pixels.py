@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from detection_testing.samples import sample_path
 from detection_worker.api import EnhancedDeepfakePredictor
-from detection_worker.samples import sample_path
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""How the media files in ``detection_worker.samples`` were made; needs its own few packages."""
+"""How the media files in ``detection_testing.samples`` were made; needs its own few packages."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -6,10 +6,10 @@ from typing import Final
 
 from detection_contract.process.arguments import ArgumentParser
 from detection_contract.process.signals import end_by_sigterm
-from detection_operator.cli import crd, demo, explain, replay, run, simulate, top
+from detection_operator.cli import crd, explain, extensions, replay, run, simulate, top
 from detection_operator.errors import Failure
 
-COMMANDS: Final = (run, demo, top, simulate, replay, explain, crd)
+COMMANDS: Final = (run, top, simulate, replay, explain, crd)
 INTERRUPTED: Final = 130
 
 
@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)
+    extensions.add(commands)
     arguments = parser.parse_args(argv)
     try:
         code: int = arguments.run(arguments)

@@ -15,9 +15,9 @@ from detection_operator.kube.port import FIELD_MANAGER, Key
 from detection_operator.kube.rest import MERGE_PATCH, Rest, namespaced
 from detection_operator.reconcile.act.disruption import BudgetWatch, keep_budget
 from detection_operator.spec.parse import InvalidSpec, parse_spec
-from detection_operator.testing.api_scene import ApiScene
-from detection_operator.testing.apiserver import ApiServer
-from detection_operator.testing.world import MINIMAL
+from detection_testing.kubernetes.apiserver import ApiServer
+from detection_testing.scenes.api_scene import ApiScene
+from detection_testing.scenes.world import MINIMAL
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

@@ -9,8 +9,8 @@ from detection_operator.kube.client import KubernetesCluster
 from detection_operator.kube.port import Key, Object
 from detection_operator.kube.rest import Rest
 from detection_operator.kube.store import Store
-from detection_operator.testing.cluster import InMemoryCluster
-from detection_operator.testing.fakes import FakeClock
+from detection_testing.kubernetes.cluster import InMemoryCluster
+from detection_testing.scenes.fakes import FakeClock
 
 
 def pod(name: str, version: int, **status: Any) -> dict[str, Any]:

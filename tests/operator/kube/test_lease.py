@@ -4,8 +4,8 @@ import pytest
 
 from detection_operator.errors import cluster_error
 from detection_operator.kube.lease import DURATION_S, RENEW_DEADLINE_S, Elector
-from detection_operator.testing.cluster import InMemoryCluster
-from detection_operator.testing.fakes import FakeClock
+from detection_testing.kubernetes.cluster import InMemoryCluster
+from detection_testing.scenes.fakes import FakeClock
 
 
 def electors(count: int = 2) -> tuple[FakeClock, InMemoryCluster, list[Elector]]:

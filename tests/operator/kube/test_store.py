@@ -13,8 +13,8 @@ from detection_operator.crd.manifest import KIND
 from detection_operator.kube.cache import CachedCluster
 from detection_operator.kube.port import Key, Listed, Object
 from detection_operator.kube.store import DEPLOYMENT, POD, Store
-from detection_operator.testing.cluster import InMemoryCluster
-from detection_operator.testing.fakes import FakeClock
+from detection_testing.kubernetes.cluster import InMemoryCluster
+from detection_testing.scenes.fakes import FakeClock
 
 KINDS = [KIND, DEPLOYMENT, POD]
 

@@ -10,9 +10,9 @@ from detection_operator.readers.rate_limit import TokenBucket
 from detection_operator.readers.values import QueueReading
 from detection_operator.scaling.observation import ReadError
 from detection_operator.spec.queue_spec import QueueRef
-from detection_operator.testing.fakes import FakeClock
-from detection_worker.testing.faults import Fault, FaultKind
-from detection_worker.testing.local_aws import LocalAws
+from detection_testing.aws.faults import Fault, FaultKind
+from detection_testing.aws.local_aws import LocalAws
+from detection_testing.scenes.fakes import FakeClock
 
 
 @pytest.fixture

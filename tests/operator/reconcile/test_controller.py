@@ -13,9 +13,9 @@ from detection_operator.reconcile.controller import (
     QUIET_S,
     Engine,
 )
-from detection_operator.testing.cluster import InMemoryCluster
-from detection_operator.testing.fakes import FakeClock
-from detection_operator.testing.world import MINIMAL, World
+from detection_testing.kubernetes.cluster import InMemoryCluster
+from detection_testing.scenes.fakes import FakeClock
+from detection_testing.scenes.world import MINIMAL, World
 
 
 def eventually(what: Callable[[], bool], seconds: float = 10.0) -> bool:

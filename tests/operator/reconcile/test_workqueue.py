@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection_operator.reconcile.workqueue import WorkQueue
-from detection_operator.testing.fakes import FakeClock
+from detection_testing.scenes.fakes import FakeClock
 
 
 def test_a_key_is_handed_out_once_however_often_it_was_added() -> None:

@@ -16,11 +16,11 @@ from detection_operator.errors import LeaseLost
 from detection_operator.kube.rest import Rest
 from detection_operator.runtime.operator import Operator
 from detection_operator.settings import OperatorSettings
-from detection_operator.testing.apiserver import ApiServer, NoBinaries
-from detection_operator.testing.apiserver import running as running_server
-from detection_operator.testing.proxy import Proxy
-from detection_operator.testing.site import Site
-from detection_operator.testing.site import site as new_site
+from detection_testing.http.proxy import Proxy
+from detection_testing.kubernetes.apiserver import ApiServer, NoBinaries
+from detection_testing.kubernetes.apiserver import running as running_server
+from detection_testing.scenes.site import Site
+from detection_testing.scenes.site import site as new_site
 
 
 @pytest.fixture(autouse=True)

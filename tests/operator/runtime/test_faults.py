@@ -6,8 +6,8 @@ import pytest
 
 from detection_contract.environment import EXIT_FAILED, EXIT_OK
 from detection_operator.kube.port import Key
-from detection_operator.testing.proxy import Proxy, is_no_lease, is_watch
-from detection_operator.testing.site import OperatorProcess, Site
+from detection_testing.http.proxy import Proxy, is_no_lease, is_watch
+from detection_testing.scenes.site import OperatorProcess, Site
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

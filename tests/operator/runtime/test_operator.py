@@ -20,10 +20,10 @@ from detection_operator.kube.rest import MERGE_PATCH, Rest, namespaced
 from detection_operator.runtime.operator import Operator
 from detection_operator.scaling.records import from_line, redecide
 from detection_operator.settings import OperatorSettings
-from detection_operator.testing.api_scene import ApiNodes, ApiScene
-from detection_operator.testing.apiserver import ApiServer
-from detection_operator.testing.fakes import FakeQueue, FakeWorkers
-from detection_operator.testing.world import MINIMAL
+from detection_testing.kubernetes.apiserver import ApiServer
+from detection_testing.scenes.api_scene import ApiNodes, ApiScene
+from detection_testing.scenes.fakes import FakeQueue, FakeWorkers
+from detection_testing.scenes.world import MINIMAL
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

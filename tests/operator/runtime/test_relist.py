@@ -12,8 +12,8 @@ from detection_operator.crd.manifest import GROUP, KIND, PLURAL, manifest
 from detection_operator.errors import ClusterError
 from detection_operator.kube.store import DEPLOYMENT, POD
 from detection_operator.runtime.operator import Operator
-from detection_operator.testing.proxy import Proxy, is_list, is_watch
-from detection_operator.testing.site import Site
+from detection_testing.http.proxy import Proxy, is_list, is_watch
+from detection_testing.scenes.site import Site
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

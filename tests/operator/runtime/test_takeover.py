@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from detection_contract.environment import EXIT_FAILED
-from detection_operator.testing.apiserver import ApiServer
-from detection_operator.testing.proxy import Proxy
-from detection_operator.testing.site import OperatorProcess, Site
+from detection_testing.http.proxy import Proxy
+from detection_testing.kubernetes.apiserver import ApiServer
+from detection_testing.scenes.site import OperatorProcess, Site
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

@@ -12,8 +12,8 @@ import pytest
 from detection_operator.errors import LeaseLost
 from detection_operator.runtime.informer import CLIENT_MARGIN_S
 from detection_operator.runtime.operator import Operator
-from detection_operator.testing.proxy import Proxy, is_no_lease, is_watch
-from detection_operator.testing.site import Site
+from detection_testing.http.proxy import Proxy, is_no_lease, is_watch
+from detection_testing.scenes.site import Site
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

@@ -25,7 +25,7 @@ from detection_operator.kube.port import Key
 from detection_operator.kube.rest import Rest, configuration
 from detection_operator.kube.store import Store
 from detection_operator.runtime.informer import Informer
-from detection_operator.testing.tunnel import ConnectProxy, TlsFront, make_certificate
+from detection_testing.http.tunnel import ConnectProxy, TlsFront, make_certificate
 
 NAME = "api.internal"
 """In the certificate; no resolver knows it."""

@@ -28,7 +28,7 @@ from detection_worker.media.streams.windows import Windows
 
 MODEL: Final = "audio-lfb-resnet-s"
 ROOT: Final = Path(__file__).resolve().parents[3]
-SAMPLES: Final = ROOT / "worker/detection_worker/samples"
+SAMPLES: Final = ROOT / "testing/detection_testing/samples"
 CACHE: Final = ROOT / ".cache/training" / FOLDER
 GOLDEN: Final = json.loads((Path(__file__).parent / "golden_audio.json").read_text())
 PACKAGES: Final = lengths.PACKAGES

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from detection_contract.media_types import MediaKind
+from detection_testing.samples import sample_path
 from detection_training.audio.lengths import MODEL, LengthRow, shortest_s, table
 from detection_worker.detectors import registry
 from detection_worker.detectors.model_folder import listing
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.pipeline.files.analysis import Analysis, NotApplicableResult
 from detection_worker.pipeline.files.analyzer import Analyzer
-from detection_worker.samples import sample_path
 from detection_worker.settings import MediaLimits
 
 

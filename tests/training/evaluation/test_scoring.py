@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from detection_contract.media_types import MediaKind
+from detection_testing.samples import SAMPLES, sample_path
 from detection_training.cli import commands
 from detection_training.evaluation import scoring as evaluation
 from detection_training.evaluation.grid import treatments_for
@@ -29,7 +30,6 @@ from detection_worker.errors import UsageError
 from detection_worker.media.decode import decode_file
 from detection_worker.media.jail.wire import order_of
 from detection_worker.media.values import DecodedMedia, DecodeRequest
-from detection_worker.samples import SAMPLES, sample_path
 
 
 class HereDecoder:

@@ -11,10 +11,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from detection_testing.samples import sample_path
 from detection_worker.__main__ import main
 from detection_worker.detectors import architectures
 from detection_worker.detectors.frozen_head import FrozenHead
-from detection_worker.samples import sample_path
 
 Capture = pytest.CaptureFixture[str]
 Folders = tuple[Path, Path]

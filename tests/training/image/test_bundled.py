@@ -10,12 +10,12 @@ from typing import Any, Final
 import pytest
 
 from detection_contract.media_types import MediaKind
+from detection_testing.samples import SAMPLES, Sample, sample_path
 from detection_training.evaluation.items import Item
 from detection_training.evaluation.scoring import scorer
 from detection_worker.detectors import registry
 from detection_worker.detectors.model_folder import listing
 from detection_worker.detectors.registry import LoadedDetectors
-from detection_worker.samples import SAMPLES, Sample, sample_path
 
 MODELS: Final = {MediaKind.IMAGE: "image-residual-s", MediaKind.VIDEO: "video-frames"}
 MOST_FALSE_ALARMS: Final = 0.15

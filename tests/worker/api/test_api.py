@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from detection_testing.aws.local_aws import LocalAws
+from detection_testing.media import sample_media
 from detection_worker.api import (
     DetectionResult,
     EnhancedDeepfakePredictor,
@@ -20,8 +22,6 @@ from detection_worker.api import (
     UsageError,
     create_test_message,
 )
-from detection_worker.testing import sample_media
-from detection_worker.testing.local_aws import LocalAws
 
 
 @pytest.fixture(autouse=True)

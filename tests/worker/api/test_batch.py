@@ -10,13 +10,13 @@ import pytest
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.result_types import DetectionResult
+from detection_testing.aws.local_aws import LocalAws
 from detection_worker.api.batch import WINDOW, Batch, Needs
 from detection_worker.api.files import S3Files
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.errors import UsageError
 from detection_worker.pipeline.stages.file_pipeline import FileTask
 from detection_worker.settings import AwsSettings, DataSettings, Settings
-from detection_worker.testing.local_aws import LocalAws
 
 
 class FakePipeline:

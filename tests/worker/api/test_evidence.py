@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from detection_contract.media_types import MediaKind
+from detection_testing.media import sample_media
 from detection_worker.api.enhanced import EnhancedDeepfakePredictor
 from detection_worker.api.evidence import EvidenceKind, draw, score_patches
 from detection_worker.detectors import registry
 from detection_worker.detectors.saliency import saliency
 from detection_worker.detectors.torch_detector import TorchDetector
 from detection_worker.errors import UsageError
-from detection_worker.testing import sample_media
 
 
 @pytest.fixture(scope="module")

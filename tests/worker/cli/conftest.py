@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from detection_worker.testing.local_aws import LocalAws
+from detection_testing.aws.local_aws import LocalAws
 
 TIMEOUT_S = 120
 

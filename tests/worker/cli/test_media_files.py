@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from detection_testing.samples import sample_path
 from detection_worker.cli.predict.inputs import Found, expand, listed, skipped_line
 from detection_worker.errors import UsageError
-from detection_worker.samples import sample_path
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from detection_testing.media import known_values
+from detection_testing.samples import sample_path
 from detection_worker.__main__ import main
 from detection_worker.detectors import architectures
 from detection_worker.detectors.model_folder import listing
-from detection_worker.samples import sample_path
-from detection_worker.testing import known_values
 
 Capture = pytest.CaptureFixture[str]
 

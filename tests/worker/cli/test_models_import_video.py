@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 
 from detection_contract.media_types import MediaKind
+from detection_testing.media import known_values
+from detection_testing.samples import sample_path
 from detection_worker.__main__ import main
 from detection_worker.core.sampling import VideoSampling
 from detection_worker.core.verdict import Pooling
 from detection_worker.detectors import architectures, registry, self_test
-from detection_worker.samples import sample_path
-from detection_worker.testing import known_values
 
 Capture = pytest.CaptureFixture[str]
 

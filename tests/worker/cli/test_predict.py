@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from detection_worker.testing import sample_media
+from detection_testing.media import sample_media
 
 pytestmark = pytest.mark.slow  # every test starts a process that loads models
 

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from detection_contract.error_codes import ErrorCode
+from detection_testing.media import sample_media
 from detection_worker.api.inputs import failed
 from detection_worker.cli.predict import run as predict_run
 from detection_worker.cli.predict.command import Plan
 from detection_worker.cli.predict.progress import Progress, progress_text
 from detection_worker.errors import JobError
 from detection_worker.settings import Settings
-from detection_worker.testing import sample_media
 
 TIMEOUT_S = 120
 MANY = 400

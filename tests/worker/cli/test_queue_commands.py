@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from detection_worker.testing import sample_media
-from detection_worker.testing.faults import Fault
-from detection_worker.testing.local_aws import LocalAws
+from detection_testing.aws.faults import Fault
+from detection_testing.aws.local_aws import LocalAws
+from detection_testing.media import sample_media
 
 pytestmark = pytest.mark.slow  # every test starts processes
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from detection_testing.aws.faults import Fault
+from detection_testing.aws.local_aws import LocalAws
+from detection_testing.media import sample_media
 from detection_worker.api import SQSDeepfakeConsumer
 from detection_worker.errors import UsageError
-from detection_worker.testing import sample_media
-from detection_worker.testing.faults import Fault
-from detection_worker.testing.local_aws import LocalAws
 
 pytestmark = pytest.mark.slow
 MISSING = "https://sqs.us-east-1.amazonaws.com/123456789012/q"

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from detection_testing.media import sample_media
 from detection_worker.core.channels import MOST_APART, Array, heard
-from detection_worker.testing import sample_media
 
 RATE_HZ = 16_000
 SECONDS = 4

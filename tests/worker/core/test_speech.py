@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from detection_testing.samples import sample_path
 from detection_worker.core.speech import has_speech, liveliness
-from detection_worker.samples import sample_path
 
 Sound = NDArray[np.float32]
 RATE_HZ = 16_000

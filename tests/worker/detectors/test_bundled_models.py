@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from detection_contract.media_types import MediaKind
+from detection_testing.samples import SAMPLES, Sample, sample_path
 from detection_training.evaluation.items import Item
 from detection_training.evaluation.scoring import scorer
 from detection_worker.detectors import registry, self_test
 from detection_worker.detectors.model_folder import listing
 from detection_worker.detectors.registry import LoadedDetectors
-from detection_worker.samples import SAMPLES, Sample, sample_path
 
 GOLDEN: dict[str, float] = json.loads(
     (Path(__file__).parent / "sample_scores.json").read_text(encoding="utf-8")

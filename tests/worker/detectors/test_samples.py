@@ -3,7 +3,7 @@ import hashlib
 import pytest
 
 from detection_contract.media_types import MediaKind, kind_of_name
-from detection_worker.samples import SAMPLES, Sample, sample_path
+from detection_testing.samples import SAMPLES, Sample, sample_path
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)

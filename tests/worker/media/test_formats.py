@@ -8,10 +8,10 @@ from PIL import Image, ImageOps, PngImagePlugin
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import EXTENSIONS, MediaKind
+from detection_testing.media import sample_media
 from detection_worker.core.sampling import AudioSampling
 from detection_worker.errors import JobError
 from detection_worker.media.values import DecodedMedia
-from detection_worker.testing import sample_media
 
 Decode = Callable[..., DecodedMedia]
 

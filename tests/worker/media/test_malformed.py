@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from detection_contract.error_codes import ErrorCode
+from detection_testing.media import sample_media
 from detection_worker.errors import JobError
 from detection_worker.media.values import DecodedMedia
 from detection_worker.settings import MediaLimits
-from detection_worker.testing import sample_media
 
 Decode = Callable[..., DecodedMedia]
 

@@ -12,11 +12,11 @@ import av
 import numpy as np
 import pytest
 
+from detection_testing.media import sample_media
 from detection_worker.core.sampling import VideoSampling
 from detection_worker.media.crops import Pixels
 from detection_worker.media.streams.display import upright
 from detection_worker.media.values import DecodedMedia
-from detection_worker.testing import sample_media
 
 WIDTH, HEIGHT = 96, 64
 ORIENTATIONS = {

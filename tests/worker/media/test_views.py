@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from detection_testing.samples import sample_path
 from detection_worker.core.sampling import (
     FRAME_PX,
     FRAMES_PIXELS,
@@ -19,7 +20,6 @@ from detection_worker.core.sampling import (
 from detection_worker.media.crops import cut
 from detection_worker.media.values import DecodedMedia
 from detection_worker.media.views import see
-from detection_worker.samples import sample_path
 
 Decode = Callable[..., DecodedMedia]
 

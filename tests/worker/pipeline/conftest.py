@@ -16,6 +16,9 @@ from detection_contract.aws.s3_urls import S3Location
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind, kind_of_name
 from detection_contract.result_types import DetectionResult
+from detection_testing.aws.sqs.errors import SqsError
+from detection_testing.aws.sqs.queue import SqsQueue
+from detection_testing.aws.sqs.values import Disorder, QueueSettings
 from detection_worker.core.sampling import AudioSampling, ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
 from detection_worker.detectors.base import DetectorCard
@@ -33,9 +36,6 @@ from detection_worker.sources.base import (
     VisibilityChange,
 )
 from detection_worker.storage.base import FetchedObject
-from detection_worker.testing.sqs_errors import SqsError
-from detection_worker.testing.sqs_queue import SqsQueue
-from detection_worker.testing.sqs_values import Disorder, QueueSettings
 
 QUEUE_URL = "https://sqs.us-east-1.amazonaws.com/123456789012/deepfake-queue"
 DLQ_URL = QUEUE_URL + "-dlq"

@@ -6,12 +6,12 @@ from contextlib import closing
 import boto3
 import pytest
 
+from detection_testing.aws.faults import Fault
+from detection_testing.aws.local_aws import LocalAws, Queues
 from detection_worker.aws_session import make_session
 from detection_worker.settings import AwsSettings
 from detection_worker.sources.base import EntryFailure, QueueError, VisibilityChange
 from detection_worker.sources.sqs import SqsSource
-from detection_worker.testing.faults import Fault
-from detection_worker.testing.local_aws import LocalAws, Queues
 
 
 @pytest.fixture(scope="module")

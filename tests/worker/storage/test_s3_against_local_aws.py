@@ -10,14 +10,14 @@ import pytest
 
 from detection_contract.aws.s3_urls import S3Location, parse_s3_url
 from detection_contract.error_codes import ErrorCode
+from detection_testing.aws.faults import Fault
+from detection_testing.aws.local_aws import LocalAws
 from detection_worker.aws_session import make_session
 from detection_worker.errors import JobError
 from detection_worker.settings import MIB, AwsSettings
 from detection_worker.storage.base import FetchedObject
 from detection_worker.storage.s3 import S3Storage
 from detection_worker.storage.s3_ranges import Retries
-from detection_worker.testing.faults import Fault
-from detection_worker.testing.local_aws import LocalAws
 
 
 @pytest.fixture(scope="module")

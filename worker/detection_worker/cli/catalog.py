@@ -17,7 +17,6 @@ OWN: Final = {
     "message": "make and send a test message, and wait for its result",
     "setup-aws": "enter, check and save AWS credentials",
     "models": "list, describe, verify, import and remove detectors",
-    "demo": "run the whole worker here, with a local queue and store",
 }
 """The commands of this package, by name."""
 
@@ -31,11 +30,26 @@ MODULES: Final = {
 }
 """The module of each, below ``detection_worker.cli``."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """A command of another package.
+
+    Attributes:
+        help: One line, here so that help loads no other package.
+        extra: Extra that installs what it imports.
+    """
+
+    help: str
+    extra: str
+
+
 ADDED: Final = {
-    "train": "train a detector",
-    "evaluate": "measure a detector on labelled files",
+    "demo": Added(help="run the whole worker here, with a local queue and store", extra="testing"),
+    "train": Added(help="train a detector", extra="train"),
+    "evaluate": Added(help="measure a detector on labelled files", extra="train"),
 }
-"""Help lines of commands that other packages add, so that help loads none of them."""
+"""Commands that other packages add by entry point; an image has none of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +62,10 @@ class Listed:
 
 def listed() -> list[Listed]:
     """Return every command, in the order in which help shows them."""
-    others = {e.name: ADDED.get(e.name, f"from {e.value.partition('.')[0]}") for e in _added()}
+    others = {
+        e.name: ADDED[e.name].help if e.name in ADDED else f"from {e.value.partition('.')[0]}"
+        for e in _added()
+    }
     return [Listed(name=n, help=h) for n, h in {**OWN, **others}.items()]
 
 
@@ -64,6 +81,11 @@ def load(name: str) -> Command:
     for entry in _added():
         if entry.name == name:
             return _load_entry(entry)
+    if name in ADDED:
+        raise UsageError(
+            f"The command {name!r} is not installed; container images leave it out\n"
+            f"Install it with: pip install 'detection-queue[{ADDED[name].extra}]'"
+        )
     names = [command.name for command in listed()]
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"Did you mean {near[0]!r}? " if near else ""
@@ -88,7 +110,7 @@ def _load_entry(entry: EntryPoint) -> Command:
 
 def missing_module(command: str, exc: ModuleNotFoundError) -> str:
     """Return what to tell the user when a command needs a module that is not installed."""
-    extra = "train" if command in ADDED else "worker"
+    extra = ADDED[command].extra if command in ADDED else "worker"
     return (
         f"The command {command!r} needs the module {exc.name!r}, which is not installed\n"
         f"Install it with: pip install 'detection-queue[{extra}]'"

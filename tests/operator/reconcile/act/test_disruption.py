@@ -10,7 +10,7 @@ from detection_operator.errors import cluster_error
 from detection_operator.kube.objects import owner_reference
 from detection_operator.kube.port import FIELD_MANAGER, Key
 from detection_operator.reconcile.act.disruption import LOOK_S
-from detection_operator.testing.world import MINIMAL, World
+from detection_testing.scenes.world import MINIMAL, World
 
 MakeWorld = Callable[[], World]
 KIND = "PodDisruptionBudget"

@@ -9,7 +9,7 @@ import pytest
 
 from detection_operator.errors import cluster_error
 from detection_operator.kube.port import Key
-from detection_operator.testing.world import MINIMAL, World
+from detection_testing.scenes.world import MINIMAL, World
 
 MakeWorld = Callable[[], World]
 BAD_CPU = {"resources": {"limits": {"cpu": "abc"}}}

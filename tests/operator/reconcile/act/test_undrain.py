@@ -8,8 +8,8 @@ import pytest
 
 from detection_contract.environment import ANNOTATION_DELETION_COST, ANNOTATION_DRAIN
 from detection_operator.kube.port import Key
-from detection_operator.testing.cluster import slot_of
-from detection_operator.testing.world import MINIMAL, World
+from detection_testing.kubernetes.cluster import slot_of
+from detection_testing.scenes.world import MINIMAL, World
 
 MakeWorld = Callable[[], World]
 Edit = Callable[[dict[str, Any]], None]

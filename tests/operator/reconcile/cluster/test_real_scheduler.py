@@ -11,11 +11,11 @@ from detection_operator.kube.objects import condition, micro_timestamp
 from detection_operator.kube.pods.events import by_pod
 from detection_operator.kube.port import Key
 from detection_operator.kube.rest import MERGE_PATCH, Rest, namespaced
-from detection_operator.testing.api_scene import ApiNodes, ApiScene
-from detection_operator.testing.apiserver import ApiServer, NoBinaries, scheduling
-from detection_operator.testing.controllers import GPU
-from detection_operator.testing.node_pool import TRIGGERED, pod_event
-from detection_operator.testing.world import MINIMAL, World
+from detection_testing.kubernetes.apiserver import ApiServer, NoBinaries, scheduling
+from detection_testing.kubernetes.controllers import GPU
+from detection_testing.scenes.api_scene import ApiNodes, ApiScene
+from detection_testing.scenes.node_pool import TRIGGERED, pod_event
+from detection_testing.scenes.world import MINIMAL, World
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -9,7 +9,7 @@ from detection_operator.kube.pods.views import pod_views
 from detection_operator.reconcile.observe.fleet import Worker
 from detection_operator.reconcile.state import DesiredSpec, QueueState
 from detection_operator.spec.parse import parse_spec
-from detection_operator.testing.world import MINIMAL
+from detection_testing.scenes.world import MINIMAL
 
 NOON_S = 1_767_268_800.0
 

@@ -10,11 +10,11 @@ import pytest
 
 from detection_operator.kube.rest import Rest
 from detection_operator.scaling.observation import ReadError
-from detection_operator.testing.api_scene import ApiScene
-from detection_operator.testing.apiserver import ApiServer
-from detection_operator.testing.cluster import slot_of
-from detection_operator.testing.controllers import Nodes
-from detection_operator.testing.world import MINIMAL, World
+from detection_testing.kubernetes.apiserver import ApiServer
+from detection_testing.kubernetes.cluster import slot_of
+from detection_testing.kubernetes.controllers import Nodes
+from detection_testing.scenes.api_scene import ApiScene
+from detection_testing.scenes.world import MINIMAL, World
 
 NO_ACCOUNT = (
     'pods "video-6d5f-" is forbidden: error looking up service account default/nobody: '

@@ -7,10 +7,10 @@ import pytest
 
 from detection_operator.kube.objects import condition, timestamp
 from detection_operator.kube.port import Key
-from detection_operator.testing.cluster import InMemoryCluster
-from detection_operator.testing.controllers import Nodes
-from detection_operator.testing.node_pool import pod_event
-from detection_operator.testing.world import MINIMAL, World
+from detection_testing.kubernetes.cluster import InMemoryCluster
+from detection_testing.kubernetes.controllers import Nodes
+from detection_testing.scenes.node_pool import pod_event
+from detection_testing.scenes.world import MINIMAL, World
 
 Pod = dict[str, Any]
 

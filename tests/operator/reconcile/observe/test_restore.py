@@ -11,7 +11,7 @@ from detection_operator.readers.counters import Counters
 from detection_operator.readers.values import WorkerState
 from detection_operator.reconcile.observe.restore import restored
 from detection_operator.spec.parse import parse_spec
-from detection_operator.testing.world import MINIMAL, World
+from detection_testing.scenes.world import MINIMAL, World
 
 NOON_S = 1_800_014_400.0
 """Some day, 12:00 UTC."""

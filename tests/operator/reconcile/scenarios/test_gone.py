@@ -15,8 +15,8 @@ from detection_operator.kube.port import Object
 from detection_operator.kube.store import DEPLOYMENT, POD, Store
 from detection_operator.reconcile.observe.gather import Sources
 from detection_operator.reconcile.reconciler import Reconciler
-from detection_operator.testing.cluster import InMemoryCluster
-from detection_operator.testing.world import MINIMAL, World
+from detection_testing.kubernetes.cluster import InMemoryCluster
+from detection_testing.scenes.world import MINIMAL, World
 
 GONE = cluster_error(404, "not found")
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from detection_operator.kube.port import Key
-from detection_operator.testing.world import MINIMAL, World
+from detection_testing.scenes.world import MINIMAL, World
 
 MakeWorld = Callable[[], World]
 TEMPLATE = {"template": {"image": "worker:1"}}

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from detection_operator.kube.port import Key, Object
-from detection_operator.testing.cluster import InMemoryCluster
-from detection_operator.testing.world import MINIMAL, World
+from detection_testing.kubernetes.cluster import InMemoryCluster
+from detection_testing.scenes.world import MINIMAL, World
 
 
 class Killed(BaseException):

@@ -9,7 +9,7 @@ from detection_operator.scaling.estimates.state import EstimatorState
 from detection_operator.scaling.memory import Memory
 from detection_operator.scaling.observation import Observation, ReadError
 from detection_operator.spec.queue_spec import QueueSpec
-from detection_operator.testing.world import MINIMAL, World
+from detection_testing.scenes.world import MINIMAL, World
 
 SpecOf = Callable[..., QueueSpec]
 NOW_S = 1_800_000_000.0

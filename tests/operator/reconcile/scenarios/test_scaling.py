@@ -1,4 +1,4 @@
-from detection_operator.testing.world import MINIMAL, World
+from detection_testing.scenes.world import MINIMAL, World
 
 
 def test_a_burst_is_answered_in_one_decision_and_ends_at_zero_without_losing_work() -> None:

@@ -13,9 +13,9 @@ from detection_operator.kube.pods.ranking import LEAST_COST
 from detection_operator.kube.port import Key
 from detection_operator.scaling.observation import ReadError
 from detection_operator.scaling.records import from_line, redecide, to_line
-from detection_operator.testing.cluster import slot_of
-from detection_operator.testing.fakes import FakeWorker
-from detection_operator.testing.world import MINIMAL, World
+from detection_testing.kubernetes.cluster import slot_of
+from detection_testing.scenes.fakes import FakeWorker
+from detection_testing.scenes.world import MINIMAL, World
 
 MakeWorld = Callable[[], World]
 

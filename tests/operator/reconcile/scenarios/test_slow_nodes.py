@@ -7,7 +7,7 @@ import pytest
 
 from detection_operator.errors import Forbidden
 from detection_operator.kube.objects import condition
-from detection_operator.testing.node_pool import (
+from detection_testing.scenes.node_pool import (
     BACKLOG,
     COMPONENT,
     NO_ROOM,
@@ -20,7 +20,7 @@ from detection_operator.testing.node_pool import (
     pod_event,
     pool_of,
 )
-from detection_operator.testing.world import World
+from detection_testing.scenes.world import World
 
 GPU_YAML = {"unschedulableSeconds": 300, "probeReplicas": 2, "maxBackoffSeconds": 3600}
 DEFAULT: Mapping[str, Any] = {}

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from detection_operator.kube.port import Key
-from detection_operator.testing.fakes import FakeWorker
-from detection_operator.testing.world import MINIMAL, World
+from detection_testing.scenes.fakes import FakeWorker
+from detection_testing.scenes.world import MINIMAL, World
 
 MakeWorld = Callable[[], World]
 HOLD_S = 10

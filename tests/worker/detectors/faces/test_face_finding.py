@@ -8,13 +8,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from detection_testing.samples import sample_path
 from detection_worker.core.faces import Face
 from detection_worker.core.tracks import iou
 from detection_worker.detectors.faces import finding as face_finding
 from detection_worker.detectors.faces.finding import MtcnnFinder
 from detection_worker.detectors.faces.model import load_face_finder
 from detection_worker.detectors.model_folder.listing import bundled_models_dir
-from detection_worker.samples import sample_path
 
 Picture = NDArray[np.uint8]
 ASTRONAUT = Face(

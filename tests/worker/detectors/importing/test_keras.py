@@ -20,6 +20,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from detection_testing.media import known_values
 from detection_worker.detectors import architectures, registry, self_test
 from detection_worker.detectors.importing import from_checkpoint as importing
 from detection_worker.detectors.importing import keras
@@ -27,7 +28,6 @@ from detection_worker.detectors.importing.checkpoint import read_checkpoint
 from detection_worker.detectors.importing.matching import best_match
 from detection_worker.detectors.importing.published import PUBLISHED
 from detection_worker.detectors.model_folder.manifest import ModelError
-from detection_worker.testing import known_values
 
 FIXTURE = Path(__file__).with_name("keras_scores.json")
 GAIN = 2.0

@@ -21,12 +21,12 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from detection_testing.media import known_values
 from detection_worker.detectors import architectures
 from detection_worker.detectors.importing.checkpoint import Checkpoint
 from detection_worker.detectors.importing.matching import Match, best_match
 from detection_worker.detectors.importing.published import PUBLISHED
 from detection_worker.detectors.networks.image.pixels import SCALES
-from detection_worker.testing import known_values
 
 FIXTURE = Path(__file__).with_name("published_images.json")
 Tensors = dict[str, Tensor]

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torchaudio.models.wav2vec2.utils import import_fairseq
 
 from detection_contract.media_types import MediaKind
+from detection_testing.media import known_values
 from detection_worker.core.sampling import AudioSampling
 from detection_worker.detectors import architectures, registry, self_test
 from detection_worker.detectors.importing import from_checkpoint as importing
@@ -35,7 +36,6 @@ from detection_worker.detectors.networks.audio import lfcc
 from detection_worker.detectors.networks.audio.lfcc import Lfcc
 from detection_worker.detectors.networks.audio.wav2vec2 import Wav2Vec2
 from detection_worker.detectors.networks.audio.xlsr_aasist import XlsrAasist
-from detection_worker.testing import known_values
 
 FIXTURE = Path(__file__).with_name("published_speech.json")
 GAINS = {"rawnet2": 2.5, "lfcc-lcnn": 1.0, "xlsr-aasist": 1.0}

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from detection_contract.media_types import MediaKind
+from detection_testing.samples import SAMPLES, sample_path
 from detection_training.audio.sound import read_sound
 from detection_training.evaluation.items import Item
 from detection_training.evaluation.scoring import scorer
@@ -33,7 +34,6 @@ from detection_worker.detectors.networks.audio.graph_attention import (
     NodeNorm,
 )
 from detection_worker.detectors.networks.audio.rawnet2 import band_passes, mel_edges_hz
-from detection_worker.samples import SAMPLES, sample_path
 
 WEIGHTS = Path(__file__).resolve().parents[5] / "shared" / "models"
 Seen = dict[str, tuple[torch.Tensor, torch.Tensor]]

@@ -20,12 +20,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from detection_testing.media import known_values
 from detection_worker.detectors import architectures
 from detection_worker.detectors.importing import clip_files, clip_wheel
 from detection_worker.detectors.model_folder.manifest import ModelError
 from detection_worker.detectors.networks.image.clip_heads import ClipDetector
 from detection_worker.detectors.networks.image.pixels import Scale
-from detection_worker.testing import known_values
 
 FIXTURE = Path(__file__).with_name("clip_answers.json")
 SMALL = {"width": 128, "layers": 3, "patch_px": 32, "embedding": 64}

@@ -10,10 +10,10 @@ import av
 import numpy as np
 import pytest
 
+from detection_testing.media import sample_media
 from detection_worker.media.containers.completeness import ends_early
 from detection_worker.media.containers.sniff import sniff
 from detection_worker.media.values import DecodedMedia
-from detection_worker.testing import sample_media
 
 Decode = Callable[..., DecodedMedia]
 

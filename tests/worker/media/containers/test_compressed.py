@@ -12,10 +12,10 @@ import pytest
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
+from detection_testing.media import sample_media
 from detection_worker.errors import JobError
 from detection_worker.media.values import DecodedMedia
 from detection_worker.settings import MIB, MediaLimits
-from detection_worker.testing import sample_media
 
 Decode = Callable[..., DecodedMedia]
 

@@ -12,13 +12,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from detection_testing.media import sample_media
+from detection_testing.media.sample_stills import make_tiff, png, png_chunks, png_of
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.media.decode import decode_file
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.media.jail.wire import order_of
 from detection_worker.media.values import DecodedMedia, DecodeRequest
-from detection_worker.testing import sample_media
-from detection_worker.testing.sample_stills import make_tiff, png, png_chunks, png_of
 
 RequestFor = Callable[..., DecodeRequest]
 Array = NDArray[Any]

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from detection_contract.error_codes import ErrorCode
+from detection_testing.media import sample_media
 from detection_worker.errors import Cancelled, JobError
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.media.values import DecodeRequest
 from detection_worker.settings import MediaLimits
-from detection_worker.testing import sample_media
 
 RequestFor = Callable[..., DecodeRequest]
 

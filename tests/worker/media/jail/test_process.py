@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from detection_contract.error_codes import ErrorCode
+from detection_testing.media import sample_media
 from detection_worker.errors import JobError
 from detection_worker.media.jail.process import ChildProcess, Patience
 from detection_worker.media.jail.wire import order_of
 from detection_worker.media.values import DecodeRequest
-from detection_worker.testing import sample_media
 
 RequestFor = Callable[..., DecodeRequest]
 

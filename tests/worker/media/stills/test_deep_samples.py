@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from detection_contract.error_codes import ErrorCode
+from detection_testing.media.sample_stills import make_tiff, png_of
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.errors import JobError
 from detection_worker.media.values import DecodedMedia
-from detection_worker.testing.sample_stills import make_tiff, png_of
 
 Decode = Callable[..., DecodedMedia]
 Array = NDArray[Any]

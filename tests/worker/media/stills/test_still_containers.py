@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin
 
 from detection_contract.error_codes import ErrorCode
+from detection_testing.media import sample_media
+from detection_testing.media.sample_stills import make_tiff, png, png_chunks
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.errors import JobError
 from detection_worker.media.values import DecodedMedia
-from detection_worker.testing import sample_media
-from detection_worker.testing.sample_stills import make_tiff, png, png_chunks
 
 Decode = Callable[..., DecodedMedia]
 Array = NDArray[np.uint8]

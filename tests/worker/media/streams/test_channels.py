@@ -9,6 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from detection_contract.media_types import MediaKind
+from detection_testing.media import sample_media
+from detection_testing.samples import sample_path
 from detection_worker.core.sampling import AudioSampling
 from detection_worker.detectors import registry
 from detection_worker.detectors.model_folder import listing
@@ -17,9 +19,7 @@ from detection_worker.media.streams.windows import Windows
 from detection_worker.media.values import DecodedMedia
 from detection_worker.pipeline.files.analysis import Analysis
 from detection_worker.pipeline.files.analyzer import Analyzer
-from detection_worker.samples import sample_path
 from detection_worker.settings import MediaLimits
-from detection_worker.testing import sample_media
 
 RATE_HZ = 16_000
 Sound = NDArray[np.float32]

@@ -9,12 +9,12 @@ import pytest
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
+from detection_testing.media import sample_media
 from detection_worker.core.sampling import AudioSampling, VideoSampling
 from detection_worker.errors import JobError
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.media.values import DecodedMedia, DecodeRequest
 from detection_worker.settings import MediaLimits
-from detection_worker.testing import sample_media
 
 Decode = Callable[..., DecodedMedia]
 

@@ -10,11 +10,11 @@ import pytest
 from av.stream import Disposition
 
 from detection_contract.media_types import MediaKind
+from detection_testing.media import sample_media
 from detection_worker.core.sampling import AudioSampling, ImageSampling
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.media.values import DecodedMedia, DecodeRequest
 from detection_worker.settings import MediaLimits
-from detection_worker.testing import sample_media
 
 Decode = Callable[..., DecodedMedia]
 RATE_HZ = 16_000

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from detection_contract.error_codes import ErrorCode
+from detection_testing.media import sample_media
 from detection_worker.core.sampling import VideoSampling
 from detection_worker.errors import JobError
 from detection_worker.media.streams import av_input
@@ -16,7 +17,6 @@ from detection_worker.media.streams.av_input import Reader
 from detection_worker.media.streams.video import OPACITY_LEFT_OUT, read_video
 from detection_worker.media.values import DecodedMedia
 from detection_worker.settings import MediaLimits
-from detection_worker.testing import sample_media
 
 Decode = Callable[..., DecodedMedia]
 Array = NDArray[np.uint8]

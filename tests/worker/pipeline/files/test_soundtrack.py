@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
 from detection_contract.schemas import load_schema
+from detection_testing.media import sample_media
+from detection_testing.samples import sample_path
 from detection_worker.core.applicability import Scope
 from detection_worker.core.sampling import AudioSampling, VideoSampling
 from detection_worker.core.verdict import Calibration, Pooling, Thresholds
@@ -25,9 +27,7 @@ from detection_worker.media.values import DecodedMedia, DecodeRequest
 from detection_worker.pipeline.files.analysis import Analysis, NotApplicableResult
 from detection_worker.pipeline.files.analyzer import Analyzer
 from detection_worker.pipeline.stages.envelopes import opinion_of, tracks_of
-from detection_worker.samples import sample_path
 from detection_worker.settings import MediaLimits
-from detection_worker.testing import sample_media
 
 RATE_HZ = 16_000
 FAKE, REAL = 2.0, -2.0

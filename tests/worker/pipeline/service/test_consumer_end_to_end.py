@@ -15,9 +15,12 @@ import jsonschema
 import pytest
 
 from detection_contract.schemas import load_schema
+from detection_testing.aws.faults import Fault
+from detection_testing.aws.local_aws import LocalAws
+from detection_testing.media import sample_media
+from detection_testing.samples import sample_path
 from detection_worker.errors import UsageError
 from detection_worker.pipeline.service.consumer import Consumer
-from detection_worker.samples import sample_path
 from detection_worker.settings import (
     MIB,
     AwsSettings,
@@ -27,9 +30,6 @@ from detection_worker.settings import (
     MediaLimits,
     Settings,
 )
-from detection_worker.testing import sample_media
-from detection_worker.testing.faults import Fault
-from detection_worker.testing.local_aws import LocalAws
 
 pytestmark = pytest.mark.slow
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from detection_testing.aws.local_aws import LocalAws
 from detection_worker.pipeline.service.consumer import Consumer
 from detection_worker.settings import AwsSettings, ConsumerSettings, DataSettings, Settings
-from detection_worker.testing.local_aws import LocalAws
 
 
 def eventually(condition: Callable[[], bool]) -> bool:

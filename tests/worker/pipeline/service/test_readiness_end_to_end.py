@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import requests
 
+from detection_testing.aws.faults import Fault
+from detection_testing.aws.local_aws import LocalAws
+from detection_testing.media import sample_media
 from detection_worker.pipeline.messages import poller
 from detection_worker.pipeline.service.consumer import Consumer
 from detection_worker.pipeline.stages import breaker
@@ -22,9 +25,6 @@ from detection_worker.settings import (
     DataSettings,
     Settings,
 )
-from detection_worker.testing import sample_media
-from detection_worker.testing.faults import Fault
-from detection_worker.testing.local_aws import LocalAws
 
 pytestmark = pytest.mark.slow
 

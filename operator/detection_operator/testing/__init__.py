@@ -1,1 +1,0 @@
-"""Stand-ins for a cluster, a queue and workers, for tests, benchmarks and the demo."""

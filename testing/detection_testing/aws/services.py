@@ -1,0 +1,205 @@
+"""All local services behind one port: routing, credentials, faults, counting."""
+
+import asyncio
+import dataclasses
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from detection_testing.aws.callbacks import PREFIX as CALLBACK_PREFIX
+from detection_testing.aws.callbacks import CallbackHttp
+from detection_testing.aws.clock import ServerClock
+from detection_testing.aws.credentials import CredentialBook, Refusal
+from detection_testing.aws.faults import Fault, FaultPlan, Injection
+from detection_testing.aws.journal import JournalEvent
+from detection_testing.aws.s3.http import S3Http, target_of
+from detection_testing.aws.s3.http import render_error as render_s3_error
+from detection_testing.aws.s3.store import S3Error, S3Store
+from detection_testing.aws.sqs.errors import SqsError
+from detection_testing.aws.sqs.http import TARGET_PREFIX, SqsHttp
+from detection_testing.aws.sqs.http import render_error as render_sqs_error
+from detection_testing.aws.sqs.registry import QueueRegistry
+from detection_testing.aws.sqs.values import TIDY, Disorder
+from detection_testing.aws.sts import ACTIONS as STS_ACTIONS
+from detection_testing.aws.sts import StsError, StsHttp, parameters_of
+from detection_testing.aws.sts import render_error as render_sts_error
+from detection_testing.http.values import Delivery, Request, Response
+
+_FORM = "application/x-www-form-urlencoded"
+
+# What the service says for each kind of fault: code and status.
+_FAULT_ERRORS = {
+    "sqs": {
+        "error": ("ServiceUnavailable", 503),
+        "throttle": ("RequestThrottled", 403),
+        "access_denied": ("AccessDenied", 403),
+    },
+    "s3": {
+        "error": ("InternalError", 500),
+        "throttle": ("SlowDown", 503),
+        "access_denied": ("AccessDenied", 403),
+    },
+    "sts": {
+        "error": ("InternalFailure", 500),
+        "throttle": ("Throttling", 400),
+        "access_denied": ("AccessDenied", 403),
+    },
+    "callback": {
+        "error": ("ServiceUnavailable", 503),
+        "throttle": ("TooManyRequests", 429),
+        "access_denied": ("Forbidden", 403),
+    },
+}
+# S3's own names and statuses for what the other services share.
+_S3_REFUSALS: dict[Refusal, tuple[str, int]] = {
+    "MissingAuthenticationToken": ("AccessDenied", 403),
+    "InvalidClientTokenId": ("InvalidAccessKeyId", 403),
+    "ExpiredToken": ("ExpiredToken", 400),
+    "RequestExpired": ("AccessDenied", 403),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalOptions:
+    """How the local services behave.
+
+    Attributes:
+        require_credentials: Refuse requests that no known access key signed.
+        orphan_on_disconnect: See ``SqsHttp``.
+        disorder: Of every queue.
+        s3_folder: See ``S3Store``.
+        sts_expiry_s: Life of the credentials that STS issues; None for what is asked.
+        web_identity_token_file: See ``StsHttp``.
+        seed: Of the faults.
+    """
+
+    require_credentials: bool = True
+    orphan_on_disconnect: bool = True
+    disorder: Disorder = TIDY
+    s3_folder: Path | None = None
+    sts_expiry_s: float | None = None
+    web_identity_token_file: Path | None = None
+    seed: int = 0
+
+
+class _Route(NamedTuple):
+    service: str
+    operation: str
+    act: Callable[[], Response | Awaitable[Response]]
+
+
+@dataclass(slots=True)
+class LocalServices:
+    """The state of all services, and the handler of their one port."""
+
+    options: LocalOptions = field(default_factory=LocalOptions)
+    clock: ServerClock = field(default_factory=ServerClock)
+    journal: list[JournalEvent] = field(default_factory=list)
+    requests: Counter[str] = field(default_factory=Counter)
+    registry: QueueRegistry = field(init=False)
+    faults: FaultPlan = field(init=False)
+    store: S3Store = field(init=False)
+    callbacks: CallbackHttp = field(init=False)
+    _book: CredentialBook = field(init=False)
+    _sqs: SqsHttp = field(init=False)
+    _s3: S3Http = field(init=False)
+    _sts: StsHttp = field(init=False)
+
+    def __post_init__(self) -> None:
+        options, clock = self.options, self.clock
+        self.registry = QueueRegistry(journal=self.journal, disorder=options.disorder)
+        self.faults = FaultPlan(seed=options.seed)
+        self.store = S3Store(options.s3_folder)
+        self.callbacks = CallbackHttp(clock=clock)
+        self._book = CredentialBook(required=options.require_credentials)
+        self._sqs = SqsHttp(
+            registry=self.registry, clock=clock, orphan_on_disconnect=options.orphan_on_disconnect
+        )
+        self._s3 = S3Http(store=self.store, clock=clock)
+        self._sts = StsHttp(
+            book=self._book,
+            clock=clock,
+            expiry_s=options.sts_expiry_s,
+            token_file=options.web_identity_token_file,
+        )
+
+    def handle(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer one request to any service."""
+        route = self._route(request)
+        name = f"{route.service}.{route.operation}"
+        self.requests[name] += 1
+        if route.service in ("sqs", "s3"):
+            refusal = self._book.refusal(request, now_s=self.clock.now_s())
+            if refusal is not None:
+                return _refused(route.service, refusal, request)
+        injection = self.faults.draw(name, request.path)
+        if injection is None:
+            return route.act()
+        self.requests[f"{name} (fault)"] += 1
+        return _inject(route, injection, request)
+
+    def _route(self, request: Request) -> _Route:
+        target = request.headers.get("x-amz-target", "")
+        if target.startswith(TARGET_PREFIX):
+            operation = target.removeprefix(TARGET_PREFIX)
+            return _Route("sqs", operation, lambda: self._sqs.handle(operation, request))
+        if request.path.startswith(CALLBACK_PREFIX + "/"):
+            behaviour = request.path.removeprefix(CALLBACK_PREFIX + "/").partition("/")[0]
+            return _Route("callback", behaviour, lambda: self.callbacks.handle(request))
+        if request.headers.get("content-type", "").startswith(_FORM) and request.path == "/":
+            action = parameters_of(request).get("Action", "")
+            if action in STS_ACTIONS:
+                return _Route("sts", action, lambda: self._sts.handle(action, request))
+        s3 = target_of(request)
+        return _Route("s3", s3.operation, lambda: self._s3.handle(s3, request))
+
+
+async def _inject(route: _Route, injection: Injection, request: Request) -> Response:
+    if injection.delay_s:
+        await asyncio.sleep(injection.delay_s)
+    fault = injection.fault
+    if fault is not None and fault.kind in _FAULT_ERRORS[route.service]:
+        return _fault_error(route.service, fault, request)
+    if fault is not None and fault.kind == "reset":
+        return Response(delivery=Delivery(reset=True))
+    pending = route.act()
+    response = pending if isinstance(pending, Response) else await pending
+    if fault is not None:
+        response.delivery = _delivery(fault, response, stall_s=injection.stall_s)
+    return response
+
+
+def _delivery(fault: Fault, response: Response, *, stall_s: float) -> Delivery:
+    if fault.kind == "drop_response":
+        return Delivery(drop=True)
+    after = response.body_bytes // 2 if fault.after_bytes is None else fault.after_bytes
+    if fault.kind == "truncate":
+        return Delivery(stop_after_bytes=after)
+    return dataclasses.replace(response.delivery, stall_after_bytes=after, stall_s=stall_s)
+
+
+def _fault_error(service: str, fault: Fault, request: Request) -> Response:
+    code, status = _FAULT_ERRORS[service][fault.kind]
+    code, status = fault.code or code, fault.status or status
+    response = _error(service, code, status, request)
+    response.status = status
+    return response
+
+
+def _refused(service: str, refusal: Refusal, request: Request) -> Response:
+    if service == "s3":
+        code, status = _S3_REFUSALS[refusal]
+        return _error("s3", code, status, request)
+    return render_sqs_error(SqsError(refusal, "The security token included is not valid"))
+
+
+def _error(service: str, code: str, status: int, request: Request) -> Response:
+    if service == "sqs":
+        return render_sqs_error(SqsError(code, "Injected or refused"))
+    if service == "s3":
+        return render_s3_error(S3Error(code, "Refused", status=status), resource=request.path)
+    if service == "sts":
+        return render_sts_error(StsError(code, "Refused", status=status))
+    return Response(status=status, body=code.encode())

@@ -1,0 +1,1 @@
+"""SQS: queues without clock or network, and the HTTP API in front of them."""

@@ -1,0 +1,1 @@
+"""An in-memory cluster with the rules of an API server, and a real API server as a process."""

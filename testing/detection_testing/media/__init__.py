@@ -1,0 +1,1 @@
+"""Media files and numbers made from code, the same on every machine."""

@@ -1,0 +1,96 @@
+"""``demo``: the operator and its workers on this machine, from an empty queue to an empty one."""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from detection_operator.errors import Failure
+from detection_testing.operator_demo.options import Options, Place, advice, missing_extras
+
+UNDER_WATCH = "--under-watch"
+
+
+def add(commands: Any) -> None:
+    """Register the command."""
+    parser = commands.add_parser("demo", help="watch it scale real workers on this machine")
+    default = Options()
+    parser.add_argument(
+        "--messages",
+        type=_whole,
+        default=default.messages,
+        metavar="N",
+        help=f"messages to send ({default.messages})",
+    )
+    parser.add_argument(
+        "--max-replicas",
+        type=_whole,
+        default=default.max_replicas,
+        metavar="N",
+        help=f"most workers ({default.max_replicas})",
+    )
+    parser.add_argument(
+        "--kubernetes",
+        type=Place,
+        choices=list(Place),
+        default=default.place,
+        help="server: a real API server, found by KUBEBUILDER_ASSETS; memory: a stand-in; "
+        "auto: the real one where it is found",
+    )
+    parser.add_argument("--logs", type=Path, metavar="DIR", help="keep the logs here")
+    parser.add_argument(UNDER_WATCH, action="store_true", help=argparse.SUPPRESS)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    lacking = missing_extras()
+    if lacking:
+        raise Failure(advice(lacking))
+    options = Options(
+        messages=arguments.messages,
+        max_replicas=arguments.max_replicas,
+        place=arguments.kubernetes,
+        logs=arguments.logs,
+    )
+    if not arguments.under_watch:
+        _check(options)
+        return _watched(options)
+    # These take a second to load: the process that only watches does without.
+    from detection_testing.operator_demo import story, supervisor  # noqa: PLC0415
+
+    supervisor.end_when_asked()
+    return story.run(options)
+
+
+def _check(options: Options) -> None:
+    if options.place is not Place.SERVER:
+        return
+    from detection_testing.operator_demo.server import reason_against  # noqa: PLC0415
+
+    why = reason_against()
+    if why:
+        raise Failure(why)
+
+
+def _watched(options: Options) -> int:
+    from detection_testing.operator_demo.local_aws import CREDENTIALS  # noqa: PLC0415
+    from detection_testing.operator_demo.supervisor import supervise  # noqa: PLC0415
+
+    command = [sys.executable, "-P", "-m", "detection_operator", "demo", UNDER_WATCH]
+    command += ["--messages", str(options.messages)]
+    command += ["--max-replicas", str(options.max_replicas)]
+    command += ["--kubernetes", options.place]
+    command += ["--logs", str(options.logs.absolute())] if options.logs else []
+    # Whoever runs this may have real keys; they are of no use here and stay out.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    # Here, so that nothing is left in it even when the process that fills it is killed.
+    with tempfile.TemporaryDirectory(prefix="detection-demo-") as folder:
+        return supervise(command, {**kept, **CREDENTIALS, "TMPDIR": folder})
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to 100000")
+    return int(text)

@@ -1,0 +1,177 @@
+"""The worker's local SQS, S3 and callback receiver as a child process, spoken to over HTTP."""
+
+import base64
+import contextlib
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+
+from detection_contract.environment import AWS_EC2_METADATA_DISABLED
+from detection_testing.samples import SAMPLES, sample_path
+
+REGION: Final = "us-east-1"
+BUCKET: Final = "demo-media"
+QUEUE: Final = "demo-media"
+MAX_RECEIVES: Final = 5
+VISIBILITY_S: Final = 30
+BATCH: Final = 10
+CALL_S: Final = 10.0
+STOP_S: Final = 10.0
+CREDENTIALS: Final = {
+    "AWS_ACCESS_KEY_ID": "demo",
+    "AWS_SECRET_ACCESS_KEY": "demo",
+    "AWS_REGION": REGION,
+    "AWS_DEFAULT_REGION": REGION,
+    AWS_EC2_METADATA_DISABLED: "true",
+}
+"""The local services let everybody in; what matters is that no real key is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """Messages of a queue, as SQS counts them."""
+
+    visible: int
+    in_flight: int
+
+    @property
+    def total(self) -> int:
+        """Messages that are not done."""
+        return self.visible + self.in_flight
+
+
+class LocalAws:
+    """A running local AWS.
+
+    Args:
+        endpoint_url: Of all its services.
+
+    Attributes:
+        queue_url: Of the queue.
+        dead_letter_url: Of its dead-letter queue.
+    """
+
+    def __init__(self, endpoint_url: str) -> None:
+        self.endpoint_url = endpoint_url
+        session = boto3.session.Session(
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            region_name=REGION,
+        )
+        config = Config(s3={"addressing_style": "path"})
+        self._sqs: Any = session.client("sqs", endpoint_url=endpoint_url, config=config)
+        self._s3: Any = session.client("s3", endpoint_url=endpoint_url, config=config)
+        self._seen = 0
+        self.dead_letter_url: str = self._sqs.create_queue(QueueName=f"{QUEUE}-dlq")["QueueUrl"]
+        policy = {
+            "deadLetterTargetArn": self._attributes(self.dead_letter_url)["QueueArn"],
+            "maxReceiveCount": MAX_RECEIVES,
+        }
+        attributes = {
+            "VisibilityTimeout": str(VISIBILITY_S),
+            "RedrivePolicy": json.dumps(policy),
+        }
+        made = self._sqs.create_queue(QueueName=QUEUE, Attributes=attributes)
+        self.queue_url: str = made["QueueUrl"]
+
+    @property
+    def callback_url(self) -> str:
+        """Where results are received."""
+        return f"{self.endpoint_url}/_callback/ok"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._sqs.close()
+        self._s3.close()
+
+    def upload(self, files: Sequence[Path]) -> list[str]:
+        """Store files and return their ``s3://`` URLs."""
+        self._s3.create_bucket(Bucket=BUCKET)
+        for path in files:
+            self._s3.put_object(Bucket=BUCKET, Key=path.name, Body=path.read_bytes())
+        return [f"s3://{BUCKET}/{path.name}" for path in files]
+
+    def send(self, messages: Sequence[Mapping[str, object]]) -> None:
+        """Send messages."""
+        for start in range(0, len(messages), BATCH):
+            batch = messages[start : start + BATCH]
+            entries = [{"Id": str(n), "MessageBody": json.dumps(m)} for n, m in enumerate(batch)]
+            self._sqs.send_message_batch(QueueUrl=self.queue_url, Entries=entries)
+
+    def depth(self) -> Depth:
+        """Return the messages of the queue."""
+        return self._depth(self.queue_url)
+
+    def dead_letters(self) -> int:
+        """Return the messages of the dead-letter queue."""
+        return self._depth(self.dead_letter_url).total
+
+    def new_results(self) -> list[dict[str, Any]]:
+        """Return the results that were called back since the last time."""
+        url = f"{self.endpoint_url}/_local/callbacks?since={self._seen}"
+        with urllib.request.urlopen(url, timeout=CALL_S) as response:  # noqa: S310 - loopback
+            calls = json.load(response)
+        self._seen += len(calls)
+        return [json.loads(base64.b64decode(call["body"])) for call in calls]
+
+    def _depth(self, url: str) -> Depth:
+        found = self._attributes(url)
+        name = "ApproximateNumberOfMessages"
+        return Depth(int(found[name]), int(found[f"{name}NotVisible"]))
+
+    def _attributes(self, url: str) -> dict[str, str]:
+        answer = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+        attributes: dict[str, str] = answer["Attributes"]
+        return attributes
+
+
+@contextlib.contextmanager
+def running(log: Path) -> Iterator[LocalAws]:
+    """Start the services, stop them at the end.
+
+    Args:
+        log: Where what they say goes.
+
+    Raises:
+        RuntimeError: They did not start; the message has their last words.
+    """
+    module = "detection_testing.aws.local_aws"
+    command = [sys.executable, "-P", "-m", module, "--with-parent", "--allow-unsigned"]
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            if not line:
+                raise RuntimeError(f"the local AWS did not start: {log.read_text()[-2000:]}")
+            aws = LocalAws(json.loads(line)["endpoint_url"])
+            try:
+                yield aws
+            finally:
+                aws.close()
+        finally:
+            _stop(process)
+
+
+def samples() -> list[Path]:
+    """Return the media files that are sent, by name."""
+    return sorted(sample_path(sample.name) for sample in SAMPLES)
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()

@@ -1,0 +1,112 @@
+"""Did the demonstration end as it should? Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from detection_testing.operator_demo.node import Tally
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What was seen of the messages and the replicas.
+
+    Attributes:
+        expected: Request ids that were sent.
+        counts: Results by request id.
+        failed: Sentences of results that are no finished detection.
+        left: Messages that are still in the queue.
+        dead_letters: Messages that nobody could process.
+        replicas: That the Deployments still ask for.
+        pods: That still exist.
+        first_wanted_s: From the first message to replicas above zero; None if never.
+        results_s: From the first message to the last result; None while some lack.
+        gone_s: From the first message to the end of the last worker; None while some run.
+        trouble: Why the demonstration was given up; empty if it was not.
+    """
+
+    expected: Sequence[str]
+    counts: dict[str, int] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    left: int = 0
+    dead_letters: int = 0
+    replicas: int = 0
+    pods: int = 0
+    first_wanted_s: float | None = None
+    results_s: float | None = None
+    gone_s: float | None = None
+    trouble: str = ""
+
+    def add(self, result: Mapping[str, Any]) -> None:
+        """Note one result."""
+        request_id = str(result.get("request_id"))
+        self.counts[request_id] = self.counts.get(request_id, 0) + 1
+        if result.get("status") != "finished":
+            code = (result.get("error") or {}).get("code", "no error code")
+            self.failed.append(f"{request_id} failed: {code}")
+
+    @property
+    def results(self) -> int:
+        """Messages that have a result."""
+        return sum(name in self.counts for name in self.expected)
+
+    @property
+    def duplicates(self) -> int:
+        """Results beyond the first of a message."""
+        return sum(count - 1 for count in self.counts.values())
+
+    @property
+    def answered(self) -> bool:
+        """Every message has a result."""
+        return self.results == len(self.expected)
+
+    @property
+    def over(self) -> bool:
+        """Everything is answered, the queue is empty, and all workers are gone."""
+        return self.answered and not (self.left or self.replicas or self.pods)
+
+
+def problems(outcome: Outcome, tally: Tally) -> list[str]:
+    """Return what is wrong, a sentence each; empty if all ended as it should."""
+    found = [outcome.trouble] if outcome.trouble else []
+    missing = len(outcome.expected) - outcome.results
+    if missing:
+        found.append(f"{missing} of {len(outcome.expected)} results did not arrive")
+    found += outcome.failed[:5]
+    if outcome.left:
+        found.append(f"{outcome.left} messages are left in the queue")
+    if outcome.dead_letters:
+        found.append(f"{outcome.dead_letters} messages are dead letters")
+    if outcome.replicas or outcome.pods:
+        found.append(f"{outcome.pods} pods are left, {outcome.replicas} replicas are asked for")
+    if tally.busy:
+        found.append(f"{tally.busy} pods were removed while they held work")
+    if tally.unclean:
+        found.append(f"{tally.unclean} workers did not end with exit code 0")
+    found += [f"pod {name} crashed with exit code {code}" for name, code in tally.crashed]
+    return found
+
+
+def summary(outcome: Outcome, tally: Tally, begun_s: float) -> list[str]:
+    """Return the last lines.
+
+    Args:
+        outcome: What was seen.
+        tally: What became of the pods.
+        begun_s: Monotonic seconds of the first message.
+    """
+    ready_s = None if tally.first_ready_s is None else tally.first_ready_s - begun_s
+    return [
+        f"Results: {outcome.results} of {len(outcome.expected)} in {_seconds(outcome.results_s)},"
+        f" {outcome.duplicates} duplicates, {len(outcome.failed)} failed."
+        f" Queue: {outcome.left} messages left, {outcome.dead_letters} dead letters.",
+        f"Workers: first wanted after {_seconds(outcome.first_wanted_s)}, first ready after"
+        f" {_seconds(ready_s)}, at most {tally.most} at a time,"
+        f" all gone after {_seconds(outcome.gone_s)}.",
+        f"Pods removed: {tally.removed}, drained before SIGTERM: {tally.drained},"
+        f" busy pods killed: {tally.busy}.",
+    ]
+
+
+def _seconds(value: float | None) -> str:
+    return "never" if value is None else f"{value:.1f} s"

@@ -1,0 +1,1 @@
+"""The operator's surroundings in tests: cluster, nodes, queue and workers under one clock."""

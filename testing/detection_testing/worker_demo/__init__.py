@@ -1,0 +1,1 @@
+"""``detection-worker demo``: the real worker on a local SQS, S3 and callback receiver."""

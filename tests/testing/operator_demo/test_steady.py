@@ -1,0 +1,147 @@
+"""Real workers under steady traffic, where none of them is ever idle: the surplus goes."""
+
+import contextlib
+import json
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from detection_contract.environment import STATE_PATH
+from detection_operator.kube.pods.views import pod_views
+from detection_testing.operator_demo import local_aws, memory, server
+from detection_testing.operator_demo.container import LOOPBACK
+from detection_testing.operator_demo.local_aws import LocalAws
+from detection_testing.operator_demo.node import Node
+from detection_testing.operator_demo.options import Options, Place, missing_extras
+from detection_testing.operator_demo.ports import Kubernetes
+from detection_testing.operator_demo.story import messages, queue_spec
+
+BURST: Final = 150
+A_SECOND: Final = 4
+CALLBACK_S: Final = 3.0
+HOLD_S: Final = 5
+TIMEOUT_S: Final = 300
+
+
+@dataclass
+class Steady:
+    """Pictures that come at a constant rate, each with a receiver that takes its time."""
+
+    aws: LocalAws
+    kubernetes: Kubernetes
+    node: Node
+    urls: list[str]
+    sent: list[str] = field(default_factory=list)
+    results: list[str] = field(default_factory=list)
+
+    def live(
+        self,
+        seconds: float,
+        until: Callable[[], bool] = lambda: False,
+        *,
+        a_second: int = A_SECOND,
+    ) -> bool:
+        """Let messages come and pods follow; say whether ``until`` came true in time."""
+        end_s = time.monotonic() + seconds
+        next_s = time.monotonic()
+        while not until():
+            if time.monotonic() > end_s:
+                return False
+            if time.monotonic() >= next_s:
+                next_s += 1.0
+                self.send(a_second)
+            self.kubernetes.control()
+            self.node.tick()
+            self.results += [str(item["request_id"]) for item in self.aws.new_results()]
+            time.sleep(0.1)
+        return True
+
+    def send(self, count: int) -> None:
+        url = f"{self.aws.endpoint_url}/_callback/slow/{CALLBACK_S}"
+        bodies = messages(self.urls, count, url)
+        for body in bodies:
+            body["request_id"] = f"steady-{len(self.sent):05d}"
+            self.sent.append(body["request_id"])
+        self.aws.send(bodies)
+
+    def busy(self) -> list[bool]:
+        """Ask each worker whether it holds something."""
+        answers = []
+        for pod in pod_views(self.kubernetes.pods()):
+            if pod.terminating or not pod.ready:
+                continue
+            url = f"http://{LOOPBACK}:{pod.port}{STATE_PATH}"
+            with urllib.request.urlopen(url, timeout=5) as response:
+                answers.append(bool(json.load(response)["busy"]))
+        return answers
+
+
+@contextlib.contextmanager
+def steady(place: Place, folder: Path) -> Iterator[Steady]:
+    with contextlib.ExitStack() as stack:
+        aws = stack.enter_context(local_aws.running(folder / "local-aws.log"))
+        kubernetes: Kubernetes = (
+            stack.enter_context(memory.running("as asked for"))
+            if place is Place.MEMORY
+            else stack.enter_context(server.running(folder / "decisions.jsonl"))
+        )
+        node = Node(kubernetes, folder / "pods", lambda _: None)
+        stack.callback(node.close)
+        pictures = [path for path in local_aws.samples() if path.suffix == ".jpg"]
+        spec = queue_spec(aws, Options(max_replicas=3, place=place))
+        spec["scaling"]["scaleDown"] = {"holdSeconds": HOLD_S, "maxPercent": 100}
+        kubernetes.create_queue(spec)
+        yield Steady(aws, kubernetes, node, aws.upload(pictures))
+
+
+def check(scene: Steady) -> None:
+    scene.send(BURST)
+    assert scene.live(120, lambda: scene.node.ready == 3), "a burst has three workers"
+    in_hand: list[list[bool]] = []
+
+    def alone() -> bool:
+        if scene.node.ready == 3:
+            in_hand.append(scene.busy())
+        return scene.kubernetes.replicas() == 1 and scene.node.running == 1
+
+    assert scene.live(150, alone), scene.kubernetes.status()
+    assert [True] * 3 in in_hand, "nobody was idle"
+    assert scene.kubernetes.status()["desiredReplicas"] == 1
+    scene.live(20)
+    assert scene.kubernetes.replicas() == 1
+    assert scene.live(90, lambda: len(scene.results) >= len(scene.sent), a_second=0)
+    tally = scene.node.tally
+    assert (tally.removed, tally.drained, tally.busy, tally.unclean) == (2, 2, 0, 0)
+    assert sorted(scene.results) == scene.sent, "each once"
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in local_aws.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    lacking = missing_extras()
+    if lacking:
+        pytest.skip(f"NO DEMO: extras {lacking} are not installed")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(TIMEOUT_S)
+def test_surplus_workers_go_under_steady_traffic_in_memory(tmp_path: Path) -> None:
+    with steady(Place.MEMORY, tmp_path) as scene:
+        check(scene)
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.timeout(TIMEOUT_S)
+def test_surplus_workers_go_under_steady_traffic_on_a_real_api_server(tmp_path: Path) -> None:
+    why = server.reason_against()
+    if why:
+        pytest.skip(why)
+    with steady(Place.SERVER, tmp_path) as scene:
+        check(scene)

@@ -1,0 +1,56 @@
+"""What the demo prints of each result."""
+
+from typing import Any
+
+import pytest
+
+from detection_testing.worker_demo.table import Table
+
+
+def result(**changes: Any) -> dict[str, Any]:
+    return {
+        "sqs_to_ml_url": "s3://demo-media/dandelion-pan-reconstructed-again.mkv",
+        "file_type": "audio",
+        "label": "REAL",
+        "prediction_score": 0.35,
+        "confidence": 0.65,
+        "verdict": "real",
+        "error": None,
+        "model": {"name": "m", "grade": "experimental"},
+        "timings_ms": {"download": 1.0, "decode": 2.0, "inference": 3.0, "total": 6.0},
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        pytest.param({}, "real", id="sure"),
+        pytest.param({"verdict": "inconclusive"}, "inconclusive", id="inconclusive"),
+        pytest.param(
+            {"label": None, "prediction_score": None, "verdict": "not_applicable"},
+            "not applicable",
+            id="without an opinion",
+        ),
+        pytest.param(
+            {
+                "label": None,
+                "prediction_score": None,
+                "verdict": None,
+                "error": {"code": "undecodable", "message": "x"},
+            },
+            "failed",
+            id="failed",
+        ),
+    ],
+)
+def test_a_row_tells_the_verdict_and_no_label(
+    changes: dict[str, Any], verdict: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Table().row(result(**changes), None, 1)
+
+    _, head, row, *more = capsys.readouterr().out.splitlines()
+    assert row[head.index("verdict") :].startswith(f"{verdict} ")
+    assert "REAL" not in row
+    assert more == (["    undecodable: x"] if verdict == "failed" else [])
+    assert max(len(line) for line in (head, row)) <= 80

@@ -26,7 +26,7 @@
 {{ .Values.serviceAccounts.worker.name | default (printf "%s-worker" (include "detection-queue.fullname" .)) }}
 {{- end -}}
 
-{{/* The namespaces that are served, as a JSON list; with clusterWide the release's own stands in for objects of a namespace. */}}
+{{/* The watched namespaces as a JSON list; with clusterWide the release's own, for namespaced objects. */}}
 {{- define "detection-queue.namespaces" -}}
 {{- if and .Values.clusterWide .Values.watchNamespaces -}}
 {{- fail "clusterWide and watchNamespaces contradict each other: set one of them" -}}
@@ -34,7 +34,7 @@
 {{- .Values.watchNamespaces | default (list .Release.Namespace) | uniq | toJson -}}
 {{- end -}}
 
-{{/* The operator's variables. The API server takes a name once only, so the user's entry replaces the chart's. */}}
+{{/* The operator's environment variables. The API server accepts each name once, so the user's entry replaces the chart's. */}}
 {{- define "detection-queue.operatorEnv" -}}
 {{- $theirs := dict -}}
 {{- range .Values.operator.env -}}
@@ -64,10 +64,10 @@
 {{- end }}
 - name: DETECTION_OPERATOR_LEASE_NAME
   value: {{ include "detection-queue.operatorName" . | quote }}
-# The lease goes with the Deployment.
+# The lease is garbage-collected with the Deployment.
 - name: DETECTION_OPERATOR_DEPLOYMENT
   value: {{ include "detection-queue.operatorName" . | quote }}
-# A proxy on the way to AWS is none on the way to the API server.
+# A proxy for AWS must not be used for the API server.
 - name: NO_PROXY
   value: $(KUBERNETES_SERVICE_HOST)
 - name: DETECTION_OPERATOR_PORT
@@ -76,7 +76,7 @@
   value: {{ .Values.operator.logLevel | quote }}
 - name: LOG_FORMAT
   value: json
-# A pod without a role of its own must not silently use the node's.
+# A pod without its own role must not silently use the node's instance profile.
 - name: AWS_EC2_METADATA_DISABLED
   value: "true"
 {{- end -}}
@@ -91,7 +91,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Labels that no release of the chart may change: Deployments are selected by them. */}}
+{{/* Labels that must never change: they are the Deployment's immutable selector. */}}
 {{- define "detection-queue.selectorLabels" -}}
 app.kubernetes.io/name: detection-queue
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
@@ -112,13 +112,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
-{{/* The operator labels the pods of every worker so. */}}
+{{/* The label that the operator sets on every worker pod. */}}
 {{- define "detection-queue.workerPodLabels" -}}
 app.kubernetes.io/name: detection-queue
 app.kubernetes.io/component: worker
 {{- end -}}
 
-{{/* Stops with a sentence where the Prometheus operator's kinds are not served. Arguments: root, value. */}}
+{{/* Fails with a message if the Prometheus operator's CRDs are not installed. Arguments: root, value. */}}
 {{- define "detection-queue.needsPrometheusOperator" -}}
 {{- if not (.root.Capabilities.APIVersions.Has "monitoring.coreos.com/v1") -}}
 {{- fail (printf "%s is true, but the cluster does not serve monitoring.coreos.com/v1: install the Prometheus operator first (with `helm template` add --api-versions monitoring.coreos.com/v1)" .value) -}}
@@ -136,7 +136,7 @@ capabilities:
 runAsNonRoot: true
 runAsUser: 10002
 runAsGroup: 10002
-# Lets the user without rights read the projected token of an AWS role.
+# Lets the non-root user read the projected token of the AWS role.
 fsGroup: 10002
 seccompProfile:
   type: RuntimeDefault

@@ -293,7 +293,7 @@ def test_every_setting_is_listed_as_it_is(setting: Setting) -> None:
         f"`{setting.flag}`" if offered else "-",
         " ".join(f"`{name}`" for name in setting.environment) or "-",
         shown_default(setting.default),
-        setting.rule.allowed(),
+        setting.allowed(),
     ]
 
     assert f"\n| {' | '.join(cells)} | " in section(OPERATING, "## Settings")

@@ -1,13 +1,58 @@
-"""Every setting of the worker as checked, frozen values; ``config`` reads them from the outside.
+"""Every setting of the worker as frozen values, with its range; ``config`` reads and checks them.
 
-Defaults are argued where they are not the original guide's.
+Defaults are argued where they are not the original guide's. The annotations are
+``annotated_types``'s, which pydantic understands: the constructors check nothing and read no
+environment, and the process that decodes user media imports no pydantic.
 """
 
+import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-MIB = 1024 * 1024
+from annotated_types import Interval, Predicate, doc
+
+from detection_contract.signing import decode_secret
+
+MIB: Final = 1024 * 1024
+_TIB: Final = 1024 * 1024 * MIB
+_DAY_S: Final = 86_400
+_LEASE_S: Final = 43_200
+"""Longest visibility timeout that SQS takes."""
+
+
+def is_http_url(text: str) -> bool:
+    """Return whether ``text`` is an http or https URL with a host."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half an IPv6 address, or a port beyond 65535
+        return False
+
+
+def is_network(text: str) -> bool:
+    """Return whether ``text`` is an address range such as 10.0.0.0/8, without host bits."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_signing_secret(text: str) -> bool:
+    """Return whether ``text`` is a secret of Standard Webhooks."""
+    try:
+        decode_secret(text)
+    except ValueError:
+        return False
+    return True
+
+
+HttpUrl = Annotated[str, Predicate(is_http_url), doc("an http or https URL")]
+Network = Annotated[str, Predicate(is_network)]
+SigningSecret = Annotated[str, Predicate(is_signing_secret)]
+LogLevel = Literal["DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"]
 
 
 def _host(url: str | None) -> str | None:
@@ -24,18 +69,18 @@ class AwsSettings:
     Absent keys mean boto3's default chain: environment, profile, IRSA, Pod Identity, instance.
     """
 
-    access_key_id: str | None = None
+    access_key_id: str | None = field(default=None, repr=False)
     secret_access_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
     region: str = "us-east-1"
-    endpoint_url: str | None = None
+    endpoint_url: HttpUrl | None = None
     """One endpoint for SQS and S3 alike (LocalStack, MinIO, an emulator); path-style S3."""
     allowed_buckets: tuple[str, ...] = ()
     """Buckets that may be read, ``*`` and ``?`` match; empty leaves it to the role's policy."""
     expected_bucket_owner: str | None = None
     """Account that must own every bucket; S3 refuses others (the confused deputy)."""
 
-    boto3_endpoint_url: str | None = None
+    boto3_endpoint_url: HttpUrl | None = None
     """Where boto3 itself looks for S3; here only so that its URLs are known for those of S3."""
 
     @property
@@ -58,9 +103,9 @@ class DataSettings:
 class LoggingSettings:
     """How the worker logs."""
 
-    level: str = "INFO"
+    level: LogLevel = "INFO"
     log_to_console: bool = True
-    format: str = "plain"
+    format: Literal["plain", "json"] = "plain"
     """``plain`` (the guide's lines) or ``json``."""
 
 
@@ -68,13 +113,14 @@ class LoggingSettings:
 class MediaLimits:
     """What one media object may cost. Checked again while decoding, because headers lie."""
 
-    max_bytes: int = 512 * MIB
-    max_pixels: int = 50_000_000
+    # The largest S3 object has 5 TiB.
+    max_bytes: Annotated[int, Interval(ge=1, le=5 * _TIB)] = 512 * MIB
+    max_pixels: Annotated[int, Interval(ge=1, le=1_000_000_000)] = 50_000_000
     """Per frame. A 50 MP photograph is the largest a current phone makes."""
-    max_duration_s: float = 3600.0
-    max_frames_decoded: int = 200_000
-    decode_timeout_s: float = 60.0
-    decode_memory_bytes: int = 1024 * MIB
+    max_duration_s: Annotated[float, Interval(ge=0.1, le=_DAY_S)] = 3600.0
+    max_frames_decoded: Annotated[int, Interval(ge=1, le=100_000_000)] = 200_000
+    decode_timeout_s: Annotated[float, Interval(ge=0.1, le=_LEASE_S)] = 60.0
+    decode_memory_bytes: Annotated[int, Interval(ge=64 * MIB, le=_TIB)] = 1024 * MIB
     """Address-space limit of the decoding child above what it uses when idle."""
 
 
@@ -82,18 +128,23 @@ class MediaLimits:
 class CallbackSettings:
     """How results are posted."""
 
-    connect_timeout_s: float = 5.0
-    read_timeout_s: float = 15.0
+    connect_timeout_s: Annotated[float, Interval(ge=0.1, le=300)] = 5.0
+    read_timeout_s: Annotated[float, Interval(ge=0.1, le=300)] = 15.0
     """Standard Webhooks recommends 15 to 30 s."""
-    attempts: int = 3
+    attempts: Annotated[int, Interval(ge=1, le=20)] = 3
     """In-process attempts before the message goes back to the queue with a backoff."""
-    retry_base_s: float = 0.5
-    max_elapsed_s: float = 30.0
+    retry_base_s: Annotated[float, Interval(ge=0, le=60)] = 0.5
+    max_elapsed_s: Annotated[float, Interval(ge=0, le=3600)] = 30.0
     allow_private: bool = False
     """Let callbacks reach loopback, private and link-local addresses."""
-    allowed_networks: tuple[str, ...] = ()
+    allowed_networks: Annotated[
+        tuple[Network, ...], doc("address ranges like 10.0.0.0/8, with commas between them")
+    ] = ()
     """Networks (CIDR) that callbacks may reach although private, as those of a cluster."""
-    signing_secrets: tuple[str, ...] = field(default=(), repr=False)
+    signing_secrets: Annotated[
+        tuple[SigningSecret, ...],
+        doc("secrets like whsec_<base64 of 24 to 64 bytes>, newest first"),
+    ] = field(default=(), repr=False)
     """Standard Webhooks secrets (``whsec_…``), newest first; empty leaves callbacks unsigned."""
 
 
@@ -101,46 +152,51 @@ class CallbackSettings:
 class ConsumerSettings:
     """How the consumer runs."""
 
-    queue_url: str
-    poll_interval_s: float = 5.0
+    queue_url: HttpUrl
+    poll_interval_s: Annotated[float, Interval(ge=0, le=3600)] = 5.0
     """Pause after a failed poll; an empty long poll is followed by the next at once."""
-    max_messages: int = 10
-    wait_time_s: int = 20
-    visibility_timeout_s: int = 30
+    # SQS hands out no more at once.
+    max_messages: Annotated[int, Interval(ge=1, le=10)] = 10
+    # SQS holds a poll open no longer.
+    wait_time_s: Annotated[int, Interval(ge=0, le=20)] = 20
+    # A lease is looked at once a second and needs two chances to be extended.
+    visibility_timeout_s: Annotated[int, Interval(ge=3, le=_LEASE_S)] = 30
     """Short on purpose: leases are extended while there is progress; a crash costs this much."""
     run_once: bool = False
     dry_run: bool = False
-    stats_interval: int = 100
-    max_in_flight: int = 64
+    stats_interval: Annotated[int, Interval(ge=0, le=1_000_000_000)] = 100
+    # SQS hands out 120,000 unacknowledged messages.
+    max_in_flight: Annotated[int, Interval(ge=1, le=100_000)] = 64
     """Messages held at once: enough to hide 200 ms of network at 200 messages a second."""
-    prefetch_seconds: float = 10.0
+    prefetch_seconds: Annotated[float, Interval(ge=0.1, le=3600)] = 10.0
     """Predicted compute held at most, so that the queue's depth stays honest."""
-    max_bytes_in_flight: int = 2048 * MIB
+    max_bytes_in_flight: Annotated[int, Interval(ge=MIB, le=_TIB)] = 2048 * MIB
     """Downloads on the disk at which no further one starts."""
-    pollers: int = 2
-    downloaders: int = 12
-    decoders: int = 0
+    pollers: Annotated[int, Interval(ge=1, le=32)] = 2
+    downloaders: Annotated[int, Interval(ge=1, le=256)] = 12
+    decoders: Annotated[int, Interval(ge=0, le=256)] = 0
     """Decoding child processes; 0 means one for each core."""
-    callback_workers: int = 24
-    batch_units: int = 32
+    callback_workers: Annotated[int, Interval(ge=1, le=1024)] = 24
+    batch_units: Annotated[int, Interval(ge=1, le=4096)] = 32
     """Most units (crops, windows) in one forward pass."""
-    batch_wait_s: float = 0.004
+    batch_wait_s: Annotated[float, Interval(ge=0, le=10)] = 0.004
     """How long an idle device waits for neighbours that are still being decoded."""
     device: str = "auto"
     """``cpu``, ``cuda``, ``cuda:N``, or ``auto``: the GPU if there is one."""
-    torch_threads: int = 0
+    torch_threads: Annotated[int, Interval(ge=0, le=256)] = 0
     """Threads of one forward pass; 0 means one for each core."""
-    stall_timeout_s: float = 60.0
+    stall_timeout_s: Annotated[float, Interval(ge=1, le=_LEASE_S)] = 60.0
     """Work on a message that shows no progress for so long is stopped and the message released."""
-    shutdown_grace_s: float = 30.0
+    shutdown_grace_s: Annotated[float, Interval(ge=0, le=_LEASE_S)] = 30.0
     """From SIGTERM to exit; keep it under the pod's terminationGracePeriodSeconds."""
-    dead_letter_queue_url: str | None = None
+    dead_letter_queue_url: HttpUrl | None = None
     """Overrides the queue's own redrive policy."""
-    max_backoff_s: float = 900.0
-    queue_wait_objective_s: float = 120.0
+    max_backoff_s: Annotated[float, Interval(ge=0, le=_LEASE_S)] = 900.0
+    # SQS keeps messages no longer.
+    queue_wait_objective_s: Annotated[float, Interval(ge=0, le=14 * _DAY_S)] = 120.0
     """Messages that waited longer before their first receive are counted as late."""
     control_host: str = "0.0.0.0"  # noqa: S104 - kubelet, Prometheus and the operator come from outside
-    control_port: int = 0
+    control_port: Annotated[int, Interval(ge=0, le=65_535)] = 0
     """Port of /healthz, /readyz, /state, /drain, /resume and /metrics; 0 leaves the server off."""
 
 

@@ -90,13 +90,29 @@ def test_a_misspelt_command_gets_the_nearest(capsys: Capture) -> None:
     assert "Did you mean 'predict'?" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["predict", "consume", "message", "models", "demo"])
-def test_help_loads_no_torch_and_no_decoder(command: str) -> None:
+HEAVY = ("torch", "av", "cv2")
+SLOW = ("boto3", "botocore", "pydantic", "numpy")
+
+
+@pytest.mark.parametrize(
+    ("command", "modules"),
+    [
+        ("predict", HEAVY + SLOW),
+        ("consume", HEAVY + SLOW),
+        ("message", HEAVY + SLOW),
+        ("setup-aws", HEAVY + SLOW),
+        ("models", HEAVY),
+        ("demo", HEAVY),
+    ],
+)
+def test_help_loads_no_torch_no_decoder_and_little_else(
+    command: str, modules: tuple[str, ...]
+) -> None:
     program = (
         "import sys; from detection_worker.__main__ import main\n"
         f"try: main([{command!r}, '--help'])\n"
         "except SystemExit: pass\n"
-        "print([m for m in ('torch', 'av', 'cv2') if m in sys.modules])"
+        f"print([m for m in {modules} if m in sys.modules])"
     )
 
     done = subprocess.run(

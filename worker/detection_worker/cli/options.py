@@ -6,9 +6,9 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
-from detection_contract.process.logs import LogFormat, configure, log_format_from_environment
+from detection_contract.process.logs import configure, log_format_from_environment
 from detection_worker.config import Loaded, load_settings
 from detection_worker.config.table import SETTINGS, Setting
 from detection_worker.settings import Settings
@@ -87,7 +87,7 @@ def add_settings(parser: argparse.ArgumentParser, names: Iterable[str], *, title
     for name in names:
         row = rows[name]
         text = f"{HELP[name]}{_origin(row)}".replace("%", "%%")
-        if row.rule.type is bool:
+        if row.type is bool:
             group.add_argument(
                 row.flag, dest=name, action=argparse.BooleanOptionalAction, default=None, help=text
             )
@@ -128,7 +128,7 @@ def start_logging(settings: Settings) -> None:
     """Send log records to stderr in the format that the settings name."""
     configure(
         level=settings.logging.level,
-        fmt=cast("LogFormat", settings.logging.format),
+        fmt=settings.logging.format,
         to_console=settings.logging.log_to_console,
     )
 
@@ -146,13 +146,13 @@ def _default(value: object) -> str:
 
 
 def _metavar(row: Setting) -> str:
-    if row.rule.type in (int, float):
+    if row.type in (int, float):
         return "N"
-    if row.rule.type is Path:
+    if row.type is Path:
         return "DIR"
-    if row.rule.url:
+    if row.is_url:
         return "URL"
-    return "|".join(row.rule.words) or row.name.upper()
+    return "|".join(row.words) or row.name.upper()
 
 
 def threshold(text: str) -> float:

@@ -2,13 +2,13 @@
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from detection_contract.user_messages import NO_CONFIG_FILE
-from detection_worker.config.table import CREDENTIALS, FILE_KEYS, Setting, rows_of
+from detection_worker.config.table import CREDENTIALS, FILE_KEYS, Setting, setting
 from detection_worker.config.values import Value, parse
 from detection_worker.errors import UsageError
 
@@ -89,45 +89,36 @@ def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _checked(document: dict[str, object], path: Path) -> ConfigFile:
-    _refuse_unknown(document, _sections(), prefix="", path=path)
+def _checked(document: Mapping[str, object], path: Path) -> ConfigFile:
+    _refuse_unknown(document, tuple(FILE_KEYS), prefix="", path=path)
     values: dict[tuple[str, str], Value] = {}
     for group, keys in FILE_KEYS.items():
         section = document.get(group, {})
         if not isinstance(section, dict):
             raise UsageError(f"{path}: {group} must be an object\nIts keys: {', '.join(keys)}.")
         _refuse_unknown(section, keys, prefix=f"{group}.", path=path)
-        for row in (r for r in rows_of(group) if section.get(r.name) is not None):
+        for row in (setting(group, key) for key in keys if key in section):
             values[group, row.name] = _value(section[row.name], row, path)
-        _refuse_null(section, rows=[r for r in rows_of(group) if r.name in keys], path=path)
+    values = {key: value for key, value in values.items() if value is not None}
     return ConfigFile(path=path, values=values, warnings=_drop_placeholders(values, path))
-
-
-def _sections() -> tuple[str, ...]:
-    return tuple(FILE_KEYS)
 
 
 def _value(raw: object, row: Setting, path: Path) -> Value:
     where = f"{path}: {row.group}.{row.name}"
     if raw == "" and row.name in CREDENTIALS:
         return None
+    if raw is None and row.default is None:
+        return None
+    if raw is None:
+        raise UsageError(f"{where} is null\nAllowed: {row.allowed()}; or leave the key out.")
     # Strings are for the environment: a file has real booleans, and a quoted one is a slip.
-    if row.rule.type is bool and not isinstance(raw, bool):
+    if row.type is bool and not isinstance(raw, bool):
         raise UsageError(f"{where} must be true or false without quotes\nCorrect the file.")
-    return parse(raw, rule=row.rule, where=where)
-
-
-def _refuse_null(section: dict[str, object], *, rows: Sequence[Setting], path: Path) -> None:
-    for row in rows:
-        if row.name in section and section[row.name] is None and row.default is not None:
-            raise UsageError(
-                f"{path}: {row.group}.{row.name} is null\nAllowed: {row.rule.allowed()}; "
-                f"or leave the key out."
-            )
+    return parse(raw, row, where=where)
 
 
 def _refuse_unknown(
-    found: dict[str, object], known: Sequence[str], *, prefix: str, path: Path
+    found: Mapping[str, object], known: Sequence[str], *, prefix: str, path: Path
 ) -> None:
     unknown = [key for key in found if key not in known]
     if not unknown:

@@ -1,12 +1,13 @@
-"""Putting options, environment and config file together in their order of precedence."""
+"""Options, environment and config file put together in their order of precedence."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Any, Final, cast
 
+from detection_contract.aws.sqs_urls import region_of_queue
 from detection_worker.config.file import DEFAULT_NAME, ConfigFile, read_config_file
-from detection_worker.config.table import CREDENTIALS, SETTINGS, Group, Setting, rows_of
+from detection_worker.config.table import CREDENTIALS, Group, Setting, rows_of, setting
 from detection_worker.config.values import Value, parse
 from detection_worker.errors import UsageError
 from detection_worker.settings import (
@@ -20,7 +21,7 @@ from detection_worker.settings import (
 )
 
 CONFIG_VARIABLE: Final = "DETECTION_CONFIG"
-T = TypeVar("T")
+NO_FILE: Final = ConfigFile(path=None, values={})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,7 @@ class Loaded:
     Attributes:
         settings: Checked.
         config_path: The config file that was read; None without one.
-        region_chosen: Somebody set the region; False means the default.
+        region_chosen: The region was set; False means the default.
         warnings: Sentences for the user; no secrets.
     """
 
@@ -39,6 +40,12 @@ class Loaded:
     region_chosen: bool
     warnings: tuple[str, ...]
 
+    def aws_for_queue(self, queue_url: str) -> AwsSettings:
+        """Return the AWS settings with the queue's own region, unless another was set."""
+        aws = self.settings.aws
+        region = None if self.region_chosen else region_of_queue(queue_url)
+        return replace(aws, region=region) if region else aws
+
 
 def load_settings(options: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> Loaded:
     """Return the settings of every command.
@@ -46,37 +53,31 @@ def load_settings(options: Mapping[str, object], environ: Mapping[str, str], cwd
     Args:
         options: By ``Setting.option``, and ``config`` (path) and ``verbose`` (bool); None and
             absent alike mean not given. Other keys are ignored.
-        environ: Of the process; an empty variable counts as not set.
+        environ: The process's environment; an empty variable counts as not set.
         cwd: Where ``aws_config.json`` is looked for and what relative paths are relative to.
 
     Raises:
         UsageError: Something is missing, unknown, of a wrong type or out of range.
     """
-    given = {k: v for k, v in options.items() if v is not None}
-    if given.get("verbose"):
-        given["log_level"] = "DEBUG"
-    file = _config_file(given, environ, cwd)
-    values: dict[tuple[Group, str], Value] = {
-        (row.group, row.name): _anchored(_lookup(row, given, environ, file), cwd)
-        for row in SETTINGS
-        if row.group != "consumer" and not _is_credential(row)
-    }
-    credentials = _credentials(given, file)
-    values.update({("aws", name): value for name, value in credentials.items()})
+    places = _Places(options=_given(options), environ=environ, file=NO_FILE)
+    places = replace(places, file=_config_file(places, cwd))
+
+    def group(name: Group) -> dict[str, Any]:
+        rows = [row for row in rows_of(name) if not _is_credential(row)]
+        return {row.name: _anchored(places.value(row), cwd) for row in rows}
+
     return Loaded(
         settings=Settings(
-            aws=_build(AwsSettings, values, "aws"),
-            data=_build(DataSettings, values, "data"),
-            logging=_build(LoggingSettings, values, "logging"),
-            limits=_build(MediaLimits, values, "limits"),
-            callback=_build(CallbackSettings, values, "callback"),
-            models_dir=cast("Path | None", values["worker", "models_dir"]),
-            models_prefer=cast("tuple[str, ...]", values["worker", "models_prefer"]),
-            video_audio=cast("bool", values["worker", "video_audio"]),
+            aws=AwsSettings(**group("aws"), **_credentials(places)),
+            data=DataSettings(**group("data")),
+            logging=LoggingSettings(**group("logging")),
+            limits=MediaLimits(**group("limits")),
+            callback=CallbackSettings(**group("callback")),
+            **group("worker"),
         ),
-        config_path=file.path,
-        region_chosen=_is_set(rows_of("aws"), "region", (given, environ, file)),
-        warnings=file.warnings,
+        config_path=places.file.path,
+        region_chosen=places.find(setting("aws", "region")) is not None,
+        warnings=places.file.warnings,
     )
 
 
@@ -86,14 +87,11 @@ def load_consumer(options: Mapping[str, object], environ: Mapping[str, str]) -> 
     Raises:
         UsageError: There is no queue URL, or a value is wrong.
     """
-    given = {k: v for k, v in options.items() if v is not None}
-    nowhere = ConfigFile(path=None, values={})
-    values: dict[tuple[Group, str], Value] = {
-        (row.group, row.name): _lookup(row, given, environ, nowhere) for row in rows_of("consumer")
-    }
-    if values["consumer", "queue_url"] is None:
+    places = _Places(options=_given(options), environ=environ, file=NO_FILE)
+    values: dict[str, Any] = {row.name: places.value(row) for row in rows_of("consumer")}
+    if values["queue_url"] is None:
         raise UsageError("No SQS queue URL given\nSet QUEUE_URL or use --queue-url URL.")
-    return _build(ConsumerSettings, values, "consumer")
+    return ConsumerSettings(**values)
 
 
 def consumer_value(name: str, options: Mapping[str, object], environ: Mapping[str, str]) -> Value:
@@ -102,79 +100,75 @@ def consumer_value(name: str, options: Mapping[str, object], environ: Mapping[st
     Args:
         name: Field of ``ConsumerSettings``.
         options: As for ``load_settings``.
-        environ: Likewise.
+        environ: As for ``load_settings``.
 
     Returns:
-        The value; None for a queue URL that nobody gave.
+        The value; None if no queue URL was given.
 
     Raises:
         UsageError: It is wrong.
     """
-    row = next(r for r in rows_of("consumer") if r.name == name)
+    places = _Places(options=_given(options), environ=environ, file=NO_FILE)
+    return places.value(setting("consumer", name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Places:
+    """Where settings are given, in their order of precedence."""
+
+    options: Mapping[str, object]
+    environ: Mapping[str, str]
+    file: ConfigFile
+
+    def find(self, row: Setting) -> tuple[str, object] | None:
+        """Return the first place that gives a setting, as the user wrote it, and its value."""
+        if row.option is not None and row.option in self.options:
+            return row.flag, self.options[row.option]
+        for variable in row.environment:
+            if self.environ.get(variable, "").strip():
+                return variable, self.environ[variable]
+        if (row.group, row.name) in self.file.values:
+            return str(self.file.path), self.file.values[row.group, row.name]
+        return None
+
+    def value(self, row: Setting) -> Value:
+        """Return the value of a setting, its default if no place gives one."""
+        found = self.find(row)
+        if found is None:
+            return cast("Value", row.default)
+        where, raw = found
+        return parse(raw, row, where=where)
+
+
+def _given(options: Mapping[str, object]) -> dict[str, object]:
     given = {k: v for k, v in options.items() if v is not None}
-    return _lookup(row, given, environ, ConfigFile(path=None, values={}))
-
-
-def _build(cls: Callable[..., T], values: Mapping[tuple[Group, str], Value], group: Group) -> T:
-    return cls(**{name: value for (of, name), value in values.items() if of == group})
+    return {**given, "log_level": "DEBUG"} if given.get("verbose") else given
 
 
 def _is_credential(row: Setting) -> bool:
     return row.group == "aws" and row.name in CREDENTIALS
 
 
-def _config_file(given: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> ConfigFile:
-    named = given.get("config") or environ.get(CONFIG_VARIABLE)
+def _config_file(places: _Places, cwd: Path) -> ConfigFile:
+    named = places.options.get("config") or places.environ.get(CONFIG_VARIABLE)
     path = cwd / Path(str(named or DEFAULT_NAME)).expanduser()
-    return read_config_file(path, required=named is not None and named != "")
-
-
-def _lookup(
-    row: Setting, given: Mapping[str, object], environ: Mapping[str, str], file: ConfigFile
-) -> Value:
-    if row.option is not None and row.option in given:
-        return parse(given[row.option], rule=row.rule, where=row.flag)
-    for variable in row.environment:
-        if environ.get(variable, "").strip():
-            return parse(environ[variable], rule=row.rule, where=variable)
-    if (row.group, row.name) in file.values:
-        return file.values[row.group, row.name]
-    return cast("Value", row.default)
-
-
-def _is_set(
-    rows: tuple[Setting, ...],
-    name: str,
-    places: tuple[Mapping[str, object], Mapping[str, str], ConfigFile],
-) -> bool:
-    given, environ, file = places
-    row = next(r for r in rows if r.name == name)
-    return (
-        row.option in given
-        or any(environ.get(v, "").strip() for v in row.environment)
-        or (row.group, row.name) in file.values
-    )
+    return read_config_file(path, required=bool(named))
 
 
 def _anchored(value: Value, cwd: Path) -> Value:
     return cwd / value if isinstance(value, Path) else value
 
 
-def _credentials(given: Mapping[str, object], file: ConfigFile) -> dict[str, Value]:
-    rows = [row for row in rows_of("aws") if _is_credential(row)]
-    from_options = {
-        r.name: parse(given[r.option], rule=r.rule, where=r.flag)
-        for r in rows
-        if r.option is not None and r.option in given
-    }
-    if from_options:
-        return _complete(from_options, "--aws-access-key-id and --aws-secret-access-key")
-    from_file = {
-        r.name: file.values["aws", r.name] for r in rows if ("aws", r.name) in file.values
-    }
-    from_file = {name: value for name, value in from_file.items() if value is not None}
-    if from_file:
-        return _complete(from_file, f"access_key_id and secret_access_key in {file.path}")
+def _credentials(places: _Places) -> dict[str, Any]:
+    """Return the credentials of the first place that has any: options, then the file."""
+    options = replace(places, file=NO_FILE)
+    file = replace(places, options={})
+    pair = f"access_key_id and secret_access_key in {places.file.path}"
+    for only, both in ((options, "--aws-access-key-id and --aws-secret-access-key"), (file, pair)):
+        found = {row.name: only.value(row) for row in rows_of("aws") if _is_credential(row)}
+        found = {name: value for name, value in found.items() if value is not None}
+        if found:
+            return _complete(found, both)
     return {}
 
 

@@ -1,7 +1,7 @@
 """Every setting with its names outside: option, environment variables, place in the file.
 
-The rows follow from the fields of ``settings``; only what the original guide named otherwise, and
-the ranges, are written down here.
+The rows follow from the fields of ``settings``; only names that the rules below do not make, such
+as those of the original guide, are written down here.
 """
 
 import dataclasses
@@ -9,11 +9,11 @@ import typing
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from detection_worker.config.values import Rule
+from annotated_types import DocInfo, Interval, Predicate
+
 from detection_worker.settings import (
-    MIB,
     AwsSettings,
     CallbackSettings,
     ConsumerSettings,
@@ -21,6 +21,7 @@ from detection_worker.settings import (
     LoggingSettings,
     MediaLimits,
     Settings,
+    is_http_url,
 )
 
 Group = Literal["aws", "data", "logging", "limits", "callback", "consumer", "worker"]
@@ -32,6 +33,7 @@ GROUPS: Final[dict[Group, type]] = {
     "limits": MediaLimits,
     "callback": CallbackSettings,
     "consumer": ConsumerSettings,
+    "worker": Settings,
 }
 
 CREDENTIALS: Final = ("access_key_id", "secret_access_key", "session_token")
@@ -57,75 +59,18 @@ _ENVIRONMENT: Final[dict[str, tuple[str, ...]]] = {
     "consumer.wait_time_s": ("WAIT_TIME",),
     "consumer.visibility_timeout_s": ("VISIBILITY_TIMEOUT",),
 }
-_OPTIONS: Final = {
+_OPTIONS: Final[dict[str, str | None]] = {
     "worker.models_prefer": "prefer",
     "aws.endpoint_url": "endpoint_url",
     "aws.allowed_buckets": "allowed_buckets",
     "aws.expected_bucket_owner": "expected_bucket_owner",
+    "aws.boto3_endpoint_url": None,  # boto3 reads it
+    "callback.signing_secrets": None,  # the process list shows options to everyone
 }
 _PREFIXES: Final[dict[Group, str]] = {
     "aws": "aws_",
     "callback": "callback_",
     "logging": "log_",
-}
-_NOT_AN_OPTION: Final = (
-    "aws.boto3_endpoint_url",  # boto3 reads it
-    "callback.signing_secrets",  # the process list shows options to everyone
-)
-
-_WORDS: Final = {
-    "logging.level": ("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"),
-    "logging.format": ("plain", "json"),
-}
-_URLS: Final = (
-    "aws.endpoint_url",
-    "aws.boto3_endpoint_url",
-    "consumer.queue_url",
-    "consumer.dead_letter_queue_url",
-)
-_SECRETS: Final = (
-    "aws.access_key_id",
-    "aws.secret_access_key",
-    "aws.session_token",
-    "callback.signing_secrets",
-)
-
-_DAY_S: Final = 86_400
-_LEASE_S: Final = 43_200
-"""Longest visibility timeout that SQS takes."""
-_RANGES: Final[dict[str, tuple[float, float]]] = {
-    "limits.max_bytes": (1, 5 * 1024 * 1024 * MIB),  # 5 TiB: the largest S3 object
-    "limits.max_pixels": (1, 1_000_000_000),
-    "limits.max_duration_s": (0.1, _DAY_S),
-    "limits.max_frames_decoded": (1, 100_000_000),
-    "limits.decode_timeout_s": (0.1, _LEASE_S),
-    "limits.decode_memory_bytes": (64 * MIB, 1024 * 1024 * MIB),
-    "callback.connect_timeout_s": (0.1, 300),
-    "callback.read_timeout_s": (0.1, 300),
-    "callback.attempts": (1, 20),
-    "callback.retry_base_s": (0, 60),
-    "callback.max_elapsed_s": (0, 3600),
-    "consumer.poll_interval_s": (0, 3600),
-    "consumer.max_messages": (1, 10),  # SQS hands out no more at once
-    "consumer.wait_time_s": (0, 20),  # SQS holds a poll open no longer
-    # A lease is looked at once a second and needs two chances to be extended.
-    "consumer.visibility_timeout_s": (3, _LEASE_S),
-    "consumer.stats_interval": (0, 1_000_000_000),
-    "consumer.max_in_flight": (1, 100_000),  # SQS hands out 120,000 unacknowledged messages
-    "consumer.prefetch_seconds": (0.1, 3600),
-    "consumer.max_bytes_in_flight": (MIB, 1024 * 1024 * MIB),
-    "consumer.pollers": (1, 32),
-    "consumer.downloaders": (1, 256),
-    "consumer.decoders": (0, 256),
-    "consumer.callback_workers": (1, 1024),
-    "consumer.batch_units": (1, 4096),
-    "consumer.batch_wait_s": (0, 10),
-    "consumer.torch_threads": (0, 256),
-    "consumer.stall_timeout_s": (1, _LEASE_S),
-    "consumer.shutdown_grace_s": (0, _LEASE_S),
-    "consumer.queue_wait_objective_s": (0, 14 * _DAY_S),  # SQS keeps messages no longer
-    "consumer.max_backoff_s": (0, _LEASE_S),
-    "consumer.control_port": (0, 65_535),
 }
 
 
@@ -134,20 +79,22 @@ class Setting:
     """One setting and its names.
 
     Attributes:
-        group: The value object that it belongs to.
+        group: The value object that it belongs to; ``worker`` is ``Settings`` itself.
         name: Field of that object.
-        rule: What it may be.
-        default: Used when nobody sets it; None if ``required``.
+        hint: The field's annotation: type, range and format.
+        default: Used when it is not set; None if ``required``.
         required: There is no default.
-        environment: Variables, the first one set wins.
+        secret: Its value is never repeated in a message.
+        environment: Variables; the first one that is set wins.
         option: Destination of the option, as ``poll_interval``; None if there is no option.
     """
 
     group: Group
     name: str
-    rule: Rule
+    hint: Any
     default: object
     required: bool
+    secret: bool
     environment: tuple[str, ...]
     option: str | None
 
@@ -156,37 +103,75 @@ class Setting:
         """The option as typed."""
         return "--" + (self.option or self.name).replace("_", "-")
 
+    @property
+    def type(self) -> type:
+        """``bool``, ``int``, ``float``, ``str``, ``Path`` or ``tuple`` (of strings)."""
+        plain, _ = _parts(self.hint)
+        origin = typing.get_origin(plain) or plain
+        return str if origin is Literal else typing.cast("type", origin)
 
-def _rule(path: str, kind: type) -> Rule:
-    low, high = _RANGES.get(path, (0, float("inf")))
-    return Rule(
-        type=kind,
-        low=low,
-        high=high,
-        words=_WORDS.get(path, ()),
-        url=path in _URLS,
-        network=path == "callback.allowed_networks",
-        secret=path in _SECRETS,
-    )
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The only strings allowed, whatever their case; empty allows any."""
+        plain, _ = _parts(self.hint)
+        return typing.get_args(plain) if typing.get_origin(plain) is Literal else ()
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Least and greatest number allowed; None if it is no number."""
+        return next(
+            (
+                (typing.cast("float", m.ge), typing.cast("float", m.le))
+                for m in _parts(self.hint)[1]
+                if isinstance(m, Interval)
+            ),
+            None,
+        )
+
+    @property
+    def is_url(self) -> bool:
+        """It is an http or https URL."""
+        return Predicate(is_http_url) in _parts(self.hint)[1]
+
+    def allowed(self) -> str:
+        """Return what is allowed, as it follows ``Allowed:`` in an error."""
+        described = next((m for m in _parts(self.hint)[1] if isinstance(m, DocInfo)), None)
+        if described is not None:
+            return described.documentation
+        if self.words:
+            return ", ".join(self.words[:-1]) + f" or {self.words[-1]}"
+        if self.bounds is not None:
+            low, high = map(_plain_number, self.bounds)
+            kind = "a whole number" if self.type is int else "a number"
+            return f"{kind} from {low} to {high}"
+        return _ALLOWED[self.type]
 
 
-def _plain_type(hint: object) -> type:
-    if isinstance(hint, UnionType):
+_ALLOWED: Final[dict[type, str]] = {
+    bool: "true or false",
+    tuple: "names, with commas between them",
+    Path: "a path",
+    str: "a string",
+}
+
+
+def _parts(hint: Any) -> tuple[Any, tuple[object, ...]]:
+    """Return the type of an annotation, without ``None``, and what annotates it."""
+    if isinstance(hint, UnionType) or typing.get_origin(hint) is typing.Union:
         hint = next(a for a in typing.get_args(hint) if a is not type(None))
-    origin = typing.get_origin(hint) or hint
-    if origin is Literal:
-        return str
-    if not isinstance(origin, type):
-        raise TypeError(f"{hint!r} is no type that a setting can have")
-    return origin
+    if typing.get_origin(hint) is Annotated:
+        return hint.__origin__, hint.__metadata__
+    return hint, ()
+
+
+def _plain_number(number: float) -> str:
+    return str(int(number)) if number == int(number) else f"{number:g}"
 
 
 def _option(group: Group, name: str) -> str | None:
-    path = f"{group}.{name}"
-    if path in _NOT_AN_OPTION:
-        return None
     prefix = _PREFIXES.get(group, "")
-    return _OPTIONS.get(path, prefix + name.removeprefix(prefix).removesuffix("_s"))
+    usual = prefix + name.removeprefix(prefix).removesuffix("_s")
+    return _OPTIONS.get(f"{group}.{name}", usual)
 
 
 def _environment(group: Group, name: str) -> tuple[str, ...]:
@@ -196,35 +181,33 @@ def _environment(group: Group, name: str) -> tuple[str, ...]:
     return _ENVIRONMENT.get(f"{group}.{name}", (f"DETECTION_{prefix}{name.upper()}",))
 
 
-def _setting(group: Group, field: dataclasses.Field[object], hint: object) -> Setting:
-    required = field.default is dataclasses.MISSING
-    return Setting(
-        group=group,
-        name=field.name,
-        rule=_rule(f"{group}.{field.name}", _plain_type(hint)),
-        default=None if required else field.default,
-        required=required,
-        environment=_environment(group, field.name),
-        option=_option(group, field.name),
-    )
+def _rows(group: Group, cls: type) -> list[Setting]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return [
+        Setting(
+            group=group,
+            name=field.name,
+            hint=hints[field.name],
+            default=None if field.default is dataclasses.MISSING else field.default,
+            required=field.default is dataclasses.MISSING,
+            secret=not field.repr,
+            environment=_environment(group, field.name),
+            option=_option(group, field.name),
+        )
+        for field in dataclasses.fields(cls)
+        if not dataclasses.is_dataclass(hints[field.name])
+    ]
 
 
-def _rows() -> tuple[Setting, ...]:
-    rows: list[Setting] = []
-    for group, cls in GROUPS.items():
-        hints = typing.get_type_hints(cls)
-        rows += [_setting(group, field, hints[field.name]) for field in dataclasses.fields(cls)]
-    own = {field.name: field for field in dataclasses.fields(Settings)}
-    models = [_setting("worker", own["models_dir"], Path)]
-    models.append(_setting("worker", own["models_prefer"], tuple))
-    models.append(_setting("worker", own["video_audio"], bool))
-    return (*rows, *models)
-
-
-SETTINGS: Final = _rows()
+SETTINGS: Final = tuple(row for group, cls in GROUPS.items() for row in _rows(group, cls))
 """One row for each field of ``settings``."""
 
 
 def rows_of(group: Group) -> tuple[Setting, ...]:
     """Return the settings of one group, in the order of its fields."""
     return tuple(row for row in SETTINGS if row.group == group)
+
+
+def setting(group: Group, name: str) -> Setting:
+    """Return the setting that is the field ``name`` of a group."""
+    return next(row for row in rows_of(group) if row.name == name)

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from detection_contract.user_messages import NO_CREDENTIALS
-from detection_worker.aws_session import client, is_credentials_error, make_session
 from detection_worker.config import Loaded
 from detection_worker.settings import AwsSettings
 
@@ -44,6 +41,15 @@ class Check:
 
 def check_with_sts(aws: AwsSettings) -> Check:
     """Ask STS who the caller is: needs no permission, so a refusal is about the keys."""
+    # boto3 takes a while to import, and `--help` of three commands needs this module.
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    from detection_worker.aws_session import (  # noqa: PLC0415
+        client,
+        is_credentials_error,
+        make_session,
+    )
+
     try:
         session = make_session(aws)
         sts = client(session, "sts", aws, read_timeout_s=5.0, connect_timeout_s=3.0, attempts=1)

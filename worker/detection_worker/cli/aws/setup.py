@@ -113,7 +113,7 @@ def _endpoint(args: argparse.Namespace) -> str | None:
     # Not by load(): the file about to be replaced must not stop its own replacement.
     row = next(r for r in rows_of("aws") if r.name == "endpoint_url")
     url = args.endpoint_url or os.environ.get(row.environment[0])
-    return str(parse(url, rule=row.rule, where=row.flag)) if url else None
+    return str(parse(url, row, where=row.flag)) if url else None
 
 
 def _needed_secret(question: str) -> str:

@@ -9,8 +9,6 @@ from typing import Final
 from detection_contract.messages import InvalidMessage, create_test_message
 from detection_worker.cli.command import Command
 from detection_worker.cli.options import add_common, add_settings, load, start_logging
-from detection_worker.cli.queue.sending import aws_for_queue
-from detection_worker.cli.queue.validate import validate
 from detection_worker.config import Loaded, load_consumer
 from detection_worker.errors import UsageError
 from detection_worker.settings import ConsumerSettings
@@ -108,7 +106,9 @@ class Consume:
         loaded = load(args)
         consumer = load_consumer(vars(args), os.environ)
         if args.validate_queue:
-            return validate(consumer, aws_for_queue(loaded, consumer.queue_url))
+            from detection_worker.cli.queue.validate import validate  # noqa: PLC0415 - boto3
+
+            return validate(consumer, loaded.aws_for_queue(consumer.queue_url))
         return _consume(loaded, consumer)
 
 
@@ -126,7 +126,7 @@ def _print_message(url: str, loaded: Loaded) -> int:
 def _consume(loaded: Loaded, consumer: ConsumerSettings) -> int:
     from detection_worker.pipeline.service.consumer import Consumer  # noqa: PLC0415 - heavy; --help is not
 
-    settings = replace(loaded.settings, aws=aws_for_queue(loaded, consumer.queue_url))
+    settings = replace(loaded.settings, aws=loaded.aws_for_queue(consumer.queue_url))
     start_logging(settings)
     return Consumer(settings, consumer).run()
 

@@ -16,7 +16,6 @@ from detection_worker.cli.command import Command
 from detection_worker.cli.console import ask, confirm
 from detection_worker.cli.options import add_common, add_settings, load, threshold
 from detection_worker.cli.queue.receiver import ResultReceiver
-from detection_worker.cli.queue.sending import send
 from detection_worker.cli.summary import summary
 from detection_worker.cli.terminal import columns
 from detection_worker.config import consumer_value
@@ -90,6 +89,8 @@ class Message:
             if not args.yes and not confirm(f"Send it to {target}?", default=True):
                 print("Nothing was sent.")
                 return 1
+            from detection_worker.cli.queue.sending import send  # noqa: PLC0415 - boto3
+
             print(f"Sent, message id {send(message, target, loaded)}")
             if receiver is None:
                 return 0

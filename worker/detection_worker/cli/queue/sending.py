@@ -7,7 +7,7 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from detection_contract.aws.errors import QueueFault, queue_fault
-from detection_contract.aws.sqs_urls import own_endpoint, region_of_queue
+from detection_contract.aws.sqs_urls import own_endpoint
 from detection_contract.user_messages import NO_SUCH_QUEUE
 from detection_worker.aws_session import (
     client,
@@ -19,17 +19,9 @@ from detection_worker.aws_session import (
 )
 from detection_worker.config import Loaded
 from detection_worker.errors import UsageError
-from detection_worker.settings import AwsSettings
 
 _MAX_FIFO_ID: Final = 128
 """SQS takes no longer group and deduplication ids."""
-
-
-def aws_for_queue(loaded: Loaded, queue_url: str) -> AwsSettings:
-    """Return the AWS settings with the queue's own region, unless somebody chose another."""
-    aws = loaded.settings.aws
-    region = None if loaded.region_chosen else region_of_queue(queue_url)
-    return replace(aws, region=region) if region else aws
 
 
 def send(message: dict[str, object], queue_url: str, loaded: Loaded) -> str:
@@ -42,7 +34,7 @@ def send(message: dict[str, object], queue_url: str, loaded: Loaded) -> str:
     if queue_url.endswith(".fifo"):
         request_id = str(message["request_id"])[:_MAX_FIFO_ID]
         entry |= {"MessageGroupId": request_id, "MessageDeduplicationId": request_id}
-    aws = aws_for_queue(loaded, queue_url)
+    aws = loaded.aws_for_queue(queue_url)
     aws = replace(aws, endpoint_url=aws.endpoint_url or own_endpoint(queue_url))
     try:
         sqs = client(make_session(aws), "sqs", aws, read_timeout_s=15.0)

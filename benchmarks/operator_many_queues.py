@@ -133,7 +133,7 @@ def wait_until_told(scene: ApiScene, count: int) -> float:
 
 
 def cores(seconds: float) -> float:
-    """Return the CPU cores that this process uses for so long."""
+    """Return the mean number of CPU cores that this process uses over ``seconds``."""
     cpu_s, wall_s = time.process_time(), time.monotonic()
     time.sleep(seconds)
     return (time.process_time() - cpu_s) / (time.monotonic() - wall_s)

@@ -55,7 +55,7 @@ class Reaction:
     Attributes:
         case: Where the burst hit.
         bursts: How many.
-        unanswered: Of these, without an answer within a minute.
+        unanswered: Bursts without an answer within a minute.
         mean_s: Mean.
         p50_s: Median.
         p99_s: 99th percentile.

@@ -1,9 +1,9 @@
 """Count the busy pods that scale-in removes, over thousands of removals in simulated clusters.
 
 The operator's own reconciler runs against an in-memory cluster whose ReplicaSets choose victims as
-Kubernetes does, with workers that take messages while pods are chosen, one or many at a time.
+Kubernetes does, with workers that receive messages while pods are chosen, one or many at a time.
 Bursts, the steady traffic between them, service times, start times, holds and poll intervals are
-random; now and then the operator is killed and started anew, and the image changes, so that pods
+random; now and then the operator is killed and restarted, and the image changes, so that pods
 of two Deployments come and go together.
 
     python benchmarks/operator_scale_in.py                # 10,000 removals, some minutes
@@ -37,10 +37,10 @@ class Report:
     """What was counted.
 
     Attributes:
-        removed: Pods that went.
-        busy: Of these, those that were working.
-        asked_busy: Drains of workers that held something when they were asked.
-        restarts: Of the operator.
+        removed: Pods removed.
+        busy: Pods that were working when they were removed.
+        asked_busy: Drains of workers that held a message when asked to drain.
+        restarts: Kills and restarts of the operator.
         roll_outs: Changes of the image.
         simulated_h: Hours that passed in the clusters.
         wall_s: Seconds that it took.

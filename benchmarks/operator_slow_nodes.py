@@ -39,9 +39,9 @@ class Row:
     """One backlog.
 
     Attributes:
-        launch_s: From no room to a node.
-        empty_s: A node without pods lives so long.
-        nodes: That can ever come.
+        launch_s: Seconds from a Pending pod to its node.
+        empty_s: Seconds after which an empty node is removed.
+        nodes: Most nodes that the cluster can launch.
         capacity: Name of the settings.
         goal_s: Launch and 1.5 times the work.
         outcome: What came of it.

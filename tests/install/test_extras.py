@@ -115,7 +115,7 @@ def declared(project: Any, extra: str) -> set[str]:
 
 
 def reachable(project: Any, extra: str) -> set[str]:
-    """Names that an extra declares, with the extras that it includes and what everybody gets."""
+    """Names that an extra declares, with those of the extras that it includes and of the project."""
     found = declared(project, "")
     if extra:
         found |= declared(project, extra)
@@ -132,7 +132,7 @@ def undeclared(used: Mapping[str, str], allowed: set[str]) -> dict[str, str]:
 
 @pytest.mark.parametrize("extra", ["operator", "worker", "train", "dev"])
 def test_what_is_imported_is_declared(extra: str, project: Any) -> None:
-    """Also inside functions; what comes along with another package is declared all the same."""
+    """Also inside functions; a dependency that another package brings along is declared too."""
     allowed = reachable(project, extra)
     used = imported(modules(CODE[extra]))
     if extra == "train":

@@ -115,7 +115,7 @@ def declared(project: Any, extra: str) -> set[str]:
 
 
 def reachable(project: Any, extra: str) -> set[str]:
-    """Names that an extra declares, with those of the extras that it includes and of the project."""
+    """Names that an extra declares, with those of included extras and of the project."""
     found = declared(project, "")
     if extra:
         found |= declared(project, extra)

@@ -84,3 +84,12 @@ def test_everything_that_is_copied_is_in_the_build_context(image: str) -> None:
         assert (ROOT / source).exists(), source
         top = source.partition("/")[0]
         assert {source, f"{top}/**"} & set(allowed), f"{source} is left out of the context"
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_nothing_that_was_installed_is_deleted_again(image: str) -> None:
+    """An image gets what it runs: tools/wheels.py and .dockerignore leave out the rest."""
+    assert re.findall(r"\brm |-delete|uninstall", dockerfile(image)) == []
+    assert f"tools/wheels.py {image} " in dockerfile(image)
+    assert "COPY models/detection_training" not in dockerfile(image)
+    assert "models/detection_training" in (ROOT / ".dockerignore").read_text().split()

@@ -82,7 +82,7 @@ def test_the_samples_keep_their_scores(loaded: LoadedDetectors) -> None:
 @pytest.mark.slow
 def test_listing_models_does_not_import_torch() -> None:
     code = (
-        "import sys; from detection_worker.detectors import registry;"
+        "import sys; from detection_worker.detectors.model_folder import listing;"
         "assert len(listing.list_models(listing.bundled_models_dir())) >= 3;"
         "assert 'torch' not in sys.modules"
     )
@@ -94,6 +94,7 @@ def test_the_bundled_models_do_not_wait_for_libraries_of_other_networks() -> Non
     """Importing torchvision takes seconds; only the networks made of its blocks pay for it."""
     code = (
         "import sys; from detection_worker.detectors import registry;"
+        "from detection_worker.detectors.model_folder import listing;"
         "registry.load_detectors(listing.bundled_models_dir());"
         "assert not {'torchaudio', 'torchvision', 'onnxruntime'} & set(sys.modules)"
     )

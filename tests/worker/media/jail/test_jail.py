@@ -8,8 +8,8 @@ import pytest
 def test_a_jailed_process_can_open_no_file_no_socket_and_no_program(tmp_path: Path) -> None:
     script = """
 import os, socket, sys, threading
-from detection_worker.media import jail
-granted = jail.give_up_rights()
+from detection_worker.media.jail import sandbox
+granted = sandbox.give_up_rights()
 def refused(act):
     try:
         act()

@@ -2,33 +2,21 @@
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    SettingsConfigDict,
+)
 
 from detection_operator.errors import InvalidSettings
 
-NAMESPACES: Final = "DETECTION_OPERATOR_NAMESPACES"
-CLUSTER_WIDE: Final = "DETECTION_OPERATOR_CLUSTER_WIDE"
-PORT: Final = "DETECTION_OPERATOR_PORT"
-HOST: Final = "DETECTION_OPERATOR_HOST"
-LEADER_ELECTION: Final = "DETECTION_OPERATOR_LEADER_ELECTION"
-LEASE_NAME: Final = "DETECTION_OPERATOR_LEASE_NAME"
-DEPLOYMENT: Final = "DETECTION_OPERATOR_DEPLOYMENT"
-DECISIONS: Final = "DETECTION_OPERATOR_DECISIONS"
-WORKERS: Final = "DETECTION_OPERATOR_THREADS"
-POD_NAME: Final = "POD_NAME"
-POD_NAMESPACE: Final = "POD_NAMESPACE"
-KUBECONFIG: Final = "KUBECONFIG"
+PREFIX: Final = "DETECTION_OPERATOR_"
 SERVICE_ACCOUNT_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-
-HOST_DEFAULT: Final = "0.0.0.0"  # noqa: S104 - the kubelet and Prometheus reach it by the pod's address
-PORT_DEFAULT: Final = 8080
-THREADS_DEFAULT: Final = 8
-LEASE_DEFAULT: Final = "detection-queue-operator"
-
-_WORDS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,68 +24,103 @@ class OperatorSettings:
     """How the operator runs.
 
     Attributes:
-        namespaces: To serve; empty means the whole cluster.
-        namespace: Of the operator itself, for its lease.
-        identity: Of this process among its replicas.
-        host: Where metrics and health are served.
-        port: Of metrics and health; 0 picks one.
+        namespaces: Namespaces to serve; empty means the whole cluster.
+        namespace: The operator's own namespace, which holds its lease.
+        identity: Name of this process among its replicas.
+        host: Address of metrics and health checks.
+        port: Port of metrics and health checks, 0 to 65,535; 0 picks a free one.
         leader_election: False where only one process can ever run.
-        lease_name: Of the lease.
-        deployment: That this process is a pod of, in its own namespace: the lease goes with it.
-            None leaves the lease.
+        lease_name: Name of the Lease.
+        deployment: Deployment in ``namespace`` that owns the Lease, so that deleting it deletes
+            the Lease; None sets no owner.
         decisions: File for decision records; None writes none.
-        threads: Reconciles at a time.
-        resync_s: Everything is listed and reconciled anew this often.
-        watch_s: The API server is asked to end a watch after so long.
-        kubeconfig: None means in the cluster, else the default file.
-        context: Of the kubeconfig; None means its current one.
+        threads: Reconciles that run at once, 1 to 256.
+        resync_s: Interval of a full list and reconcile, in seconds.
+        watch_s: How long the API server is asked to keep a watch open, in seconds.
+        kubeconfig: None means the pod's service account, else the default file.
+        context: Context of the kubeconfig; None means its current one.
     """
 
     namespaces: tuple[str, ...] = ()
     namespace: str = "default"
     identity: str = "detection-operator"
-    host: str = HOST_DEFAULT
-    port: int = PORT_DEFAULT
+    host: str = "0.0.0.0"  # noqa: S104 - the kubelet and Prometheus reach it by the pod's address
+    port: int = 8080
     leader_election: bool = True
-    lease_name: str = LEASE_DEFAULT
+    lease_name: str = "detection-queue-operator"
     deployment: str | None = None
     decisions: Path | None = None
-    threads: int = THREADS_DEFAULT
+    threads: int = 8
     resync_s: float = 300.0
     watch_s: int = 300
     kubeconfig: Path | None = None
     context: str | None = None
 
 
-def from_environment(environ: Mapping[str, str]) -> OperatorSettings:
+def from_environment() -> OperatorSettings:
     """Return the settings that the environment asks for; defaults fill the rest.
 
     Without ``DETECTION_OPERATOR_NAMESPACES`` the operator serves its own namespace, unless
-    ``DETECTION_OPERATOR_CLUSTER_WIDE`` is true.
+    ``DETECTION_OPERATOR_CLUSTER_WIDE`` is true. An empty variable counts as not set.
 
     Raises:
-        InvalidSettings: A variable has a value that cannot be followed.
+        InvalidSettings: A variable has a value that is not allowed.
     """
-    own = environ.get(POD_NAMESPACE) or _account_namespace() or "default"
-    names = tuple(n for n in re.split(r"[\s,]+", environ.get(NAMESPACES, "")) if n)
-    wide = _boolean(environ, CLUSTER_WIDE, default=False)
+    try:
+        found = _Environment().model_dump(exclude_none=True)
+    except ValidationError as exc:
+        raise InvalidSettings(_sentence(exc)) from None
+    own = found.setdefault("namespace", _account_namespace() or OperatorSettings().namespace)
+    found.setdefault("identity", f"{os.uname().nodename}-{os.getpid()}")
+    wide, names = found.pop("cluster_wide", False), found.pop("namespaces")
     if wide and names:
-        raise InvalidSettings(f"{CLUSTER_WIDE} and {NAMESPACES} contradict each other")
-    path = environ.get(DECISIONS)
-    config = environ.get(KUBECONFIG)
-    return OperatorSettings(
-        namespaces=() if wide else names or (own,),
-        namespace=own,
-        identity=environ.get(POD_NAME) or f"{os.uname().nodename}-{os.getpid()}",
-        host=environ.get(HOST) or HOST_DEFAULT,
-        port=_integer(environ, PORT, PORT_DEFAULT, most=65_535),
-        leader_election=_boolean(environ, LEADER_ELECTION, default=True),
-        lease_name=environ.get(LEASE_NAME) or LEASE_DEFAULT,
-        deployment=environ.get(DEPLOYMENT) or None,
-        decisions=Path(path) if path else None,
-        threads=_integer(environ, WORKERS, THREADS_DEFAULT, least=1, most=256),
-        kubeconfig=Path(config) if config else None,
-    )
+        raise InvalidSettings(f"{PREFIX}CLUSTER_WIDE and {PREFIX}NAMESPACES contradict each other")
+    return OperatorSettings(namespaces=() if wide else names or (own,), **found)
+
+
+def variables() -> dict[str, str]:
+    """Return the environment variable of each setting that has one."""
+    return {
+        name: str(field.validation_alias or f"{PREFIX}{name.upper()}")
+        for name, field in _Environment.model_fields.items()
+    }
+
+
+def _names(given: object) -> object:
+    return tuple(re.findall(r"[^\s,]+", given)) if isinstance(given, str) else given
+
+
+_Flag = Annotated[bool | None, Field(description="true or false")]
+
+
+class _Environment(BaseSettings):
+    """What the variables say; None where one is not set.
+
+    Apart from ``OperatorSettings``, so that its constructor does not read the environment: a
+    process may make several, as tests and benchmarks do.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore")
+
+    namespaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
+    cluster_wide: _Flag = None
+    namespace: str | None = Field(default=None, validation_alias="POD_NAMESPACE")
+    identity: str | None = Field(default=None, validation_alias="POD_NAME")
+    host: str | None = None
+    port: int | None = Field(default=None, ge=0, le=65_535, description="between 0 and 65535")
+    leader_election: _Flag = None
+    lease_name: str | None = None
+    deployment: str | None = None
+    decisions: Path | None = None
+    threads: int | None = Field(default=None, ge=1, le=256, description="between 1 and 256")
+    kubeconfig: Path | None = Field(default=None, validation_alias="KUBECONFIG")
+
+
+def _sentence(exc: ValidationError) -> str:
+    wrong = exc.errors()[0]
+    name = str(wrong["loc"][0])
+    must = _Environment.model_fields[name].description
+    return f"{variables()[name]} is {wrong['input']!r}, must be {must}"
 
 
 def _account_namespace() -> str:
@@ -105,23 +128,3 @@ def _account_namespace() -> str:
         return SERVICE_ACCOUNT_NAMESPACE.read_text(encoding="utf-8").strip()
     except OSError:
         return ""
-
-
-def _boolean(environ: Mapping[str, str], name: str, *, default: bool) -> bool:
-    text = environ.get(name, "").strip().lower()
-    if not text:
-        return default
-    if text not in _WORDS:
-        raise InvalidSettings(f"{name} is {text!r}, must be true or false")
-    return _WORDS[text]
-
-
-def _integer(
-    environ: Mapping[str, str], name: str, default: int, *, most: int, least: int = 0
-) -> int:
-    text = environ.get(name, "").strip()
-    if not text:
-        return default
-    if not text.isdecimal() or not least <= int(text) <= most:
-        raise InvalidSettings(f"{name} is {text!r}, must be between {least} and {most}")
-    return int(text)

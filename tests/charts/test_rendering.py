@@ -1,6 +1,7 @@
 """What the chart renders for several sets of values."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -249,14 +251,15 @@ def test_the_operator_understands_its_scope(
         for item in container["env"]
     }
 
-    found = operator_settings.from_environment(environ)
+    with patch.dict(os.environ, environ, clear=True):
+        found = operator_settings.from_environment()
 
     assert found.namespaces == namespaces
     assert found.namespace == "detection"
     assert found.identity == "operator-0"
     assert found.lease_name == found.deployment == "detection-queue-operator"
     assert found.port == container["ports"][0]["containerPort"]
-    known = {value for value in vars(operator_settings).values() if isinstance(value, str)}
+    known = set(operator_settings.variables().values())
     assert {name for name in environ if name.startswith("DETECTION_OPERATOR_")} <= known
 
 

@@ -1,13 +1,20 @@
 import os
+from unittest.mock import patch
 
 import pytest
 
 from detection_operator.errors import InvalidSettings
-from detection_operator.settings import from_environment
+from detection_operator.settings import OperatorSettings, from_environment
+
+
+def read(variables: dict[str, str]) -> OperatorSettings:
+    """Read the settings with these variables and no others."""
+    with patch.dict(os.environ, variables, clear=True):
+        return from_environment()
 
 
 def test_without_a_word_the_operator_serves_its_own_namespace() -> None:
-    settings = from_environment({"POD_NAMESPACE": "media", "POD_NAME": "op-1"})
+    settings = read({"POD_NAMESPACE": "media", "POD_NAME": "op-1"})
 
     assert settings.namespaces == ("media",)
     assert (settings.namespace, settings.identity) == ("media", "op-1")
@@ -15,17 +22,17 @@ def test_without_a_word_the_operator_serves_its_own_namespace() -> None:
 
 
 def test_namespaces_are_a_list() -> None:
-    settings = from_environment({"DETECTION_OPERATOR_NAMESPACES": "a, b"})
+    settings = read({"DETECTION_OPERATOR_NAMESPACES": "a, b"})
 
     assert settings.namespaces == ("a", "b")
 
 
 def test_the_whole_cluster_is_asked_for_explicitly() -> None:
-    assert from_environment({"DETECTION_OPERATOR_CLUSTER_WIDE": "true"}).namespaces == ()
+    assert read({"DETECTION_OPERATOR_CLUSTER_WIDE": "true"}).namespaces == ()
 
 
 def test_every_process_has_an_identity_of_its_own() -> None:
-    assert str(os.getpid()) in from_environment({}).identity
+    assert str(os.getpid()) in read({}).identity
 
 
 @pytest.mark.parametrize(
@@ -46,9 +53,9 @@ def test_every_process_has_an_identity_of_its_own() -> None:
 )
 def test_a_wrong_variable_is_named(variables: dict[str, str], named: str) -> None:
     with pytest.raises(InvalidSettings, match=named):
-        from_environment(variables)
+        read(variables)
 
 
 def test_the_lease_s_owner_is_named_by_the_environment() -> None:
-    assert from_environment({"DETECTION_OPERATOR_DEPLOYMENT": "operator"}).deployment == "operator"
-    assert from_environment({}).deployment is None
+    assert read({"DETECTION_OPERATOR_DEPLOYMENT": "operator"}).deployment == "operator"
+    assert read({}).deployment is None

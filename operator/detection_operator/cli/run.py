@@ -6,12 +6,14 @@ import logging
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detection_contract import environment as env
 from detection_contract.process.logs import configure, log_format_from_environment
 from detection_operator.errors import Failure, InvalidSettings, LeaseLost
-from detection_operator.settings import OperatorSettings, from_environment
+
+if TYPE_CHECKING:
+    from detection_operator.settings import OperatorSettings
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     configure(
         level=os.environ.get(env.LOG_LEVEL, "INFO"),
-        fmt=log_format_from_environment(os.environ),
+        fmt=log_format_from_environment(),
         facts=True,
     )
     logging.getLogger("kopf").setLevel(logging.WARNING)
@@ -67,8 +69,10 @@ def _run(arguments: argparse.Namespace) -> int:
     return env.EXIT_OK
 
 
-def _settings(arguments: argparse.Namespace) -> OperatorSettings:
-    settings = from_environment(os.environ)
+def _settings(arguments: argparse.Namespace) -> "OperatorSettings":
+    from detection_operator.settings import from_environment  # noqa: PLC0415 - pydantic's time
+
+    settings = from_environment()
     names = ("kubeconfig", "context", "host", "port", "threads", "decisions", "leader_election")
     given = {name: getattr(arguments, name) for name in names}
     changes = {name: value for name, value in given.items() if value is not None}

@@ -116,13 +116,13 @@ class Metrics:
         for gauge, value in values.items():
             if value is not None:
                 self._queue[gauge].labels(namespace, name).set(value)
-        terms = {term.name: term.replicas for term in plan.terms}
+        terms = {term.rule.value: term.replicas for term in plan.terms}
         self._drop_terms(namespace, name, keep=set(terms))
         for term, replicas in terms.items():
             self._term.labels(namespace, name, term).set(replicas)
         self._terms[namespace, name] = set(terms)
         self.show_conditions(namespace, name, status)
-        self.decisions.labels(plan.binding).inc()
+        self.decisions.labels(plan.binding.value).inc()
 
     def show_conditions(self, namespace: str, name: str, status: dict[str, Any]) -> None:
         """Show the conditions of a DetectionQueue; all there is to show of an invalid spec."""

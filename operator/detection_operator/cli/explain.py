@@ -34,7 +34,9 @@ def _run(arguments: argparse.Namespace) -> int:
     print(f"{desired} replicas, because of {plan.get('binding', '?')}")
     print(plan.get("message", ""))
     for term in plan.get("terms", []):
-        print(f"  {term['name']:<12} {term['replicas']:>5}  {term.get('sentence', '')}".rstrip())
+        # A status and records of version 2 say ``name``.
+        rule = term.get("rule", term.get("name"))
+        print(f"  {rule:<12} {term['replicas']:>5}  {term.get('sentence', '')}".rstrip())
     for condition in status.get("conditions", []):
         # Pods that wait for a node are no fault so far, and the reason why nothing happens yet.
         if condition.get("status") != "True" or condition.get("reason") == "Waiting":

@@ -38,7 +38,7 @@ def _compared(plan: Plan) -> dict[str, Any]:
     data: dict[str, Any] = json.loads(json.dumps(plan_json(plan)))
     del data["message"]
     data["terms"] = [
-        {"name": term["name"], "replicas": term["replicas"]} for term in data["terms"]
+        {"rule": term["rule"], "replicas": term["replicas"]} for term in data["terms"]
     ]
     return data
 

@@ -11,50 +11,55 @@ from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Estimates, Plan
 from detection_operator.scaling.pods import scale_in_candidates
 from detection_operator.scaling.rules import demand, limits
-from detection_operator.scaling.rules.terms import Term
+from detection_operator.scaling.rules.terms import Rule, Term
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.scaling import Mode
 
-Rule = Callable[[DecisionInput, int], Term | None]
+Apply = Callable[[DecisionInput, int], Term | None]
 
-NEEDS: Final[tuple[Rule, ...]] = (
-    demand.steady,
-    demand.young,
-    demand.tail,
-    demand.drain,
-    demand.recent,
-    demand.backlog,
-    demand.present,
-    demand.poison,
-    demand.activation,
-    demand.headroom,
-    demand.occupied,
+NEEDS: Final[tuple[Apply, ...]] = (
+    demand.keep_up_with_arrivals,
+    demand.keep_busy_while_rate_is_young,
+    demand.meet_tail_objective,
+    demand.clear_backlog_in_time,
+    demand.cover_recent_bursts,
+    demand.divide_backlog,
+    demand.one_for_visible,
+    demand.leave_out_poison,
+    demand.confirm_activation,
+    demand.add_headroom,
+    demand.one_while_in_flight,
 )
 """What the messages need. The result is remembered for the hold."""
-FLOORS: Final[tuple[Rule, ...]] = (demand.full, demand.idle, limits.scheduled, limits.least)
+FLOORS: Final[tuple[Apply, ...]] = (
+    demand.keep_busy_on_backlog,
+    demand.keep_warm,
+    limits.scheduled_minimum,
+    limits.at_least_min,
+)
 """What is kept for other reasons, which end when they end: no hold."""
-LIMITS: Final[tuple[Rule, ...]] = (
-    limits.hold,
-    limits.step_down,
-    limits.step_up,
-    limits.budget,
-    limits.room,
-    limits.takers,
-    limits.lull,
-    limits.bounds,
-    limits.starting,
+LIMITS: Final[tuple[Apply, ...]] = (
+    limits.hold_surplus,
+    limits.limit_scale_in_rate,
+    limits.limit_scale_out_rate,
+    limits.within_budget,
+    limits.cluster_capacity,
+    limits.not_below_busy,
+    limits.drain_busy_only_if_never_idle,
+    limits.within_bounds,
+    limits.starting_pods,
 )
 """What is allowed."""
-BLIND: Final[tuple[Rule, ...]] = (
-    limits.unread,
-    limits.scheduled,
-    limits.step_down,
-    limits.lull,
-    limits.bounds,
-    limits.starting,
+UNREAD: Final[tuple[Apply, ...]] = (
+    limits.fall_back,
+    limits.scheduled_minimum,
+    limits.limit_scale_in_rate,
+    limits.drain_busy_only_if_never_idle,
+    limits.within_bounds,
+    limits.starting_pods,
 )
 """For a queue that cannot be read."""
-_SOLE: Final = frozenset({"Activation", "Paused", "Manual", "Fallback"})
+_SOLE: Final = frozenset({Rule.CONFIRM_ACTIVATION, Rule.PAUSED, Rule.MANUAL, Rule.FALL_BACK})
 """They bind even when their number is what it was before."""
 
 
@@ -92,10 +97,10 @@ def decide(spec: QueueSpec, observation: Observation, memory: Memory, now_s: flo
     inputs = decision_input(spec, observation, estimators, history, now_s=now_s, fresh=fresh)
     terms: list[Term] = []
     if spec.paused or spec.scaling.mode is Mode.MANUAL:
-        terms.append(_dictated(inputs))
+        terms.append(limits.paused_or_manual(inputs))
         return _plan(inputs, terms, needed=observation.replicas, wanted=observation.replicas)
     if not fresh:
-        _apply(BLIND, inputs, terms)
+        _apply(UNREAD, inputs, terms)
         return _plan(inputs, terms, needed=observation.replicas, wanted=observation.replicas)
     _apply(NEEDS, inputs, terms)
     needed = terms[-1].replicas if terms else 0
@@ -105,7 +110,7 @@ def decide(spec: QueueSpec, observation: Observation, memory: Memory, now_s: flo
     return _plan(inputs, terms, needed=needed, wanted=wanted)
 
 
-def _apply(rules: tuple[Rule, ...], inputs: DecisionInput, terms: list[Term]) -> None:
+def _apply(rules: tuple[Apply, ...], inputs: DecisionInput, terms: list[Term]) -> None:
     """Add to ``terms`` what each rule makes of the number that the rules before it left."""
     replicas = terms[-1].replicas if terms else 0
     for rule in rules:
@@ -118,18 +123,8 @@ def _apply(rules: tuple[Rule, ...], inputs: DecisionInput, terms: list[Term]) ->
 def _payable(inputs: DecisionInput, replicas: int) -> int:
     """Return how many of the replicas a cluster that takes all of them would be asked for."""
     most = min(replicas, inputs.spec.scaling.max_replicas)
-    capped = limits.budget(inputs, most)
+    capped = limits.within_budget(inputs, most)
     return most if capped is None else capped.replicas
-
-
-def _dictated(inputs: DecisionInput) -> Term:
-    if inputs.spec.paused:
-        return Term("Paused", inputs.seen.replicas, "paused")
-    wanted = inputs.seen.replicas if inputs.spec.replicas is None else inputs.spec.replicas
-    high = inputs.spec.scaling.max_replicas
-    if wanted > high:
-        return Term("Manual", high, "manual_capped", (wanted,))
-    return Term("Manual", wanted, "manual")
 
 
 def _plan(inputs: DecisionInput, terms: list[Term], *, needed: int, wanted: int) -> Plan:
@@ -150,15 +145,15 @@ def _plan(inputs: DecisionInput, terms: list[Term], *, needed: int, wanted: int)
     )
 
 
-def _binding(terms: list[Term]) -> str:
-    """Return the name of the last rule that moved the number."""
+def _binding(terms: list[Term]) -> Rule:
+    """Return the last rule that moved the number."""
     replicas = 0
-    name = "Empty"
+    rule = Rule.NOTHING_TO_DO
     for term in terms:
-        if term.replicas != replicas or term.name in _SOLE:
-            name = term.name
+        if term.replicas != replicas or term.rule in _SOLE:
+            rule = term.rule
         replicas = term.replicas
-    return name
+    return rule
 
 
 def _history(inputs: DecisionInput, *, desired: int, needed: int, wanted: int) -> PlanHistory:
@@ -192,7 +187,7 @@ def _estimates(inputs: DecisionInput, terms: list[Term]) -> Estimates:
         blocked_said=room.said,
         failing_since_s=starts.since_s,
         failing_why="" if starts.since_s is None else starts.why,
-        over_budget=any(term.name == "Budget" for term in terms),
+        over_budget=any(term.rule is Rule.WITHIN_BUDGET for term in terms),
         spent_today=limits.spent_today(inputs),
         received=sum(hour[1] for hour in hours),
         received_late=sum(hour[2] for hour in hours),

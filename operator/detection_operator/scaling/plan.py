@@ -4,13 +4,31 @@ from dataclasses import dataclass
 from typing import Final
 
 from detection_operator.scaling.memory import Memory
-from detection_operator.scaling.rules.terms import SENTENCES, Term
+from detection_operator.scaling.rules.terms import Rule, Term
 
-_DEMANDS: Final = frozenset({"Steady", "Tail", "Drain", "Recent", "Backlog", "Present"})
-"""Of these only the largest is worth a sentence."""
-_ALWAYS_SPOKEN: Final = frozenset(
-    {"Poison", "Budget", "Activation", "Paused", "Manual", "Fallback"}
+_DEMANDS: Final = frozenset(
+    {
+        Rule.KEEP_UP_WITH_ARRIVALS,
+        Rule.MEET_TAIL_OBJECTIVE,
+        Rule.CLEAR_BACKLOG_IN_TIME,
+        Rule.COVER_RECENT_BURSTS,
+        Rule.DIVIDE_BACKLOG,
+        Rule.ONE_FOR_VISIBLE,
+    }
 )
+"""Only the largest of these is worth a sentence."""
+_ALWAYS_SPOKEN: Final = frozenset(
+    {
+        Rule.LEAVE_OUT_POISON,
+        Rule.WITHIN_BUDGET,
+        Rule.CONFIRM_ACTIVATION,
+        Rule.PAUSED,
+        Rule.MANUAL,
+        Rule.FALL_BACK,
+    }
+)
+"""They are worth a sentence even when their number is what it was before."""
+_NOTHING_TO_DO: Final = "nothing to do"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +84,7 @@ class Plan:
 
     Attributes:
         desired: Replicas to have.
-        binding: Name of the rule that set the number.
+        binding: The rule that set the number.
         terms: The rules that spoke, in their order.
         apply: The number may be written; False when paused or in shadow mode.
         scale_in_candidates: Pods to drain, as many as are surplus, in the order in which they go.
@@ -76,7 +94,7 @@ class Plan:
     """
 
     desired: int
-    binding: str
+    binding: Rule
     terms: tuple[Term, ...]
     apply: bool
     scale_in_candidates: tuple[str, ...]
@@ -90,9 +108,9 @@ class Plan:
         spoken: list[Term] = []
         replicas = 0
         for term in self.terms:
-            if term.replicas != replicas or term.name in _ALWAYS_SPOKEN:
-                if term.name in _DEMANDS:
-                    spoken = [earlier for earlier in spoken if earlier.name not in _DEMANDS]
+            if term.replicas != replicas or term.rule in _ALWAYS_SPOKEN:
+                if term.rule in _DEMANDS:
+                    spoken = [earlier for earlier in spoken if earlier.rule not in _DEMANDS]
                 spoken.append(term)
             replicas = term.replicas
-        return "; ".join(term.sentence for term in spoken) or SENTENCES["empty"]
+        return "; ".join(term.sentence for term in spoken) or _NOTHING_TO_DO

@@ -9,6 +9,8 @@ import yaml
 
 from detection_operator.cli.main import main
 
+RECORDS_2 = Path(__file__).parents[1] / "scaling" / "records-version-2.jsonl"
+
 
 def write(path: Path, rows: int = 60) -> Path:
     path.write_text("\n".join(str(10 * n) for n in range(rows)))
@@ -48,6 +50,14 @@ def test_a_changed_decision_is_found(tmp_path: Path, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "line 4: desired was" in out
     assert "1 differ" in out
+
+
+def test_records_of_version_2_still_give_their_plans(capsys: pytest.CaptureFixture[str]) -> None:
+    count = len(RECORDS_2.read_text().splitlines())
+
+    code = main(["replay", str(RECORDS_2)])
+
+    assert (code, capsys.readouterr().out) == (0, f"{count} decisions replayed, 0 differ\n")
 
 
 def test_explain_reads_records_and_statuses(

@@ -57,7 +57,7 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [see(visible=3)],
             0,
             "Activation",
-            "1 needed to clear 3 messages (work 30 s) before age 120 s; "
+            "1 needed to clear 3 messages (30 s of work) before they are 120 s old; "
             "waiting for 1 more reading(s) to confirm 3 message(s)",
             id="one reading of a few messages starts nothing",
         ),
@@ -66,7 +66,7 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [see(visible=3), see(visible=3)],
             1,
             "Drain",
-            "1 needed to clear 3 messages (work 30 s) before age 120 s",
+            "1 needed to clear 3 messages (30 s of work) before they are 120 s old",
             id="two readings in a row start a replica",
         ),
         pytest.param(
@@ -74,7 +74,7 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [see(visible=400)],
             45,
             "Drain",
-            "45 needed to clear 400 messages (work 4000 s) before age 120 s",
+            "45 needed to clear 400 messages (4000 s of work) before they are 120 s old",
             id="a clear burst needs one reading and one step",
         ),
         pytest.param(
@@ -82,7 +82,8 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [see(visible=400)],
             20,
             "Max",
-            "45 needed to clear 400 messages (work 4000 s) before age 120 s; maxReplicas is 20",
+            "45 needed to clear 400 messages (4000 s of work) before they are 120 s old; "
+            "maxReplicas is 20",
             id="maxReplicas caps the burst",
         ),
         pytest.param(
@@ -90,8 +91,8 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [see(visible=4)] * 4,
             0,
             "Activation",
-            "1 needed to clear 4 messages (work 40 s) before age 120 s; "
-            "4 message(s) are fewer than activation.minMessages 5",
+            "1 needed to clear 4 messages (40 s of work) before they are 120 s old; "
+            "4 message(s), fewer than activation.minMessages (5)",
             id="too few messages start nothing however long they wait",
         ),
         pytest.param(
@@ -107,7 +108,7 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [see(visible=23, replicas=1, ready=1, in_flight=1, busy=1)],
             5,
             "Backlog",
-            "5 needed for 24 messages at 5 each",
+            "5 needed for 24 messages at 5 per replica",
             id="the backlog rule divides",
         ),
         pytest.param(
@@ -115,7 +116,8 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [see(visible=90, replicas=1, ready=1, busy=1, in_flight=1)],
             12,
             "Headroom",
-            "10 needed to clear 90 messages (work 900 s) before age 120 s; 2 spare while active",
+            "10 needed to clear 90 messages (900 s of work) before they are 120 s old; "
+            "2 more as headroom while the queue is active",
             id="headroom is added while there is work",
         ),
         pytest.param(
@@ -150,7 +152,7 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [EMPTY],
             3,
             "Schedule",
-            "schedule office asks for 3",
+            "schedule office sets a minimum of 3",
             id="a schedule has its replicas ready",
         ),
         pytest.param(
@@ -158,8 +160,8 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [see(visible=400, replicas=2, ready=2, busy=2, in_flight=2)],
             6,
             "ScaleUp",
-            "44 needed to clear 400 messages (work 4000 s) before age 120 s; "
-            "up to 6 for now: at most 4 join in a minute",
+            "44 needed to clear 400 messages (4000 s of work) before they are 120 s old; "
+            "up to 6 for now: scale-out is limited to 4 a minute",
             id="a limit slows the way up",
         ),
         pytest.param(
@@ -167,8 +169,8 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [see(visible=400)],
             10,
             "Budget",
-            "45 needed to clear 400 messages (work 4000 s) before age 120 s; "
-            "capped to 10: 20 an hour at 2 each",
+            "45 needed to clear 400 messages (4000 s of work) before they are 120 s old; "
+            "capped at 10: 20 an hour at 2 per replica",
             id="the hourly budget caps",
         ),
         pytest.param(
@@ -176,8 +178,8 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [see(visible=400)],
             12,
             "Budget",
-            "45 needed to clear 400 messages (work 4000 s) before age 120 s; "
-            "capped to 12: 24.00 of 24 left today",
+            "45 needed to clear 400 messages (4000 s of work) before they are 120 s old; "
+            "capped at 12: 24.00 of 24 left today",
             id="the daily budget caps",
         ),
         pytest.param(
@@ -189,8 +191,8 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [see(visible=400)],
             45,
             "Drain",
-            "45 needed to clear 400 messages (work 4000 s) before age 120 s; "
-            "45 would cost more than the budget (20); it only warns",
+            "45 needed to clear 400 messages (4000 s of work) before they are 120 s old; "
+            "45 exceed the budget (20 an hour at 2 per replica), which only warns",
             id="a budget that warns caps nothing",
         ),
         pytest.param(
@@ -214,7 +216,7 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [EMPTY],
             40,
             "Manual",
-            "Manual: spec.replicas is 100, capped to 40 by maxReplicas",
+            "Manual: spec.replicas is 100, capped at maxReplicas 40",
             id="manual stays below maxReplicas",
         ),
         pytest.param(
@@ -238,9 +240,9 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [see(error=ReadError.UNREACHABLE, replicas=4, ready=4, busy=3)] * 30,
             3,
             "Busy",
-            "queue not read (Unreachable) for 2m: fallback is 1; "
-            "down to 2 for now: at most 50 % leave in a minute; "
-            "3 are kept: 3 busy, 0 messages in flight",
+            "queue not read (Unreachable) for 2m: fallback.replicas is 1; "
+            "down to 2 for now: scale-in is limited to 50 % a minute; "
+            "3 kept: 3 busy, 0 messages in flight",
             id="Static goes down slowly and never below busy work",
         ),
         pytest.param(
@@ -253,9 +255,9 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [see(replicas=8, ready=8, in_flight=5, busy=5)] * 2,
             5,
             "Busy",
-            "one replica stays: 5 in flight, 0 delayed, 5 busy, 0 silent worker(s); "
-            "down to 4 for now: at most 50 % leave in a minute; "
-            "5 are kept: 5 busy, 5 messages in flight",
+            "one replica kept: 5 in flight, 0 delayed, 5 busy, 0 unreachable worker(s); "
+            "down to 4 for now: scale-in is limited to 50 % a minute; "
+            "5 kept: 5 busy, 5 messages in flight",
             id="work in hand keeps its replicas",
         ),
         pytest.param(
@@ -263,8 +265,8 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [see(replicas=8, ready=8)],
             8,
             "Hold",
-            "one replica stays warm for 240 s: cheaper than a cold start of 120 s; "
-            "held at 8: surplus must last 60 s",
+            "one warm replica kept for 240 s: cheaper than a cold start of 120 s; "
+            "held at 8: scale-in waits until the surplus has lasted 60 s",
             id="a restarted operator holds what runs",
         ),
         pytest.param(
@@ -272,8 +274,8 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [see(replicas=8, ready=8)] * 14,
             4,
             "ScaleDown",
-            "one replica stays warm for 175 s: cheaper than a cold start of 120 s; "
-            "down to 4 for now: at most 50 % leave in a minute",
+            "one warm replica kept for 175 s: cheaper than a cold start of 120 s; "
+            "down to 4 for now: scale-in is limited to 50 % a minute",
             id="after the hold half may go",
         ),
         pytest.param(
@@ -289,7 +291,7 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [see(replicas=1, ready=1)] * 60,
             1,
             "Idle",
-            "one replica stays warm for 305 s",
+            "one warm replica kept for 305 s",
             id="a fixed idle time is kept",
         ),
         pytest.param(
@@ -297,7 +299,7 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [see(replicas=1, ready=1)] * 100,
             1,
             "Idle",
-            "one replica stays warm always",
+            "one warm replica is always kept",
             id="the policy Never keeps the last replica",
         ),
         pytest.param(
@@ -305,7 +307,7 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [see(replicas=1, ready=1, delayed=2)] * 60,
             1,
             "Occupied",
-            "one replica stays: 0 in flight, 2 delayed, 0 busy, 0 silent worker(s)",
+            "one replica kept: 0 in flight, 2 delayed, 0 busy, 0 unreachable worker(s)",
             id="delayed messages keep the last replica",
         ),
         pytest.param(
@@ -313,7 +315,7 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             [see(replicas=1, ready=1, silent=1)] * 60,
             1,
             "Occupied",
-            "one replica stays: 0 in flight, 0 delayed, 0 busy, 1 silent worker(s)",
+            "one replica kept: 0 in flight, 0 delayed, 0 busy, 1 unreachable worker(s)",
             id="a worker that says nothing may be busy",
         ),
         pytest.param(
@@ -330,8 +332,8 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             ],
             12,
             "Capacity",
-            "43 needed to clear 400 messages (work 4000 s) before age 120 s; "
-            "capped to 12: 6 pods unschedulable (nvidia.com/gpu) since 4m",
+            "43 needed to clear 400 messages (4000 s of work) before they are 120 s old; "
+            "capped at 12: 6 pods unschedulable (nvidia.com/gpu) for 4m",
             id="no room means no more pods than wait for it",
         ),
     ],

@@ -1,7 +1,6 @@
 """What holds for every decision, whatever is seen."""
 
 import functools
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,12 +17,11 @@ from detection_operator.scaling.plan import Plan
 from detection_operator.scaling.pods import Pod, PodPhase
 from detection_operator.scaling.records import (
     Record,
-    from_json,
     from_line,
     redecide,
-    to_json,
     to_line,
 )
+from detection_operator.scaling.rules.terms import Rule
 from detection_operator.simulation.policies import Ours
 from detection_operator.simulation.report import flaps
 from detection_operator.simulation.simulator import Simulator, World
@@ -286,6 +284,8 @@ def test_pause_and_manual_mean_what_they_say(
 def test_a_clock_that_jumps_scales_nothing_in(
     spec: QueueSpec, history: list[tuple[Observation, float]], jump_s: float
 ) -> None:
+    # The minimum of a schedule ends by the calendar, on a clock that jumped too.
+    spec = replace(spec, scaling=replace(spec.scaling, schedules=()))
     calm = [(replace(seen, error=None), 5.0) for seen, _ in history]
     memory, now_s, plan = remember(spec, calm)
     if plan is None or abs(jump_s) < 1000:
@@ -311,7 +311,7 @@ def test_the_same_question_has_the_same_answer_also_from_a_log(
     read = from_line(to_line(record))
 
     assert decide(spec, seen, memory, now_s) == plan
-    assert from_json(Memory, json.loads(json.dumps(to_json(plan.memory)))) == plan.memory
+    assert read.plan.memory == plan.memory
     assert read == record
     assert redecide(read) == plan
 
@@ -369,7 +369,7 @@ def test_no_lack_of_room_withdraws_a_pod_that_is_needed(
 
     before = None
     for term in plan.terms:
-        if term.name == "Capacity":
+        if term.rule is Rule.CLUSTER_CAPACITY:
             assert term.replicas >= min(seen.replicas, before or 0)
         before = term.replicas
 
@@ -386,11 +386,11 @@ def test_trouble_with_starts_takes_no_pod_that_started(
     started = seen.ready + seen.draining + seen.starting - seen.unadmitted - seen.stalled
     before = 0
     for term in plan.terms:
-        if term.name == "Starts":
+        if term.rule is Rule.POD_STARTS:
             assert term.replicas >= min(started, before)
         before = term.replicas
     assert plan.desired <= spec.scaling.max_replicas
-    if plan.terms and plan.terms[-1].name != "Starts":
+    if plan.terms and plan.terms[-1].rule is not Rule.POD_STARTS:
         assert plan.desired >= spec.scaling.min_replicas
 
 

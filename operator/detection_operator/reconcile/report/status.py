@@ -10,7 +10,7 @@ from typing import Any, Final
 from detection_operator.kube.objects import timestamp
 from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Plan
-from detection_operator.scaling.rules.terms import duration
+from detection_operator.scaling.rules.terms import Rule, duration
 from detection_operator.scaling.wording import no_room, not_starting, waiting
 from detection_operator.spec.fields import SELECTOR_MAX
 from detection_operator.spec.parse import InvalidSpec
@@ -162,7 +162,7 @@ def _scaling(report: Report) -> Condition:
         return _condition(name, "False", "Shadow", "the plan is made but not applied")
     if mode is Mode.MANUAL:
         return _condition(name, "False", "Manual", "spec.replicas decides")
-    if report.plan.binding == "Fallback" or not report.plan.estimates.fresh:
+    if report.plan.binding is Rule.FALL_BACK or not report.plan.estimates.fresh:
         return _condition(name, "False", "Fallback", report.plan.message)
     return _condition(name, "True", "Auto", "the plan is applied")
 
@@ -286,8 +286,8 @@ def _plan(report: Report) -> dict[str, Any]:
     plan = report.plan
     return {
         "computedAt": timestamp(report.now_s),
-        "binding": plan.binding,
-        "terms": [{"name": term.name, "replicas": term.replicas} for term in plan.terms],
+        "binding": plan.binding.value,
+        "terms": [{"name": term.rule.value, "replicas": term.replicas} for term in plan.terms],
         "message": plan.message[:MESSAGE_MAX],
     }
 

@@ -1,45 +1,63 @@
-"""Rules that bound the number: schedule, hold, rates, budget, room, busy work, min and max."""
+"""Rules that bound the number: schedule, hold, rates, budget, capacity, busy work, min and max."""
 
-import dataclasses
 from typing import Final
 
 from detection_operator.scaling.decision_input import DecisionInput
 from detection_operator.scaling.estimates import cluster_capacity as capacity
-from detection_operator.scaling.estimates import pod_starts as beginnings
-from detection_operator.scaling.rules import schedules as schedule
-from detection_operator.scaling.rules.terms import Term, duration
-from detection_operator.spec.queue_spec import OnExceeded
+from detection_operator.scaling.estimates import pod_starts
+from detection_operator.scaling.rules import schedules
+from detection_operator.scaling.rules.terms import Fact, Rule, Term, duration, say
+from detection_operator.spec.queue_spec import Budget, OnExceeded
 from detection_operator.spec.scaling import FallbackBehavior
 
 HOUR_S: Final = 3600.0
+_MIN: Final = "minReplicas is {replicas}"
+_MAX: Final = "maxReplicas is {replicas}"
+_UNREAD: Final = "queue not read ({error}) for {lost}: "
 
 
-def scheduled(inputs: DecisionInput, replicas: int) -> Term | None:
-    """Have what the schedule asks for at this time."""
-    schedules = inputs.spec.scaling.schedules
-    holding = schedule.active(schedules, inputs.now_s) if schedules else None
+def paused_or_manual(inputs: DecisionInput) -> Term:
+    """Return the number that the user set: what runs when paused, else ``spec.replicas``."""
+    current, high = inputs.seen.replicas, inputs.spec.scaling.max_replicas
+    if inputs.spec.paused:
+        return say(Rule.PAUSED, current, "paused at {replicas}")
+    wanted = current if inputs.spec.replicas is None else inputs.spec.replicas
+    if wanted > high:
+        sentence = "Manual: spec.replicas is {wanted}, capped at maxReplicas {replicas}"
+        return say(Rule.MANUAL, high, sentence, wanted=wanted)
+    return say(Rule.MANUAL, wanted, "Manual: spec.replicas is {replicas}")
+
+
+def scheduled_minimum(inputs: DecisionInput, replicas: int) -> Term | None:
+    """Have at least the minimum of the schedule that holds at this time."""
+    every = inputs.spec.scaling.schedules
+    holding = schedules.active(every, inputs.now_s) if every else None
     if holding is None or holding.min_replicas <= replicas:
         return None
-    return Term("Schedule", holding.min_replicas, "schedule", (holding.name,))
+    sentence = "schedule {name} sets a minimum of {replicas}"
+    return say(Rule.SCHEDULED_MINIMUM, holding.min_replicas, sentence, name=holding.name)
 
 
-def least(inputs: DecisionInput, replicas: int) -> Term | None:
+def at_least_min(inputs: DecisionInput, replicas: int) -> Term | None:
     """Have at least minReplicas."""
     low = inputs.spec.scaling.min_replicas
-    return Term("Min", low, "min") if replicas < low else None
+    return say(Rule.MIN_REPLICAS, low, _MIN) if replicas < low else None
 
 
-def hold(inputs: DecisionInput, replicas: int) -> Term | None:
+def hold_surplus(inputs: DecisionInput, replicas: int) -> Term | None:
     """Let a surplus last before it goes: the most that was needed within the hold stays."""
     hold_s = inputs.spec.scaling.scale_down.hold_s
     oldest_s = inputs.now_s - hold_s
     recent = next((count for at_s, count in inputs.history.needed if at_s >= oldest_s), 0)
     # What was needed but never granted is no reason to grow now.
     held = min(recent, inputs.seen.replicas)
-    return Term("Hold", held, "hold", (hold_s,)) if held > replicas else None
+    if held <= replicas:
+        return None
+    sentence = "held at {replicas}: scale-in waits until the surplus has lasted {hold_s} s"
+    return say(Rule.HOLD_SURPLUS, held, sentence, hold_s=hold_s)
 
 
-def step_down(inputs: DecisionInput, replicas: int) -> Term | None:
+def limit_scale_in_rate(inputs: DecisionInput, replicas: int) -> Term | None:
     """Let at most a share of the replicas go within a minute, but always one."""
     window = inputs.estimators.down
     if window is None or replicas >= inputs.seen.replicas:
@@ -48,141 +66,155 @@ def step_down(inputs: DecisionInput, replicas: int) -> Term | None:
     floor = window[1] - max(1, window[1] * percent // 100)
     if replicas >= floor:
         return None
-    return Term("ScaleDown", min(floor, inputs.seen.replicas), "step_down", (percent,))
+    floor = min(floor, inputs.seen.replicas)
+    sentence = "down to {replicas} for now: scale-in is limited to {percent} % a minute"
+    return say(Rule.LIMIT_SCALE_IN_RATE, floor, sentence, percent=percent)
 
 
-def step_up(inputs: DecisionInput, replicas: int) -> Term | None:
-    """Let at most so many replicas join within a minute."""
+def limit_scale_out_rate(inputs: DecisionInput, replicas: int) -> Term | None:
+    """Add at most ``scaleUp.maxReplicasPerMinute``."""
     most = inputs.spec.scaling.scale_up.max_replicas_per_minute
     window = inputs.estimators.up
     if most is None or window is None or replicas <= inputs.seen.replicas:
         return None
     ceiling = max(window[1] + most, inputs.seen.replicas)
-    return Term("ScaleUp", ceiling, "step_up", (most,)) if replicas > ceiling else None
-
-
-def budget(inputs: DecisionInput, replicas: int) -> Term | None:
-    """Stay within what may be spent; minReplicas are always paid."""
-    limits = inputs.spec.budget
-    if limits is None:
-        return None
-    price = float(limits.replica_hour_cost)
-    caps: list[tuple[int, str, tuple[str | float, ...]]] = []
-    if limits.max_per_hour is not None:
-        facts = (str(limits.max_per_hour), str(limits.replica_hour_cost))
-        caps.append((int(limits.max_per_hour // limits.replica_hour_cost), "budget_hour", facts))
-    if limits.max_per_day is not None:
-        left = max(0.0, float(limits.max_per_day) - spent_today(inputs))
-        # The rest of the day gets what the next hour leaves: the last money is spent slower and
-        # slower, a burst in the morning is not starved for the sake of the evening.
-        caps.append((int(left / price), "budget_day", (left, str(limits.max_per_day))))
-    ceiling, key, why = min(caps, key=lambda cap: cap[0])
-    ceiling = max(ceiling, inputs.spec.scaling.min_replicas)
     if replicas <= ceiling:
         return None
-    if limits.on_exceeded is OnExceeded.WARN:
-        return Term("Budget", replicas, "budget_warn", (replicas, why[0]))
-    return Term("Budget", ceiling, key, why)
+    sentence = "up to {replicas} for now: scale-out is limited to {most} a minute"
+    return say(Rule.LIMIT_SCALE_OUT_RATE, ceiling, sentence, most=most)
+
+
+def within_budget(inputs: DecisionInput, replicas: int) -> Term | None:
+    """Stay within what may be spent; minReplicas are always paid."""
+    budget = inputs.spec.budget
+    if budget is None:
+        return None
+    affordable, reason, facts = min(_affordable(inputs, budget), key=lambda limit: limit[0])
+    ceiling = max(affordable, inputs.spec.scaling.min_replicas)
+    if replicas <= ceiling:
+        return None
+    if budget.on_exceeded is OnExceeded.WARN:
+        sentence = f"{{replicas}} exceed the budget ({reason}), which only warns"
+        return say(Rule.WITHIN_BUDGET, replicas, sentence, **facts)
+    return say(Rule.WITHIN_BUDGET, ceiling, f"capped at {{replicas}}: {reason}", **facts)
+
+
+def _affordable(inputs: DecisionInput, budget: Budget) -> list[tuple[int, str, dict[str, Fact]]]:
+    """Return the replicas that each limit of the budget pays for, and the reason to show."""
+    limits: list[tuple[int, str, dict[str, Fact]]] = []
+    price = budget.replica_hour_cost
+    if budget.max_per_hour is not None:
+        facts: dict[str, Fact] = {"hourly": str(budget.max_per_hour), "price": str(price)}
+        replicas = int(budget.max_per_hour // price)
+        limits.append((replicas, "{hourly} an hour at {price} per replica", facts))
+    if budget.max_per_day is not None:
+        left = max(0.0, float(budget.max_per_day) - spent_today(inputs))
+        # The rest of the day gets what the next hour leaves: the last money is spent slower and
+        # slower, a burst in the morning is not starved for the sake of the evening.
+        facts = {"left": left, "daily": str(budget.max_per_day)}
+        limits.append((int(left / float(price)), "{left:.2f} of {daily} left today", facts))
+    return limits
 
 
 def spent_today(inputs: DecisionInput) -> float:
     """Return what the replicas of this day cost so far; 0 without a price."""
-    limits = inputs.spec.budget
-    if limits is None:
+    budget = inputs.spec.budget
+    if budget is None:
         return 0.0
-    return inputs.estimators.replica_s / HOUR_S * float(limits.replica_hour_cost)
+    return inputs.estimators.replica_s / HOUR_S * float(budget.replica_hour_cost)
 
 
-def room(inputs: DecisionInput, replicas: int) -> Term | None:
-    """Ask for no more pods than are asked for while these wait, and a probe now and then."""
+def cluster_capacity(inputs: DecisionInput, replicas: int) -> Term | None:
+    """Ask for no more pods while some are unschedulable, but for a probe now and then."""
     state = inputs.estimators.capacity
     ceiling = capacity.cap(state, inputs.seen)
     if ceiling is None or replicas <= ceiling or state.blocked_since_s is None:
         return None
-    why = state.why or "no reason given"
+    rule, why = Rule.CLUSTER_CAPACITY, state.why or "no reason given"
     if state.added:
-        return Term("Capacity", ceiling, "capacity_probe", (state.added, why))
+        sentence = "capped at {replicas}: trying {added} more, the cluster was full ({why})"
+        return say(rule, ceiling, sentence, added=state.added, why=why)
     if inputs.seen.unschedulable:
-        since = duration(inputs.now_s - state.blocked_since_s)
-        facts = (inputs.seen.unschedulable, why, since)
-        return Term("Capacity", ceiling, "capacity", facts)
+        blocked = duration(inputs.now_s - state.blocked_since_s)
+        sentence = "capped at {replicas}: {pods} pods unschedulable ({why}) for {blocked}"
+        pods = inputs.seen.unschedulable
+        return say(rule, ceiling, sentence, pods=pods, why=why, blocked=blocked)
     retry = duration((state.retry_at_s or inputs.now_s) - inputs.now_s)
-    return Term("Capacity", ceiling, "capacity_backoff", (why, retry))
+    sentence = "capped at {replicas}: the cluster is full ({why}), next try in {retry}"
+    return say(rule, ceiling, sentence, why=why, retry=retry)
 
 
-def starting(inputs: DecisionInput, replicas: int) -> Term | None:
-    """Ask for no more pods than start, and a probe now and then, minReplicas or not."""
+def starting_pods(inputs: DecisionInput, replicas: int) -> Term | None:
+    """Ask for no more pods than start, but for a probe now and then, minReplicas or not."""
     state = inputs.estimators.pod_starts
-    ceiling = beginnings.cap(state, inputs.seen, inputs.spec.capacity)
+    ceiling = pod_starts.cap(state, inputs.seen, inputs.spec.capacity)
     if ceiling is None or replicas <= ceiling:
         return None
     why = state.why or "no reason given"
     if state.retry_at_s is None:
-        return Term("Starts", ceiling, "starts_probe", (state.probe, why))
+        sentence = "capped at {replicas}: trying {added} more after pods did not start ({why})"
+        return say(Rule.POD_STARTS, ceiling, sentence, added=state.probe, why=why)
     retry = duration(state.retry_at_s - inputs.now_s)
-    return Term("Starts", ceiling, "starts_backoff", (why, retry))
+    sentence = "capped at {replicas}: pods do not start ({why}), next try in {retry}"
+    return say(Rule.POD_STARTS, ceiling, sentence, why=why, retry=retry)
 
 
-def busy(inputs: DecisionInput, replicas: int) -> Term | None:
-    """Ask nobody who holds a message while others can go.
+def not_below_busy(inputs: DecisionInput, replicas: int) -> Term | None:
+    """Drain no worker that holds a message while idle ones can go.
 
-    Workers hold what they say they hold, one message or sixty. Those that are silent may hold
-    some, and stay. Under steady traffic nobody is ever idle: then the surplus is asked while it
-    works, finishes what it holds, and goes.
+    Workers hold what they report, one message or sixty. Those that do not report may hold some,
+    and stay. Under steady traffic no worker is ever idle: then the surplus drains while it works.
+    Workers that drain already are left out: they go in any case.
     """
-    holding = inputs.seen.busy + inputs.seen.silent
-    return _kept(
-        inputs, replicas, holding if holding < inputs.seen.replicas else inputs.seen.silent
-    )
+    seen = inputs.seen
+    staying = seen.replicas - seen.draining
+    holding = seen.busy + seen.silent
+    return _kept(inputs, replicas, staying, holding if holding < staying else seen.silent)
 
 
-def takers(inputs: DecisionInput, replicas: int) -> Term | None:
-    """Apply ``busy`` to the workers that take messages: those that drain go already."""
-    draining = inputs.seen.draining
-    if not draining:
-        return busy(inputs, replicas)
-    staying = dataclasses.replace(inputs.seen, replicas=inputs.seen.replicas - draining)
-    return busy(dataclasses.replace(inputs, seen=staying), replicas)
-
-
-def lull(inputs: DecisionInput, replicas: int) -> Term | None:
-    """Ask nobody who holds a message unless nobody would ever be idle by himself.
+def drain_busy_only_if_never_idle(inputs: DecisionInput, replicas: int) -> Term | None:
+    """Drain no worker that holds a message unless no worker would ever be idle.
 
     That is: all have been busy for a whole hold, and more messages come. Where workers are idle
     now and then, those go, and all of them busy means that the load is more than was thought.
-    What is asked for longer than the drain timeout gets SIGTERM: long jobs are left alone.
+    What drains longer than the drain timeout gets SIGTERM: long jobs are left alone.
     """
     down, since_s = inputs.spec.scaling.scale_down, inputs.estimators.packed_since_s
     packed = since_s is not None and inputs.now_s - since_s >= down.hold_s
     if packed and inputs.fresh and inputs.flowing and inputs.mix.p90_s <= down.drain_timeout_s:
         return None
-    return _kept(inputs, replicas, inputs.seen.busy + inputs.seen.silent)
+    seen = inputs.seen
+    return _kept(inputs, replicas, seen.replicas, seen.busy + seen.silent)
 
 
-def _kept(inputs: DecisionInput, replicas: int, holding: int) -> Term | None:
-    floor = min(holding, inputs.seen.replicas)
+def _kept(inputs: DecisionInput, replicas: int, staying: int, holding: int) -> Term | None:
+    floor = min(holding, staying)
     if replicas >= floor:
         return None
-    return Term("Busy", floor, "busy", (inputs.seen.busy, inputs.seen.in_flight))
+    busy, in_flight = inputs.seen.busy, inputs.seen.in_flight
+    sentence = "{replicas} kept: {busy} busy, {in_flight} messages in flight"
+    return say(Rule.NOT_BELOW_BUSY, floor, sentence, busy=busy, in_flight=in_flight)
 
 
-def bounds(inputs: DecisionInput, replicas: int) -> Term | None:
-    """Stay between minReplicas and maxReplicas, whatever else was said."""
+def within_bounds(inputs: DecisionInput, replicas: int) -> Term | None:
+    """Stay between minReplicas and maxReplicas, whatever the rules before said."""
     low, high = inputs.spec.scaling.min_replicas, inputs.spec.scaling.max_replicas
     if replicas > high:
-        return Term("Max", high, "max")
-    return Term("Min", low, "min") if replicas < low else None
+        return say(Rule.MAX_REPLICAS, high, _MAX)
+    return say(Rule.MIN_REPLICAS, low, _MIN) if replicas < low else None
 
 
-def unread(inputs: DecisionInput, replicas: int) -> Term | None:
-    """Hold while the queue cannot be read; after a while do as the fallback says."""
+def fall_back(inputs: DecisionInput, replicas: int) -> Term | None:
+    """Keep what runs while the queue cannot be read; after a while follow the fallback."""
     since_s = inputs.estimators.unread_since_s
     lost_s = 0.0 if since_s is None else inputs.now_s - since_s
-    why = (str(inputs.seen.error or "stale"), duration(lost_s))
-    wanted = inputs.spec.scaling.fallback
-    current = inputs.seen.replicas
-    if lost_s < wanted.after_s or wanted.behavior is FallbackBehavior.HOLD:
-        return Term("Fallback", max(replicas, current), "unread", why)
-    if wanted.behavior is FallbackBehavior.STATIC:
-        return Term("Fallback", wanted.replicas or 0, "fallback_static", why)
-    return Term("Fallback", max(current, wanted.replicas or 0), "fallback_at_least", why)
+    fallback, current = inputs.spec.scaling.fallback, inputs.seen.replicas
+    minimum = fallback.replicas or 0
+    if lost_s < fallback.after_s or fallback.behavior is FallbackBehavior.HOLD:
+        number, sentence = max(replicas, current), "keeping {replicas}"
+    elif fallback.behavior is FallbackBehavior.STATIC:
+        number, sentence = minimum, "fallback.replicas is {replicas}"
+    else:
+        number, sentence = max(current, minimum), "at least {replicas}"
+    error = str(inputs.seen.error or "stale")
+    return say(Rule.FALL_BACK, number, _UNREAD + sentence, error=error, lost=duration(lost_s))

@@ -1,48 +1,45 @@
-"""What each rule of the decision says to a person. ``{replicas}`` is the number after the rule."""
+"""The names of the rules, and what a rule that applies says: a number and a sentence."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from enum import StrEnum
 
-SENTENCES: Final[Mapping[str, str]] = {
-    "empty": "nothing to do",
-    "steady": "{replicas} needed for {0:.3g} messages/s of {1:.3g} s each",
-    "drain": "{replicas} needed to clear {0} messages (work {1:.0f} s) before age {2} s",
-    "recent": "{replicas} stay: bursts of late came at {0:.3g} messages/s",
-    "tail": "{replicas} needed so that {0} % wait less than {1} s",
-    "backlog": "{replicas} needed for {0} messages at {1} each",
-    "present": "one replica for {0} messages",
-    "poison": "most messages end in the dead-letter queue; {0:.0%} of them buy no replica",
-    "activation": "waiting for {0} more reading(s) to confirm {1} message(s)",
-    "below_activation": "{0} message(s) are fewer than activation.minMessages {1}",
-    "headroom": "{0} spare while active",
-    "occupied": "one replica stays: {0} in flight, {1} delayed, {2} busy, {3} silent worker(s)",
-    "full": "{replicas} go on as long as messages wait ({0})",
-    "idle_keep": "one replica stays warm for {0:.0f} s: cheaper than a cold start of {1:.0f} s",
-    "idle_fixed": "one replica stays warm for {0:.0f} s",
-    "idle_never": "one replica stays warm always",
-    "schedule": "schedule {0} asks for {replicas}",
-    "min": "minReplicas is {replicas}",
-    "max": "maxReplicas is {replicas}",
-    "hold": "held at {replicas}: surplus must last {0} s",
-    "step_down": "down to {replicas} for now: at most {0} % leave in a minute",
-    "step_up": "up to {replicas} for now: at most {0} join in a minute",
-    "budget_hour": "capped to {replicas}: {0} an hour at {1} each",
-    "budget_day": "capped to {replicas}: {0:.2f} of {1} left today",
-    "budget_warn": "{0} would cost more than the budget ({1}); it only warns",
-    "capacity": "capped to {replicas}: {0} pods unschedulable ({1}) since {2}",
-    "capacity_backoff": "capped to {replicas}: no room ({0}), next try in {1}",
-    "capacity_probe": "capped to {replicas}: trying {0} more after no room ({1})",
-    "starts_backoff": "capped to {replicas}: pods do not start ({0}), next try in {1}",
-    "starts_probe": "capped to {replicas}: trying {0} more after pods did not start ({1})",
-    "busy": "{replicas} are kept: {0} busy, {1} messages in flight",
-    "unread": "queue not read ({0}) for {1}: keeping {replicas}",
-    "fallback_static": "queue not read ({0}) for {1}: fallback is {replicas}",
-    "fallback_at_least": "queue not read ({0}) for {1}: at least {replicas}",
-    "manual": "Manual: spec.replicas is {replicas}",
-    "manual_capped": "Manual: spec.replicas is {0}, capped to {replicas} by maxReplicas",
-    "paused": "paused at {replicas}",
-}
+Fact = int | float | str
+
+
+class Rule(StrEnum):
+    """The rules of a decision, and with ``NOTHING_TO_DO`` all that can bind a plan.
+
+    The values stand in ``status.plan``, in decision records and in metrics: they are API. Rules
+    that say the same to a user share a name.
+    """
+
+    NOTHING_TO_DO = "Empty"
+    KEEP_UP_WITH_ARRIVALS = "Steady"
+    MEET_TAIL_OBJECTIVE = "Tail"
+    CLEAR_BACKLOG_IN_TIME = "Drain"
+    COVER_RECENT_BURSTS = "Recent"
+    DIVIDE_BACKLOG = "Backlog"
+    ONE_FOR_VISIBLE = "Present"
+    LEAVE_OUT_POISON = "Poison"
+    CONFIRM_ACTIVATION = "Activation"
+    ADD_HEADROOM = "Headroom"
+    ONE_WHILE_IN_FLIGHT = "Occupied"
+    KEEP_BUSY_ON_BACKLOG = "Full"
+    KEEP_WARM = "Idle"
+    SCHEDULED_MINIMUM = "Schedule"
+    MIN_REPLICAS = "Min"
+    MAX_REPLICAS = "Max"
+    HOLD_SURPLUS = "Hold"
+    LIMIT_SCALE_IN_RATE = "ScaleDown"
+    LIMIT_SCALE_OUT_RATE = "ScaleUp"
+    WITHIN_BUDGET = "Budget"
+    CLUSTER_CAPACITY = "Capacity"
+    POD_STARTS = "Starts"
+    NOT_BELOW_BUSY = "Busy"
+    FALL_BACK = "Fallback"
+    MANUAL = "Manual"
+    PAUSED = "Paused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +47,30 @@ class Term:
     """One step of a decision.
 
     Attributes:
-        name: Of the rule.
+        rule: The rule that applied.
         replicas: Replicas after the rule.
-        key: Of its sentence in ``sentences``.
-        facts: What the sentence is filled with. Filling waits until somebody reads it.
+        template: Its sentence with named placeholders; ``{replicas}`` is always known.
+        facts: Values of the other placeholders. Filling waits until the sentence is read.
     """
 
-    name: str
+    rule: Rule
     replicas: int
-    key: str
-    facts: tuple[int | float | str, ...] = ()
+    template: str
+    facts: Mapping[str, Fact] = field(default_factory=dict)
 
     @property
     def sentence(self) -> str:
-        """The step, for a person."""
-        return SENTENCES[self.key].format(*self.facts, replicas=self.replicas)
+        """The step in plain English."""
+        return self.template.format(replicas=self.replicas, **self.facts)
+
+
+def say(rule: Rule, replicas: int, template: str, **facts: Fact) -> Term:
+    """Return the term of ``rule``; ``facts`` fill the placeholders of ``template``."""
+    return Term(rule, replicas, template, facts)
 
 
 def duration(seconds: float) -> str:
-    """Return ``seconds`` as a person would say it: ``45s``, ``4m``, ``3h``."""
+    """Return ``seconds`` in its largest useful unit: ``45s``, ``4m``, ``3h``."""
     if seconds < 90:
         return f"{max(0, round(seconds))}s"
     if seconds < 5400:

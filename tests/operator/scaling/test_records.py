@@ -1,0 +1,87 @@
+"""What a decision record holds, and which lines are none."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detection_operator.scaling.decision import decide
+from detection_operator.scaling.memory import Memory
+from detection_operator.scaling.observation import Observation
+from detection_operator.scaling.records import (
+    VERSION,
+    InvalidRecord,
+    Record,
+    from_line,
+    redecide,
+    to_line,
+)
+from detection_operator.scaling.rules.terms import Rule
+from detection_operator.spec.queue_spec import QueueSpec
+
+NOON_S = 1_767_268_800.0
+OLD = (Path(__file__).parent / "records-version-2.jsonl").read_text().splitlines()
+
+
+def record(spec: QueueSpec) -> Record:
+    seen = Observation(sampled_at_s=NOON_S, visible=400)
+    plan = decide(spec, seen, Memory(), NOON_S)
+    return Record(spec=spec, observation=seen, memory=Memory(), now_s=NOON_S, plan=plan)
+
+
+def test_a_record_has_everything_and_the_sentences(spec_of: Callable[..., QueueSpec]) -> None:
+    written = record(spec_of())
+
+    data = json.loads(to_line(written))
+
+    assert sorted(data) == ["memory", "now", "observation", "plan", "spec", "version"]
+    assert data["version"] == VERSION
+    assert data["spec"]["queue"]["pollIntervalSeconds"] == 5
+    assert data["plan"]["message"] == written.plan.message
+    assert [term["sentence"] for term in data["plan"]["terms"]] == [
+        term.sentence for term in written.plan.terms
+    ]
+    assert from_line(to_line(written)) == written
+
+
+def test_a_record_of_version_2_keeps_its_sentences() -> None:
+    plans = [from_line(line).plan for line in OLD]
+
+    assert [plan.message for plan in plans] == [
+        json.loads(line)["plan"]["message"] for line in OLD
+    ]
+    assert {plan.binding for plan in plans} >= {Rule.CLEAR_BACKLOG_IN_TIME, Rule.CLUSTER_CAPACITY}
+    assert all(redecide(from_line(line)).desired == from_line(line).plan.desired for line in OLD)
+
+
+def _with(data: dict[str, Any], *path: str, value: Any) -> dict[str, Any]:
+    target = data
+    for name in path[:-1]:
+        target = target[name]
+    target[path[-1]] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "why"),
+    [
+        pytest.param(("now",), "noon", "now: ", id="a time that is none"),
+        pytest.param(("plan", "desired"), "four", "plan.desired: ", id="a number that is none"),
+        pytest.param(("plan", "binding"), "Moon", "plan.binding: ", id="a rule that is none"),
+        pytest.param(("plan", "terms"), 3, "missing or wrong", id="terms that are no list"),
+        pytest.param(("plan", "colour"), "red", "plan.colour: ", id="an unknown name"),
+        pytest.param(("observation",), None, "observation: ", id="no observation"),
+        pytest.param(
+            ("spec", "scaling"), 5, "scaling: is int, must be an object", id="a bad spec"
+        ),
+    ],
+)
+def test_a_record_of_another_shape_is_refused(
+    spec_of: Callable[..., QueueSpec], path: tuple[str, ...], value: Any, why: str
+) -> None:
+    data = _with(json.loads(to_line(record(spec_of()))), *path, value=value)
+
+    with pytest.raises(InvalidRecord, match=why):
+        from_line(json.dumps(data))

@@ -144,7 +144,7 @@ def resync(operator: Operator, keys: list[Key]) -> float:
     before = counted(operator, "reconciles_total")
     started_s = time.monotonic()
     for key in keys:
-        operator._engine.add(key)  # noqa: SLF001 - what an event of the cluster does
+        operator._controller.add(key)  # noqa: SLF001 - what an event of the cluster does
     while counted(operator, "reconciles_total") - before < len(keys):
         time.sleep(0.02)
         if time.monotonic() - started_s > LONGEST_START_S:

@@ -30,7 +30,7 @@ QUIET_S: Final = 2.0
 log = logging.getLogger(__name__)
 
 
-class Engine:
+class Controller:
     """Runs a reconciler.
 
     Args:

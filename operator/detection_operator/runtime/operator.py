@@ -18,7 +18,7 @@ from detection_operator.metrics import Metrics
 from detection_operator.readers.ports import QueueReader, Workers
 from detection_operator.readers.queue import SqsReader
 from detection_operator.readers.workers import HttpWorkers
-from detection_operator.reconcile.controller import Engine
+from detection_operator.reconcile.controller import Controller
 from detection_operator.reconcile.observe.gather import Sources
 from detection_operator.reconcile.reconciler import Reconciler
 from detection_operator.runtime.health import HealthServer
@@ -119,7 +119,7 @@ class Operator:
             workers=workers or self._http,
             clock=self._clock,
         )
-        self._engine = Engine(
+        self._controller = Controller(
             Reconciler(sources=sources, metrics=self.metrics, record=self._decisions),
             self._clock,
             self.metrics,
@@ -131,7 +131,7 @@ class Operator:
             self._config,
             settings.namespaces,
             self._store,
-            self._engine.add,
+            self._controller.add,
             listed=self._missed,
             watch_s=settings.watch_s,
         )
@@ -173,7 +173,7 @@ class Operator:
         """Say whether a restart would not help: the loop turns, and a leader reconciles."""
         if self._clock.monotonic_s() - self._turned_s > STUCK_S:
             return False
-        return not self.leading.is_set() or self._engine.is_alive()
+        return not self.leading.is_set() or self._controller.is_alive()
 
     def _may_write(self) -> bool:
         return not self._settings.leader_election or self._elector.holds()
@@ -192,7 +192,7 @@ class Operator:
         log.info("leading", extra={"identity": self._settings.identity})
         self.metrics.leader.set(1)
         self.leading.set()
-        self._engine.start()
+        self._controller.start()
         while not self._stop.wait(RETRY_S):
             self._turned_s = self._clock.monotonic_s()
             if self._settings.leader_election and not self._elector.try_lead():
@@ -205,7 +205,7 @@ class Operator:
 
     def _missed(self) -> None:
         self._early = True
-        self._engine.resync_soon()
+        self._controller.resync_soon()
 
     def _resync(self) -> list[Key]:
         early, self._early = self._early, False
@@ -233,7 +233,7 @@ class Operator:
         self.leading.clear()
         self.metrics.leader.set(0)
         # Nothing may be written once the lease is given up.
-        self._engine.stop()
+        self._controller.stop()
         self._informer.stop()
         if self._settings.leader_election:
             self._elector.release()

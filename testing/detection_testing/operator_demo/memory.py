@@ -1,4 +1,4 @@
-"""A cluster in memory with the operator's engine on it, for machines without an API server."""
+"""A cluster in memory with the operator on it, for machines without an API server."""
 
 import contextlib
 import random
@@ -16,7 +16,7 @@ from detection_operator.kube.selectors import matches, selector_text
 from detection_operator.metrics import Metrics
 from detection_operator.readers.queue import SqsReader
 from detection_operator.readers.workers import HttpWorkers
-from detection_operator.reconcile.controller import Engine
+from detection_operator.reconcile.controller import Controller
 from detection_operator.reconcile.observe.gather import Sources
 from detection_operator.reconcile.reconciler import Reconciler
 from detection_testing.kubernetes.cluster import InMemoryCluster, Slot, slot_of
@@ -178,13 +178,13 @@ class MemoryKubernetes:
     def __init__(self, why: str) -> None:
         self._why = why
         self._cluster = SharedCluster()
-        self._controller = ReplicaController(self._cluster)
+        self._replicas = ReplicaController(self._cluster)
         self._reader, self._workers = SqsReader(), HttpWorkers()
         clock, metrics = SystemClock(), Metrics()
         sources = Sources(
             cluster=self._cluster, reader=self._reader, workers=self._workers, clock=clock
         )
-        self._engine = Engine(
+        self._controller = Controller(
             Reconciler(sources=sources, metrics=metrics),
             clock,
             metrics,
@@ -200,11 +200,11 @@ class MemoryKubernetes:
 
     def start(self) -> None:
         """Start the operator."""
-        self._engine.start()
+        self._controller.start()
 
     def close(self) -> None:
         """End the operator."""
-        self._engine.stop()
+        self._controller.stop()
         self._reader.close()
         self._workers.close()
 
@@ -212,7 +212,7 @@ class MemoryKubernetes:
         """Create the DetectionQueue."""
         with self._cluster.lock:
             key = self._cluster.create_queue(QUEUE_NAME, spec, NAMESPACE)
-        self._engine.add(key)
+        self._controller.add(key)
 
     def status(self) -> Object:
         """Return the status of the DetectionQueue."""
@@ -227,9 +227,9 @@ class MemoryKubernetes:
     def control(self) -> None:
         """Let pods follow the replicas."""
         with self._cluster.lock:
-            changed = self._controller.tick()
+            changed = self._replicas.tick()
         for key in changed:
-            self._engine.add(key)
+            self._controller.add(key)
 
     def pods(self) -> list[Object]:
         """Return all pods."""
@@ -266,7 +266,7 @@ class MemoryKubernetes:
         # What a watch would tell the operator.
         key = served_key(pod)
         if key is not None:
-            self._engine.add(key)
+            self._controller.add(key)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from detection_operator.reconcile.controller import (
     AWAY_BACKOFF_S,
     LONGEST_RECONCILE_S,
     QUIET_S,
-    Engine,
+    Controller,
 )
 from detection_testing.kubernetes.cluster import InMemoryCluster
 from detection_testing.scenes.fakes import FakeClock
@@ -27,8 +27,8 @@ def eventually(what: Callable[[], bool], seconds: float = 10.0) -> bool:
     return False
 
 
-def engine(world: World, resync: Callable[[], list[Key]]) -> Engine:
-    return Engine(
+def controller(world: World, resync: Callable[[], list[Key]]) -> Controller:
+    return Controller(
         world.operator(), SystemClock(), world.metrics, resync=resync, threads=2, resync_s=60.0
     )
 
@@ -43,7 +43,7 @@ def count(world: World, result: str) -> float:
 def test_what_the_first_list_finds_is_reconciled() -> None:
     world = World()
     key = world.create_queue("video", MINIMAL)
-    running = engine(world, lambda: [key])
+    running = controller(world, lambda: [key])
 
     running.start()
 
@@ -63,7 +63,7 @@ def test_an_api_server_that_is_down_is_asked_again_later() -> None:
             raise failed.pop()
         return [key]
 
-    running = engine(world, resync)
+    running = controller(world, resync)
     running.start()
 
     assert eventually(lambda: count(world, "ok") >= 1)
@@ -76,7 +76,7 @@ def test_a_bug_in_one_reconcile_does_not_stop_the_others() -> None:
     good = world.create_queue("good", MINIMAL)
     assert isinstance(world.cluster, InMemoryCluster)
     world.cluster.objects["DetectionQueue", "default", "bad"] = {"metadata": {}}
-    running = engine(world, lambda: [Key("default", "bad"), good])
+    running = controller(world, lambda: [Key("default", "bad"), good])
 
     running.start()
 
@@ -84,9 +84,11 @@ def test_a_bug_in_one_reconcile_does_not_stop_the_others() -> None:
     running.stop()
 
 
-def test_an_engine_that_reconciled_nothing_for_three_resyncs_is_dead() -> None:
+def test_a_controller_that_reconciled_nothing_for_three_resyncs_is_dead() -> None:
     world, clock = World(), FakeClock()
-    stuck = Engine(world.operator(), clock, world.metrics, resync=list, threads=1, resync_s=100.0)
+    stuck = Controller(
+        world.operator(), clock, world.metrics, resync=list, threads=1, resync_s=100.0
+    )
 
     clock.advance(299)
     assert stuck.is_alive()
@@ -105,7 +107,7 @@ def test_nothing_is_reconciled_before_everything_was_listed() -> None:
         arrives.wait()
         return [key]
 
-    running = engine(world, resync)
+    running = controller(world, resync)
     running.start()
     assert began.wait(10)
     running.add(key)
@@ -124,7 +126,7 @@ def test_a_resync_that_is_asked_for_comes_once_nobody_asks_any_more() -> None:
         resyncs.append(time.monotonic())
         return []
 
-    running = engine(world, resync)
+    running = controller(world, resync)
     running.start()
     assert eventually(lambda: len(resyncs) == 1)
 
@@ -139,9 +141,9 @@ def test_a_resync_that_is_asked_for_comes_once_nobody_asks_any_more() -> None:
     running.stop()
 
 
-def test_an_engine_that_never_listed_ends() -> None:
+def test_a_controller_that_never_listed_ends() -> None:
     world = World()
-    running = engine(world, lambda: raising(cluster_error(403, "forbidden")))
+    running = controller(world, lambda: raising(cluster_error(403, "forbidden")))
 
     running.start()
     running.add(Key("default", "video"))
@@ -159,7 +161,7 @@ def test_an_api_server_that_is_back_is_noticed_within_seconds_by_all() -> None:
     world = World()
     keys = [world.create_queue(name, MINIMAL) for name in ("a", "b", "c")]
     world.cluster.fail("queue", *[cluster_error(0, "no answer")] * 12)
-    running = engine(world, lambda: keys)
+    running = controller(world, lambda: keys)
 
     running.start()
     assert eventually(lambda: count(world, "api_error") == 12, seconds=30)

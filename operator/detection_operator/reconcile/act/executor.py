@@ -1,4 +1,4 @@
-"""Act: bring Deployments, drains and replicas a step nearer to the plan; write differences."""
+"""Executes steps: writes to the cluster what differs, and asks workers to drain or resume."""
 
 import logging
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from detection_operator.kube.port import Object
 from detection_operator.metrics import Metrics
 from detection_operator.reconcile.act.disruption import keep_budget
 from detection_operator.reconcile.act.steps import Steps
+from detection_operator.reconcile.act.written import Written
 from detection_operator.reconcile.observe.fleet import Group, Worker, is_marked
 from detection_operator.reconcile.observe.gather import Sources, address
 from detection_operator.reconcile.report.transitions import Scaled
-from detection_operator.reconcile.state import EVASIVE_S, QueueState
 
 log = logging.getLogger(__name__)
 
@@ -25,20 +25,22 @@ _DRAIN_END = {ANNOTATION_DRAIN: None, ANNOTATION_DELETION_COST: None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Actor:
+class Executor:
     """Writes to the cluster and talks to workers for one DetectionQueue.
 
     Attributes:
         sources: Cluster, workers and clock.
-        metrics: To count.
+        metrics: Counts drains.
         queue: The DetectionQueue.
-        state: Of the DetectionQueue; what was written is noted there.
+        written: Takes note of what was written.
+        scaled: Takes each change of replicas, for an event.
     """
 
     sources: Sources
     metrics: Metrics
     queue: Object
-    state: QueueState
+    written: Written
+    scaled: list[Scaled]
 
     @property
     def _namespace(self) -> str:
@@ -47,12 +49,16 @@ class Actor:
     def ensure(
         self, manifest: Object | None, groups: Sequence[Group], *, replicas: int = 0
     ) -> bool:
-        """Make or mend the Deployment and its budget; say whether the former was written.
+        """Apply the Deployment and its budget where they differ.
 
         Args:
-            manifest: Of the Deployment that should exist; None for an adopted one.
-            groups: The Deployments that do.
-            replicas: That the first Deployment starts with; a later one comes in by steps.
+            manifest: The Deployment that should exist; None for an adopted one.
+            groups: The Deployments that exist.
+            replicas: Replicas that the first Deployment starts with; a later one scales out in
+                steps.
+
+        Returns:
+            Whether the Deployment was written.
 
         Raises:
             ClusterError: The API server refused or did not answer.
@@ -60,7 +66,7 @@ class Actor:
         if manifest is None:
             return False
         written = self._ensure_deployment(manifest, groups, replicas)
-        # Last: whoever may not write budgets still gets workers.
+        # Last: an operator without the right to write budgets still gets workers.
         self._ensure_budget()
         return written
 
@@ -73,28 +79,28 @@ class Actor:
         count = first if live is None else replicas_of(live)
         wanted = {**manifest, "spec": {**manifest["spec"], "replicas": count}}
         result = self.sources.cluster.apply(wanted)
-        self.state.applied[name] = kept_digest(result)
+        self.written.digests[name] = kept_digest(result)
         if live is None:
-            self.state.written[name] = count
-            self._tell(Scaled(deployment=name, before=0, after=count))
+            self.written.replicas[name] = count
+            self._note_scaled(Scaled(deployment=name, before=0, after=count))
         return True
 
     def _as_applied(self, name: str, live: Object, manifest: Object) -> bool:
-        known = self.state.applied.get(name)
+        known = self.written.digests.get(name)
         if known is None:
-            # After a restart: what the server keeps must hold all that the manifest says.
+            # After a restart: the stored object must contain everything in the manifest.
             if not contains(live["spec"], manifest["spec"]):
                 return False
-            self.state.applied[name] = kept_digest(live)
+            self.written.digests[name] = kept_digest(live)
             return True
         return known == kept_digest(live)
 
     def _ensure_budget(self) -> None:
         now_s = self.sources.clock.monotonic_s()
-        keep_budget(self.sources.cluster, self.queue, self.state.budget, now_s)
+        keep_budget(self.sources.cluster, self.queue, self.written.budget, now_s)
 
-    def take(self, steps: Steps) -> None:
-        """Resume, dismiss, scale and drain, in this order: capacity back first.
+    def execute(self, steps: Steps) -> None:
+        """Resume, mark for removal, scale and drain, in this order: capacity back first.
 
         Raises:
             ClusterError: The API server refused or did not answer.
@@ -107,7 +113,7 @@ class Actor:
             self._scale(item, replicas)
         for worker in steps.forced:
             self.metrics.drains.labels("timeout").inc()
-            log.warning("worker did not drain in time: it gets SIGTERM", extra=self._of(worker))
+            log.warning("worker did not drain in time: it gets SIGTERM", extra=self._facts(worker))
         for worker in steps.drain:
             self._drain(worker)
 
@@ -135,17 +141,17 @@ class Actor:
         answer = self.sources.workers.drain(address(pod))
         if answer is not None and answer.draining:
             return
-        # It answers but does not drain: its word about being idle is worth nothing now.
-        self.state.evasive[pod.uid] = self.sources.clock.monotonic_s() + EVASIVE_S
+        # It answers but does not drain: what it says about being idle cannot be relied on.
+        self.written.note_refused_drain(pod.uid, self.sources.clock.monotonic_s())
         self._annotate(worker, _DRAIN_END)
         self.metrics.drains.labels("refused").inc()
-        log.warning("worker refused to drain", extra=self._of(worker))
+        log.warning("worker refused to drain", extra=self._facts(worker))
 
     def _annotate(self, worker: Worker, annotations: dict[str, Any]) -> None:
         try:
             self.sources.cluster.annotate_pod(self._namespace, worker.pod.name, annotations)
         except NotFound:
-            log.debug("pod is gone", extra=self._of(worker))
+            log.debug("pod is gone", extra=self._facts(worker))
 
     def _scale(self, item: Group, replicas: int) -> None:
         metadata = item.deployment["metadata"]
@@ -153,22 +159,24 @@ class Actor:
             self._namespace,
             item.name,
             replicas,
-            # A number that was decided from an older object may drop pods that nobody drained.
+            # A number decided from an older object may remove pods that were not drained.
             resource_version=metadata["resourceVersion"] if replicas < item.replicas else None,
         )
-        self.state.written[item.name] = replicas
+        self.written.replicas[item.name] = replicas
         names: list[str] = []
         if replicas < item.replicas:
             leaving = item.without(replicas)
             names = [worker.pod.name for worker in leaving]
-            self.state.dismissed |= {worker.pod.uid for worker in leaving}
+            self.written.removed |= {worker.pod.uid for worker in leaving}
             self.metrics.drains.labels("removed").inc(item.replicas - replicas)
-        self._tell(Scaled(deployment=item.name, before=item.replicas, after=replicas, pods=names))
+        self._note_scaled(
+            Scaled(deployment=item.name, before=item.replicas, after=replicas, pods=names)
+        )
 
-    def _tell(self, change: Scaled) -> None:
+    def _note_scaled(self, change: Scaled) -> None:
         if change.before == change.after:
             return
-        self.state.scaled.append(change)
+        self.scaled.append(change)
         log.info(
             "replicas set",
             extra={
@@ -181,8 +189,8 @@ class Actor:
             },
         )
 
-    def retire(self, groups: Sequence[Group]) -> bool:
-        """Delete Deployments of former templates that are empty; say whether any was."""
+    def delete_empty(self, groups: Sequence[Group]) -> bool:
+        """Delete Deployments of former templates without pods; say whether any was deleted."""
         done = False
         for item in groups:
             if item.current or item.replicas or item.workers or item.leaving:
@@ -194,12 +202,11 @@ class Actor:
                 )
             except (NotFound, Conflict):
                 continue
-            self.state.applied.pop(item.name, None)
-            self.state.written.pop(item.name, None)
+            self.written.forget_deployment(item.name)
             done = True
         return done
 
-    def _of(self, worker: Worker) -> dict[str, str]:
+    def _facts(self, worker: Worker) -> dict[str, str]:
         return {
             "namespace": self._namespace,
             "queue": self.queue["metadata"]["name"],
@@ -208,14 +215,14 @@ class Actor:
 
 
 def kept_digest(deployment: Object) -> str:
-    """Return the digest of a Deployment as the server keeps it, apart from its replicas."""
+    """Return the digest of a Deployment's spec as the server stores it, without replicas."""
     return digest(
         {name: value for name, value in deployment["spec"].items() if name != "replicas"}
     )
 
 
 def contains(live: Any, wanted: Any) -> bool:
-    """Say whether ``live`` has all that ``wanted`` says; the server adds defaults to it."""
+    """Say whether ``live`` contains everything in ``wanted``; the server adds defaults."""
     if isinstance(wanted, dict):
         return isinstance(live, dict) and all(
             name in live and contains(live[name], value) for name, value in wanted.items()

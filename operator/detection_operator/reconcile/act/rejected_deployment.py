@@ -1,7 +1,7 @@
-"""A Deployment that the API server refuses: what is said of it, and when it is tried again. Pure.
+"""A Deployment that the API server rejects: what the status says, and when to retry. Pure.
 
-The same request fails again until somebody edits the spec, or mends what forbids it. What runs
-already is scaled meanwhile.
+The same request fails again until a user edits the spec or an administrator removes what forbids
+it. Pods that run already are scaled in the meantime.
 """
 
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ _REASONS: Final = {Rejected: "TemplateRejected", Forbidden: "Forbidden"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """The newest answer to a Deployment that should exist.
+class RejectedDeployment:
+    """The newest rejection of a Deployment that should exist.
 
     Attributes:
-        generation: Of the spec that asked for it.
-        condition: ``Ready``, with the server's words.
-        failures: In a row, of this generation.
+        generation: Generation of the spec that asked for it.
+        condition: ``Ready``, with the API server's message.
+        failures: Rejections of this generation in a row.
         retry_at_s: Monotonic time of the next try.
     """
 
@@ -33,27 +33,30 @@ class Refusal:
     retry_at_s: float
 
 
-def is_refusal(error: ClusterError) -> bool:
-    """Say whether the server answered to the object; who is unknown to it can tell nobody so."""
+def is_rejection(error: ClusterError) -> bool:
+    """Say whether the server answered to the object.
+
+    Not with 401: then the operator's own status would not arrive either.
+    """
     return isinstance(error, Rejected | Forbidden) and error.status != HTTP_UNAUTHORIZED
 
 
-def refusal(
-    error: ClusterError, before: Refusal | None, *, generation: int, now_s: float
-) -> Refusal:
-    """Return what to say and when to try again.
+def rejected_deployment(
+    error: ClusterError, before: RejectedDeployment | None, *, generation: int, now_s: float
+) -> RejectedDeployment:
+    """Return what to report and when to retry.
 
     Args:
-        error: What the server answered.
-        before: The refusal of this generation before; None when there was none.
-        generation: Of the spec.
+        error: Answer of the API server.
+        before: The previous rejection of this generation; None if this is the first.
+        generation: Generation of the spec.
         now_s: Monotonic seconds.
     """
     failures = before.failures + 1 if before is not None else 1
     wait_s = min(LONGEST_RETRY_S, RETRY_S * 2.0 ** min(failures - 1, 16))
     reason = _REASONS[Rejected if isinstance(error, Rejected) else Forbidden]
     message = f"the API server refuses the Deployment: {error}"[:MESSAGE_MAX]
-    return Refusal(
+    return RejectedDeployment(
         generation=generation,
         condition=Condition(type="Ready", status="False", reason=reason, message=message),
         failures=failures,
@@ -61,6 +64,8 @@ def refusal(
     )
 
 
-def standing(refused: Refusal | None, generation: int) -> Refusal | None:
-    """Return the refusal if it is an answer to this generation."""
-    return refused if refused is not None and refused.generation == generation else None
+def for_generation(
+    rejected: RejectedDeployment | None, generation: int
+) -> RejectedDeployment | None:
+    """Return the rejection if it is one of this generation."""
+    return rejected if rejected is not None and rejected.generation == generation else None

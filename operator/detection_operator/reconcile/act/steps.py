@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from detection_operator.kube.pods.ranking import LEAST_COST, safe_reduction
-from detection_operator.reconcile.observe.fleet import Group, Worker
-from detection_operator.scaling.pods import PodPhase, rank
+from detection_operator.reconcile.observe.fleet import Group, Worker, decision_pods
+from detection_operator.scaling.pods import PodPhase, scale_in_candidates
 
 SURGE: Final = 0.25
 """Replicas above the plan while workers of another template come in, of the plan; at least one."""
@@ -52,7 +52,6 @@ def next_steps(
     groups: Sequence[Group],
     *,
     desired: int,
-    scale_in_candidates: Sequence[str],
     drain_timeout_s: float,
     drain_ages: Mapping[str, float],
 ) -> Steps:
@@ -61,14 +60,13 @@ def next_steps(
     Args:
         groups: The Deployments; at most one is current.
         desired: Of the plan.
-        scale_in_candidates: Of the plan: pods to go first.
         drain_timeout_s: A worker that drains for longer goes anyway, by SIGTERM.
         drain_ages: For how long workers have been asked to drain, by uid.
     """
-    aims = _aims(groups, desired=desired, scale_in_candidates=scale_in_candidates)
+    aims = _aims(groups, desired)
     chosen = {worker.pod.uid for aim in aims for worker in aim.leaving}
     everybody = [worker for item in groups for worker in item.workers]
-    resume = tuple(w for w in everybody if w.held and w.pod.uid not in chosen)
+    resume = tuple(w for w in everybody if w.drain_requested and w.pod.uid not in chosen)
     drain: list[Worker] = []
     dismiss: list[Worker] = []
     forced: list[Worker] = []
@@ -96,9 +94,7 @@ def next_steps(
     )
 
 
-def _aims(
-    groups: Sequence[Group], *, desired: int, scale_in_candidates: Sequence[str]
-) -> list[_Aim]:
+def _aims(groups: Sequence[Group], desired: int) -> list[_Aim]:
     current = next((item for item in groups if item.current), None)
     others = [item for item in groups if not item.current and item.replicas]
     if current is None:
@@ -108,7 +104,7 @@ def _aims(
     surplus = current.replicas - desired
     if surplus <= 0:
         return [_Aim(current, desired, ())]
-    return [_Aim(current, desired, _leaving(current, surplus, scale_in_candidates))]
+    return [_Aim(current, desired, _leaving(current, surplus))]
 
 
 def _roll_out(current: Group, others: Sequence[Group], desired: int) -> list[_Aim]:
@@ -124,31 +120,26 @@ def _roll_out(current: Group, others: Sequence[Group], desired: int) -> list[_Ai
     serving = sum(w.pod.ready and not w.draining for w in current.workers)
     stuck = any(w.phase is PodPhase.UNSCHEDULABLE for w in current.workers)
     keep = max(0, desired - serving - (1 if stuck else 0))
-    aims = [_Aim(current, fresh, _leaving(current, current.replicas - fresh, ()))]
+    aims = [_Aim(current, fresh, _leaving(current, current.replicas - fresh))]
     for item in others:
         stay = min(item.replicas, keep)
         keep -= stay
-        aims.append(_Aim(item, stay, _leaving(item, item.replicas - stay, ())))
+        aims.append(_Aim(item, stay, _leaving(item, item.replicas - stay)))
     return aims
 
 
-def _leaving(item: Group, surplus: int, scale_in_candidates: Sequence[str]) -> tuple[Worker, ...]:
-    """Return who goes: the plan's candidates, then by the order that made them.
+def _leaving(item: Group, surplus: int) -> tuple[Worker, ...]:
+    """Return the workers to remove, in the order of the plan's scale-in candidates.
 
     Busy workers among them drain, that is they finish first.
     """
-    # Pods that do not exist yet go without being asked.
+    # Pods that do not exist yet need not be asked.
     count = surplus - item.missing
     if count <= 0 or item.mixed:
         return ()
-    chosen = {name: place for place, name in enumerate(scale_in_candidates)}
-
-    def order(worker: Worker) -> tuple[int, tuple[int, int, float, str]]:
-        pod = worker.pod
-        by_rule = rank(worker.phase, busy=worker.busy, created_s=pod.created_s, name=pod.name)
-        return (chosen.get(pod.name, len(chosen)), by_rule)
-
-    return tuple(sorted(item.workers, key=order)[:count])
+    workers = {worker.pod.name: worker for worker in item.workers}
+    candidates = scale_in_candidates(decision_pods([item]), count)
+    return tuple(workers[name] for name in candidates)
 
 
 def _must_ask(worker: Worker) -> bool:

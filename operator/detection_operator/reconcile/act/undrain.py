@@ -1,7 +1,7 @@
-"""Give workers back that were asked to drain, and that nobody is going to remove now.
+"""Let workers resume that were asked to drain and will not be removed now.
 
-Only those that bear the operator's mark: what somebody else drained is for him to resume. The mark
-stays until the worker answered, so that each is given back once and none is forgotten.
+Only workers with the operator's annotation: what an administrator drained stays drained. The
+annotation stays until the worker answered, so that each resumes once and none is forgotten.
 """
 
 from collections.abc import Collection, Iterable
@@ -9,40 +9,43 @@ from collections.abc import Collection, Iterable
 from detection_operator.kube.manifests.deployment import worker_selector
 from detection_operator.kube.pods.views import pod_views
 from detection_operator.kube.selectors import selector_text
-from detection_operator.reconcile.act.executor import Actor
-from detection_operator.reconcile.observe.conflicts import is_claimed
+from detection_operator.reconcile.act.executor import Executor
+from detection_operator.reconcile.observe.conflicts import has_other_owner
 from detection_operator.reconcile.observe.fleet import Worker, is_marked
 from detection_operator.reconcile.observe.gather import address
 
 
-def give_back(actor: Actor, workers: Iterable[Worker]) -> None:
-    """Let marked workers receive again.
+def undrain(executor: Executor, workers: Iterable[Worker]) -> None:
+    """Let those of the workers resume that the operator asked to drain.
 
     Raises:
         ClusterError: The API server refused or did not answer.
     """
     for worker in workers:
         if is_marked(worker.pod) and worker.state is not None:
-            actor.resume(worker)
+            executor.resume(worker)
 
 
-def release(actor: Actor, names: Collection[str], *, own: bool = False) -> bool:
-    """Give back the workers of Deployments that no plan is made for; say whether any was marked.
+def undrain_deployments(executor: Executor, names: Collection[str], *, own: bool = False) -> bool:
+    """Let the workers of Deployments resume that no plan is made for.
 
     Args:
-        actor: Of the DetectionQueue that drained them.
-        names: Of adopted Deployments; those that another DetectionQueue refers to are left to it.
-        own: The Deployments that the operator made, too.
+        executor: Executor of the DetectionQueue that drained them.
+        names: Adopted Deployments; one that another DetectionQueue refers to is left to it.
+        own: Include the Deployments that the operator made.
+
+    Returns:
+        Whether any worker had been asked to drain.
 
     Raises:
         ClusterError: The API server refused or did not answer.
     """
-    sources, queue = actor.sources, actor.queue
+    sources, queue = executor.sources, executor.queue
     namespace = queue["metadata"]["namespace"]
     selectors = [worker_selector(queue)] if own else []
     for name in sorted(names):
-        claimed = is_claimed(queue, name, sources.cluster)
-        found = None if claimed else sources.cluster.deployment(namespace, name)
+        owned = has_other_owner(queue, name, sources.cluster)
+        found = None if owned else sources.cluster.deployment(namespace, name)
         if found is not None:
             selectors.append(selector_text(found["spec"]["selector"]))
     marked = {
@@ -51,7 +54,7 @@ def release(actor: Actor, names: Collection[str], *, own: bool = False) -> bool:
         for pod in pod_views(sources.cluster.pods(namespace, selector))
         if is_marked(pod) and not pod.terminating
     }
-    asked = [address(pod) for pod in marked.values() if pod.ip and pod.running]
-    states = sources.workers.states(asked)
-    give_back(actor, [Worker(pod, states.get(uid)) for uid, pod in marked.items()])
+    reachable = [address(pod) for pod in marked.values() if pod.ip and pod.running]
+    states = sources.workers.states(reachable)
+    undrain(executor, [Worker(pod, states.get(uid)) for uid, pod in marked.items()])
     return bool(marked)

@@ -9,7 +9,7 @@ from detection_operator.kube.objects import is_owned_by, key_of
 from detection_operator.kube.pods.views import FailedPod, PodView, failed_pods, pod_views
 from detection_operator.kube.port import Cluster, Object
 from detection_operator.kube.selectors import selector_text
-from detection_operator.reconcile.state import DesiredSpec
+from detection_operator.reconcile.observe.desired import DesiredSpec
 
 Pods = tuple[Object, list[PodView]]
 """A Deployment with its pods."""
@@ -34,7 +34,7 @@ class Found:
     failed: dict[str, list[FailedPod]] = field(default_factory=dict)
 
 
-def deployments_of(cluster: Cluster, queue: Object, wanted: DesiredSpec) -> Found:
+def deployments_of(cluster: Cluster, queue: Object, desired: DesiredSpec) -> Found:
     """Return the operator's own Deployments and the adopted one.
 
     Own ones outlive a spec that refers to another: their workers finish and go as in a roll-out.
@@ -43,10 +43,10 @@ def deployments_of(cluster: Cluster, queue: Object, wanted: DesiredSpec) -> Foun
         ClusterError: The API server did not answer.
     """
     own, failed, strangers = _own(cluster, queue)
-    adopts = wanted.adopts
+    adopts = desired.adopts
     found = Found(
         pods=own,
-        current=_name(wanted.manifest) if wanted.manifest is not None else adopts or "",
+        current=_name(desired.manifest) if desired.manifest is not None else adopts or "",
         selector=worker_selector(queue),
         problems=_problems([name for name in strangers if name != adopts]),
         failed=failed,

@@ -23,20 +23,20 @@ class Worker:
         pod: The pod.
         state: None when it did not answer.
         expired: It says busy, but without progress for so long that it counts as hung.
-        evasive: It refused to drain, so that nothing it says of itself is relied on for now.
+        refused_drain: It refused to drain, so that nothing it says of itself is relied on for now.
         events: What the cluster told of it, the newest first; read only while it does not work.
     """
 
     pod: PodView
     state: WorkerState | None
     expired: bool = False
-    evasive: bool = False
+    refused_drain: bool = False
     events: tuple[PodEvent, ...] = ()
 
     @property
     def busy(self) -> bool | None:
         """It holds a message; None: nobody knows."""
-        if self.state is None or self.evasive:
+        if self.state is None or self.refused_drain:
             return None
         return self.state.busy and not self.expired
 
@@ -46,7 +46,7 @@ class Worker:
         return self.pod.drain_since_s is not None or bool(self.state and self.state.draining)
 
     @property
-    def held(self) -> bool:
+    def drain_requested(self) -> bool:
         """It drains, or bears a mark to go first: nobody who stays may."""
         return self.draining or is_marked(self.pod)
 
@@ -152,7 +152,7 @@ def group(
     states: Mapping[str, WorkerState],
     *,
     current: bool,
-    evasive: Collection[str] = (),
+    refused_drain: Collection[str] = (),
     events: Mapping[str, tuple[PodEvent, ...]] | None = None,
     failed: Collection[FailedPod] = (),
     replaced_since_s: float = float("inf"),
@@ -164,7 +164,7 @@ def group(
         pods: Its pods.
         states: What workers said, by uid.
         current: It is the one of the present spec.
-        evasive: Uids of pods that refused to drain.
+        refused_drain: Uids of pods that refused to drain.
         events: What the cluster told of pods, by uid.
         failed: Its pods that failed of late.
         replaced_since_s: Those that failed since then may still be counted by the Deployment.
@@ -177,7 +177,7 @@ def group(
     for pod in pods:
         state = states.get(pod.uid)
         hung = state is not None and _is_hung(state)
-        worker = Worker(pod, state, hung, pod.uid in evasive, told.get(pod.uid, ()))
+        worker = Worker(pod, state, hung, pod.uid in refused_drain, told.get(pod.uid, ()))
         gone = pod.terminating or pod.name in surplus
         (leaving if gone else workers).append(worker)
     return Group(

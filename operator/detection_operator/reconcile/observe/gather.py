@@ -7,33 +7,32 @@ from typing import Final
 
 from detection_operator.clock import Clock
 from detection_operator.errors import ClusterError
-from detection_operator.kube.manifests.deployment import deployment
 from detection_operator.kube.pods.events import PodEvent, by_pod
 from detection_operator.kube.pods.views import FailedPod, PodView
 from detection_operator.kube.port import Cluster, Object
 from detection_operator.readers.ports import Address, QueueReader, Workers
 from detection_operator.readers.values import WorkerState
 from detection_operator.reconcile.observe.deployments import deployments_of
+from detection_operator.reconcile.observe.desired import DesiredSpec
 from detection_operator.reconcile.observe.fleet import Group, group
+from detection_operator.reconcile.observe.observed import Observed
 from detection_operator.reconcile.observe.trouble import FAILED_S, REPLACED_S, needs_events
-from detection_operator.reconcile.state import DesiredSpec, QueueState
-from detection_operator.spec.parse import known_part, parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
 
-DEAF_S: Final = 300.0
-"""Where events may not be read, that is tried again after so long: rights come and go by hand."""
+EVENTS_RETRY_S: Final = 300.0
+"""Reading events is retried after this time: administrators grant rights by hand."""
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Where everything is read from.
+    """What reconciling reads from and writes to.
 
     Attributes:
         cluster: Kubernetes.
         reader: SQS.
-        workers: The control servers.
-        clock: Of the process.
+        workers: The workers' control servers.
+        clock: Wall and monotonic time.
     """
 
     cluster: Cluster
@@ -48,9 +47,9 @@ class Gathered:
 
     Attributes:
         groups: The Deployments with their pods.
-        selector: Of the pods, for the scale subresource.
-        states: What workers said, by uid.
-        problems: What was found to be wrong, a sentence each.
+        selector: Label selector of the pods, for the scale subresource.
+        states: Answers of workers, by uid.
+        problems: What is wrong with the spec or the Deployments, a sentence each.
     """
 
     groups: tuple[Group, ...]
@@ -59,53 +58,42 @@ class Gathered:
     problems: tuple[str, ...]
 
 
-def resolve_spec(queue: Object, state: QueueState) -> DesiredSpec:
-    """Return what a DetectionQueue asks for, and note it in ``state``.
+def gather(
+    sources: Sources,
+    queue: Object,
+    desired: DesiredSpec,
+    observed: Observed,
+    *,
+    refused_drain: Collection[str] = (),
+) -> Gathered:
+    """Return the workers of a DetectionQueue and note in ``observed`` what they answered.
 
-    Raises:
-        InvalidSpec: It cannot be followed.
-    """
-    generation = int(queue["metadata"].get("generation", 0))
-    wanted = state.desired_spec
-    if wanted is None or wanted.generation != generation:
-        known, strange = known_part(queue["spec"])
-        spec = parse_spec(known)
-        template = spec.worker.template
-        manifest = None if template is None else deployment(queue, spec, template)
-        problems = tuple(
-            f"spec.{path} is unknown to this version of the operator and ignored"
-            for path in strange
-        )
-        wanted = DesiredSpec(
-            generation=generation, spec=spec, manifest=manifest, problems=problems
-        )
-        state.follow(wanted)
-        # The edit may be what a queue that could not be read was waiting for.
-        state.poll_at_s = float("-inf")
-    return wanted
-
-
-def gather(sources: Sources, queue: Object, wanted: DesiredSpec, state: QueueState) -> Gathered:
-    """Return the workers of a DetectionQueue and note in ``state`` what they said.
+    Args:
+        sources: The cluster, the workers and a clock.
+        queue: The DetectionQueue.
+        desired: Its parsed spec.
+        observed: Takes the answers of workers.
+        refused_drain: Uids of workers that recently refused to drain.
 
     Raises:
         ClusterError: The API server did not answer.
     """
-    found = deployments_of(sources.cluster, queue, wanted)
+    found = deployments_of(sources.cluster, queue, desired)
     pods = [pod for _, some in found.pods for pod in some]
     now_s = sources.clock.wall_s()
     states = sources.workers.states([address(pod) for pod in pods if pod.ip and pod.running])
-    for uid, said in states.items():
-        state.hear(uid, said, now_s)
-    events = _events(sources, queue["metadata"]["namespace"], pods, state)
-    evasive = state.avoided(sources.clock.monotonic_s())
+    for uid, state in states.items():
+        observed.note_state(uid, state, now_s)
+    events: dict[str, tuple[PodEvent, ...]] = {}
+    if needs_events(pods, observed.starts.times(desired.spec).usual_s, sources.clock.wall_s()):
+        events = _events(sources, queue["metadata"]["namespace"], observed)
     groups = tuple(
         group(
             item,
             some,
             states,
             current=item["metadata"]["name"] == found.current,
-            evasive=evasive,
+            refused_drain=refused_drain,
             events=events,
             failed=_since(found.failed.get(item["metadata"]["name"], ()), now_s - FAILED_S),
             replaced_since_s=now_s - REPLACED_S,
@@ -116,7 +104,7 @@ def gather(sources: Sources, queue: Object, wanted: DesiredSpec, state: QueueSta
         groups=groups,
         selector=found.selector,
         states=states,
-        problems=(*wanted.problems, *found.problems),
+        problems=(*desired.problems, *found.problems),
     )
 
 
@@ -125,19 +113,16 @@ def _since(pods: Iterable[FailedPod], from_s: float) -> tuple[FailedPod, ...]:
 
 
 def _events(
-    sources: Sources, namespace: str, pods: Collection[PodView], state: QueueState
+    sources: Sources, namespace: str, observed: Observed
 ) -> dict[str, tuple[PodEvent, ...]]:
-    """Return what the cluster told of pods that do not get to work; nothing depends on it."""
-    clock, desired_spec = sources.clock, state.desired_spec
-    if desired_spec is None or clock.monotonic_s() < state.deaf_until_s:
-        return {}
-    usual_s = state.start_times(desired_spec.spec).usual_s
-    if not needs_events(pods, usual_s, clock.wall_s()):
+    """Return the events about pods of a namespace; without them only messages say less."""
+    now_s = sources.clock.monotonic_s()
+    if now_s < observed.events_at_s:
         return {}
     try:
         return by_pod(sources.cluster.pod_events(namespace))
     except ClusterError as exc:
-        state.deaf_until_s = clock.monotonic_s() + DEAF_S
+        observed.events_at_s = sources.clock.monotonic_s() + EVENTS_RETRY_S
         log.info(
             "events not read: the status says less of pods that wait",
             extra={"namespace": namespace, "error": str(exc)},
@@ -150,10 +135,10 @@ def address(pod: PodView) -> Address:
     return Address(pod.uid, pod.ip or "", pod.port)
 
 
-def read_queue(sources: Sources, spec: QueueSpec, state: QueueState) -> bool:
-    """Read the queue if it is time to; say whether it was read."""
-    if sources.clock.monotonic_s() < state.poll_at_s:
+def read_queue(sources: Sources, spec: QueueSpec, observed: Observed) -> bool:
+    """Read the queue if that is due; say whether it was read."""
+    if not observed.poll.is_due(sources.clock.monotonic_s()):
         return False
     now_s = sources.clock.wall_s()
-    state.reading = sources.reader.read(spec.queue, state.reading, now_s)
+    observed.reading = sources.reader.read(spec.queue, observed.reading, now_s)
     return True

@@ -1,7 +1,6 @@
 """From what was gathered to the ``Observation`` that a decision is made from. Pure."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from detection_operator.kube.objects import condition
@@ -15,6 +14,7 @@ from detection_operator.reconcile.observe.fleet import (
     decision_pods,
     missing_resource,
 )
+from detection_operator.reconcile.observe.starts import StartTimes
 from detection_operator.reconcile.observe.trouble import (
     late,
     said_of,
@@ -28,23 +28,6 @@ from detection_operator.scaling.pods import PodPhase
 
 REFUSED_MAX: Final = 512
 """Characters of a controller's words; a webhook's answer may be a page."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartTimes:
-    """What is known of how pods start.
-
-    Attributes:
-        usual_s: Seconds from a new pod to ready, measured or the spec's.
-        cold_start_s: Measured ones; None before the first.
-        launch_s: Longest of the recent waits for a node; None before the first.
-        rejected: Pods that failed before they were ever ready, in all; never falls.
-    """
-
-    usual_s: float
-    cold_start_s: float | None = None
-    launch_s: float | None = None
-    rejected: int = 0
 
 
 def observation(

@@ -1,4 +1,4 @@
-"""What a queue's configuration, its Deployment or its pods do wrong, a sentence each. Pure."""
+"""Problems with a queue's configuration, its Deployment or its pods, a sentence each. Pure."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -14,24 +14,25 @@ from detection_operator.spec.queue_spec import QueueSpec
 MIN_SAMPLES: Final = 20
 P90_Z: Final = 1.2816
 P99_Z: Final = 2.3263
-"""Of the normal distribution: a 99th percentile from a mean and a 90th one, roughly."""
+"""Quantiles of the normal distribution: a 99th percentile from mean and 90th, roughly."""
 GROUPS_READINGS: Final = 6
-"""Readings in a row before idle workers of a FIFO queue are taken for a lack of groups."""
+"""Readings in a row before idle workers of a FIFO queue count as too few message groups."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Examination:
-    """What is looked at.
+class DiagnosticInput:
+    """What findings are made from.
 
     Attributes:
-        spec: What is asked for.
-        reading: Of the queue.
+        spec: The spec.
+        reading: The newest reading of the queue.
         seen: The observation.
-        estimates: What the decision believed.
+        estimates: The estimates behind the plan.
         groups: The Deployments with their pods.
-        starved_readings: Readings in a row of a FIFO queue with work, and workers without.
-        problems: Sentences that others found.
-        now_s: The present.
+        idle_worker_readings: Readings in a row of a FIFO queue with waiting messages and idle
+            workers.
+        problems: Findings from elsewhere: the spec, Deployments, the disruption budget.
+        now_s: The present, seconds since the epoch.
     """
 
     spec: QueueSpec
@@ -39,13 +40,13 @@ class Examination:
     seen: Observation
     estimates: Estimates
     groups: Collection[Group]
-    starved_readings: int = 0
+    idle_worker_readings: int = 0
     problems: Collection[str] = ()
     now_s: float = 0.0
 
 
-def findings(case: Examination) -> tuple[str, ...]:
-    """Return what is wrong; empty when nothing is."""
+def findings(case: DiagnosticInput) -> tuple[str, ...]:
+    """Return the findings; empty when the checks passed."""
     found = [
         *case.problems,
         *trouble.findings(case.groups, case.estimates.cold_start_s, case.now_s),
@@ -56,13 +57,13 @@ def findings(case: Examination) -> tuple[str, ...]:
     return tuple(found)
 
 
-def is_starved(reading: QueueReading, seen: Observation) -> bool:
-    """Say whether a FIFO queue has work that idle workers do not get."""
+def has_idle_workers(reading: QueueReading, seen: Observation) -> bool:
+    """Say whether a FIFO queue has waiting messages while some workers are idle."""
     fifo = reading.settings is not None and reading.settings.fifo
     return fifo and seen.visible > 0 and 0 < seen.busy < seen.ready
 
 
-def _queue(case: Examination, settings: QueueSettings) -> Iterator[str]:
+def _queue(case: DiagnosticInput, settings: QueueSettings) -> Iterator[str]:
     estimates = case.estimates
     p99_s = estimates.service_s + (estimates.service_p90_s - estimates.service_s) * P99_Z / P90_Z
     timeout_s = settings.visibility_timeout_s
@@ -71,7 +72,7 @@ def _queue(case: Examination, settings: QueueSettings) -> Iterator[str]:
             f"VisibilityTimeout is {timeout_s} s, one message in a hundred takes longer: a worker"
             " that cannot extend it loses the message to another"
         )
-    if case.starved_readings >= GROUPS_READINGS:
+    if case.idle_worker_readings >= GROUPS_READINGS:
         yield "the FIFO queue has fewer message groups than workers: more workers cannot help"
     lanes = case.seen.ready * case.spec.service_time.messages_in_parallel
     if lanes and estimates.age_s is not None:
@@ -83,7 +84,7 @@ def _queue(case: Examination, settings: QueueSettings) -> Iterator[str]:
             )
 
 
-def _dead_letters(case: Examination, settings: QueueSettings) -> Iterator[str]:
+def _dead_letters(case: DiagnosticInput, settings: QueueSettings) -> Iterator[str]:
     if settings.max_receive_count is None:
         yield "no redrive policy: a message that always fails comes back until it expires"
     elif settings.max_receive_count == 1:

@@ -53,7 +53,7 @@ class Report:
         selector: Label selector of the pods.
         conflict: Who else writes the replicas; None nobody.
         findings: What the queue's configuration does wrong, a sentence each.
-        refused: What ``Ready`` says while the API server refuses the Deployment.
+        rejected: What ``Ready`` says while the API server refuses the Deployment.
     """
 
     spec: QueueSpec
@@ -64,7 +64,7 @@ class Report:
     selector: str = ""
     conflict: str | None = None
     findings: Sequence[str] = ()
-    refused: Condition | None = None
+    rejected: Condition | None = None
 
 
 def build_status(report: Report, previous: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,8 +127,8 @@ def _condition(name: str, status: str, reason: str, message: str) -> Condition:
 
 
 def _ready(report: Report, reachable: Condition, capacity: Condition) -> Condition:
-    if report.refused is not None:
-        return report.refused
+    if report.rejected is not None:
+        return report.rejected
     if reachable.status != "True":
         return replace(reachable, type="Ready")
     if capacity.status == "False" and not report.seen.ready:

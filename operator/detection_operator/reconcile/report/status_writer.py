@@ -1,4 +1,4 @@
-"""Tell: status, events on transitions, metrics. Writes only what is news."""
+"""Status, events on transitions, metrics: writes only what changed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from detection_operator.errors import NotFound
 from detection_operator.kube.objects import key_of
 from detection_operator.kube.port import Cluster, EventNote, Object
 from detection_operator.metrics import Metrics
-from detection_operator.reconcile.report import status as words
+from detection_operator.reconcile.report.reported import Reported
+from detection_operator.reconcile.report.status import Report, build_status, invalid_status
 from detection_operator.reconcile.report.transitions import Event, transitions
-from detection_operator.reconcile.state import QueueState
 from detection_operator.spec.parse import InvalidSpec
 
 STATUS_S: Final = 60.0
-"""Numbers that move all the time are written this often; a condition or a plan at once."""
+"""Numbers that change constantly are written this often; a condition or plan at once."""
 _NEWS: Final = (
     "observedGeneration",
     "selector",
@@ -29,26 +29,26 @@ _MOVING_TIMES: Final = {"queue": "sampledAt", "plan": "computedAt"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Teller:
-    """Writes the status of DetectionQueues.
+class StatusWriter:
+    """Writes status, events and metrics of DetectionQueues, and only what changed.
 
     Attributes:
-        cluster: To write to.
-        clock: Of the process.
-        metrics: To show decisions.
+        cluster: Where status and events are written.
+        clock: Wall and monotonic time.
+        metrics: The operator's metrics.
     """
 
     cluster: Cluster
     clock: Clock
     metrics: Metrics
 
-    def tell(self, queue: Object, state: QueueState, report: words.Report) -> bool:
-        """Show a decision; say whether the DetectionQueue is still there.
+    def write(self, queue: Object, reported: Reported, report: Report) -> bool:
+        """Publish a decision; say whether the DetectionQueue still exists.
 
         Raises:
             ClusterError: The API server refused or did not answer.
         """
-        current = words.build_status(report, _previous(queue, state))
+        current = build_status(report, _previous(queue, reported))
         key, spec = key_of(queue), report.spec
         limits = {
             "max_replicas": float(spec.scaling.max_replicas),
@@ -63,40 +63,40 @@ class Teller:
             status=current,
             limits=limits,
         )
-        if not self._write(queue, state, current):
+        if not self._write(queue, reported, current):
             return False
-        while state.scaled:
-            self._post(queue, state.scaled[0].event(report.plan.message))
-            state.scaled.pop(0)
+        while reported.scaled:
+            self._post(queue, reported.scaled[0].event(report.plan.message))
+            reported.scaled.pop(0)
         return True
 
-    def refuse(self, queue: Object, state: QueueState, error: InvalidSpec) -> bool:
-        """Say what is wrong with a spec, and whether the DetectionQueue is still there.
+    def write_invalid(self, queue: Object, reported: Reported, error: InvalidSpec) -> bool:
+        """Publish what is wrong with a spec; say whether the DetectionQueue still exists.
 
         Raises:
             ClusterError: The API server refused or did not answer.
         """
-        current = words.invalid_status(
+        current = invalid_status(
             error,
-            _previous(queue, state),
+            _previous(queue, reported),
             generation=int(queue["metadata"].get("generation", 0)),
             now_s=self.clock.wall_s(),
         )
         key = key_of(queue)
         self.metrics.show_conditions(key.namespace, key.name, current)
-        return self._write(queue, state, current)
+        return self._write(queue, reported, current)
 
-    def _write(self, queue: Object, state: QueueState, current: Mapping[str, Any]) -> bool:
-        previous = _previous(queue, state)
+    def _write(self, queue: Object, reported: Reported, current: Mapping[str, Any]) -> bool:
+        previous = _previous(queue, reported)
         now_s = self.clock.monotonic_s()
-        due = state.status_at_s is None or now_s - state.status_at_s >= STATUS_S
+        due = reported.status_at_s is None or now_s - reported.status_at_s >= STATUS_S
         if not is_news(previous, current) and not (due and is_different(previous, current)):
             return True
         try:
             self.cluster.apply_status(key_of(queue), current)
         except NotFound:
             return False
-        state.status, state.status_at_s = current, now_s
+        reported.status, reported.status_at_s = current, now_s
         for event in transitions(previous, current):
             self._post(queue, event)
         return True
@@ -123,10 +123,10 @@ def is_different(previous: Mapping[str, Any], current: Mapping[str, Any]) -> boo
     return _timeless(previous) != _timeless(current)
 
 
-def _previous(queue: Object, state: QueueState) -> Mapping[str, Any]:
-    """Return the status as last written; a cache may still hold an older one."""
-    if state.status is not None:
-        return state.status
+def _previous(queue: Object, reported: Reported) -> Mapping[str, Any]:
+    """Return the status as last written; the cache may still hold an older one."""
+    if reported.status is not None:
+        return reported.status
     found: Mapping[str, Any] = queue.get("status") or {}
     return found
 

@@ -60,9 +60,7 @@ def fleets(draw: st.DrawFn) -> Group:
 def test_replicas_fall_only_by_pods_that_may_go(
     fleet: Group, desired: int, order: list[int]
 ) -> None:
-    steps = next_steps(
-        [fleet], desired=desired, scale_in_candidates=(), drain_timeout_s=1e9, drain_ages={}
-    )
+    steps = next_steps([fleet], desired=desired, drain_timeout_s=1e9, drain_ages={})
 
     for item, replicas in steps.scale:
         assert replicas >= min(desired, item.replicas)
@@ -73,9 +71,7 @@ def test_replicas_fall_only_by_pods_that_may_go(
 
 @given(fleets(), st.integers(0, 10))
 def test_nobody_is_drained_and_resumed_at_once(fleet: Group, desired: int) -> None:
-    steps = next_steps(
-        [fleet], desired=desired, scale_in_candidates=(), drain_timeout_s=300, drain_ages={}
-    )
+    steps = next_steps([fleet], desired=desired, drain_timeout_s=300, drain_ages={})
 
     drained = {worker.pod.uid for worker in steps.drain}
     assert drained.isdisjoint(worker.pod.uid for worker in steps.resume)
@@ -84,9 +80,7 @@ def test_nobody_is_drained_and_resumed_at_once(fleet: Group, desired: int) -> No
 
 @given(fleets())
 def test_enough_replicas_resume_everybody(fleet: Group) -> None:
-    steps = next_steps(
-        [fleet], desired=fleet.replicas, scale_in_candidates=(), drain_timeout_s=300, drain_ages={}
-    )
+    steps = next_steps([fleet], desired=fleet.replicas, drain_timeout_s=300, drain_ages={})
 
     assert {w.pod.uid for w in steps.resume} == {w.pod.uid for w in fleet.workers if w.draining}
     assert not steps.drain
@@ -97,18 +91,14 @@ def test_enough_replicas_resume_everybody(fleet: Group) -> None:
 def test_more_is_granted_at_once(fleet: Group, more: int) -> None:
     desired = fleet.replicas + more
 
-    steps = next_steps(
-        [fleet], desired=desired, scale_in_candidates=(), drain_timeout_s=300, drain_ages={}
-    )
+    steps = next_steps([fleet], desired=desired, drain_timeout_s=300, drain_ages={})
 
     assert steps.scale == (((fleet, desired),) if more else ())
 
 
 @given(fleets(), st.integers(0, 10))
 def test_drains_leave_as_many_takers_as_the_plan_has_replicas(fleet: Group, desired: int) -> None:
-    steps = next_steps(
-        [fleet], desired=desired, scale_in_candidates=(), drain_timeout_s=300, drain_ages={}
-    )
+    steps = next_steps([fleet], desired=desired, drain_timeout_s=300, drain_ages={})
 
     takers = {w.pod.uid for w in fleet.workers if w.phase is PodPhase.READY}
     asked = {worker.pod.uid for worker in steps.drain}
@@ -118,23 +108,16 @@ def test_drains_leave_as_many_takers_as_the_plan_has_replicas(fleet: Group, desi
 @given(fleets(), st.integers(0, 10))
 def test_steps_and_plan_choose_the_same_pods(fleet: Group, desired: int) -> None:
     named = scale_in_candidates(decision_pods([fleet]), max(0, len(fleet.workers) - desired))
-    each = [
-        next_steps(
-            [fleet], desired=desired, scale_in_candidates=v, drain_timeout_s=300, drain_ages={}
-        )
-        for v in ((), named)
-    ]
 
-    assert each[0] == each[1]
-    asked = {worker.pod.name for worker in (*each[0].drain, *each[0].dismiss)}
+    steps = next_steps([fleet], desired=desired, drain_timeout_s=300, drain_ages={})
+
+    asked = {worker.pod.name for worker in (*steps.drain, *steps.dismiss)}
     assert asked <= set(named)
 
 
 @given(fleets(), st.integers(0, 10))
 def test_a_busy_worker_is_asked_only_when_nobody_idle_is_left(fleet: Group, desired: int) -> None:
-    steps = next_steps(
-        [fleet], desired=desired, scale_in_candidates=(), drain_timeout_s=300, drain_ages={}
-    )
+    steps = next_steps([fleet], desired=desired, drain_timeout_s=300, drain_ages={})
 
     takers = [w for w in fleet.workers if w.phase is PodPhase.READY]
     asked = {worker.pod.uid for worker in steps.drain}
@@ -169,9 +152,7 @@ def steps_for(*pods: tuple[PodView, WorkerState], desired: int) -> Steps:
     deployment = {"metadata": {"name": "d"}, "spec": {"replicas": len(pods)}}
     states = {pod.uid: state for pod, state in pods}
     fleet = group(deployment, [pod for pod, _ in pods], states, current=True)
-    return next_steps(
-        [fleet], desired=desired, scale_in_candidates=(), drain_timeout_s=300, drain_ages={}
-    )
+    return next_steps([fleet], desired=desired, drain_timeout_s=300, drain_ages={})
 
 
 def waiting(number: int) -> PodView:
@@ -193,9 +174,7 @@ def test_of_pods_that_wait_for_a_node_any_may_go() -> None:
     deployment = {"metadata": {"name": "d"}, "spec": {"replicas": 7}}
     fleet = group(deployment, [waiting(number) for number in range(7)], {}, current=True)
 
-    steps = next_steps(
-        [fleet], desired=4, scale_in_candidates=(), drain_timeout_s=300, drain_ages={}
-    )
+    steps = next_steps([fleet], desired=4, drain_timeout_s=300, drain_ages={})
 
     assert [replicas for _, replicas in steps.scale] == [4]
     assert not steps.dismiss
@@ -211,9 +190,7 @@ def test_pods_that_no_kubelet_took_in_go_unless_the_deployment_knows_of_ready_on
             "status": {"replicas": 4, "readyReplicas": ready},
         }
         fleet = group(deployment, bound, {}, current=True)
-        steps = next_steps(
-            [fleet], desired=1, scale_in_candidates=(), drain_timeout_s=300, drain_ages={}
-        )
+        steps = next_steps([fleet], desired=1, drain_timeout_s=300, drain_ages={})
         return [replicas for _, replicas in steps.scale]
 
     assert scaled(ready=0) == [1]
@@ -250,9 +227,7 @@ def holding(replicas: int, *, made: int, seen: int, observed: int = 3) -> Steps:
     }
     states = {pod.uid: state for pod, state in found}
     fleet = group(deployment, [pod for pod, _ in found], states, current=True)
-    return next_steps(
-        [fleet], desired=0, scale_in_candidates=(), drain_timeout_s=300, drain_ages={}
-    )
+    return next_steps([fleet], desired=0, drain_timeout_s=300, drain_ages={})
 
 
 def test_pods_that_were_not_seen_are_never_taken_for_missing() -> None:
@@ -280,9 +255,7 @@ def test_who_is_asked_for_longer_than_the_timeout_goes_and_nobody_before() -> No
 
     def replicas(age_s: float) -> list[int]:
         ages = {pod.uid: age_s for pod, _ in busy}
-        steps = next_steps(
-            [fleet], desired=0, scale_in_candidates=(), drain_timeout_s=300, drain_ages=ages
-        )
+        steps = next_steps([fleet], desired=0, drain_timeout_s=300, drain_ages=ages)
         return [count for _, count in steps.scale]
 
     assert replicas(299.0) == []

@@ -7,7 +7,7 @@ import pytest
 from detection_operator.kube.objects import timestamp
 from detection_operator.kube.pods.views import pod_views
 from detection_operator.reconcile.observe.fleet import Worker
-from detection_operator.reconcile.state import DesiredSpec, QueueState
+from detection_operator.reconcile.observe.starts import StartHistory
 from detection_operator.spec.parse import parse_spec
 from detection_testing.scenes.world import MINIMAL
 
@@ -44,8 +44,9 @@ def test_a_cold_start_leaves_out_that_there_was_no_room(
     node_after_s: float, ready_after_s: float, measured_s: float
 ) -> None:
     spec = parse_spec({**MINIMAL, "capacity": {"unschedulableSeconds": 180}})
-    state = QueueState("uid", desired_spec=DesiredSpec(generation=1, spec=spec, manifest=None))
+    starts, limit_s = StartHistory(), float(spec.capacity.unschedulable_s)
+    started = worker(1, node_after_s=node_after_s, ready_after_s=ready_after_s)
 
-    state.measure(worker(1, node_after_s=node_after_s, ready_after_s=ready_after_s))
+    starts.measure(started, None, unschedulable_s=limit_s)
 
-    assert state.cold_start_s == measured_s
+    assert starts.cold_start_s == measured_s

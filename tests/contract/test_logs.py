@@ -1,7 +1,9 @@
+import io
 import json
 import logging
 import math
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -110,6 +112,32 @@ def test_a_traceback_is_one_field_of_one_line(capsys: pytest.CaptureFixture[str]
     assert entry["message"] == "failed"
     assert entry["error"].startswith("Traceback")
     assert entry["error"].endswith("ValueError: first\nsecond")
+
+
+def test_a_stack_is_one_field_of_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(level="INFO", fmt="json")
+
+    logging.getLogger("worker").warning("here", stack_info=True)
+
+    (entry,) = json_lines(capsys.readouterr().err)
+    assert entry["stack"].startswith("Stack (most recent call last):")
+    assert "test_a_stack_is_one_field_of_one_line" in entry["stack"]
+
+
+def test_a_line_that_cannot_be_written_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(level="INFO", fmt="plain")
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    closed = io.StringIO()
+    closed.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", closed)
+        logging.getLogger("worker").info("lost")
+
+    logging.getLogger("worker").info("kept")
+
+    assert capsys.readouterr().err.endswith("INFO - kept\n")
 
 
 def test_foreign_records_and_warnings_have_the_same_shape(

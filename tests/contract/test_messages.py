@@ -320,6 +320,16 @@ def test_a_notification_of_sns_is_what_it_carries(message: dict[str, Any], kind:
     assert wrapped == direct
 
 
+def test_notifications_within_notifications_are_followed_three_deep() -> None:
+    wrapped: dict[str, Any] = GUIDE_MESSAGE
+    for _ in range(3):
+        wrapped = sns(wrapped)
+
+    assert parse_body(json.dumps(wrapped)) == parse_body(json.dumps(GUIDE_MESSAGE))
+    with pytest.raises(InvalidMessage, match="sqs_to_ml_url"):
+        parse_body(json.dumps(sns(wrapped)))
+
+
 def test_a_plain_message_may_have_fields_that_look_like_a_wrapping() -> None:
     request = only_request({"sqs_to_ml_url": URL, "Type": "Notification", "Records": []})
 

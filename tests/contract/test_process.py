@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from detection_contract.process.signals import EXIT_TERMINATED
+from detection_contract.process.signals import EXIT_TERMINATED, end_by_sigterm
 
 FIRST = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
 UP = "print('up', flush=True); import time; time.sleep(60)"
@@ -28,7 +28,29 @@ def can_be_first() -> bool:
         return False
 
 
-pytestmark = pytest.mark.skipif(not can_be_first(), reason="no PID namespaces here")
+needs_namespaces = pytest.mark.skipif(not can_be_first(), reason="no PID namespaces here")
+
+
+@pytest.fixture
+def sigterm_as_before() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("sigterm_as_before")
+def test_the_first_process_alone_gets_a_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    before = signal.getsignal(signal.SIGTERM)
+
+    end_by_sigterm()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    end_by_sigterm()
+    signal.raise_signal(signal.SIGTERM)
+    assert codes == [EXIT_TERMINATED]
 
 
 @contextmanager
@@ -46,6 +68,7 @@ def first_process(code: str) -> Iterator[tuple["subprocess.Popen[str]", int]]:
             process.kill()
 
 
+@needs_namespaces
 @pytest.mark.slow
 @pytest.mark.parametrize("module", ENTRIES.values(), ids=ENTRIES.keys())
 def test_sigterm_ends_a_program_that_still_starts(module: str) -> None:

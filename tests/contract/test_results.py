@@ -19,6 +19,7 @@ from detection_contract.results import (
     finished_result,
     iso_utc,
     s3_file_info,
+    verdict_in_words,
 )
 from detection_contract.schemas import load_schema
 
@@ -291,6 +292,20 @@ def test_the_label_can_be_told_from_the_numbers(
 )
 def test_times_are_utc_with_milliseconds(moment: datetime, text: str) -> None:
     assert iso_utc(moment) == text
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        pytest.param(finished(), "fake", id="fake"),
+        pytest.param(finished(opinion=NO_OPINION), "not applicable", id="no detector for it"),
+        pytest.param(failed(), "failed", id="failed"),
+        pytest.param({"label": "REAL"}, "real", id="an older worker's"),
+        pytest.param({"label": None}, "not applicable", id="an older worker's without a label"),
+    ],
+)
+def test_a_verdict_is_told_in_words(result: dict[str, object], words: str) -> None:
+    assert verdict_in_words(result) == words
 
 
 def test_encoding_is_compact_utf_8_in_field_order() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from detection_contract.aws.s3_urls import (
     InvalidS3Url,
     S3Location,
+    is_amazon_s3,
     object_location,
     parse_s3_url,
     redact_url,
@@ -408,3 +409,17 @@ def test_an_event_location_is_checked_like_a_url() -> None:
         object_location(bucket="Bad", key="k")
     with pytest.raises(InvalidS3Url, match="no key"):
         object_location(bucket="bucket", key="")
+
+
+@pytest.mark.parametrize(
+    ("url", "own"),
+    [
+        ("https://s3.eu-west-1.amazonaws.com/bucket/key", True),
+        ("https://bucket.s3.amazonaws.com", True),
+        ("https://S3-FIPS.us-gov-west-1.amazonaws.com/", True),
+        ("http://minio.example:9000/bucket/key", False),
+        ("https://s3.amazonaws.com.example/bucket/key", False),
+    ],
+)
+def test_the_hosts_of_amazon_s3_are_told_from_other_stores(url: str, own: bool) -> None:  # noqa: FBT001
+    assert is_amazon_s3(url) is own

@@ -9,9 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from detection_training.audio.making.speech import VOICES
+from detection_training.audio.plan import SMALL_PACKAGES
 from detection_training.audio.sound import RATE_HZ, Samples, encode
-from detection_training.image.making.photos import PHOTOS
+from detection_training.image.making.photographs import FEW
 
 
 def voice(rng: np.random.Generator, *, seconds: float) -> Samples:
@@ -32,7 +32,7 @@ def photograph(rng: np.random.Generator) -> NDArray[np.uint8]:
     return np.asarray(np.clip(grained, 0, 255), dtype=np.uint8)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
     """Tiny batches are many times slower on threads that wait for a busy machine's other cores."""
     before = torch.get_num_threads()
@@ -41,23 +41,32 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+def write_voice(folder: Path, name: str, rng: np.random.Generator) -> None:
+    """Write an utterance as the package keeps it."""
+    codec, container, rate_hz = (
+        ("libopus", "ogg", 48_000) if name.endswith(".ogg") else ("g722", "g722", RATE_HZ)
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    sound = voice(rng, seconds=4)
+    (folder / name).write_bytes(encode(sound, codec, container, rate_hz=rate_hz))
+
+
 @pytest.fixture(scope="session")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Unpacked packages by name, with a few files each."""
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of unpacked packages of the preset ``small``, with a few made files each.
+
+    Of the packages of photographs only the wheels are there, of those of speech all but flite.
+    """
     root = tmp_path_factory.mktemp("packages")
     rng = np.random.default_rng(5)
-    for photo in PHOTOS:
+    for photo in FEW:
         if photo.source.startswith("scikit"):
             path = root / photo.source / photo.path
             path.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(path), photograph(rng))
-    for listed in VOICES:
-        folder = root / listed.source / "sounds"
-        folder.mkdir(parents=True, exist_ok=True)
-        codec = ("g722", "g722") if listed.pattern.endswith("g722") else ("libopus", "ogg")
-        rate_hz = RATE_HZ if codec[1] == "g722" else 48_000
-        for i in range(4):
-            name = listed.pattern.removeprefix("**/").replace("*", f"a{i}")
-            data = encode(voice(rng, seconds=4), codec[0], codec[1], rate_hz=rate_hz)
-            (folder / name).write_bytes(data)
-    return {path.name: path for path in root.iterdir()}
+    for package in SMALL_PACKAGES:
+        names = {"aste": ["a{}.g722"], "fill": ["x-m-{}.ogg", "x-v-{}.ogg"]}.get(package[:4], [])
+        for name in names:
+            for i in range(4):
+                write_voice(root / package / "sounds", name.format(i), rng)
+    return root

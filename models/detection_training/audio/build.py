@@ -1,4 +1,4 @@
-"""Making the clips of the full preset: tasks that each leave one shard and are not done twice."""
+"""Making the clips: tasks that each leave one shard and are not done twice."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -32,22 +32,6 @@ from detection_training.pipeline.sources import Log
 from detection_training.pipeline.splits import Split
 from detection_training.pipeline.steps import write_atomically
 
-COPIED_BY: Final[Mapping[Split, tuple[str, ...]]] = {
-    Split.TRAIN: ("world", "world-shifted", "griffin-lim", "source-filter", "linear-prediction"),
-    Split.DEV: ("world", "world-shifted", "griffin-lim", "linear-prediction"),
-    Split.TEST: ("world", "world-shifted", "griffin-lim", "source-filter", "linear-prediction"),
-}
-NEURAL: Final[Mapping[Split, tuple[str, ...]]] = {
-    Split.TRAIN: (
-        "neural-transposed",
-        "neural-spectral",
-        "neural-adversarial",
-        "neural-codec",
-    ),
-    # None of them in train: what the detector is chosen and calibrated by shall be new to it.
-    Split.DEV: ("neural-repeated", "neural-folded"),
-    Split.TEST: ("neural-transposed", "neural-spectral"),
-}
 UNSEEN_PER_VOICE: Final = 10
 RATES_HZ: Final = (16_000, 16_000, 22_050, 24_000)
 """At which neural vocoders copy training clips: traces lie at fractions of the rate, and published
@@ -62,7 +46,7 @@ def build(order: BuildOrder, folder: Path, *, log: Log) -> None:
     order.shards.mkdir(exist_ok=True)
     voices = corpus.voices(order.folders)
     _run_all([partial(_bases, order, voice) for voice in voices], order, log=log)
-    names = sorted({name for by in NEURAL.values() for name in by})
+    names = sorted({name for by in order.plan.neural.values() for name in by})
     _run_all(
         [
             *[partial(speak, order, engine, split) for engine, split in engines_of(order)],
@@ -191,7 +175,7 @@ def _hard(
     found = {}
     for name, mix in HARD.items():
         if rng.random() < order.plan.neural_share:
-            vocoder = str(rng.choice(NEURAL[Split.TRAIN]))
+            vocoder = str(rng.choice(order.plan.neural[Split.TRAIN]))
             copy = made.get(vocoder)
             if copy is None:
                 copy = copiers[vocoder](made[REAL], rng)
@@ -200,16 +184,16 @@ def _hard(
 
 
 def _drawn(order: BuildOrder, split: Split, rng: np.random.Generator) -> list[str]:
-    classical = rng.permutation(list(COPIED_BY[split]))[: order.plan.copies]
-    neural = [name for name in NEURAL[split] if rng.random() < order.plan.neural_share]
+    classical = rng.permutation(order.plan.classical[split])[: order.plan.copies]
+    neural = [name for name in order.plan.neural[split] if rng.random() < order.plan.neural_share]
     return [*map(str, classical), *neural]
 
 
 def _copiers(
     order: BuildOrder, split: Split
 ) -> dict[str, Callable[[Samples, np.random.Generator], Samples]]:
-    found = {name: COPIES[name] for name in COPIED_BY[split]}
-    for name in NEURAL[split]:
+    found = {name: COPIES[name] for name in order.plan.classical[split]}
+    for name in order.plan.neural[split]:
         network = neural_vocoders.NETWORKS[name]()
         data = (order.shards / f"{name}.safetensors").read_bytes()
         network.load_state_dict(safetensors.torch.load(data))

@@ -1,5 +1,6 @@
-"""The text of the full audio detector's model card."""
+"""The text of the audio detector's model card."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -16,8 +17,8 @@ from detection_training.audio.report import (
     UNSEEN_TTS,
     source_alarms,
 )
-from detection_training.pipeline.locked import Locked
-from detection_training.pipeline.package import Design
+from detection_training.pipeline.package import DEMO_WARNING, LICENSE, Design
+from detection_training.pipeline.sources import Source
 from detection_training.pipeline.splits import Split
 
 COLUMNS: Final = {
@@ -29,7 +30,7 @@ COLUMNS: Final = {
     "false alarms at 0.5": ("fpr_at_0.5", "false_alarm_rate"),
     "ECE": ("ece", "ece"),
 }
-"""Of the tables: the key of the value and that of its interval."""
+"""Columns of the tables: the key of the value and that of its interval."""
 INTENDED: Final = """\
 > **Research model, grade `{grade}`.** It finds speech that classical vocoders, older synthesisers
 > and small neural vocoders made, within the limits below.
@@ -44,52 +45,75 @@ HOW: Final = """\
 Sound at 16 kHz in windows of four seconds, every two seconds. Log energies of {bands} linear
 bands, each without its mean over the window (which is mostly microphone and line), go through a
 residual network with squeeze-and-excitation (four stages, width {width}) and attentive mean and
-spread over time, every 16 bands by themselves: {parameters:,} parameters, one logit a window.
+spread over time{rows}: {parameters:,} parameters, one logit a window.
 Half of what it was trained on were pairs of a clip and its copy, cut and treated alike. The
 windows' mean becomes P(fake) =
 sigmoid({a:.3f} x + {b:.3f}): the slope by Platt scaling on the dev split, the offset so that at
-0.5 no more than {alarms:.0%} of the real clips of any of its voices are called fake. (Version
-1.0.0 erred as often on either side of the dev split; on the test split it called up to a quarter
-of a source of real speech fake, and that was known when this rule was chosen. No weight and no
-number of this version was chosen by the test split.) Scores from {low:.2f} to {high:.2f} are
-inconclusive: on the dev split 10 % of the made clips lie below and 1 % of the real ones above (no
-further than 0.1 and 0.9).
+0.5 no more than {alarms:.0%} of the real clips of any of its voices are called fake. Scores from
+{low:.2f} to {high:.2f} are inconclusive: on the dev split 10 % of the made clips lie below and 1 %
+of the real ones above (no further than 0.1 and 0.9).
+"""
+HISTORY: Final = """\
+Version 1.0.0 erred as often on either side of the dev split; on the test split it called up to a
+quarter of a source of real speech fake, and that was known when the rule for the offset was
+chosen. No weight and no number of this version was chosen by the test split.
 """
 DATA: Final = """\
 {counts}
 
 Real clips are {shortest:g} to {longest:g} seconds joined from utterances of one voice, with
 cross-fades and without pauses; utterances without a pitch (bangs, animals) were dropped by rule,
-not by ear. A language is in one split only. Copies: WORLD (kept and moved pitch), Griffin-Lim,
-linear prediction, a cepstral source-filter vocoder, and small networks trained on the training
-voices (transposed convolution; inverse Fourier transform; for train alone, one with an adversary
-and a codec of the waveform; for dev alone, repeated samples and another codec). In train the
-networks also ran at 22.05 and 24 kHz, and there are copies that keep all of their original but one
-trace: another phase, a part of the copy, or what a mel spectrogram loses.
-Engines: eSpeak NG, flite and a distilled neural voice (hibari; its one voice is in train and test,
-with other words). Only ever measured on: a VITS voice (piper), a published HiFi-GAN, and a phase
-vocoder.
+not by ear. A language is in one split only. Made clips by family:
+
+{families}
 
 Both classes pass the same storage (the codec that the real packages were kept in), noise floor,
 loudness and channel (none, G.722, Vorbis, Opus 16 and 24, MP3 32 and 64, mu-law and GSM at 8 kHz),
 drawn from one distribution for every family. How well length, loudness, silence, bandwidth and
-channel alone tell the classes apart (0.5 is not at all; dev has too few voices to hold some back,
-so there voices help): {trivial}.
+channel alone tell the classes apart (0.5 is not at all; with too few voices to hold some back,
+voices help): {trivial}.
 """
-LIMITS: Final = """\
+FAMILIES: Final = """\
+Copies: WORLD (kept and moved pitch), Griffin-Lim, linear prediction, a cepstral source-filter
+vocoder, and small networks trained on the training voices (transposed convolution; inverse Fourier
+transform; for train alone, one with an adversary and a codec of the waveform; for dev alone,
+repeated samples and another codec). In train the networks also ran at 22.05 and 24 kHz, and there
+are copies that keep all of their original but one trace: another phase, a part of the copy, or
+what a mel spectrogram loses.
+Engines: eSpeak NG, flite and a distilled neural voice (hibari; its one voice is in train and test,
+with other words). Only ever measured on: a VITS voice (piper), a published HiFi-GAN, and a phase
+vocoder.
+"""
+DEMO_LIMITS: Final = """\
+- No modern neural voice was available for training or testing. Published measurements of models
+  of this size on such voices are near chance; expect the same.
+- Few voices and two recording chains: see the false alarms by source.
+"""
+FULL_LIMITS: Final = """\
 - Neural vocoders that it has not seen, and so today's cloned and synthesised voices: see the row
   "{neural}". The one unseen text-to-speech voice is one voice of one engine.
+- The dev split's own neural vocoders were trained for minutes; calibration leans on them.
+"""
+LIMITS: Final = """\
 - {missed}
 - {alarming}
 - Scores are cautious rather than odds: even odds lie where hardly a real clip is, so many made
   clips score below (the column ECE says how far off the scores are as probabilities).
-- The dev split's own neural vocoders were trained for minutes; calibration leans on them.
 - Speakers are professionals at a desk, actors and volunteers for children's software: no telephone
   calls as they happen, no crowds, no far microphones, few children. Age, sex and accent were not
   labelled, so error rates by group of people are unknown.
 - Package names stand for speakers: volunteers who recorded two languages would be in two splits.
 - Music, noise and silence get a score too, and it means nothing.
 - A file that is fake for a few seconds only is averaged with the rest; read the segments.
+"""
+FULL_AGAIN: Final = """\
+`detection-worker train --preset full --only audio --output DIR` with the extra `train-full`
+(`pip install "detection-queue[train-full]"`). Sources are locked by sha256. Training stops by the
+clock on slow machines, so weights differ a little from run to run.
+"""
+DEMO_AGAIN: Final = """\
+`detection-worker train --demo --only audio --output DIR` with the extra `train`
+(`pip install "detection-queue[train]"`). It takes the newest versions of the packages above.
 """
 
 
@@ -98,40 +122,62 @@ def card(
     network: nn.Module,
     report: Mapping[str, Any],
     *,
-    packages: Sequence[Locked],
+    packages: Sequence[Source],
     rows: Sequence[ClipRow],
     calibration: Mapping[str, float],
+    demo: bool,
 ) -> str:
     """Return the text of ``MODEL_CARD.md``.
 
     Args:
-        design: Of the model.
-        network: With its weights.
+        design: The model.
+        network: The model with its weights.
         report: Contents of ``eval.json``.
-        packages: What the media came from.
+        packages: Packages that the media came from.
         rows: Every clip.
         calibration: ``a``, ``b``, ``low`` and ``high``.
+        demo: It is the demonstration model.
     """
     parts = [
         f"# {design.id}\n",
-        INTENDED.format(grade=design.grade),
+        DEMO_WARNING if demo else INTENDED.format(grade=design.grade),
         "## How it works\n",
-        HOW.format(
-            width=design.params["width"],
-            bands=design.params["bands"],
-            parameters=sum(p.numel() for p in network.parameters()),
-            alarms=MOST_DEV_ALARMS,
-            **{k: calibration[k] for k in ("a", "b", "low", "high")},
-        ),
+        _how(design, network, calibration),
+        *([] if demo else [HISTORY]),
         "## Data\n",
         DATA.format(
             counts=_counts(rows),
             shortest=min(r.samples for r in rows) / 16_000 // 0.1 / 10,
             longest=5,
+            families=_families(rows),
             trivial=_trivial(report),
         ),
+        *([] if demo else [FAMILIES]),
         "Packages; none of their sound is in this folder, `splits.csv.gz` lists every clip by its "
         f"digest and `DATA_CARD.json` the counts:\n\n{_licences(packages)}\n",
+        *_results(report),
+        "## Where it is bad\n",
+        (DEMO_LIMITS if demo else FULL_LIMITS.format(neural=UNSEEN_NEURAL))
+        + LIMITS.format(missed=_missed(report), alarming=_alarming(report)),
+        f"## Making it again\n\n{DEMO_AGAIN if demo else FULL_AGAIN}",
+        f"## Licence\n\nWeights: {LICENSE}. The media keep their own licences, above.\n",
+    ]
+    return "\n".join(parts)
+
+
+def _how(design: Design, network: nn.Module, calibration: Mapping[str, float]) -> str:
+    return HOW.format(
+        width=design.params["width"],
+        bands=design.params["bands"],
+        rows=", every 16 bands by themselves" if design.params["rows"] else "",
+        parameters=sum(p.numel() for p in network.parameters()),
+        alarms=MOST_DEV_ALARMS,
+        **{k: calibration[k] for k in ("a", "b", "low", "high")},
+    )
+
+
+def _results(report: Mapping[str, Any]) -> list[str]:
+    return [
         "## Held-out results\n\nTest voices and languages are in no other split. One row each: "
         "made by that family, against all real clips of the test split. Score at even odds; "
         f"intervals are 95 %, over speakers.\n\n{_table(report['rows'])}\n",
@@ -142,15 +188,7 @@ def card(
         f"odds (half is chance; intervals over voices):\n\n{_pairs(report)}\n",
         "False alarms at 0.5 by source of real speech, intervals over clips:\n\n"
         f"{_alarms(report)}\n",
-        "## Where it is bad\n",
-        LIMITS.format(neural=UNSEEN_NEURAL, missed=_missed(report), alarming=_alarming(report)),
-        "## Making it again\n\n`detection-worker train --preset full --only audio --output DIR` "
-        'with the extra `train-full` (`pip install "detection-queue[train-full]"`). Sources are '
-        "locked by sha256. Training stops by the clock on slow machines, so weights differ a "
-        "little from run to run.\n",
-        "## Licence\n\nWeights: Apache-2.0. The media keep their own licences, above.\n",
     ]
-    return "\n".join(parts)
 
 
 def _counts(rows: Sequence[ClipRow]) -> str:
@@ -167,6 +205,15 @@ def _counts(rows: Sequence[ClipRow]) -> str:
     return "\n".join(lines)
 
 
+def _families(rows: Sequence[ClipRow]) -> str:
+    lines = ["| family | train | dev | test |", "| --- | ---: | ---: | ---: |"]
+    count = Counter((r.family, r.split) for r in rows if r.fake)
+    for family in sorted({family for family, _ in count}):
+        cells = [str(count[family, split]) for split in (Split.TRAIN, Split.DEV, Split.TEST)]
+        lines.append(f"| {family} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _trivial(report: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{split} {found['auc']:.2f}" if found["auc"] is not None else f"{split} not measured"
@@ -174,9 +221,9 @@ def _trivial(report: Mapping[str, Any]) -> str:
     )
 
 
-def _licences(packages: Sequence[Locked]) -> str:
+def _licences(packages: Sequence[Source]) -> str:
     return "\n".join(
-        f"- `{p.name}` {p.version} ({p.holds}): {p.license}"
+        f"- `{p.name}`{p.label.removeprefix(p.name)} ({p.holds}): {p.license}"
         for p in packages
         if p.holds != "library"
     )

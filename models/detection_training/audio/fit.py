@@ -1,4 +1,4 @@
-"""Training the audio detector of the full preset, and scoring clips by the worker's windows."""
+"""Training the audio detector, and scoring clips by the worker's windows."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detection_training.audio.dataset import Clips, originals_of
 from detection_training.audio.making.channels import Augmenter
-from detection_training.audio.plan import AudioFullPlan
+from detection_training.audio.plan import AudioPlan
 from detection_training.audio.sound import RATE_HZ, Samples
 from detection_training.metrics import Floats
 from detection_training.pipeline.fitting import Progress, fit
@@ -101,7 +101,7 @@ class BalancedBatches:
 def train(
     network: torch.nn.Module,
     clips: Clips,
-    plan: AudioFullPlan,
+    plan: AudioPlan,
     *,
     seed: int,
     progress: Path,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from detection_training.audio.dataset import REAL, ClipRow, digest_of, quantised
 from detection_training.audio.making.channels import CHANNELS, STORAGES, draw_channel, with_floor
-from detection_training.audio.plan import AudioFullPlan
+from detection_training.audio.plan import AudioPlan
 from detection_training.audio.sound import Samples, levelled
 from detection_training.pipeline.splits import Split
 
@@ -36,7 +36,7 @@ class BuildOrder:
 
     folders: Mapping[str, Path]
     shards: Path
-    plan: AudioFullPlan
+    plan: AudioPlan
     seed: int
 
     def rng(self, task: str) -> np.random.Generator:

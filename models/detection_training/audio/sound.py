@@ -1,4 +1,4 @@
-"""Speech files to samples, and the codecs that speech passes; drawn alike for real and fake."""
+"""Speech files to samples, and back through codecs."""
 
 import io
 from collections.abc import Callable
@@ -66,23 +66,6 @@ def through(codec: str, container: str, *, rate_hz: int = RATE_HZ, bit_rate: int
 def clean(sound: Samples, _: np.random.Generator) -> Samples:
     """Return the sound as it is."""
     return sound
-
-
-def noisy(sound: Samples, rng: np.random.Generator) -> Samples:
-    """Return the sound with white noise 20 to 40 dB below it."""
-    rms = float(np.sqrt(np.square(sound).mean()))
-    noise = rng.standard_normal(len(sound)) * rms * 10 ** (-rng.uniform(20, 40) / 20)
-    return np.clip(sound + noise, -1, 1).astype(np.float32)
-
-
-CHANNELS: Final[dict[str, Channel]] = {
-    "clean": clean,
-    "noise": noisy,
-    "g722": through("g722", "g722"),
-    "mp3": through("libmp3lame", "mp3", bit_rate=48_000),
-    "opus": through("libopus", "ogg", rate_hz=48_000, bit_rate=20_000),
-    "telephone": through("pcm_mulaw", "wav", rate_hz=8_000),
-}
 
 
 def encode(

@@ -1,9 +1,10 @@
-"""The steps of the full audio training: what each reads, does and leaves."""
+"""The steps of the audio training: what each reads, does and leaves."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from detection_contract.media_types import MediaKind
 from detection_training import metrics
 from detection_training.audio import build as audio_build
 from detection_training.audio import card as audio_card
+from detection_training.audio import corpus
 from detection_training.audio import fit as audio_fit
 from detection_training.audio import report as audio_report
 from detection_training.audio.dataset import (
@@ -27,13 +29,14 @@ from detection_training.audio.dataset import (
 )
 from detection_training.audio.making.channels import mixed, noise, optional
 from detection_training.audio.order import BuildOrder
-from detection_training.audio.plan import PLANS, AudioFullPlan
+from detection_training.audio.plan import AudioPlan, plan_of
 from detection_training.audio.sound import Samples
 from detection_training.metrics import Floats
 from detection_training.pipeline import locked, package
-from detection_training.pipeline.locked import Locked
-from detection_training.pipeline.package import Design, Outcome
+from detection_training.pipeline.locked import Media, noted_folders
+from detection_training.pipeline.package import LICENSE, Design, Outcome
 from detection_training.pipeline.presets import Order
+from detection_training.pipeline.sources import NoMediaError
 from detection_training.pipeline.splits import Split
 from detection_training.pipeline.steps import Stage, Workplace, write_atomically
 from detection_worker.core.verdict import Calibration, Thresholds
@@ -55,26 +58,23 @@ NOISE_DB: Final = (20, 10)
 """How far below a test clip the noise lies that is added to see what it does."""
 NOISY_EVERY: Final = 3
 SPLITS: Final = (Split.TRAIN, Split.DEV, Split.TEST)
-LICENSE: Final = "Apache-2.0"
-NEEDED: Final = ("onnxruntime", "pyworld", "soundfile")
-"""Python packages of the extra ``train-full``; missed before the first download, not after."""
 
 
-def design(plan: AudioFullPlan, *, grade: Grade = "experimental") -> Design:
+def design(plan: AudioPlan, *, grade: Grade = "experimental") -> Design:
     """Return the network that a plan trains."""
     return Design(
-        id="audio-lfb-resnet-s",
-        version="1.1.0",
+        id=plan.id,
+        version=plan.version,
         kind=MediaKind.AUDIO,
         architecture="audio_lfb",
         params={**_shape(plan), "limit": LIMIT},
         sampling=audio_fit.SAMPLING,
         pooling=audio_fit.POOLING,
-        grade=grade,
+        grade="demo" if plan.demo else grade,
     )
 
 
-def _shape(plan: AudioFullPlan) -> dict[str, int]:
+def _shape(plan: AudioPlan) -> dict[str, int]:
     return {"width": plan.width, "bands": plan.bands, "rows": plan.rows}
 
 
@@ -85,26 +85,28 @@ def stages(order: Order, *, lock: Path = LOCK) -> list[Stage]:
         order: What and where.
         lock: The packages that media come from.
     """
-    plan = PLANS[order.preset]
-    packages = locked.read_lock(lock)
+    plan = plan_of(order)
+    media = Media.of(lock, newest=plan.newest)
     common = {"seed": order.seed, "recipe": BUILD_RECIPE}
     fitted = {"seed": order.seed, "recipe": FIT_RECIPE}
     judged = {**fitted, "judging": JUDGING_RECIPE}
     amounts = asdict(plan)
     fit = {name: amounts[name] for name in ("steps", "seconds", "width", "bands", "rows")}
-    data = {k: v for k, v in amounts.items() if k not in {*fit, "processes"}}
+    other = {*fit, "processes", "needs", "id", "version", "demo"}
+    data = {name: amount for name, amount in amounts.items() if name not in other}
     return [
         Stage(
             name="audio-fetch",
             after=(),
-            inputs={"packages": locked.digest_of(packages)},
-            run=partial(_fetch, packages=packages, cache=order.cache),
+            inputs={"packages": media.identity},
+            run=partial(_fetch, media=media, order=order, plan=plan),
+            leaves=lambda folder: noted_folders(folder).values(),
         ),
         Stage(
             name="audio-build",
             after=("audio-fetch",),
             inputs={**data, **common},
-            run=partial(_build, packages=packages, order=order, plan=plan),
+            run=partial(_build, media=media, order=order, plan=plan),
         ),
         Stage(
             name="audio-train",
@@ -126,42 +128,46 @@ def stages(order: Order, *, lock: Path = LOCK) -> list[Stage]:
         ),
         Stage(
             name="audio-package",
-            after=("audio-build", "audio-train", "audio-calibrate", "audio-evaluate"),
+            after=(
+                "audio-fetch",
+                "audio-build",
+                "audio-train",
+                "audio-calibrate",
+                "audio-evaluate",
+            ),
             inputs={
                 **judged,
                 "text": TEXT_RECIPE,
                 "output": str(order.output.resolve()),
             },
-            run=partial(_package, packages=packages, order=order, plan=plan),
+            run=partial(_package, media=media, order=order, plan=plan),
+            leaves=lambda _: [order.output / plan.id],
         ),
     ]
 
 
-def _fetch(place: Workplace, *, packages: Sequence[Locked], cache: Path) -> None:
-    for name in NEEDED:
+def _fetch(place: Workplace, *, media: Media, order: Order, plan: AudioPlan) -> None:
+    for name in plan.needs:
         optional(name)
-    folders = locked.fetch_locked(packages, cache, log=place.log)
-    place.log(f"  {len(folders)} packages are there, all as locked")
+    package.check_free(order.output, (plan.id,), force=order.force)
+    folders = media.fetch_into(place.folder, order.cache, log=place.log)
+    if {voice.split for voice in corpus.voices(folders)} < set(SPLITS):
+        raise NoMediaError("Too little speech to train, calibrate and test with!")
+    place.log(f"  {len(folders)} packages are there")
 
 
-def _build(
-    place: Workplace, *, packages: Sequence[Locked], order: Order, plan: AudioFullPlan
-) -> None:
-    # Asked for again, because somebody may have emptied the cache since.
-    folders = locked.fetch_locked(packages, order.cache, log=place.log)
-    build = BuildOrder(
-        folders={name: path.resolve() for name, path in folders.items()},
-        shards=place.folder / "shards",
-        plan=plan,
-        seed=order.seed,
-    )
+def _build(place: Workplace, *, media: Media, order: Order, plan: AudioPlan) -> None:
+    folders = noted_folders(place.inputs["audio-fetch"])
+    build = BuildOrder(folders=folders, shards=place.folder / "shards", plan=plan, seed=order.seed)
     audio_build.build(build, place.folder, log=place.log)
     rows = read_table((place.folder / "clips.csv").read_text())
-    card = locked.data_card(packages, audio_report.used(rows))
+    if {(row.split, row.fake) for row in rows} < set(product(SPLITS, (False, True))):
+        raise NoMediaError("Too little speech to train, calibrate and test with!")
+    card = locked.data_card(media.used(folders), audio_report.used(rows))
     _write(place.folder / "DATA_CARD.json", card)
 
 
-def _train(place: Workplace, *, order: Order, plan: AudioFullPlan) -> None:
+def _train(place: Workplace, *, order: Order, plan: AudioPlan) -> None:
     # One thread: small networks split badly, and another training may own the other core.
     torch.set_num_threads(1)
     torch.manual_seed(order.seed)
@@ -178,7 +184,7 @@ def _train(place: Workplace, *, order: Order, plan: AudioFullPlan) -> None:
     progress.unlink(missing_ok=True)
 
 
-def _calibrate(place: Workplace, *, plan: AudioFullPlan) -> None:
+def _calibrate(place: Workplace, *, plan: AudioPlan) -> None:
     torch.set_num_threads(1)
     clips = read_clips(place.inputs["audio-build"], Split.DEV)
     logits = audio_fit.score_clips(_detector(place, plan), clips)
@@ -210,7 +216,7 @@ def _levelled(
     return found[0], found[1]
 
 
-def _evaluate(place: Workplace, *, plan: AudioFullPlan) -> None:
+def _evaluate(place: Workplace, *, plan: AudioPlan) -> None:
     torch.set_num_threads(1)
     build = place.inputs["audio-build"]
     detector = _detector(place, plan)
@@ -266,25 +272,31 @@ def _as_stored(shards: Path) -> list[tuple[ClipRow, Samples]]:
     ]
 
 
-def _package(
-    place: Workplace, *, packages: Sequence[Locked], order: Order, plan: AudioFullPlan
-) -> None:
+def _package(place: Workplace, *, media: Media, order: Order, plan: AudioPlan) -> None:
     build = place.inputs["audio-build"]
     report = _read(place.inputs["audio-evaluate"] / "eval.json")
-    audio_report.check_gates(report)
+    if not plan.demo:
+        audio_report.check_gates(report)
     kept = _read(place.inputs["audio-calibrate"] / "calibration.json")
     made = design(plan, grade=audio_report.grade(report))
     package.check_free(order.output, (made.id,), force=order.force)
     network = _network(place, plan)
     rows = read_table((build / "clips.csv").read_text())
+    folders = noted_folders(place.inputs["audio-fetch"])
     outcome = Outcome(
         calibration=Calibration(a=kept["a"], b=kept["b"]),
         evaluation=report,
         card=audio_card.card(
-            made, network, report, packages=packages, rows=rows, calibration=kept
+            made,
+            network,
+            report,
+            packages=media.used(folders),
+            rows=rows,
+            calibration=kept,
+            demo=plan.demo,
         ),
         training={
-            "data_lock": locked.digest_of(packages),
+            "data_lock": media.digest(order.cache),
             "seed": order.seed,
             "preset": order.preset,
         },
@@ -299,7 +311,7 @@ def _package(
     place.log(f"  {order.output / made.id}")
 
 
-def _network(place: Workplace, plan: AudioFullPlan) -> torch.nn.Module:
+def _network(place: Workplace, plan: AudioPlan) -> torch.nn.Module:
     made = design(plan)
     network = architectures.build_network(made.architecture, made.params, where=made.id)
     path = place.inputs["audio-train"] / WEIGHTS_NAME
@@ -307,7 +319,7 @@ def _network(place: Workplace, plan: AudioFullPlan) -> torch.nn.Module:
     return network.eval()
 
 
-def _detector(place: Workplace, plan: AudioFullPlan) -> TorchDetector:
+def _detector(place: Workplace, plan: AudioPlan) -> TorchDetector:
     return package.provisional(design(plan), _network(place, plan))
 
 

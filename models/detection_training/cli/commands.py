@@ -2,21 +2,21 @@
 
 import argparse
 import importlib
+import os
 from pathlib import Path
 from typing import Final
 
 from detection_training.cli import evaluate, head
-from detection_training.pipeline import full_disk, presets, steps
+from detection_training.pipeline import presets, steps
 from detection_worker.cli.command import Command
 from detection_worker.errors import UsageError
 
 DEFAULT_CACHE: Final = Path(".cache/training")
 DEFAULT_WORK: Final = Path(".cache/training-work")
-DEFAULT_MINUTES: Final = 5.0
 
 
 class TrainCommand:
-    """Makes models."""
+    """Trains models."""
 
     name: Final = "train"
     help: Final = "train detectors: small ones in minutes (--demo), or the bundled ones (--preset)"
@@ -30,7 +30,13 @@ class TrainCommand:
             help="head: a last layer for your own files, on a network that stays as it is",
         )
         what = parser.add_mutually_exclusive_group()
-        what.add_argument("--demo", action="store_true", help="train the demonstration models")
+        what.add_argument(
+            "--demo",
+            action="store_const",
+            const="small",
+            dest="preset",
+            help="train small demonstration models in minutes: the preset small",
+        )
         what.add_argument(
             "--preset",
             choices=presets.PRESETS,
@@ -41,21 +47,21 @@ class TrainCommand:
             action="append",
             choices=sorted(presets.PIPELINES),
             default=[],
-            help="with --preset: only this kind of model; may be given twice",
+            help="train only this kind of model; may be given twice",
         )
         parser.add_argument(
             "--until",
             choices=presets.STEPS,
             default=presets.STEPS[-1],
             metavar="STEP",
-            help="with --preset: stop after this step",
+            help="stop after this step",
         )
         parser.add_argument(
             "--work-dir",
             type=Path,
             default=DEFAULT_WORK,
             metavar="DIR",
-            help="with --preset: where the steps leave their work (default %(default)s)",
+            help="where the steps leave their work (default %(default)s)",
         )
         parser.add_argument(
             "--output", type=Path, default=Path("models"), metavar="DIR", help="models directory"
@@ -63,7 +69,7 @@ class TrainCommand:
         parser.add_argument(
             "--minutes",
             type=float,
-            default=DEFAULT_MINUTES,
+            default=presets.MINUTES,
             help="with --demo: about how long to take on two cores (default %(default)g)",
         )
         parser.add_argument(
@@ -84,30 +90,40 @@ class TrainCommand:
         if args.what == "head":
             return head.run(args, log=_say)
         head.refuse_options(args)
-        if args.preset:
-            return _train_preset(args)
-        if not args.demo:
+        if not args.preset:
             raise UsageError("Nothing to train!\nUse: detection-worker train --demo")
         if not 0.05 <= args.minutes <= 600:
             raise UsageError(f"--minutes {args.minutes:g} is not in 0.05 to 600")
-        # Loads torch; whoever only reads --help must not wait for it.
-        demo = importlib.import_module("detection_training.demo.demo")
-        with full_disk.worded(args.output, kept="what was downloaded is kept"):
-            missing: list[str] = demo.train_demo(
-                args.cache_dir, args.output, minutes=args.minutes, force=args.force, log=_say
-            )
+        missing = _train(args)
         for line in missing:
             print(f"Not made: {line}")
         return 1 if missing else 0
 
 
-def _train_preset(args: argparse.Namespace) -> int:
+def _train(args: argparse.Namespace) -> list[str]:
     order = presets.Order(
-        preset=args.preset, cache=args.cache_dir, output=args.output, force=args.force
+        preset=args.preset,
+        cache=args.cache_dir,
+        output=args.output,
+        force=args.force,
+        minutes=args.minutes,
     )
-    found = presets.stages_of(order, only=args.only, until=args.until)
-    steps.run_stages(found, args.work_dir / args.preset, log=_say)
-    return 0
+    work_dir = args.work_dir / args.preset
+    if args.preset != "small":
+        found = presets.stages_of(order, only=args.only, until=args.until)
+        steps.run_stages(found, work_dir, log=_say)
+        return []
+    # Loads torch, which `--help` must not wait for.
+    small = importlib.import_module("detection_training.pipeline.small")
+    missing: list[str] = small.train_small(
+        order,
+        work_dir,
+        only=args.only,
+        until=args.until,
+        processes=min(2, os.cpu_count() or 1),
+        log=_say,
+    )
+    return missing
 
 
 def _say(line: str) -> None:

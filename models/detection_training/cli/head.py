@@ -56,7 +56,7 @@ def run(args: argparse.Namespace, *, log: Log) -> int:
     Raises:
         UsageError: It cannot be done; the text says why.
     """
-    if args.demo or args.preset:
+    if args.preset:
         raise UsageError("train head takes no --demo and no --preset")
     if args.real is None or args.fake is None:
         raise UsageError(

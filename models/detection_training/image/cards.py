@@ -1,43 +1,24 @@
-"""Model cards and designs of the full preset's image and video model."""
+"""Model cards of the image and the video model."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from detection_contract.media_types import MediaKind
-from detection_training.image.fit import ARCHITECTURE, PARAMS
+from detection_training.image.clips import FRAMES, RealClip
+from detection_training.image.fit import CROP_PX
+from detection_training.image.making.photographs import Photo
 from detection_training.image.measure import Row
-from detection_training.pipeline.cards import LICENSE
-from detection_training.pipeline.locked import Locked
-from detection_training.pipeline.package import Design
-from detection_worker.core.sampling import ImageSampling, VideoSampling
-from detection_worker.core.verdict import Pooling
-
-IMAGE: Final = Design(
-    id="image-residual-s",
-    version="1.0.0",
-    kind=MediaKind.IMAGE,
-    architecture=ARCHITECTURE,
-    params=PARAMS,
-    sampling=ImageSampling(crop_px=128, max_crops=4),
-    pooling=Pooling(within_frame="mean", over_frames="mean"),
-    grade="experimental",
-)
-VIDEO: Final = Design(
-    id="video-frames",
-    version="1.0.0",
-    kind=MediaKind.VIDEO,
-    architecture=ARCHITECTURE,
-    params=PARAMS,
-    sampling=VideoSampling(max_frames=16, crop_px=128, crops_per_frame=2),
-    pooling=Pooling(within_frame="mean", over_frames="topk_mean", top_share=0.25),
-    grade="experimental",
-)
+from detection_training.pipeline.package import DEMO_WARNING, LICENSE, Design
+from detection_training.pipeline.sources import Source
+from detection_training.pipeline.splits import Split
 
 WARNING: Final = """\
 > **Experimental model.** It recognises the traces of the decoders named below, on the photographs
-> named below. It has seen no picture of a current text-to-image model, no face swap and no
-> lip-sync; what it does with them is **not measured**, and published detectors of this kind are
-> close to chance on them. **Do not use its scores to accuse, block or clear anybody or anything.**
+> listed in `splits.json`. It has seen no picture of a current text-to-image model, no face swap
+> and no lip-sync; what it does with them is **not measured**, and published detectors of this kind
+> are close to chance on them. **Do not use its scores to accuse, block or clear anybody or
+> anything.**
 """
 IMAGE_WHAT: Final = """\
 Looks at 128-pixel crops at native resolution, at most four of a picture, for the traces that a
@@ -45,7 +26,7 @@ neural decoder leaves between neighbouring pixels. Fixed high-pass residuals of 
 through a four-stage residual network with {parameters:,} parameters; the crops' logits are
 averaged and calibrated by Platt scaling on the dev split, for a world in
 which {prior} of the pictures are fake: the most at which one real dev picture in ten scores 0.5.
-It was trained on 96-pixel crops.
+It was trained on {crop}-pixel crops.
 """
 VIDEO_WHAT: Final = """\
 Has no weights of its own: up to sixteen frames spread over the video, two crops each, are scored
@@ -62,18 +43,18 @@ Both of a pair go the same way: perhaps reduced, blurred or noisy, then nothing,
 (quality 60 to 100); a quarter of them are frames of H.264.
 
 Photographs of the dev ({dev}) and test ({test}) splits are in no other split, scenes neither.
-Never trained or calibrated on: {unseen}, and the generator of faces "dcgan-faces".
+Only tested on: {unseen}.
 """
 VIDEO_DATA: Final = """\
 Calibrated on clips of {frames} frames that pan and zoom over the dev photographs, real or remade
-frame by frame, H.264 at a constant rate factor of 18 to 26, and on two filmed clips. Measured
-likewise on the test photographs and on seven other filmed clips.
+frame by frame, H.264 at a constant rate factor of 18 to 26, and on {dev_clips} filmed clips.
+Measured in the same way on the test photographs and on {test_clips} other filmed clips.
 """
 IMAGE_LIMITS: Final = """\
 - Reducing a picture after it was made hides the traces: at half the size most rows are near
   chance. Compression hides some.
-- Of makers that it was not trained on it finds few at 0.5, and of some ("realesrgan-x4plus",
-  "dcgan-faces") none to speak of, even where the AUC is well above 0.5.
+- Of makers that it was not trained on it finds few at 0.5, and of some next to none, even where
+  the AUC is well above 0.5.
 - Most makers remake photographs: they stand in for generators, whose decoders up-sample in the
   same ways but are larger and trained on more. Nobody measured how far the stand-in carries.
 - The network also learns that remakes are smoother than originals: soft, denoised or enlarged
@@ -88,37 +69,79 @@ VIDEO_LIMITS: Final = """\
 """
 
 
-def card(
-    *,
-    title: str,
-    texts: Mapping[str, str],
-    packages: Sequence[Locked],
-    evaluation: Mapping[str, Any],
-) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a card tells beside the report.
+
+    Attributes:
+        photos: Photographs in use, each with its split.
+        clips: Filmed clips in use, each with its split.
+        packages: Packages that media and decoders came from.
+        parameters: Number of weights.
+        owner: Id of the image model.
+        prior: Share of fakes for which P(fake) is meant, 0 to 1.
+    """
+
+    photos: Sequence[Photo]
+    clips: Sequence[RealClip]
+    packages: Sequence[Source]
+    parameters: int
+    owner: str
+    prior: float
+
+
+TEXTS: Final = {
+    MediaKind.IMAGE: (IMAGE_WHAT, IMAGE_DATA, IMAGE_LIMITS),
+    MediaKind.VIDEO: (VIDEO_WHAT, VIDEO_DATA, VIDEO_LIMITS),
+}
+
+
+def card(design: Design, facts: Facts, report: Mapping[str, Any]) -> str:
     """Return the text of a model card.
 
     Args:
-        title: Name of the model.
-        texts: ``what``, ``data`` and ``limits``.
-        packages: That media and decoders came from.
-        evaluation: Contents of ``eval.json``.
+        design: The model.
+        facts: What it was made from.
+        report: Contents of ``eval.json``.
     """
-    listed = "\n".join(f"- `{p.name}` {p.version}: {p.license}" for p in packages)
+    numbers = _numbers(facts, report)
+    what, data, limits = (text.format(**numbers) for text in TEXTS[design.kind])
+    listed = "\n".join(f"- `{p.name}`{_version(p)}: {p.license}" for p in facts.packages)
     parts = [
-        f"# {title}\n",
-        WARNING,
-        f"## How it works\n\n{texts['what']}",
-        f"## Data\n\n{texts['data']}",
+        f"# {design.id}\n",
+        DEMO_WARNING if design.grade == "demo" else WARNING,
+        f"## How it works\n\n{what}",
+        f"## Data\n\n{data}",
         f"Packages; nothing of them is in this folder:\n\n{listed}\n",
         "## Results on the test split\n\nReal ones against the remakes of one maker, both treated "
         "alike; 95 % bootstrap intervals over photographs. Rates are at 0.5.\n\n"
-        f"{_rows(evaluation['rows'])}\n",
+        f"{_rows(report['rows'])}\n",
         "False alarms at 0.5; intervals over photographs or clips:\n\n"
-        f"{_alarms(evaluation['false_alarms'])}\n",
-        f"## Where it is bad\n\n{texts['limits']}",
+        f"{_alarms(report['false_alarms'])}\n",
+        f"## Where it is bad\n\n{limits}",
         f"## Licence\n\nWeights: {LICENSE}. The media keep their own licences, above.\n",
     ]
     return "\n".join(parts)
+
+
+def _numbers(facts: Facts, report: Mapping[str, Any]) -> dict[str, Any]:
+    makers = report["makers"]
+    return {
+        **{str(split): sum(p.split is split for p in facts.photos) for split in Split},
+        "dev_clips": sum(clip.split is Split.DEV for clip in facts.clips),
+        "test_clips": sum(clip.split is Split.TEST for clip in facts.clips),
+        "parameters": facts.parameters,
+        "seen": ", ".join(f'"{name}"' for name in makers["seen"]),
+        "unseen": ", ".join(f'"{name}"' for name in makers["unseen"]),
+        "owner": facts.owner,
+        "frames": FRAMES,
+        "crop": CROP_PX,
+        "prior": f"{facts.prior:.0%}".replace("%", " %"),
+    }
+
+
+def _version(package: Source) -> str:
+    return package.label.removeprefix(package.name)
 
 
 def _rows(rows: Mapping[str, Row]) -> str:

@@ -1,6 +1,6 @@
 """Calibration and measurement of the video model on clips."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import numpy as np
 from detection_training.evaluation.intervals import Sample
 from detection_training.image import clips
 from detection_training.image.clips import Clip
-from detection_training.image.data import SEEN
 from detection_training.image.measure import Row, false_alarms, row
 from detection_training.metrics import Floats
 from detection_training.pipeline import calibration as calibrations
@@ -70,6 +69,7 @@ def evaluate(
     real_clips: Mapping[str, float],
     calibration: Calibration,
     *,
+    seen: Collection[str],
     log: Log,
 ) -> dict[str, Any]:
     """Return rows by maker and the false alarms.
@@ -78,7 +78,8 @@ def evaluate(
         found: Test clips over photographs.
         scored: Their logits.
         real_clips: Logits of filmed clips.
-        calibration: To P(fake).
+        calibration: Turns logits into P(fake).
+        seen: Makers that the detector was trained on.
         log: Takes progress lines.
     """
     scores = calibrated(scored, calibration)
@@ -86,9 +87,9 @@ def evaluate(
     photos = [clip.photo for clip in found]
     table: dict[str, Row] = {}
     for maker in dict.fromkeys(m for m in makers if m is not None):
-        known = "" if maker in SEEN else " (unseen)"
+        known = "" if maker in seen else " (unseen)"
         table[f"{maker}{known}, H.264"] = row(_sample(found, scores, {maker}))
-    for name, chosen in (("all seen", set(SEEN)), ("all unseen", set(makers) - set(SEEN))):
+    for name, chosen in (("all seen", set(seen)), ("all unseen", set(makers) - set(seen))):
         if chosen & set(makers) - {None}:
             table[f"{name}, H.264"] = row(_sample(found, scores, chosen))
     real = np.array([maker is None for maker in makers])

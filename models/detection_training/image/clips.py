@@ -10,7 +10,7 @@ import numpy as np
 
 from detection_contract.media_types import MediaKind, kind_of_name
 from detection_training.image.making import photographs, treatments
-from detection_training.image.making.photos import Photo, Pixels
+from detection_training.image.making.photographs import Photo, Pixels
 from detection_training.image.making.upscalers import Remake
 from detection_training.image.measure import photo_name
 from detection_training.metrics import Floats
@@ -193,7 +193,7 @@ def file_logit(
 
 
 def real_files(folders: Mapping[str, Path], split: Split) -> Iterable[tuple[str, Path]]:
-    """Yield name and file of the filmed clips of a split."""
+    """Yield name and file of the filmed clips of a split, of the packages that are there."""
     for clip in REAL_CLIPS:
-        if clip.split is split:
+        if clip.split is split and clip.source in folders:
             yield f"{clip.source}/{Path(clip.path).name}", folders[clip.source] / clip.path

@@ -1,4 +1,4 @@
-"""What the full preset's detector learns from: real patches and reconstructions of each."""
+"""What the image detector learns from: real patches and reconstructions of each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from detection_training.image.making import autoencoders, photographs, treatments, upscalers
 from detection_training.image.making.autoencoders import Autoencoder
-from detection_training.image.making.photos import Pixels
+from detection_training.image.making.photographs import Pixels
 from detection_training.image.making.upscalers import Remake
 from detection_training.pipeline.sources import Log
 
 OWN: Final = ("nearest", "shuffle", "quantised", "eighth", "transposed")
-"""Autoencoders that are trained on the spot."""
+"""Autoencoders that are trained on the spot; each is seeded by its place here."""
 SEEN: Final = (
     "nearest",
     "shuffle",
@@ -43,7 +43,7 @@ SLOW: Final = "realesrgan-x4plus"
 PATCH_PX: Final = 144
 """Divides by every factor of the makers, 2, 3, 4 and 8."""
 REMAKES_EACH: Final = 3
-"""Of every patch, by makers drawn anew."""
+"""Remakes of every patch, by makers drawn anew; fewer where there are fewer makers."""
 FILMED: Final = 0.25
 """Share of patches that are frames of H.264 clips: too slow to be drawn anew for every batch."""
 
@@ -55,7 +55,7 @@ class Pool:
     Attributes:
         real: ``(n, side, side, 3)``.
         fakes: ``(n, REMAKES_EACH, side, side, 3)``.
-        maker: Index in ``SEEN`` of each reconstruction, ``(n, REMAKES_EACH)``.
+        maker: Number of each reconstruction's maker, ``(n, REMAKES_EACH)``.
         compress: Pairs that must be compressed before anyone compares them, ``(n,)``.
     """
 
@@ -76,15 +76,22 @@ class Pool:
 
 
 def own_autoencoders(
-    photos: Sequence[Path], cache: Path, *, steps: int, seed: int, log: Log
+    photos: Sequence[Path],
+    cache: Path,
+    names: Sequence[str],
+    *,
+    steps: int,
+    seed: int,
+    log: Log,
 ) -> dict[str, Autoencoder]:
-    """Return the autoencoders of ``OWN``, from the cache if they were trained before.
+    """Return autoencoders by name, from the cache if they were trained before.
 
     Args:
-        photos: Of the train split.
+        photos: Photographs of the train split.
         cache: Directory for these photographs and nothing else.
+        names: Some of ``OWN``, in its order.
         steps: Batches for each.
-        seed: Of weights and batches.
+        seed: Seed of weights and batches.
         log: Takes progress lines.
     """
 
@@ -93,7 +100,7 @@ def own_autoencoders(
         side = autoencoders.SIDE_PX * 3 // 2
         return photographs.draw(photos, each=16, side_px=side, rng=rng).pixels
 
-    return autoencoders.load_or_train(cache, pixels, names=OWN, steps=steps, seed=seed, log=log)
+    return autoencoders.load_or_train(cache, pixels, names=names, steps=steps, seed=seed, log=log)
 
 
 def makers(
@@ -104,7 +111,7 @@ def makers(
     Args:
         folders: Unpacked packages by name.
         own: The autoencoders.
-        names: Of ``SEEN`` and ``UNSEEN``.
+        names: Some of ``SEEN`` and ``UNSEEN``.
     """
     return {name: _maker(name, folders, own) for name in names}
 
@@ -130,21 +137,21 @@ def build_pool(
     """Return training pairs.
 
     Args:
-        photos: Of the train split.
-        remakes: At least those of ``SEEN``, by name.
+        photos: Photographs of the train split.
+        remakes: Makers by name, in the order of their numbers.
         each: Patches of one photograph.
-        rng: Of all choices.
+        rng: Makes all choices.
         log: Takes progress lines.
     """
     drawn = photographs.draw(photos, each=each, side_px=PATCH_PX, rng=rng, tries=2)
     count = len(drawn.pixels)
-    maker = np.stack([rng.permutation(len(SEEN))[:REMAKES_EACH] for _ in range(count)])
-    fakes = np.empty((count, REMAKES_EACH, *drawn.pixels.shape[1:]), np.uint8)
-    for i, name in enumerate(SEEN):
+    maker = np.stack([rng.permutation(len(remakes))[:REMAKES_EACH] for _ in range(count)])
+    fakes = np.empty((*maker.shape, *drawn.pixels.shape[1:]), np.uint8)
+    for i, (name, remake) in enumerate(remakes.items()):
         patch, which = np.nonzero(maker == i)
         if not len(patch):
             continue
-        fakes[patch, which] = remakes[name](drawn.pixels[patch])
+        fakes[patch, which] = remake(drawn.pixels[patch])
         log(f"  {len(patch)} patches remade by {name}")
     real = drawn.pixels.copy()
     for filmed in np.flatnonzero(rng.random(count) < FILMED):

@@ -1,42 +1,23 @@
-"""Training of the full preset's image network on pairs that went the same way."""
+"""Training of the image network on pairs of a real crop and its remake, treated alike."""
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from detection_training.image.data import SEEN, Pool
+from detection_training.image.data import Pool
 from detection_training.image.making.passages import draw_passage
-from detection_training.image.making.photos import Pixels
+from detection_training.image.making.photographs import Pixels
+from detection_training.image.plan import FitPlan
 from detection_training.pipeline.fitting import Progress, fit
+from detection_training.pipeline.package import Design
 from detection_training.pipeline.sources import Log
 from detection_worker.detectors import architectures
 
-ARCHITECTURE: Final = "image_residual"
-PARAMS: Final = {"width": 24, "limit": 6}
-"""A million parameters. The bound is wider than the demonstration's: training needs the slope."""
 CROP_PX: Final = 96
-"""Of the training crops. The network is convolutional up to its means, so it scores larger ones;
-smaller ones give more of them in the same time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitPlan:
-    """How much to train.
-
-    Attributes:
-        pairs: In a batch.
-        steps: Batches.
-        seconds: Most time.
-        rate: Highest learning rate.
-    """
-
-    pairs: int
-    steps: int
-    seconds: float
-    rate: float
+"""Side of the training crops. The network is convolutional up to its means, so it scores larger
+ones too; smaller ones give more of them in the same time."""
 
 
 class Pairs:
@@ -46,8 +27,7 @@ class Pairs:
         self._pool = pool
         self._pairs = pairs
         self._rng = rng
-        by_maker = [np.argwhere(pool.maker == i) for i in range(len(SEEN))]
-        self._by_maker = [places for places in by_maker if len(places)]
+        self._by_maker = [np.argwhere(pool.maker == i) for i in np.unique(pool.maker)]
 
     def __call__(self) -> tuple[Tensor, Tensor]:
         """Return pixels ``(2 * pairs, 3, CROP_PX, CROP_PX)`` and labels, 1 for fake."""
@@ -73,10 +53,10 @@ class Pairs:
         return [np.ascontiguousarray(p[:, ::-1] if mirrored else p) for p in turned]
 
 
-def new_network(seed: int) -> torch.nn.Module:
-    """Return the untrained network."""
+def new_network(design: Design, *, seed: int) -> torch.nn.Module:
+    """Return the untrained network of a model."""
     torch.manual_seed(seed)
-    return architectures.build_network(ARCHITECTURE, PARAMS, where=ARCHITECTURE)
+    return architectures.build_network(design.architecture, design.params, where=design.id)
 
 
 def train(
@@ -93,10 +73,10 @@ def train(
     Args:
         network: New, or one to train further.
         pool: Pairs.
-        plan: How much.
-        seed: Of weights that are dropped, and of batches.
+        plan: How much to train.
+        seed: Seed of the batches.
         log: Takes progress lines.
-        progress: Where the state is kept to go on from.
+        progress: Keeps the state, so that an interrupted training resumes.
     """
     torch.manual_seed(seed)
     trained = fit(

@@ -1,6 +1,6 @@
 """Contests between real pictures and fakes of one maker, scored as the worker would."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection_training.evaluation.intervals import Measure, Sample, measures, share
-from detection_training.image.data import PATCH_PX, SEEN, SLOW
+from detection_training.image.data import PATCH_PX, SLOW
 from detection_training.image.making import photographs
 from detection_training.image.making.passages import Passage
-from detection_training.image.making.photos import Photo, Pixels
+from detection_training.image.making.photographs import Photo, Pixels
 from detection_training.image.making.upscalers import Remake
 from detection_training.metrics import Floats
 from detection_training.pipeline.calibration import calibrated
@@ -94,16 +94,18 @@ def contests(
     photos: Sequence[tuple[Photo, Path]],
     makers: Mapping[str, Remake],
     *,
+    seen: Collection[str],
     each: int,
     rng: np.random.Generator,
 ) -> list[Contest]:
     """Return a contest for each maker on pictures of these photographs.
 
     Args:
-        photos: Of one split.
-        makers: By name; those that are slow remake a corner of one picture of each photograph.
+        photos: Photographs of one split.
+        makers: Makers by name; slow ones remake a corner of one picture of each photograph.
+        seen: Makers that the detector was trained on.
         each: Pictures of one photograph.
-        rng: Of all choices.
+        rng: Makes all choices.
     """
     paths = [path for _, path in photos]
     drawn = photographs.draw(paths, each=each, side_px=PICTURE_PX, rng=rng, tries=2)
@@ -116,7 +118,7 @@ def contests(
         of = names[::each] if slow else names
         contest = Contest(
             maker=maker,
-            seen=maker in SEEN,
+            seen=maker in seen,
             size="corner" if slow else "whole",
             real=real,
             fake=remake(real),

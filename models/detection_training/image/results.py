@@ -11,7 +11,7 @@ from detection_contract.media_types import MediaKind, kind_of_name
 from detection_training.evaluation.baseline import Baseline, baseline
 from detection_training.evaluation.features import LUMA
 from detection_training.image.making.passages import TESTED, Passage, draw_passage
-from detection_training.image.making.photos import Photo, Pixels
+from detection_training.image.making.photographs import Photo, Pixels
 from detection_training.image.measure import (
     Contest,
     Instrument,

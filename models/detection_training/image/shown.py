@@ -13,18 +13,25 @@ import numpy as np
 from detection_training.image import clips as image_clips
 from detection_training.image import data, measure
 from detection_training.image.clips import Clip
-from detection_training.image.data import SEEN
-from detection_training.image.making import photographs, upscalers
+from detection_training.image.making import upscalers
 from detection_training.image.making.autoencoders import Autoencoder
+from detection_training.image.making.photographs import Photo
 from detection_training.image.making.upscalers import Remake
 from detection_training.image.measure import Contest
+from detection_training.image.plan import Plan
 from detection_training.pipeline.sources import Log
 from detection_training.pipeline.splits import Split
 from detection_training.pipeline.steps import write_atomically
 
-CLIP_MAKERS: Final[tuple[str, ...]] = ("nearest", "eighth", "esrgan-slim-x2")
-"""Enough to calibrate the video model on; each has to remake every frame."""
-CLIP_UNSEEN: Final[tuple[str, ...]] = ("transposed", "esrgan-medium-x3")
+CLIP_MAKERS: Final[tuple[str, ...]] = (
+    "nearest",
+    "eighth",
+    "esrgan-slim-x2",
+    "transposed",
+    "esrgan-medium-x3",
+)
+"""Makers of the video model's fakes: few, because each has to remake every frame."""
+GENERATOR: Final = "gan_face_generate"
 FACES: Final = "gan_face_generate/weights.tar"
 
 
@@ -41,20 +48,14 @@ class Job:
     """What to measure on, and where it is kept.
 
     Attributes:
-        pictures_each: Pictures of each photograph.
-        clips_each: Clips over each dev photograph; one over each test photograph.
-        unseen: Makers to test on that were not trained on.
-        photos: Most photographs of a split; None for all.
-        seed: Of every choice.
-        cache: Where pictures and clips are kept.
+        plan: How much, of which photographs, by which makers.
+        seed: Seed of every choice.
+        cache: Folder where pictures and clips are kept.
         made_from: Digest of packages and autoencoders.
         autoencoders: Returns them.
     """
 
-    pictures_each: int
-    clips_each: int
-    unseen: tuple[str, ...]
-    photos: int | None
+    plan: Plan
     seed: int
     cache: Path
     made_from: str
@@ -62,34 +63,35 @@ class Job:
 
     def pictures(self, folders: Mapping[str, Path], split: Split, *, log: Log) -> list[Contest]:
         """Return the contests of a split: seen makers on dev, all makers and faces on test."""
-        names = (*SEEN, *self.unseen) if split is Split.TEST else SEEN
-        path = self._file("pictures", split, [*names, self.pictures_each])
+        plan = self.plan
+        names = (*plan.seen, *plan.unseen) if split is Split.TEST else plan.seen
+        photos = plan.photos_of(folders, split)
+        path = self._file("pictures", split, [*names, plan.pictures_each], photos)
         if path.is_file():
             return _load_pictures(path)
         log(f"Images: making the {split} pictures")
         rng = np.random.default_rng([self.seed, 1, split is Split.TEST])
-        photos = photographs.of_split(folders, split, most=self.photos)
         makers = self._makers(folders, names, log=log)
-        found = measure.contests(photos, makers, each=self.pictures_each, rng=rng)
-        if split is Split.TEST:
-            made = upscalers.read_dcgan(folders["gan_face_generate"] / FACES)
-            count = len(photos) * self.pictures_each
+        found = measure.contests(photos, makers, seen=plan.seen, each=plan.pictures_each, rng=rng)
+        if split is Split.TEST and GENERATOR in folders:
+            made = upscalers.read_dcgan(folders[GENERATOR] / FACES)
+            count = len(photos) * plan.pictures_each
             faces = made(count, self.seed)
-            found.append(measure.faces(photos, faces, each=self.pictures_each, rng=rng))
+            found.append(measure.faces(photos, faces, each=plan.pictures_each, rng=rng))
         _save_pictures(path, found)
         return found
 
     def clips(self, folders: Mapping[str, Path], split: Split, *, log: Log) -> list[Clip]:
         """Return the clips over photographs of a split."""
-        each = 1 if split is Split.TEST else self.clips_each
-        unseen = CLIP_UNSEEN if split is Split.TEST else ()
-        names = (*CLIP_MAKERS, *(n for n in unseen if n in self.unseen))
-        path = self._file("clips", split, [*names, each])
+        each = 1 if split is Split.TEST else self.plan.clips_each
+        unseen = self.plan.unseen if split is Split.TEST else ()
+        names = tuple(n for n in CLIP_MAKERS if n in {*self.plan.seen, *unseen})
+        photos = self.plan.photos_of(folders, split)
+        path = self._file("clips", split, [*names, each], photos)
         if path.is_file():
             return _load_clips(path)
         log(f"Videos: making the {split} clips")
         rng = np.random.default_rng([self.seed, 2, split is Split.TEST])
-        photos = photographs.of_split(folders, split, most=self.photos)
         makers = self._makers(folders, names, log=log)
         found = image_clips.clips(photos, makers, each=each, rng=rng)
         _save_clips(path, found)
@@ -100,8 +102,11 @@ class Job:
     ) -> dict[str, Remake]:
         return data.makers(folders, self.autoencoders(folders, log=log), names)
 
-    def _file(self, what: str, split: Split, inputs: list[Any]) -> Path:
-        text = json.dumps([what, split, self.seed, self.made_from, inputs])
+    def _file(
+        self, what: str, split: Split, inputs: list[Any], photos: Sequence[tuple[Photo, Path]]
+    ) -> Path:
+        names = [measure.photo_name(photo) for photo, _ in photos]
+        text = json.dumps([what, split, self.seed, self.made_from, inputs, names])
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         self.cache.mkdir(parents=True, exist_ok=True)
         return self.cache / f"image-{what}-{split}-{digest}.npz"

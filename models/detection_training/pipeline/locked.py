@@ -1,49 +1,125 @@
-"""Packages of which the very bytes are fixed, by a lock file that lies beside this module."""
+"""Packages whose bytes are fixed by a lock file, and the choice between these and the newest."""
 
 import hashlib
 import json
-import os
-import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from detection_training.pipeline import full_disk
 from detection_training.pipeline.sources import (
-    DOWNLOAD_TIMEOUT_S,
+    LOCK_NAME,
+    PROGRAMS,
+    DownloadError,
     Log,
-    PackageKind,
+    Source,
+    download,
     download_command,
+    fetch,
     unpack,
 )
 from detection_worker.errors import UsageError
 
+FOLDERS_NAME: Final = "folders.json"
 FOLDER: Final = "locked"
 """In the cache: one folder for each archive, named by its digest."""
-SUFFIXES: Final = (".deb", ".whl", ".tgz")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Locked:
+class Locked(Source):
     """One package of a lock file.
 
     Attributes:
-        name: Of the package.
-        kind: Which program downloads it.
-        version: Exactly.
-        sha256: Of the archive, lower-case hex.
-        holds: What it is used for: ``speech``, ``photos``, ``synthesiser`` …
-        license: Of the used files.
+        version: Exact version.
+        sha256: Digest of the archive, lower-case hex.
     """
 
-    name: str
-    kind: PackageKind
     version: str
     sha256: str
-    holds: str
-    license: str
+
+    @property
+    def label(self) -> str:
+        """How cards name it."""
+        return f"{self.name} {self.version}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Media:
+    """The packages of a training, and how they are fetched.
+
+    Attributes:
+        packages: At fixed versions (``Locked``), all of which must be there; or any versions
+            (``Source``), where a package that is not available is left out.
+    """
+
+    packages: tuple[Source, ...]
+
+    @classmethod
+    def of(cls, lock: Path, *, newest: Collection[str] = ()) -> "Media":
+        """Return all packages of a lock file, or the newest versions of those named.
+
+        Raises:
+            UsageError: The lock file is missing or broken.
+        """
+        packages = read_lock(lock)
+        if not newest:
+            return cls(packages=packages)
+        return cls(
+            packages=tuple(
+                Source(name=p.name, kind=p.kind, holds=p.holds, license=p.license)
+                for p in packages
+                if p.name in newest
+            )
+        )
+
+    @property
+    def identity(self) -> str:
+        """What is asked for, as one text: the input of the steps that fetch."""
+        return digest_of(self._locked) if self._locked else " ".join(p.name for p in self.packages)
+
+    def fetch(self, cache: Path, *, log: Log) -> dict[str, Path]:
+        """Download and unpack what is not there yet; return the folder of each package.
+
+        Raises:
+            NoMediaError: Nothing could be fetched.
+            UsageError: A package of a fixed version is not available, or has another digest.
+        """
+        if self._locked:
+            return fetch_locked(self._locked, cache, log=log)
+        return fetch(cache, sources=self.packages, log=log)
+
+    def fetch_into(self, folder: Path, cache: Path, *, log: Log) -> dict[str, Path]:
+        """Fetch as ``fetch`` and note in ``folder`` where the packages are."""
+        found = {name: path.resolve() for name, path in self.fetch(cache, log=log).items()}
+        note_folders(folder, found)
+        return found
+
+    def digest(self, cache: Path) -> str:
+        """Return the sha256 that stands for all bytes fetched into ``cache``."""
+        if self._locked:
+            return digest_of(self._locked)
+        return hashlib.sha256((cache / LOCK_NAME).read_bytes()).hexdigest()
+
+    def used(self, folders: Collection[str]) -> tuple[Source, ...]:
+        """Return the packages that were fetched."""
+        return tuple(package for package in self.packages if package.name in folders)
+
+    @property
+    def _locked(self) -> tuple[Locked, ...]:
+        return tuple(package for package in self.packages if isinstance(package, Locked))
+
+
+def note_folders(folder: Path, found: Mapping[str, Path]) -> None:
+    """Write where unpacked packages are."""
+    text = json.dumps({name: str(path) for name, path in found.items()}, indent=1)
+    (folder / FOLDERS_NAME).write_text(text + "\n")
+
+
+def noted_folders(folder: Path) -> dict[str, Path]:
+    """Return what ``note_folders`` wrote: unpacked packages by name."""
+    paths = json.loads((folder / FOLDERS_NAME).read_text())
+    return {name: Path(path) for name, path in paths.items()}
 
 
 def read_lock(path: Path) -> tuple[Locked, ...]:
@@ -110,7 +186,7 @@ def relocked(package: Locked, *, version: str) -> Locked:
 
 
 def data_card(
-    packages: Iterable[Locked], used: Mapping[str, Mapping[str, Any]]
+    packages: Iterable[Source], used: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the contents of ``DATA_CARD.json``: each package, its licence and what was used.
 
@@ -122,35 +198,16 @@ def data_card(
 
 
 def _download(package: Locked, scratch: Path) -> Path:
-    what = f"{package.name} {package.version}"
-    command = download_command(package.kind, package.name, version=package.version)
-    if command is None:
-        needed = {"deb": "apt-get and dpkg-deb", "npm": "npm", "wheel": "pip"}[package.kind]
-        raise UsageError(f"{what}: cannot be fetched\nInstall {needed}.")
+    if download_command(package.kind, package.name) is None:
+        raise UsageError(f"{package.label}: cannot be fetched\nInstall {PROGRAMS[package.kind]}.")
     try:
-        done = subprocess.run(  # noqa: S603 - names from the lock file, no shell
-            command,
-            cwd=scratch,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=DOWNLOAD_TIMEOUT_S,
-            env={**os.environ, **full_disk.ENGLISH},
-        )
-    except subprocess.TimeoutExpired as exc:
+        return download(package, scratch, version=package.version)
+    except DownloadError as exc:
         raise UsageError(
-            f"{what}: no answer within {DOWNLOAD_TIMEOUT_S:.0f} s\nTry again later."
-        ) from exc
-    archives = sorted(path for path in scratch.iterdir() if path.suffix in SUFFIXES)
-    if done.returncode or not archives:
-        full_disk.check_said(done.stderr, scratch.parent)
-        reason = (done.stderr.strip().splitlines() or ["nothing downloaded"])[-1][:200]
-        raise UsageError(
-            f"{what}: cannot be fetched: {reason}\n"
+            f"{package.label}: cannot be fetched: {exc}\n"
             "Let this machine reach the package's registry (apt-get update), and check that it "
             "still offers this version."
-        )
-    return archives[0]
+        ) from exc
 
 
 def _check(package: Locked, archive: Path) -> None:

@@ -24,6 +24,15 @@ from detection_worker.errors import UsageError
 WEIGHTS_NAME: Final = "model.safetensors"
 MADE_BY: Final = "detection-worker train"
 """Written into every manifest; only folders that say so are overwritten unasked."""
+LICENSE: Final = "Apache-2.0"
+"""Licence of the weights; the media keep their own."""
+DEMO_WARNING: Final = """\
+> **Demonstration model.** It is small, was trained within minutes on a handful of freely licensed
+> files, and exists so that the queue, the workers and the operator can be run with a real network.
+> **Do not use its scores to accuse, block or clear anybody or anything.** It has not seen face
+> swaps, lip-sync, diffusion images, or today's cloned voices, and is expected to fail on them.
+"""
+"""Opens the cards of the preset ``small``."""
 SELF_TEST_SEEDS: Final = (1, 2)
 APPLIES_TO: Final[Mapping[MediaKind, Mapping[str, Any]]] = {
     MediaKind.IMAGE: {"min_side_px": 64},

@@ -1,4 +1,4 @@
-"""How much the resumable training does: the full preset, and a tiny one that proves the way."""
+"""How much the resumable training does: ``full``, ``small`` or ``tiny``; and its steps."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,12 @@ from typing import Final, Literal
 from detection_training.pipeline.steps import Stage
 from detection_worker.errors import UsageError
 
-PresetName = Literal["full", "tiny"]
-PRESETS: Final[tuple[PresetName, ...]] = ("full", "tiny")
+PresetName = Literal["full", "small", "tiny"]
+PRESETS: Final[tuple[PresetName, ...]] = ("full", "small", "tiny")
+"""``full`` made the bundled models, ``small`` is ``train --demo``, ``tiny`` tests every step."""
 STEPS: Final = ("fetch", "build", "train", "calibrate", "evaluate", "package")
 SEED: Final = 20_261
+MINUTES: Final = 5.0
 PIPELINES: Final[Mapping[str, str]] = {
     "audio": "detection_training.audio.stages:stages",
     "image": "detection_training.image.stages:stages",
@@ -29,10 +31,11 @@ class Order:
 
     Attributes:
         preset: How much to do.
-        cache: Where downloads are kept.
+        cache: Folder where downloads are kept.
         output: Models directory that the last step writes to.
         force: Overwrite folders that training did not make.
-        seed: Of every choice.
+        seed: Seed of every choice.
+        minutes: With ``small``: about how long to take on two cores of 2020.
     """
 
     preset: PresetName
@@ -40,6 +43,7 @@ class Order:
     output: Path
     force: bool = False
     seed: int = SEED
+    minutes: float = MINUTES
 
 
 def stages_of(order: Order, *, only: Sequence[str] = (), until: str = STEPS[-1]) -> list[Stage]:

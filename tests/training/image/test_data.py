@@ -7,7 +7,6 @@ import pytest
 from torch import Tensor, nn
 
 from detection_training.image import data, results
-from detection_training.image.cards import IMAGE
 from detection_training.image.clips import FRAMES, HEIGHT_PX, WIDTH_PX, move
 from detection_training.image.data import REMAKES_EACH, SEEN, UNSEEN, Pool, build_pool
 from detection_training.image.fit import CROP_PX, Pairs
@@ -20,6 +19,7 @@ from detection_training.image.measure import (
     sample_of,
     score,
 )
+from detection_training.image.plan import IMAGE
 from detection_training.pipeline import calibration, package
 from detection_training.pipeline.calibration import calibrated
 from detection_worker.core.sampling import ImageSampling

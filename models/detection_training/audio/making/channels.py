@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from detection_training.audio.sound import RATE_HZ, Channel, Samples, clean, through
 from detection_worker.errors import UsageError
 
-EXTRA: Final = 'Install what the full preset needs: pip install "detection-queue[train-full]"'
+EXTRA: Final = 'Install what this training needs: pip install "detection-queue[train-full]"'
 
 
 def optional(name: str) -> Any:

@@ -8,7 +8,6 @@ import numpy as np
 from detection_training.audio.corpus import LANGUAGES
 from detection_training.audio.dataset import write_shard
 from detection_training.audio.making.engines import Espeak, Hibari, Piper, described
-from detection_training.audio.making.speech import SENTENCES
 from detection_training.audio.making.utterances import CLIP_S, crossfaded
 from detection_training.audio.making.vocoders import Flite
 from detection_training.audio.order import BuildOrder, clip_row, finished
@@ -29,6 +28,54 @@ STORAGE_WEIGHTS: Final[Mapping[str, float]] = {
     "opus": 0.03,
 }
 """For made speech without an original: about what the real packages have."""
+SENTENCES: Final[Mapping[Split, tuple[str, ...]]] = {
+    Split.TRAIN: (
+        "The train to the coast leaves at seven from the second platform.",
+        "Please put the blue cups back on the upper shelf.",
+        "Our neighbours painted their fence green last weekend.",
+        "Nobody had noticed that the window was still open.",
+        "A cold wind blew over the empty fields all night.",
+        "She counted eleven boats in the small harbour.",
+        "The recipe asks for flour, three eggs and a little salt.",
+        "Turn left behind the bridge and follow the river.",
+        "He read the letter twice before he answered.",
+        "Yesterday the museum was closed because of the storm.",
+        "My brother repairs old clocks in his free time.",
+        "The children built a tower of wooden blocks.",
+        "There is fresh bread in the basket near the door.",
+        "We should water the plants before we go on holiday.",
+        "The doctor asked her to come back on Thursday.",
+        "Two grey cats were sleeping under the table.",
+        "This road was much quieter twenty years ago.",
+        "The orchestra played until the lights went out.",
+        "I left my umbrella in the library again.",
+        "A tall man in a brown coat asked for the way.",
+    ),
+    Split.DEV: (
+        "The lamp in the hall needs a new bulb.",
+        "They walked along the beach and collected shells.",
+        "Every autumn the birds gather on this roof.",
+        "Could you tell me when the post office opens?",
+        "The soup was hot and tasted of ginger.",
+        "An old map of the valley hung above the desk.",
+        "Six students were waiting in front of the room.",
+        "The ferry was late because of the thick fog.",
+    ),
+    Split.TEST: (
+        "The gardener planted roses along the northern wall.",
+        "It took them an hour to find the right key.",
+        "Snow had covered the village by the morning.",
+        "The baker sold his last loaf before noon.",
+        "You can see the mountains from the kitchen.",
+        "A small dog followed us all the way home.",
+        "The meeting was moved to the end of the month.",
+        "Her grandmother taught her to play chess.",
+        "The bus stopped in the middle of the road.",
+        "We heard music from the house across the street.",
+        "They exchanged the broken chair for a new one.",
+        "The lake is deep enough for swimming in June.",
+    ),
+}
 LEXICON_PARTS: Final[Mapping[Split, int]] = {Split.TRAIN: 0, Split.DEV: 1, Split.TEST: 2}
 
 

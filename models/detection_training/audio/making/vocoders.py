@@ -3,7 +3,7 @@
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -77,13 +77,6 @@ def shifted_pitch(sound: Samples, rng: np.random.Generator) -> Samples:
     # Played faster by as much, so that only the pitch differs.
     at = np.minimum(np.arange(len(sound)) * stretch, len(y) - 1)
     return np.asarray(np.interp(at, np.arange(len(y)), y), dtype=np.float32)
-
-
-RESYNTHESES: Final[Mapping[str, Resynthesis]] = {
-    "griffin-lim": griffin_lim,
-    "source-filter": source_filter,
-    "pitch-shift": shifted_pitch,
-}
 
 
 class Flite:

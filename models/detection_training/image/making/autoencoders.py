@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detection_training.image.making.photos import Pixels
+from detection_training.image.making.photographs import Pixels
 from detection_training.pipeline.sources import Log
 
 WIDTH: Final = 24
@@ -65,10 +65,6 @@ FORMS: Final[dict[str, Form]] = {
 }
 """Ways to encode and to up-sample; each leaves another trace. "quantised" stands for the codebooks
 of VQ models, "eighth" has the reduction and the normalisation of latent diffusion's decoders."""
-DECODERS: Final = ("nearest", "transposed", "shuffle")
-"""Those that the demonstration is made with."""
-TRAINED_ON: Final = ("nearest", "transposed")
-"""Of these the demonstration's detector is trained on; the rest is only ever tested on."""
 
 
 class Rounded(nn.Module):
@@ -146,7 +142,7 @@ def load_or_train(
     cache: Path,
     pixels: Callable[[], Pixels],
     *,
-    names: Sequence[str] = DECODERS,
+    names: Sequence[str],
     steps: int,
     seed: int,
     log: Log,
@@ -157,8 +153,8 @@ def load_or_train(
         cache: Directory of the files.
         pixels: Returns the patches; called only if something must be trained.
         names: Keys of ``FORMS``.
-        steps: As in ``train``.
-        seed: Likewise.
+        steps: Batches of ``BATCH`` for each.
+        seed: Seed of the first one's weights and batches; each next one's is one higher.
         log: Takes progress lines.
     """
     cache.mkdir(parents=True, exist_ok=True)
@@ -182,7 +178,7 @@ def newest(cache: Path, decoder: str) -> Autoencoder:
     Raises:
         FileNotFoundError: There is none.
     """
-    found = sorted(cache.glob(f"autoencoder-{decoder}-*"), key=lambda p: p.stat().st_mtime)
+    found = sorted(cache.glob(f"**/autoencoder-{decoder}-*"), key=lambda p: p.stat().st_mtime)
     if not found:
         raise FileNotFoundError(f"no autoencoder {decoder} in {cache}")
     model = Autoencoder(decoder).eval()

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from detection_training.image.making import treatments
-from detection_training.image.making.photos import Pixels
+from detection_training.image.making.photographs import Pixels
 
 Codec = Literal["none", "jpeg", "webp"]
 SUFFIXES: Final[Mapping[str, str]] = {"jpeg": ".jpg", "webp": ".webp"}

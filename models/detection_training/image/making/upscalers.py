@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from detection_training.image.making.photos import Pixels
+from detection_training.image.making.photographs import Pixels
 
 Remake = Callable[[Pixels], Pixels]
 """From pictures ``(n, h, w, 3)`` to their reconstructions, same shape."""

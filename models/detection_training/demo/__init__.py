@@ -1,1 +1,0 @@
-"""``train --demo``: small detectors in minutes."""

@@ -30,8 +30,10 @@ CODE: Mapping[str, tuple[str, ...]] = {
 }
 """Where the code of an extra lies; the nameless one is what every installation gets."""
 OPTIONAL_MODULES: Mapping[str, tuple[str, ...]] = {
-    "keras": ("worker/detection_worker/detectors/importing/keras.py",),
-    "onnx": ("worker/detection_worker/detectors/onnx/network.py",),
+    "onnx": (
+        "worker/detection_worker/detectors/onnx/graph.py",
+        "worker/detection_worker/detectors/onnx/network.py",
+    ),
     "plot": ("operator/detection_operator/simulation/plot.py",),
 }
 """Modules that need an extra of their own, and are imported only where it is asked for."""
@@ -152,7 +154,7 @@ def test_the_contract_needs_nothing() -> None:
 
 @pytest.mark.parametrize("extra", OPTIONAL_MODULES)
 def test_modules_of_a_small_extra_import_it_and_nobody_else_does(extra: str, project: Any) -> None:
-    base = {"keras": "worker", "onnx": "worker", "plot": "operator"}[extra]
+    base = {"onnx": "worker", "plot": "operator"}[extra]
     used = imported(ROOT / path for path in OPTIONAL_MODULES[extra])
     names = declared(project, extra)
 

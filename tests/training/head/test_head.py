@@ -244,7 +244,7 @@ def test_one_folder_for_both_classes_is_an_error(
 
 @pytest.mark.parametrize(
     ("base", "features"),
-    [("image_residual", 256), ("audio_lfb", 192), ("meso4", 16), ("npr", 512), ("aasist-l", 160)],
+    [("image_residual", 256), ("audio_lfb", 192), ("npr", 512), ("aasist-l", 160)],
 )
 def test_any_registered_network_lends_its_features(base: str, features: int) -> None:
     torch.manual_seed(0)

@@ -101,6 +101,16 @@ def test_an_imported_face_detector_scores_the_face_of_a_picture(
             ("import", "x.pth", "--architecture", "resnet"), "Unknown architecture: resnet", id="?"
         ),
         pytest.param(
+            ("import", "x.h5", "--architecture", "meso4"),
+            "meso4 can no longer be imported\nConvert the network to ONNX",
+            id="an architecture of earlier versions",
+        ),
+        pytest.param(
+            ("import", "x.whl", "--architecture", "clip-b16"),
+            "clip-b16 can no longer be imported\nModel folders that earlier versions made",
+            id="a file of earlier versions",
+        ),
+        pytest.param(
             ("import", "x.pth", "--architecture", "aasist"), "--license TEXT", id="no licence"
         ),
         pytest.param(

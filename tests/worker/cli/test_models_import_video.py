@@ -1,9 +1,10 @@
 """``models import --video``: an imported image detector also scores the frames of videos."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -18,6 +19,7 @@ from detection_worker.__main__ import main
 from detection_worker.core.sampling import VideoSampling
 from detection_worker.core.verdict import Pooling
 from detection_worker.detectors import architectures, registry, self_test
+from detection_worker.detectors.importing import layouts, published
 
 Capture = pytest.CaptureFixture[str]
 
@@ -29,6 +31,19 @@ def _plain_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def _small_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make ``small-faces`` an architecture: used as Xception is, with a small network."""
+    small = replace(
+        published.PUBLISHED["xception"][0],
+        architecture="image_residual",
+        layout=layouts.OWN,
+        params={},
+        activation="sigmoid",
+    )
+    monkeypatch.setitem(cast("dict[str, object]", published.PUBLISHED), "small-faces", (small,))
+
+
 def weights_of(architecture: str, *, gain: float = 1.8) -> dict[str, torch.Tensor]:
     state = architectures.build_network(architecture, {}, where="test").state_dict()
     return known_values.weights({n: tuple(v.shape) for n, v in state.items()}, gain=gain)
@@ -37,8 +52,8 @@ def weights_of(architecture: str, *, gain: float = 1.8) -> dict[str, torch.Tenso
 @pytest.fixture
 def faces(tmp_path: Path) -> Path:
     """A small detector of faces."""
-    path = tmp_path / "meso.pth"
-    torch.save(weights_of("meso4"), path)
+    path = tmp_path / "faces.pth"
+    torch.save(weights_of("image_residual"), path)
     return path
 
 
@@ -46,7 +61,7 @@ def run(*words: object) -> int:
     return main(["models", *(str(word) for word in words)])
 
 
-def bring_in(source: Path, models: Path, *words: object, architecture: str = "meso4") -> int:
+def bring_in(source: Path, models: Path, *words: object, architecture: str = "small-faces") -> int:
     common = ("--architecture", architecture, "--license", "MIT", "--output", models)
     return run("import", source, *common, "--video", *words)
 
@@ -75,8 +90,8 @@ def test_a_detector_of_faces_scores_the_faces_of_frames(
     loaded = registry.load_detectors(models, threads=1)
 
     assert code == 0
-    assert "* meso4 " in said
-    assert "* meso4-video " in said
+    assert "* small-faces " in said
+    assert "* small-faces-video " in said
     assert loaded.problems == []
     image, video = (loaded.by_kind[kind] for kind in (MediaKind.IMAGE, MediaKind.VIDEO))
     assert video.card.sampling == VideoSampling(
@@ -99,7 +114,7 @@ def test_a_video_is_scored_by_its_faces(faces: Path, tmp_path: Path) -> None:
 
     scored = json.loads(result.read_text())
     assert code == 0
-    assert scored["model"]["name"] == "meso4-video"
+    assert scored["model"]["name"] == "small-faces-video"
     assert [len(segment["faces"]) for segment in scored["segments"]] == [1, 1, 1, 1]
     assert 0 <= scored["prediction_score"] <= 1
 
@@ -125,23 +140,26 @@ def test_both_are_verified_and_the_lender_is_not_removed_before_the_borrower(
     capsys.readouterr()
 
     assert run("verify", "--models-dir", models) == 0
-    assert "ok      meso4-video" in capsys.readouterr().out
-    assert run("remove", "meso4", "--models-dir", models, "--yes") == 2
-    assert "meso4 lends its weights to meso4-video\nRemove that first." in capsys.readouterr().err
-    assert run("remove", "meso4-video", "--models-dir", models, "--yes") == 0
-    assert run("remove", "meso4", "--models-dir", models, "--yes") == 0
+    assert "ok      small-faces-video" in capsys.readouterr().out
+    assert run("remove", "small-faces", "--models-dir", models, "--yes") == 2
+    assert (
+        "small-faces lends its weights to small-faces-video\nRemove that first."
+        in capsys.readouterr().err
+    )
+    assert run("remove", "small-faces-video", "--models-dir", models, "--yes") == 0
+    assert run("remove", "small-faces", "--models-dir", models, "--yes") == 0
     assert list(models.iterdir()) == []
 
 
 def test_the_card_of_the_video_model_says_what_it_does(faces: Path, tmp_path: Path) -> None:
     bring_in(faces, tmp_path / "models", "--license", "CC BY-NC 4.0")
 
-    folder = tmp_path / "models" / "meso4-video"
+    folder = tmp_path / "models" / "small-faces-video"
     card = (folder / "MODEL_CARD.md").read_text()
     manifest = json.loads((folder / "manifest.json").read_text())
 
     assert sorted(path.name for path in folder.iterdir()) == ["MODEL_CARD.md", "manifest.json"]
-    assert "`meso4`" in card
+    assert "`small-faces`" in card
     assert "Nobody measured" in card
     assert "CC BY-NC 4.0" in card
     assert len(manifest["selftest"]) == 2
@@ -153,10 +171,10 @@ def test_a_taken_name_of_the_video_model_is_refused_before_anything_is_written(
 ) -> None:
     models = tmp_path / "models"
     bring_in(faces, models)
-    run("import", faces, "--architecture", "meso4", "--license", "MIT", "--output", models)
+    run("import", faces, "--architecture", "small-faces", "--license", "MIT", "--output", models)
     before = sorted(models.rglob("*"))
 
-    assert bring_in(faces, models, "--name", "meso4") == 2
+    assert bring_in(faces, models, "--name", "small-faces") == 2
 
     assert "--force" in capsys.readouterr().err
     assert sorted(models.rglob("*")) == before
@@ -168,8 +186,8 @@ def test_other_weights_do_not_take_the_place_of_those_that_are_lent(
 ) -> None:
     models, other = tmp_path / "models", tmp_path / "other.pth"
     bring_in(faces, models)
-    torch.save(weights_of("meso4", gain=1.5), other)
-    common = ("--architecture", "meso4", "--license", "MIT", "--output", models, "--force")
+    torch.save(weights_of("image_residual", gain=1.5), other)
+    common = ("--architecture", "small-faces", "--license", "MIT", "--output", models, "--force")
     capsys.readouterr()
 
     assert run("import", other, *common) == 2
@@ -177,7 +195,7 @@ def test_other_weights_do_not_take_the_place_of_those_that_are_lent(
     assert run("import", faces, *common) == 0
     assert bring_in(other, models, "--force") == 0
 
-    assert "meso4 lends its weights to meso4-video" in told
+    assert "small-faces lends its weights to small-faces-video" in told
     assert "--video" in told
     assert registry.load_detectors(models, threads=1).problems == []
 

@@ -196,6 +196,12 @@ def test_weights_that_are_not_numbers_are_refused(make_model: MakeModel) -> None
     assert "not finite: head.1.bias" in problem_of(folder)
 
 
+def test_a_model_of_an_architecture_that_was_removed_says_so(make_model: MakeModel) -> None:
+    folder = make_model("old", architecture={"name": "meso4", "params": {}})
+
+    assert "architecture.name: 'meso4' is not supported any more" in problem_of(folder)
+
+
 def test_weights_of_another_training_fail_the_self_test(make_model: MakeModel) -> None:
     folder = make_model("m", seed=0)
     other = make_model("other", seed=9)

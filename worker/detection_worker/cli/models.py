@@ -15,7 +15,7 @@ from detection_worker.cli.command import Command
 from detection_worker.cli.console import confirm
 from detection_worker.cli.options import add_common, add_settings, load
 from detection_worker.cli.terminal import columns, printable, wrapped
-from detection_worker.detectors.importing.published import PUBLISHED, Published
+from detection_worker.detectors.importing.published import PUBLISHED, REMOVED, Published
 from detection_worker.detectors.importing.video_use import SUFFIX
 from detection_worker.detectors.model_folder import folders
 from detection_worker.detectors.model_folder.listing import (
@@ -284,6 +284,10 @@ def _tell_made(made: Path, *, video: bool) -> None:
 def _published(args: argparse.Namespace) -> Sequence[Published]:
     if not args.model:
         raise UsageError("No file to import\nName the checkpoint: models import FILE.")
+    if args.architecture in REMOVED:
+        raise UsageError(
+            f"{args.architecture} can no longer be imported\n{REMOVED[args.architecture]}"
+        )
     known = ", ".join([*PUBLISHED, ONNX])
     if args.architecture not in {*PUBLISHED, ONNX}:
         what = f"Unknown architecture: {args.architecture}" if args.architecture else "What is it?"

@@ -19,8 +19,6 @@ ARCHITECTURES: Final[Mapping[str, str]] = {
     "frozen-head": "detection_worker.detectors.frozen_head:build",
     "image_residual": "detection_worker.detectors.networks.image.image_residual:build",
     "lfcc-lcnn": "detection_worker.detectors.networks.audio.lcnn:build",
-    "meso4": "detection_worker.detectors.networks.image.mesonet:build_meso4",
-    "mesoinception4": "detection_worker.detectors.networks.image.mesonet:build_mesoinception4",
     "npr": "detection_worker.detectors.networks.image.npr:build",
     "rawnet2": "detection_worker.detectors.networks.audio.rawnet2:build",
     "univfd": "detection_worker.detectors.networks.image.clip_heads:build_univfd",
@@ -28,6 +26,8 @@ ARCHITECTURES: Final[Mapping[str, str]] = {
     "xlsr-aasist": "detection_worker.detectors.networks.audio.xlsr_aasist:build",
 }
 """Name in a manifest to ``module:factory``; imported when a model asks for it."""
+REMOVED: Final = frozenset({"meso4", "mesoinception4"})
+"""Architectures of earlier versions, whose model folders no longer load."""
 
 
 def build_network(name: str, params: Mapping[str, Any], *, where: str) -> "torch.nn.Module":
@@ -37,6 +37,11 @@ def build_network(name: str, params: Mapping[str, Any], *, where: str) -> "torch
         ModelError: If there is no such architecture or it does not take these parameters.
     """
     target = ARCHITECTURES.get(name)
+    if name in REMOVED:
+        raise ModelError(
+            f"{where}: architecture.name: {name!r} is not supported any more\n"
+            "Import another model of faces, for example xception, or one in ONNX's format."
+        )
     if target is None:
         known = ", ".join(sorted(ARCHITECTURES))
         raise ModelError(f"{where}: architecture.name: {name!r} is unknown; known: {known}")

@@ -258,7 +258,11 @@ def archive(*names: str, data: bytes = b"") -> bytes:
         pytest.param(
             archive("m/data.pkl", "m/data/0", data=bytes(5 << 20)), "have at most", id="zip bomb"
         ),
-        pytest.param(b"\x89HDF\r\n\x1a\n" + bytes(99), "damaged HDF5", id="Keras"),
+        pytest.param(
+            b"\x89HDF\r\n\x1a\n" + bytes(99),
+            "HDF5 file, as Keras writes, which is not supported",
+            id="Keras",
+        ),
         pytest.param(b"", "damaged", id="empty"),
         pytest.param(b"version https://git-lfs.github.com/spec/v1\n", "damaged", id="LFS pointer"),
         pytest.param(b"PK\x03\x04" + bytes(50), "damaged", id="no archive"),

@@ -128,7 +128,7 @@ def test_only_dimensions_of_one_at_the_end_are_given() -> None:
             "It fits --architecture efficientnet-b4 --layout sbi.",
             id="another architecture",
         ),
-        pytest.param(empty("npr"), "meso4", "It fits --architecture npr.", id="without layouts"),
+        pytest.param(empty("npr"), "univfd", "It fits --architecture npr.", id="without layouts"),
         pytest.param(
             prefixed(empty("efficientnet-b4"), "net.") | {"net._fc.bias": torch.zeros(1000)},
             "npr",

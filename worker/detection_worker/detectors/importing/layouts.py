@@ -105,22 +105,6 @@ def _timm_efficientnet(repeats: tuple[int, ...]) -> Iterator[tuple[str, str]]:
     yield from (("conv_head.", "_conv_head."), ("bn2.", "_bn1."), ("classifier.", "_fc."))
 
 
-def _keras(kinds: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, str], ...]:
-    """Return Keras's names: layers of each kind in the order in which they were made."""
-    return tuple(
-        (f"{kind}.{number}.", f"{ours}.")
-        for kind, layers in kinds.items()
-        for number, ours in enumerate(layers)
-    )
-
-
-def _inception(module: str) -> tuple[str, ...]:
-    pairs = ((f"{module}.narrow.{i}", f"{module}.wide.{i - 1}") for i in (1, 2, 3))
-    return (f"{module}.narrow.0", *(layer for pair in pairs for layer in pair))
-
-
-_NORMS: Final = tuple(f"norms.{i}" for i in range(4))
-
 OWN: Final = Layout(name="own")
 """The names that our network itself has."""
 
@@ -172,34 +156,6 @@ LFCC_LCNN: Final = Layout(
     # Mean and spread of inputs and outputs, which its toolkit keeps for every network and this
     # one never applies.
     unused=("input_mean", "input_std", "output_mean", "output_std"),
-)
-
-MESO4_KERAS: Final = Layout(
-    name="keras",
-    markers=("conv2d.0.weight",),
-    renames=_keras(
-        {
-            "conv2d": tuple(f"filters.{i}" for i in range(4)),
-            "batch_normalization": _NORMS,
-            "dense": ("hidden", "last"),
-        }
-    ),
-)
-MESOINCEPTION4_KERAS: Final = Layout(
-    name="keras",
-    markers=("conv2d.0.weight",),
-    renames=_keras(
-        {
-            "conv2d": (
-                *_inception("filters.0"),
-                *_inception("filters.1"),
-                "filters.2",
-                "filters.3",
-            ),
-            "batch_normalization": _NORMS,
-            "dense": ("hidden", "last"),
-        }
-    ),
 )
 
 XLSR_AASIST: Final = Layout(

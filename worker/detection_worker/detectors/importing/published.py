@@ -74,9 +74,6 @@ _BENCH_PAPER: Final = (
     "Yan et al., DeepfakeBench: A Comprehensive Benchmark of Deepfake Detection, NeurIPS 2023"
 )
 _SBI_PAPER: Final = "Shiohara & Yamasaki, Detecting Deepfakes with Self-Blended Images, CVPR 2022"
-_MESONET_PAPER: Final = (
-    "Afchar et al., MesoNet: a Compact Facial Video Forgery Detection Network, WIFS 2018"
-)
 _NPR_PAPER: Final = (
     "Tan et al., Rethinking the Up-Sampling Operations in CNN-based Generative Network for "
     "Generalizable Deepfake Detection, CVPR 2024"
@@ -88,10 +85,6 @@ _UNIVFD_PAPER: Final = (
 _EFFORT_PAPER: Final = (
     "Yan et al., Orthogonal Subspace Decomposition for Generalizable AI-Generated Image "
     "Detection, ICML 2025"
-)
-_CLIP_PAPER: Final = (
-    "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, "
-    "ICML 2021"
 )
 
 
@@ -171,20 +164,6 @@ def _efficientnet_b4(
     )
 
 
-def _mesonet(name: str, layout: Layout) -> Published:
-    return Published(
-        architecture=name,
-        kind=MediaKind.IMAGE,
-        classes=("fake", "real"),
-        sampling=_faces(256),
-        pooling=MOST_FAKE_FACE,
-        paper=_MESONET_PAPER,
-        max_bytes=4 * MIB,
-        layout=layout,
-        activation="sigmoid",
-    )
-
-
 _XCEPTION: Final = (
     _xception(layouts.XCEPTION_DEEPFAKEBENCH, side_px=256, paper=_BENCH_PAPER),
     _xception(layouts.XCEPTION_CADENE, side_px=299, paper=_XCEPTION_PAPER),
@@ -238,16 +217,6 @@ _UNIVFD: Final = Published(
     max_bytes=4096 * MIB,
     activation="sigmoid",
 )
-_CLIP_B16: Final = Published(
-    architecture="clip-b16",
-    kind=MediaKind.IMAGE,
-    classes=("real", "fake"),
-    sampling=CLIP_CENTRE,
-    pooling=Pooling(),
-    paper=_CLIP_PAPER,
-    max_bytes=512 * MIB,
-    activation="sigmoid",
-)
 
 
 def _effort(layout: Layout, sampling: ImageSampling) -> Published:
@@ -283,18 +252,12 @@ _XLSR_AASIST: Final = _speech(
 PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = {
     "aasist": (_speech("aasist", paper=_AASIST_PAPER, max_bytes=16 * MIB),),
     "aasist-l": (_speech("aasist-l", paper=_AASIST_PAPER, max_bytes=16 * MIB),),
-    "clip-b16": (_CLIP_B16,),
     "efficientnet-b4": _EFFICIENTNET_B4,
     "effort": (
         _effort(layouts.EFFORT_FACES, _faces(224)),
         _effort(layouts.EFFORT_PICTURES, CLIP_CENTRE),
     ),
     "lfcc-lcnn": (_LFCC_LCNN,),
-    "meso4": (_mesonet("meso4", layouts.MESO4_KERAS), _mesonet("meso4", layouts.OWN)),
-    "mesoinception4": (
-        _mesonet("mesoinception4", layouts.MESOINCEPTION4_KERAS),
-        _mesonet("mesoinception4", layouts.OWN),
-    ),
     "npr": (_NPR,),
     "rawnet2": (_RAWNET2,),
     "univfd": (_UNIVFD,),
@@ -303,3 +266,11 @@ PUBLISHED: Final[Mapping[str, tuple[Published, ...]]] = {
 }
 """By name of the architecture; several where files name their tensors differently or were trained
 on other pictures, in order of preference."""
+_AS_ONNX: Final = "Convert the network to ONNX and import that: --architecture onnx."
+REMOVED: Final[Mapping[str, str]] = {
+    "clip-b16": "Model folders that earlier versions made of it still load; to make one, take "
+    "univfd or an ONNX file: --architecture onnx.",
+    "meso4": _AS_ONNX,
+    "mesoinception4": _AS_ONNX,
+}
+"""Names that earlier versions imported, and what to do instead."""

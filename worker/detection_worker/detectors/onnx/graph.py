@@ -1,46 +1,23 @@
 """What an ONNX file may hold before a runtime sees it: standard operators, and all of its data.
 
-Field numbers are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
+The bytes are parsed by the ``onnx`` package's protocol-buffer messages and nothing else of it:
+``onnx.load`` follows paths in the file. The parser refuses more than 100 nested messages and more
+than 2 GiB, and reads fields as ONNX Runtime does, so that both see the same graph.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from detection_worker.detectors.model_folder.manifest import ModelError
-from detection_worker.detectors.onnx.protobuf import Field, ProtobufError, fields
 
 STANDARD_DOMAINS: Final = frozenset({"", "ai.onnx"})
-"""The operators of the standard itself. Those of a vendor can read files."""
+"""Domains of the standard's own operators. A vendor's operators can read files."""
 PROBABILITIES: Final = frozenset({"Sigmoid", "Softmax"})
 """Operators after which a network's output is no longer a logit."""
+INSTALL: Final = "Install it: pip install 'detection-queue[onnx]'."
 
-_GRAPH: Final = 7
-_FUNCTIONS: Final = 25
-_PARTS: Final[Mapping[str, Mapping[int, str]]] = {
-    "model": {_GRAPH: "graph", 20: "training", _FUNCTIONS: "functions"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse tensor"},
-    "node": {5: "attribute"},
-    "attribute": {
-        5: "tensor",
-        6: "graph",
-        10: "tensor",
-        11: "graph",
-        22: "sparse tensor",
-        23: "sparse tensor",
-    },
-    "sparse tensor": {1: "tensor", 2: "tensor"},
-}
-"""Messages by kind: numbers of the fields that hold other messages, and of which kind."""
-_NODE_INPUT: Final = 1
-_NODE_OUTPUT: Final = 2
-_NODE_OPERATOR: Final = 4
-_NODE_DOMAIN: Final = 7
-_TENSOR_EXTERNAL_DATA: Final = 13
-_TENSOR_DATA_LOCATION: Final = 14
-_GRAPH_NODE: Final = 1
-_GRAPH_OUTPUT: Final = 12
-_VALUE_NAME: Final = 1
 _SAME_NUMBERS: Final = frozenset(
     {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
 )
@@ -51,23 +28,33 @@ def check(data: bytes, *, where: Path) -> None:
 
     Args:
         data: An ONNX file.
-        where: Its name, for messages.
+        where: Name of the file, for messages.
 
     Raises:
-        ModelError: It is no ONNX file, keeps data in other files, or has functions of its own,
-            operators beside the standard's, or a sigmoid or softmax at its end.
+        ModelError: The ``onnx`` package is not installed, or the file is not ONNX, keeps data in
+            other files, or has functions of its own, operators beside the standard's, or a
+            sigmoid or softmax at its end.
     """
-    model = memoryview(data)
-    try:
-        graphs = [field for field in fields(model) if field.number == _GRAPH]
-        problem = next(filter(None, map(_problem, _messages(model))), None)
-        problem = problem or next(filter(None, map(_probability, graphs)), None)
-    except ProtobufError as exc:
-        raise _damaged(where) from exc
-    if not graphs:
-        raise _damaged(where)
+    model = _parsed(data, where)
+    problem = next(filter(None, map(_problem, _messages(model))), None)
+    problem = problem or _probability(model.graph)
     if problem:
         raise ModelError(f"{where}: {problem}")
+
+
+def _parsed(data: bytes, where: Path) -> Any:
+    try:
+        import onnx  # noqa: PLC0415 - optional
+        from google.protobuf.message import DecodeError  # noqa: PLC0415 - optional
+    except ImportError as exc:
+        raise ModelError(f"{where}: an ONNX file; onnx is needed to read it\n{INSTALL}") from exc
+    try:
+        model = onnx.ModelProto.FromString(data)
+    except DecodeError as exc:
+        raise _damaged(where) from exc
+    if not model.HasField("graph"):
+        raise _damaged(where)
+    return model
 
 
 def _damaged(where: Path) -> ModelError:
@@ -76,75 +63,69 @@ def _damaged(where: Path) -> ModelError:
     )
 
 
-def _messages(model: memoryview) -> Iterator[tuple[str, memoryview]]:
-    """Yield every message that matters with its kind; the depth is bounded by the file alone."""
-    waiting = [("model", model)]
+def _messages(model: Any) -> Iterator[Any]:
+    """Yield every message in the file, subgraphs of nodes and parts of sparse tensors included."""
+    waiting = [model]
     while waiting:
-        kind, message = waiting.pop()
-        yield kind, message
-        if parts := _PARTS.get(kind):
-            waiting += [(parts[f.number], f.data) for f in fields(message) if f.number in parts]
+        message = waiting.pop()
+        yield message
+        for name, repeated in _message_fields(message.DESCRIPTOR):
+            if repeated:
+                waiting.extend(getattr(message, name))
+            elif message.HasField(name):
+                waiting.append(getattr(message, name))
 
 
-def _problem(found: tuple[str, memoryview]) -> str | None:
-    kind, message = found
-    check_message = _CHECKS.get(kind)
-    return check_message(message) if check_message else None
+@functools.cache
+def _message_fields(descriptor: Any) -> tuple[tuple[str, bool], ...]:
+    """Return the fields that hold messages; reading the bytes of a tensor would copy them."""
+    fields = (field for field in descriptor.fields if field.message_type is not None)
+    return tuple((field.name, field.is_repeated) for field in fields)
 
 
-def _own_code(_: memoryview) -> str:
+def _problem(message: Any) -> str | None:
+    rule = _RULES.get(message.DESCRIPTOR.name)
+    return rule(message) if rule else None
+
+
+def _own_code(model: Any) -> str | None:
+    if not model.functions and not model.training_info:
+        return None
     return "has functions or training steps of its own\nExport it again with them inlined."
 
 
-def _external(tensor: memoryview) -> str | None:
-    found = list(fields(tensor))
-    where = any(f.number == _TENSOR_EXTERNAL_DATA for f in found)
-    # Zero says that the data is here.
-    if not where and not any(f.number == _TENSOR_DATA_LOCATION and f.value for f in found):
+def _external(tensor: Any) -> str | None:
+    if not tensor.external_data and tensor.data_location == tensor.DEFAULT:
         return None
     return "keeps its weights in another file, which is never opened\nExport it as one file."
 
 
-def _foreign(node: memoryview) -> str | None:
-    domains = {f.text for f in fields(node) if f.number == _NODE_DOMAIN} - STANDARD_DOMAINS
-    if not domains:
+def _foreign(node: Any) -> str | None:
+    if node.domain in STANDARD_DOMAINS:
         return None
-    name = ascii(min(domains)[:60])[1:-1]
+    name = ascii(node.domain[:60])[1:-1]
     return f"has operators of {name}\nOnly those of the ONNX standard are run; export it again."
 
 
-_CHECKS: Final[Mapping[str, Callable[[memoryview], str | None]]] = {
-    "training": _own_code,
-    "functions": _own_code,
-    "tensor": _external,
-    "node": _foreign,
+_RULES: Final[Mapping[str, Callable[[Any], str | None]]] = {
+    "ModelProto": _own_code,
+    "TensorProto": _external,
+    "NodeProto": _foreign,
 }
+"""By name of the message."""
 
 
-def _probability(graph: Field) -> str | None:
-    """Tell whether the graph's output is a probability, also under another shape or type."""
-    made_by: dict[str, tuple[str, str]] = {}
-    names: list[str] = []
-    for field in fields(graph.data):
-        if field.number == _GRAPH_NODE:
-            operator, first, outputs = _node(field)
-            made_by |= dict.fromkeys(outputs, (operator, first))
-        elif field.number == _GRAPH_OUTPUT:
-            names += [f.text for f in fields(field.data) if f.number == _VALUE_NAME]
-    for name in names:
-        operator, first = made_by.pop(name, ("", ""))
+def _probability(graph: Any) -> str | None:
+    """Tell whether an output of the graph is a probability, also in another shape or type."""
+    made_by = {
+        output: (node.op_type, node.input[0] if node.input else "")
+        for node in graph.node
+        for output in node.output
+    }
+    for output in graph.output:
+        operator, first = made_by.pop(output.name, ("", ""))
         while operator in _SAME_NUMBERS:
             operator, first = made_by.pop(first, ("", ""))
         if operator in PROBABILITIES:
             return f"ends in {operator}; logits are needed\nExport it without that last operator."
     return None
-
-
-def _node(node: Field) -> tuple[str, str, list[str]]:
-    """Return the operator, its first input and its outputs."""
-    texts: dict[int, list[str]] = {_NODE_INPUT: [""], _NODE_OUTPUT: [], _NODE_OPERATOR: [""]}
-    for field in fields(node.data):
-        if field.number in texts:
-            texts[field.number].append(field.text)
-    inputs = texts[_NODE_INPUT]
-    return texts[_NODE_OPERATOR][-1], inputs[min(1, len(inputs) - 1)], texts[_NODE_OUTPUT]

@@ -20,7 +20,6 @@ MAX_BYTES: Final = (1 << 31) - 1
 """Longest protocol-buffer message, and so the longest ONNX file that keeps its data within."""
 FATAL: Final = 4
 """ONNX Runtime's log severity. Its errors are raised too; they need not stand in the log twice."""
-INSTALL: Final = "Install it: pip install 'detection-queue[onnx]'."
 
 _TEXT: Final = 200
 """Most characters of a message of ONNX Runtime's."""
@@ -139,7 +138,7 @@ def _session(data: bytes, where: Path) -> Any:
         import onnxruntime  # noqa: PLC0415 - optional
     except ImportError as exc:
         raise ModelError(
-            f"{where}: an ONNX file; onnxruntime is needed to run it\n{INSTALL}"
+            f"{where}: an ONNX file; onnxruntime is needed to run it\n{onnx_graph.INSTALL}"
         ) from exc
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

@@ -2,8 +2,8 @@
 
 What library users install has every package. An image gets what it runs:
 ``tool.detection-queue.images`` in ``pyproject.toml`` names its packages. Name, version and
-dependencies are those of the project; scripts and entry points of other packages are left out, as are
-the models: an image has them in ``/app/models``.
+dependencies are those of the project; scripts and entry points of other packages are left
+out, and so are the models: an image has them in ``/app/models``.
 
 Usage: ``python tools/wheels.py IMAGE FOLDER``.
 """

@@ -7,8 +7,8 @@ from typing import Any, Final
 from detection_operator.errors import Failure
 
 ENTRY_POINTS: Final = "detection_operator.commands"
-EXTRAS: Final = {"demo": "testing"}
-"""Extra that installs a command, by the command's name."""
+EXTRAS: Final = {"demo": "operator,testing,worker"}
+"""Extras that install a command, by the command's name."""
 
 
 def add(commands: Any) -> None:
@@ -27,8 +27,8 @@ def add(commands: Any) -> None:
 
 
 def _refuse(arguments: argparse.Namespace) -> int:
-    extra = EXTRAS[arguments.command]
+    extras = EXTRAS[arguments.command]
     raise Failure(
         f"the command {arguments.command!r} is not installed; container images leave it out\n"
-        f"Install it with: pip install 'detection-queue[{extra}]'"
+        f"Install it with: pip install 'detection-queue[{extras}]'"
     )

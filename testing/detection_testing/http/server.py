@@ -8,13 +8,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from detection_testing.http.body import BodyReader
-from detection_testing.http.values import BadRequestError, Request, Response, parse_head
+from detection_testing.http.reader import MAX_HEAD_BYTES, RequestReader
+from detection_testing.http.values import BadRequestError, Request, Response
 from detection_testing.http.writer import Writer
 
 _log = logging.getLogger(__name__)
 
-MAX_HEAD_BYTES = 65_536
 MAX_BODY_BYTES = 1 << 30
 LOOPBACK = "127.0.0.1"
 
@@ -34,12 +33,10 @@ class Connection(asyncio.Protocol):
     def __init__(self, handler: Handler, *, peers: "set[Connection]", max_body_bytes: int) -> None:
         self._handler = handler
         self._peers = peers
-        self._max_body_bytes = max_body_bytes
         self._transport: asyncio.Transport
         self._writer: Writer
-        self._buffer = bytearray()
-        self._request: Request | None = None
-        self._body: BodyReader | None = None
+        self._reader = RequestReader(self, max_body_bytes=max_body_bytes)
+        self._early = bytearray()
         self._task: asyncio.Task[None] | None = None
         self._gone = False
 
@@ -73,10 +70,12 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Add bytes and serve what is complete."""
-        self._buffer += data
         if self._task is None:
+            self._reader.feed(data)
             self._serve()
-        elif len(self._buffer) > MAX_HEAD_BYTES:
+            return
+        self._early += data
+        if len(self._early) > MAX_HEAD_BYTES:
             self._transport.pause_reading()
 
     def close(self) -> asyncio.Task[None] | None:
@@ -89,31 +88,14 @@ class Connection(asyncio.Protocol):
     def _serve(self) -> None:
         try:
             while self._task is None and not self._transport.is_closing():
-                request = self._next_request()
+                request = self._reader.next()
                 if request is None:
+                    if self._reader.expects_continue():
+                        self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                     return
                 self._answer(request)
         except BadRequestError as exc:
             self._refuse(exc)
-
-    def _next_request(self) -> Request | None:
-        if self._request is None:
-            end = self._buffer.find(b"\r\n\r\n")
-            if end < 0:
-                if len(self._buffer) > MAX_HEAD_BYTES:
-                    raise BadRequestError(431, "head too long")
-                return None
-            self._request = parse_head(bytes(self._buffer[:end]), self)
-            del self._buffer[: end + 4]
-            self._body = BodyReader(self._request, max_bytes=self._max_body_bytes)
-            if not self._buffer and "expect" in self._request.headers:
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request, body = self._request, self._body
-        if body is None or not body.feed(self._buffer):
-            return None
-        request.body = body.body()
-        self._request = self._body = None
-        return request
 
     def _answer(self, request: Request) -> None:
         try:
@@ -141,6 +123,9 @@ class Connection(asyncio.Protocol):
             self._peers.discard(self)
         else:
             self._transport.resume_reading()
+            if self._early:
+                self._reader.feed(bytes(self._early))
+                self._early.clear()
             self._serve()
 
     def _finish(self, request: Request, response: Response) -> None:

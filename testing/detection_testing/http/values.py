@@ -1,4 +1,4 @@
-"""Requests and answers of the local HTTP server, and how a request's head is parsed."""
+"""Requests and answers of the local HTTP server."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +37,8 @@ class Request:
         query: As sent, without the question mark.
         headers: Names in lower case; a repeated header's values joined by a comma.
         body: Decoded from chunks, if it came in chunks.
-        peer: Who sent it.
+        peer: The client that sent it.
+        keep_alive: The connection may stay open afterwards.
     """
 
     method: str
@@ -115,34 +116,3 @@ class Response:
     def body_bytes(self) -> int:
         """Length of the body."""
         return self.body.length if isinstance(self.body, FileSlice) else len(self.body)
-
-
-def parse_head(head: bytes, peer: Peer) -> Request:
-    """Parse the request line and the headers, without the empty line at the end.
-
-    Raises:
-        BadRequestError: 400, or 505 for another version of HTTP.
-    """
-    lines = head.decode("latin-1").split("\r\n")
-    try:
-        method, target, version = lines[0].split(" ")
-    except ValueError:
-        raise BadRequestError(400, "malformed request line") from None
-    if version not in ("HTTP/1.1", "HTTP/1.0"):
-        raise BadRequestError(505, "only HTTP/1.1 is spoken here")
-    headers: dict[str, str] = {}
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        if not colon or not name or name[-1] in " \t" or name[0] in " \t":
-            raise BadRequestError(400, "malformed header")
-        name = name.lower()
-        value = value.strip(" \t")
-        headers[name] = f"{headers[name]},{value}" if name in headers else value
-    if target.startswith("http://"):
-        target = "/" + target[7:].partition("/")[2]
-    path, _, query = target.partition("?")
-    connection = headers.get("connection", "").lower()
-    keep_alive = connection != "close" and (version == "HTTP/1.1" or connection == "keep-alive")
-    return Request(
-        method=method, path=path, query=query, headers=headers, peer=peer, keep_alive=keep_alive
-    )

@@ -9,6 +9,7 @@ from typing import Final
 
 NEEDED: Final = {
     "operator": ("cronsim", "kopf", "kubernetes", "yaml"),
+    "testing": ("h11",),
     "worker": ("av", "numpy", "PIL", "torch", "torchaudio", "torchvision"),
 }
 """Modules by the extra that brings them."""
@@ -50,9 +51,9 @@ def missing_extras(installed: Callable[[str], bool] = is_installed) -> list[str]
 
 
 def advice(extras: Sequence[str]) -> str:
-    """Return what to tell somebody who lacks these extras, at least one."""
+    """Return how to install these extras, at least one."""
     return (
         f"the demo runs real workers and the real operator; the extra {' and '.join(extras)}"
         " is not installed\n"
-        "Install it: pip install 'detection-queue[operator,worker]'"
+        "Install it: pip install 'detection-queue[operator,testing,worker]'"
     )

@@ -76,7 +76,7 @@ def test_stopping_ends_a_long_poll(name: str) -> None:
     poll = json.dumps({"QueueUrl": url, "WaitTimeSeconds": 20}).encode()
     with socket.create_connection(("127.0.0.1", port_of(aws)), timeout=5) as client:
         head = (
-            "POST / HTTP/1.1\r\nX-Amz-Target: AmazonSQS.ReceiveMessage\r\n"
+            "POST / HTTP/1.1\r\nHost: h\r\nX-Amz-Target: AmazonSQS.ReceiveMessage\r\n"
             f"Authorization: Credential={aws.credentials.access_key_id}/x\r\n"
             f"Content-Length: {len(poll)}\r\n\r\n"
         )
@@ -87,7 +87,7 @@ def test_stopping_ends_a_long_poll(name: str) -> None:
 
         aws.stop()
 
-        assert time.monotonic() - started_s < 3
+        assert time.monotonic() - started_s < 15  # of the poll's 20
         assert client.recv(1) == b""
 
 

@@ -81,6 +81,10 @@ def test_expect_continue_is_answered_before_the_body(client: socket.socket) -> N
         pytest.param(POST + b"no colon\r\n\r\n", 400, id="header without a colon"),
         pytest.param(POST + b"Content-Length: -1\r\n\r\n", 400, id="negative length"),
         pytest.param(POST + b"Content-Length: 1,1\r\n\r\n", 400, id="two lengths"),
+        pytest.param(
+            POST + b"Content-Length: 1\r\nContent-Length: 1\r\n\r\n", 400, id="a length twice"
+        ),
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", 400, id="no host"),
         pytest.param(POST + b"Content-Length: 9999999999\r\n\r\n", 413, id="over the limit"),
         pytest.param(POST + b"Transfer-Encoding: gzip\r\n\r\n", 501, id="unknown coding"),
         pytest.param(
@@ -103,7 +107,9 @@ def test_what_is_no_request_is_refused_and_the_connection_closed(
 def test_head_announces_the_length_and_sends_no_body(aws: LocalAws, client: socket.socket) -> None:
     aws.put_object("heads", "k", b"x" * 1000)
     signed = f"Authorization: Credential={aws.credentials.access_key_id}/x\r\n".encode()
-    client.sendall(b"HEAD /heads/k HTTP/1.1\r\nConnection: close\r\n" + signed + b"\r\n")
+    client.sendall(
+        b"HEAD /heads/k HTTP/1.1\r\nHost: h\r\nConnection: close\r\n" + signed + b"\r\n"
+    )
 
     head, _, body = read_all(client).partition(b"\r\n\r\n")
 
@@ -127,7 +133,7 @@ class TestDelivery:
             server = HttpServer(lambda _: response)
             port = await server.start()
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
             data, reset = b"", False
             try:
                 data = await (reader.read(-1) if limit is None else reader.readexactly(limit))
@@ -174,7 +180,7 @@ class TestDelivery:
             answers = []
             for _ in range(2):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.write(b"GET / HTTP/1.1\r\n\r\n")
+                writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
                 answers.append(await reader.read(-1))
                 writer.close()
             await server.close()

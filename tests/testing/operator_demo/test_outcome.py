@@ -108,6 +108,6 @@ def test_what_is_not_installed_is_named_with_the_command_that_installs_it() -> N
 
     assert lacking == ["worker"]
     assert "the extra worker is not installed" in advice(lacking)
-    assert "pip install 'detection-queue[operator,worker]'" in advice(lacking)
+    assert "pip install 'detection-queue[operator,testing,worker]'" in advice(lacking)
     assert missing_extras(lambda _: True) == []
     assert missing_extras(lambda _: False) == list(NEEDED)

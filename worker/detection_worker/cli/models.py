@@ -123,7 +123,7 @@ def print_list(folder: Path, *, prefer: Sequence[str] = (), as_json: bool = Fals
     """Print one line for each model; return 1 if none is usable.
 
     Args:
-        folder: Of models.
+        folder: Directory of models.
         prefer: Names that win over others of their kind.
         as_json: Print a list of objects instead.
 

@@ -1,4 +1,4 @@
-"""What the pipeline knows of a detector."""
+"""What the pipeline knows about a detector."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ Grade = Literal["demo", "experimental", "published"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorCard:
-    """Who a detector is and how its logits become a score.
+    """Identity of a detector, and how its logits become a score.
 
     Attributes:
         name: Folder name of the model.
-        version: Of the weights.
-        sha256: Of the weights file, lower-case hex.
-        grade: How much its scores may be trusted; ``demo`` means: shows that the machinery works.
+        version: Version of the weights, numbers separated by dots.
+        sha256: Digest of the weights file, lower-case hex.
+        grade: How far its scores can be trusted; ``demo`` only shows that the pipeline works.
         kind: Media kind that it scores.
-        sampling: Units that it wants.
+        sampling: Units that it takes.
         pooling: From units to one logit.
         calibration: From that logit to P(fake).
-        calibrated: Somebody fitted that on labelled files.
-        thresholds: Between which scores it cannot tell; None if nobody measured it.
-        scope: What it can judge.
+        calibrated: The calibration was fitted on labelled files.
+        thresholds: Scores between which the verdict is inconclusive; None if not measured.
+        scope: Media that it can judge.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Detector(Protocol):
 
     @property
     def card(self) -> DetectorCard:
-        """Who this detector is."""
+        """Identity of this detector."""
         ...
 
     def logits(self, units: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
@@ -66,13 +66,13 @@ class Detector(Protocol):
 
 @runtime_checkable
 class FindsUnits(Protocol):
-    """A detector that is handed whole frames and finds in them what it scores."""
+    """A detector that takes whole frames and finds the units to score in them."""
 
     def find_units(self, media: DecodedMedia, *, on_progress: Callable[[], None]) -> DecodedMedia:
         """Return the same media with the units that ``logits`` takes; there may be none.
 
         Args:
             media: Its units are whole frames.
-            on_progress: Called whenever the search got ahead; what it raises ends the search.
+            on_progress: Called as the search advances; an exception from it ends the search.
         """
         ...

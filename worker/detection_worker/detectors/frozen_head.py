@@ -1,4 +1,4 @@
-"""``frozen-head``: a new last layer on a network that somebody trained for something else.
+"""``frozen-head``: a new last layer on a network that was trained for another task.
 
 Fitted by ``detection-worker train head``. Whatever the network below puts out is not used; what it
 hands to its last layer is.
@@ -13,15 +13,15 @@ from detection_worker.detectors import architectures
 
 NAME: Final = "frozen-head"
 LIMIT: Final = 6.0
-"""Bound of one unit's logit: far from the files that it was fitted on, a linear layer gets ever
-surer of itself, and nothing held out can support that."""
+"""Bound of one unit's logit: far from the files that it was fitted on, a linear layer grows ever
+more confident, which no held-out data can support."""
 
 
 class Tap(nn.Module):
     """Stands in for a network's last layer and keeps what is handed to it.
 
     Args:
-        outputs: Of the layer that it stands for; they are zeros.
+        outputs: Number of outputs of the layer that it replaces; all are zero.
     """
 
     def __init__(self, outputs: int) -> None:
@@ -76,7 +76,7 @@ def build(*, base: str, head_limit: float = LIMIT, **params: int | float | str) 
     Args:
         base: Registered architecture below.
         head_limit: As in ``FrozenHead``.
-        **params: Of its factory.
+        **params: Parameters of that architecture's factory.
     """
     if base == NAME:
         raise ValueError(f"base: {NAME} stands on a network of another architecture")

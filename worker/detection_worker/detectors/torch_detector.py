@@ -20,7 +20,7 @@ class TorchDetector:
     """Scores units with a network. Not thread-safe: one thread owns the device.
 
     Args:
-        card: Who it is.
+        card: Identity of the detector.
         module: Maps pixels ``(n, 3, h, w)``, clips ``(n, frames, 3, h, w)`` or sound
             ``(n, samples)`` to ``(n,)``, ``(n, 1)`` or ``(n, 2)``; normalises its input itself, so
             that training and inference cannot differ.
@@ -50,12 +50,12 @@ class TorchDetector:
 
     @property
     def card(self) -> DetectorCard:
-        """Who this detector is."""
+        """Identity of this detector."""
         return self._card
 
     @property
     def network(self) -> tuple[torch.nn.Module, torch.device]:
-        """What scores and where, for whoever explains a score."""
+        """The network and its device, for code that explains a score."""
         return self._module, self._device
 
     @property

@@ -1,4 +1,4 @@
-"""What decoding yields: checked arrays and facts about the file."""
+"""What decoding takes and returns: requests, checked arrays and facts about the file."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSa
 from detection_worker.settings import MediaLimits
 
 MAX_STREAMS = 32
-"""Most streams that are told of."""
+"""Most streams that a result lists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,24 +47,24 @@ class MediaInfo:
     """Facts about one media object, found in its content.
 
     Attributes:
-        kind: By content, never by extension.
+        kind: Kind by content, never by extension.
         container: Name of the container or image format, as ``"mp4"`` or ``"png"``.
         codec: Name of the decoded stream's codec; None for images.
         size_bytes: Length of the file.
-        sha256: Of the whole file, lower-case hex.
+        sha256: Digest of the whole file, lower-case hex.
         width: Pixels; None for audio.
         height: Pixels; None for audio.
         duration_s: Seconds; None for still images.
         frames_analysed: Frames, or windows of sound, that units were taken from; >= 1.
-        sample_rate_hz: Of the file, before resampling; None unless audio.
+        sample_rate_hz: Sample rate of the file, before resampling; None unless audio.
         truncated: The file ends before what its own container announces.
-        warnings: Short phrases for people, for example about a wrong extension.
+        warnings: Short human-readable phrases, for example about a wrong extension.
         sound_track: It is a video and has sound, whether that can be decoded or not.
         damaged: Data inside the file is corrupt: packets or blocks that do not decode, checksums
             that do not fit.
         visible_px: Width and height of the part of a still image that is not transparent, which
             alone is analysed; None of anything else.
-        streams: Of the container, in its order; none of an image.
+        streams: Streams of the container, in its order; empty for an image.
     """
 
     kind: MediaKind
@@ -100,7 +100,7 @@ class DecodedMedia:
             seconds.
         boxes: Left, top, right, bottom of each crop in its frame's pixels, int32 ``(n, 4)``;
             shape ``(0, 4)`` for sound.
-        faces: Of each unit, if the units are faces that were looked for.
+        faces: The face of each unit, if the units are faces that were looked for.
         end_s: End of each clip, float64, seconds; None unless the units are clips.
     """
 
@@ -134,10 +134,10 @@ class DecodeRequest:
         path: A local regular file.
         announced: Kind that the name announces; a mismatch with the content becomes a warning.
         image: How to sample if the content is a still image; None refuses images.
-        video: Likewise for video.
-        audio: Likewise for sound.
+        video: How to sample video; None refuses video.
+        audio: How to sample sound; None refuses sound.
         limits: What the file may cost.
-        sound_only: Of a video, too, decode the sound.
+        sound_only: Decode the sound of a video instead of its frames.
     """
 
     path: Path
@@ -151,16 +151,16 @@ class DecodeRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeOrder:
-    """What the child is told: a ``DecodeRequest`` without its path.
+    """What the parent sends to a child: a ``DecodeRequest`` without its path.
 
     Attributes:
         suffix: The name's extension, lower case, if it is one of the contract; else empty.
         announced: Kind that the name announces.
-        image: As in ``DecodeRequest``.
-        video: As in ``DecodeRequest``.
-        audio: As in ``DecodeRequest``.
-        limits: As in ``DecodeRequest``.
-        sound_only: As in ``DecodeRequest``.
+        image: See ``DecodeRequest``.
+        video: See ``DecodeRequest``.
+        audio: See ``DecodeRequest``.
+        limits: See ``DecodeRequest``.
+        sound_only: See ``DecodeRequest``.
     """
 
     suffix: str
@@ -186,7 +186,7 @@ class Decoder(Protocol):
 
         Args:
             request: What to decode and how.
-            on_progress: Called whenever decoding got ahead, at most about ten times a second.
+            on_progress: Called as decoding advances, about ten times a second at most.
             cancelled: Asked several times a second; True kills the decoding at once.
 
         Raises:

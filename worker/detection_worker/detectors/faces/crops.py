@@ -47,7 +47,7 @@ class Mipmaps:
         Args:
             boxes: Squares, in pixels of the frames.
             frame: Which frame each is in, ``(n,)``.
-            side: Of the result, pixels.
+            side: Side of the result, pixels.
         """
         sizes = np.maximum(boxes[:, 2] - boxes[:, 0], 1.0)
         levels = self._level(np.rint(np.log2(sizes / side)))
@@ -84,7 +84,7 @@ def cut(frame: Tensor, box: Box, *, side: int) -> Tensor:
     Args:
         frame: ``(3, height, width)``, uint8.
         box: In pixels of the frame; what lies beyond its border is reflected.
-        side: Of the result, pixels.
+        side: Side of the result, pixels.
     """
     left, top = round(box[0]), round(box[1])
     right, bottom = max(round(box[2]), left + 1), max(round(box[3]), top + 1)

@@ -94,7 +94,7 @@ def answers(networks: "Mtcnn", *, seed: int) -> tuple[float, float, float]:
         networks: On any device.
         seed: See ``self_test.unit``.
     """
-    import torch  # noqa: PLC0415 - takes seconds; whoever only lists models must not wait for it
+    import torch  # noqa: PLC0415 - slow import; listing models must not wait
 
     from detection_worker.detectors.networks.image import mtcnn  # noqa: PLC0415 - needs torch
 

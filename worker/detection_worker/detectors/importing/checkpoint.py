@@ -1,4 +1,4 @@
-"""Reading a checkpoint file that somebody else made, without running anything that is in it.
+"""Read a checkpoint of unknown origin without running anything that is in it.
 
 Only ``models import`` reads checkpoints; workers load safetensors alone.
 """
@@ -62,9 +62,9 @@ class Checkpoint:
 
     Attributes:
         tensors: By name, on the CPU.
-        sha256: Of the file, lower-case hex.
+        sha256: Digest of the file, lower-case hex.
         wrapper: Keys that the weights lay under, outermost first.
-        notes: What was done to the tensors since they were read, for people.
+        notes: Human-readable notes on what was done to the tensors since they were read.
     """
 
     tensors: Mapping[str, Tensor]
@@ -118,14 +118,14 @@ def without_prefix(
 
 
 def listed(names: Collection[str]) -> str:
-    """Return the first few names, fit for a terminal: they come from a stranger's file."""
+    """Return the first few names, escaped for a terminal: they come from an untrusted file."""
     shown = [ascii(name[:100])[1:-1] for name in sorted(names)[:NAMED]]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(shown) + more
 
 
 def file_bytes(path: Path, *, max_bytes: int) -> bytes:
-    """Return a whole file that somebody names; a pipe or a device could have no end.
+    """Return the content of a regular file; a pipe or a device could have no end.
 
     Raises:
         ModelError: It cannot be read, is no regular file, or is longer than ``max_bytes``.

@@ -55,7 +55,7 @@ def read_univfd(source: Path, *, backbone: Path | None, max_bytes: int) -> Check
     Args:
         source: The layer alone, or a whole model.
         backbone: CLIP ViT-L/14; not needed where ``source`` has the tower too.
-        max_bytes: Of each file.
+        max_bytes: Largest size of each file.
 
     Raises:
         ModelError: A file is refused, or the backbone is missing.
@@ -108,7 +108,7 @@ def tower_of(
     What is no part of the tower or the text half keeps its name, so that it is reported.
 
     Args:
-        tensors: Of a file of CLIP's authors, or in the names of Hugging Face's transformers.
+        tensors: Tensors under the names of CLIP's authors or of Hugging Face's transformers.
         where: Name of the file, for messages.
 
     Raises:

@@ -42,13 +42,13 @@ class Imported:
 
     Attributes:
         folder: The model folder.
-        report: All tensors matched.
-        sha256: Of the new weights file.
-        size_bytes: Of the new weights file.
+        report: How the tensors matched: all of them.
+        sha256: Digest of the new weights file, lower-case hex.
+        size_bytes: Length of the new weights file.
         wrapper: Keys that the weights lay under in the checkpoint.
         prefix: What stood before every name in it.
         layout: How the checkpoint names its tensors.
-        notes: What was done to names and shapes, for people.
+        notes: Human-readable notes on changed names and shapes.
     """
 
     folder: Path
@@ -77,9 +77,9 @@ def import_checkpoint(
     Args:
         source: Checkpoint of PyTorch, or safetensors.
         published: What it may be a checkpoint of, in order of preference.
-        name: Of the new model.
+        name: Name of the new model.
         models_dir: Gets the folder; made if it does not exist.
-        license_text: Of the weights, as its maker states it.
+        license_text: License of the weights, as published.
         backbone: File with the network below, for checkpoints of a last layer alone.
         video: Make a video model too that scores frames with it; see ``video_use``.
         force: Replace models of those names.
@@ -145,7 +145,7 @@ def _filled(match: Match, source: Path) -> nn.Module:
 
 
 def known_answers(network: nn.Module, published: Published, source: Path) -> list[dict[str, Any]]:
-    """Return known answers for the manifest, from seeds whose answer does not hang on rounding.
+    """Return known answers for the manifest, from seeds whose answer does not depend on rounding.
 
     A network that keeps its best nodes can keep others on another machine when two are as good
     as equal; such a seed would fail the self-test there.
@@ -166,7 +166,7 @@ def known_answers(network: nn.Module, published: Published, source: Path) -> lis
             break
     if len({answer["logit"] for answer in answers}) < ANSWERS:
         raise ModelError(
-            f"{source}: gives every input the same score, or scores that hang on rounding\n"
+            f"{source}: gives every input the same score, or scores that depend on rounding\n"
             "The weights are damaged or untrained."
         )
     return answers
@@ -208,7 +208,7 @@ def manifest_of(
 
     Args:
         published: Whose network it is.
-        name: Of the model.
+        name: Name of the model.
         data: The weights file.
         answers: As ``known_answers`` gives them.
         file: Name of the weights file.
@@ -249,10 +249,10 @@ def write(
 
     Args:
         models_dir: Gets the folders.
-        names: Of the model, and of the video model that uses it if there is to be one.
-        manifest: Of the first.
-        card: Likewise.
-        data: Its weights.
+        names: Name of the model, then that of the video model that uses it, if any.
+        manifest: Manifest of the first.
+        card: Model card of the first, Markdown.
+        data: Weights of the first.
 
     Raises:
         ModelError: They do not load, another model uses the weights that are replaced, or nothing
@@ -299,5 +299,5 @@ detection-worker evaluate --models-dir DIR --real REAL_FILES --fake FAKE_FILES
 
 
 def told(values: Mapping[str, Any]) -> str:
-    """Return names with their values, for people."""
+    """Return names with their values as human-readable text."""
     return ", ".join(f"{name} {value}" for name, value in values.items())

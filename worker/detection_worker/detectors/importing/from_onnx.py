@@ -1,4 +1,4 @@
-"""From an ONNX file to a model folder. The file is kept as it is; what it does not say is told."""
+"""From an ONNX file to a model folder. The file is copied unchanged."""
 
 import hashlib
 from collections.abc import Mapping
@@ -34,9 +34,9 @@ def import_onnx(
     Args:
         source: The file.
         published: What it scores, and how.
-        name: Of the new model.
+        name: Name of the new model.
         models_dir: Gets the folder; made if it does not exist.
-        license_text: Of the weights, as its maker states it.
+        license_text: License of the weights, as published.
         video: Make a video model too that scores frames with it; see ``video_use``.
         force: Replace models of those names.
 

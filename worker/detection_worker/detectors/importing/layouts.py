@@ -15,14 +15,14 @@ class Layout:
     """Names of one origin.
 
     Attributes:
-        name: For ``--layout``.
+        name: Value of ``--layout``.
         markers: Names of which a file in this layout has one, and files in other layouts of its
             architecture have none; empty if there are no others.
         renames: Beginnings of names, each with what it is called here; the first that fits is
             exchanged, and a name that none fits stays.
         unused: Beginnings of names, as in the file, of tensors that score nothing.
-        plain_too: A file in our own names, which tell nothing of its training, is taken as this
-            one's if somebody says so.
+        plain_too: A file in our own names, which say nothing about its training, is accepted as
+            this layout if ``--layout`` names it.
     """
 
     name: str

@@ -57,12 +57,12 @@ class Match:
     """A file seen as one published architecture.
 
     Attributes:
-        published: That.
+        published: That architecture.
         report: How well it fits.
         tensors: By our names, shaped as ours; of the file's own type.
         prefix: What stood before every name in the file.
         marked: The file has a name that belongs to this layout alone.
-        notes: What was done to names and shapes, for people.
+        notes: Human-readable notes on changed names and shapes.
     """
 
     published: Published

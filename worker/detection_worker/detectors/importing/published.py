@@ -29,8 +29,8 @@ class Published:
         paper: Where it was described.
         max_bytes: Largest checkpoint taken: the weights in double precision, with an optimiser's
             state beside them, and some more.
-        layout: What its files call their tensors.
-        params: Of the architecture's factory.
+        layout: Names of the tensors in its files.
+        params: Parameters of the architecture's factory.
         activation: From the network's outputs to probabilities.
     """
 

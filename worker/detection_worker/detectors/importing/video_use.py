@@ -15,7 +15,7 @@ from detection_worker.detectors.model_folder.manifest import MANIFEST_NAME, Mode
 
 SUFFIX: Final = "-video"
 FRAMES: Final = 32
-"""Of a video, spread over it: as many as DeepfakeBench and SBI score."""
+"""Frames spread over a video: as many as DeepfakeBench and SBI score."""
 CROPS: Final = 2
 """Most crops of one frame. There are many frames, and a video of minutes must not take hours."""
 
@@ -24,8 +24,8 @@ def names(name: str, published: Published, *, video: bool) -> list[str]:
     """Return what an import makes: the model, and after it the video model that uses it.
 
     Args:
-        name: Of the model.
-        published: What it is.
+        name: Name of the image model.
+        published: Its architecture.
         video: A video model is wanted.
 
     Raises:

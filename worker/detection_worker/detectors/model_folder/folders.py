@@ -52,7 +52,7 @@ def staged(models_dir: Path, names: Sequence[str]) -> Iterator[Path]:
     Args:
         models_dir: Where they move to, in the order of their names: what lends weights comes
             first, so that no worker that starts meanwhile finds a borrower alone.
-        names: Of the folders.
+        names: Names of the folders.
 
     Raises:
         ModelError: The disk is full or may not be written to. Nothing half written is left then.
@@ -78,8 +78,8 @@ def check_lent(models_dir: Path, names: Sequence[str], *, sha256: str) -> None:
 
     Args:
         models_dir: Where they are lent, if it exists.
-        names: Of the models that are replaced together; the first has the weights.
-        sha256: Of its new weights.
+        names: Names of the models that are replaced together; the first has the weights.
+        sha256: Digest of the new weights.
 
     Raises:
         ModelError: A model that is not replaced too uses others.

@@ -27,11 +27,11 @@ class ModelEntry:
     """One row of ``models list``.
 
     Attributes:
-        name: Of the folder.
+        name: Name of the folder.
         manifest: None if there is a problem.
-        chosen: It scores its kind.
+        chosen: Whether it scores its kind of media.
         why: Why it was chosen, in a few words; empty if it was not.
-        problem: Why it cannot be used; None if it can, as far as the manifest tells.
+        problem: Why it cannot be used; None if its manifest is valid.
     """
 
     name: str

@@ -66,7 +66,7 @@ class WeightsFile:
 
     Attributes:
         file: Name inside the model's folder.
-        sha256: Of the whole file, lower-case hex.
+        sha256: Digest of the whole file, lower-case hex.
         size_bytes: Length of the file.
         format: ``onnx`` brings its own network, of the architecture ``ONNX``.
     """
@@ -82,8 +82,8 @@ class Borrowed:
     """Another model of the same models directory whose network and weights are used.
 
     Attributes:
-        id: Of that model.
-        sha256: Of its weights; pins what the calibration here was fitted on.
+        id: Name of that model.
+        sha256: Digest of its weights; pins what the calibration here was fitted on.
     """
 
     id: str
@@ -95,7 +95,7 @@ class SelfTest:
     """One known answer, proving at load that weights, code and class order belong together.
 
     Attributes:
-        seed: Of the pseudo-random unit, see ``self_test.unit``.
+        seed: Seed of the pseudo-random unit, see ``self_test.unit``.
         logit: Expected logit of "fake" on a CPU in float32.
     """
 
@@ -109,7 +109,7 @@ class Manifest:
 
     Attributes:
         id: Name of the model and of its folder.
-        version: Of the weights, numbers separated by dots.
+        version: Version of the weights, numbers separated by dots.
         kind: Media kind that it scores.
         grade: How much its scores may be trusted.
         network: Own architecture and weights, or another model's.
@@ -118,11 +118,11 @@ class Manifest:
         sampling: Units that it wants.
         pooling: From units to one logit.
         calibration: From that logit to P(fake).
-        calibrated: Somebody fitted that on labelled files.
-        thresholds: Between which scores it cannot tell; None if nobody measured it.
+        calibrated: The calibration was fitted on labelled files.
+        thresholds: Scores between which the verdict is inconclusive; None if not measured.
         scope: What it can judge.
         self_test: Known answers, at least one.
-        license: Of the weights, an SPDX expression or a sentence.
+        license: License of the weights, an SPDX expression or a sentence.
     """
 
     id: str

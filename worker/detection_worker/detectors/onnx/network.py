@@ -1,4 +1,4 @@
-"""Networks that come as ONNX files, run by ONNX Runtime on the CPU. It is imported when one is."""
+"""Networks that come as ONNX files, run by ONNX Runtime on the CPU; imported on first use."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +29,7 @@ class OnnxNetwork(nn.Module):
     """A graph with one input and one output, ``float32`` both.
 
     Args:
-        session: Of ONNX Runtime.
+        session: ``InferenceSession`` of ONNX Runtime.
         scale: Key of ``pixels.SCALES``, or ``none``; what pixels are brought to.
 
     Raises:
@@ -108,7 +108,7 @@ def build(data: bytes, params: Mapping[str, Any], *, where: Path) -> OnnxNetwork
 
     Args:
         data: The file.
-        params: Of ``OnnxNetwork``.
+        params: Parameters of ``OnnxNetwork``.
         where: Name of the file, for messages.
 
     Raises:

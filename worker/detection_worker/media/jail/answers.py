@@ -67,9 +67,9 @@ class Announced:
 
     Attributes:
         info: Facts about the file.
-        units: How many.
-        frames: Distinct frames, clips or windows.
-        shape: Of each unit.
+        units: Number of units.
+        frames: Number of distinct frames, clips or windows.
+        shape: Shape of each unit.
     """
 
     info: MediaInfo

@@ -42,11 +42,11 @@ class Picture:
     Attributes:
         pixels: RGB of its visible part, shape ``(height, width, 3)``, upright.
         box: Left, top, right, bottom of that part in the whole picture, upright.
-        width: Of the whole picture, upright, pixels.
-        height: Of the whole picture, upright, pixels.
+        width: Width of the whole picture, upright, pixels.
+        height: Height of the whole picture, upright, pixels.
         truncated: The file ends early; the missing part is grey or black.
-        damaged: Data in it is corrupt.
-        warnings: For people.
+        damaged: Data in the file is corrupt.
+        warnings: Human-readable warnings.
     """
 
     pixels: Pixels

@@ -33,9 +33,9 @@ EXIF_KEY = b"Raw profile type exif"
 class _Chunk:
     name: bytes
     start: int
-    """Of its data."""
+    """Offset of the chunk's data in the file."""
     length: int
-    """Of its data, as far as the file holds it."""
+    """Bytes of data, as far as the file holds them."""
     sound: bool
     """It is whole and its checksum fits."""
 

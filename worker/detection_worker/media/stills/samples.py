@@ -37,7 +37,7 @@ class Range:
     Attributes:
         black: In the file's numbers.
         white: Greater than ``black``.
-        warnings: For people.
+        warnings: Human-readable warnings.
     """
 
     black: float
@@ -73,7 +73,7 @@ def check_colours(image: Image.Image, pixels: Pixels, *, bits: int) -> None:
     Args:
         image: Decoded.
         pixels: Its colours in eight bits.
-        bits: Of a sample in the file.
+        bits: Bits of a sample in the file.
 
     Raises:
         JobError: UNSUPPORTED_TYPE.

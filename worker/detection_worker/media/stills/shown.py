@@ -11,7 +11,7 @@ from detection_worker.media.crops import Box, Pixels
 from detection_worker.media.stills import samples
 
 VISIBLE_ALPHA = 16
-"""Of 255. What covers less than a sixteenth cannot be told from the white behind it."""
+"""Opacity out of 255: less than a sixteenth cannot be told from the white behind it."""
 BAND_ROWS = 256
 ON_WHITE = "transparent pixels were shown on white"
 CROPPED = "the visible {width} x {height} pixels of {of_width} x {of_height} were analysed"
@@ -25,7 +25,7 @@ class Shown:
     Attributes:
         pixels: RGB, shape ``(height, width, 3)``.
         box: Left, top, right, bottom of it in the whole picture.
-        warnings: For people.
+        warnings: Human-readable warnings.
     """
 
     pixels: Pixels
@@ -38,7 +38,7 @@ def show(image: Image.Image, *, bits: int) -> Shown:
 
     Args:
         image: Decoded or not.
-        bits: Of a sample in the file.
+        bits: Bits of a sample in the file.
 
     Raises:
         JobError: NO_FRAMES if nothing is; UNSUPPORTED_TYPE if its samples have no known range.
@@ -93,7 +93,7 @@ def on_white(image: Image.Image, alpha: Image.Image, box: Box) -> Pixels:
     """Return the colours of ``box`` on white, shape ``(height, width, 3)``.
 
     Args:
-        image: Of any mode.
+        image: Picture of any mode.
         alpha: Its opacity, of the same size.
         box: Left, top, right, bottom.
     """

@@ -28,9 +28,9 @@ class StillSource:
         damaged: The structure of the container is broken or a checksum of the pixels is wrong.
         metadata_damaged: Some metadata is broken, which costs no pixel.
         orientation: How the stored pixels lie, 1 to 8 as in EXIF (CIPA DC-008 section 4.6.5).
-        bits: Of a sample; 8 unless the container says otherwise.
-        sample_kind: What one pixel is made of, for people, if the container says so.
-        warnings: For people.
+        bits: Bits of a sample; 8 unless the container says otherwise.
+        sample_kind: What one pixel is made of, human-readable, if the container says so.
+        warnings: Human-readable warnings.
     """
 
     file: BinaryIO

@@ -17,7 +17,7 @@ from detection_worker.media.stills.source import (
 HEADER_BYTES = 12
 METADATA = frozenset({b"ICCP", b"EXIF", b"XMP "})
 METADATA_FLAGS = 0x20 | 0x08 | 0x04
-"""Of the chunk VP8X: there is a colour profile, EXIF data, XMP data."""
+"""Flags of the chunk VP8X: there is a colour profile, EXIF data, XMP data."""
 PIXELS = frozenset({b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"})
 
 

@@ -37,8 +37,8 @@ class Sound:
 
     Attributes:
         heard: Windows of it, in [-1, 1], at least one; times from the start of the sound.
-        sample_rate_hz: Of the file.
-        duration_s: Of what could be decoded.
+        sample_rate_hz: Sample rate of the file.
+        duration_s: Duration of what could be decoded, seconds.
         late_s: How long after the file, whose pictures may start before, the sound starts.
         partial: The file ended within a packet, or holds less than it announces.
         broken: Packets at its end that could not be read or decoded.
@@ -146,7 +146,7 @@ def _duration_s(frame: Any) -> float:
 
 
 class _Resampler:
-    """Any sound to float at one rate, mixed and apart; starts anew when its format changes."""
+    """Any sound to float at one rate, mixed and apart; restarts when the format changes."""
 
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz

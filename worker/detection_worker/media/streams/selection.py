@@ -15,9 +15,9 @@ from detection_worker.media.values import MAX_STREAMS, MediaStream
 STILL_CODECS = frozenset(
     {"mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000", "jpegls", "jpegxl"}
 )
-"""Of still pictures; some of them serve for video too."""
+"""Codecs of still pictures; some of them serve for video too."""
 STILL_S = 5.0
-"""A picture of such a codec that is shown for so long is none of a video, but a cover or slide."""
+"""A picture of such a codec shown for at least this long is a cover or slide, not video."""
 LONE_FRAME_S = 1.0
 """Sound of so many seconds with one frame of any codec beside it is sound with a cover."""
 PICTURE = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails

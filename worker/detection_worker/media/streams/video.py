@@ -37,21 +37,21 @@ class Clip:
     """What was taken from a video.
 
     Attributes:
-        units: Of each frame, shape ``(n, h, w, 3)``, the same ``h`` and ``w`` in all of them; of
+        units: Pixels of each frame, shape ``(n, h, w, 3)``, the same ``h`` and ``w`` in all; of
             each clip ``(1, frames, h, w, 3)``, if the detector sees frames together.
-        boxes: Of each frame, or each clip's first, shape ``(n, 4)``.
+        boxes: Box in each frame, or each clip's first, shape ``(n, 4)``.
         at_s: Display time of each frame, or each clip's first, from the start of the file.
         end_s: When it, or the clip's last frame, is not shown any more.
-        frames: How many were seen.
-        width: Of the widest frame, upright, pixels.
-        height: Of the highest frame, upright, pixels.
-        duration_s: By the packets' own times.
+        frames: Number of frames seen.
+        width: Width of the widest frame, upright, pixels.
+        height: Height of the highest frame, upright, pixels.
+        duration_s: Duration by the packets' own times, seconds.
         partial: The file ended within a packet.
         broken: Packets at its end that could not be read.
         damaged: Other packets that could not be read or decoded.
         transparent: Something in the frames is.
         visible: Something in the frames is visible.
-        warnings: For people.
+        warnings: Human-readable warnings.
     """
 
     units: list[Pixels] = field(default_factory=list)
@@ -84,12 +84,12 @@ def read_video(
     All packets are listed first, without decoding: headers lie about duration and frame count.
 
     Args:
-        container: At its start.
-        stream: Of ``container``.
+        container: Opened container, at its start.
+        stream: Video stream of ``container``.
         sampling: How many frames, and what is seen of each.
         limits: What the video may cost.
         tick: Called often.
-        reopen: Opens the same file anew, for files that cannot be rewound.
+        reopen: Opens the same file again, for files that cannot be rewound.
 
     Raises:
         JobError: TOO_LONG, TOO_MANY_PIXELS or NO_FRAMES.

@@ -25,7 +25,7 @@ class Heard:
     Attributes:
         units: The mix, if it is loud enough, and the channels; shape ``(n, window)``.
         frame: Which window each unit belongs to, shape ``(n,)``, ascending from 0.
-        starts_s: Of each window, seconds.
+        starts_s: Start of each window, seconds.
         apart: In how many windows channels are judged apart.
     """
 
@@ -65,7 +65,7 @@ class Windows:
         Args:
             sound: Mono, shape ``(samples,)``.
             channels: What it was mixed from, shape ``(channels, samples)``; None if nothing.
-            weights: Of each channel in the mix, shape ``(channels,)``.
+            weights: Weight of each channel in the mix, shape ``(channels,)``.
         """
         if channels is not None and weights is not None:
             self._weights = max(self._weights, weights, key=len)

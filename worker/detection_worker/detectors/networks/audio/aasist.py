@@ -61,7 +61,7 @@ class Aasist(JointGraphs):
     """Sinc filters, residual encoder, a spectral and a temporal graph, and two joint branches.
 
     Args:
-        channels: Of the encoder's first and last blocks.
+        channels: Channels of the encoder's first and last blocks.
         graph: Features of a node in the joint graphs.
         ratios: Share of nodes kept in the spectral, the temporal and the joint graphs.
     """

@@ -100,7 +100,7 @@ class AudioLfb(nn.Module):
     Args:
         width: Channels of the first stage; the others have 2, 4 and 6 times as many.
         limit: Bound of one window's logit; changes no order of windows, only their distances.
-        bands: Of the filterbank, a multiple of 16.
+        bands: Bands of the filterbank, a multiple of 16.
         rows: Whether pooling keeps the last stage's rows, of 16 bands each, apart; else it gets
             their mean.
     """

@@ -144,7 +144,7 @@ class GraphPooling(nn.Module):
 
     Args:
         ratio: Share of nodes that stay, rounded down; at least one node stays.
-        features: Of a node.
+        features: Features of a node.
     """
 
     def __init__(self, ratio: float, features: int) -> None:

@@ -14,7 +14,7 @@ from detection_worker.detectors.networks.audio.lfcc import COEFFICIENTS, Lfcc
 from detection_worker.detectors.networks.parts import in_parts
 
 FEATURES: Final = 3 * COEFFICIENTS // 16 * 32
-"""Of a frame after four poolings by two: 32 channels of three bands."""
+"""Features of a frame after four poolings by two: 32 channels of three bands."""
 AT_ONCE: Final = {"cpu": 8, "cuda": 64}
 """Windows whose first map, 6 MB each, is held at once."""
 

@@ -20,7 +20,7 @@ FFT: Final = 1024
 COEFFICIENTS: Final = 20
 """As many as filters; their two derivatives come on top."""
 BINS: Final = 256
-"""Of the spectrum's 513, those under a quarter of the sample rate: 4 kHz."""
+"""Bins of the spectrum's 513 that lie under a quarter of the sample rate: 4 kHz."""
 PRE_EMPHASIS: Final = 0.97
 FLOOR: Final = float(torch.finfo(torch.float32).eps)
 """Added to energies before their logarithm."""

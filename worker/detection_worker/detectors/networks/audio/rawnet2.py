@@ -44,7 +44,7 @@ def band_passes(bands: int, *, taps: int, sample_rate_hz: int) -> Tensor:
     Args:
         bands: Filters; they share the spectrum evenly in mel.
         taps: Length of a filter, odd.
-        sample_rate_hz: Of the sound.
+        sample_rate_hz: Sample rate of the sound.
     """
     edges = mel_edges_hz(bands, sample_rate_hz=sample_rate_hz) / sample_rate_hz
     n = torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2

@@ -46,11 +46,11 @@ class Wav2Vec2(nn.Module):
     """Convolutions of the waveform and a transformer over their frames.
 
     Args:
-        channels: Of the convolutions.
+        channels: Channels of the convolutions.
         width: Features of a frame in the transformer; a multiple of 16 and of ``heads``.
-        layers: Of the transformer.
-        heads: Of each.
-        hidden: Features between the two layers at the end of each.
+        layers: Layers of the transformer.
+        heads: Attention heads of each layer.
+        hidden: Features between the two linear layers at the end of each layer.
 
     Raises:
         ValueError: ``width`` is no such multiple.

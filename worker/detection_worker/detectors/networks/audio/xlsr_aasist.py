@@ -85,11 +85,11 @@ def build(
     """Return an untrained network for the registry: XLS-R 300M unless told otherwise.
 
     Args:
-        channels: As in ``Wav2Vec2``, and so are the others.
-        width: Likewise.
-        layers: Likewise.
-        heads: Likewise.
-        hidden: Likewise.
+        channels: See ``Wav2Vec2``.
+        width: See ``Wav2Vec2``.
+        layers: See ``Wav2Vec2``.
+        heads: See ``Wav2Vec2``.
+        hidden: See ``Wav2Vec2``.
 
     Raises:
         ValueError: ``width`` is no multiple of 16 and of ``heads``.

@@ -17,7 +17,7 @@ from torch.nn import functional
 HEAD_WIDTH: Final = 64
 """Channels of one attention head, in every published size."""
 GELU_SLOPE: Final = 1.702
-"""Of the sigmoid that stands for the normal distribution (Hendrycks & Gimpel 2016)."""
+"""Slope of the sigmoid that stands for the normal distribution (Hendrycks & Gimpel 2016)."""
 MLP_RATIO: Final = 4
 """Channels inside a block's perceptron over those outside."""
 
@@ -108,7 +108,7 @@ class ClipVision(nn.Module):
         width: Channels of a token; a multiple of ``HEAD_WIDTH``.
         layers: Blocks.
         patch_px: Side of a patch.
-        side_px: Of the pictures; a multiple of ``patch_px``.
+        side_px: Side of the pictures; a multiple of ``patch_px``.
         embedding: Dimensions that pictures share with texts; 0 leaves the projection to them out.
 
     Raises:

@@ -56,11 +56,11 @@ def build_univfd(
     """Return an untrained UnivFD for the registry: one output; the sizes are ViT-L/14's.
 
     Args:
-        width: As in ``ClipVision``, and so are the others.
-        layers: Likewise.
-        patch_px: Likewise.
-        side_px: Likewise.
-        embedding: Likewise.
+        width: See ``ClipVision``.
+        layers: See ``ClipVision``.
+        patch_px: See ``ClipVision``.
+        side_px: See ``ClipVision``.
+        embedding: See ``ClipVision``.
     """
     tower = ClipVision(
         width=width, layers=layers, patch_px=patch_px, side_px=side_px, embedding=embedding
@@ -74,10 +74,10 @@ def build_effort(
     """Return an untrained Effort for the registry: real, fake; the sizes are ViT-L/14's.
 
     Args:
-        width: As in ``ClipVision``, and so are the others.
-        layers: Likewise.
-        patch_px: Likewise.
-        side_px: Likewise.
+        width: See ``ClipVision``.
+        layers: See ``ClipVision``.
+        patch_px: See ``ClipVision``.
+        side_px: See ``ClipVision``.
     """
     tower = ClipVision(width=width, layers=layers, patch_px=patch_px, side_px=side_px, embedding=0)
     return ClipDetector(tower, features=width, outputs=2)
@@ -94,11 +94,11 @@ def build_b16(
     """Return an untrained linear layer on unit vectors of ViT-B/16: one output.
 
     Args:
-        width: As in ``ClipVision``, and so are the others.
-        layers: Likewise.
-        patch_px: Likewise.
-        side_px: Likewise.
-        embedding: Likewise.
+        width: See ``ClipVision``.
+        layers: See ``ClipVision``.
+        patch_px: See ``ClipVision``.
+        side_px: See ``ClipVision``.
+        embedding: See ``ClipVision``.
     """
     tower = ClipVision(
         width=width, layers=layers, patch_px=patch_px, side_px=side_px, embedding=embedding

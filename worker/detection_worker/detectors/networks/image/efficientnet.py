@@ -21,7 +21,7 @@ WIDTH: Final = 1.4
 DEPTH: Final = 1.8
 """How much wider and deeper than B0 the B4 is (table of the authors' release)."""
 NORM_EPS: Final = 1e-3
-"""Of all normalisations, as in the TensorFlow original."""
+"""Epsilon of all normalisations, as in the TensorFlow original."""
 SQUEEZE: Final = 0.25
 """Channels of a squeeze over the channels that enter its block."""
 
@@ -33,7 +33,7 @@ class Stage:
     Attributes:
         repeats: Blocks.
         kernel: Side of the depthwise convolution.
-        stride: Of the first block.
+        stride: Stride of the first block.
         expand: Channels inside a block over those that enter it.
         width: Channels that leave it.
     """
@@ -64,11 +64,11 @@ class SameConv(nn.Conv2d):
     Args:
         inputs: Channels.
         outputs: Channels.
-        kernel: Its side.
-        stride: Of it.
-        groups: As in ``Conv2d``.
-        side_px: Of the maps that the padding was fixed for when the network was built; other maps
-            get the same padding, though another fits them. 0: each map gets what fits it.
+        kernel: Side of the kernel.
+        stride: Stride of the convolution.
+        groups: See ``Conv2d``.
+        side_px: Side of the maps that the padding was fixed for when the network was built; other
+            maps get the same padding, though another fits them. 0: each map gets what fits it.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Bottleneck(nn.Module):
         inputs: Channels.
         outputs: Channels.
         stage: Gives kernel and expansion.
-        stride: Of this block.
+        stride: Stride of this block.
         side_px: As in ``SameConv``.
     """
 
@@ -153,7 +153,7 @@ class EfficientNetB4(nn.Module):
     """Stem, 32 blocks, head, mean over the map, two classes.
 
     Args:
-        scale: Of the pixels in training, a key of ``pixels.SCALES``.
+        scale: Scale of the pixels in training, a key of ``pixels.SCALES``.
         padding_px: Side of the pictures that the padding was fixed for, or 0: as in ``SameConv``.
         stem_padding: 0 if the first convolution pads nothing, 1 if it pads like the others.
     """
@@ -190,9 +190,9 @@ def build(
     """Return an untrained EfficientNet-B4 for the registry: 17,552,202 parameters.
 
     Args:
-        scale: As in ``EfficientNetB4``.
-        padding_px: Likewise; 380 is the side that B4 was scaled for.
-        stem_padding: Likewise.
+        scale: See ``EfficientNetB4``.
+        padding_px: See ``EfficientNetB4``; 380 is the side that B4 was scaled for.
+        stem_padding: See ``EfficientNetB4``.
     """
     return EfficientNetB4(scale=scale, padding_px=padding_px, stem_padding=stem_padding)
 

@@ -17,7 +17,7 @@ from detection_worker.detectors.networks.image.pixels import Scale
 from detection_worker.detectors.networks.parts import in_parts
 
 GAIN: Final = 2.0 / 3.0
-"""Of the differences, as published."""
+"""Factor of the differences, as published."""
 FEATURES: Final = 512
 
 

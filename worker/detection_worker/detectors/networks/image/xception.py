@@ -69,7 +69,7 @@ class Xception(nn.Module):
     """Entry, middle and exit flow of the paper's figure 5, two classes.
 
     Args:
-        scale: Of the pixels in training, a key of ``pixels.SCALES``.
+        scale: Scale of the pixels in training, a key of ``pixels.SCALES``.
     """
 
     def __init__(self, *, scale: str) -> None:

@@ -27,14 +27,14 @@ class CheckReport:
 
     Attributes:
         sent: Messages sent to work queues.
-        answered: Of these, with an accepted callback.
-        dead_lettered: Of these, moved or copied to a dead-letter queue.
+        answered: Messages with an accepted callback.
+        dead_lettered: Messages that were moved or copied to a dead-letter queue.
         lost: Gone from the queue without an outcome.
         pending: Still in the queue without an outcome.
         orphaned: Still held by a consumer when the journal ends.
         duplicated: Requests with more accepted callbacks than messages.
         extra_callbacks: How many more.
-        conflicting: Of the duplicated, those whose callbacks differ in webhook-id or body.
+        conflicting: Duplicated messages whose callbacks differ in webhook-id or body.
         unexpected: Accepted callbacks that belong to no message.
         redeliveries: Deliveries beyond the first of each message.
         stale_deletes: Deletes with the handle of an earlier delivery.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 class ServerClock:
     """Unix seconds that never go back.
 
-    ``advance`` adds to all later readings; everything that waits is told.
+    ``advance`` adds to all later readings; every waiter is woken.
     """
 
     def __init__(self) -> None:

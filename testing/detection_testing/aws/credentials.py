@@ -71,7 +71,7 @@ class CredentialBook:
         return "ExpiredToken" if now_s >= issued.expires_s else None
 
     def identity(self, request: Request) -> str:
-        """Return the ARN of whoever signed a request."""
+        """Return the ARN of a request's signer."""
         issued = self._issued.get(_presented(request)[0] or "")
         return issued.arn if issued else "arn:aws:iam::123456789012:user/local"
 

@@ -32,11 +32,11 @@ class Fault:
         kind: See above.
         rate: Share of the matching requests that it hits, 0 to 1.
         count: Hits after which it is spent; None for no end.
-        seconds: Of ``latency`` and ``stall``.
+        seconds: Duration of ``latency`` and ``stall``.
         seconds_max: If set, the time is drawn evenly between ``seconds`` and this.
         code: Error code in place of the service's usual one.
         status: HTTP status in place of the usual one.
-        after_bytes: Of the body, before ``truncate`` or ``stall`` begins; None for half of it.
+        after_bytes: Bytes of the body before ``truncate`` or ``stall`` begins; None: half.
         path: Pattern of the request's path as sent, so that one object can be hit.
     """
 
@@ -101,7 +101,7 @@ class FaultPlan:
     """The faults in force. Not thread-safe.
 
     Args:
-        seed: Of the random choices, so that a run repeats.
+        seed: Seed of the random choices, so that a run can be repeated.
     """
 
     def __init__(self, *, seed: int = 0) -> None:

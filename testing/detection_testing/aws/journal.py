@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 DEAD_LETTER_SUFFIX = "-dlq"
-"""Of the names of dead-letter queues that ``LocalAws`` makes."""
+"""Suffix of the names of the dead-letter queues that ``LocalAws`` makes."""
 
 Kind = Literal[
     "sent",
@@ -27,7 +27,7 @@ class JournalEvent(NamedTuple):
         at_s: Unix seconds on the server's clock; for ``expired`` the end of the timeout.
         kind: ``expired`` is the visibility timeout, ``retired`` the retention period.
         queue: Name of the queue.
-        message_id: Of the message.
+        message_id: The message's ``MessageId``.
         detail: The body for ``sent``, the target queue for ``dead_lettered`` and ``moved``, the
             receive count for ``received``, seconds for ``extended``; else empty.
     """

@@ -24,7 +24,7 @@ _PARENT_CHECK_S = 1.0
 async def serve(
     options: LocalOptions, *, port: int, ready: Callable[[int], None], stop: asyncio.Event
 ) -> None:
-    """Serve on ``port`` (0 for a free one) until ``stop``; ``ready`` is told the port."""
+    """Serve on ``port`` (0 for a free one) until ``stop``; calls ``ready`` with the port."""
     server = HttpServer(_handler(options))
     ready(await server.start(port))
     try:
@@ -158,16 +158,18 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m detection_testing.aws.local_aws", description=main.__doc__
     )
     add = parser.add_argument
-    add("--port", type=int, default=0, help="0 for a free one")
+    add("--port", type=int, default=0, help="TCP port; 0 picks a free one")
     add("--s3-folder", type=Path, help="serve FOLDER/BUCKET/KEY as objects too")
-    add("--allow-unsigned", action="store_true", help="let in requests without a known key")
-    add("--keep-on-disconnect", action="store_true", help="a client that left takes no messages")
-    add("--shuffle-window", type=int, default=0, help="deliver this many places out of order")
+    add("--allow-unsigned", action="store_true", help="accept requests without a known access key")
+    add("--keep-on-disconnect", action="store_true", help="a disconnected client receives nothing")
+    add(
+        "--shuffle-window", type=int, default=0, help="deliver up to this many places out of order"
+    )
     add("--duplicate-rate", type=float, default=0.0, help="share of deliveries made twice")
-    add("--max-in-flight", type=int, default=Disorder().max_in_flight, help="OverLimit above")
-    add("--disorder-seed", type=int, default=0, help="of order and duplicates")
-    add("--seed", type=int, default=0, help="of the faults")
-    add("--sts-expiry-s", type=float, help="life of issued credentials")
+    add("--max-in-flight", type=int, default=Disorder().max_in_flight, help="OverLimit beyond it")
+    add("--disorder-seed", type=int, default=0, help="seed of order and duplicates")
+    add("--seed", type=int, default=0, help="seed of the faults")
+    add("--sts-expiry-s", type=float, help="lifetime of issued credentials")
     add("--web-identity-token-file", type=Path, help="the only token that STS accepts")
     add("--with-parent", action="store_true", help="end when the parent process ends")
     return parser

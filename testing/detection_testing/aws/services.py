@@ -68,11 +68,11 @@ class LocalOptions:
     Attributes:
         require_credentials: Refuse requests that no known access key signed.
         orphan_on_disconnect: See ``SqsHttp``.
-        disorder: Of every queue.
+        disorder: Disorder of every queue.
         s3_folder: See ``S3Store``.
         sts_expiry_s: Life of the credentials that STS issues; None for what is asked.
         web_identity_token_file: See ``StsHttp``.
-        seed: Of the faults.
+        seed: Seed of the faults.
     """
 
     require_credentials: bool = True

@@ -1,4 +1,4 @@
-"""Between the operator and the API server: HTTP in, TLS out; breaks what it is told to break."""
+"""Proxy between the operator and the API server: HTTP in, TLS out, with faults on request."""
 
 import contextlib
 import http.client
@@ -130,9 +130,9 @@ class Proxy:
 
     @contextlib.contextmanager
     def late(self, match: Match) -> Iterator[threading.Event]:
-        """Keep back the answers to what matches; tell when the API server has answered one.
+        """Hold back answers to matching requests; set the event when the API server has answered.
 
-        What happens until the end of the context is news to whoever waits for the answer.
+        The client gets the answer when the context ends: changes made within it are not in it.
         """
         answered, arrives = threading.Event(), threading.Event()
 

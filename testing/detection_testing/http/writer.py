@@ -17,7 +17,7 @@ class Writer:
     """Writes answers to one client, no faster than it reads.
 
     Args:
-        transport: Of the connection.
+        transport: The connection's transport.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:

@@ -45,12 +45,12 @@ class NoBinaries(Exception):  # noqa: N818 - says what is the matter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """Somebody who may authenticate.
+    """A user that can authenticate.
 
     Attributes:
         token: Bearer token.
         name: User name.
-        groups: Of the user.
+        groups: Groups of the user.
     """
 
     token: str
@@ -65,11 +65,11 @@ class ApiServer:
     Attributes:
         url: Where it listens.
         ca_file: Certificate to trust.
-        folder: Of all its files.
+        folder: Folder for all its files.
         version: As it says itself.
         controllers: A controller manager runs too.
         process: kube-apiserver itself.
-        etcd_url: Of its store.
+        etcd_url: URL of its etcd.
     """
 
     url: str

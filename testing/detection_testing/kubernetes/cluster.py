@@ -79,7 +79,7 @@ class InMemoryCluster:
         self._store(slot, obj, manager=manager)
 
     def scale_by(self, manager: str, namespace: str, name: str, replicas: int) -> None:
-        """Scale a Deployment as somebody else."""
+        """Scale a Deployment as another client."""
         self._scale(("Deployment", namespace, name), replicas, manager)
 
     def delete(self, slot: Slot) -> None:
@@ -285,7 +285,7 @@ class InMemoryCluster:
     def _own_replicas(
         self, obj: dict[str, Any], before: Mapping[str, Any], manager: str, subresource: str
     ) -> None:
-        """Note who set the replicas: whoever changed them owns them alone."""
+        """Make the last field manager that changed the replicas their only owner."""
         if obj["spec"].get("replicas") == before.get("spec", {}).get("replicas"):
             return
         entry = {

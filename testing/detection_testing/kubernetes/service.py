@@ -16,7 +16,7 @@ class Service:
     Args:
         command: With arguments.
         log: For stdout and stderr.
-        environ: Of the process; None means that of this one.
+        environ: Environment of the process; None: that of this one.
     """
 
     def __init__(

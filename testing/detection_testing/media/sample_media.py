@@ -91,7 +91,7 @@ def make_video(
         fps: Frames a second.
         width: Even, pixels.
         height: Even, pixels.
-        seed: Of the texture.
+        seed: Seed of the texture.
     """
     picture = texture(width=width, height=height, seed=seed)
     pictures = [np.roll(picture, 3 * i, axis=1) for i in range(round(seconds * fps))]
@@ -140,7 +140,7 @@ def make_audio(
         codec: FFmpeg's encoder.
         seconds: Length.
         rate_hz: Sample rate.
-        seed: Of the sound.
+        seed: Seed of the sound.
     """
     sound = tone(seconds=seconds, rate_hz=rate_hz, seed=seed)
     stereo = np.repeat((sound * 32767).astype(np.int16), 2)[None]
@@ -163,7 +163,7 @@ def add_sound(path: Path, sound: NDArray[np.float32], *, rate_hz: int, codec: st
     """Give a video without sound a mono sound track; return ``path``.
 
     Args:
-        path: Of the video; its frames are kept as they are.
+        path: Path of the video; its frames are kept as they are.
         sound: In [-1, 1], shape ``(samples,)``.
         rate_hz: Sample rate.
         codec: FFmpeg's encoder.
@@ -300,7 +300,7 @@ def set_edits(path: Path, edits: Sequence[tuple[int, int]], *, track: int = 0) -
         body = body[: old - 4] + body[old - 4 + _box_bytes(body, old - 4) :]
     entries = b"".join(struct.pack("!IiHH", length, start, 1, 0) for length, start in edits)
     elst = _box(b"elst", struct.pack("!II", 0, len(edits)) + entries)
-    # Behind the track's header, as everybody writes it.
+    # Behind the track's header, as encoders write it.
     head = _box_bytes(body, 0)
     new = _box(b"trak", body[:head] + _box(b"edts", elst) + body[head:])
     inside = data[moov + 8 : trak] + new + data[trak + _box_bytes(data, trak) :]

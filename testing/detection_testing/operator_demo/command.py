@@ -15,7 +15,9 @@ UNDER_WATCH = "--under-watch"
 
 def add(commands: Any) -> None:
     """Register the command."""
-    parser = commands.add_parser("demo", help="watch it scale real workers on this machine")
+    parser = commands.add_parser(
+        "demo", help="watch the operator scale real workers on this machine"
+    )
     default = Options()
     parser.add_argument(
         "--messages",
@@ -29,17 +31,17 @@ def add(commands: Any) -> None:
         type=_whole,
         default=default.max_replicas,
         metavar="N",
-        help=f"most workers ({default.max_replicas})",
+        help=f"maximum workers ({default.max_replicas})",
     )
     parser.add_argument(
         "--kubernetes",
         type=Place,
         choices=list(Place),
         default=default.place,
-        help="server: a real API server, found by KUBEBUILDER_ASSETS; memory: a stand-in; "
-        "auto: the real one where it is found",
+        help="server: a real API server from KUBEBUILDER_ASSETS; memory: an in-memory cluster; "
+        "auto: server if its binaries are found, else memory",
     )
-    parser.add_argument("--logs", type=Path, metavar="DIR", help="keep the logs here")
+    parser.add_argument("--logs", type=Path, metavar="DIR", help="directory that keeps the logs")
     parser.add_argument(UNDER_WATCH, action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=_run)
 
@@ -83,7 +85,7 @@ def _watched(options: Options) -> int:
     command += ["--max-replicas", str(options.max_replicas)]
     command += ["--kubernetes", options.place]
     command += ["--logs", str(options.logs.absolute())] if options.logs else []
-    # Whoever runs this may have real keys; they are of no use here and stay out.
+    # The user's shell may hold real keys; the demo needs none, and passes none on.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     # Here, so that nothing is left in it even when the process that fills it is killed.
     with tempfile.TemporaryDirectory(prefix="detection-demo-") as folder:

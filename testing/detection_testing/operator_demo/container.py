@@ -25,7 +25,7 @@ PROBE_S: Final = 2.0
 PORTS: Final = range(20_000, 30_000)
 """Below those that systems give to connections: a port must stay free while the worker loads."""
 KEPT: Final = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "VIRTUAL_ENV")
-"""Of this process's environment, by which Python finds its things: the image of the pod."""
+"""Variables by which Python finds its packages: this process's stand in for the pod's image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,13 @@ class Container:
 
     Args:
         pod: With its container.
-        folder: Of its own, to be made: its ``/tmp`` and its log.
+        folder: A new folder for its ``/tmp`` and its log.
         port: For its control server.
         command: To run.
 
     Attributes:
-        name: Of the pod.
-        port: Of its control server, on the loopback interface.
+        name: Pod name.
+        port: Port of its control server, on the loopback interface.
         ready: It has passed its readiness probe.
         started_s: Monotonic seconds.
         stopping_s: When SIGTERM was sent, monotonic seconds; None before.
@@ -83,7 +83,7 @@ class Container:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Process id."""
         return self._process.pid
 
     @property
@@ -137,7 +137,7 @@ def environment(
         pod: Whose container.
         folder: Stands in for the pod's own ``/tmp``.
         port: Pods of one machine share its addresses, so each gets a port of its own.
-        environ: Of this process.
+        environ: Environment of this process.
     """
     container: Mapping[str, Any] = next(
         item for item in pod["spec"]["containers"] if item["name"] == env.CONTAINER_WORKER

@@ -32,7 +32,7 @@ CREDENTIALS: Final = {
     "AWS_DEFAULT_REGION": REGION,
     AWS_EC2_METADATA_DISABLED: "true",
 }
-"""The local services let everybody in; what matters is that no real key is used."""
+"""The local services accept any key; these make sure that no real one is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,11 @@ class LocalAws:
     """A running local AWS.
 
     Args:
-        endpoint_url: Of all its services.
+        endpoint_url: Endpoint of all its services.
 
     Attributes:
-        queue_url: Of the queue.
-        dead_letter_url: Of its dead-letter queue.
+        queue_url: URL of the queue.
+        dead_letter_url: URL of its dead-letter queue.
     """
 
     def __init__(self, endpoint_url: str) -> None:

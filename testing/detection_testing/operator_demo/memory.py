@@ -25,7 +25,7 @@ from detection_testing.operator_demo.ports import NAMESPACE, NODE, QUEUE_NAME
 RESYNC_S: Final = 60.0
 KUBELET: Final = "kubelet"
 NAME_CHARS: Final = "bcdfghjklmnpqrstvwxz2456789"
-"""Of Kubernetes' generated names: no vowels, so no words."""
+"""Letters of Kubernetes' generated names: no vowels, so no words."""
 
 
 class SharedCluster(InMemoryCluster):
@@ -172,7 +172,7 @@ class MemoryKubernetes:
     """Implements ``Kubernetes`` on a cluster in memory.
 
     Args:
-        why: Why there is no API server, for a person.
+        why: Why there is no API server, human-readable.
     """
 
     def __init__(self, why: str) -> None:
@@ -195,7 +195,7 @@ class MemoryKubernetes:
 
     @property
     def description(self) -> str:
-        """What it is, for a person."""
+        """Human-readable description."""
         return f"a cluster in memory behind the operator's port ({self._why})"
 
     def start(self) -> None:

@@ -32,9 +32,9 @@ class Tally:
         most: Most at a time.
         first_ready_s: Monotonic seconds at which the first was ready; None before.
         removed: Pods that were deleted and ended.
-        drained: Of these, those whose worker had drained when it got SIGTERM.
-        busy: Of these, those that held work then.
-        unclean: Of these, those that had to be killed or ended with an error.
+        drained: Removed pods whose worker had drained before SIGTERM.
+        busy: Removed pods that still held work at SIGTERM.
+        unclean: Removed pods that were killed or ended with an error.
         crashed: Name and exit code of each that ended without being told to.
     """
 
@@ -52,10 +52,10 @@ class Node:
     """Scheduler and kubelet for every pod there is.
 
     Args:
-        pods: Of the cluster.
+        pods: Pods of the cluster.
         folder: For the folders of the pods.
-        say: Told what happens, for a person.
-        command: Of the containers.
+        say: Called with a human-readable line for each event.
+        command: Command of the containers.
 
     Attributes:
         tally: What became of the pods.
@@ -99,7 +99,7 @@ class Node:
         for uid, pod in pods.items():
             self._follow(uid, pod)
         for uid in self._containers.keys() - pods.keys():
-            # Whoever removes the object at once leaves no time for more than this.
+            # An object that is deleted without a grace period leaves no time for more than this.
             self._end(uid, None)
         self.tally.most = max(self.tally.most, self.running)
 
@@ -193,7 +193,7 @@ class Node:
     def _note_end(self, container: Container) -> None:
         code = container.exit_code
         self.tally.removed += 1
-        # A process that is told to end while Python still starts ends by the signal itself.
+        # SIGTERM during Python's start-up ends the process by the signal itself.
         early = not container.ready and code == -signal.SIGTERM
         self.tally.unclean += code != 0 and not early
         asked_s = container.stopping_s or 0.0

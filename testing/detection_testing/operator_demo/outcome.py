@@ -16,7 +16,7 @@ class Outcome:
         counts: Results by request id.
         failed: Sentences of results that are no finished detection.
         left: Messages that are still in the queue.
-        dead_letters: Messages that nobody could process.
+        dead_letters: Messages in the dead-letter queue.
         replicas: That the Deployments still ask for.
         pods: That still exist.
         first_wanted_s: From the first message to replicas above zero; None if never.

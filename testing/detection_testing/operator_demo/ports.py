@@ -43,7 +43,7 @@ class Kubernetes(Pods, Protocol):
 
     @property
     def description(self) -> str:
-        """What it is, for a person."""
+        """Human-readable description."""
         ...
 
     def create_queue(self, spec: Mapping[str, Any]) -> None:

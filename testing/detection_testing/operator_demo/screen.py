@@ -20,11 +20,11 @@ class Moment:
     """One look at everything.
 
     Attributes:
-        depth: Of the queue.
+        depth: Depth of the queue.
         results: That have arrived.
         wanted: Replicas of the plan.
         pods: Worker processes that run.
-        ready: Of these, those that passed their readiness probe.
+        ready: Pods that passed their readiness probe.
         plan: The operator's sentence; empty before the first one.
     """
 

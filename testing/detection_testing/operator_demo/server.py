@@ -60,7 +60,7 @@ class ServerKubernetes:
 
     @property
     def description(self) -> str:
-        """What it is, for a person."""
+        """Human-readable description."""
         return f"a real kube-apiserver {self._version} with etcd and kube-controller-manager"
 
     def start(self) -> None:
@@ -150,7 +150,7 @@ class ServerKubernetes:
     def _run(self) -> None:
         try:
             self._operator.run()
-        except Exception as exc:  # noqa: BLE001 - told to whoever waits for the operator
+        except Exception as exc:  # noqa: BLE001 - raised again where the operator is awaited
             self._failure = f"the operator has ended: {exc}"
 
 

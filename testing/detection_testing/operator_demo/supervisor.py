@@ -22,7 +22,7 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """Somebody asked for the end."""
+    """The demo was interrupted by a signal."""
 
 
 def supervise(command: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -30,7 +30,7 @@ def supervise(command: Sequence[str], environ: Mapping[str, str]) -> int:
 
     SIGINT, SIGTERM and SIGHUP ask it to end in order. One that takes too long is killed, and so
     is one that is asked twice. The exit code is then that of an interruption; it is that of a
-    failure when somebody else killed it.
+    failure when another process killed it.
     """
     asked_s: list[float] = []
 

@@ -15,11 +15,11 @@ class Sample:
     """One media file.
 
     Attributes:
-        name: Of the file in this folder.
-        kind: Of its content.
+        name: File name in this folder.
+        kind: Kind of media.
         truth: What it is, whatever a detector says.
-        sha256: Of the file, lower-case hex.
-        note: What it shows and how it was made, for people.
+        sha256: Digest of the file, lower-case hex.
+        note: What it shows and how it was made.
     """
 
     name: str

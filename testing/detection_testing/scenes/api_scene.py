@@ -39,8 +39,8 @@ class ApiScene(KubernetesCluster):
         writes: Successful writes of the operator by kind.
         events: Posted ones, oldest first.
         admin: Requests of the test.
-        namespace: Of everything.
-        activity: Grows with each write of anybody in the test.
+        namespace: Namespace of every object.
+        activity: Number of writes so far, by any client in the test.
     """
 
     def __init__(self, operator: Rest, admin: Rest, namespace: str) -> None:
@@ -94,7 +94,7 @@ class ApiScene(KubernetesCluster):
             return
 
     def scale_by(self, manager: str, namespace: str, name: str, replicas: int) -> None:
-        """Scale a Deployment as somebody else."""
+        """Scale a Deployment as another client."""
         self.activity += 1
         path = namespaced(APPS, namespace, "deployments", name, "scale")
         body = {"spec": {"replicas": replicas}}

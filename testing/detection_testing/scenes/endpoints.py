@@ -45,7 +45,7 @@ class SqsEndpoint(_Server):
     """GetQueueAttributes of one queue, whatever its name.
 
     Args:
-        queue: Whose counts; nobody else may change ``reads``.
+        queue: Queue whose counts are served; this alone changes ``reads``.
     """
 
     def __init__(self, queue: FakeQueue) -> None:
@@ -118,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Nobody reads it."""
+        """Not logged."""
 
 
 @contextlib.contextmanager

@@ -51,7 +51,7 @@ class FakeQueue:
         in_flight: Messages that workers hold.
         dead_letter: Depth of the dead-letter queue.
         error: While set, every read fails with it.
-        settings: Of the queue.
+        settings: Settings of the queue.
         reads: How often it was read.
     """
 

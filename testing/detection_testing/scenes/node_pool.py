@@ -23,7 +23,7 @@ class NodePool(Nodes):
 
     Attributes:
         launch_s: From an order to the node.
-        empty_s: A node without pods goes after so long.
+        empty_s: Seconds after which a node without pods is removed.
         most: Nodes that can ever be there at a time; None: no limit.
         failing_until_s: Orders before this time (seconds since the epoch) come to nothing.
         tells: The autoscaler posts events, as the Cluster Autoscaler does.

@@ -39,7 +39,7 @@ class OperatorProcess:
 
     Attributes:
         service: The process.
-        port: Of its health and metrics.
+        port: Port of its health and metrics endpoints.
         decisions: Its record.
     """
 
@@ -66,7 +66,7 @@ class Site:
         control: The workers over HTTP.
         queue: The queue.
         workers: Behind the ready pods.
-        nodes: Of the cluster.
+        nodes: Nodes of the cluster.
         lost: Uids of pods that were removed while busy.
     """
 
@@ -124,9 +124,9 @@ class Site:
         """Create a DetectionQueue on the queue, polled each second.
 
         Args:
-            name: Of it.
+            name: Name of the DetectionQueue.
             manual: Replicas in Manual mode; None means Auto.
-            scaling: Of the spec.
+            scaling: ``spec.scaling``.
         """
         base = f"http://127.0.0.1:{self.sqs.port}"
         queue = {
@@ -193,7 +193,7 @@ class Site:
 
     @property
     def replicas(self) -> int:
-        """Of all Deployments together."""
+        """Replicas of all Deployments together."""
         return sum(item["spec"]["replicas"] for item in self.scene.of_kind("Deployment"))
 
 

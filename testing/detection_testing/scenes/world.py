@@ -31,7 +31,7 @@ class World:
     """Time passes in steps of a second; the operator reconciles what is due.
 
     Attributes:
-        clock: Of everything.
+        clock: Clock of every part.
         cluster: In memory, unless a scene of a real API server is given.
         nodes: Its controllers.
         queue: The SQS queue.
@@ -39,7 +39,7 @@ class World:
         records: Decisions, oldest first.
         lost: Uids of pods that were removed while busy.
         errors: API errors that reconciles met.
-        reconciler: Of the operator that runs; None while none does.
+        reconciler: Reconciler of the running operator; None while none runs.
         keys: DetectionQueues that were created.
     """
 
@@ -142,7 +142,7 @@ class World:
         return key
 
     def create_deployment(self, name: str, *, replicas: int) -> None:
-        """Create a Deployment of somebody else, for a DetectionQueue to refer to."""
+        """Create a Deployment that a user wrote, for a DetectionQueue to refer to."""
         labels = {"app": name}
         container = {"name": "worker", "image": "theirs:1"}
         self.cluster.create(
@@ -179,6 +179,6 @@ class World:
 
     @property
     def replicas(self) -> int:
-        """Of all Deployments together."""
+        """Replicas of all Deployments together."""
         deployments = self.cluster.of_kind("Deployment")
         return sum(item["spec"]["replicas"] for item in deployments)

@@ -19,7 +19,7 @@ class Outcome:
         expected: Request id to the file that was asked for.
         results: Envelopes by request id; a second one for an id is kept too.
         seconds: From the start of the worker to the last result.
-        left_in_queue: Messages that nobody finished.
+        left_in_queue: Messages that are still in the queue.
         dead_letters: Messages in the dead-letter queue.
         worker_exit_code: After SIGTERM.
     """

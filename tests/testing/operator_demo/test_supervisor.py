@@ -1,4 +1,4 @@
-"""Whoever is killed, and however: nothing goes on running."""
+"""Whichever process is killed, and however: no child goes on running."""
 
 import os
 import signal

@@ -230,7 +230,7 @@ class RangeError(S3Error):
     """A range that holds no byte of the object.
 
     Attributes:
-        size_bytes: Of the object.
+        size_bytes: Size of the object.
     """
 
     def __init__(self, size_bytes: int) -> None:

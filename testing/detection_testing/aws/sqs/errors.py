@@ -97,7 +97,7 @@ class SqsError(Exception):
 
     Attributes:
         code: A key of ``WIRE``.
-        message: For a person.
+        message: Human-readable text.
     """
 
     def __init__(self, code: str, message: str) -> None:

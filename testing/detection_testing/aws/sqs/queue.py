@@ -39,8 +39,8 @@ class SqsQueue:
     """A standard or FIFO queue. Not thread-safe: its owner serialises the calls.
 
     Args:
-        name: Of the queue; FIFO names end in ``.fifo``.
-        arn: Of the queue.
+        name: Queue name; FIFO names end in ``.fifo``.
+        arn: Queue ARN.
         settings: Behaviour; may be replaced later by assigning ``settings``.
         find_queue: Looks up a queue by ARN, for the redrive policy.
         journal: Gets every event; None keeps none.
@@ -262,7 +262,7 @@ class SqsQueue:
         """Take a message that ``source_arn`` dead-lettered.
 
         Guide, dead-letter queues: id, body, attributes and receive count stay. The retention of a
-        standard queue counts from the first sending, that of a FIFO queue starts anew.
+        standard queue counts from the first sending, that of a FIFO queue starts again.
         """
         self.advance(now_s)
         moved = replace(

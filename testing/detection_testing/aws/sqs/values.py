@@ -43,8 +43,8 @@ class Message:
         deduplication_id: FIFO only.
         source_arn: Queue that dead-lettered it.
         receive_count: Deliveries so far, over all queues.
-        first_received_s: Of the first delivery.
-        received_s: Of the last delivery.
+        first_received_s: Time of the first delivery.
+        received_s: Time of the last delivery.
         due_s: End of the delay or of the visibility timeout.
         handle: Receipt handle of the last delivery.
         generation: Changes with every change of state; see ``sqs_order``.
@@ -98,7 +98,7 @@ class InFlight(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redrive:
-    """Where a message goes that was received ``max_receive_count`` times (1 to 1000) in vain."""
+    """Dead-letter queue of a message received ``max_receive_count`` times (1 to 1000)."""
 
     target_arn: str
     max_receive_count: int
@@ -123,7 +123,7 @@ class Disorder:
     """What a standard queue may do and a tidy fake never does; seeded, so that a run repeats.
 
     Attributes:
-        seed: Of the random choices.
+        seed: Seed of the random choices.
         window: A message is delivered up to about this many places out of order.
         duplicate_rate: Share of deliveries, 0 to 1, that are followed by another one of the same
             message while the first is in flight ("at-least-once delivery", SQS developer guide,

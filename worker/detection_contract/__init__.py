@@ -1,4 +1,4 @@
-"""The words that callers, worker and operator share: messages, results, error codes, texts.
+"""What callers, worker and operator share: messages, results, error codes, user messages.
 
-Standard library only, so that anything may import it cheaply.
+It needs the standard library only, so importing it is cheap everywhere.
 """

@@ -1,7 +1,7 @@
-"""Names that processes find each other by: environment variables, ports, paths, pod metadata.
+"""Names shared by operator and worker: environment variables, ports, paths, pod metadata.
 
-What the operator sets on worker pods and the worker reads is here once, so that neither can
-misspell it. A variable's meaning and range are with the worker's settings.
+What the operator sets on worker pods and the worker reads is defined once, here. Meaning and
+range of a variable are documented with the worker's settings.
 """
 
 from typing import Final
@@ -54,39 +54,39 @@ WORKER_VARIABLES: Final = (
 IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
 """The kubelet sets it in every pod."""
 SQS_ENDPOINT_URL: Final = "AWS_ENDPOINT_URL_SQS"
-"""boto3 reads it: where SQS is. S3 and STS stay where they are, unlike with ``ENDPOINT_URL``."""
+"""Endpoint of SQS alone, read by boto3; ``ENDPOINT_URL`` moves S3 too."""
 AWS_EC2_METADATA_DISABLED: Final = "AWS_EC2_METADATA_DISABLED"
-"""``true`` keeps a pod without a role of its own from silently using the node's."""
+"""``true`` keeps a pod without its own role from using the node's silently."""
 
 # The worker's control server.
 CONTROL_PORT_DEFAULT: Final = 8080
 CONTROL_PORT_NAME: Final = "control"
-"""Of the container port; at most 15 characters."""
+"""Name of the container port; Kubernetes allows 15 characters."""
 HEALTH_PATH: Final = "/healthz"
 """GET, 200 while there is progress; for the startup and the liveness probe."""
 READY_PATH: Final = "/readyz"
 """GET, 200 once models are loaded and the queue can be read; for the readiness probe only."""
 STATE_PATH: Final = "/state"
-"""GET, JSON: busy, in flight, seconds of work held."""
+"""GET, JSON: whether it is busy, messages in flight, predicted seconds of work held."""
 METRICS_PATH: Final = "/metrics"
 """GET, Prometheus text."""
 DRAIN_PATH: Final = "/drain"
-"""POST: receive nothing more, hand back what has not begun, finish the rest."""
+"""POST: stop polling, release messages not yet started, finish the others."""
 RESUME_PATH: Final = "/resume"
-"""POST: receive again."""
+"""POST: poll again."""
 
 # Exit codes of every command.
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
-"""Wrong usage or set-up: trying again without a change is useless."""
+"""Wrong usage or configuration: a retry without a change fails again."""
 EXIT_INTERRUPTED: Final = 130
 """128 + SIGINT."""
 
 SHUTDOWN_GRACE_DEFAULT_S: Final = 30
 """Kubernetes' own default of ``terminationGracePeriodSeconds``."""
 GRACE_MARGIN_S: Final = 5
-"""The pod's grace period exceeds the worker's by this: it is never killed in its last act."""
+"""The pod's grace period exceeds the worker's by this: it is not killed while it shuts down."""
 
 # Pod metadata.
 DOMAIN: Final = "detection-queue.dev"
@@ -105,11 +105,11 @@ LABEL_REVISION: Final = f"{DOMAIN}/revision"
 ANNOTATION_DRAIN: Final = f"{DOMAIN}/drain-since"
 """When the operator asked a pod to drain: UTC, ISO 8601."""
 ANNOTATION_SPEC_HASH: Final = f"{DOMAIN}/spec-hash"
-"""Digest of what a worker Deployment was built from."""
+"""Digest of the spec that a worker Deployment was built from."""
 ANNOTATION_DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
-"""Kubernetes' own: pods of lower cost are removed first."""
+"""Read by Kubernetes: a ReplicaSet removes pods of lower cost first."""
 ANNOTATION_CONTROL_PORT: Final = f"{DOMAIN}/control-port"
-"""Port of the control server where it is not that of the container port of its name."""
+"""Port of the control server, if it is not the container port ``CONTROL_PORT_NAME``."""
 CONTAINER_WORKER: Final = "worker"
 
 # Paths in the worker's container.

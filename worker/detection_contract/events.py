@@ -1,4 +1,4 @@
-"""What AWS itself sends about new objects: S3 events, also by way of SNS and EventBridge."""
+"""Events that AWS sends about new objects: S3 notifications, also through SNS and EventBridge."""
 
 import re
 from collections.abc import Iterable
@@ -17,21 +17,21 @@ _CLOUDTRAIL_SOURCE: Final = "s3.amazonaws.com"
 _INVENTORY: Final = re.compile(
     r"(?:.*/)?[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}Z/manifest\.(?:json|checksum)", re.DOTALL
 )
-"""Keys of S3 Inventory's manifests; user guide, "Locating your inventory list"."""
+"""Keys of S3 Inventory manifests; S3 user guide, "Locating your inventory list"."""
 _BATCH_REPORT: Final = re.compile(
     r"(?:.*/)?job-[0-9a-f-]{36}/(?:manifest\.json(?:\.md5)?|results/[0-9a-f]+\.csv)", re.DOTALL
 )
-"""Keys of the completion reports of S3 Batch Operations; user guide, "Completion reports"."""
+"""Keys of S3 Batch Operations' completion reports; S3 user guide, "Completion reports"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreatedObject:
-    """One new object that an event tells of.
+    """One new object that an event reports.
 
     Attributes:
-        location: Where it is.
-        record: The event's record (S3) or detail (EventBridge) about it, as it came.
-        size_bytes: If the event tells.
+        location: Bucket, key, version and region.
+        record: The event's record (S3) or detail (EventBridge) about it, unchanged.
+        size_bytes: Size of the object; None if the event does not say.
     """
 
     location: S3Location
@@ -41,11 +41,11 @@ class CreatedObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventContents:
-    """What an event tells of.
+    """What an event reports.
 
     Attributes:
         created: New objects that may be media.
-        skipped: What else it tells of, in words, each with its object if it names one.
+        skipped: Everything else in words, each with its object if it names one.
     """
 
     created: tuple[CreatedObject, ...] = ()
@@ -53,10 +53,10 @@ class EventContents:
 
 
 class BadEvent(ValueError):  # noqa: N818 - reads as what it says
-    """An event lacks what it must have.
+    """An event lacks a field, or its object cannot exist in S3.
 
     Attributes:
-        code: Why, as in a result.
+        code: ``missing_field``, ``wrong_type`` or ``bad_url``.
     """
 
     def __init__(self, code: ErrorCode, message: str) -> None:
@@ -65,10 +65,10 @@ class BadEvent(ValueError):  # noqa: N818 - reads as what it says
 
 
 def unwrapped(value: dict[str, object]) -> dict[str, object]:
-    """Return what SNS notifications carry, or ``value`` itself if it is none.
+    """Return the message inside up to three SNS notifications, or ``value`` if it is none.
 
     Raises:
-        BadJson: The text that a notification carries is not acceptable JSON.
+        BadJson: The message of a notification is not acceptable JSON.
     """
     for _ in range(_MAX_WRAPPINGS):
         carried = value.get("Message")
@@ -81,11 +81,11 @@ def unwrapped(value: dict[str, object]) -> dict[str, object]:
 
 
 def event_contents(value: dict[str, object]) -> EventContents | None:
-    """Return what an event tells of; None if ``value`` is no event of S3.
+    """Return what an event reports; None if ``value`` is not an S3 event.
 
-    Only the creation of an object asks for something. Everything else is skipped and named: other
-    events, S3's test event, what CloudTrail tells of calls, and objects that are no files
-    (folder markers, manifests that S3 itself writes).
+    Only new objects become jobs. Everything else is skipped and named: other events, S3's test
+    event, CloudTrail records of API calls, and objects that are not media (folder markers,
+    manifests that S3 writes itself).
 
     Raises:
         BadEvent: A record of a new object lacks its bucket or key, or they cannot exist in S3.
@@ -123,7 +123,7 @@ def _without_markers(created: Iterable[CreatedObject], skipped: Iterable[str]) -
 
 
 def _no_file(created: CreatedObject) -> str | None:
-    """Return what a new object is if it is no file of a user."""
+    """Return what a new object is if no user uploaded it as a file."""
     key = created.location.key
     if created.size_bytes in (0, None) and key.endswith("/"):
         return "the folder marker"  # "Create folder" in the console of S3
@@ -137,7 +137,7 @@ def _no_file(created: CreatedObject) -> str | None:
 
 
 def _foreign(record: object) -> str:
-    """Return what a record is that tells of no new object."""
+    """Return in words what a record is that reports no new object."""
     if not isinstance(record, dict):
         return "a record that is no object"
     what = f"{_name(record.get('eventName'))} of {_name(record.get('eventSource'))}"
@@ -147,7 +147,7 @@ def _foreign(record: object) -> str:
 
 
 def _about(part: object) -> str:
-    """Return bucket and key that a part of an event names, as they stand there; empty if none."""
+    """Return bucket and key that part of an event names, undecoded; empty if it names none."""
     bucket, key = _at(part, "bucket", "name"), _at(part, "object", "key")
     return f" about {_name(bucket)}/{_name(key)}" if bucket and key else ""
 
@@ -159,7 +159,7 @@ def _at(value: object, *path: str) -> object:
 
 
 def _name(value: object) -> str:
-    """Return a name that strangers wrote, fit for a line of a log."""
+    """Return an untrusted name as one printable, short piece of a log line."""
     if not isinstance(value, str):
         return "unknown"
     shown = "".join(char if char.isprintable() else "?" for char in value)

@@ -1,4 +1,4 @@
-"""Strict reading of JSON that strangers wrote: what it accepts, any JSON reader reads alike."""
+"""Strict reading of untrusted JSON: what it accepts means the same to every JSON reader."""
 
 import json
 import math

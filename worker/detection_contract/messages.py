@@ -34,18 +34,19 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectionRequest:
-    """One object to analyse, as asked for.
+    """One object to analyse, as a message requests it.
 
     Attributes:
-        sqs_to_ml_url: As the caller wrote it; for an event the ``s3://bucket/key`` URI. May carry
-            a signed query: logs take ``redact_url`` of it.
-        location: Where that is.
-        request_id: The caller's; None if there is none, see ``stable_request_id``.
-        callback_url: http or https URL that wants the result.
-        confidence_threshold: In [0, 1]; the default if none was given.
-        metadata: Echoed in the result.
+        sqs_to_ml_url: URL as the caller wrote it; for an event the ``s3://bucket/key`` URI. It may
+            carry a signed query: log ``redact_url`` of it.
+        location: Bucket, key, version and region of the object.
+        request_id: The caller's id, 1 to 256 printable characters; None if the message has none
+            (then see ``stable_request_id``).
+        callback_url: http or https URL that gets the result by POST; None for no callback.
+        confidence_threshold: P(fake) from which the label is FAKE, in [0, 1].
+        metadata: The caller's object, echoed in the result.
         original_message: The whole message, or the record of the event.
-        threshold_given: The caller chose the threshold.
+        threshold_given: False means that ``confidence_threshold`` is the default.
     """
 
     sqs_to_ml_url: str
@@ -63,9 +64,10 @@ class ParsedBody:
     """What a message body asks for.
 
     Attributes:
-        kind: ``test_event`` also stands for events about anything but new files.
+        kind: ``plain`` message, ``s3_event`` with new files, or ``test_event``, which is any event
+            without new files.
         requests: One for each new file; exactly one if ``plain``, none if ``test_event``.
-        skipped: What else an event tells of, in words.
+        skipped: Parts of an event that are not new files, in words.
     """
 
     kind: Literal["plain", "s3_event", "test_event"]
@@ -74,15 +76,15 @@ class ParsedBody:
 
 
 class InvalidMessage(ValueError):  # noqa: N818 - reads as what it says
-    """A body breaks a rule; holds what could be rescued, so that the failure can be reported.
+    """A body breaks a rule; the fields that are valid are kept, so the failure can be reported.
 
     Attributes:
         code: Which rule.
-        message: For a person; names the field, holds no signed query.
-        request_id: If it was valid.
-        callback_url: If it was valid.
-        sqs_to_ml_url: If it was a string, valid or not.
-        original_message: If the body was a JSON object.
+        message: Human-readable; names the field and contains no signed query.
+        request_id: The request id if it was valid, else None.
+        callback_url: The callback URL if it was valid, else None.
+        sqs_to_ml_url: The URL if it was a string, valid or not, else None.
+        original_message: The body if it was a JSON object, else None.
     """
 
     def __init__(
@@ -115,7 +117,7 @@ def parse_body(body: str, *, endpoint_hosts: frozenset[str] = frozenset()) -> Pa
         endpoint_hosts: As for ``parse_s3_url``.
 
     Raises:
-        InvalidMessage: The body breaks a rule. Nothing else is raised, whatever the body.
+        InvalidMessage: The body breaks a rule. No body raises anything else.
     """
     try:
         message = unwrapped(read_object(body))
@@ -149,15 +151,19 @@ def create_test_message(
     """Return a message for the queue; ``json.dumps`` of it is a valid body.
 
     Args:
-        sqs_to_ml_url: S3 URL of the media.
-        callback_url: Where to post the result; left out if None.
-        confidence_threshold: In [0, 1].
-        request_id: A UUID4 is made if None.
-        metadata: Echoed in the result; left out if None.
-        endpoint_hosts: As for ``parse_s3_url``.
+        sqs_to_ml_url: S3 URL of the media to analyse.
+        callback_url: http or https URL that gets the result by POST; None for no callback.
+        confidence_threshold: P(fake) from which the label is FAKE, in [0, 1].
+        request_id: 1 to 256 printable characters; None makes a UUID4.
+        metadata: JSON object that the result echoes; None leaves it out.
+        endpoint_hosts: Hosts of S3-compatible stores whose URLs are accepted, as for
+            ``parse_s3_url``.
+
+    Returns:
+        The fields of the message; those that are None are left out.
 
     Raises:
-        InvalidMessage: A worker would refuse the message.
+        InvalidMessage: A worker would reject the message; ``code`` and ``message`` say why.
     """
     message: dict[str, object] = {
         "sqs_to_ml_url": sqs_to_ml_url,

@@ -23,7 +23,7 @@ REASON_CODES: Final[tuple[ReasonCode, ...]] = get_args(ReasonCode)
 
 
 class S3FileInfo(TypedDict):
-    """What S3 says about an object: bytes, declared type, and when it was written (UTC)."""
+    """Metadata of an S3 object: size in bytes, declared content type, UTC time of the upload."""
 
     size: int
     content_type: str | None
@@ -31,21 +31,21 @@ class S3FileInfo(TypedDict):
 
 
 class ErrorInfo(TypedDict):
-    """Why a job failed: a code of ``ErrorCode``, and a sentence."""
+    """Why a job failed: a code of ``ErrorCode`` and a human-readable sentence."""
 
     code: str
     message: str
 
 
 class VerdictReason(TypedDict):
-    """Why the verdict is what it is: a code, and a sentence."""
+    """Why the verdict is what it is: a code and a human-readable sentence."""
 
     code: ReasonCode
     message: str
 
 
 class ModelThresholds(TypedDict):
-    """Scores of a model, 0 to 1: it cannot tell between ``low`` and ``high``."""
+    """A model's thresholds, 0 to 1; scores between ``low`` and ``high`` are inconclusive."""
 
     fake: float
     low: float
@@ -53,7 +53,7 @@ class ModelThresholds(TypedDict):
 
 
 class ModelInfo(TypedDict):
-    """The detector that scored."""
+    """The detector that made the score."""
 
     name: str
     version: str
@@ -64,7 +64,7 @@ class ModelInfo(TypedDict):
 
 
 class StreamInfo(TypedDict):
-    """One stream of a container; a cover is a still picture beside sound."""
+    """One stream of a container; ``cover`` is a still picture that accompanies sound."""
 
     type: Literal["video", "audio", "cover"]
     codec: str | None
@@ -77,7 +77,7 @@ class StreamInfo(TypedDict):
 
 
 class MediaFacts(TypedDict):
-    """Facts about the file, found in its content; later versions may tell more."""
+    """Facts found in the file's content; later versions may add fields."""
 
     container: str
     codec: str | None
@@ -96,7 +96,7 @@ class MediaFacts(TypedDict):
 
 
 class TrackResult(TypedDict):
-    """What is found in the pictures or the sound of a video, by itself."""
+    """The result for one track of a video, its pictures or its sound."""
 
     track: Literal["video", "audio"]
     label: Label | None
@@ -111,10 +111,12 @@ class TrackResult(TypedDict):
 
 
 class DetectionResult(TypedDict):
-    """The result of one file; every field is always there.
+    """The result for one file; every field is always present.
 
-    Of a failed job (``status`` ``failed``) all that depends on a score is None. Read ``verdict``
-    before ``label``: a label takes a side also where the model cannot tell.
+    For a failed job (``status`` ``failed``), fields that depend on a score are None. Read
+    ``verdict`` before ``label``: the label is FAKE or REAL even for inconclusive scores.
+    ``confidence``, ``prediction_score``, ``threshold`` and ``margin`` are in [0, 1]; see
+    docs/messages.md for each field.
     """
 
     request_id: str

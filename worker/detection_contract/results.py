@@ -22,12 +22,12 @@ from detection_contract.result_types import (
 )
 
 DECIMALS: Final = 6
-"""Digits of scores after the point: finer than any detector is accurate."""
+"""Decimal places of scores: finer than any detector is accurate."""
 
 _NUMBERS: Final = ("raw_score", "confidence", "margin")
 
 NOTHING_FOUND: Final = "no manipulation found"
-"""Beside REAL: a detector that finds nothing has proven nothing."""
+"""Shown beside REAL: finding nothing proves nothing."""
 VERDICT_REASONS: Final[Mapping[ReasonCode, str]] = {
     "above_threshold": "Looks manipulated: the score reaches the threshold.",
     "below_threshold": "No manipulation found: the score is below the threshold.",
@@ -41,22 +41,24 @@ VERDICT_REASONS: Final[Mapping[ReasonCode, str]] = {
         "The score of the sound lies where its model cannot tell: from {low:g} to {high:g}."
     ),
 }
-"""Formats for ``str.format``; they get ``low`` and ``high``, the ends of the model's doubt."""
+"""Formats for ``str.format``; ``low`` and ``high`` bound the model's inconclusive scores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opinion:
-    """What a detector makes of a file; where it does not apply there are no numbers.
+    """A detector's verdict on a file; without numbers if the detector does not apply to it.
 
     Attributes:
-        verdict: ``fake`` and ``real`` agree with the label.
-        reason_code: Why.
-        reason: Why, for a person.
+        verdict: ``fake``, ``real``, ``inconclusive`` or ``not_applicable``; the first two agree
+            with the label.
+        reason_code: Code of the reason.
+        reason: The reason as a human-readable sentence.
         label: ``FAKE`` exactly when ``score >= threshold``; None if not applicable.
-        score: P(fake), in [0, 1]; None exactly when there is no label, and so are those below.
-        raw_score: The same before calibration.
-        confidence: Of the label, in [0, 1].
-        margin: Distance from the threshold, as a share of the way that there is, in [0, 1].
+        score: P(fake) in [0, 1]; None exactly when there is no label, like the fields below.
+        raw_score: P(fake) before calibration, in [0, 1].
+        confidence: Probability of the label, in [0, 1].
+        margin: Distance of the score from the threshold, relative to the largest possible on its
+            side, in [0, 1].
     """
 
     verdict: VerdictWord
@@ -94,24 +96,24 @@ def finished_result(  # noqa: PLR0913 - one keyword for each field of the envelo
     """Return the envelope of a finished detection; its ``status`` is ``finished``.
 
     Args:
-        request_id: The caller's or a derived one.
-        sqs_to_ml_url: As the caller wrote it; None for a local file.
-        file_path: What was asked for: an S3 URL or a path.
-        local_path: Where the file lay while it was analysed.
-        file_type: By content.
-        opinion: The detector's.
-        threshold: In [0, 1]; what the score was or would have been compared with.
+        request_id: The caller's id, or one made for the job.
+        sqs_to_ml_url: URL as the caller wrote it; None for a local file.
+        file_path: The requested S3 URL or path.
+        local_path: Where the file was while it was analysed.
+        file_type: Media kind, by content.
+        opinion: The detector's verdict.
+        threshold: P(fake) from which the label is FAKE, in [0, 1].
         is_s3_file: The file came from S3.
-        queue_url: Of the queue that the message came from; None without one.
+        queue_url: URL of the queue that delivered the message; None without a queue.
         s3_file_info: See ``s3_file_info``; None for a local file.
-        processed_at: Aware.
-        original_message: As it came; None for a local file.
-        metadata: The caller's, untouched.
-        model: Name, version, sha256 and more of the detector.
-        timings_ms: Milliseconds of each stage.
+        processed_at: End of the analysis, with a time zone.
+        original_message: The message or event record, unchanged; None for a local file.
+        metadata: The caller's object, unchanged.
+        model: The detector's name, version, sha256 and more; see ``ModelInfo``.
+        timings_ms: Duration of each stage, in milliseconds.
         segments: Scores over time.
-        media: Facts about the file.
-        tracks: Opinions on the pictures and the sound of a video; None for other files.
+        media: Facts about the file; see ``MediaFacts``.
+        tracks: One result for each track of a video; None for other files.
         extra: Further fields; their names must be new.
 
     Raises:
@@ -176,21 +178,21 @@ def failed_result(  # noqa: PLR0913 - one keyword for each field of the envelope
     It has every field of a finished one; what is unknown is null, and there is no label.
 
     Args:
-        request_id: The caller's or a derived one.
-        processed_at: Aware.
-        code: Why.
-        message: Why, for a person; without secrets.
-        sqs_to_ml_url: As in ``finished_result``, and so are the fields below.
-        file_path: Likewise.
-        local_path: Likewise.
-        file_type: Likewise.
-        threshold: Likewise.
-        is_s3_file: Likewise.
-        queue_url: Likewise.
-        s3_file_info: Likewise.
-        original_message: Likewise.
-        metadata: Likewise.
-        timings_ms: Of the stages that were reached.
+        request_id: The caller's id, or one made for the job.
+        processed_at: Time of the failure, with a time zone.
+        code: Code of the failure.
+        message: Human-readable reason, without secrets.
+        sqs_to_ml_url: URL as the caller wrote it, if known.
+        file_path: The requested S3 URL or path, if known.
+        local_path: Where the file was, if it was fetched.
+        file_type: Media kind, as far as known.
+        threshold: P(fake) from which the label would have been FAKE, in [0, 1].
+        is_s3_file: The file was to come from S3.
+        queue_url: URL of the queue that delivered the message; None without a queue.
+        s3_file_info: See ``s3_file_info``; None if the file was not fetched.
+        original_message: The message or event record, unchanged.
+        metadata: The caller's object, unchanged.
+        timings_ms: Duration of each stage that was reached, in milliseconds.
         extra: Further fields; their names must be new.
 
     Raises:
@@ -230,10 +232,10 @@ def failed_result(  # noqa: PLR0913 - one keyword for each field of the envelope
 
 
 def verdict_in_words(result: Mapping[str, object]) -> str:
-    """Return the verdict as people are told it; ``failed`` for a job that failed.
+    """Return the verdict in words; ``failed`` for a job that failed.
 
     Args:
-        result: An envelope, also of a version that knew labels alone.
+        result: An envelope, also one of a version without ``verdict``.
     """
     if result.get("error") is not None:
         return "failed"
@@ -244,12 +246,12 @@ def verdict_in_words(result: Mapping[str, object]) -> str:
 def s3_file_info(
     size: int, content_type: str | None, last_modified: datetime | None
 ) -> S3FileInfo:
-    """Return what S3 says about an object.
+    """Return the metadata of an S3 object as a result shows it.
 
     Args:
-        size: Bytes.
-        content_type: As its uploader declared it.
-        last_modified: Aware.
+        size: Size in bytes.
+        content_type: Type that the uploader declared.
+        last_modified: Time of the upload, with a time zone.
     """
     return {
         "size": size,
@@ -273,7 +275,7 @@ def iso_utc(moment: datetime) -> str:
 def encode_result(result: Mapping[str, object]) -> bytes:
     """Return ``result`` as compact UTF-8 JSON in the order of its fields.
 
-    The same result gives the same bytes in every process: a signature can be made anew.
+    The same result gives the same bytes in every process, so a signature can be made again.
 
     Raises:
         ValueError: A number is not finite, or a value is not JSON.
@@ -282,7 +284,7 @@ def encode_result(result: Mapping[str, object]) -> bytes:
         text = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     except (TypeError, RecursionError) as error:
         raise ValueError(f"the result is not JSON: {error}") from None
-    # File names that are not UTF-8 hold lone surrogates; their escape is JSON's own.
+    # File names that are not UTF-8 contain lone surrogates; JSON can escape them.
     return text.encode("utf-8", "backslashreplace")
 
 
@@ -314,7 +316,7 @@ def _rounded(number: float | None) -> float | None:
 
 
 def _rounded_score(score: float | None, *, threshold: float) -> float | None:
-    """Round, but never across the threshold: the reader must find the label in the numbers."""
+    """Round, but never across the threshold: the numbers must imply the label."""
     if score is None:
         return None
     rounded = round(score, DECIMALS)

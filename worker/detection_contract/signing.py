@@ -25,14 +25,14 @@ _ID: Final = re.compile(r"[!-\-/-~]{1,256}")
 
 
 class InvalidSignature(ValueError):  # noqa: N818 - reads as what it says
-    """A callback was not signed by a holder of the secret, or long ago; the message says which."""
+    """A callback's signature is wrong, missing or too old; the message says which."""
 
 
 def decode_secret(secret: str) -> bytes:
-    """Return the key that ``secret`` (``whsec_`` and base64 of 24 to 64 bytes) stands for.
+    """Return the key in ``secret``, which is ``whsec_`` and base64 of 24 to 64 bytes.
 
     Raises:
-        ValueError: It is none; the message does not show it.
+        ValueError: It is not a valid secret; the message does not show it.
     """
     encoded = secret.strip().removeprefix(SECRET_PREFIX)
     if encoded == secret.strip():
@@ -100,12 +100,12 @@ def verify(
     now_s: float,
     tolerance_s: float = TOLERANCE_S,
 ) -> None:
-    """Return if ``body`` was signed with one of ``secrets`` within the tolerance, else raise.
+    """Check that ``body`` was signed with one of ``secrets`` within the tolerance.
 
     Args:
-        secrets: All that are valid at present.
-        received: The headers; names in any case.
-        body: The bytes as they were received, not parsed and encoded again.
+        secrets: All secrets that are valid now, each as for ``decode_secret``.
+        received: The request's headers; case of the names does not matter.
+        body: The received bytes, not parsed and encoded again.
         now_s: Unix seconds on the receiver's clock.
         tolerance_s: Older and newer timestamps are refused, against replays.
 
@@ -128,6 +128,6 @@ def verify(
         sign(secret, webhook_id=webhook_id, timestamp_s=int(stamp), body=body).encode()
         for secret in secrets
     ]
-    # In constant time: how long it took tells nothing of the right signature.
+    # In constant time, so that the duration does not reveal the right signature.
     if not any(hmac.compare_digest(mine, theirs) for mine in made for theirs in offered):
         raise InvalidSignature("no signature fits")

@@ -1,4 +1,4 @@
-"""Entry point of ``detection-worker``: finds the command, runs it, words what goes wrong."""
+"""Entry point of ``detection-worker``: runs a command and reports errors in a sentence."""
 
 import argparse
 import errno
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     Args:
-        argv: Arguments after the program's name; None takes the process's own.
+        argv: Arguments after the program's name; None means those of the process.
 
     Returns:
         0: done. 1: failed. 2: wrong usage or set-up. 130: interrupted.
@@ -36,11 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     end_by_sigterm()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name that the terminal's encoding cannot say must not end the command.
+        # A file name that the terminal's encoding lacks must not end the command.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = _dispatch(arguments)
-        # Here, so that a reader who went away is noticed here too.
+        # Here, so that a closed pipe is noticed here too.
         sys.stdout.flush()
     except UsageError as exc:
         return _say(f"Error: {exc}", EXIT_USAGE)

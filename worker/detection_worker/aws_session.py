@@ -1,4 +1,4 @@
-"""How the worker reaches AWS: one session, its clients, what a broken credential looks like."""
+"""AWS sessions and clients, and how to recognise broken credentials."""
 
 import threading
 from collections.abc import Mapping
@@ -44,8 +44,8 @@ _UNOBTAINABLE = (
     SSOError,
     TokenRetrievalError,
 )
-# botocore fetches role credentials in the middle of another call: their refusal surfaces there,
-# told apart only by the operation's name.
+# botocore fetches role credentials during another call, which then fails; only the name of the
+# operation shows it.
 _CREDENTIAL_OPERATIONS = ("AssumeRole", "GetRoleCredentials", "CreateToken")
 _SET_CLOCK: Final = (
     "The clock of this machine differs from AWS's by minutes: set it, and keep it by NTP."
@@ -55,10 +55,10 @@ _client_lock = threading.Lock()
 
 
 def make_session(aws: AwsSettings) -> boto3.Session:
-    """Return a session; keep one for the life of the process.
+    """Return a session; keep it for the life of the process.
 
-    Refreshing credentials (IRSA, Pod Identity, instance role) live in the session: a new session
-    for each call would fetch them anew.
+    The session caches and refreshes credentials (IRSA, Pod Identity, instance role); a session for
+    each call would fetch them each time.
     """
     return boto3.Session(
         aws_access_key_id=aws.access_key_id,
@@ -79,17 +79,17 @@ def client(
     attempts: int = ATTEMPTS,
     region: str | None = None,
 ) -> Any:
-    """Return a thread-safe client; creating one costs tens of ms of CPU, so keep it.
+    """Return a thread-safe client; creating one takes tens of ms of CPU, so keep it.
 
     Args:
-        session: Of ``make_session``.
-        service: Such as ``s3``.
+        session: Session from ``make_session``.
+        service: Name of the service, such as ``s3``.
         aws: Endpoint and region.
-        read_timeout_s: Longest silence on a connection; for a long poll more than its wait.
-        pool: Connections kept; at least the threads that use the client at once.
-        connect_timeout_s: Of the TCP and TLS handshake.
-        attempts: Of each call in all, >= 1.
-        region: Instead of ``aws.region``.
+        read_timeout_s: Longest pause between two reads; for a long poll more than its wait.
+        pool: Connections kept; at least the number of threads that use the client at once.
+        connect_timeout_s: Longest TCP and TLS handshake, in seconds.
+        attempts: Attempts of each call in total, >= 1.
+        region: Region to use instead of ``aws.region``.
     """
     config = Config(
         retries={"mode": "standard", "total_max_attempts": attempts},
@@ -97,11 +97,11 @@ def client(
         read_timeout=read_timeout_s,
         max_pool_connections=pool,
         tcp_keepalive=True,
-        # Ranged reads carry no checksum of the part, and other stores than AWS's know none.
+        # Ranged reads carry no checksum, and other stores than S3 do not support them.
         response_checksum_validation="when_required",
         request_checksum_calculation="when_required",
-        # botocore would build its long user agent anew and check parameters that typed code
-        # made, for each call: together a tenth of the CPU of a small GET.
+        # For each call botocore would build its user agent and check parameters that typed
+        # code made: together a tenth of the CPU of a small GET.
         user_agent=_USER_AGENT,
         parameter_validation=False,
     )
@@ -118,7 +118,7 @@ def identity(session: boto3.Session, aws: AwsSettings) -> str:
     """Return the ARN of the caller; needs no IAM permission.
 
     Raises:
-        Exception: Whatever botocore raises; ask ``is_credentials_error``.
+        Exception: Any of botocore's; see ``is_credentials_error``.
     """
     sts = client(session, "sts", aws, read_timeout_s=10.0)
     try:
@@ -128,11 +128,11 @@ def identity(session: boto3.Session, aws: AwsSettings) -> str:
 
 
 def is_credentials_error(exc: BaseException) -> bool:
-    """Return whether a call failed for this worker's credentials, not for what it asked for."""
+    """Return whether a call failed because of the credentials and not because of the request."""
     if isinstance(exc, _MISSING + _UNOBTAINABLE):
         return True
-    # botocore reads the projected token of IRSA and Pod Identity in the middle of another call. A
-    # missing file comes as its OSError, an empty one as a bad parameter that names the token.
+    # botocore reads the token of IRSA and Pod Identity during another call: a missing file raises
+    # OSError, an empty one a parameter error that names the token.
     if isinstance(exc, ParamValidationError):
         return "WebIdentityToken" in str(exc)
     if isinstance(exc, OSError):
@@ -145,9 +145,9 @@ def is_credentials_error(exc: BaseException) -> bool:
 
 
 def needs_person(exc: BaseException) -> bool:
-    """Return whether a credentials error lasts until somebody changes the configuration.
+    """Return whether a credentials error lasts until the configuration is changed.
 
-    An expired token or a metadata service that does not answer may be well again in a minute.
+    An expired token or a metadata service that does not answer may work again in a minute.
     """
     if isinstance(exc, _MISSING):
         return True
@@ -155,7 +155,7 @@ def needs_person(exc: BaseException) -> bool:
 
 
 def explain_credentials(exc: BaseException) -> str:
-    """Return what to tell a person of a credentials error: a sentence, and the next step below."""
+    """Return a sentence about a credentials error, and on the next line what to do."""
     if isinstance(exc, _MISSING):
         return user_messages.NO_CREDENTIALS
     reason, step = type(exc).__name__, user_messages.NO_CREDENTIALS.partition("\n")[2]
@@ -167,18 +167,18 @@ def explain_credentials(exc: BaseException) -> str:
 
 
 def error_code(exc: ClientError) -> str:
-    """Return the service's error code as ``aws_errors.plain_code`` does."""
+    """Return the service's error code as ``plain_code`` shortens it."""
     error: Mapping[str, Any] = exc.response.get("Error", {})
     return plain_code(str(error.get("Code", "")))
 
 
 def http_status(exc: ClientError) -> int:
-    """Return the status of the answer, 0 if unknown."""
+    """Return the HTTP status of the answer; 0 if unknown."""
     return int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def retry_after_s(exc: ClientError) -> float | None:
-    """Return how many seconds the service asked us to wait, None if it did not."""
+    """Return the seconds that the service asked to wait; None if it did not."""
     headers: Mapping[str, str] = exc.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     value = headers.get("retry-after", "")
     return float(value) if value.isascii() and value.isdigit() else None

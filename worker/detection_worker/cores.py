@@ -1,4 +1,4 @@
-"""How many processor cores this process may really use."""
+"""The number of processor cores that this process may use."""
 
 import math
 import os
@@ -9,12 +9,13 @@ CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
 
 def usable_cores(cpu_max: Path = CGROUP_CPU_MAX) -> int:
-    """Return the cores that affinity and the container's CPU limit leave, at least 1.
+    """Return the number of cores within CPU affinity and the container's CPU limit, at least 1.
 
-    ``os.cpu_count`` counts the node's: a pod limited to two of 96 would start 96 decoders.
+    ``os.cpu_count`` counts the cores of the node: a pod limited to two of 96 would start 96
+    decoders.
 
     Args:
-        cpu_max: The control group's limit; absent or unreadable means none.
+        cpu_max: File with the control group's limit; missing or unreadable means no limit.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:

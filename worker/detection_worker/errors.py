@@ -4,11 +4,11 @@ from detection_contract.error_codes import Disposition, ErrorCode, disposition
 
 
 class WorkerError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises itself."""
 
 
 class UsageError(WorkerError):
-    """A command cannot go on; the text says why and, on the next line, what to do.
+    """A command cannot continue; the message says why and, on the next line, what to do.
 
     The command line prints it and exits non-zero without a traceback.
     """
@@ -18,9 +18,9 @@ class JobError(WorkerError):
     """One job failed, for a coded reason.
 
     Attributes:
-        code: Why; decides what becomes of the message.
-        retry_after_s: How long the failing side asked us to wait, if it did.
-        environment: The worker's own surroundings failed (credentials, clock, network, disk):
+        code: Code of the reason; decides what becomes of the message.
+        retry_after_s: Seconds that the failing service asked to wait; None if it did not.
+        environment: The worker's own environment failed (credentials, clock, network, disk), so
             every message would fail like this one.
     """
 
@@ -39,14 +39,14 @@ class JobError(WorkerError):
 
     @property
     def message(self) -> str:
-        """What was wrong, for a person; holds no secret and no signed URL."""
+        """Human-readable reason, without secrets and signed URLs."""
         return str(self.args[0])
 
     @property
     def disposition(self) -> Disposition:
-        """What becomes of the message."""
+        """Whether the message is retried or dead-lettered."""
         return disposition(self.code)
 
 
 class Cancelled(WorkerError):  # noqa: N818 - not an error of the job: its lease was lost or it must stop
-    """The job was told to stop: its lease was lost or the worker drains. Nothing is reported."""
+    """The job was cancelled: its lease was lost or the worker drains. Nothing is reported."""

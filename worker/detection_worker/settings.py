@@ -64,9 +64,9 @@ def _host(url: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwsSettings:
-    """How to reach AWS.
+    """Credentials, region and endpoint of AWS.
 
-    Absent keys mean boto3's default chain: environment, profile, IRSA, Pod Identity, instance.
+    Without keys boto3's default chain applies: environment, profile, IRSA, Pod Identity, instance.
     """
 
     access_key_id: str | None = field(default=None, repr=False)
@@ -76,16 +76,16 @@ class AwsSettings:
     endpoint_url: HttpUrl | None = None
     """One endpoint for SQS and S3 alike (LocalStack, MinIO, an emulator); path-style S3."""
     allowed_buckets: tuple[str, ...] = ()
-    """Buckets that may be read, ``*`` and ``?`` match; empty leaves it to the role's policy."""
+    """Buckets that may be read, with the wildcards ``*`` and ``?``; empty allows all."""
     expected_bucket_owner: str | None = None
-    """Account that must own every bucket; S3 refuses others (the confused deputy)."""
+    """AWS account that must own every bucket; S3 refuses others (the confused deputy problem)."""
 
     boto3_endpoint_url: HttpUrl | None = None
-    """Where boto3 itself looks for S3; here only so that its URLs are known for those of S3."""
+    """Endpoint that boto3 uses for S3; known here so that URLs on it are accepted as S3 URLs."""
 
     @property
     def endpoint_hosts(self) -> frozenset[str]:
-        """Hosts, with their ports, whose URLs name objects as those of Amazon S3 do."""
+        """Hosts, with their ports, whose URLs are accepted as S3 URLs."""
         urls = (self.endpoint_url, self.boto3_endpoint_url)
         return frozenset(host for host in map(_host, urls) if host)
 
@@ -95,7 +95,7 @@ class DataSettings:
     """Where downloads go."""
 
     temp_dir: Path = Path("/tmp/deepfake_cache")  # noqa: S108 - the guide's documented default
-    s3_cache_dir: Path = Path("/tmp/deepfake_s3_cache")  # noqa: S108 - likewise
+    s3_cache_dir: Path = Path("/tmp/deepfake_s3_cache")  # noqa: S108 - the guide's default too
     cleanup_temp_files: bool = True
 
 
@@ -111,22 +111,22 @@ class LoggingSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaLimits:
-    """What one media object may cost. Checked again while decoding, because headers lie."""
+    """Limits on one media file; checked again while decoding, because headers can be wrong."""
 
     # The largest S3 object has 5 TiB.
     max_bytes: Annotated[int, Interval(ge=1, le=5 * _TIB)] = 512 * MIB
     max_pixels: Annotated[int, Interval(ge=1, le=1_000_000_000)] = 50_000_000
-    """Per frame. A 50 MP photograph is the largest a current phone makes."""
+    """Pixels of one frame; the largest photographs of current phones have 50 megapixels."""
     max_duration_s: Annotated[float, Interval(ge=0.1, le=_DAY_S)] = 3600.0
     max_frames_decoded: Annotated[int, Interval(ge=1, le=100_000_000)] = 200_000
     decode_timeout_s: Annotated[float, Interval(ge=0.1, le=_LEASE_S)] = 60.0
     decode_memory_bytes: Annotated[int, Interval(ge=64 * MIB, le=_TIB)] = 1024 * MIB
-    """Address-space limit of the decoding child above what it uses when idle."""
+    """Address space that the decoding child may use beyond what it uses when idle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackSettings:
-    """How results are posted."""
+    """Timeouts, retries, allowed addresses and signatures of callbacks."""
 
     connect_timeout_s: Annotated[float, Interval(ge=0.1, le=300)] = 5.0
     read_timeout_s: Annotated[float, Interval(ge=0.1, le=300)] = 15.0
@@ -140,7 +140,7 @@ class CallbackSettings:
     allowed_networks: Annotated[
         tuple[Network, ...], doc("address ranges like 10.0.0.0/8, with commas between them")
     ] = ()
-    """Networks (CIDR) that callbacks may reach although private, as those of a cluster."""
+    """Private networks (CIDR) that callbacks may reach, such as those of a cluster."""
     signing_secrets: Annotated[
         tuple[SigningSecret, ...],
         doc("secrets like whsec_<base64 of 24 to 64 bytes>, newest first"),
@@ -150,18 +150,18 @@ class CallbackSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerSettings:
-    """How the consumer runs."""
+    """Settings of ``consume``: queue, concurrency, batching, shutdown, control server."""
 
     queue_url: HttpUrl
     poll_interval_s: Annotated[float, Interval(ge=0, le=3600)] = 5.0
-    """Pause after a failed poll; an empty long poll is followed by the next at once."""
+    """Pause after a failed poll; after an empty long poll the next begins at once."""
     # SQS hands out no more at once.
     max_messages: Annotated[int, Interval(ge=1, le=10)] = 10
     # SQS holds a poll open no longer.
     wait_time_s: Annotated[int, Interval(ge=0, le=20)] = 20
     # A lease is looked at once a second and needs two chances to be extended.
     visibility_timeout_s: Annotated[int, Interval(ge=3, le=_LEASE_S)] = 30
-    """Short on purpose: leases are extended while there is progress; a crash costs this much."""
+    """Short, because it is extended while there is progress: it is the delay after a crash."""
     run_once: bool = False
     dry_run: bool = False
     stats_interval: Annotated[int, Interval(ge=0, le=1_000_000_000)] = 100
@@ -169,9 +169,9 @@ class ConsumerSettings:
     max_in_flight: Annotated[int, Interval(ge=1, le=100_000)] = 64
     """Messages held at once: enough to hide 200 ms of network at 200 messages a second."""
     prefetch_seconds: Annotated[float, Interval(ge=0.1, le=3600)] = 10.0
-    """Predicted compute held at most, so that the queue's depth stays honest."""
+    """Most predicted seconds of work held, so that waiting messages stay visible in the queue."""
     max_bytes_in_flight: Annotated[int, Interval(ge=MIB, le=_TIB)] = 2048 * MIB
-    """Downloads on the disk at which no further one starts."""
+    """Downloaded bytes on the disk at which no further download starts."""
     pollers: Annotated[int, Interval(ge=1, le=32)] = 2
     downloaders: Annotated[int, Interval(ge=1, le=256)] = 12
     decoders: Annotated[int, Interval(ge=0, le=256)] = 0
@@ -180,21 +180,21 @@ class ConsumerSettings:
     batch_units: Annotated[int, Interval(ge=1, le=4096)] = 32
     """Most units (crops, windows) in one forward pass."""
     batch_wait_s: Annotated[float, Interval(ge=0, le=10)] = 0.004
-    """How long an idle device waits for neighbours that are still being decoded."""
+    """Seconds that an idle device waits for units that are still being decoded."""
     device: str = "auto"
     """``cpu``, ``cuda``, ``cuda:N``, or ``auto``: the GPU if there is one."""
     torch_threads: Annotated[int, Interval(ge=0, le=256)] = 0
     """Threads of one forward pass; 0 means one for each core."""
     stall_timeout_s: Annotated[float, Interval(ge=1, le=_LEASE_S)] = 60.0
-    """Work on a message that shows no progress for so long is stopped and the message released."""
+    """Seconds without progress after which work on a message is stopped and it is released."""
     shutdown_grace_s: Annotated[float, Interval(ge=0, le=_LEASE_S)] = 30.0
-    """From SIGTERM to exit; keep it under the pod's terminationGracePeriodSeconds."""
+    """Seconds from SIGTERM to exit; keep it below the pod's terminationGracePeriodSeconds."""
     dead_letter_queue_url: HttpUrl | None = None
-    """Overrides the queue's own redrive policy."""
+    """Dead-letter queue to use instead of that of the queue's redrive policy."""
     max_backoff_s: Annotated[float, Interval(ge=0, le=_LEASE_S)] = 900.0
     # SQS keeps messages no longer.
     queue_wait_objective_s: Annotated[float, Interval(ge=0, le=14 * _DAY_S)] = 120.0
-    """Messages that waited longer before their first receive are counted as late."""
+    """Seconds; messages that waited longer before their first receive count as late."""
     control_host: str = "0.0.0.0"  # noqa: S104 - kubelet, Prometheus and the operator come from outside
     control_port: Annotated[int, Interval(ge=0, le=65_535)] = 0
     """Port of /healthz, /readyz, /state, /drain, /resume and /metrics; 0 leaves the server off."""
@@ -212,6 +212,6 @@ class Settings:
     models_dir: Path | None = None
     """None means the models that ship with the package."""
     models_prefer: tuple[str, ...] = ()
-    """Models that score their kind whatever others there are; one that is absent is an error."""
+    """Models to use first for their media kind; a name that does not exist is an error."""
     video_audio: bool = True
-    """Judge the sound of videos too, if a model for sound is loaded."""
+    """Also analyse the sound of videos, if an audio model is loaded."""

@@ -41,7 +41,7 @@ def result(name: str, message: str = "no") -> dict[str, object]:
 
 
 def read(path: Path, form: str) -> list[Any]:
-    """Return the results in a file, by whoever reads it: it must be whole."""
+    """Return the results in a file, which must be complete for any reader."""
     text = path.read_bytes().decode()
     if form == "csv":
         return list(csv.DictReader(io.StringIO(text)))

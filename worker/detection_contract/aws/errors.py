@@ -5,12 +5,12 @@ from typing import Final
 
 
 class QueueFault(StrEnum):
-    """Why SQS refuses a call, as far as its answer tells."""
+    """Why SQS refused a call, as far as its response says."""
 
     MISSING = "missing"
     """There is no such queue."""
     DENIED = "denied"
-    """The caller's role may not, or the queue's KMS key is out of reach."""
+    """The caller's role lacks a permission, or the queue's KMS key cannot be used."""
     CREDENTIALS = "credentials"
     """The caller's credentials do not work."""
     THROTTLED = "throttled"
@@ -32,13 +32,13 @@ WRONG_KEY_CODES: Final = frozenset(
         "UnrecognizedClient",
     }
 )
-"""The credentials are wrong until a person changes them."""
+"""The credentials are wrong; they need to be changed."""
 CLOCK_CODES: Final = frozenset({"RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"})
 """This machine's clock is wrong, by more than 15 minutes for S3 and 5 for most others."""
 EXPIRED_CODES: Final = (
     frozenset({"ExpiredToken", "InvalidToken", "TokenRefreshRequired"}) | CLOCK_CODES
 )
-"""The credentials do not work now and may work again."""
+"""The credentials do not work now and may work later."""
 _CLOCK_WORDS: Final = ("Signature expired", "Signature not yet current")
 """How SQS and STS say that the clock is wrong, under the code of a wrong signature."""
 _MISSING: Final = frozenset({"NonExistentQueue", "QueueDoesNotExist", "InvalidAddress"})
@@ -78,7 +78,7 @@ def plain_code(code: str) -> str:
 
 
 def queue_fault(code: str, *, status: int) -> QueueFault | None:
-    """Return what an error of SQS means; None if nothing but time or luck is against the call.
+    """Return why SQS refused a call; None for errors that a retry may overcome.
 
     Args:
         code: As ``plain_code`` returns it. Where the answer held no error that could be read,

@@ -1,4 +1,4 @@
-"""S3 URLs: every documented form to bucket and key."""
+"""S3 URLs: every documented form, parsed to bucket, key, version and region."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from urllib.parse import unquote, unquote_to_bytes
 MAX_KEY_BYTES: Final = 1024
 """Longest object key, in UTF-8; https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html."""
 MAX_URL_CHARS: Final = 16_384
-"""A percent-encoded key of the greatest length and a presigned query with a session token fit."""
+"""Fits the longest key, percent-encoded, and a presigned query with a session token."""
 _SHOWN_URL_CHARS: Final = 512
 _S3_SCHEMES: Final = frozenset({"s3", "s3a", "s3n"})
 
@@ -20,13 +20,13 @@ ACCEPTED: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Location:
-    """Where an object is.
+    """Bucket and key of an object, with version and region if they are known.
 
     Attributes:
         bucket: Bucket name, or the ARN or alias of an access point.
         key: Object key, decoded exactly once, never normalised; not empty.
-        version_id: Of the object; None means the latest.
-        region: If the URL names one, else None.
+        version_id: Version of the object; None means the latest.
+        region: AWS region that the URL names; None if it names none.
     """
 
     bucket: str
@@ -36,7 +36,7 @@ class S3Location:
 
 
 class InvalidS3Url(ValueError):  # noqa: N818 - reads as what it says: this is an invalid S3 URL
-    """A text names no S3 object; the message names it without its query, which may be signed."""
+    """A text is not the URL of an S3 object; the message omits its query, which may be signed."""
 
 
 class _Refused(Exception):  # noqa: N818 - carries a reason inside this module only
@@ -112,18 +112,18 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 def parse_s3_url(url: str, *, endpoint_hosts: frozenset[str] = frozenset()) -> S3Location:
     """Return the object that ``url`` names; nothing is contacted.
 
-    In an ``s3://`` URL (``s3a``, ``s3n`` likewise) the key is taken as it stands, as the AWS
-    command line does: ``%``, ``?`` and ``#`` are part of it, only a closing ``?versionId=…`` is
+    In an ``s3://``, ``s3a://`` or ``s3n://`` URL the key is taken literally, as the AWS command
+    line does: ``%``, ``?`` and ``#`` are part of it, only a closing ``?versionId=…`` is
     not. In an ``https`` URL the path is percent-decoded exactly once, ``+`` stays ``+``, and
     nothing is normalised. Credentials in a presigned query are ignored.
 
     Args:
-        url: Any documented form, see the user guide of Amazon S3.
+        url: Any form that the Amazon S3 user guide documents.
         endpoint_hosts: Lower-case ``host`` or ``host:port`` of S3-compatible endpoints whose http
             and https URLs, path style or ``bucket.host``, are accepted too.
 
     Raises:
-        InvalidS3Url: ``url`` is none of these.
+        InvalidS3Url: ``url`` is not one of these forms, or its bucket or key cannot exist.
     """
     try:
         return _parse(url, endpoint_hosts=endpoint_hosts)
@@ -140,10 +140,10 @@ def object_location(
     """Return the location with its bucket, key and version checked.
 
     Args:
-        bucket: A bucket name; no ARN.
+        bucket: A bucket name, not an ARN.
         key: Already decoded.
         version_id: None or empty means the latest.
-        region: Dropped if it is not shaped like a region.
+        region: AWS region; ignored if it does not look like one.
 
     Raises:
         InvalidS3Url: One of them cannot exist in S3.

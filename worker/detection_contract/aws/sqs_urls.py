@@ -1,4 +1,4 @@
-"""The hosts of SQS queue URLs: which region they name, and where such a queue is reached."""
+"""Hosts of SQS queue URLs: the region that they name, and the endpoint to call."""
 
 import re
 from typing import Final
@@ -23,23 +23,23 @@ URL_REGION_PATTERN: Final = (
 """Queue URLs whose host names a region: standard, FIPS, VPC endpoint, dual stack, every partition,
 and the legacy forms. For RE2 too, and without backslashes, so that it can stand in a CEL rule."""
 _LEGACY_REGION: Final = "us-east-1"
-"""Of ``queue.amazonaws.com``, from before there were regions."""
+"""Region of ``queue.amazonaws.com``, the first host of SQS."""
 _LEGACY_HOST: Final = f"(?:{_REGION}[.])?queue[.](?:{_STANDARD})"
 _STANDARD_HOST: Final = re.compile(f"sqs[.]{_REGION}[.](?:{_STANDARD})|{_LEGACY_HOST}")
 _PUBLIC_HOST: Final = re.compile(f"sqs(?:-fips)?[.]{_REGION}[.]{_SUFFIX}|{_LEGACY_HOST}")
 
 
 def region_of_queue(url: str) -> str | None:
-    """Return the AWS region that the host of a queue URL names, None if it names none."""
+    """Return the AWS region that the host of a queue URL names; None if it names none."""
     found = re.match(URL_REGION_PATTERN, url)
     return found and (found[1] or found[2] or _LEGACY_REGION)
 
 
 def own_endpoint(url: str) -> str | None:
-    """Return scheme, host and port of a queue URL if requests must go just there.
+    """Return the endpoint (scheme, host, port) of a queue URL if it is not the standard one.
 
-    None means the region's standard endpoint, to which the legacy hosts lead too. Those of a VPC,
-    of FIPS and of dual stack, and emulators, are their own.
+    VPC, FIPS and dual-stack endpoints and emulators must be called at the URL's own host. None
+    means the region's standard endpoint, which also serves the legacy hosts.
     """
     parts = urlsplit(url)
     if not parts.hostname or _STANDARD_HOST.fullmatch(parts.hostname):
@@ -48,5 +48,5 @@ def own_endpoint(url: str) -> str | None:
 
 
 def is_public_endpoint(url: str) -> bool:
-    """Return whether a URL leads to an endpoint of SQS itself: no VPC endpoint, no emulator."""
+    """Return whether a URL has a public SQS host: not a VPC endpoint and not an emulator."""
     return bool(_PUBLIC_HOST.fullmatch(urlsplit(url).hostname or ""))

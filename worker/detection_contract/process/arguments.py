@@ -1,4 +1,4 @@
-"""Command lines whose mistakes are told in one line before anything else."""
+"""An argument parser with one-line errors and a one-line usage."""
 
 import argparse
 from typing import NoReturn
@@ -7,17 +7,17 @@ from detection_contract.environment import EXIT_USAGE
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """``argparse.ArgumentParser`` that says what is wrong and leaves the rest to ``--help``.
+    """``argparse.ArgumentParser`` that prints an error in one line and points to ``--help``.
 
-    The usage names what must be given; the options are listed below it anyway.
+    The usage names only what is required; the options are listed below it.
     """
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and where to read on; exit with ``EXIT_USAGE``."""
+        """Print the error and the way to the help; exit with ``EXIT_USAGE``."""
         self.exit(EXIT_USAGE, f"Error: {message}\nSee: {self.prog} --help\n")
 
     def format_help(self) -> str:
-        """Return the help with a usage of one line."""
+        """Return the help with a one-line usage."""
         if self.usage is None:
             words = [self.prog, "[OPTIONS]", *self._required(), *self._positionals_shown()]
             self.usage = " ".join(words).replace("%", "%%")

@@ -1,6 +1,6 @@
-"""Log lines of worker and operator alike: the guide's plain ones, or one JSON object a line.
+"""Log output of worker and operator: plain lines as in the guide, or one JSON object per line.
 
-Both go to standard error, those of foreign libraries included, and neither shows a secret.
+Records of libraries are included. Everything goes to standard error, with secrets masked.
 """
 
 import json
@@ -93,13 +93,13 @@ def configure(*, level: str, fmt: LogFormat, to_console: bool = True, facts: boo
 def log_format_from_environment(
     environ: Mapping[str, str] | None = None, *, is_terminal: bool | None = None
 ) -> LogFormat:
-    """Return the format that ``LOG_FORMAT`` names, else the one that suits the place.
+    """Return the format that ``LOG_FORMAT`` names, else a default.
 
-    That is ``plain`` at a terminal, ``json`` in a Kubernetes pod, ``plain`` elsewhere.
+    The default is ``plain`` at a terminal, ``json`` in a Kubernetes pod, ``plain`` elsewhere.
 
     Args:
-        environ: None means that of the process.
-        is_terminal: Somebody reads standard error as it is written; None means: find out.
+        environ: None means the environment of the process.
+        is_terminal: Standard error is a terminal; None asks the operating system.
     """
     variables = os.environ if environ is None else environ
     chosen = variables.get(LOG_FORMAT, "").strip().lower()
@@ -113,7 +113,7 @@ def log_format_from_environment(
 
 
 def redact(text: str) -> str:
-    """Return ``text`` with whatever looks like a signature, key, token or password masked."""
+    """Return ``text`` with everything that looks like a signature, key or password masked."""
     for secret in _SECRETS:
         text = secret.sub(rf"\g<1>{_MASK}", text)
     return text
@@ -161,13 +161,13 @@ class JsonFormatter(logging.Formatter):
 
 
 class _Console(logging.Handler):
-    """Writes to whatever standard error is at the moment: tests and daemons replace it."""
+    """Writes to the current ``sys.stderr``, which tests and daemons replace."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             sys.stderr.write(f"{self.format(record)}\n")
             sys.stderr.flush()
-        except Exception:  # noqa: BLE001 - a log line must never stop what it tells of
+        except Exception:  # noqa: BLE001 - a log line must never stop the work
             self.handleError(record)
 
 
@@ -189,7 +189,7 @@ def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except (TypeError, ValueError, KeyError):
-        # A mistake in a format must not cost the line.
+        # A wrong format must not lose the record.
         return f"{record.msg} {record.args}"
 
 

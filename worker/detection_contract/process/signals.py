@@ -1,4 +1,4 @@
-"""What a process must do because it may be the first of a container."""
+"""SIGTERM for a process that may be PID 1 of a container."""
 
 import os
 import signal
@@ -8,11 +8,11 @@ EXIT_TERMINATED: Final = 128 + signal.SIGTERM
 
 
 def end_by_sigterm() -> None:
-    """Let SIGTERM end this process until a handler of its own replaces this one.
+    """End this process on SIGTERM until the program installs its own handler.
 
-    For the first process of a PID namespace the kernel drops every signal without a handler
-    (pid_namespaces(7)), also those from outside. A pod that is deleted while its process still
-    imports would go on, take up work, and be killed in the middle of it.
+    The kernel drops signals to PID 1 of a namespace unless it has a handler for them
+    (pid_namespaces(7)). Without one, a pod that is deleted while its process still imports would
+    start to work and be killed in the middle of it.
     """
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(EXIT_TERMINATED))

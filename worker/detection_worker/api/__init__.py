@@ -1,6 +1,7 @@
 """The Python API, with the names of the original guide.
 
-Importing it costs no torch; loading models does.
+Importing it does not import torch; loading models does. Errors that callers handle are
+``UsageError`` (wrong setting, no model, no queue) and ``JobError`` (this file cannot be analysed).
 """
 
 from detection_contract.error_codes import ErrorCode

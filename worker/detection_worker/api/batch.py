@@ -1,4 +1,4 @@
-"""Many files through the pipeline at once, their results in the order of the inputs."""
+"""Many files analysed at once, with results in the order of the inputs."""
 
 import logging
 import queue
@@ -22,24 +22,24 @@ from detection_worker.pipeline.stages.file_pipeline import FileTask
 from detection_worker.pipeline.stages.stage import Stage
 
 WINDOW: Final = 256
-"""Inputs in hand at once: so many results may wait for a slower file in front of them."""
+"""Inputs in work at once, which is how many results may wait behind a slow file."""
 DOWNLOADERS: Final = 12
 MAX_BYTES_IN_FLIGHT: Final = 2 << 30
-"""Downloads on the disk at which no further one starts; as the consumer's default."""
+"""Downloaded bytes on the disk at which no further download starts; the consumer's default."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a batch works with.
+    """Dependencies and settings of a batch.
 
     Attributes:
-        start: Sends files into the pipeline; the first call loads the models.
-        files: Gives what fetches S3 objects; the first call needs credentials.
-        max_bytes: Largest file.
-        keep_downloads: Leave downloads where they are.
-        threshold: In [0, 1].
+        start: Puts files into the pipeline; the first call loads the models.
+        files: Returns the S3 client; the first call needs credentials.
+        max_bytes: Size of the largest file allowed.
+        keep_downloads: Do not remove downloads.
+        threshold: P(fake) from which the label is FAKE, in [0, 1].
     """
 
     start: Callable[[Sequence[FileTask]], None]
@@ -62,12 +62,12 @@ class _Item:
 class Batch:
     """Results of many files; not thread-safe. Iterate over it, or ``poll`` it.
 
-    No file stops the others: one that cannot be analysed has a result with ``status`` ``failed``.
-    Models are loaded when the first file is at hand; inputs are taken as they are needed.
+    A file that cannot be analysed has a result with ``status`` ``failed`` and stops no other.
+    Models are loaded when the first file is there; inputs are read as they are needed.
 
     Args:
         inputs: Paths and S3 URLs.
-        needs: What it works with.
+        needs: Dependencies and settings.
     """
 
     def __init__(self, inputs: Iterable[str | Path], needs: Needs) -> None:
@@ -84,14 +84,17 @@ class Batch:
 
     @property
     def ended(self) -> bool:
-        """Every input has its result and was given out."""
+        """True once the result of every input has been returned."""
         return self._exhausted and self._given == self._taken
 
     def poll(self, timeout_s: float | None = None) -> list[DetectionResult]:
-        """Return the next results, those that are ready; empty if time is up.
+        """Return the next results that are ready, in the order of the inputs.
 
         Args:
-            timeout_s: How long to wait for something to happen; None waits.
+            timeout_s: Seconds to wait for the first; None waits without limit.
+
+        Returns:
+            One or more results; an empty list after the timeout, or at the end.
 
         Raises:
             UsageError: No model could be loaded, or the predictor was closed.
@@ -107,7 +110,7 @@ class Batch:
         return found
 
     def finished(self) -> list[DetectionResult]:
-        """Return the results that wait for a slower file, in order; for a batch cut short."""
+        """Return results that wait behind an unfinished file, in order; for an early end."""
         while not self._events.empty():
             with suppress(Cancelled):
                 self._note(self._events.get())
@@ -116,7 +119,7 @@ class Batch:
         return waiting
 
     def close(self) -> None:
-        """Stop what is not finished and remove downloads; ``finished`` still answers."""
+        """Stop unfinished files and remove downloads; ``finished`` still works."""
         self._stop.set()
         if self._download is not None:
             self._download.close()
@@ -141,10 +144,10 @@ class Batch:
     ) -> None:
         self.close()
 
-    # -- the way of one input ------------------------------------------------------------------
+    # -- one input ------------------------------------------------------------------
 
     def _take(self) -> None:
-        """Take inputs up to the window; a local file is looked at here, an object is fetched."""
+        """Read inputs up to the window; check local files, and queue S3 objects for download."""
         while not self._exhausted and self._taken - self._given < WINDOW:
             try:
                 asked = next(self._inputs)
@@ -220,7 +223,7 @@ class Batch:
     # -- results -------------------------------------------------------------------------------
 
     def _await(self, timeout_s: float | None) -> None:
-        """Wait for something to happen, then note all that happened."""
+        """Wait for one event, then note every event that is there."""
         try:
             self._note(self._events.get(timeout=timeout_s))
             while True:
@@ -244,7 +247,7 @@ class Batch:
             except Cancelled:
                 raise
             except Exception:
-                # A bug that one file brings to light must not cost the results of the others.
+                # A bug that one file triggers must not lose the results of the others.
                 log.exception("no result could be made")
                 error = JobError(ErrorCode.INTERNAL, "internal error")
         log.debug("%s failed: %s: %s", ascii(str(item.asked))[1:-1], error.code, error.message)

@@ -15,22 +15,26 @@ if TYPE_CHECKING:
     from detection_worker.pipeline.service.consumer import Consumer
 
 MessageHandler = Callable[[DetectionResult], None]
+"""Gets each result envelope."""
 
 
 class SQSDeepfakeConsumer:
-    """Works off an SQS queue; see ``start_consuming``.
+    """Consumes an SQS queue: receives messages, analyses their files, posts and deletes.
+
+    An argument that is None takes its value from the environment, the config file or the default,
+    in this order; AWS keys from the config file, then from boto3's own chain.
 
     Args:
-        queue_url: None takes ``QUEUE_URL``.
-        aws_region: Like every argument: None takes config file, environment or default.
-        aws_access_key_id: AWS access key.
-        aws_secret_access_key: Of that key.
+        queue_url: URL of the queue; None takes ``QUEUE_URL``.
+        aws_region: AWS region of the queue and of buckets whose URLs do not name one.
+        aws_access_key_id: AWS access key; give both keys or none.
+        aws_secret_access_key: Secret of the access key.
         options: Every other option of ``detection-worker consume``, with underscores, such as
             ``models_dir``, ``wait_time``, ``visibility_timeout``, ``endpoint_url``, ``config``.
 
     Raises:
         UsageError: A setting is missing or wrong.
-        TypeError: There is no such option.
+        TypeError: An option does not exist.
     """
 
     def __init__(
@@ -60,23 +64,24 @@ class SQSDeepfakeConsumer:
     def start_consuming(
         self, *, run_once: bool = False, message_handler: MessageHandler | None = None
     ) -> int:
-        """Consume until ``stop`` or, in the main thread, SIGTERM or SIGINT; return an exit code.
-
-        0: done; with ``run_once``, every message that came was finished. 1: the queue cannot be
-        reached now, something could not be handed back, or, with ``run_once``, a message was not
-        finished. 130 or 143: ``run_once`` was interrupted by SIGINT or SIGTERM.
+        """Consume until ``stop`` or, in the main thread, SIGTERM or SIGINT.
 
         May be called from any thread, and again once it has returned.
 
         Args:
-            run_once: Poll once, finish what came, return.
-            message_handler: Called with every result, one at a time, before its message is
-                deleted; what it raises makes the message come again.
+            run_once: Poll once, finish the messages received, and return.
+            message_handler: Called with each result, one at a time, before its message is
+                deleted. If it raises, the message goes back to the queue.
+
+        Returns:
+            An exit code. 0: done; with ``run_once``, every received message was finished. 1: the
+            queue cannot be reached now, a message could not be released, or, with ``run_once``, a
+            message was not finished. 130 or 143: SIGINT or SIGTERM interrupted ``run_once``.
 
         Raises:
-            UsageError: No model, queue or credentials; or it is consuming already.
+            UsageError: No model, queue or credentials, or this consumer is already running.
         """
-        # Here, so that a predictor needs none of the queue's parts.
+        # Here, so that importing the API stays cheap.
         from detection_worker.pipeline.service.consumer import Consumer  # noqa: PLC0415 - heavy
 
         options = {**self._options, "run_once": True} if run_once else self._options
@@ -94,16 +99,17 @@ class SQSDeepfakeConsumer:
                 self._running = False
 
     def stop(self) -> None:
-        """Drain and end ``start_consuming``; a second call hands everything back at once."""
+        """Drain, then end ``start_consuming``; a second call releases all messages at once."""
         with self._lock:
             if self._consumer is not None:
                 self._consumer.request_stop()
 
     def get_stats(self) -> dict[str, float]:
-        """Return the counts of the present or the last run.
+        """Return the counts of the current or the last run.
 
-        ``messages_processed``, ``messages_failed``, ``messages_retried``, ``runtime_s`` and
-        ``rate_per_s``; all 0 before the first.
+        Returns:
+            ``messages_processed``, ``messages_failed``, ``messages_retried``, ``runtime_s`` and
+            ``rate_per_s`` (messages per second); all 0 before the first run.
         """
         if self._consumer is None:
             names = ("processed", "failed", "retried")

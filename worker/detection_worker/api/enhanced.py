@@ -1,4 +1,4 @@
-"""The predictor of the original guide: one that reads its own settings."""
+"""The predictor of the original guide, which reads its own settings."""
 
 import os
 from collections.abc import Sequence
@@ -12,19 +12,23 @@ from detection_worker.config import consumer_value, load_settings
 class EnhancedDeepfakePredictor(Predictor):
     """A ``Predictor`` that reads its own settings.
 
+    An argument that is None takes its value from the environment, the config file or the default,
+    in this order; AWS keys from the config file, then from boto3's own chain.
+
     Args:
-        aws_access_key_id: Like every argument: None takes config file, environment or default.
-        aws_secret_access_key: Of that key.
-        aws_region: Of buckets whose URL names none.
-        models_dir: Folder of detectors; by default those that ship with the package.
-        config: Path of a config file.
-        endpoint_url: Of an S3-compatible store.
-        device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``: the GPU if there is one.
-        prefer: Models that score their kind before all others.
-        threshold: In [0, 1]; P(fake) from which on a file is FAKE.
+        aws_access_key_id: AWS access key; give both keys or none.
+        aws_secret_access_key: Secret of the access key.
+        aws_region: AWS region of buckets whose URL does not name one.
+        aws_session_token: Session token of temporary keys.
+        models_dir: Folder of detectors; the default is the models in the package.
+        config: Path of a config file; the default is ``aws_config.json``, if it exists.
+        endpoint_url: http or https URL of an S3-compatible store.
+        device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``, which takes the GPU if there is one.
+        prefer: Names of models to use first for their media kind.
+        threshold: P(fake) from which the label is FAKE, in [0, 1].
 
     Raises:
-        UsageError: A setting is wrong.
+        UsageError: A setting is wrong, or the config file that was named does not exist.
         ValueError: The threshold is out of range.
     """
 

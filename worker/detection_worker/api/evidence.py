@@ -1,4 +1,4 @@
-"""What a score of a still image rests on, drawn over the image."""
+"""The evidence for a score of a still image, drawn over the image."""
 
 import io
 from dataclasses import dataclass
@@ -16,23 +16,23 @@ from detection_worker.media.crops import cut
 
 EvidenceKind = Literal["patches", "saliency"]
 MAX_PATCHES: Final = 256
-"""A 2048 x 2048 picture in crops of 128; larger ones are covered where there is most detail."""
+"""Covers 2048 x 2048 pixels in crops of 128; of larger pictures the parts with most detail."""
 SHOWN_PX: Final = 1600
-"""Longer side of the drawing."""
+"""Longer side of the drawing, in pixels."""
 TINT: Final = 0.6
-"""Most that the red covers of the picture."""
+"""Opacity of the strongest red, 0 to 1."""
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Patches:
-    """A picture in crops, each with a score of its own.
+    """A picture cut into crops, each with its own score.
 
     Attributes:
         crops: RGB, shape ``(n, crop, crop, 3)``.
         boxes: Left, top, right, bottom in the picture, shape ``(n, 4)``.
-        scores: Calibrated P(fake) of each crop by itself, shape ``(n,)``.
+        scores: Calibrated P(fake) of each crop alone, in [0, 1], shape ``(n,)``.
     """
 
     crops: Pixels
@@ -41,15 +41,15 @@ class Patches:
 
 
 def draw(detector: Detector, pixels: Pixels, *, kind: EvidenceKind) -> bytes:
-    """Return a PNG of the picture with what the detector saw in it, in red.
+    """Return a PNG of the picture with the evidence for its score in red.
 
     Args:
-        detector: Of images, with the view ``crops``.
+        detector: An image detector with the view ``crops``.
         pixels: RGB, upright, shape ``(height, width, 3)``.
         kind: ``patches``: the score of every crop; ``saliency``: the pixels that move the score.
 
     Raises:
-        UsageError: The detector sees pictures in another way.
+        UsageError: The detector does not use crops, or has no gradients (``saliency``).
     """
     patches = score_patches(detector, pixels)
     if kind == "patches":
@@ -58,12 +58,20 @@ def draw(detector: Detector, pixels: Pixels, *, kind: EvidenceKind) -> bytes:
 
 
 def score_patches(detector: Detector, pixels: Pixels) -> Patches:
-    """Return crops over the whole picture with their scores; arguments as for ``draw``."""
+    """Return crops of the whole picture with their scores.
+
+    Args:
+        detector: An image detector with the view ``crops``.
+        pixels: RGB, upright, shape ``(height, width, 3)``.
+
+    Raises:
+        UsageError: The detector does not use crops.
+    """
     sampling = detector.card.sampling
     if not isinstance(sampling, ImageSampling) or sampling.view != "crops":
         raise UsageError(
             f"{detector.card.name} does not look at crops of images\n"
-            "Evidence can be drawn for models with the view 'crops' alone."
+            "Evidence can be drawn only for models with the view 'crops'."
         )
     crops, boxes = cut(pixels, crop_px=sampling.crop_px, max_crops=MAX_PATCHES)
     calibration: Calibration = detector.card.calibration
@@ -82,7 +90,7 @@ def _patch_heat(patches: Patches, shape: tuple[int, ...]) -> NDArray[np.float32]
 def _saliency_heat(
     detector: Detector, patches: Patches, shape: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    # Torch takes seconds to import; whoever draws nothing must not wait for it.
+    # Torch takes seconds to import, and most commands draw nothing.
     from detection_worker.detectors.saliency import saliency  # noqa: PLC0415 - heavy
     from detection_worker.detectors.torch_detector import TorchDetector  # noqa: PLC0415 - heavy
 
@@ -92,7 +100,7 @@ def _saliency_heat(
     strengths = saliency(detector, patches.crops)
     for (left, top, right, bottom), strength in zip(patches.boxes, strengths, strict=True):
         heat[top:bottom, left:right] = strength[: bottom - top, : right - left]
-    # A few pixels are far stronger than all others and would leave the rest black.
+    # A few pixels are far stronger than the others, which would all be black.
     relative = heat / max(float(np.percentile(heat, 99)), 1e-12)
     return np.asarray(np.clip(relative, 0, 1), dtype=np.float32)
 

@@ -1,4 +1,4 @@
-"""Fetching S3 files to temporary places, and removing them again."""
+"""Downloads of S3 objects to temporary folders, and their removal."""
 
 import os
 import shutil
@@ -29,16 +29,16 @@ READ_TIMEOUT_S = 10.0
 
 
 class S3Files:
-    """Parses S3 URLs, downloads their files to private temporary folders, and removes these.
+    """Parses S3 URLs and downloads objects to private temporary folders.
 
-    Thread-safe. Close it, or use it in a ``with`` statement; both remove what it downloaded if
-    the setting ``cleanup_temp_files`` is on, as it is by default.
+    Thread-safe. Close it, or use it in a ``with`` statement; both remove the downloads unless the
+    setting ``cleanup_temp_files`` is off (default: on).
 
     Args:
-        settings: Of the process.
+        settings: AWS settings, folders and limits.
 
     Raises:
-        JobError: ``CREDENTIALS``: the profile that the environment names does not exist.
+        JobError: ``CREDENTIALS``: the environment names a profile that does not exist.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -60,7 +60,7 @@ class S3Files:
         self._no_credentials = False
 
     def is_s3_url(self, url: str) -> bool:
-        """Return whether ``url`` names an object in S3."""
+        """Return whether ``url`` is an S3 URL in any documented form; nothing is contacted."""
         try:
             self.locate(url)
         except JobError:
@@ -68,19 +68,19 @@ class S3Files:
         return True
 
     def parse_s3_url(self, url: str) -> tuple[str, str]:
-        """Return bucket and key.
+        """Return bucket and key of an S3 URL.
 
         Raises:
-            JobError: ``BAD_URL``: it names no object in S3.
+            JobError: ``BAD_URL``: it is not an S3 URL.
         """
         location = self.locate(url)
         return location.bucket, location.key
 
     def locate(self, url: str) -> S3Location:
-        """Return all that ``url`` says: bucket, key, version, region.
+        """Return bucket, key, version and region that an S3 URL names.
 
         Raises:
-            JobError: ``BAD_URL``: it names no object in S3.
+            JobError: ``BAD_URL``: it is not an S3 URL.
         """
         try:
             return parse_location(url, endpoint_hosts=self._settings.aws.endpoint_hosts)
@@ -88,26 +88,38 @@ class S3Files:
             raise JobError(ErrorCode.BAD_URL, str(exc)) from exc
 
     def download_file(self, url: str, local_path: str | Path | None = None) -> str:
-        """Fetch a file and return its path.
+        """Download an object and return the path of the file.
 
         Args:
-            url: S3 URL.
-            local_path: Where to put it, a path that does not exist yet; the caller then removes
-                it. None makes a private temporary folder, which ``cleanup`` removes.
+            url: S3 URL in any documented form.
+            local_path: Path to write to, which must not exist; the caller removes the file. None
+                makes a private temporary folder, which ``cleanup`` removes.
+
+        Returns:
+            The path of the file.
 
         Raises:
-            JobError: ``S3_*``, ``BAD_URL``, ``EMPTY_FILE``, ``TOO_LARGE``, ``CREDENTIALS``.
+            JobError: ``code`` is ``BAD_URL``, ``CREDENTIALS``, ``EMPTY_FILE``, ``TOO_LARGE`` or
+                one of ``S3_NOT_FOUND``, ``S3_FORBIDDEN``, ``S3_NO_SUCH_BUCKET``,
+                ``S3_UNAVAILABLE``.
         """
         if local_path is None:
             return str(self.fetch(url).path)
         return str(self._fetch(self.locate(url), Path(local_path)).path)
 
     def fetch(self, url: str, *, cancelled: Callable[[], bool] = lambda: False) -> FetchedObject:
-        """Fetch a file to a private temporary folder; errors as ``download_file``.
+        """Download an object to a private temporary folder.
 
         Args:
-            url: S3 URL.
-            cancelled: Asked several times a second; True ends the download by ``Cancelled``.
+            url: S3 URL in any documented form.
+            cancelled: Called several times a second; True stops the download.
+
+        Returns:
+            Path, size, content type, upload time and more.
+
+        Raises:
+            JobError: As for ``download_file``.
+            Cancelled: ``cancelled`` returned True.
         """
         location = self.locate(url)
         self._check_credentials()
@@ -134,9 +146,9 @@ class S3Files:
         )
 
     def _check_credentials(self) -> None:
-        """Refuse every file once it is known that there are no credentials.
+        """Fail at once if an earlier search found no credentials.
 
-        The search for them ends at a metadata service that may not answer: once is enough.
+        The search ends with a metadata service that may not answer, which takes seconds.
         """
         with self._credentials:
             if not self._no_credentials:
@@ -161,10 +173,14 @@ class S3Files:
         return folder
 
     def get_file_info(self, url: str) -> S3FileInfo:
-        """Return ``size``, ``content_type`` and ``last_modified`` without fetching the file.
+        """Return ``size``, ``content_type`` and ``last_modified`` without a download.
+
+        Args:
+            url: S3 URL in any documented form.
 
         Raises:
-            JobError: ``S3_*``, ``BAD_URL`` or ``CREDENTIALS``.
+            JobError: ``code`` is ``BAD_URL``, ``CREDENTIALS`` or one of ``S3_NOT_FOUND``,
+                ``S3_FORBIDDEN``, ``S3_NO_SUCH_BUCKET``, ``S3_UNAVAILABLE``.
         """
         location = self.locate(url)
         aws = self._settings.aws
@@ -182,10 +198,10 @@ class S3Files:
         return s3_file_info(head["ContentLength"], head.get("ContentType"), head["LastModified"])
 
     def cleanup(self, path: str | Path | None = None) -> None:
-        """Remove what was downloaded to temporary folders.
+        """Remove downloads in temporary folders.
 
         Args:
-            path: A downloaded file or its folder; None removes all. Any other path is left alone.
+            path: A downloaded file or its folder; None removes all. Other paths are ignored.
         """
         with self._lock:
             chosen = {
@@ -198,7 +214,7 @@ class S3Files:
             shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Close connections; remove downloads if the settings say so."""
+        """Close connections and, unless ``cleanup_temp_files`` is off, remove downloads."""
         if self._settings.data.cleanup_temp_files:
             self.cleanup()
         self._storage.close()
@@ -216,18 +232,22 @@ class S3Files:
 
 
 class S3FileHandler(S3Files):
-    """``S3Files`` that read their own settings.
+    """``S3Files`` that reads its own settings.
+
+    An argument that is None takes its value from the environment, the config file or the default,
+    in this order; AWS keys from the config file, then from boto3's own chain.
 
     Args:
-        aws_access_key_id: Like every argument: None takes config file, environment or default.
-        aws_secret_access_key: Of that key.
-        aws_region: Of buckets whose URL names none.
-        aws_session_token: Of temporary keys.
-        endpoint_url: Of an S3-compatible store.
-        config: Path of a config file.
+        aws_access_key_id: AWS access key; give both keys or none.
+        aws_secret_access_key: Secret of the access key.
+        aws_region: AWS region of buckets whose URL does not name one.
+        aws_session_token: Session token of temporary keys.
+        endpoint_url: http or https URL of an S3-compatible store.
+        config: Path of a config file; the default is ``aws_config.json``, if it exists.
 
     Raises:
-        UsageError: A setting is wrong.
+        UsageError: A setting is wrong, or the config file that was named does not exist.
+        JobError: ``CREDENTIALS``: the environment names a profile that does not exist.
     """
 
     def __init__(
@@ -252,7 +272,10 @@ class S3FileHandler(S3Files):
 
 
 class PredictionContext:
-    """Removes temporary files when the ``with`` statement ends, also by an error.
+    """Removes temporary files when the ``with`` statement ends, also after an error.
+
+    Args:
+        paths: Files and folders to remove.
 
     Attributes:
         paths: Files and folders to remove.
@@ -262,12 +285,12 @@ class PredictionContext:
         self.paths: list[Path] = [Path(p) for p in paths]
 
     def add(self, path: str | Path) -> Path:
-        """Remember a file or folder to remove; return it as a path."""
+        """Add a file or folder to remove, and return its path."""
         self.paths.append(Path(path))
         return self.paths[-1]
 
     def cleanup(self) -> None:
-        """Remove them now; what is gone already is no error."""
+        """Remove all of them now; a path that does not exist is no error."""
         while self.paths:
             path = self.paths.pop()
             if path.is_dir() and not path.is_symlink():

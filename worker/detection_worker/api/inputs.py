@@ -1,4 +1,4 @@
-"""What a user names, local or in S3, as a file on this machine; and its result envelope."""
+"""An input, a local path or an S3 URL, as a file on this machine, and its result envelope."""
 
 import logging
 import os
@@ -24,16 +24,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalFile:
-    """A file that is on this machine now, and what its result says of its origin.
+    """A file on this machine, and its origin as its result reports it.
 
     Attributes:
-        asked: As the user named it: a path or an S3 URL.
-        path: Where it is.
-        name: For its extension.
-        s3_url: None for a local file.
-        file_info: What S3 says about it.
-        download_s: Seconds; None for a local file.
-        remove: Removes the download; does nothing to a user's file.
+        asked: Path or S3 URL as the user wrote it.
+        path: Path of the file.
+        name: Name with the extension that announces its media kind.
+        s3_url: S3 URL; None for a local file.
+        file_info: Metadata of the S3 object; None for a local file.
+        download_s: Duration of the download, in seconds; None for a local file.
+        remove: Removes a download; leaves a local file alone.
     """
 
     asked: str
@@ -46,12 +46,12 @@ class LocalFile:
 
 
 def is_url(path_or_url: str | Path) -> bool:
-    """Return whether a user names an object in S3, by URL, and no local file."""
+    """Return whether an input is a URL and not a local path."""
     return isinstance(path_or_url, str) and "://" in path_or_url
 
 
 def at_hand(path: str | Path, *, max_bytes: int) -> LocalFile:
-    """Return a local file that can be read.
+    """Return a local file after checking that it can be read.
 
     Raises:
         JobError: ``BAD_URL``, ``EMPTY_FILE`` or ``TOO_LARGE``.
@@ -60,7 +60,7 @@ def at_hand(path: str | Path, *, max_bytes: int) -> LocalFile:
     try:
         _check_readable(named, max_bytes=max_bytes)
     except (OSError, ValueError) as exc:
-        # A name that is too long or holds a zero, a folder that may not be searched, a bad disk.
+        # The name is too long or contains a zero byte, a folder is not searchable, the disk fails.
         why = getattr(exc, "strerror", None) or str(exc)
         raise JobError(ErrorCode.BAD_URL, f"The file cannot be opened ({why}): {named}") from exc
     return LocalFile(asked=str(path), path=named, name=named.name)
@@ -69,17 +69,17 @@ def at_hand(path: str | Path, *, max_bytes: int) -> LocalFile:
 def fetched(
     files: S3Files, url: str, *, keep: bool, cancelled: Callable[[], bool] = lambda: False
 ) -> LocalFile:
-    """Return an object of S3 as a local file.
+    """Download an S3 object and return it as a local file.
 
     Args:
-        files: Fetches it.
-        url: S3 URL.
-        keep: Leave the download where it is.
-        cancelled: Asked several times a second.
+        files: S3 client.
+        url: S3 URL in any documented form.
+        keep: Do not remove the download.
+        cancelled: Called several times a second; True stops the download.
 
     Raises:
-        JobError: As ``S3Files.fetch``.
-        Cancelled: ``cancelled`` said so.
+        JobError: As for ``S3Files.fetch``.
+        Cancelled: ``cancelled`` returned True.
     """
     started = time.perf_counter()
     found = files.fetch(url, cancelled=cancelled)
@@ -104,7 +104,7 @@ def finished(
     threshold: float,
     timings_s: dict[str, float],
 ) -> DetectionResult:
-    """Return the envelope of an analysed file."""
+    """Return the result envelope of an analysed file."""
     stages = {} if file.download_s is None else {"download": file.download_s}
     return finished_result(
         request_id=request_id,
@@ -129,7 +129,7 @@ def finished(
 
 
 def failed(path_or_url: str | Path, exc: JobError, *, threshold: float) -> DetectionResult:
-    """Return the envelope of a file that could not be analysed."""
+    """Return the result envelope of a file that could not be analysed."""
     text, remote = str(path_or_url), is_url(path_or_url)
     return failed_result(
         request_id=str(uuid.uuid4()),

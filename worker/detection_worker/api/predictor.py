@@ -1,4 +1,4 @@
-"""Files, local or in S3, to result envelopes."""
+"""Detection in local files and S3 objects; results are envelopes as in callbacks."""
 
 import logging
 import threading
@@ -29,7 +29,7 @@ from detection_worker.settings import Settings
 
 BATCH_UNITS: Final = 32
 BATCH_WAIT_S: Final = 0.004
-"""As the consumer's defaults."""
+"""Seconds an idle device waits for more units; both are the consumer's defaults."""
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +37,15 @@ log = logging.getLogger(__name__)
 class Predictor:
     """Detects deepfakes in local files and S3 objects.
 
-    Thread-safe: files of several threads are decoded in parallel and scored together. Close it,
-    or use it in a ``with`` statement: decoding runs in child processes.
+    Thread-safe: files of several threads are decoded in parallel and scored together. Decoding
+    runs in child processes, so close it, or use it in a ``with`` statement.
 
     Args:
-        settings: Of the process.
-        device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``: the GPU if there is one.
-        threads: Of one forward pass; 0 leaves it to torch.
-        threshold: In [0, 1]; P(fake) from which on a file is FAKE, where a call names no other.
-        decoders: Files that ``predict_many`` decodes at once; 0 for one each core.
+        settings: AWS settings, limits and models.
+        device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``, which takes the GPU if there is one.
+        threads: Threads of one forward pass; 0 leaves the number to torch.
+        threshold: P(fake) from which the label is FAKE, in [0, 1], unless a call gives another.
+        decoders: Files that ``predict_many`` decodes at once; 0 means one for each core.
 
     Raises:
         ValueError: The threshold is out of range.
@@ -74,14 +74,17 @@ class Predictor:
 
     @property
     def files(self) -> S3Files:
-        """What fetches S3 objects; made when first needed, so local files need no AWS."""
+        """The S3 client; made when first needed, so local files need no AWS."""
         with self._lock:
             if self._files is None:
                 self._files = S3Files(self._settings)
             return self._files
 
     def load_models(self) -> list[str]:
-        """Load the detectors, once, and return the media kinds that they can score.
+        """Load the detectors if they are not loaded yet.
+
+        Returns:
+            The media kinds that can be scored: ``image``, ``video``, ``audio``.
 
         Raises:
             UsageError: No model could be loaded, or the predictor is closed.
@@ -95,18 +98,22 @@ class Predictor:
     def predict_auto(
         self, path_or_url: str | Path, *, confidence_threshold: float | None = None
     ) -> DetectionResult:
-        """Analyse a local file or an S3 object and return its result envelope.
+        """Analyse a local file or an S3 object.
 
-        Models are loaded if they are not yet. A downloaded file is removed again unless
-        ``cleanup_temp_files`` is off; ``local_path`` then says where it was.
+        Models are loaded if they are not loaded yet. A download is removed afterwards unless
+        ``cleanup_temp_files`` is off; ``local_path`` of the result says where it was.
 
         Args:
             path_or_url: Path, or S3 URL in any documented form.
-            confidence_threshold: In [0, 1]; at or above it a file is FAKE. None takes the
+            confidence_threshold: P(fake) from which the label is FAKE, in [0, 1]. None takes the
                 predictor's.
 
+        Returns:
+            The result envelope, with ``status`` ``finished``.
+
         Raises:
-            JobError: The file cannot be fetched, decoded or scored; says why.
+            JobError: The file cannot be fetched, decoded or scored; ``code`` and ``message`` say
+                why.
             UsageError: No model could be loaded, or the predictor is closed.
             ValueError: The threshold is out of range.
         """
@@ -129,19 +136,22 @@ class Predictor:
     ) -> Iterator[DetectionResult]:
         """Analyse many files and yield their result envelopes in the order of the inputs.
 
-        Files are decoded in parallel and scored together. A file that cannot be fetched, decoded
-        or scored stops nothing: its result has ``status`` ``failed`` and ``error``. Inputs are
-        taken as they are needed and results kept no longer than needed, so there may be any
-        number of them.
+        Files are decoded in parallel and scored together. Inputs are read as they are needed and
+        results are not kept, so memory does not grow with the number of files.
 
         Args:
             paths_or_urls: Paths, and S3 URLs in any documented form.
-            confidence_threshold: As for ``predict_auto``.
+            confidence_threshold: P(fake) from which the label is FAKE, in [0, 1]. None takes the
+                predictor's.
+
+        Yields:
+            One result envelope for each input. A file that cannot be fetched, decoded or scored
+            has ``status`` ``failed`` and ``error``, and does not stop the others.
 
         Raises:
             UsageError: No model could be loaded, or the predictor is closed.
             ValueError: The threshold is out of range.
-            TypeError: One path is given instead of several.
+            TypeError: A single path was given instead of several.
         """
         return _results(self.batch(paths_or_urls, confidence_threshold=confidence_threshold))
 
@@ -151,7 +161,16 @@ class Predictor:
         *,
         confidence_threshold: float | None = None,
     ) -> Batch:
-        """Return what ``predict_many`` iterates over, for a caller that waits in its own way."""
+        """Return the ``Batch`` behind ``predict_many``, for callers that poll with a timeout.
+
+        Args:
+            paths_or_urls: As for ``predict_many``.
+            confidence_threshold: As for ``predict_many``.
+
+        Raises:
+            ValueError: The threshold is out of range.
+            TypeError: A single path was given instead of several.
+        """
         if isinstance(paths_or_urls, str):  # every letter of it would be a path
             raise TypeError("give a list of paths, or use predict_auto for a single one")
         return Batch(
@@ -166,15 +185,20 @@ class Predictor:
         )
 
     def evidence(self, path_or_url: str | Path, *, kind: EvidenceKind = "patches") -> bytes:
-        """Return a PNG of a still image with what its score rests on, in red.
+        """Return a PNG of a still image with the evidence for its score in red.
 
         Args:
-            path_or_url: As for ``predict_auto``.
-            kind: See ``evidence.draw``.
+            path_or_url: Path, or S3 URL in any documented form.
+            kind: ``patches`` draws the score of each part of the image, ``saliency`` the pixels
+                that change the score most.
+
+        Returns:
+            The bytes of the PNG; its longer side has at most 1600 pixels.
 
         Raises:
             JobError: The file cannot be fetched, decoded or scored.
-            UsageError: It is no still image, or its model does not look at crops.
+            UsageError: It is not a still image, its model does not use crops, or the predictor is
+                closed.
         """
         file = self._at_hand(path_or_url)
         try:
@@ -197,12 +221,12 @@ class Predictor:
             file.remove()
 
     def close(self) -> None:
-        """Stop decoding, remove downloads if the settings say so."""
+        """Stop decoding and, unless ``cleanup_temp_files`` is off, remove downloads."""
         with self._lock:
             self._closed = True
             pipeline, self._pipeline, self._decoding = self._pipeline, None, None
             files, self._files = self._files, None
-        # The children first: whoever waits for one hears that it was stopped.
+        # The children first, so that threads that wait for one learn that it was stopped.
         self._decoder.close()
         if pipeline is not None:
             pipeline.close()
@@ -261,7 +285,7 @@ class Predictor:
                 pipeline.put(task)
 
     def _running(self) -> FilePipeline:
-        """Return the pipeline; loads the models and starts it once."""
+        """Return the pipeline; the first call loads the models and starts it."""
         with self._lock:
             if self._closed:
                 raise _closed()
@@ -314,6 +338,6 @@ def _closed() -> UsageError:
 def _device(wanted: str) -> str:
     if wanted != "auto":
         return wanted
-    import torch  # noqa: PLC0415 - takes seconds; only whoever scores pays for it
+    import torch  # noqa: PLC0415 - takes seconds, and --help needs none of it
 
     return "cuda" if torch.cuda.is_available() else "cpu"

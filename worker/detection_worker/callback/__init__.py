@@ -1,1 +1,1 @@
-"""Posting results to the callers' URLs."""
+"""Callbacks: results posted to the URLs that callers give."""

@@ -1,7 +1,7 @@
-"""Which IP addresses a callback may reach. Pure: nothing here resolves or connects.
+"""IP addresses that callbacks may reach. Pure: nothing here resolves or connects.
 
-The networks are written out, because ``ipaddress.is_global`` is no guard: in Python 3.11 it is
-true for NAT64 and 6to4 forms of a metadata address and for multicast.
+The networks are listed, because ``ipaddress.is_global`` is not enough: in Python 3.11 it is true
+for NAT64 and 6to4 forms of a metadata address and for multicast.
 """
 
 from collections.abc import Iterable
@@ -10,8 +10,8 @@ from typing import Final, TypeAlias
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
-# IANA's registries of special-purpose addresses (RFC 6890 and its successors), and what clouds
-# put on addresses that look public. Narrow entries stand before the wide ones that hold them.
+# IANA's registries of special-purpose addresses (RFC 6890 and its successors), and services of
+# clouds on addresses that look public. Narrow networks stand before those that contain them.
 _DENIED: Final = (
     ("168.63.129.16/32", "metadata"),  # Azure's platform address, in public space
     ("169.254.169.254/32", "metadata"),
@@ -63,11 +63,11 @@ _NETWORKS: Final = tuple((ip_network(network), reason) for network, reason in _D
 
 
 def denial(address: str, *, allowed: Iterable[Network] = ()) -> str | None:
-    """Return why ``address`` may not be called, None if it may.
+    """Return why ``address`` may not be called; None if it may.
 
     Args:
-        address: As a resolver gives it; a zone (``%eth0``) is ignored.
-        allowed: Networks that may be called whatever they are.
+        address: An address as a resolver returns it; a zone (``%eth0``) is ignored.
+        allowed: Networks that may be called although they are on the list.
     """
     try:
         ip = ip_address(address.partition("%")[0])

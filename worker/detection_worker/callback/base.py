@@ -1,4 +1,4 @@
-"""What the pipeline knows of callbacks."""
+"""Callbacks as the pipeline sees them."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -20,17 +20,17 @@ class CallbackClient(Protocol):
         """Post ``body`` (JSON) until a 2xx answer, with bounded in-process retries.
 
         Args:
-            url: http or https.
+            url: http or https URL.
             body: The result; the same bytes on every attempt.
-            webhook_id: Stable over retries and redeliveries: the receiver's idempotency key.
-            request_id: Sent as ``X-Request-Id``.
+            webhook_id: The receiver's idempotency key: the same for retries and redeliveries.
+            request_id: Value of the header ``X-Request-Id``.
             on_progress: Called before every attempt.
-            cancelled: Asked before every attempt and while waiting for the next.
+            cancelled: Called before every attempt and while waiting for the next; True stops.
 
         Raises:
-            JobError: ``CALLBACK_UNREACHABLE`` when attempts are used up (``retry_after_s`` set if
-                the endpoint said so), ``CALLBACK_REJECTED`` on an answer that a retry cannot
-                change, ``CALLBACK_FORBIDDEN`` when the address may not be called.
-            Cancelled: ``cancelled`` said so.
+            JobError: ``CALLBACK_UNREACHABLE`` when attempts are used up (with ``retry_after_s`` if
+                the receiver sent Retry-After), ``CALLBACK_REJECTED`` for an answer that a retry
+                cannot change, ``CALLBACK_FORBIDDEN`` when the address may not be called.
+            Cancelled: ``cancelled`` returned True.
         """
         ...

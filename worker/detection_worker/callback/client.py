@@ -1,4 +1,4 @@
-"""Posting results over HTTP."""
+"""Results posted over HTTP, with retries and signatures."""
 
 import random
 import socket
@@ -33,7 +33,7 @@ from detection_worker.errors import Cancelled, JobError
 from detection_worker.settings import CallbackSettings
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
-"""A longer answer costs its connection."""
+"""The connection of a longer answer is closed, not kept for the next callback."""
 CONNECTIONS: Final = 32
 _POLL_S: Final = 0.05
 _MAX_HEADER_CHARS: Final = 256
@@ -53,12 +53,12 @@ _EXPLAINED: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
     ((TimeoutError, urllib3.exceptions.TimeoutError), "it did not answer in time"),
     ((ConnectionRefusedError,), "it refused the connection"),
 )
-"""What happened, by the first of these among the causes of an exception."""
+"""Reasons by exception; the first that is among the causes counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Failure:
-    """Why an attempt failed that another one may mend."""
+    """Why an attempt failed; another one may succeed."""
 
     reason: str
     retry_after_s: float | None = None
@@ -81,16 +81,16 @@ class HttpCallbackClient:
         """Connect to nothing yet.
 
         Args:
-            settings: Timeouts, retries, secrets.
-            tls: Whom to trust; by default the system's store and certifi's.
-            resolve: From host and port to addresses.
-            clock: Monotonic seconds.
-            wall_clock: Unix seconds.
-            sleep: Waits so many seconds.
-            random01: Uniform in [0, 1).
+            settings: Timeouts, retries, signing secrets, allowed networks.
+            tls: Trusted authorities; None means the system's and certifi's.
+            resolve: Resolver from host and port to addresses.
+            clock: Returns monotonic seconds.
+            wall_clock: Returns Unix seconds.
+            sleep: Sleeps for a number of seconds.
+            random01: Returns a uniform random number in [0, 1).
 
         Raises:
-            ValueError: A signing secret is none, or an allowed network is no address range.
+            ValueError: A signing secret or an allowed network is not valid.
         """
         for secret in settings.signing_secrets:
             signing.decode_secret(secret)
@@ -120,7 +120,10 @@ class HttpCallbackClient:
     ) -> None:
         """Post ``body`` until a 2xx answer; see ``CallbackClient.post``.
 
-        ``BAD_CALLBACK_URL`` is raised for what is no http or https URL or holds credentials.
+        Raises:
+            JobError: As for ``CallbackClient.post``, and ``BAD_CALLBACK_URL`` for a URL that is
+                not http or https or contains credentials.
+            Cancelled: ``cancelled`` returned True.
         """
         origin = _origin(_parse(url))
         until_s = self._clock() + self._settings.max_elapsed_s
@@ -188,7 +191,7 @@ class HttpCallbackClient:
         return {
             "Content-Type": "application/json",
             "User-Agent": self._agent,
-            # Whatever the sender of the message wrote must not end the header.
+            # Untrusted: it must not end the header.
             "X-Request-Id": quote(request_id, safe=_VISIBLE)[:_MAX_HEADER_CHARS],
             **signed,
         }
@@ -206,11 +209,11 @@ class HttpCallbackClient:
 
 
 def parse_retry_after(value: str, *, now_s: float) -> float | None:
-    """Return the seconds that a ``Retry-After`` header asks for, None if it holds none.
+    """Return the seconds that a ``Retry-After`` header asks for; None if it is not valid.
 
     Args:
         value: Seconds or an HTTP date (RFC 9110, 10.2.3).
-        now_s: Unix seconds.
+        now_s: Current time in Unix seconds.
     """
     text = value.strip()
     if text.isascii() and text.isdigit() and len(text) < 10:
@@ -238,12 +241,12 @@ def _bad_url(reason: str) -> JobError:
 
 
 def _origin(url: Url) -> str:
-    """Return scheme, host and port: path and query may hold the receiver's secrets."""
+    """Return scheme, host and port; path and query may contain secrets."""
     return f"{url.scheme}://{url.netloc}"
 
 
 def _drain(response: urllib3.BaseHTTPResponse) -> None:
-    """Read a short answer to its end, so that its connection can serve again; drop a long one."""
+    """Read a short answer to its end, to reuse its connection; close that of a long one."""
     received_bytes = 0
     try:
         while chunk := response.read1(MAX_ANSWER_BYTES):
@@ -254,12 +257,12 @@ def _drain(response: urllib3.BaseHTTPResponse) -> None:
             response.release_conn()
             return
     except HTTPError:
-        pass  # the status has come: what the body does changes nothing
+        pass  # the status is known, so a broken body does not matter
     response.close()
 
 
 def _explain(exc: Exception) -> str:
-    """Return what happened to a connection, without the URL that the exception's text holds."""
+    """Return why a connection failed, without the URL that the exception's text contains."""
     causes = _causes(exc)
     for kinds, sentence in _EXPLAINED:
         if any(isinstance(cause, kinds) for cause in causes):
@@ -268,7 +271,7 @@ def _explain(exc: Exception) -> str:
 
 
 def _causes(exc: BaseException) -> list[BaseException]:
-    """Return an exception and those that it wraps, as cause, context or argument."""
+    """Return an exception and all that it wraps as cause, context or argument."""
     found: list[BaseException] = []
     waiting: list[object] = [exc]
     while waiting:

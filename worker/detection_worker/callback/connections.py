@@ -1,4 +1,4 @@
-"""Connections that reach checked addresses only, and answer within a deadline."""
+"""HTTP connections to checked addresses only, with a deadline for each answer."""
 
 import http.client
 import socket
@@ -18,18 +18,18 @@ from urllib3.response import HTTPResponse
 from detection_worker.callback.addresses import Network, denial
 
 BODY_TIMEOUT_S: Final = 2.0
-"""The status decides; the body is read only so that the connection can serve again."""
+"""The status decides; the body is read only so that the connection can be reused."""
 MAX_HEAD_BYTES: Final = 256 * 1024
-"""Interim answers, status and headers together; servers themselves allow 8 to 64 KiB."""
+"""Limit for interim answers, status and headers together; servers allow 8 to 64 KiB."""
 HOSTS: Final = 64
-"""Receivers whose idle connections are kept."""
+"""Number of receivers whose idle connections are kept."""
 
 Resolve = Callable[[str, int], list[tuple[int, str]]]
-"""From host and port to (address family, address), best first; raises ``OSError``."""
+"""Resolves host and port to (address family, address), best first; raises ``OSError``."""
 
 
 class ForbiddenAddress(Exception):  # noqa: N818 - reads as what it says
-    """A host name leads to no address that may be called; says what its addresses are."""
+    """No address of a host may be called; the message says what they are."""
 
 
 def resolve(host: str, port: int) -> list[tuple[int, str]]:
@@ -41,8 +41,8 @@ def resolve(host: str, port: int) -> list[tuple[int, str]]:
 class Guard:
     """Opens sockets to permitted addresses.
 
-    A name is resolved once for a connection, and the socket goes to an address that was checked:
-    a second look-up between check and use could be answered differently (DNS rebinding).
+    A name is resolved once for each connection, and the socket connects to an address that was
+    checked: a second look-up could be answered differently (DNS rebinding).
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class Guard:
         Args:
             host: Name or literal address.
             port: TCP port.
-            timeout_s: For all addresses together; each gets its share of what is left.
+            timeout_s: Seconds for all addresses together; each gets its share of the rest.
 
         Raises:
             ForbiddenAddress: No address of ``host`` may be called.
-            OSError: No look-up or no connection.
+            OSError: The name cannot be resolved, or no address accepts the connection.
         """
         targets = self._permitted(host, port)
         until_s = time.monotonic() + timeout_s
@@ -105,16 +105,16 @@ def _open(family: int, address: str, port: int, *, timeout_s: float) -> "Limited
 
 
 class EndlessAnswer(OSError):  # noqa: N818 - reads as what it says
-    """An answer is longer than anybody reads."""
+    """An answer exceeds the limit of what is read."""
 
 
 class _Limits:
-    """Bounds on what one answer may cost its reader.
+    """Limits on reading one answer.
 
     Attributes:
-        deadline_s: Monotonic seconds at which reading ends. An ordinary timeout starts anew with
-            every byte, so an answer that drips never ends.
-        left_bytes: What may still be read; any number of interim answers may come.
+        deadline_s: Monotonic seconds at which reading ends. An ordinary timeout restarts with
+            every byte, so a slow answer could last forever.
+        left_bytes: Bytes that may still be read, interim answers included.
     """
 
     deadline_s: float = float("inf")
@@ -122,7 +122,7 @@ class _Limits:
 
 
 class LimitedSocket(_Limits, socket.socket):
-    """A socket with bounds on what is read."""
+    """A socket with limits on reading."""
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         """Receive, within the limits."""
@@ -131,7 +131,7 @@ class LimitedSocket(_Limits, socket.socket):
 
 
 class LimitedTlsSocket(_Limits, ssl.SSLSocket):
-    """The same above TLS."""
+    """A TLS socket with limits on reading."""
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         """Receive, within the limits."""
@@ -156,13 +156,12 @@ def _count(limits: _Limits, received_bytes: int) -> int:
 
 
 class FinalResponse(http.client.HTTPResponse):
-    """Skips every interim answer; ``http.client`` skips 100 alone (RFC 9110, 15.2)."""
+    """Skips every interim answer; ``http.client`` skips only status 100 (RFC 9110, 15.2)."""
 
     def begin(self) -> None:
         """Read status and headers of the final answer.
 
-        101 is final here: nobody asked for another protocol, and after it the connection speaks
-        one.
+        101 counts as final: no upgrade was requested, and HTTP ends with it.
         """
         super().begin()
         while 100 <= self.status < 200 and self.status != HTTPStatus.SWITCHING_PROTOCOLS:
@@ -173,7 +172,7 @@ class FinalResponse(http.client.HTTPResponse):
 
 
 class GuardedConnection(HTTPConnection):
-    """An HTTP connection through a guard; its read timeout is for the whole answer."""
+    """An HTTP connection through a guard; its read timeout covers the whole answer."""
 
     guard: Guard
     response_class = FinalResponse
@@ -183,7 +182,7 @@ class GuardedConnection(HTTPConnection):
         return self.guard.connect(self._dns_host, self.port, timeout_s=timeout_s)
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3 narrows it too
-        """Read status and headers; what follows has ``BODY_TIMEOUT_S`` at most."""
+        """Read status and headers; the body may take ``BODY_TIMEOUT_S``."""
         sock: Any = self.sock  # the connection forgets it when the peer wants to close
         deadline_s = time.monotonic() + float(self.timeout or 0.0)
         if sock is not None:
@@ -195,14 +194,14 @@ class GuardedConnection(HTTPConnection):
 
 
 class GuardedTlsConnection(GuardedConnection, HTTPSConnection):
-    """The same over TLS; certificate and SNI are for the name, not the address."""
+    """An HTTPS connection through a guard; certificate and SNI are for the name."""
 
 
 class GuardedAdapter(HTTPAdapter):
     """requests' transport over connections that all go through a guard.
 
-    To be used by itself, without a session: a session follows redirects and reads their bodies,
-    keeps cookies, and takes proxies, credentials and certificates from the environment.
+    Use it without a session: a session follows redirects and reads their bodies, keeps cookies,
+    and takes proxies, credentials and certificates from the environment.
     """
 
     def __init__(self, guard: Guard, *, connections: int, tls: ssl.SSLContext | None) -> None:
@@ -210,8 +209,8 @@ class GuardedAdapter(HTTPAdapter):
 
         Args:
             guard: Opens the sockets.
-            connections: Kept for each receiver.
-            tls: Whom to trust; by default the system's store and certifi's.
+            connections: Idle connections kept for each receiver.
+            tls: Trusted authorities; None means the system's and certifi's.
         """
         self._guard = guard
         self._tls = tls or trusting_public_authorities()
@@ -231,18 +230,18 @@ class GuardedAdapter(HTTPAdapter):
     def build_connection_pool_key_attributes(
         self, request: PreparedRequest, verify: Any, cert: Any = None
     ) -> tuple[Any, Any]:
-        """Leave TLS to the context that the pools have."""
+        """Leave TLS to the pools' own context."""
         place, _ = super().build_connection_pool_key_attributes(request, verify, cert)
         return place, {}
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Add nobody to whom the context trusts; it always verifies chain and name."""
+        """Change nothing: the context always verifies chain and name."""
 
 
 def trusting_public_authorities() -> ssl.SSLContext:
     """Return a context that trusts the system's certificates and certifi's.
 
-    Slim images may come without a store; private authorities come by ``SSL_CERT_FILE``.
+    Slim images may have no system store; private authorities are added by ``SSL_CERT_FILE``.
     """
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())

@@ -1,20 +1,20 @@
-"""What the command line knows of a command; packages above add theirs by entry point."""
+"""The interface of a command; other packages add commands by entry point."""
 
 import argparse
 from typing import Protocol
 
 
 class Command(Protocol):
-    """One subcommand. Its module must be cheap to import: ``--help`` imports it."""
+    """A subcommand. Its module must be cheap to import, because ``--help`` imports it."""
 
     @property
     def name(self) -> str:
-        """As typed."""
+        """Name as typed."""
         ...
 
     @property
     def help(self) -> str:
-        """One line."""
+        """One line of help, in lower case, without a full stop."""
         ...
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
@@ -22,9 +22,9 @@ class Command(Protocol):
         ...
 
     def run(self, args: argparse.Namespace) -> int:
-        """Do it and return the exit code.
+        """Run the command and return the exit code.
 
         Raises:
-            UsageError: It cannot go on; the text is for the user.
+            UsageError: It cannot continue; the message is for the user.
         """
         ...

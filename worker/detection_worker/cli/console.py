@@ -1,4 +1,4 @@
-"""Asking a person at the terminal, or whoever writes to standard input instead."""
+"""Questions to the user, answered at the terminal or through standard input."""
 
 import getpass
 import sys
@@ -13,9 +13,9 @@ def ask(
     """Return the answer, or ``default`` for an empty one.
 
     Args:
-        question: Without a colon.
-        default: Shown in brackets.
-        check: Returns what is wrong with an answer, or None; a wrong answer is asked again.
+        question: Question without a colon.
+        default: Answer for an empty line, shown in brackets.
+        check: Returns what is wrong with an answer, or None; then the question is repeated.
 
     Raises:
         UsageError: The input ended.
@@ -35,7 +35,7 @@ def ask_secret(question: str) -> str:
     Raises:
         UsageError: The input ended.
     """
-    # Away from a terminal getpass would look for one behind the back of whoever pipes the answer.
+    # getpass would open the terminal even if the answer is piped.
     return _read(f"{question}: ", getpass.getpass if sys.stdin.isatty() else input)
 
 

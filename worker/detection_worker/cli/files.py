@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Atomic writing of small files."""
 
 import json
 import os
@@ -13,12 +13,12 @@ PUBLIC: Final = 0o644
 
 
 def write_json(path: Path, document: object, *, mode: int) -> None:
-    """Write ``document`` to ``path``; a crash leaves the old file or the new one, never half.
+    """Write ``document`` to ``path`` atomically: a crash leaves the old file or the new one.
 
     Args:
-        path: Replaced if it exists.
-        document: Anything that JSON can say.
-        mode: Permission bits; held from the first byte on.
+        path: File to write; replaced if it exists.
+        document: Any value that JSON can represent.
+        mode: Permission bits, set before the first byte is written.
 
     Raises:
         UsageError: The file cannot be written there.
@@ -28,7 +28,7 @@ def write_json(path: Path, document: object, *, mode: int) -> None:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)
         try:
-            # File names that are not UTF-8 hold lone surrogates; their escape is JSON's own.
+            # File names that are not UTF-8 contain lone surrogates; JSON can escape them.
             with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
                 os.fchmod(file.fileno(), mode)
                 file.write(text)
@@ -45,7 +45,7 @@ def write_json(path: Path, document: object, *, mode: int) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise early what ``write_json`` would raise after the work is done.
+    """Check before the work starts that ``write_json`` will be able to write.
 
     Raises:
         UsageError: ``path`` is a folder, or its folder does not exist or may not be written to.

@@ -1,4 +1,4 @@
-"""Options made from the rows of ``config.table``, and the way from options to settings."""
+"""Command-line options made from ``config.table``, and settings from options."""
 
 import argparse
 import math
@@ -15,15 +15,15 @@ from detection_worker.settings import Settings
 
 HELP: Final = {
     "aws_access_key_id": "AWS access key; better in the environment, a profile or a role",
-    "aws_secret_access_key": "its secret; visible to every user of this machine while running",
-    "aws_session_token": "session token of temporary keys",
+    "aws_secret_access_key": "AWS secret key; every user of this machine can see it while it runs",
+    "aws_session_token": "AWS session token of temporary keys",
     "aws_region": "AWS region",
     "endpoint_url": "one endpoint for SQS and S3, for an emulator",
-    "allowed_buckets": "read only these buckets; * and ? match",
-    "expected_bucket_owner": "account that must own every bucket",
-    "s3_cache_dir": "where downloads go",
-    "cleanup_temp_files": "remove downloads when done",
-    "log_level": "how much to log",
+    "allowed_buckets": "read only these buckets; * and ? are wildcards",
+    "expected_bucket_owner": "AWS account that must own every bucket",
+    "s3_cache_dir": "folder for downloads",
+    "cleanup_temp_files": "remove downloads after use",
+    "log_level": "lowest level to log",
     "log_to_console": "write the log to stderr",
     "log_format": "plain lines or JSON lines",
     "max_bytes": "refuse larger files",
@@ -37,11 +37,11 @@ HELP: Final = {
     "callback_allowed_networks": "private address ranges that callbacks may reach",
     "queue_url": "URL of the SQS queue",
     "poll_interval": "pause after a failed poll, seconds",
-    "max_messages": "most messages of one poll",
+    "max_messages": "messages to receive in one poll, at most",
     "wait_time": "long-poll time, seconds",
-    "visibility_timeout": "length of a lease, extended while there is progress, seconds",
-    "run_once": "poll once, work off what came, exit",
-    "dry_run": "parse messages, process and delete none",
+    "visibility_timeout": "visibility timeout, extended while there is progress, seconds",
+    "run_once": "poll once, process the messages received, and exit",
+    "dry_run": "parse messages only; process and delete none",
     "stats_interval": "print statistics every N messages; 0 for never",
     "max_in_flight": "most messages held at once",
     "prefetch_seconds": "most predicted seconds of work held at once",
@@ -53,15 +53,15 @@ HELP: Final = {
     "batch_units": "most crops or windows in one forward pass",
     "device": "cpu, cuda, cuda:N, or auto: the GPU if there is one",
     "torch_threads": "threads of one forward pass; 0 for one each core",
-    "stall_timeout": "stop work that shows no progress for so long, seconds",
-    "shutdown_grace": "from SIGTERM to exit, seconds",
-    "dead_letter_queue_url": "overrides the queue's redrive policy",
+    "stall_timeout": "stop work on a message after this long without progress, seconds",
+    "shutdown_grace": "longest time from SIGTERM to exit, seconds",
+    "dead_letter_queue_url": "dead-letter queue; default: that of the redrive policy",
     "max_backoff": "longest pause before a retry, seconds",
     "control_host": "address of the control server",
     "control_port": "port of /healthz, /readyz, /state, /drain and /metrics; 0 for none",
-    "models_dir": "folder of detectors; without it those of the package",
-    "video_audio": "judge the sound of videos too, if a model for sound is loaded",
-    "prefer": "models that score their kind before all others; commas between names",
+    "models_dir": "folder of detectors; default: those in the package",
+    "video_audio": "also analyse the sound of videos, if an audio model is loaded",
+    "prefer": "models to use first for their media kind; commas between names",
 }
 """One line for each setting that commands offer as an option."""
 
@@ -75,12 +75,12 @@ AWS: Final = (
 
 
 def add_settings(parser: argparse.ArgumentParser, names: Iterable[str], *, title: str) -> None:
-    """Add options for settings, checked later by ``config`` so that every place words it alike.
+    """Add options for settings; ``config`` checks their values, as those of other places.
 
     Args:
-        parser: Of the command.
-        names: ``Setting.option`` of each.
-        title: Of their group in the help.
+        parser: The command's parser.
+        names: ``Setting.option`` of each setting.
+        title: Title of their group in the help.
     """
     rows = {row.option: row for row in SETTINGS}
     group = parser.add_argument_group(title)
@@ -108,7 +108,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def load(args: argparse.Namespace) -> Loaded:
-    """Return the settings that ``args``, the environment and the config file make together.
+    """Return the settings from options, environment and config file.
 
     Warnings go to stderr.
 

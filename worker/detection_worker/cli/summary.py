@@ -1,4 +1,4 @@
-"""A result in words, and several in a table: the verdict first."""
+"""Results in words: one as a summary, several as a table."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ def summary(result: Mapping[str, object], *, width: int | None = None) -> str:
     """Return a few lines about one result envelope.
 
     Args:
-        result: Of a finished or a failed job.
+        result: The result envelope of a finished or a failed job.
         width: Columns of the terminal; None breaks no line.
     """
     name = shown(str(result["file_path"]))
@@ -64,7 +64,7 @@ def _standing(model: Mapping[str, object]) -> str:
 
 
 class Table:
-    """One row for each result, made as results come; then how many there are of which verdict.
+    """A table with a row for each result, and the number of results for each verdict.
 
     Args:
         width: Columns of the terminal; None cuts nothing.
@@ -80,7 +80,7 @@ class Table:
         return _ROW.format(verdict="Verdict", score="P(fake)", kind="Type") + "File"
 
     def row(self, result: Mapping[str, object]) -> str:
-        """Return the row of a result, with a second line where there is a reason to tell."""
+        """Return the row of a result, with a second line if there is a reason to show."""
         verdict = verdict_in_words(result)
         self._counts[verdict] += 1
         if model := _object(result.get("model")):
@@ -96,10 +96,12 @@ class Table:
         return f"{row}\n{fitted(_INDENT + reason, self._width)}" if reason else row
 
     def foot(self) -> str:
-        """Return how many results there are of which verdict, and which models made them."""
+        """Return the number of results for each verdict, and the models that made them."""
         total = sum(self._counts.values())
-        told = [f"{self._counts[v]} {v}" for v in _VERDICTS if self._counts[v]]
-        lines = [f"{total} file{'' if total == 1 else 's'}: {', '.join(told) or 'none analysed'}"]
+        counts = [f"{self._counts[v]} {v}" for v in _VERDICTS if self._counts[v]]
+        lines = [
+            f"{total} file{'' if total == 1 else 's'}: {', '.join(counts) or 'none analysed'}"
+        ]
         lines += [wrapped("Model: ", model, self._width) for model in self._models]
         if self._counts["real"]:
             lines.append(f"real: {NOTHING_FOUND}, which proves nothing")

@@ -1,4 +1,4 @@
-"""What a terminal shows: names without control characters, in the columns that there are."""
+"""Text for a terminal: without control characters, fitted to its width."""
 
 import shutil
 import textwrap
@@ -36,9 +36,9 @@ def fitted(text: str, width: int | None, *, keep_end: bool = False) -> str:
     """Return ``text`` cut to ``width`` columns, with an ellipsis where something is missing.
 
     Args:
-        text: Printable.
-        width: At least 1; None cuts nothing.
-        keep_end: Cut off the start: of a path the end tells more.
+        text: Printable text.
+        width: Columns, at least 1; None cuts nothing.
+        keep_end: Cut off the start instead of the end, as for paths.
     """
     if width is None or cells(text) <= width:
         return text

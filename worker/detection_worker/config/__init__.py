@@ -1,4 +1,4 @@
-"""From options, environment and config file to checked ``settings``; nothing else reads them.
+"""Reads options, environment and config file into checked ``settings``.
 
 Precedence: option, environment, config file, default. Credentials differ: options, config file,
 then boto3's own chain, which itself begins with the environment.

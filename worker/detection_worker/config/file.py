@@ -14,7 +14,7 @@ from detection_worker.errors import UsageError
 
 DEFAULT_NAME: Final = "aws_config.json"
 PLACEHOLDER: Final = "YOUR_"
-"""What the template's credentials start with."""
+"""Start of the credentials in the template."""
 MAX_BYTES: Final = 1024 * 1024
 
 
@@ -23,8 +23,8 @@ class ConfigFile:
     """A config file that was read.
 
     Attributes:
-        path: Where it is; None if there was none to read.
-        values: By (section, key); only what is set.
+        path: Path of the file; None if there is none.
+        values: Values that are set, by (section, key).
         warnings: Sentences for the user.
     """
 
@@ -38,10 +38,11 @@ def read_config_file(path: Path, *, required: bool) -> ConfigFile:
 
     Args:
         path: An absolute path.
-        required: A missing file is an error.
+        required: Whether a missing file is an error.
 
     Raises:
-        UsageError: It is missing though required, unreadable, no JSON, or breaks the schema.
+        UsageError: It is missing though required, unreadable, not JSON, or has a wrong key or
+            value.
     """
     try:
         with path.open("rb") as file:

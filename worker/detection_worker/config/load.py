@@ -30,7 +30,7 @@ class Loaded:
 
     Attributes:
         settings: Checked.
-        config_path: The config file that was read; None without one.
+        config_path: Path of the config file that was read; None without one.
         region_chosen: The region was set; False means the default.
         warnings: Sentences for the user; no secrets.
     """

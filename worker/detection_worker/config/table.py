@@ -1,4 +1,4 @@
-"""Every setting with its names outside: option, environment variables, place in the file.
+"""Every setting with its external names: option, environment variables, key in the file.
 
 The rows follow from the fields of ``settings``; only names that the rules below do not make, such
 as those of the original guide, are written down here.
@@ -79,8 +79,8 @@ class Setting:
     """One setting and its names.
 
     Attributes:
-        group: The value object that it belongs to; ``worker`` is ``Settings`` itself.
-        name: Field of that object.
+        group: Class in ``settings`` that it is a field of; ``worker`` is ``Settings`` itself.
+        name: Name of the field.
         hint: The field's annotation: type, range and format.
         default: Used when it is not set; None if ``required``.
         required: There is no default.
@@ -112,7 +112,7 @@ class Setting:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The only strings allowed, whatever their case; empty allows any."""
+        """The only strings allowed, in any case; empty allows any string."""
         plain, _ = _parts(self.hint)
         return typing.get_args(plain) if typing.get_origin(plain) is Literal else ()
 

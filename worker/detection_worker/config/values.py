@@ -1,4 +1,4 @@
-"""One value as a user wrote it, checked: pydantic reads it, and this words what is wrong."""
+"""Checks one value as a user wrote it: pydantic parses it, and errors say what is allowed."""
 
 from pathlib import Path
 from typing import Any, Final, cast
@@ -40,7 +40,7 @@ def parse(raw: object, row: Setting, *, where: str) -> Value:
 def _prepared(raw: object, row: Setting) -> object:
     """Return text as pydantic takes it: without blanks around it, lists split, words as spelled.
 
-    None stands for what no setting takes: nothing but blanks, a zero byte, True for a number.
+    None stands for a value that no setting takes: blanks only, a zero byte, True for a number.
     """
     if isinstance(raw, bool):
         return raw if row.type is bool else None

@@ -1,4 +1,4 @@
-"""What the pipeline knows of a message queue."""
+"""A message queue as the pipeline sees it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageAttribute:
-    """What a sender attached to a message under one name.
+    """Value of one SQS message attribute.
 
     Attributes:
-        data_type: ``String``, ``Number`` or ``Binary``, maybe with a label of the sender's own:
+        data_type: ``String``, ``Number`` or ``Binary``, possibly with a custom label, as in
             ``String.UUID``.
         value: Bytes if binary, else text.
     """
@@ -24,14 +24,14 @@ class ReceivedMessage:
     """One delivery of a message.
 
     Attributes:
-        message_id: Stays the same over redeliveries.
-        receipt_handle: Of this delivery; only the newest one of a message can delete it.
+        message_id: SQS message id, the same for every delivery.
+        receipt_handle: Handle of this delivery; only the latest one can delete the message.
         body: The message text.
         receive_count: Deliveries so far, this one included, >= 1; approximate.
-        sent_at_s: Unix seconds of its first sending; None if SQS did not say.
-        attributes: What its sender attached, by name; kept when the message is dead-lettered.
-        group_id: FIFO message group, or tenant of a fair queue.
-        trace_header: ``AWSTraceHeader`` (X-Ray).
+        sent_at_s: When it was sent, in Unix seconds; None if SQS did not say.
+        attributes: Message attributes by name; kept when the message is dead-lettered.
+        group_id: FIFO message group, or tenant of a fair queue; None without one.
+        trace_header: ``AWSTraceHeader`` (X-Ray); None without one.
     """
 
     message_id: str
@@ -46,7 +46,7 @@ class ReceivedMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisibilityChange:
-    """Make a message visible again after ``seconds`` from now; 0 means at once."""
+    """Make a message visible again in ``seconds``, 0 to 43,200; 0 means at once."""
 
     message_id: str
     receipt_handle: str
@@ -58,9 +58,9 @@ class EntryFailure:
     """Why one entry of a batch failed.
 
     Attributes:
-        message_id: Of the entry.
+        message_id: SQS message id of the entry.
         code: SQS error code.
-        lost: The receipt handle no longer holds the message: retrying is useless.
+        lost: The receipt handle has expired, so a retry cannot succeed.
     """
 
     message_id: str
@@ -72,7 +72,8 @@ class QueueError(Exception):
     """A call to the queue failed as a whole.
 
     Attributes:
-        fatal: The queue is gone or access is denied: only a person can mend it.
+        code: SQS error code, or the name of the exception.
+        fatal: The queue does not exist or access is denied: a human must fix it.
     """
 
     def __init__(self, message: str, *, code: str, fatal: bool) -> None:
@@ -83,15 +84,16 @@ class QueueError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueFacts:
-    """What the worker reads about its queue at the start.
+    """Attributes of a queue that the worker reads at start-up.
 
     Attributes:
-        visibility_timeout_s: The queue's own default.
-        max_receive_count: Of the redrive policy; None without one.
+        visibility_timeout_s: The queue's default visibility timeout.
+        max_receive_count: Deliveries after which SQS dead-letters a message; None without a
+            redrive policy.
         dead_letter_queue_url: Derived from the redrive policy; None without one.
-        visible: Approximate messages waiting.
-        in_flight: Approximate messages held by consumers.
-        delayed: Approximate messages not yet visible for the first time.
+        visible: Messages waiting, approximately.
+        in_flight: Messages received and not yet deleted, approximately.
+        delayed: Messages whose delay has not passed yet, approximately.
         fifo: The queue keeps order within message groups.
     """
 
@@ -114,7 +116,13 @@ class MessageSource(Protocol):
     def receive(
         self, *, max_messages: int, wait_s: int, visibility_s: int
     ) -> list[ReceivedMessage]:
-        """Long-poll once. ``max_messages`` 1 to 10, ``wait_s`` 0 to 20."""
+        """Long-poll once.
+
+        Args:
+            max_messages: 1 to 10.
+            wait_s: Longest wait for a message, 0 to 20 seconds.
+            visibility_s: Visibility timeout of the received messages, 0 to 43,200 seconds.
+        """
         ...
 
     def delete(self, handles: Sequence[tuple[str, str]]) -> list[EntryFailure]:

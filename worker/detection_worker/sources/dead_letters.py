@@ -1,4 +1,4 @@
-"""What a dead-lettered copy of a message carries besides its body."""
+"""Dead-letter queues: their redrive policy, and copies of messages with the reason."""
 
 import json
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ MAX_ATTRIBUTES: Final = 10
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
 """Body and attributes together; SQS developer guide, message quotas."""
 OLD_MAX_MESSAGE_BYTES: Final = 256 * 1024
-"""The same for queues from before August 2025 whose limit was not raised."""
+"""Limit of queues created before August 2025 whose limit was not raised."""
 PLACES: Final = 2
-"""Attributes kept free of the sender's: for code and reason."""
+"""Attributes reserved for code and reason."""
 MAX_REASON_CHARS: Final = 512
 
 
@@ -24,8 +24,8 @@ class RedrivePolicy:
     """Where SQS moves a message, and after how many receives.
 
     Attributes:
-        max_receive_count: >= 1.
-        queue_url: Of the dead-letter queue, on the host of its source.
+        max_receive_count: Deliveries after which a message is moved, >= 1.
+        queue_url: URL of the dead-letter queue, on the host of its source.
     """
 
     max_receive_count: int
@@ -33,10 +33,11 @@ class RedrivePolicy:
 
 
 def parse_redrive_policy(text: str, *, source_url: str) -> RedrivePolicy | None:
-    """Return the policy that a queue's ``RedrivePolicy`` attribute holds, None if it holds none.
+    """Return the policy in a queue's ``RedrivePolicy`` attribute; None if there is none.
 
-    A queue and its dead-letter queue share account and region, so the source's URL with another
-    name is the dead-letter queue's, on AWS and on emulators, without the right to look it up.
+    A queue and its dead-letter queue have the same account and region, so the URL of the
+    dead-letter queue is that of its source with another name, on AWS and on emulators. This needs
+    no permission to look it up.
     """
     try:
         policy = json.loads(text)
@@ -65,17 +66,17 @@ def dead_letter_request(
 ) -> dict[str, Any]:
     """Return the parameters of the ``SendMessage`` that copies a message with the reason.
 
-    Body, attributes with their types, group and trace are those of the message, as where SQS
-    itself moves it. Ten attributes are allowed: code and reason always have a place, our others
-    where the sender left one. What would make the message too long is left out, ours first.
+    Body, attributes with their types, group and trace are those of the message, as when SQS moves
+    it. SQS allows ten attributes: code and reason always have a place, our others where the sender
+    left one. Attributes that would make the message too long are left out, ours first.
 
     Args:
-        message: As received.
-        queue_url: Of the dead-letter queue.
-        source_url: Of the queue that the message came from.
-        code: Why.
-        reason: The same in a sentence.
-        max_bytes: Longest message that the dead-letter queue takes; 0 leaves all of ours out.
+        message: The message to copy.
+        queue_url: URL of the dead-letter queue.
+        source_url: URL of the queue that delivered the message.
+        code: Error code.
+        reason: The same as a sentence.
+        max_bytes: Longest message that the dead-letter queue takes; 0 adds no attributes.
     """
     request: dict[str, Any] = {
         "QueueUrl": queue_url,
@@ -97,8 +98,8 @@ def dead_letter_request(
         request["MessageGroupId"] = message.group_id
     if queue_url.endswith(".fifo"):
         request.setdefault("MessageGroupId", message.message_id)
-        # Not the sender's: two messages may have had the same at different times. A worker that
-        # dies after the copy and before the delete copies again, and SQS drops that.
+        # Not the sender's id, which two messages may have had at different times. A worker that
+        # dies between copy and delete copies again, and SQS drops the second copy.
         request["MessageDeduplicationId"] = message.message_id
     return request
 
@@ -109,7 +110,7 @@ def _attributes(
     theirs = {
         name: _wire(attribute)
         for name, attribute in message.attributes.items()
-        # Those of an earlier death give way; the prefixes are reserved and refused.
+        # Those of an earlier dead-lettering are replaced; reserved prefixes are refused.
         if name not in ours and not name.lower().startswith(("aws.", "amazon."))
     }
     if not max_bytes:
@@ -137,12 +138,12 @@ def _string(value: str) -> dict[str, Any]:
 
 
 def _size_bytes(name: str, value: Mapping[str, Any]) -> int:
-    """Return what an attribute counts against the limit: its name, type and value."""
+    """Return how much an attribute counts against the limit: name, type and value."""
     return sum(len(t if isinstance(t, bytes) else t.encode()) for t in (name, *value.values()))
 
 
 def _plain(text: str) -> str:
-    """Return ``text`` with the characters that SQS refuses replaced, and cut."""
+    """Return ``text``, shortened, with the characters that SQS refuses replaced."""
     return "".join(
         char if char in "\t\n\r" or (char >= " " and _is_xml(char)) else "?"
         for char in text[:MAX_REASON_CHARS]

@@ -1,4 +1,4 @@
-"""Amazon SQS, and what speaks its JSON protocol, as a message source."""
+"""Amazon SQS, and services that speak its JSON protocol, as a message source."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,11 +32,11 @@ from detection_worker.sources.dead_letters import (
 )
 
 POLL_MARGIN_S: Final = 5.0
-"""An answer to a long poll may come late, never at the moment when its wait ends."""
+"""Time for the answer to a long poll after its wait ends."""
 POLL_ATTEMPTS: Final = 2
-"""A repeated poll can orphan the first one's messages until their visibility timeout: few."""
+"""Few: messages of a poll whose answer was lost stay invisible until their timeout ends."""
 CONTROL_TIMEOUT_S: Final = 10.0
-"""Deletes and extensions: three attempts end before a lease of 30 s does."""
+"""For deletes and extensions: three attempts end before a lease of 30 s does."""
 POOL: Final = 16
 
 _LOST: Final = frozenset({"ReceiptHandleIsInvalid", "MessageNotInflight"})
@@ -64,15 +64,15 @@ class SqsSource:
         """Connect to nothing yet.
 
         Args:
-            session: Of ``aws_session.make_session``.
-            aws: Region for queue URLs that name none, and the endpoint. Without one, a queue URL
-                on a host that is not a public endpoint of AWS (an emulator, a VPC endpoint) is
-                its own endpoint.
+            session: Session from ``aws_session.make_session``.
+            aws: Region for queue URLs that name none, and the endpoint. Without an endpoint, a
+                queue URL on a host other than AWS's public ones (an emulator, a VPC endpoint) is
+                called at that host.
             queue_url: ``https://host/account/name``.
-            wait_time_s: Longest wait that ``receive`` will be asked for.
+            wait_time_s: Longest ``wait_s`` of any ``receive``, in seconds.
 
         Raises:
-            QueueError: ``queue_url`` is no URL.
+            QueueError: ``queue_url`` is not a URL.
         """
         _check(queue_url)
         self._queue_url = queue_url
@@ -85,7 +85,7 @@ class SqsSource:
             self._control.close()
             self._aws = replace(self._aws, endpoint_url=endpoint_url)
             self._control = self._client(CONTROL_TIMEOUT_S, attempts=aws_session.ATTEMPTS)
-        # Apart, because an extension that hangs must fail long before a poll that waits.
+        # A client of its own, because an extension that hangs must fail long before a poll does.
         self._poll = self._client(wait_time_s + POLL_MARGIN_S, attempts=POLL_ATTEMPTS)
 
     def _client(self, read_timeout_s: float, *, attempts: int) -> Any:
@@ -111,8 +111,8 @@ class SqsSource:
             )
         attributes: Mapping[str, str] = answer.get("Attributes", {})
         if not attributes:
-            # A login page, a console or any other web server says 200 too; boto3 takes it for an
-            # answer without content, and every poll for an empty queue.
+            # Any other web server may answer 200; boto3 reads that as an answer without
+            # content, and every poll as an empty queue.
             text = user_messages.QUEUE_UNREACHABLE.format(code="NotSqs", url=self._queue_url)
             raise QueueError(text, code="NotSqs", fatal=False)
         policy = parse_redrive_policy(
@@ -167,7 +167,7 @@ class SqsSource:
     ) -> None:
         """Copy a message to the dead-letter queue with the reason as message attributes."""
         with _explained(queue_url):
-            # How long a message the dead-letter queue takes may only be read with more rights.
+            # Reading the dead-letter queue's own limit would need another permission.
             for max_bytes in (MAX_MESSAGE_BYTES, OLD_MAX_MESSAGE_BYTES, 0):
                 request = dead_letter_request(
                     message,
@@ -190,7 +190,7 @@ class SqsSource:
     ) -> list[EntryFailure]:
         if not entries:
             return []
-        # By position: the same message may be there twice, and its id may not suit SQS.
+        # By position: a message may occur twice, and its id may not be a valid entry id.
         numbered = [{"Id": str(number), **entry} for number, entry in enumerate(entries)]
         with _explained(self._queue_url):
             answer = call(QueueUrl=self._queue_url, Entries=numbered)
@@ -225,9 +225,9 @@ def _received(message: Mapping[str, Any]) -> ReceivedMessage:
 
 
 def _entry_failure(message_id: str, failed: Mapping[str, Any]) -> EntryFailure:
-    """Return the failure of an entry; one that the answer does not mention may be tried again."""
+    """Return the failure of an entry; an entry that the answer omits may be retried."""
     code = plain_code(str(failed.get("Code", "NoAnswer")))
-    # An expired handle is told from a timeout out of range by the sentence alone.
+    # Only the message distinguishes an expired handle from a timeout out of range.
     about_handle = "receipt" in str(failed.get("Message", "")).lower()
     lost = code in _LOST or (code == "InvalidParameterValue" and about_handle)
     return EntryFailure(message_id=message_id, code=code, lost=lost)
@@ -235,7 +235,7 @@ def _entry_failure(message_id: str, failed: Mapping[str, Any]) -> EntryFailure:
 
 @contextmanager
 def _explained(queue_url: str) -> Iterator[None]:
-    """Turn what a call raises into ``QueueError``; anything else is a bug and passes."""
+    """Turn errors of a call into ``QueueError``; other exceptions are bugs and pass."""
     try:
         yield
     except (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError) as exc:

@@ -1,4 +1,4 @@
-"""What the pipeline knows of object storage."""
+"""Object storage as the pipeline sees it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ class FetchedObject:
     """A whole object on the local disk.
 
     Attributes:
-        path: The file; its owner deletes it.
-        size_bytes: Length of the object and of the file.
-        content_type: As S3 says; may be wrong.
-        last_modified: UTC, None if S3 did not say.
-        etag: Without quotes; None if S3 did not say.
+        path: The file; the caller deletes it.
+        size_bytes: Size of object and file.
+        content_type: Type that the uploader declared; may be wrong.
+        last_modified: Time of the upload, UTC; None if S3 did not say.
+        etag: ETag without quotes; None if S3 did not say.
     """
 
     path: Path
@@ -43,25 +43,25 @@ class Storage(Protocol):
         """Write the object to ``target``, a path that does not exist yet in a folder that does.
 
         Args:
-            location: What to fetch.
-            target: Where to put it; nothing is left there after an error.
+            location: The object.
+            target: Path of the new file; nothing is left there after an error.
             max_bytes: Larger objects are refused before they are read.
             on_progress: Called after every chunk.
-            cancelled: Asked after every chunk.
+            cancelled: Called after every chunk; True stops the download.
 
         Raises:
             JobError: ``S3_*``, ``EMPTY_FILE``, ``TOO_LARGE``, ``CREDENTIALS``, ``TIMEOUT``, or
                 ``UNSUPPORTED_TYPE`` for a content coding that the decoder does not know.
-            Cancelled: ``cancelled`` said so.
+            Cancelled: ``cancelled`` returned True.
         """
         ...
 
     def probe(self, location: S3Location, target: Path) -> None:
-        """Fetch as little as shows whether anything can be fetched now.
+        """Fetch one byte, to see whether downloads work at all.
 
         Args:
-            location: An object that could not be.
-            target: As for ``fetch``; nothing is left there.
+            location: An object whose download failed.
+            target: Path of a temporary file; nothing is left there.
 
         Raises:
             JobError: ``environment`` says whether every other object would fail too.

@@ -26,7 +26,7 @@ from detection_worker.storage.s3_errors import Home, ObjectChanged, PermissionMi
 from detection_worker.storage.s3_ranges import Head, Progress, RangeReader, Retries, disk_error
 
 FIRST_RANGE_BYTES: Final = 8 * MIB
-"""One round trip tells size, type and ETag and brings all of most images and short clips."""
+"""One request returns size, type and ETag, and all of most images and short clips."""
 READ_TIMEOUT_S: Final = 10.0
 POOL: Final = 32
 """Connections kept for each region: all downloading threads and the helpers of large objects."""
@@ -34,9 +34,9 @@ MAX_REGIONS: Final = 32
 """A client costs megabytes; messages may name any region."""
 MAX_BUCKETS: Final = 64
 PROBE_BYTES: Final = 16 * MIB
-"""With less room on the disk, downloads would soon fail again."""
+"""Room on the disk that a probe needs; with less, downloads would soon fail again."""
 _FETCHES: Final = 2
-"""An object that was replaced while it was read is read once more."""
+"""Fetches of an object that is replaced while it is read."""
 
 
 class S3Storage:
@@ -61,14 +61,14 @@ class S3Storage:
         """Connect to nothing yet.
 
         Args:
-            session: Of ``aws_session.make_session``.
-            aws: Region of buckets whose URL names none, and the endpoint.
+            session: Session from ``aws_session.make_session``.
+            aws: Region of buckets whose URL does not name one, and the endpoint.
             expected_bucket_owner: Account that must own the bucket; S3 refuses any other.
             allowed_buckets: Bucket names, with ``*`` and ``?``; empty allows all.
-            first_range_bytes: Length of a range.
+            first_range_bytes: Length of each range.
             range_threads: Threads that help with large objects, shared by all of them; >= 1.
-            read_timeout_s: Longest silence on a connection.
-            retries: For each range.
+            read_timeout_s: Longest pause between two reads of a connection.
+            retries: Retries of each range.
         """
         self._session = session
         self._aws = aws
@@ -123,9 +123,9 @@ class S3Storage:
 
     @contextmanager
     def _judged(self, location: S3Location, target: Path) -> Iterator[None]:
-        """Tell a permission that the worker has lost from one that it never had.
+        """Distinguish a permission that the worker lost from one that it never had.
 
-        It is lost if an object of the same bucket that could be read before is refused too.
+        It is lost if an object of the same bucket that was readable before is refused now.
         """
         try:
             yield
@@ -137,7 +137,7 @@ class S3Storage:
                 except PermissionMissing:
                     exc.environment = True
                 except JobError:
-                    pass  # S3 does tell of that object: only this one is refused
+                    pass  # that object is not refused, so only this one is
             raise
 
     def _probe(self, location: S3Location, target: Path) -> None:
@@ -185,7 +185,7 @@ class S3Storage:
         _reserve(fd, head.size_bytes)
 
         def work() -> None:
-            # This thread works too, so a fetch gets on even when others keep all helpers busy.
+            # This thread works too, so a fetch proceeds even when all helpers are busy.
             try:
                 while starts:
                     with suppress(IndexError):
@@ -209,7 +209,7 @@ class S3Storage:
             )
 
     def _client(self, region: str | None) -> Any:
-        # botocore itself follows S3 to another region, and remembers it for each bucket.
+        # botocore follows redirects of S3 to another region, and remembers it for each bucket.
         wanted = self._aws.region if region is None or self._aws.endpoint_url else region
         with self._clients_lock:
             if wanted not in self._clients:
@@ -220,7 +220,7 @@ class S3Storage:
             return self._clients[wanted]
 
     def _new_client(self, region: str) -> Any:
-        # RangeReader retries by itself: it resumes in mid-body and can be cancelled.
+        # RangeReader retries itself: it resumes within a body and can be cancelled.
         return aws_session.client(
             self._session,
             "s3",
@@ -232,7 +232,7 @@ class S3Storage:
         )
 
     def _check_partition(self, region: str) -> None:
-        """Refuse a region of another partition: its refusal would look like broken credentials."""
+        """Refuse a region of another partition, which would call the credentials wrong."""
         if region == self._aws.region:
             return
         with suppress(UnknownRegionError):
@@ -247,7 +247,7 @@ class S3Storage:
 
 
 class _LastRead:
-    """The object that was last read from each bucket, for some buckets. Thread-safe."""
+    """The object last read from each of the most recent buckets; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -267,7 +267,7 @@ class _LastRead:
 
 @contextmanager
 def _new_file(target: Path) -> Iterator[int]:
-    """Create ``target`` for its owner alone; remove it again after an error."""
+    """Create ``target``, readable by its owner only; remove it after an error."""
     try:
         fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as exc:
@@ -282,7 +282,7 @@ def _new_file(target: Path) -> Iterator[int]:
 
 
 def _reserve(fd: int, size_bytes: int) -> None:
-    """Learn of a full disk before the bytes flow."""
+    """Fail early if the disk has no room for the file."""
     try:
         os.posix_fallocate(fd, 0, size_bytes)
     except OSError as exc:

@@ -1,4 +1,4 @@
-"""What an error of S3 means for the job that met it."""
+"""Errors of S3, translated to errors of a job."""
 
 import re
 from collections.abc import Mapping
@@ -30,13 +30,13 @@ from detection_worker.aws_session import (
 from detection_worker.errors import JobError
 
 CALL_ERRORS: Final = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError)
-"""What a call can raise; anything else is a bug."""
+"""Exceptions that a call can raise; any other is a bug."""
 PASSING_CODES: Final = frozenset({"OperationAborted", "RequestTimeout", "SlowDown", "Throttling"})
 _ENCODED: Final = re.compile(r"(?=.*(?:\+|%[0-9A-Fa-f]{2}))[!-~]+")
-"""An encoded key holds no spaces and nothing beyond ASCII."""
+"""A URL-encoded key contains neither spaces nor characters beyond ASCII."""
 _NOT_AUTHORIZED: Final = re.compile(r"not authorized to perform: ([a-z0-9]{1,32}:[A-Za-z]{1,64})")
 _READING: Final = frozenset({"kms:Decrypt", "s3:GetObject", "s3:GetObjectVersion"})
-"""Without ``s3:ListBucket`` S3 names that one for an object that does not exist."""
+"""Permissions to read an object that exists; for a missing one S3 names ``s3:ListBucket``."""
 PASSING_STATUSES: Final = frozenset({307, 408, 409, 425, 429})
 _UNFETCHABLE = (
     EndpointProviderError,
@@ -46,12 +46,12 @@ _UNFETCHABLE = (
 )
 
 
-class Interrupted(Exception):  # noqa: N818 - a read that may go on, no error of the job yet
-    """A read broke off for a reason that may pass.
+class Interrupted(Exception):  # noqa: N818 - the read may be resumed; not an error yet
+    """A read stopped for a reason that may pass.
 
     Attributes:
-        retry_after_s: How long S3 asked us to wait, if it did.
-        environment: It says nothing about the object: S3 could not be asked.
+        retry_after_s: Seconds that S3 asked to wait; None if it did not.
+        environment: S3 could not be reached, so the object itself may be fine.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class Interrupted(Exception):  # noqa: N818 - a read that may go on, no error of
         self.environment = environment
 
 
-class ObjectChanged(Exception):  # noqa: N818 - likewise: the fetch starts again
-    """The object is not the one whose first bytes were read."""
+class ObjectChanged(Exception):  # noqa: N818 - not an error yet: the fetch starts again
+    """The object was replaced after its first bytes were read."""
 
 
 class PermissionMissing(JobError):  # noqa: N818 - reads as what it says
@@ -72,22 +72,24 @@ class PermissionMissing(JobError):  # noqa: N818 - reads as what it says
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Home:
-    """Where the worker itself lives. Messages may name other places, which prove nothing about it.
+    """The worker's own region and endpoint.
+
+    Messages may name other regions; their failures say nothing about the worker.
 
     Attributes:
-        region: Its own; None where one endpoint serves every region.
-        host: Of its endpoint, with the port if one is given.
+        region: The worker's region; None where one endpoint serves every region.
+        host: Host of its S3 endpoint, with the port if the URL has one.
     """
 
     region: str | None
     host: str
 
     def holds(self, location: S3Location) -> bool:
-        """Return whether an object is to be asked for here, as far as its URL tells."""
+        """Return whether an object is in this region, as far as its URL says."""
         return self.region is None or location.region in (None, self.region)
 
     def reached_for(self, exc: Exception) -> bool:
-        """Return whether a connection failed on its way to this place, or before."""
+        """Return whether the connection that failed was to this endpoint, or to a proxy."""
         details: Mapping[str, object] = getattr(exc, "kwargs", {})
         if "proxy_url" in details:
             return True
@@ -100,12 +102,13 @@ EVERYWHERE: Final = Home(region=None, host="")
 def explain(
     exc: Exception, location: S3Location, home: Home = EVERYWHERE
 ) -> JobError | Interrupted | ObjectChanged:
-    """Return what an exception of ``get_object`` means.
+    """Return an exception of ``get_object`` as an error of the job.
 
     Args:
-        exc: As raised by botocore, or by the file system below its credentials.
-        location: What was asked for.
-        home: Tells faults of the worker's surroundings from those of a place that a message names.
+        exc: One of ``CALL_ERRORS``.
+        location: The requested object.
+        home: The worker's region and endpoint, to tell failures of the worker's environment from
+            those of a region that a message names.
     """
     if is_credentials_error(exc):
         return JobError(
@@ -131,7 +134,7 @@ def explain(
 def _is_of_the_region(exc: Exception) -> bool:
     """Return whether only the region of one bucket may refuse the credentials.
 
-    Regions that an account has to opt in to call the tokens of others so.
+    Opt-in regions answer ``InvalidToken`` to credentials of other regions.
     """
     return isinstance(exc, ClientError) and error_code(exc) == "InvalidToken"
 
@@ -143,7 +146,7 @@ def _explain_answer(
     if status == 412:
         return ObjectChanged()
     if _passes(exc, code=code, status=status):
-        # Without an error that can be read, a gateway or proxy in between answered.
+        # Without an error code, a gateway or proxy in between answered.
         foreign = status >= 500 and code.isdigit()
         return Interrupted(
             f"S3 answered {status} ({code})",
@@ -184,12 +187,12 @@ def _passes(exc: ClientError, *, code: str, status: int) -> bool:
 
 
 def empty(location: S3Location) -> str:
-    """Return what to say of an object without bytes."""
+    """Return the message about an object without bytes."""
     return f"S3 file is empty: {shown(location)}{_hint(location)}"
 
 
 def _hint(location: S3Location) -> str:
-    """Return a likely mistake in the key of an object that is not there; empty if none is seen."""
+    """Return a likely mistake in the key of a missing object; empty if there is none."""
     key = location.key
     if key.endswith("/"):
         return " (a key that ends with / is a folder or a prefix: name a file below it)"

@@ -1,4 +1,4 @@
-"""Reading ranges of one S3 object into an open file, through interruptions."""
+"""Ranged reads of one S3 object into an open file, resumed after interruptions."""
 
 import os
 import random
@@ -26,11 +26,11 @@ from detection_worker.storage.s3_errors import (
 )
 
 CHUNK_BYTES: Final = 64 * 1024
-"""Most bytes of one read: what a socket has ready, so progress is seen and cancelling is quick."""
+"""Most bytes of one read; small, so that progress is reported and cancelling is quick."""
 MAX_PAUSE_S: Final = 2.0
-"""A longer wait belongs to the queue, which can hold the message without a worker."""
+"""For a longer wait the message goes back to the queue, which needs no worker for it."""
 MIN_RATE_BYTES_S: Final = 16 * 1024
-"""Slower than any link between S3 and a worker; a connection that drips is given up."""
+"""A connection below this rate is closed; no link between S3 and a worker is so slow."""
 UNKNOWN_CODINGS: Final = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz"})
 """Content codings that the decoder cannot undo. Names that are no coding at all are ignored."""
 _POLL_S: Final = 0.05
@@ -38,12 +38,12 @@ _POLL_S: Final = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
-    """How long one range is tried.
+    """Retries of one range.
 
     Attributes:
-        attempts: In all, >= 1.
-        base_s: Cap of the first pause; it doubles with each attempt, with full jitter.
-        stall_window_s: Over which the rate of a connection is judged.
+        attempts: Attempts in total, >= 1.
+        base_s: Longest first pause, in seconds; doubles with each attempt, with full jitter.
+        stall_window_s: Seconds over which the rate of a connection is measured.
     """
 
     attempts: int = 4
@@ -53,14 +53,14 @@ class Retries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """What every answer about one object must agree on.
+    """Metadata that every answer about one object must agree on.
 
     Attributes:
-        size_bytes: Of the whole object.
-        etag: As sent, with quotes; None if the store has none.
-        content_type: As sent.
-        last_modified: UTC.
-        content_encoding: As sent; None for most objects.
+        size_bytes: Size of the whole object.
+        etag: ETag with its quotes; None if the store sends none.
+        content_type: Content-Type header.
+        last_modified: Time of the upload, UTC.
+        content_encoding: Content-Encoding header; None for most objects.
     """
 
     size_bytes: int
@@ -71,7 +71,7 @@ class Head:
 
 
 class Progress:
-    """Reports progress and asks for cancellation, from several threads at once."""
+    """Reports progress and checks for cancellation, from several threads at once."""
 
     def __init__(self, on_progress: Callable[[], None], cancelled: Callable[[], bool]) -> None:
         self._on_progress = on_progress
@@ -83,14 +83,14 @@ class Progress:
         """Report progress.
 
         Raises:
-            Cancelled: The caller wants no more, or another thread of the same object failed.
+            Cancelled: The caller cancelled, or another thread of the same object failed.
         """
         with self._lock:
             self._on_progress()
         self.check()
 
     def check(self) -> None:
-        """Raise ``Cancelled`` if the work is to stop."""
+        """Raise ``Cancelled`` if the download is to stop."""
         with self._lock:
             if self._failure is not None or self._cancelled():
                 raise Cancelled("the download was cancelled")
@@ -101,19 +101,19 @@ class Progress:
             self._failure = self._failure or failure
 
     def raise_failure(self) -> None:
-        """Raise the failure of whichever thread failed first, if one did."""
+        """Raise the first failure of any thread, if there was one."""
         if self._failure is not None:
             raise self._failure
 
 
 @dataclass(slots=True, kw_only=True)
 class _Cursor:
-    """How far a range is read; kept over interruptions.
+    """Position in a range, kept over interruptions.
 
     Attributes:
-        position: Where the next byte goes.
-        stop: After the last byte wanted.
-        head: Of the object whose bytes were written so far; None before the first answer.
+        position: Offset of the next byte.
+        stop: Offset after the last byte wanted.
+        head: Metadata of the object whose bytes were written; None before the first answer.
     """
 
     position: int
@@ -145,12 +145,12 @@ class RangeReader:
         Args:
             client: A boto3 S3 client.
             location: The object.
-            fd: Open for writing; the caller closes it.
-            max_bytes: Larger objects are refused once the first answer tells their size.
+            fd: File descriptor open for writing; the caller closes it.
+            max_bytes: Larger objects are refused by the first answer.
             extra: Further parameters of ``get_object``.
-            home: Where the worker lives.
-            progress: Told of every chunk.
-            retries: For each range.
+            home: The worker's region and endpoint.
+            progress: Called after every chunk.
+            retries: Retries of each range.
         """
         self._client = client
         self._location = location
@@ -167,18 +167,18 @@ class RangeReader:
         """Read the bytes from ``start`` up to ``stop`` or the object's end, to the same offsets.
 
         Args:
-            start: First byte.
-            stop: After the last byte.
-            expected: Of an earlier range of the same object.
+            start: Offset of the first byte.
+            stop: Offset after the last byte.
+            expected: Metadata from an earlier range of the same object.
 
         Returns:
-            What the answers say of the object, and the offset after the last byte read: beyond
-            ``stop`` if the store knows no ranges.
+            The object's metadata, and the offset after the last byte read, which is beyond
+            ``stop`` if the store ignores ranges.
 
         Raises:
-            JobError: It cannot be read, now or ever.
-            ObjectChanged: It is not the ``expected`` one.
-            Cancelled: ``progress`` said so.
+            JobError: The object cannot be read.
+            ObjectChanged: The object is not the ``expected`` one.
+            Cancelled: The caller cancelled.
         """
         cursor = _Cursor(position=start, stop=stop, head=expected)
         attempt = 1
@@ -197,7 +197,7 @@ class RangeReader:
             response = self._client.get_object(**self._parameters(cursor))
         except CALL_ERRORS as exc:
             meaning = explain(exc, self._location, self._home)
-            # The end of the range was there before, so the object is another one now.
+            # The object had more bytes before, so it was replaced.
             empty = isinstance(meaning, JobError) and meaning.code is ErrorCode.EMPTY_FILE
             if empty and cursor.position > 0:
                 meaning = ObjectChanged()
@@ -210,7 +210,7 @@ class RangeReader:
             cursor.head = head
             if position not in (cursor.position, 0) or position + length > head.size_bytes:
                 raise Interrupted("S3 answered with another range")
-            cursor.position = position  # 0 if the store knows no ranges
+            cursor.position = position  # 0 if the store ignores ranges
             self._copy(stream, cursor, length)
 
     def _parameters(self, cursor: _Cursor) -> dict[str, str]:
@@ -278,7 +278,7 @@ class RangeReader:
 
 
 class _RateCheck:
-    """Gives a connection up that moves bytes, but hardly."""
+    """Interrupts a connection that is too slow."""
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
@@ -296,7 +296,7 @@ class _RateCheck:
 
 
 def disk_error(exc: OSError) -> JobError:
-    """Return the transient error of a local disk that takes no more bytes."""
+    """Return the transient error for a local disk that cannot be written to."""
     reason = exc.strerror or type(exc).__name__
     return JobError(
         ErrorCode.S3_UNAVAILABLE,

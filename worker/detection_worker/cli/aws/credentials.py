@@ -1,4 +1,4 @@
-"""What the user sees of credentials: where they come from, masked, and whether AWS takes them."""
+"""Credentials as the user sees them: their source, masked, and whether AWS accepts them."""
 
 import os
 import stat
@@ -28,11 +28,12 @@ Other ways to give credentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """What AWS says to credentials.
+    """Result of asking AWS about credentials.
 
     Attributes:
-        outcome: ``absent``: there are none. ``unreachable``: nobody answered, nothing is proven.
-        detail: The caller's ARN, or what was wrong, for a person.
+        outcome: ``absent``: there are none. ``unreachable``: AWS did not answer, so they are not
+            checked.
+        detail: The caller's ARN, or a human-readable reason.
     """
 
     outcome: Literal["valid", "refused", "absent", "unreachable"]
@@ -40,7 +41,7 @@ class Check:
 
 
 def check_with_sts(aws: AwsSettings) -> Check:
-    """Ask STS who the caller is: needs no permission, so a refusal is about the keys."""
+    """Ask STS who the caller is; that needs no permission, so a refusal means wrong keys."""
     # boto3 takes a while to import, and `--help` of three commands needs this module.
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
@@ -68,7 +69,7 @@ def check_with_sts(aws: AwsSettings) -> Check:
 
 
 def masked(value: str) -> str:
-    """Return enough of an access key to recognise it, and no more."""
+    """Return the first and last characters of an access key."""
     return f"{value[:4]}…{value[-4:]}" if len(value) >= 16 else "…"
 
 
@@ -85,7 +86,7 @@ def status_lines(loaded: Loaded, environ: Mapping[str, str]) -> list[str]:
 
 
 def report(loaded: Loaded) -> int:
-    """Print the status and what AWS says to it; return the exit code."""
+    """Print the status and whether AWS accepts the credentials; return the exit code."""
     print("\n".join(status_lines(loaded, os.environ)))
     check = check_with_sts(loaded.settings.aws)
     print(f"AWS says:     {sentence(check)}")
@@ -95,7 +96,7 @@ def report(loaded: Loaded) -> int:
 
 
 def sentence(check: Check) -> str:
-    """Return one line about the outcome of a check."""
+    """Return the outcome of a check in one line."""
     return {
         "valid": f"valid, {check.detail}",
         "refused": f"not accepted ({check.detail}); correct the keys",
@@ -119,4 +120,4 @@ def _in_use(loaded: Loaded, environ: Mapping[str, str]) -> str:
         return f"access key {masked(aws.access_key_id)}, secret set{token}"
     if environ.get(VARIABLES[0]):
         return f"access key {masked(environ[VARIABLES[0]])} from the environment"
-    return "whatever boto3 finds: profile, IRSA, Pod Identity, instance role"
+    return "boto3's default chain: profile, IRSA, Pod Identity, instance role"

@@ -1,4 +1,4 @@
-"""``setup-aws``: enter AWS credentials, have them checked, save them where only you can read."""
+"""``setup-aws``: enter, check and save AWS credentials in a file that only you can read."""
 
 import argparse
 import os
@@ -20,7 +20,7 @@ from detection_worker.settings import AwsSettings
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9]{16,128}")
 _REGION: Final = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d")
 TEMPORARY: Final = "ASIA"
-"""Prefix of temporary access keys, which are worth nothing without their session token."""
+"""Prefix of temporary access keys, which need their session token."""
 
 
 class SetupAws:
@@ -40,7 +40,7 @@ class SetupAws:
         add_common(parser)
 
     def run(self, args: argparse.Namespace) -> int:
-        """Show or ask, check, save."""
+        """Show the status, or ask for credentials, check and save them."""
         if args.show_examples:
             print(credentials.EXAMPLES)
             return 0
@@ -140,7 +140,7 @@ def _accepted(aws: AwsSettings, args: argparse.Namespace) -> bool:
         return True
     if check.outcome == "unreachable" and args.yes:
         return True
-    return not args.yes and confirm("Save all the same?", default=check.outcome == "unreachable")
+    return not args.yes and confirm("Save anyway?", default=check.outcome == "unreachable")
 
 
 def _section(aws: AwsSettings) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""``predict``: local files, folders and S3 URLs to verdicts, in words and as JSON or CSV."""
+"""``predict``: verdicts on local files, folders and S3 URLs, in words, as JSON or CSV."""
 
 import argparse
 import os
@@ -36,8 +36,8 @@ SETTINGS: Final = (
     "decode_timeout",
 )
 DRAWINGS: Final[Mapping["EvidenceKind", str]] = {
-    "patches": "draw the score of every part of an image",
-    "saliency": "draw which pixels of an image move its score",
+    "patches": "draw the score of each part of an image",
+    "saliency": "draw the pixels that change an image's score most",
 }
 EPILOG: Final = """\
 Results come in the order of the inputs. Each is written as soon as it and those
@@ -53,18 +53,18 @@ _STDOUT_NAMES: Final = (STDOUT, "/dev/stdout")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What one run does.
+    """Inputs and options of one run.
 
     Attributes:
         names: Paths and S3 URLs.
-        threshold: In [0, 1].
-        output: Where results go: a path, ``-``, or None.
+        threshold: P(fake) from which a file is FAKE, in [0, 1].
+        output: Where results are written: a path, ``-`` for standard output, or None.
         form: One of ``FORMATS``.
-        drawings: Where to draw which evidence.
-        device: As of ``Predictor``.
-        threads: Likewise.
-        decoders: Likewise.
-        verbose: The log goes to the terminal.
+        drawings: File to draw each kind of evidence to.
+        device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
+        threads: Threads of one forward pass; 0 leaves the number to torch.
+        decoders: Files decoded at once; 0 means one for each core.
+        verbose: Whether the log goes to the terminal.
     """
 
     names: Sequence[str]
@@ -110,7 +110,7 @@ class Predict:
             type=threshold,
             default=0.5,
             metavar="0..1",
-            help="P(fake) from which on a file is FAKE (0.5)",
+            help="P(fake) from which a file is FAKE (0.5)",
         )
         parser.add_argument(
             "--output",
@@ -129,7 +129,7 @@ class Predict:
             parser.add_argument(f"--{_option(kind)}", dest=kind, metavar="FILE.png", help=text)
         parser.add_argument("--list-models", action="store_true", help="list models, and stop")
         parser.add_argument(
-            "--setup-aws", action="store_true", help="show how AWS credentials stand, and stop"
+            "--setup-aws", action="store_true", help="show the AWS credentials in use, and stop"
         )
         add_settings(parser, SETTINGS, title="analysis")
         add_common(parser)
@@ -193,7 +193,7 @@ def _found(args: argparse.Namespace, written: Sequence[Path]) -> Found:
 
 
 def _check_no_input(path: Path, names: Sequence[str]) -> None:
-    """Refuse to overwrite what is to be analysed."""
+    """Refuse to overwrite an input."""
     if not path.exists():
         return
     for name in names:
@@ -204,7 +204,7 @@ def _check_no_input(path: Path, names: Sequence[str]) -> None:
 
 
 def _quiet(settings: Settings, args: argparse.Namespace) -> Settings:
-    # The summary says it all; LOG_LEVEL and --verbose bring the log back.
+    # The summary is enough; LOG_LEVEL and --verbose turn the log on.
     chosen = args.verbose or os.environ.get("LOG_LEVEL") or settings.logging.level != "INFO"
     return (
         settings

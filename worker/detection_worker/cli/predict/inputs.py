@@ -1,4 +1,4 @@
-"""From what a user names to the files to analyse: folders, lists, and what is left out."""
+"""Inputs of ``predict``: files, folders and lists, and the files that are skipped."""
 
 import codecs
 import os
@@ -25,11 +25,11 @@ _NO_FILES: Final = {
 
 @dataclass(slots=True)
 class Found:
-    """What there is to analyse.
+    """Inputs to analyse, and files that are skipped.
 
     Attributes:
         names: Paths and S3 URLs, in order.
-        skipped: Files of folders that are left out, each with the reason.
+        skipped: Skipped files in folders, each with the reason.
     """
 
     names: list[str] = field(default_factory=list)
@@ -64,8 +64,8 @@ def expand(named: Sequence[str], *, leave_out: Collection[Path] = ()) -> Found:
     bytes. Links to folders are not followed, so that no loop is endless.
 
     Args:
-        named: As the user wrote them; what is no folder is taken as it is.
-        leave_out: Files of folders that are not even told of: those that this run writes.
+        named: Paths and URLs as the user wrote them; only folders are expanded.
+        leave_out: Files to ignore silently: those that this run writes.
 
     Raises:
         UsageError: A folder has no media file.
@@ -87,7 +87,7 @@ def expand(named: Sequence[str], *, leave_out: Collection[Path] = ()) -> Found:
 
 
 def skipped_line(skipped: Sequence[tuple[str, str]], *, all_of_them: bool) -> str:
-    """Return what is left out, with the first names and their reasons, or all of them."""
+    """Return the skipped files with their reasons: the first few, or all."""
     first = skipped if all_of_them else skipped[:SHOWN_SKIPPED]
     lines = [f"Skipped {_count(len(skipped))}:", *(f"  {shown(n)}: {why}" for n, why in first)]
     if len(first) < len(skipped):
@@ -139,7 +139,7 @@ def _by_content(path: str) -> str:
     from detection_worker.media.containers.sniff import sniff  # noqa: PLC0415 - out of --help
 
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - likewise
+        with open(path, "rb") as file:  # noqa: PTH123 - no error for long names
             sniff(file)
     except JobError as exc:
         return exc.message.removeprefix("the content is ").partition(",")[0]

@@ -1,4 +1,4 @@
-"""What to do about a file that could not be analysed, by the code of its error."""
+"""What to do about a file that could not be analysed, by error code."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -32,8 +32,8 @@ STEPS: Final[Mapping[ErrorCode, str]] = {
     ErrorCode.NO_MODEL: _MODELS,
     ErrorCode.INFERENCE_FAILED: "Check the model: detection-worker models verify",
 }
-"""For every code that ``predict`` can meet but ``INTERNAL``."""
-_BUG: Final = "This is a mistake of the program: report it with the log above."
+"""Next step for every code that ``predict`` can meet, except ``INTERNAL``."""
+_BUG: Final = "This is a bug of the program: report it with the log above."
 
 
 def step(code: str) -> str:
@@ -42,7 +42,7 @@ def step(code: str) -> str:
 
 
 def advice(failures: Sequence[tuple[str, str]]) -> str:
-    """Return what failed, and on the line below the next step, once for each code.
+    """Return each error code's first message, with the next step on the line below.
 
     Args:
         failures: Code and message of each failed file.

@@ -1,4 +1,4 @@
-"""A line at the terminal that tells how far a long run is."""
+"""A progress line at the terminal."""
 
 import sys
 import time
@@ -12,12 +12,12 @@ PAUSE_S: Final = 0.2
 class Progress:
     """Files done, files a second and time left, on one line of standard error.
 
-    Shows nothing away from a terminal.
+    Shows nothing if the stream is not a terminal.
 
     Args:
-        total: Files in all.
-        wanted: False shows nothing at all.
-        stream: Where to; None is standard error.
+        total: Number of files.
+        wanted: False shows nothing.
+        stream: Where to write; None is standard error.
     """
 
     def __init__(self, total: int, *, wanted: bool = True, stream: TextIO | None = None) -> None:
@@ -29,10 +29,10 @@ class Progress:
         self._first: tuple[int, float] | None = None
 
     def show(self, done: int) -> None:
-        """Renew the line, if it is time."""
+        """Update the line, unless it was updated just before."""
         now_s = time.monotonic()
         if done and self._first is None:
-            # Loading the models is over: from here on the rate tells something.
+            # The models are loaded: from here on the rate is meaningful.
             self._first = done, now_s
         if self._width is None or now_s - self._last_s < PAUSE_S:
             return
@@ -41,7 +41,7 @@ class Progress:
         self._write(text)
 
     def clear(self) -> None:
-        """Take the line away, so that others can be written."""
+        """Remove the line, so that others can be written."""
         if self._shown:
             self._write("")
             self._last_s = 0.0
@@ -62,8 +62,8 @@ def progress_text(done: int, total: int, rate_per_s: float | None) -> str:
 
     Args:
         done: Files that have a result.
-        total: Files in all.
-        rate_per_s: Files a second; None if not known yet.
+        total: Number of files.
+        rate_per_s: Files per second; None if not known yet.
     """
     text = f"{done} of {total} files"
     if rate_per_s is None:

@@ -1,4 +1,4 @@
-"""Results written as they come, so that what is done is kept whatever happens next."""
+"""Results written as they come, so that an interrupted run keeps those that are done."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ FORMATS: Final = ("json", "jsonl", "csv")
 STDOUT: Final = "-"
 _BY_SUFFIX: Final = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
 _FORMULA_STARTS: Final = ("=", "+", "-", "@")
-"""A spreadsheet runs a cell that begins with one of these."""
+"""Spreadsheets read a cell that begins with one of these as a formula."""
 CSV_COLUMNS: Final = (
     "file_path",
     "file_type",
@@ -49,14 +49,14 @@ CSV_COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """How results follow each other in a file.
+    """The bytes around results in a file.
 
     Attributes:
-        head: Before the first.
-        between: Between two.
-        tail: After the last; the file is whole once it is there.
-        empty: All of it where there is no result.
-        record: One result.
+        head: Bytes before the first result.
+        between: Bytes between two results.
+        tail: Bytes after the last result, which complete the file.
+        empty: The whole file if there is no result.
+        record: Encodes one result.
     """
 
     head: bytes
@@ -67,7 +67,7 @@ class Layout:
 
 
 def format_of(chosen: str | None, output: str | None) -> str:
-    """Return the format that the user chose, else the one that the name of the output tells."""
+    """Return the chosen format, or the one of the output's extension."""
     suffix = Path(output).suffix.lower() if output else ""
     return chosen or _BY_SUFFIX.get(suffix, "json")
 
@@ -78,7 +78,7 @@ def layout(form: str, *, several: bool) -> Layout:
     Args:
         form: ``json`` is one object, or a list if there are ``several`` inputs; ``jsonl`` one
             object on each line; ``csv`` a line of ``CSV_COLUMNS``, then one for each result.
-        several: There are several inputs.
+        several: Whether there are several inputs.
     """
     if form == "csv":
         head = _csv_line(CSV_COLUMNS)
@@ -91,18 +91,18 @@ def layout(form: str, *, several: bool) -> Layout:
 
 
 class Sink(Protocol):
-    """Where results go."""
+    """A destination of results."""
 
     @property
     def written(self) -> int:
-        """How many results are kept."""
+        """Number of results written."""
         ...
 
     def write(self, result: Mapping[str, object]) -> None:
-        """Keep one result.
+        """Write one result.
 
         Raises:
-            UsageError: It cannot be written; those before it are kept.
+            UsageError: It cannot be written; the results before it are kept.
         """
         ...
 
@@ -117,12 +117,12 @@ class Sink(Protocol):
 
 
 class Nowhere:
-    """No output was asked for."""
+    """Discards results, because no output was requested."""
 
     written = 0
 
     def write(self, result: Mapping[str, object]) -> None:
-        """Keep nothing."""
+        """Write nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -137,7 +137,7 @@ class Nowhere:
 
 
 class StreamSink:
-    """Results to standard output, a pipe or a device: what is written is gone."""
+    """Results to standard output, a pipe or a device, which cannot be rewritten."""
 
     def __init__(self, how: Layout, *, path: Path | None = None) -> None:
         """Open it; None is standard output."""
@@ -154,7 +154,7 @@ class StreamSink:
 
     def _put(self, data: bytes) -> None:
         try:
-            # UTF-8 whatever the terminal's encoding is: JSON knows no other.
+            # UTF-8 in any locale: JSON allows no other encoding.
             file = self._file or sys.stdout.buffer
             file.write(data)
             file.flush()
@@ -181,12 +181,12 @@ class StreamSink:
 
 
 class FileSink:
-    """Results to a file that is whole after each of them, also if the process is killed.
+    """Results to a file that is complete after each of them, even if the process is killed.
 
-    The first result replaces a file of an earlier run; until then that one stays as it is.
+    The first result replaces the file of an earlier run; until then that file stays.
 
     Args:
-        path: Its folder must exist.
+        path: File to write, in a folder that exists.
         how: Layout of the file.
     """
 
@@ -206,7 +206,7 @@ class FileSink:
             raise _cannot(self._path, exc, 0) from exc
 
     def write(self, result: Mapping[str, object]) -> None:
-        """Append one result and make it part of the file."""
+        """Append one result."""
         lead = self._how.between if self.written else self._how.head
         record = lead + self._how.record(result)
         try:
@@ -215,13 +215,13 @@ class FileSink:
                 self._temporary.replace(self._path)
                 self._temporary = None
         except OSError as exc:
-            self._mend()
+            self._undo()
             raise _cannot(self._path, exc, self.written) from exc
         self._end += len(record)
         self.written += 1
 
-    def _mend(self) -> None:
-        """Take back half a result: what was whole before is whole again."""
+    def _undo(self) -> None:
+        """Remove a partial result, so that the file is complete again."""
         with suppress(OSError):
             if self.written:
                 _write_at(self._handle, self._how.tail, self._end)
@@ -244,11 +244,11 @@ class FileSink:
 
 
 def open_sink(output: str | None, how: Layout) -> Sink:
-    """Return where results go.
+    """Return the destination of results.
 
     Args:
-        output: A path, ``-`` for standard output, or None for nowhere.
-        how: Layout.
+        output: A path, ``-`` for standard output, or None for no output.
+        how: Layout of the file.
 
     Raises:
         UsageError: The file cannot be written there.
@@ -266,7 +266,7 @@ def open_sink(output: str | None, how: Layout) -> Sink:
 def csv_record(result: Mapping[str, object]) -> bytes:
     """Return a result as a line of ``CSV_COLUMNS``.
 
-    Text is printable, and a ``'`` stands before what a spreadsheet would run as a formula.
+    Text is printable, and a ``'`` precedes text that a spreadsheet would read as a formula.
     """
     model, media = _object(result["model"]), _object(result["media"])
     error, reason = _object(result["error"]), _object(result["verdict_reason"])
@@ -298,7 +298,7 @@ def _cell(value: object) -> object:
 
 def _json(result: Mapping[str, object]) -> bytes:
     text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
-    # File names that are not UTF-8 hold lone surrogates; their escape is JSON's own.
+    # File names that are not UTF-8 contain lone surrogates; JSON can escape them.
     return text.encode("utf-8", "backslashreplace")
 
 

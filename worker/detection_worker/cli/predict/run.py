@@ -20,9 +20,9 @@ from detection_worker.detectors.model_folder.listing import list_models
 from detection_worker.settings import Settings
 
 TICK_S: Final = 0.25
-"""How often the progress line is renewed while nothing ends."""
+"""Interval of updates of the progress line while no file ends."""
 _ALONE: Final = (ErrorCode.CREDENTIALS, ErrorCode.NO_MODEL, ErrorCode.S3_FORBIDDEN)
-"""Their sentences are not about one file, or are searched for as they are."""
+"""Codes whose messages are not about one file, or are quoted in the guide."""
 
 
 def run(plan: Plan, settings: Settings) -> int:
@@ -30,10 +30,10 @@ def run(plan: Plan, settings: Settings) -> int:
 
     Raises:
         UsageError: No model could be loaded, or the output cannot be written.
-        KeyboardInterrupt: After what is finished has been written.
+        KeyboardInterrupt: After the finished results have been written.
     """
     if settings.models_dir is not None:
-        list_models(settings.models_dir)  # a wrong folder is told before anything is fetched
+        list_models(settings.models_dir)  # reports a wrong folder before anything is fetched
     several = len(plan.names) > 1
     decoders = min(plan.decoders or usable_cores(), len(plan.names))
     with (
@@ -56,7 +56,7 @@ def run(plan: Plan, settings: Settings) -> int:
 
 
 def _named(error: Mapping[str, object], name: str) -> str:
-    """Return the message of an error with the file that it is about."""
+    """Return the message of an error, with the name of the file."""
     message = str(error["message"])
     if error["code"] in _ALONE or name in message or shown(name) in message:
         return message
@@ -70,7 +70,7 @@ def _draw(plan: Plan, predictor: Predictor) -> None:
 
 
 class _Report:
-    """What the user sees of results as they come."""
+    """Shows results as they come, and writes them to the output."""
 
     def __init__(self, plan: Plan, sink: Sink) -> None:
         self._plan = plan
@@ -83,7 +83,7 @@ class _Report:
         self.failures: list[tuple[str, str]] = []
 
     def follow(self, batch: Batch) -> None:
-        """Show and keep every result; after an interrupt those that are finished."""
+        """Show and write every result; after an interrupt those that are finished."""
         try:
             while not batch.ended:
                 self._progress.show(self._done)
@@ -91,14 +91,14 @@ class _Report:
                     self._take(result)
             self._progress.clear()
         except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second one costs no result
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not lose results
             self._progress.clear()
             batch.close()
             for result in batch.finished():
                 self._take(result)
             self._interrupted()
-            # What is under way is awaited. A further Ctrl-C ends at once: an exception in the
-            # middle of it would leave torch's threads to an interpreter that is going away.
+            # Work in progress is awaited. A further Ctrl-C kills the process: an exception here
+            # would leave torch's threads running while the interpreter shuts down.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             raise
 

@@ -1,4 +1,4 @@
-"""``consume``: work off an SQS queue; also ``--validate-queue`` and ``--create-test-message``."""
+"""``consume``: process an SQS queue; also ``--validate-queue`` and ``--create-test-message``."""
 
 import argparse
 import json
@@ -70,12 +70,12 @@ GROUPS: Final = {
 """Options by the title of their group in the help."""
 EXIT_CODES: Final = """\
 exit codes:
-  0    stopped by SIGTERM or SIGINT with nothing left behind; with --run-once,
-       every message that came was finished, or none came
-  1    the queue cannot be reached now; something could not be handed back; with
+  0    stopped by SIGTERM or SIGINT, every message finished or released; with
+       --run-once, every message received was finished, or there was none
+  1    the queue cannot be reached now; a message could not be released; with
        --run-once, a message was dead-lettered or will be tried again
   2    wrong usage or set-up: no such queue, access denied, no credentials
-  130  with --run-once, Ctrl-C before all was finished (143: SIGTERM)"""
+  130  with --run-once, Ctrl-C before all messages were finished (143: SIGTERM)"""
 
 
 class Consume:
@@ -93,14 +93,16 @@ class Consume:
             help="print a message for this file, as JSON, and stop",
         )
         parser.add_argument(
-            "--validate-queue", action="store_true", help="look at the queue, and stop"
+            "--validate-queue",
+            action="store_true",
+            help="check the queue and its attributes, and stop",
         )
         for title, names in GROUPS.items():
             add_settings(parser, names, title=title)
         add_common(parser)
 
     def run(self, args: argparse.Namespace) -> int:
-        """Consume until SIGTERM or SIGINT, or once."""
+        """Consume until SIGTERM or SIGINT, or poll once."""
         if args.create_test_message is not None:
             return _print_message(args.create_test_message, load(args))
         loaded = load(args)

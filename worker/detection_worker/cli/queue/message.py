@@ -1,4 +1,4 @@
-"""``message``: make a test message, send it, and wait for its result if wanted."""
+"""``message``: make a test message, send it, and optionally wait for its result."""
 
 import argparse
 import contextlib
@@ -26,7 +26,7 @@ MAX_WAIT_S: Final = 86_400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What the user wants to send; None means not said."""
+    """The message to send; None means not given yet."""
 
     url: str | None
     callback_url: str | None
@@ -52,10 +52,14 @@ class Message:
             "--threshold",
             type=threshold,
             metavar="0..1",
-            help="P(fake) from which on a file is FAKE (0.5)",
+            help="P(fake) from which a file is FAKE (0.5)",
         )
-        group.add_argument("--request-id", metavar="ID", help="(a new UUID)")
-        group.add_argument("--metadata", type=_metadata, metavar="JSON", help="an object")
+        group.add_argument(
+            "--request-id", metavar="ID", help="id that the result echoes (a new UUID)"
+        )
+        group.add_argument(
+            "--metadata", type=_metadata, metavar="JSON", help="JSON object that the result echoes"
+        )
         group.add_argument(
             "--wait",
             type=_seconds,
@@ -63,8 +67,10 @@ class Message:
             help="receive the result here; the worker must run on this machine and allow "
             "callbacks to private addresses (DETECTION_CALLBACK_ALLOW_PRIVATE=true)",
         )
-        group.add_argument("--yes", "-y", action="store_true", help="ask nothing, send")
-        group.add_argument("--print-only", action="store_true", help="show it, send nothing")
+        group.add_argument("--yes", "-y", action="store_true", help="send without asking")
+        group.add_argument(
+            "--print-only", action="store_true", help="show the message, and send nothing"
+        )
         add_settings(parser, ["queue_url"], title="queue")
         add_common(parser)
 

@@ -1,4 +1,4 @@
-"""A callback receiver on this machine, for waiting for the result of a test message."""
+"""A local callback receiver that waits for the result of a test message."""
 
 import json
 import threading
@@ -9,17 +9,17 @@ from types import TracebackType
 from typing import Final, Self, cast
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
-"""Results of long videos list every frame; beyond this it is no result."""
+"""Larger bodies are refused; results of long videos list every frame."""
 READ_TIMEOUT_S: Final = 10.0
 STOP_CHECK_S: Final = 0.05
-"""How often the server asks whether it should stop."""
+"""Interval at which the server checks whether to stop."""
 
 
 class ResultReceiver:
-    """Listens on loopback and keeps the results that are posted, by request id.
+    """Listens on loopback and keeps posted results by request id.
 
     Args:
-        port: To listen on; 0 takes a free one.
+        port: Port to listen on; 0 takes a free one.
     """
 
     def __init__(self, *, port: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Sending one message to an SQS queue, and wording why it could not be sent."""
+"""Sends one message to an SQS queue."""
 
 import json
 from dataclasses import replace
@@ -21,14 +21,14 @@ from detection_worker.config import Loaded
 from detection_worker.errors import UsageError
 
 _MAX_FIFO_ID: Final = 128
-"""SQS takes no longer group and deduplication ids."""
+"""Longest group and deduplication id of SQS, in characters."""
 
 
 def send(message: dict[str, object], queue_url: str, loaded: Loaded) -> str:
     """Send ``message`` as JSON and return its SQS message id.
 
     Raises:
-        UsageError: It was not sent; the text says why.
+        UsageError: It was not sent; the message says why.
     """
     entry: dict[str, Any] = {"QueueUrl": queue_url, "MessageBody": json.dumps(message)}
     if queue_url.endswith(".fifo"):

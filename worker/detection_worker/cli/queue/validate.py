@@ -1,4 +1,4 @@
-"""``consume --validate-queue``: what the queue is like, and what to change about it."""
+"""``consume --validate-queue``: the queue's attributes, and what to change about them."""
 
 from collections.abc import Iterator
 
@@ -9,8 +9,8 @@ from detection_worker.sources.base import QueueError, QueueFacts
 from detection_worker.sources.sqs import SqsSource
 
 FEW_RECEIVES = 5
-"""Fewer deliveries than this and a few crashes or roll-outs dead-letter good messages: every
-receive counts, also of messages that are handed back untouched."""
+"""With fewer deliveries, a few crashes or roll-outs dead-letter good messages: every receive
+counts, also of messages that are released unprocessed."""
 ENOUGH_RECEIVES = 10
 
 
@@ -18,7 +18,7 @@ def validate(consumer: ConsumerSettings, aws: AwsSettings) -> int:
     """Print the queue's attributes and advice; 0 if it can be consumed.
 
     Raises:
-        UsageError: It does not exist, or may not be read.
+        UsageError: It does not exist, or access is denied.
     """
     source = SqsSource(
         make_session(aws), aws, consumer.queue_url, wait_time_s=consumer.wait_time_s
@@ -51,11 +51,11 @@ def attribute_lines(facts: QueueFacts) -> Iterator[str]:
 
 
 def advise(facts: QueueFacts, consumer: ConsumerSettings) -> Iterator[str]:
-    """Yield what should be changed about the queue or the options."""
+    """Yield recommended changes of the queue or the options."""
     if facts.max_receive_count is None and consumer.dead_letter_queue_url is None:
         yield (
-            "there is no dead-letter queue: hopeless messages stay in the queue until they "
-            "expire; set a redrive policy or --dead-letter-queue-url"
+            "there is no dead-letter queue: messages that cannot be processed stay in the queue "
+            "until they expire; set a redrive policy or --dead-letter-queue-url"
         )
     if facts.max_receive_count is not None and facts.max_receive_count < FEW_RECEIVES:
         yield (

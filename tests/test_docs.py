@@ -4,6 +4,7 @@ import argparse
 import ast
 import base64
 import importlib
+import importlib.util
 import json
 import re
 import shlex
@@ -11,6 +12,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -38,12 +40,25 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")],
 )
-README, MESSAGES, OPERATING, FILES = (
+README, MESSAGES, OPERATING, FILES, ARCHITECTURE = (
     (ROOT / name).read_text()
-    for name in ("README.md", "docs/messages.md", "docs/operating.md", "docs/files.md")
+    for name in (
+        *("README.md", "docs/messages.md", "docs/operating.md", "docs/files.md"),
+        "docs/architecture.md",
+    )
 )
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+
+
+def load_tool(name: str) -> ModuleType:
+    """Return a program of tools/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def section(text: str, heading: str) -> str:
@@ -446,10 +461,11 @@ def test_the_python_of_the_readme_imports_what_there_is() -> None:
         assert [a.name for a in node.names if not hasattr(module, a.name)] == []
 
 
-def test_the_layers_are_drawn_as_they_are_enforced() -> None:
+@pytest.mark.parametrize(("name", "place"), [("Worker layers", -2), ("Operator layers", -1)])
+def test_the_layers_are_drawn_as_they_are_enforced(name: str, place: int) -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    [layers] = [c["layers"] for c in contracts["contracts"] if c["name"] == "Worker layers"]
-    drawn = blocks((ROOT / "docs" / "architecture.md").read_text(), "")[-1]
+    [layers] = [c["layers"] for c in contracts["contracts"] if c["name"] == name]
+    drawn = blocks(ARCHITECTURE, "")[place]
 
     modules = [re.findall(r"\w+", layer) for layer in drawn.split("─")]
     assert modules == [re.findall(r"\w+", layer) for layer in layers]
@@ -479,3 +495,55 @@ def test_files_and_help_name_the_same_exit_codes() -> None:
     told = set(re.findall(r"^  (\d+) ", EPILOG, re.MULTILINE))
     assert told == {"0", "1", "2", "130"}
     assert documented == told | {str(EXIT_BROKEN_PIPE)}
+
+
+# -- names of files and modules ------------------------------------------------------------------
+
+GUIDES = [
+    *(path for path in DOCUMENTS if path.name != "CHANGELOG.md"),
+    *(ROOT / name / "README.md" for name in ("charts/detection-queue", "models")),
+]
+SOURCES = [ROOT, *(ROOT / name for name in ("worker", "operator", "models", "testing"))]
+TOP = {path.name for source in SOURCES for path in source.iterdir() if path.is_dir()}
+PATH = re.compile(r"(?<![\w./<-])(?:[\w.-]+/)+(?:[\w-]+\.(?:py|md|ya?ml|json|txt))?(?![\w*<{-])")
+MODULE = re.compile(r"\bdetection_(?:contract|worker|operator|training|testing)(?:\.[a-z_]\w*)+")
+
+
+def paths_in(text: str) -> set[str]:
+    """Return the paths below the repository or a source folder that code spans name."""
+    named = {path for span in spans(BLOCK.sub("", text)) for path in PATH.findall(span)}
+    return {path for path in named if path.partition("/")[0] in TOP}
+
+
+def is_module(name: str) -> bool:
+    """Say whether a dotted name is a package, a module, or a name in a module."""
+    path = Path(*name.split("."))
+    tails = (path, path.with_suffix(".py"), path.parent.with_suffix(".py"))
+    return any((source / tail).exists() for source in SOURCES for tail in tails)
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_path_and_module_that_a_document_names_exists(path: Path) -> None:
+    text = path.read_text()
+    paths, modules = paths_in(text), set(MODULE.findall(text))
+
+    assert {p for p in paths if not any((source / p).exists() for source in SOURCES)} == set()
+    assert {name for name in modules if not is_module(name)} == set()
+
+
+def test_the_architecture_names_many_paths() -> None:
+    assert len(paths_in(ARCHITECTURE)) > 60
+
+
+def test_every_decision_is_in_the_index() -> None:
+    folder = ROOT / "docs" / "decisions"
+    notes = {path.name for path in folder.glob("*.md")} - {"README.md"}
+
+    linked = re.findall(r"\]\(([^)]+)\)", (folder / "README.md").read_text())
+    assert sorted(linked) == sorted(notes)
+
+
+def test_the_api_reference_is_what_the_docstrings_say() -> None:
+    tool = load_tool("api_reference")
+
+    assert tool.TARGET.read_text() == tool.reference(), "run: python tools/api_reference.py"

@@ -195,37 +195,6 @@ def table(rows: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def fit_platt(real: Floats, fake: Floats, *, ridge: float = 1e-3) -> tuple[float, float]:
-    """Return ``a > 0`` and ``b`` so that ``sigmoid(a * logit + b)`` is P(fake) at even odds.
-
-    Newton's method on the logistic loss with both classes weighing the same and Platt's softened
-    targets (Platt 1999, Lin et al. 2007).
-
-    Args:
-        real: Logits of real items, at least one.
-        fake: Logits of fake items, at least one.
-        ridge: Weight of ``(a - 1)^2 + b^2``, keeps separable sets finite.
-    """
-    x = np.concatenate([real, fake])
-    target = np.concatenate(
-        [np.full(len(real), 1 / (len(real) + 2)), np.full(len(fake), 1 - 1 / (len(fake) + 2))]
-    )
-    weight = np.concatenate(
-        [np.full(len(real), 0.5 / len(real)), np.full(len(fake), 0.5 / len(fake))]
-    )
-    design = np.stack([x, np.ones_like(x)], axis=1)
-    theta = np.array([1.0, 0.0])
-    for _ in range(100):
-        p = 1 / (1 + np.exp(-np.clip(design @ theta, -500, 500)))
-        gradient = design.T @ (weight * (p - target)) + ridge * (theta - [1.0, 0.0])
-        curvature = (design * (weight * p * (1 - p))[:, None]).T @ design + ridge * np.eye(2)
-        step = np.linalg.solve(curvature, gradient)
-        theta = theta - np.clip(step, -1.0, 1.0)
-        if np.abs(step).max() < 1e-9:
-            break
-    return max(float(theta[0]), 1e-3), float(theta[1])
-
-
 def _curve_of(real: Floats, fake: Floats) -> Curve:
     truth = np.concatenate([np.zeros(len(real), np.bool_), np.ones(len(fake), np.bool_)])
     return curve(np.concatenate([real, fake]), truth)

@@ -42,29 +42,6 @@ def test_equal_error_rate_is_a_rate(real: metrics.Floats, fake: metrics.Floats) 
     assert 0 <= metrics.eer(real, fake) <= 1
 
 
-def test_platt_scaling_recovers_a_known_curve() -> None:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 2, 20_000)
-    fake = rng.random(20_000) < 1 / (1 + np.exp(-(1.5 * logits - 0.5)))
-
-    a, b = metrics.fit_platt(logits[~fake], logits[fake])
-
-    odds = np.log(fake.mean() / (1 - fake.mean()))
-    assert a == pytest.approx(1.5, abs=0.1)
-    # Fitted at even odds: the prior of the sample is taken out.
-    assert b == pytest.approx(-0.5 - odds, abs=0.1)
-
-
-@given(SCORES, SCORES)
-def test_platt_scaling_never_turns_the_order_round(
-    real: metrics.Floats, fake: metrics.Floats
-) -> None:
-    a, b = metrics.fit_platt(real * 20 - 10, fake * 20 - 10)
-
-    assert a > 0
-    assert np.isfinite([a, b]).all()
-
-
 def test_calibration_error_of_honest_scores_is_small() -> None:
     rng = np.random.default_rng(1)
     scores = rng.random(50_000)

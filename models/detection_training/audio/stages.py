@@ -13,7 +13,6 @@ import safetensors.torch
 import torch
 
 from detection_contract.media_types import MediaKind
-from detection_training import metrics
 from detection_training.audio import build as audio_build
 from detection_training.audio import card as audio_card
 from detection_training.audio import corpus
@@ -32,7 +31,7 @@ from detection_training.audio.order import BuildOrder
 from detection_training.audio.plan import AudioPlan, plan_of
 from detection_training.audio.sound import Samples
 from detection_training.metrics import Floats
-from detection_training.pipeline import locked, package
+from detection_training.pipeline import calibration, locked, package
 from detection_training.pipeline.locked import Media, noted_folders
 from detection_training.pipeline.package import LICENSE, Design, Outcome
 from detection_training.pipeline.presets import Order
@@ -190,7 +189,7 @@ def _calibrate(place: Workplace, *, plan: AudioPlan) -> None:
     logits = audio_fit.score_clips(_detector(place, plan), clips)
     fake = np.array([row.fake for row in clips.rows])
     weights = audio_report.family_weights(clips.rows)
-    a, _ = metrics.fit_platt(*_levelled(logits, fake, weights))
+    a, _ = calibration.fit_platt(*_levelled(logits, fake, weights))
     # Platt's own offset weighs how far voices are mistaken; what counts at 0.5 is how many are.
     voices = [row.speaker for row in clips.rows]
     b = -a * audio_report.even_logit(logits, fake, weights, voices)

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 
 from detection_training import metrics
 from detection_training.evaluation.intervals import DRAWS, SEED, Measure, Sample, measures
@@ -111,29 +112,16 @@ def group_folds(groups: Sequence[str], is_fake: Flags, *, seed: int) -> NDArray[
 def fit_logistic(inputs: Floats, is_fake: Flags, *, ridge: float = RIDGE) -> Floats:
     """Return the weights of a logistic regression, the last one for the constant.
 
-    Iteratively reweighted least squares (Hastie et al. 2009, section 4.4.1) with a ridge on all
-    but the constant. Both classes weigh the same.
+    With a ridge on all but the constant; both classes weigh the same.
 
     Args:
         inputs: Standardised, shape ``(n, k)``.
         is_fake: Shape ``(n,)``, with both classes.
         ridge: Penalty, > 0.
     """
-    design = _with_one(inputs)
-    target = is_fake.astype(np.float64)
-    share = target.mean()
-    weight = np.where(is_fake, 0.5 / share, 0.5 / (1 - share))
-    penalty = np.diag([*[ridge] * inputs.shape[1], 1e-9])
-    theta = np.zeros(design.shape[1])
-    for _ in range(100):
-        p = 1 / (1 + np.exp(-np.clip(design @ theta, -30, 30)))
-        gradient = design.T @ (weight * (p - target)) + penalty @ theta
-        curvature = (design * (weight * p * (1 - p))[:, None]).T @ design + penalty
-        step = np.linalg.solve(curvature, gradient)
-        theta = theta - np.clip(step, -2, 2)
-        if np.abs(step).max() < 1e-8:
-            break
-    return theta
+    model = LogisticRegression(C=1 / ridge, class_weight="balanced", tol=1e-7, max_iter=1000)
+    model.fit(inputs, is_fake)
+    return np.append(model.coef_[0], model.intercept_)
 
 
 def _numbers(features: Sequence[Mapping[str, float]], names: Sequence[str]) -> Floats:

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from detection_training import metrics
 from detection_training.metrics import Curve, Flags, Floats
@@ -20,8 +21,6 @@ DRAWS: Final = 1000
 """Enough for the ends of a 95 % interval (Efron and Tibshirani 1993, section 13.3)."""
 SEED: Final = 20_240
 LEVEL: Final = 0.95
-Z: Final = 1.959964
-"""Of the normal distribution, for ``LEVEL``."""
 LEAST_GROUPS: Final = 5
 """Of each class that a number rests on. Fewer have so few different draws that an interval from
 them looks far surer than it is."""
@@ -168,11 +167,20 @@ def share(
 
 
 def wilson(value: float, trials: int) -> tuple[float, float]:
-    """Return the ends of Wilson's 95 % score interval of a share (Wilson 1927)."""
-    scale = 1 + Z * Z / trials
-    middle = (value + Z * Z / (2 * trials)) / scale
-    half = Z / scale * math.sqrt(value * (1 - value) / trials + Z * Z / (4 * trials * trials))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    """Return the ends of Wilson's 95 % score interval of a share (Wilson 1927).
+
+    A share that is no whole number of trials gets the hull of the intervals of both neighbours.
+
+    Args:
+        value: The share, 0 to 1.
+        trials: Number of trials, at least 1.
+    """
+    successes = value * trials
+    low, high = (
+        binomtest(round(count), trials).proportion_ci(LEVEL, method="wilson")
+        for count in (math.floor(successes + ROUNDING), math.ceil(successes - ROUNDING))
+    )
+    return float(low.low), float(high.high)
 
 
 def bootstrap_weights(numbers: NDArray[np.int64], *, draws: int, seed: int) -> Iterator[Floats]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 
-from detection_training import metrics
 from detection_training.metrics import Floats
 from detection_worker.core.verdict import Calibration, Thresholds
 
@@ -17,6 +17,10 @@ FALSE_REAL: Final = 0.05
 MIDDLE: Final = 0.5
 FALSE_ALARMS: Final = 0.1
 """Share of real dev items that may score 0.5 or more."""
+RIDGE: Final = 1e-4
+"""Weight of the squared slope beside a loss that is a mean: keeps equal logits finite."""
+LEAST_SLOPE: Final = 1e-3
+"""A calibration never reverses the order of the logits."""
 PRIORS: Final = tuple(round(0.05 * i, 2) for i in range(10, 0, -1))
 
 
@@ -70,8 +74,30 @@ def platt(real: Floats, fake: Floats, *, prior: float) -> Calibration:
         prior: Share of fakes among the items to come, for which P(fake) is meant. The fit weighs
             both classes the same, and the offset moves by the log-odds of this share (Bayes).
     """
-    a, b = metrics.fit_platt(real, fake)
+    a, b = fit_platt(real, fake)
     return Calibration(a=round(a, 4), b=round(b + math.log(prior / (1 - prior)), 4))
+
+
+def fit_platt(real: Floats, fake: Floats) -> tuple[float, float]:
+    """Return ``a > 0`` and ``b`` so that ``sigmoid(a * logit + b)`` is P(fake) at even odds.
+
+    A logistic regression with both classes weighing the same and the softened targets of Platt
+    1999, section 2.2: every item counts once as fake and once as real, each with its share.
+
+    Args:
+        real: Logits of real items, shape ``(n,)``, at least one.
+        fake: Logits of fake items, shape ``(m,)``, at least one.
+    """
+    logits = np.concatenate([real, fake])
+    target = np.repeat([1 / (len(real) + 2), 1 - 1 / (len(fake) + 2)], [len(real), len(fake)])
+    weight = np.repeat([0.5 / len(real), 0.5 / len(fake)], [len(real), len(fake)])
+    model = LogisticRegression(C=1 / RIDGE, tol=1e-7, max_iter=1000)
+    model.fit(
+        np.tile(logits, 2)[:, None],
+        np.repeat([1, 0], len(logits)),
+        sample_weight=np.concatenate([weight * target, weight * (1 - target)]),
+    )
+    return max(float(model.coef_[0, 0]), LEAST_SLOPE), float(model.intercept_[0])
 
 
 def thresholds(real: Floats, fake: Floats) -> Thresholds:

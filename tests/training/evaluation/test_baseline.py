@@ -133,6 +133,18 @@ def test_logistic_regression_is_at_the_minimum_of_its_loss() -> None:
         assert loss(theta) < loss(theta + step)
 
 
+def test_logistic_regression_is_that_of_newtons_method() -> None:
+    rng = np.random.default_rng(0)
+    is_fake = np.arange(60) % 2 == 0
+    inputs = rng.normal(size=(60, 4))
+    inputs[:, 1] += is_fake
+
+    theta = fit_logistic(inputs, is_fake)
+
+    expected = [0.3774682732, 1.4290720254, -0.2708564662, -0.0352184370, -0.8486848077]
+    assert theta == pytest.approx(expected, abs=1e-5)
+
+
 def test_separable_classes_do_not_blow_up() -> None:
     inputs = np.linspace(-1, 1, 50)[:, None]
 

@@ -159,6 +159,14 @@ def test_wilson_gives_the_textbook_interval() -> None:
     assert wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
 
 
+def test_wilson_of_a_share_between_two_counts_is_the_hull_of_theirs() -> None:
+    low, high = wilson(0.5, 7)
+
+    assert low == wilson(3 / 7, 7)[0]
+    assert high == wilson(4 / 7, 7)[1]
+    assert wilson(1.0, 7) == pytest.approx((0.645670, 1.0), abs=1e-6)
+
+
 def test_a_share_is_drawn_by_group() -> None:
     alarms = np.array([True] * 10 + [False] * 30)
     by_eight = share(alarms, [str(i // 5) for i in range(40)])  # two groups of alarms alone

@@ -128,3 +128,42 @@ def test_noise_gets_the_strongest_ridge() -> None:
     line = fit.fit(rng.normal(size=(60, 80)), is_fake, [str(i) for i in range(60)], seed=0)
 
     assert line.strength >= 1.0
+
+
+@pytest.mark.parametrize(
+    ("seed", "shape", "distance", "every", "strength", "first", "bias"),
+    [
+        pytest.param(0, (200, 40), 2.0, 2, 0.1, 0.79780, -0.80339, id="many features"),
+        pytest.param(1, (600, 1), 4.0, 10, 0.001, 2.75883, -5.25949, id="one feature"),
+        pytest.param(3, (90, 300), 1.0, 3, 1.0, 0.05808, -0.29450, id="more features than files"),
+    ],
+)
+def test_a_line_is_that_of_newtons_method_on_the_same_loss(
+    seed: int,
+    shape: tuple[int, int],
+    distance: float,
+    every: int,
+    strength: float,
+    first: float,
+    bias: float,
+) -> None:
+    """Numbers of an independent fit."""
+    rng = np.random.default_rng(seed)
+    is_fake = np.arange(shape[0]) % every == 0
+    features = rng.normal(size=shape)
+    features[:, 0] += distance * is_fake
+
+    line = fit.fit(features, is_fake, [str(i // 2) for i in range(shape[0])], seed=0)
+
+    assert line.strength == strength
+    assert line.weight[0] == pytest.approx(first, rel=2e-4)
+    assert line.bias == pytest.approx(bias, rel=2e-4)
+
+
+def test_with_too_few_groups_to_leave_any_out_the_strongest_ridge_is_taken() -> None:
+    is_fake = np.arange(20) % 2 == 1
+    features = np.random.default_rng(6).normal(size=(20, 3))
+
+    line = fit.fit(features, is_fake, ["one", "two"] * 10, seed=0)
+
+    assert line.strength == fit.STRENGTHS[0]

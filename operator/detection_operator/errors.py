@@ -1,4 +1,4 @@
-"""What can go wrong, one class for each thing that a caller does differently."""
+"""Errors, one class for each that a caller handles differently."""
 
 # ruff: noqa: N818 - the names say what happened, as the API server does
 
@@ -7,12 +7,12 @@ from typing import Final
 HTTP_CONFLICT: Final = 409
 HTTP_GONE: Final = 410
 HTTP_SERVER_ERROR: Final = 500
-MISFITS: Final = (
+TYPE_ERRORS: Final = (
     "failed to create typed patch object",
     "failed to convert new object",
     "unable to convert unstructured object",
 )
-"""What a server-side apply says, with a 500, of values that fit no field: they never will."""
+"""Answers of a server-side apply, with status 500, to values of a wrong type."""
 
 
 class OperatorError(Exception):
@@ -20,11 +20,11 @@ class OperatorError(Exception):
 
 
 class ClusterError(OperatorError):
-    """The API server did not do as asked.
+    """The API server refused a request or did not answer.
 
     Attributes:
         status: HTTP status; 0 when there was no answer.
-        retry_after_s: How long the server asks to wait; None when it does not say.
+        retry_after_s: Value of ``Retry-After`` in seconds; None without one.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class NotFound(ClusterError):
 
 
 class Vanished(NotFound):
-    """The DetectionQueue that something was to be made for is gone, or another has its name."""
+    """The DetectionQueue that owns the object was deleted, or one of its name was created."""
 
 
 class Forbidden(ClusterError):
@@ -48,7 +48,7 @@ class Forbidden(ClusterError):
 
 
 class Conflict(ClusterError):
-    """409: somebody else wrote first; read again and decide anew."""
+    """409: the object changed since it was read; re-read and retry."""
 
 
 class Gone(ClusterError):
@@ -56,23 +56,23 @@ class Gone(ClusterError):
 
 
 class Rejected(ClusterError):
-    """400, 413, 422 or a 500 for misfits: the object is wrong; the same request fails again."""
+    """400, 413, 422, or 500 for values of a wrong type: the same request fails again."""
 
 
 class Overloaded(ClusterError):
-    """429: ask again later."""
+    """429: too many requests; retry later."""
 
 
 class Unavailable(ClusterError):
-    """5xx, or no answer at all: ask again later."""
+    """5xx or no answer: retry later."""
 
 
 class Garbled(Unavailable, ValueError):
-    """An answer that is no JSON: of a proxy, cut off, or a stream; ask again later."""
+    """An answer that is not JSON: from a proxy, truncated, or a stream; retry later."""
 
 
 class NotLeading(ClusterError):
-    """Not sent: the lease may be somebody else's by now."""
+    """Not sent: another process may hold the lease by now."""
 
 
 _KINDS: Final[dict[int, type[ClusterError]]] = {
@@ -93,25 +93,25 @@ def cluster_error(
 ) -> ClusterError:
     """Return the error for an HTTP status; 0 stands for no answer."""
     unknown: type[ClusterError] = Unavailable if status == 0 or status >= 500 else ClusterError
-    if status == HTTP_SERVER_ERROR and any(words in message for words in MISFITS):
+    if status == HTTP_SERVER_ERROR and any(words in message for words in TYPE_ERRORS):
         unknown = Rejected
     kind = _KINDS.get(status, unknown)
     return kind(message, status=status, retry_after_s=retry_after_s)
 
 
 class LeaseLost(OperatorError):
-    """Somebody else leads now, or the lease could not be renewed in time."""
+    """Another process leads, or the lease could not be renewed in time."""
 
 
 class InvalidSettings(OperatorError):
-    """An option or environment variable that cannot be followed; says which and why."""
+    """An option or environment variable has an invalid value; the message names it."""
 
 
 class Failure(Exception):
-    """A command that cannot do what was asked.
+    """A command failed; the message is for the terminal.
 
     Attributes:
-        code: Exit code: 1 the answer is no, 2 the question was wrong.
+        code: Exit code: 1 a negative result, 2 wrong usage or input.
     """
 
     def __init__(self, message: str, *, code: int = 2) -> None:

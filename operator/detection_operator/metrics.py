@@ -1,4 +1,4 @@
-"""Every metric of the operator. Labels are bounded: by DetectionQueues, rules and words."""
+"""The operator's Prometheus metrics. Label values are DetectionQueues, rules and fixed words."""
 
 from typing import Any, Final
 
@@ -11,33 +11,33 @@ PREFIX: Final = "detection_operator_"
 _QUEUE: Final = ("namespace", "name")
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _GAUGES: Final = {
-    "desired_replicas": "Replicas that the plan asks for.",
-    "replicas": "Replicas that the Deployments ask for.",
-    "ready_replicas": "Workers that can take messages.",
-    "starting_replicas": "Workers that start.",
+    "desired_replicas": "Replicas in the plan.",
+    "replicas": "Replicas in the Deployments' specs.",
+    "ready_replicas": "Workers that are ready to receive messages.",
+    "starting_replicas": "Workers that are starting.",
     "busy_replicas": "Workers that hold a message.",
-    "draining_replicas": "Workers that finish what they hold and take no more.",
-    "silent_replicas": "Ready workers that do not answer.",
-    "unschedulable_replicas": "Workers that wait for a node.",
-    "unready_replicas": "Workers that have a node and have not been ready for long.",
-    "max_replicas": "scaling.maxReplicas.",
-    "messages_visible": "Messages that wait.",
-    "messages_in_flight": "Messages received and not deleted.",
-    "messages_delayed": "Messages not due yet.",
+    "draining_replicas": "Workers that finish the messages they hold and receive no more.",
+    "silent_replicas": "Ready workers whose control server does not answer.",
+    "unschedulable_replicas": "Workers that are unschedulable.",
+    "unready_replicas": "Workers that are scheduled but have not become ready for too long.",
+    "max_replicas": "spec.scaling.maxReplicas.",
+    "messages_visible": "Messages visible in the queue.",
+    "messages_in_flight": "Messages in flight: received and not deleted.",
+    "messages_delayed": "Delayed messages, not visible yet.",
     "dead_letter_messages": "Messages in the dead-letter queue.",
-    "oldest_message_age_seconds": "Age of the oldest waiting message, at least.",
-    "arrivals_per_second": "Smoothed arrivals.",
-    "service_seconds": "Mean service time of a message.",
-    "service_p90_seconds": "90th percentile of the service time, estimated.",
-    "cold_start_seconds": "From a new pod to ready.",
-    "work_seconds": "Worker seconds that wait.",
-    "objective_seconds": "slo.queueWaitSeconds.",
-    "objective_ratio": "slo.objectivePercent as a ratio.",
-    "attainment_ratio": "Messages of the last 24 h that started within the objective.",
-    "poison_ratio": "Share of the attempts that cannot succeed.",
-    "cost_per_hour": "Of the present replicas, in the currency of the budget.",
-    "cost_today": "Since midnight UTC, in the currency of the budget.",
-    "capacity_blocked": "1 while the cluster has no room for more workers.",
+    "oldest_message_age_seconds": "Lower bound of the age of the oldest waiting message.",
+    "arrivals_per_second": "Arrival rate, smoothed.",
+    "service_seconds": "Mean processing time of a message.",
+    "service_p90_seconds": "Estimated 90th percentile of the processing time.",
+    "cold_start_seconds": "Time from a new pod to ready.",
+    "work_seconds": "Backlog in worker seconds.",
+    "objective_seconds": "spec.slo.queueWaitSeconds.",
+    "objective_ratio": "spec.slo.objectivePercent as a ratio.",
+    "attainment_ratio": "Ratio of the last 24 h's messages that started within the objective.",
+    "poison_ratio": "Ratio of attempts that cannot succeed (poison messages).",
+    "cost_per_hour": "Cost per hour of the current replicas, in the budget's currency.",
+    "cost_today": "Cost since midnight UTC, in the budget's currency.",
+    "capacity_blocked": "1 while the cluster lacks capacity for more workers.",
 }
 
 
@@ -45,20 +45,20 @@ class Metrics:
     """The operator's metrics in one registry.
 
     Attributes:
-        registry: To serve.
+        registry: Registry of all of them.
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
         self._queue = {name: self._gauge(name, doc, _QUEUE) for name, doc in _GAUGES.items()}
-        self._term = self._gauge("plan_term", "Replicas after a rule.", (*_QUEUE, "term"))
+        self._term = self._gauge(
+            "plan_term", "Replicas after each rule of the plan.", (*_QUEUE, "term")
+        )
         self._condition = self._gauge(
-            "condition", "1 True, 0 False, -1 Unknown.", (*_QUEUE, "type")
+            "condition", "Status of a condition: 1 True, 0 False, -1 Unknown.", (*_QUEUE, "type")
         )
         self._terms: dict[tuple[str, str], set[str]] = {}
-        self.decisions = self._counter(
-            "decisions", "Decisions by the rule that bound.", ("binding",)
-        )
+        self.decisions = self._counter("decisions", "Decisions by the binding rule.", ("binding",))
         self.reconciles = self._counter("reconciles", "Reconciles by result.", ("result",))
         self.reconcile_seconds = Histogram(
             f"{PREFIX}reconcile_seconds",
@@ -66,24 +66,30 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
-        self.drains = self._counter("drains", "Drains by how they ended.", ("result",))
+        self.drains = self._counter("drains", "Drains by result.", ("result",))
         self.busy_terminated = self._counter(
             "busy_terminated",
-            "Workers that vanished while they held a message, by who was at work.",
+            "Pods terminated while holding a message, by who removed them.",
             ("by",),
         )
-        self.sqs_requests = self._counter("sqs_requests", "Requests to SQS.", ("code",))
+        self.sqs_requests = self._counter(
+            "sqs_requests", "Requests to SQS by result code.", ("code",)
+        )
         self.api_requests = self._counter(
-            "api_requests", "Requests to the Kubernetes API.", ("verb", "code")
+            "api_requests",
+            "Requests to the Kubernetes API by verb and status code.",
+            ("verb", "code"),
         )
         self.api_writes = self._counter(
             "api_writes", "Writes to the Kubernetes API by kind.", ("kind",)
         )
-        self.leader = self._gauge("leader", "1 while this process leads.", ())
+        self.leader = self._gauge("leader", "1 while this process is the leader.", ())
         self.last_reconcile = self._gauge(
-            "last_reconcile_timestamp_seconds", "When a reconcile last ended.", ()
+            "last_reconcile_timestamp_seconds", "Time of the last successful reconcile.", ()
         )
-        self.depth = self._gauge("work_queue_depth", "Keys that wait for a reconcile.", ())
+        self.depth = self._gauge(
+            "work_queue_depth", "DetectionQueues waiting for a reconcile.", ()
+        )
         self.queues = self._gauge("queues", "DetectionQueues in scope.", ())
 
     def _gauge(self, name: str, doc: str, labels: tuple[str, ...]) -> Gauge:
@@ -102,11 +108,11 @@ class Metrics:
         status: dict[str, Any],
         limits: dict[str, float],
     ) -> None:
-        """Show the newest decision of a DetectionQueue.
+        """Set the gauges of a DetectionQueue from its newest decision.
 
         Args:
-            namespace: Of the DetectionQueue.
-            name: Of the DetectionQueue.
+            namespace: Namespace of the DetectionQueue.
+            name: Name of the DetectionQueue.
             seen: The observation.
             plan: The plan.
             status: The status that was made from them.
@@ -125,13 +131,13 @@ class Metrics:
         self.decisions.labels(plan.binding.value).inc()
 
     def show_conditions(self, namespace: str, name: str, status: dict[str, Any]) -> None:
-        """Show the conditions of a DetectionQueue; all there is to show of an invalid spec."""
+        """Set the condition gauges, the only ones of a DetectionQueue with an invalid spec."""
         for item in status.get("conditions", ()):
             value = {"True": 1, "False": 0}.get(item["status"], -1)
             self._condition.labels(namespace, name, item["type"]).set(value)
 
     def forget(self, namespace: str, name: str) -> None:
-        """Drop the series of a DetectionQueue that is gone."""
+        """Drop the series of a deleted DetectionQueue."""
         self._drop_terms(namespace, name, keep=set())
         self._terms.pop((namespace, name), None)
         for gauge in (*self._queue.values(), self._condition):

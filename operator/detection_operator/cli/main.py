@@ -1,4 +1,4 @@
-"""Parse the command line, run one command, turn refusals into a sentence and an exit code."""
+"""Parse the command line, run one command, turn its failure into a message and exit code."""
 
 import sys
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     end_by_sigterm()
     parser = ArgumentParser(
         prog="detection-operator",
-        description="Scale detection workers to an objective, and look into the decisions.",
+        description="Scale detection workers to an objective; explain and replay decisions.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"detection-operator: {exc}", file=sys.stderr)
         return exc.code
     except BrokenPipeError:
-        # `... | head` closed the pipe: nobody reads on, and Python must not complain at exit.
+        # `... | head` closed the pipe; without this Python prints an error at exit.
         sys.stdout = None
         return 0
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""``run``: follow the queues of a cluster until told to stop."""
+"""``run``: scale the workers of a cluster until stopped."""
 
 import argparse
 import dataclasses
@@ -20,34 +20,38 @@ log = logging.getLogger(__name__)
 
 def add(commands: Any) -> None:
     """Register the command."""
-    parser = commands.add_parser("run", help="scale the workers of a cluster")
+    parser = commands.add_parser("run", help="run the operator: scale the workers of a cluster")
     scope = parser.add_mutually_exclusive_group()
     scope.add_argument(
         "-n",
         "--namespace",
         action="append",
         metavar="NAME",
-        help="namespace to serve, several times for several; default: the operator's own",
+        help="namespace to watch, may be repeated; default: the operator's own",
     )
-    scope.add_argument("-A", "--all-namespaces", action="store_true", help="serve all of them")
-    parser.add_argument("--kubeconfig", type=Path, help="default: the pod's service account")
-    parser.add_argument("--context", help="of the kubeconfig")
-    parser.add_argument("--host", help="address of metrics and health")
-    parser.add_argument("--port", type=int, help="of metrics and health; 0 picks one")
-    parser.add_argument("--threads", type=int, help="reconciles at a time")
-    parser.add_argument("--decisions", type=Path, metavar="FILE", help="record for `replay`")
+    scope.add_argument("-A", "--all-namespaces", action="store_true", help="watch all namespaces")
+    parser.add_argument(
+        "--kubeconfig", type=Path, help="kubeconfig file; default: the pod's service account"
+    )
+    parser.add_argument("--context", help="context of the kubeconfig; default: its current one")
+    parser.add_argument("--host", help="address that metrics and probes listen on")
+    parser.add_argument("--port", type=int, help="port of metrics and probes; 0 picks a free one")
+    parser.add_argument("--threads", type=int, help="number of concurrent reconciles")
+    parser.add_argument(
+        "--decisions", type=Path, metavar="FILE", help="append decision records for `replay`"
+    )
     parser.add_argument(
         "--no-leader-election",
         dest="leader_election",
         action="store_false",
         default=None,
-        help="for a single process",
+        help="only where a single process can run",
     )
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    # kopf and the Kubernetes client take a second to load: only this command pays for them.
+    # kopf and the Kubernetes client take a second to import: only this command needs them.
     from detection_operator.runtime.operator import Operator  # noqa: PLC0415
 
     configure(

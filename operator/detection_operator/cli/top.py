@@ -1,4 +1,4 @@
-"""``top``: a table of DetectionQueues, as they are or as they change."""
+"""``top``: a table of DetectionQueues, once or refreshed."""
 
 import argparse
 import time
@@ -33,17 +33,30 @@ ALWAYS_BAD: Final = "False"
 def add(commands: Any) -> None:
     """Register the command."""
     parser = commands.add_parser("top", help="show DetectionQueues as a table")
-    parser.add_argument("-n", "--namespace", action="append", metavar="NAME", default=[])
-    parser.add_argument("--kubeconfig", type=Path)
-    parser.add_argument("--context")
     parser.add_argument(
-        "-w", "--watch", type=float, metavar="SECONDS", help="again and again, until Ctrl-C"
+        "-n",
+        "--namespace",
+        action="append",
+        metavar="NAME",
+        default=[],
+        help="namespace to show, may be repeated; default: all",
+    )
+    parser.add_argument(
+        "--kubeconfig", type=Path, help="kubeconfig file; default: the pod's service account"
+    )
+    parser.add_argument("--context", help="context of the kubeconfig; default: its current one")
+    parser.add_argument(
+        "-w",
+        "--watch",
+        type=float,
+        metavar="SECONDS",
+        help="refresh interval; without it the table is printed once",
     )
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    # The Kubernetes client takes a second to load: only this command pays for it.
+    # The Kubernetes client takes a second to import: only this command needs it.
     from detection_operator.kube.client import KubernetesCluster  # noqa: PLC0415
     from detection_operator.kube.rest import Rest, configuration  # noqa: PLC0415
 
@@ -66,12 +79,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def table(queues: Sequence[Object]) -> str:
-    """Return the table; what needs attention stands in the column TROUBLE."""
+    """Return the table; the column TROUBLE names the conditions that are False."""
     if not queues:
         return "no DetectionQueues"
     ordered = sorted(queues, key=lambda q: (q["metadata"]["namespace"], q["metadata"]["name"]))
     rows = [COLUMNS, *(_row(queue) for queue in ordered)]
-    # The last column is a sentence: nothing is aligned after it.
+    # The last column is a sentence and needs no padding.
     widths = [max(len(row[place]) for row in rows) for place in range(len(COLUMNS) - 1)]
     return "\n".join(
         "  ".join(
@@ -101,7 +114,7 @@ def _row(queue: Object) -> tuple[str, ...]:
         "-" if percent is None else f"{percent}%",
         _text(status.get("cost", {}).get("perHour")),
         ",".join(_trouble(status)) or "-",
-        plan.get("message", "not looked at yet"),
+        plan.get("message", "not reconciled yet"),
     )
 
 

@@ -158,7 +158,7 @@ class CachedCluster:
             # More than was known a minute ago may be fewer than there are now, and busy ones go.
             found = self.deployment(namespace, name)
             if found is None or kept is None or replicas_of(found) != replicas_of(kept):
-                raise Conflict(f"Deployment {namespace}/{name} was scaled meanwhile")
+                raise Conflict(f"Deployment {namespace}/{name} was scaled since it was read")
         self._direct.scale(namespace, name, replicas, resource_version=resource_version)
         self._forget()
 

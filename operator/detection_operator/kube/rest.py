@@ -60,7 +60,7 @@ def configuration(kubeconfig: Path | None, context: str | None) -> kubernetes_cl
                 client_configuration=found,
             )
     except (ConfigException, OSError) as exc:
-        raise InvalidSettings(f"no way to the Kubernetes API: {exc}") from exc
+        raise InvalidSettings(f"cannot reach the Kubernetes API: {exc}") from exc
     found.connection_pool_maxsize = CONNECTIONS
     _know_proxy(found)
     return found
@@ -82,7 +82,7 @@ def _know_proxy(config: kubernetes_client.Configuration) -> None:
     if url.scheme not in PROXY_SCHEMES or not url.hostname:
         # The URL may hold a password.
         raise InvalidSettings(
-            "no way to the Kubernetes API: the URL of its proxy must begin with http:// or"
+            "cannot reach the Kubernetes API: the URL of its proxy must begin with http:// or"
             f" https:// and name a host; it begins with {url.scheme!r}"
         )
     if url.username is not None:
@@ -157,7 +157,7 @@ class Rest:
         try:
             return json.loads(response.data)
         except ValueError as exc:
-            text = f"{verb} {path}: {response.status}, but no JSON: {_message(response.data)}"
+            text = f"{verb} {path}: {response.status}, but not JSON: {_message(response.data)}"
             raise Garbled(text) from exc
 
     def _headers(self, content_type: str) -> dict[str, str]:

@@ -153,13 +153,16 @@ class Controller:
         except ClusterError as exc:
             self._metrics.reconciles.labels("api_error").inc()
             facts = {"namespace": key.namespace, "queue": key.name, "error": str(exc)}
-            log.warning("reconcile failed, it is tried again", extra=facts)
+            log.warning("reconcile failed, will be retried", extra=facts)
             wait_s = self._retry_s(key, exc.retry_after_s)
             return min(wait_s, self._away_s()) if isinstance(exc, Unavailable) else wait_s
         except Exception:
             # The outermost loop: one broken object must not stop the others.
             self._metrics.reconciles.labels("bug").inc()
-            log.exception("reconcile broke", extra={"namespace": key.namespace, "queue": key.name})
+            log.exception(
+                "reconcile failed unexpectedly",
+                extra={"namespace": key.namespace, "queue": key.name},
+            )
             return self._retry_s(key, LONGEST_BACKOFF_S)
         self._metrics.reconciles.labels("ok").inc()
         self._metrics.last_reconcile.set(self._clock.wall_s())

@@ -279,7 +279,9 @@ class Reconciler:
             written.rejected = rejected_deployment(exc, before, generation=generation, now_s=now_s)
             metadata = case.queue["metadata"]
             facts = {"namespace": metadata["namespace"], "queue": metadata["name"]}
-            log.warning("Deployment refused", extra={**facts, "error": str(exc)})
+            log.warning(
+                "the API server refuses the Deployment", extra={**facts, "error": str(exc)}
+            )
             return False
         written.rejected = None
         return changed

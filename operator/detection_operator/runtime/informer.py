@@ -111,7 +111,7 @@ class Informer:
             asyncio.run(self._watch())
         except Exception:
             # A thread's end would go unnoticed; whoever runs the operator looks at ``ended``.
-            logging.getLogger(__name__).exception("the watches broke")
+            logging.getLogger(__name__).exception("watches failed")
         finally:
             self.ended.set()
 

@@ -54,7 +54,7 @@ class DecisionLog:
                 self._file.write(line)
                 self._file.flush()
         except OSError as exc:
-            log.warning("decision not recorded", extra={"error": str(exc)})
+            log.warning("decision record not written", extra={"error": str(exc)})
 
     def close(self) -> None:
         """Close the file."""
@@ -181,7 +181,9 @@ class Operator:
     def _wait_for_lease(self) -> None:
         if not self._settings.leader_election:
             return
-        log.info("waiting for the lease", extra={"lease": self._settings.lease_name})
+        log.info(
+            "waiting for the leader election lease", extra={"lease": self._settings.lease_name}
+        )
         while not self._stop.is_set():
             self._turned_s = self._clock.monotonic_s()
             if self._elector.try_lead():
@@ -189,7 +191,7 @@ class Operator:
             self._stop.wait(self._elector.wait_s())
 
     def _lead(self) -> None:
-        log.info("leading", extra={"identity": self._settings.identity})
+        log.info("became leader", extra={"identity": self._settings.identity})
         self.metrics.leader.set(1)
         self.leading.set()
         self._controller.start()
@@ -197,11 +199,11 @@ class Operator:
             self._turned_s = self._clock.monotonic_s()
             if self._settings.leader_election and not self._elector.try_lead():
                 raise LeaseLost(
-                    f"the lease {self._settings.lease_name} is held by another, or was not"
+                    f"the lease {self._settings.lease_name} is held by another process, or was not"
                     f" renewed within {RENEW_DEADLINE_S:.0f} s"
                 )
             if self._informer.ended.is_set() or self._deaf >= DEAF_RESYNCS:
-                raise LeaseLost("the watches ended")
+                raise LeaseLost("watches ended")
 
     def _missed(self) -> None:
         self._early = True

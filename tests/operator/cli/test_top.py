@@ -32,7 +32,7 @@ def test_each_detectionqueue_is_a_row_with_its_trouble_and_its_reason() -> None:
 
     assert head.split()[:3] == ["NAMESPACE", "NAME", "MODE"]
     assert first.split()[:4] == ["media", "audio", "Paused", "-"]
-    assert first.endswith("not looked at yet")
+    assert first.endswith("not reconciled yet")
     assert "CapacityAvailable" in second
     assert "99.3%" in second
     assert second.index("12 needed") == head.index("WHY")
@@ -48,4 +48,4 @@ def test_a_cluster_that_cannot_be_found_is_a_sentence(
     code = main(["top", "--kubeconfig", str(tmp_path / "nothing")])
 
     assert code == 2
-    assert "no way to the Kubernetes API" in capsys.readouterr().err
+    assert "cannot reach the Kubernetes API" in capsys.readouterr().err

@@ -31,7 +31,9 @@ def proxies(own_server: ApiServer) -> Iterator[tuple[Proxy, Proxy]]:
 def standby_of(site: Site, proxy: Proxy | None = None) -> OperatorProcess:
     """Return an operator that has seen the leader's lease; that is when its patience begins."""
     standby = site.operator(identity="two", by_way_of=proxy.url if proxy else None)
-    assert site.live(START_S, lambda: "waiting for the lease" in standby.service.words())
+    assert site.live(
+        START_S, lambda: "waiting for the leader election lease" in standby.service.words()
+    )
     site.live(3)
     assert not leads(standby)
     return standby

@@ -46,7 +46,7 @@ def keep_budget(cluster: Cluster, queue: Object, watch: BudgetWatch, now_s: floa
     except (Forbidden, Rejected) as exc:
         # Workers without a budget are better than none.
         name = budget_name(queue)
-        watch.problem = f"PodDisruptionBudget {name} cannot be kept: {exc}"
+        watch.problem = f"PodDisruptionBudget {name} cannot be applied: {exc}"
     watch.look_at_s = now_s + (RETRY_S if watch.problem else LOOK_S)
 
 
@@ -65,8 +65,8 @@ def _kept(cluster: Cluster, queue: Object) -> str | None:
         cluster.apply(manifest)
     elif not is_owned_by(found, queue):
         return (
-            f"PodDisruptionBudget {metadata['name']} belongs to somebody else and stays as it is:"
-            " give it another name"
+            f"PodDisruptionBudget {metadata['name']} is not owned by this DetectionQueue and"
+            " stays as it is: give it another name"
         )
     elif not as_wanted(found, manifest):
         version = {"resourceVersion": found["metadata"]["resourceVersion"]}

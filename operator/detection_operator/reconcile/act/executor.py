@@ -113,7 +113,10 @@ class Executor:
             self._scale(item, replicas)
         for worker in steps.forced:
             self.metrics.drains.labels("timeout").inc()
-            log.warning("worker did not drain in time: it gets SIGTERM", extra=self._facts(worker))
+            log.warning(
+                "worker did not drain within drainTimeoutSeconds: terminating it",
+                extra=self._facts(worker),
+            )
         for worker in steps.drain:
             self._drain(worker)
 

@@ -102,7 +102,7 @@ def _own(
 
 def _problems(strangers: Sequence[str]) -> tuple[str, ...]:
     return tuple(
-        f"Deployment {name} carries this DetectionQueue's label but belongs to somebody else"
+        f"Deployment {name} carries this DetectionQueue's label but is not owned by it"
         for name in strangers
     )
 

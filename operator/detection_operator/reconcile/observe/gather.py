@@ -124,7 +124,7 @@ def _events(
     except ClusterError as exc:
         observed.events_at_s = sources.clock.monotonic_s() + EVENTS_RETRY_S
         log.info(
-            "events not read: the status says less of pods that wait",
+            "Kubernetes events cannot be read: the status says less about waiting pods",
             extra={"namespace": namespace, "error": str(exc)},
         )
         return {}

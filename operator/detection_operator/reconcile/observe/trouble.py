@@ -94,7 +94,7 @@ def findings(groups: Collection[Group], cold_start_s: float, now_s: float) -> It
     hanging = [w for w in late(workers, cold_start_s, now_s) if not w.pod.broken]
     for some in _alike(hanging, lambda worker: worker.pod.words.partition(":")[0]):
         since = duration(_waited_s(some[0].pod, now_s))
-        yield f"{len(some)} worker pod(s) are not ready since {since}: {words_of(some[0])}"
+        yield f"{len(some)} worker pod(s) have not been ready for {since}: {words_of(some[0])}"
     failed = [pod for item in groups for pod in item.failed]
     for pods in _alike(failed, lambda pod: pod.reason):
         newest = max(pods, key=lambda pod: pod.at_s)
@@ -107,7 +107,7 @@ def _overdue(groups: Collection[Group], now_s: float) -> Iterator[str]:
     over = [now_s - at_s for at_s in deadlines if at_s is not None and now_s - at_s >= OVERDUE_S]
     if over:
         yield (
-            f"{len(over)} worker pod(s) should have ended {duration(max(over))} ago and still"
+            f"{len(over)} worker pod(s) should have terminated {duration(max(over))} ago and still"
             " exist: their node may be gone"
         )
 

@@ -69,8 +69,8 @@ def _queue(case: DiagnosticInput, settings: QueueSettings) -> Iterator[str]:
     timeout_s = settings.visibility_timeout_s
     if estimates.service_samples >= MIN_SAMPLES and p99_s > timeout_s:
         yield (
-            f"VisibilityTimeout is {timeout_s} s, one message in a hundred takes longer: a worker"
-            " that cannot extend it loses the message to another"
+            f"VisibilityTimeout is {timeout_s} s, 1 in 100 messages takes longer: if a worker"
+            " fails to extend it, the message is delivered again"
         )
     if case.idle_worker_readings >= GROUPS_READINGS:
         yield "the FIFO queue has fewer message groups than workers: more workers cannot help"
@@ -79,21 +79,22 @@ def _queue(case: DiagnosticInput, settings: QueueSettings) -> Iterator[str]:
         clear_s = estimates.work_s / lanes
         if estimates.age_s + clear_s > settings.retention_s:
             yield (
-                f"messages will expire unread: the queue keeps them {settings.retention_s} s,"
-                " the backlog takes longer"
+                f"messages will expire unread: the queue retains them for"
+                f" {settings.retention_s} s, clearing the backlog takes longer"
             )
 
 
 def _dead_letters(case: DiagnosticInput, settings: QueueSettings) -> Iterator[str]:
     if settings.max_receive_count is None:
-        yield "no redrive policy: a message that always fails comes back until it expires"
+        yield "no redrive policy: a message that always fails is redelivered until it expires"
     elif settings.max_receive_count == 1:
-        yield "maxReceiveCount is 1: one interruption sends a good message to the dead letters"
+        yield "maxReceiveCount is 1: one interruption moves a message to the dead-letter queue"
     if case.reading.dead_letter_error is not None:
         yield f"the dead-letter queue cannot be read: {case.reading.dead_letter_error}"
     kept_s = case.reading.dead_letter_retention_s
     if kept_s is not None and kept_s <= settings.retention_s:
         yield (
-            f"the dead-letter queue keeps messages {kept_s} s, the queue {settings.retention_s} s:"
-            " the time counts from the first send, so late ones vanish at once"
+            f"the dead-letter queue retains messages for {kept_s} s, the queue for"
+            f" {settings.retention_s} s: retention counts from the first send, so old messages"
+            " expire as soon as they are moved"
         )

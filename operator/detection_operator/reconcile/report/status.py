@@ -19,6 +19,7 @@ from detection_operator.spec.scaling import Mode
 
 MESSAGE_MAX: Final = 1024
 WINDOW_S: Final = 86_400
+PAUSED: Final = "scaling is paused: replicas stay as they are, pending drains are cancelled"
 NOT_APPLIED: Final = frozenset({"Paused", "Shadow", "Conflict"})
 """Reasons of ``ScalingActive`` with which the plan changes no replicas."""
 
@@ -143,25 +144,29 @@ def _reachable(report: Report) -> Condition:
         message = f"{report.spec.queue.url} cannot be read: {seen.error}{why}"
         return _condition("QueueReachable", "False", str(seen.error), message)
     if seen.sampled_at_s is None:
-        return _condition("QueueReachable", "Unknown", "NotReadYet", "the queue was not read yet")
+        return _condition(
+            "QueueReachable", "Unknown", "NotReadYet", "the queue has not been read yet"
+        )
     if not report.plan.estimates.fresh:
         age = duration(report.now_s - seen.sampled_at_s)
         return _condition("QueueReachable", "False", "Stale", f"last read {age} ago")
-    return _condition("QueueReachable", "True", "Read", "the queue is read")
+    return _condition("QueueReachable", "True", "Read", "the queue is readable")
 
 
 def _scaling(report: Report) -> Condition:
     name = "ScalingActive"
     mode = report.spec.scaling.mode
     if report.spec.paused:
-        return _condition(name, "False", "Paused", "spec.paused stops everything, drains too")
+        return _condition(name, "False", "Paused", PAUSED)
     if report.conflict is not None:
         message = f"{report.conflict} also sets the replicas; stop one of the two"
         return _condition(name, "False", "Conflict", message)
     if mode is Mode.SHADOW:
-        return _condition(name, "False", "Shadow", "the plan is made but not applied")
+        return _condition(
+            name, "False", "Shadow", "mode Shadow: the plan is computed but not applied"
+        )
     if mode is Mode.MANUAL:
-        return _condition(name, "False", "Manual", "spec.replicas decides")
+        return _condition(name, "False", "Manual", "mode Manual: spec.replicas sets the replicas")
     if report.plan.binding is Rule.FALL_BACK or not report.plan.estimates.fresh:
         return _condition(name, "False", "Fallback", report.plan.message)
     return _condition(name, "True", "Auto", "the plan is applied")
@@ -181,19 +186,24 @@ def _capacity(report: Report) -> Condition:
         )
     if seen.unschedulable:
         return _condition(name, "True", "Waiting", waiting(seen, report.now_s))
-    return _condition(name, "True", "Scheduled", "no pod has waited long for a node")
+    return _condition(name, "True", "Scheduled", "no pod is unschedulable")
 
 
 def _objective(report: Report) -> Condition:
     name = "ObjectiveMet"
     slo, estimates = report.spec.slo, report.plan.estimates
     if estimates.age_s is not None and estimates.age_s > slo.queue_wait_s:
-        message = f"a message waits {estimates.age_s:.0f} s, {slo.queue_wait_s} s are allowed"
+        message = f"the oldest message has waited {estimates.age_s:.0f} s; the objective is {slo.queue_wait_s} s"
         return _condition(name, "False", "Late", message)
     if not estimates.received:
-        return _condition(name, "Unknown", "NoMessages", "no message was received in 24 h")
+        return _condition(
+            name, "Unknown", "NoMessages", "no messages were received in the last 24 h"
+        )
     percent = _percent(report)
-    message = f"{percent} % started within {slo.queue_wait_s} s; {slo.objective_percent} % wanted"
+    message = (
+        f"{percent} % of messages started within {slo.queue_wait_s} s;"
+        f" the objective is {slo.objective_percent} %"
+    )
     met = float(percent) >= slo.objective_percent
     return _condition(name, "True" if met else "False", "Met" if met else "Missed", message)
 
@@ -213,7 +223,7 @@ def _dead_letters(report: Report) -> Condition:
     depth = report.seen.dead_letter
     share = report.plan.estimates.poison_share
     if share:
-        message = f"most messages end in the dead-letter queue; {depth} are in it"
+        message = f"most messages end in the dead-letter queue, which holds {depth}"
         return _condition(name, "False", "Poison", message)
     if depth is None:
         return _condition(name, "Unknown", "NotRead", "no dead-letter queue could be read")
@@ -226,7 +236,7 @@ def _configuration(report: Report) -> Condition:
     name = "ConfigurationHealthy"
     if report.findings:
         return _condition(name, "False", "Findings", "; ".join(report.findings))
-    return _condition(name, "True", "Sound", "nothing found")
+    return _condition(name, "True", "Sound", "configuration checks passed")
 
 
 def _merged(

@@ -75,12 +75,14 @@ def test_a_budget_of_somebody_else_under_our_name_is_a_finding_until_it_goes(
     make_world: MakeWorld,
 ) -> None:
     world, key = live(make_world, budget("video-workers"))
-    assert "PodDisruptionBudget video-workers belongs to somebody else" in message(world, key)
+    assert "PodDisruptionBudget video-workers is not owned by this DetectionQueue" in message(
+        world, key
+    )
 
     world.cluster.delete(slot(key))
     world.run(int(LOOK_S), each_s=5.0)
 
-    assert "belongs to somebody else" not in message(world, key)
+    assert "is not owned by this DetectionQueue" not in message(world, key)
     assert budgets(world)["video-workers"]["spec"]["maxUnavailable"] == "25%"
 
 
@@ -153,4 +155,4 @@ def test_a_budget_that_may_not_be_read_is_a_finding_and_stops_no_scaling() -> No
     world.queue.visible = 50
 
     assert world.run(60, until=lambda: world.replicas > 2)
-    assert "PodDisruptionBudget video-workers cannot be kept: cannot get" in message(world, key)
+    assert "PodDisruptionBudget video-workers cannot be applied: cannot get" in message(world, key)

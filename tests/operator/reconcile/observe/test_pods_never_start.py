@@ -226,7 +226,7 @@ def test_pods_that_do_not_end_are_told_of() -> None:
     world.run(120)
 
     told = world.condition(key, "ConfigurationHealthy")["message"]
-    assert "3 worker pod(s) should have ended" in told
+    assert "3 worker pod(s) should have terminated" in told
 
 
 @pytest.mark.slow

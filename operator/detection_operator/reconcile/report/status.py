@@ -193,7 +193,10 @@ def _objective(report: Report) -> Condition:
     name = "ObjectiveMet"
     slo, estimates = report.spec.slo, report.plan.estimates
     if estimates.age_s is not None and estimates.age_s > slo.queue_wait_s:
-        message = f"the oldest message has waited {estimates.age_s:.0f} s; the objective is {slo.queue_wait_s} s"
+        message = (
+            f"the oldest message has waited {estimates.age_s:.0f} s;"
+            f" the objective is {slo.queue_wait_s} s"
+        )
         return _condition(name, "False", "Late", message)
     if not estimates.received:
         return _condition(

@@ -17,10 +17,10 @@ import pytest
 import yaml
 
 from detection_contract import environment as env
+from detection_contract.process.probes import ProbeServer
 from detection_operator import settings as operator_settings
 from detection_operator.kube.manifests.deployment import worker_labels
 from detection_operator.metrics import Metrics
-from detection_operator.runtime.health import HealthServer
 from detection_operator.spec.parse import parse_spec
 
 Objects = list[dict[str, Any]]
@@ -474,8 +474,13 @@ def test_every_example_and_alert_is_in_the_readme(chart: Path) -> None:
 def operator_server(*, leads: bool) -> Iterator[int]:
     metrics = Metrics()
     metrics.leader.set(int(leads))
-    server = HealthServer(
-        "127.0.0.1", 0, metrics.registry, healthy=lambda: True, ready=lambda: True
+    server = ProbeServer(
+        "detection-operator",
+        host="127.0.0.1",
+        port=0,
+        health=lambda: {"reconciling": True},
+        readiness=lambda: {"running": True},
+        registry=metrics.registry,
     )
     try:
         yield server.port

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from detection_contract.process.probes import ProbeServer
 from detection_operator.clock import Clock, SystemClock
 from detection_operator.errors import LeaseLost
 from detection_operator.kube.cache import CachedCluster
@@ -21,7 +22,6 @@ from detection_operator.readers.workers import HttpWorkers
 from detection_operator.reconcile.controller import Controller
 from detection_operator.reconcile.observe.gather import Sources
 from detection_operator.reconcile.reconciler import Reconciler
-from detection_operator.runtime.health import HealthServer
 from detection_operator.runtime.informer import Informer
 from detection_operator.scaling.records import Record, to_line
 from detection_operator.settings import OperatorSettings
@@ -143,14 +143,15 @@ class Operator:
             identity=settings.identity,
             deployment=settings.deployment,
         )
-        self._health = HealthServer(
-            settings.host,
-            settings.port,
-            self.metrics.registry,
-            healthy=self.is_healthy,
-            ready=lambda: not self._stop.is_set(),
+        self._probes = ProbeServer(
+            "detection-operator",
+            host=settings.host,
+            port=settings.port,
+            health=lambda: {"reconciling": self.is_healthy()},
+            readiness=lambda: {"running": not self._stop.is_set()},
+            registry=self.metrics.registry,
         )
-        self.port = self._health.port
+        self.port = self._probes.port
 
     def stop(self) -> None:
         """Let ``run`` return; may be called from a signal handler or another thread."""
@@ -239,7 +240,7 @@ class Operator:
         self._informer.stop()
         if self._settings.leader_election:
             self._elector.release()
-        self._health.close()
+        self._probes.close()
         self._http.close()
         self._sqs.close()
         self._rest.close()

@@ -15,7 +15,7 @@ from detection_contract.media_types import MediaKind
 from detection_operator.readers.ports import Address
 from detection_operator.readers.values import Work
 from detection_operator.readers.workers import MAX_BODY_BYTES, HttpWorkers, parse_state
-from detection_worker.pipeline.service.control import Controls, ControlServer
+from detection_worker.pipeline.service.control import Controls, serve
 
 STATE: dict[str, Any] = {
     "time": 1_767_225_590.25,
@@ -44,7 +44,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.draining = False
-        self.server = ControlServer(
+        self.server = serve(
             Controls(
                 health=dict,
                 readiness=dict,

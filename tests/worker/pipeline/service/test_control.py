@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from detection_worker.metrics import Metrics, exemplar
-from detection_worker.pipeline.service.control import Controls, ControlServer
+from detection_worker.pipeline.service.control import Controls, serve
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Steered:
 @pytest.fixture
 def steered() -> Iterator[Steered]:
     s = Steered()
-    server = ControlServer(
+    server = serve(
         Controls(
             health=lambda: {"polling": s.healthy},
             readiness=lambda: {"models": s.ready},

@@ -20,14 +20,14 @@ from detection_training.audio.dataset import (
     read_shard,
     write_shard,
 )
-from detection_training.audio.hard import HARD
 from detection_training.audio.making import neural_vocoders
 from detection_training.audio.making.channels import resampled, storage_of
 from detection_training.audio.making.copies import COPIES, HifiGan
-from detection_training.audio.making.spoken import engines_of, speak
+from detection_training.audio.making.hard import HARD
 from detection_training.audio.making.utterances import joined
 from detection_training.audio.order import BuildOrder, clip_row, finished
 from detection_training.audio.sound import RATE_HZ, Samples, levelled
+from detection_training.audio.spoken import engines_of, speak
 from detection_training.pipeline.sources import Log
 from detection_training.pipeline.splits import Split
 from detection_training.pipeline.steps import write_atomically

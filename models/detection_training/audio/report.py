@@ -1,29 +1,23 @@
-"""What the full audio detector is judged by: rows, intervals, false alarms, gates."""
+"""What the audio detector is judged by: rows, intervals, false alarms and its grade."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detection_training import metrics
+from detection_training.audio import leaks
 from detection_training.audio.dataset import REAL, ClipRow, Clips, originals_of
 from detection_training.audio.order import ENGINES, UNSEEN
-from detection_training.audio.sound import RATE_HZ, Samples
-from detection_training.evaluation.baseline import baseline
-from detection_training.evaluation.features import rolloff_hz, silence_share
-from detection_training.evaluation.intervals import Measure, Sample, measures, share
+from detection_training.audio.sound import RATE_HZ
+from detection_training.evaluation.intervals import Sample, measures, share
 from detection_training.metrics import Flags, Floats
 from detection_training.pipeline.splits import Split
 from detection_worker.detectors.base import Grade
-from detection_worker.errors import UsageError
 
 SEEN: Final = "seen families, unseen speakers and languages"
 UNSEEN_TTS: Final = "unseen text-to-speech engine (piper)"
 UNSEEN_NEURAL: Final = "unseen neural vocoder (hifi-gan)"
-MOST_TRIVIAL_AUC: Final = 0.6
-MOST_TRIVIAL_AUC_OF_CLIPS: Final = 0.65
-"""Of a split of too few voices to hold some back: what tells voices apart helps there."""
 MOST_SEEN_EER: Final = 0.15
 MOST_FALSE_ALARMS: Final = 0.10
 LEAST_CLIPS: Final = 10
@@ -38,8 +32,6 @@ INTERVALS: Final = (
     "ece",
 )
 """Measures of a row that get an interval."""
-TRIVIAL_CLIPS: Final = 3_000
-"""Most clips of a split that the trivial features are measured on."""
 UNDECIDED: Final = (0.1, 0.9)
 """Furthest ends of the band of inconclusive scores."""
 MOST_DEV_ALARMS: Final = 0.05
@@ -162,7 +154,7 @@ def report(
         "pairs": pairs(clips.rows, scores),
         "false_alarms": {**alarms, **untouched},
         "sources": sorted({row.source for row in clips.rows if not row.fake}),
-        "trivial": {str(split): _trivial(found) for split, found in everything.items()},
+        "trivial": {str(split): leaks.measure(found) for split, found in everything.items()},
     }
 
 
@@ -198,7 +190,7 @@ def _row(
     return {
         **metrics.summary(picked[~fake], picked[fake]),
         "tpr_at_fpr_1pct": None if strict is None else round(strict, 4),
-        "intervals": {name: _ends(m) for name, m in wide.items()},
+        "intervals": {name: leaks.ends(m) for name, m in wide.items()},
     }
 
 
@@ -214,14 +206,8 @@ def pairs(rows: Sequence[ClipRow], scores: Floats) -> dict[str, dict[str, Any]]:
         above = np.array([scores[copy] > scores[originals[copy]] for copy in copies])
         measure = share(above, [rows[copy].speaker for copy in copies])
         value = round(float(above.mean()), 4)
-        found[family] = {"n": len(copies), "share": value, "interval": _ends(measure)}
+        found[family] = {"n": len(copies), "share": value, "interval": leaks.ends(measure)}
     return found
-
-
-def _ends(measure: Measure) -> list[float] | None:
-    if measure.low is None or measure.high is None:
-        return None
-    return [round(measure.low, 4), round(measure.high, 4)]
 
 
 def _by(
@@ -252,7 +238,11 @@ def _alarms(
         groups = [f"{rows[i].speaker} {i}" for i in indices]
         measure = share(scores[indices] >= 0.5, groups)
         value = measure.value if measure.value is not None else 0.0
-        result[key] = {"n": len(indices), "share": round(value, 4), "interval": _ends(measure)}
+        result[key] = {
+            "n": len(indices),
+            "share": round(value, 4),
+            "interval": leaks.ends(measure),
+        }
     return result
 
 
@@ -268,58 +258,6 @@ def _summary(rows: Mapping[str, Any], alarms: Mapping[str, Any]) -> dict[str, An
             summary[f"eer_{key}"] = rows[name]["eer"]
             summary[f"auc_{key}"] = rows[name]["auc"]
     return summary
-
-
-def _trivial(clips: Clips) -> dict[str, Any]:
-    step = max(1, len(clips) // TRIVIAL_CLIPS)
-    chosen = range(0, len(clips), step)
-    rows = [clips.rows[i] for i in chosen]
-    features = [trivial(clips.sound(i)) for i in chosen]
-    fake = np.array([row.fake for row in rows])
-    channels = [row.channel for row in rows]
-    voices = [row.speaker for row in rows]
-    found = baseline(features, channels, fake, voices, draws=200)
-    held_back = "voices"
-    if found.auc.value is None:
-        held_back = "clips"
-        found = baseline(features, channels, fake, [str(i) for i in chosen], draws=200)
-    single = {name: round(value, 4) for name, value in found.single.items()}
-    return {
-        "auc": found.auc.value,
-        "interval": _ends(found.auc),
-        "held_back": held_back,
-        "single": single,
-    }
-
-
-def trivial(sound: Samples) -> dict[str, float]:
-    """Return what has nothing to do with being fake: length, loudness, silence, bandwidth."""
-    x: NDArray[np.float64] = sound.astype(np.float64)
-    return {
-        "duration_s": len(x) / RATE_HZ,
-        "silence_share": silence_share(x, rate_hz=RATE_HZ),
-        "rolloff_hz": rolloff_hz(x[None], rate_hz=RATE_HZ),
-        "loudness_dbfs": float(10 * np.log10(np.square(x).mean() + 1e-12)),
-    }
-
-
-def check_gates(report: Mapping[str, Any]) -> None:
-    """Refuse to package a detector of a data set whose classes trivial features tell apart.
-
-    Raises:
-        UsageError: They do.
-    """
-    for split, found in report["trivial"].items():
-        by_voice = found["held_back"] == "voices"
-        allowed = MOST_TRIVIAL_AUC if by_voice else MOST_TRIVIAL_AUC_OF_CLIPS
-        if found["auc"] is not None and found["auc"] > allowed:
-            best = max(found["single"], key=found["single"].get)
-            raise UsageError(
-                f"The {split} split leaks: length, loudness, silence, bandwidth and codec alone "
-                f"tell real from fake (AUC {found['auc']:.2f}, allowed {allowed}; worst: "
-                f"{best})!\nA detector of these clips would have learned that, so it is not "
-                "packaged. Treat both classes alike and build them anew."
-            )
 
 
 def grade(report: Mapping[str, Any]) -> Grade:
@@ -345,5 +283,5 @@ def text(report: Mapping[str, Any]) -> str:
         f"  {name}: {found['share']:.3f} of {found['n']}"
         for name, found in source_alarms(report).items()
     )
-    leaks = {split: found["auc"] for split, found in report["trivial"].items()}
-    return f"{metrics.table(report['rows'])}\nFalse alarms:\n{alarms}\nTrivial AUC: {leaks}"
+    trivial = {split: found["auc"] for split, found in report["trivial"].items()}
+    return f"{metrics.table(report['rows'])}\nFalse alarms:\n{alarms}\nTrivial AUC: {trivial}"

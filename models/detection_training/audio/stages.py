@@ -15,7 +15,7 @@ import torch
 from detection_contract.media_types import MediaKind
 from detection_training.audio import build as audio_build
 from detection_training.audio import card as audio_card
-from detection_training.audio import corpus
+from detection_training.audio import corpus, leaks
 from detection_training.audio import fit as audio_fit
 from detection_training.audio import report as audio_report
 from detection_training.audio.dataset import (
@@ -275,7 +275,7 @@ def _package(place: Workplace, *, media: Media, order: Order, plan: AudioPlan) -
     build = place.inputs["audio-build"]
     report = _read(place.inputs["audio-evaluate"] / "eval.json")
     if not plan.demo:
-        audio_report.check_gates(report)
+        leaks.check_gates(report)
     kept = _read(place.inputs["audio-calibrate"] / "calibration.json")
     made = design(plan, grade=audio_report.grade(report))
     package.check_free(order.output, (made.id,), force=order.force)

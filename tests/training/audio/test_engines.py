@@ -10,10 +10,10 @@ from detection_training.audio.making.engines import (
     _assembled,
     described,
 )
-from detection_training.audio.making.spoken import engines_of, speak
 from detection_training.audio.order import BuildOrder
 from detection_training.audio.plan import PLANS
 from detection_training.audio.sound import encode
+from detection_training.audio.spoken import engines_of, speak
 from detection_training.pipeline.splits import Split
 from detection_training.pipeline.steps import write_atomically
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from detection_training.audio.hard import HARD, blend, phase_of_copy, smoothed
+from detection_training.audio.making.hard import HARD, blend, phase_of_copy, smoothed
 from detection_training.audio.making.neural_vocoders import FFT, HOP
 from detection_training.audio.sound import RATE_HZ, Samples
 

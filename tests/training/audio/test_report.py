@@ -6,12 +6,12 @@ import pytest
 
 from detection_training.audio import report as audio_report
 from detection_training.audio.dataset import REAL, ClipRow, Clips
+from detection_training.audio.leaks import check_gates
 from detection_training.audio.report import (
     MOST_DEV_ALARMS,
     SEEN,
     UNSEEN_NEURAL,
     balanced_logit,
-    check_gates,
     even_logit,
     family_weights,
     grade,

@@ -7,7 +7,7 @@ import pytest
 from detection_training.audio import plan as audio_plan
 from detection_training.audio import stages as audio_stages
 from detection_training.audio.corpus import voices
-from detection_training.audio.making.spoken import SENTENCES
+from detection_training.audio.spoken import SENTENCES
 from detection_training.image import plan as image_plan
 from detection_training.image import stages as image_stages
 from detection_training.image.making.photographs import FEW, Photo, at_hand

@@ -1,12 +1,14 @@
 """The whole CustomResourceDefinition."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import yaml
 
-from detection_operator.crd.rules import ROOT_RULES
-from detection_operator.crd.schema import spec_schema
-from detection_operator.crd.status_schema import status_schema
+from detection_operator.crd.rules import ROOT_RULES, RULES
+from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.spec.schema import Schema, structural_schema
+from detection_operator.spec.status import Status
 
 GROUP: Final = "detection-queue.dev"
 VERSION: Final = "v1alpha1"
@@ -73,21 +75,32 @@ def _version() -> dict[str, Any]:
         "schema": {
             "openAPIV3Schema": {
                 "type": "object",
-                "description": "Detection workers that follow an SQS queue.",
+                "description": "Detection workers that are scaled to the load of an SQS queue.",
                 "required": ["spec"],
                 "properties": {
                     "apiVersion": {"type": "string"},
                     "kind": {"type": "string"},
                     "metadata": {"type": "object"},
-                    "spec": spec_schema(),
-                    "status": status_schema(),
+                    "spec": _ruled(structural_schema(QueueSpec), "spec"),
+                    "status": structural_schema(Status),
                 },
-                "x-kubernetes-validations": [
-                    {"rule": rule, "message": message} for rule, message in ROOT_RULES
-                ],
+                "x-kubernetes-validations": _validations(ROOT_RULES),
             }
         },
     }
+
+
+def _ruled(schema: Schema, path: str) -> Schema:
+    """Return the schema with the CEL rules of each of its objects and fields."""
+    if path in RULES:
+        schema["x-kubernetes-validations"] = _validations(RULES[path])
+    for name, part in schema.get("properties", {}).items():
+        _ruled(part, f"{path}.{name}")
+    return schema
+
+
+def _validations(rules: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"rule": rule, "message": message} for rule, message in rules]
 
 
 def manifest_yaml() -> str:

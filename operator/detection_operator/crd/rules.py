@@ -11,7 +11,7 @@ from detection_contract.aws.sqs_urls import URL_REGION_PATTERN
 from detection_operator.spec.fields import ADDRESS_PATTERN, ADDRESS_RULE
 
 NAME_MAX: Final = 52
-"""Of a DetectionQueue: pods add a hash of 11 characters, labels end at 63."""
+"""Longest name of a DetectionQueue: pods add a hash of 11 characters, labels end at 63."""
 
 ROOT_RULES: Final = (
     (
@@ -98,11 +98,10 @@ RULES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
             "worker needs exactly one of template and deploymentRef",
         ),
     ),
-}
-
-TRANSITIONS: Final[dict[str, tuple[str, str]]] = {
     "spec.queue.url": (
-        "self == oldSelf",
-        "queue.url cannot change: create another DetectionQueue for another queue",
+        (
+            "self == oldSelf",
+            "queue.url cannot change: create another DetectionQueue for another queue",
+        ),
     ),
 }

@@ -1,30 +1,54 @@
 """From the ``spec`` of a manifest to a ``QueueSpec``, or a refusal that names the field.
 
-The API server applies the same defaults and bounds (``crd``); they are applied again here because
-the offline commands see no API server, and an old CRD may lag behind a new operator.
+The API server applies the same defaults and bounds (``schema``); they are applied again here
+because the offline commands see no API server, and an old CRD may lag behind a new operator.
 """
 
 import dataclasses
 import datetime
+import functools
 import ipaddress
 import re
-import typing
 import urllib.parse
 import zoneinfo
-from collections.abc import Iterable, Mapping
-from enum import EnumType
-from types import UnionType
+from collections.abc import Mapping
 from typing import Any, Final
 
 from cronsim import CronSim, CronSimError
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from detection_contract.aws.sqs_urls import region_of_queue
 from detection_operator.spec.fields import ADDRESS_PATTERN, ADDRESS_RULE
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.scaling import FallbackBehavior, Mode, Policy, Scaling, Schedule
+from detection_operator.spec.schema import structural_schema
 
 _ANY_TIME: Final = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 """Cron expressions are checked against some time; which one does not matter."""
+_Location = tuple[int | str, ...]
+_SPEC: Final = TypeAdapter(QueueSpec)
+_UNKNOWN: Final = "unexpected_keyword_argument"
+_OUT_OF_BOUNDS: Final = "{raw} is not between {minimum} and {maximum}"
+_WRONG_LENGTH: Final = "has {length} characters, 1 to {maxLength} fit"
+_WHY: Final[Mapping[str, str]] = {
+    "missing": "is required",
+    _UNKNOWN: "unknown; known: {known}",
+    "bool_type": "{raw!r} is not true or false",
+    "int_type": "{raw!r} is no whole number",
+    "string_type": "{raw!r} is not a string",
+    "tuple_type": "{raw!r} is not a list",
+    "dict_type": "is {kind}, must be an object",
+    "enum": "{raw!r} is none of {words}",
+    "greater_than_equal": _OUT_OF_BOUNDS,
+    "less_than_equal": _OUT_OF_BOUNDS,
+    "string_too_short": _WRONG_LENGTH,
+    "string_too_long": _WRONG_LENGTH,
+    "string_pattern_mismatch": "{raw!r} does not match {pattern}",
+    "too_long": "has {length} items, at most {maxItems} are allowed",
+}
+"""What users read for pydantic's types of errors, filled from the schema of the field."""
+_BOUNDS: Final = ("minimum", "maximum", "maxLength", "maxItems", "pattern")
 
 
 class InvalidSpec(ValueError):  # noqa: N818 - says what it is, as the condition does
@@ -41,29 +65,16 @@ class InvalidSpec(ValueError):  # noqa: N818 - says what it is, as the condition
         self.why = why
 
 
-def json_name(field: "dataclasses.Field[Any]") -> str:
-    """Return the manifest's name of a spec field: ``hold_s`` is ``holdSeconds``."""
-    explicit = field.metadata.get("name")
-    if explicit:
-        return str(explicit)
-    whole = re.sub("_s$", "_seconds", field.name)
-    head, *rest = whole.split("_")
-    return head + "".join(word.capitalize() for word in rest)
-
-
-def enum_words(kind: EnumType) -> list[str]:
-    """Return the words of an enum in their order."""
-    members: Iterable[object] = kind.__members__.values()
-    return [str(member) for member in members]
-
-
 def parse_spec(spec: Mapping[str, Any]) -> QueueSpec:
     """Return ``spec`` as a value, with defaults applied and every rule checked.
 
     Raises:
         InvalidSpec: A field is missing, unknown, of a wrong type, out of bounds or contradictory.
     """
-    parsed: QueueSpec = _object(QueueSpec, spec, "")
+    try:
+        parsed = _SPEC.validate_python(spec)
+    except ValidationError as exc:
+        raise _refusal(exc) from exc
     _check_endpoint(parsed.queue.endpoint_url)
     _check_scaling(parsed.scaling)
     _check_budget(parsed)
@@ -85,40 +96,78 @@ def known_part(spec: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]
     The API server refuses or prunes what its CRD does not know, so in a cluster such a field comes
     from a newer CRD than this operator's. The rest of the object is still worth following.
     """
-    strange: list[str] = []
-    known: dict[str, Any] = _known(QueueSpec, spec, "", strange)
-    return known, tuple(strange)
+    try:
+        _SPEC.validate_python(spec)
+    except ValidationError as exc:
+        unknown = [error["loc"] for error in exc.errors() if error["type"] == _UNKNOWN]
+        known: dict[str, Any] = _without(spec, frozenset(unknown), ())
+        return known, tuple(_path(location) for location in unknown)
+    return dict(spec), ()
 
 
-def _known(kind: Any, raw: Any, path: str, strange: list[str]) -> Any:
-    if isinstance(kind, UnionType):
-        kind = next(arm for arm in typing.get_args(kind) if arm is not type(None))
-    if typing.get_origin(kind) is tuple and isinstance(raw, list):
-        item_kind = typing.get_args(kind)[0]
-        return [_known(item_kind, v, f"{path}[{n}]", strange) for n, v in enumerate(raw)]
-    # What has the wrong shape is for ``parse_spec`` to refuse.
-    if not dataclasses.is_dataclass(kind) or not isinstance(raw, Mapping):
-        return raw
-    hints = typing.get_type_hints(kind)
-    names = {json_name(field): field.name for field in dataclasses.fields(kind)}
-    strange += [_join(path, str(name)) for name in raw if name not in names]
+def _without(value: Any, locations: frozenset[_Location], here: _Location) -> Any:
+    """Return a copy of ``value`` without what lies at ``locations``."""
+    if isinstance(value, list):
+        return [_without(item, locations, (*here, n)) for n, item in enumerate(value)]
+    if not isinstance(value, Mapping):
+        return value
     return {
-        name: _known(hints[names[name]], value, _join(path, name), strange)
-        for name, value in raw.items()
-        if name in names
+        name: _without(item, locations, (*here, name))
+        for name, item in value.items()
+        if (*here, name) not in locations
     }
 
 
-def manifest_value(value: Any) -> Any:
-    """Return a spec value as it would stand in a manifest."""
-    if dataclasses.is_dataclass(value):
-        pairs = ((json_name(f), getattr(value, f.name)) for f in dataclasses.fields(value))
-        return {name: manifest_value(item) for name, item in pairs if item is not None}
-    if isinstance(value, tuple):
-        return [manifest_value(item) for item in value]
-    if isinstance(value, (bool, int, dict)):
-        return value
-    return str(value)
+def manifest_value(spec: QueueSpec) -> dict[str, Any]:
+    """Return a spec as it would stand in a manifest."""
+    data: dict[str, Any] = _SPEC.dump_python(spec, mode="json", by_alias=True, exclude_none=True)
+    return data
+
+
+def _refusal(error: ValidationError) -> InvalidSpec:
+    """Return the first thing that is wrong; an unknown name explains what is missing beside it."""
+    errors = error.errors()
+    unknown = [item for item in errors if item["type"] == _UNKNOWN]
+    first = min(unknown, key=lambda item: len(item["loc"]), default=errors[0])
+    return InvalidSpec(_path(first["loc"]), _why(first))
+
+
+def _path(location: _Location) -> str:
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return "".join(parts).removeprefix(".")
+
+
+def _why(error: ErrorDetails) -> str:
+    """Return what is wrong with a field and what is allowed."""
+    if error["type"] not in _WHY:
+        return error["msg"]
+    raw, location = error["input"], error["loc"]
+    node, parent = _declared(location), _declared(location[:-1])
+    return _WHY[error["type"]].format(
+        raw=raw,
+        kind=type(raw).__name__,
+        length=len(raw) if hasattr(raw, "__len__") else 0,
+        words=", ".join(node.get("enum", ())),
+        known=", ".join(parent.get("properties", ())),
+        **{
+            name: node.get(name)
+            for name in ("minimum", "maximum", "maxLength", "maxItems", "pattern")
+        },
+    )
+
+
+def _declared(location: _Location) -> Mapping[str, Any]:
+    """Return the schema of a field; nothing is declared inside free-form objects."""
+    node: Mapping[str, Any] = _schema()
+    for part in location:
+        inner = node.get("items" if isinstance(part, int) else "properties", {})
+        node = inner if isinstance(part, int) else inner.get(part, {})
+    return node
+
+
+@functools.cache
+def _schema() -> Mapping[str, Any]:
+    return structural_schema(QueueSpec)
 
 
 def _check_endpoint(url: str | None) -> None:
@@ -187,101 +236,3 @@ def _check_budget(spec: QueueSpec) -> None:
         raise InvalidSpec(
             "budget.maxPerHour", f"{budget.max_per_hour} does not pay minReplicas, {least} an hour"
         )
-
-
-def _value(kind: Any, raw: Any, meta: Mapping[str, Any], path: str) -> Any:
-    if isinstance(kind, UnionType):
-        kind = next(arm for arm in typing.get_args(kind) if arm is not type(None))
-    origin = typing.get_origin(kind)
-    if origin is tuple:
-        return _list(typing.get_args(kind)[0], raw, meta, path)
-    if origin is not None:
-        return dict(_mapping(raw, path))
-    if dataclasses.is_dataclass(kind):
-        return _object(kind, raw, path)
-    return _scalar(kind, raw, meta, path)
-
-
-def _scalar(kind: Any, raw: Any, meta: Mapping[str, Any], path: str) -> Any:
-    if kind is bool:
-        return _typed(bool, raw, path, wanted="true or false")
-    if kind is int:
-        return _integer(raw, meta, path)
-    if isinstance(kind, EnumType):
-        return _enum(kind, raw, path)
-    return kind(_text(raw, meta, path))
-
-
-def _object(kind: Any, raw: Any, path: str) -> Any:
-    mapping = _mapping(raw, path)
-    hints = typing.get_type_hints(kind)
-    fields = {json_name(field): field for field in dataclasses.fields(kind)}
-    for name in mapping:
-        if name not in fields:
-            raise InvalidSpec(_join(path, str(name)), f"unknown; known: {', '.join(fields)}")
-    values: dict[str, Any] = {}
-    for name, field in fields.items():
-        raw_value = mapping.get(name)
-        if raw_value is not None:
-            values[field.name] = _value(
-                hints[field.name], raw_value, field.metadata, _join(path, name)
-            )
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise InvalidSpec(_join(path, name), "is required")
-    return kind(**values)
-
-
-def _list(kind: Any, raw: Any, meta: Mapping[str, Any], path: str) -> tuple[Any, ...]:
-    items = _typed(list, raw, path, wanted="a list")
-    if len(items) > meta["max_items"]:
-        raise InvalidSpec(path, f"has {len(items)} items, at most {meta['max_items']} are allowed")
-    values = tuple(_value(kind, item, {}, f"{path}[{index}]") for index, item in enumerate(items))
-    key = meta["key"]
-    keys = [item.get(key) for item in items if key]
-    repeated = next((k for k in keys if keys.count(k) > 1), None)
-    if repeated is not None:
-        raise InvalidSpec(path, f"{key} {repeated!r} appears twice")
-    return values
-
-
-def _integer(raw: Any, meta: Mapping[str, Any], path: str) -> int:
-    low, high = meta["minimum"], meta["maximum"]
-    if isinstance(raw, bool) or not isinstance(raw, int):
-        raise InvalidSpec(path, f"{raw!r} is no whole number")
-    if not low <= raw <= high:
-        raise InvalidSpec(path, f"{raw} is not between {low} and {high}")
-    return raw
-
-
-def _enum(kind: EnumType, raw: Any, path: str) -> Any:
-    words = enum_words(kind)
-    if raw not in words:
-        raise InvalidSpec(path, f"{raw!r} is none of {', '.join(words)}")
-    return kind(raw)
-
-
-def _text(raw: Any, meta: Mapping[str, Any], path: str) -> str:
-    value: str = _typed(str, raw, path, wanted="a string")
-    if not 1 <= len(value) <= meta["max_length"]:
-        raise InvalidSpec(path, f"has {len(value)} characters, 1 to {meta['max_length']} fit")
-    pattern = meta["pattern"]
-    # The API server's $ matches at the end only, Python's also before a last newline.
-    if pattern and not re.search(pattern.replace("$", r"\Z"), value):
-        raise InvalidSpec(path, f"{value!r} does not match {pattern}")
-    return value
-
-
-def _mapping(raw: Any, path: str) -> Mapping[str, Any]:
-    if not isinstance(raw, Mapping):
-        raise InvalidSpec(path, f"is {type(raw).__name__}, must be an object")
-    return raw
-
-
-def _typed(kind: type, raw: Any, path: str, *, wanted: str) -> Any:
-    if not isinstance(raw, kind):
-        raise InvalidSpec(path, f"{raw!r} is not {wanted}")
-    return raw
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name

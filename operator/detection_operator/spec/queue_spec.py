@@ -1,95 +1,115 @@
-"""What a DetectionQueue asks for, as frozen values with their defaults and bounds.
+"""The spec of a DetectionQueue as frozen values with their defaults and bounds."""
 
-``resource`` reads them from a manifest and ``crd`` writes the schema, both from the same metadata.
-"""
-
-# ruff: noqa: RUF009 - the calls in class bodies return dataclasses.field
-
-from dataclasses import dataclass
-from decimal import Decimal
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import Field
 
 from detection_contract.media_types import MediaKind
 from detection_operator.spec.fields import (
     DEAD_LETTER_PATTERN,
     ENDPOINT_PATTERN,
     FROM_REDRIVE_POLICY,
-    MAX_REPLICAS,
-    MONEY_PATTERN,
     QUEUE_URL_PATTERN,
     REGION_PATTERN,
     SQS_MAX_VISIBILITY_S,
-    integer,
-    listing,
-    plain,
-    text,
+    Flag,
+    Integer,
+    Money,
+    Replicas,
+    SpecPart,
+    Text,
+    UniqueBy,
 )
 from detection_operator.spec.scaling import Scaling
 from detection_operator.spec.worker import Worker
 
 
 class OnExceeded(StrEnum):
-    """What a spent budget does."""
+    """What happens when the plan exceeds the budget."""
 
     CLAMP = "Clamp"
     WARN = "Warn"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueRef:
-    """The SQS queue that is watched."""
+class QueueRef(SpecPart):
+    """The SQS queue."""
 
-    url: str = text(
-        1024,
-        pattern=QUEUE_URL_PATTERN,
-        doc="URL of the SQS queue. It is the identity of the object and cannot change.",
-    )
-    endpoint_url: str | None = text(
-        512,
-        pattern=ENDPOINT_PATTERN,
-        default=None,
-        name="endpointURL",
-        doc="Another SQS endpoint, for VPC endpoints and local stand-ins.",
-    )
-    region: str | None = text(
-        32,
-        pattern=REGION_PATTERN,
-        default=None,
-        doc="AWS region; needed only when the URL does not name one.",
-    )
-    poll_interval_s: int = integer(
-        1, 300, default=5, doc="Seconds between two reads of the queue while it is active."
-    )
-    dead_letter_queue: str = text(
-        1024,
-        pattern=DEAD_LETTER_PATTERN,
-        default=FROM_REDRIVE_POLICY,
-        doc="URL of the dead-letter queue, or FromRedrivePolicy to read it from the queue.",
-    )
+    url: Annotated[
+        Text,
+        Field(
+            max_length=1024,
+            pattern=QUEUE_URL_PATTERN,
+            description="URL of the SQS queue. It identifies the DetectionQueue and is immutable.",
+        ),
+    ]
+    endpoint_url: Annotated[
+        Text | None,
+        Field(
+            max_length=512,
+            pattern=ENDPOINT_PATTERN,
+            description="SQS endpoint to use instead of AWS's public one, for example a VPC "
+            "endpoint or a local emulator.",
+        ),
+    ] = None
+    region: Annotated[
+        Text | None,
+        Field(
+            max_length=32,
+            pattern=REGION_PATTERN,
+            description="AWS region; required only when the URL does not name one.",
+        ),
+    ] = None
+    poll_interval_s: Annotated[
+        Integer,
+        Field(ge=1, le=300, description="Seconds between reads of the queue while it is active."),
+    ] = 5
+    dead_letter_queue: Annotated[
+        Text,
+        Field(
+            max_length=1024,
+            pattern=DEAD_LETTER_PATTERN,
+            description="URL of the dead-letter queue, or FromRedrivePolicy to take it from the "
+            "queue's redrive policy.",
+        ),
+    ] = FROM_REDRIVE_POLICY
 
     @property
     def account(self) -> tuple[str, str]:
-        """Region and account, whose rate of calls its queues share."""
+        """Region and account, whose API rate its queues share."""
         return self.region or "", self.url.rsplit("/", 2)[-2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Objective:
-    """How long a message may wait."""
+class Objective(SpecPart):
+    """Service level objective: how long messages may wait."""
 
-    queue_wait_s: int = integer(
-        1, SQS_MAX_VISIBILITY_S, default=120, doc="A message should start within these seconds."
-    )
-    objective_percent: int = integer(1, 99, default=99, doc="Percent of the messages that should.")
+    queue_wait_s: Annotated[
+        Integer,
+        Field(
+            ge=1,
+            le=SQS_MAX_VISIBILITY_S,
+            description="Seconds within which a worker should receive a message.",
+        ),
+    ] = 120
+    objective_percent: Annotated[
+        Integer,
+        Field(
+            ge=1, le=99, description="Percentage of messages that should meet queueWaitSeconds."
+        ),
+    ] = 99
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prior:
-    """Service time of one kind of media before it was measured."""
+class Prior(SpecPart):
+    """Assumed service time of a media type, until workers report measured ones."""
 
-    media_type: MediaKind = plain(doc="Kind of media.")
-    seconds: int = integer(1, SQS_MAX_VISIBILITY_S, doc="Seconds for one message.")
+    media_type: Annotated[MediaKind, Field(description="Media type.")]
+    seconds: Annotated[
+        Integer, Field(ge=1, le=SQS_MAX_VISIBILITY_S, description="Seconds per message.")
+    ]
 
 
 DEFAULT_PRIORS: Final = (
@@ -101,77 +121,103 @@ DEFAULT_PRIORS: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceTime:
-    """What is known of a worker before it reports."""
+class ServiceTime(SpecPart):
+    """What to assume about workers until they report measurements."""
 
-    messages_in_parallel: int = integer(
-        1, 1024, default=1, doc="Messages that one worker serves at a time."
-    )
-    priors: tuple[Prior, ...] = listing(
-        3, default=DEFAULT_PRIORS, key="mediaType", doc="Service times until measured."
-    )
-    cold_start_s: int = integer(
-        0, 7200, default=120, doc="Seconds from a new pod to its first message, until measured."
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capacity:
-    """What to do when pods find no room, or do not start."""
-
-    unschedulable_s: int = integer(
-        1,
-        86_400,
-        default=180,
-        doc="A pod that waits this long for a node, or longer than launches were seen to take, "
-        "means: no room. Pods that wait stay; no more are asked for.",
-    )
-    probe_replicas: int = integer(
-        1,
-        100,
-        default=1,
-        doc="Pods that are asked for beyond these after a pause; doubled on success.",
-    )
-    max_backoff_s: int = integer(1, 86_400, default=1800, doc="Longest pause between two probes.")
+    messages_in_parallel: Annotated[
+        Integer, Field(ge=1, le=1024, description="Messages that one worker processes at a time.")
+    ] = 1
+    priors: Annotated[
+        tuple[Prior, ...],
+        Field(max_length=3, description="Service times to assume until measured."),
+        UniqueBy("mediaType"),
+    ] = DEFAULT_PRIORS
+    cold_start_s: Annotated[
+        Integer,
+        Field(
+            ge=0,
+            le=7200,
+            description="Seconds from the creation of a pod until it receives messages, until "
+            "measured.",
+        ),
+    ] = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """What replicas may cost, in one currency of the user's choice."""
+class Capacity(SpecPart):
+    """What to do when pods are unschedulable or do not start."""
 
-    replica_hour_cost: Decimal = text(
-        16, pattern=MONEY_PATTERN, doc="Price of one replica for one hour."
-    )
-    max_per_hour: Decimal | None = text(
-        16, pattern=MONEY_PATTERN, default=None, doc="Most to spend in an hour."
-    )
-    max_per_day: Decimal | None = text(
-        16, pattern=MONEY_PATTERN, default=None, doc="Most to spend in a day (UTC)."
-    )
-    on_exceeded: OnExceeded = plain(
-        default=OnExceeded.CLAMP, doc="Clamp: fewer replicas. Warn: a condition only."
-    )
+    unschedulable_s: Annotated[
+        Integer,
+        Field(
+            ge=1,
+            le=86_400,
+            description="The cluster counts as full once a pod has been unschedulable for this "
+            "long, or for longer than recent node launches took. Pending pods are kept; no more "
+            "are created.",
+        ),
+    ] = 180
+    probe_replicas: Annotated[
+        Integer,
+        Field(
+            ge=1,
+            le=100,
+            description="Additional pods to try after a pause; doubled after each success.",
+        ),
+    ] = 1
+    max_backoff_s: Annotated[
+        Integer, Field(ge=1, le=86_400, description="Longest pause between two tries, in seconds.")
+    ] = 1800
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueSpec:
+class Budget(SpecPart):
+    """What replicas may cost, in any one currency."""
+
+    replica_hour_cost: Annotated[Money, Field(description="Price of one replica per hour.")]
+    max_per_hour: Annotated[Money | None, Field(description="Most to spend per hour.")] = None
+    max_per_day: Annotated[Money | None, Field(description="Most to spend per day (UTC).")] = None
+    on_exceeded: Annotated[
+        OnExceeded,
+        Field(
+            description="Clamp: run fewer replicas. Warn: only set the condition WithinBudget to "
+            "False."
+        ),
+    ] = OnExceeded.CLAMP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSpec(SpecPart):
     """The spec of a DetectionQueue, defaults applied, bounds checked.
 
-    Build it with ``resource.parse_spec``; ``queue.region`` is then never None.
+    Build it with ``parse.parse_spec``; ``queue.region`` is then never None.
     """
 
-    queue: QueueRef = plain(doc="The queue that is watched.")
-    slo: Objective = plain(factory=Objective, doc="How long a message may wait.")
-    scaling: Scaling = plain(factory=Scaling, doc="Bounds and manners of scaling.")
-    replicas: int | None = integer(
-        0, MAX_REPLICAS, default=None, doc="Replicas under mode Manual; ignored otherwise."
+    queue: Annotated[QueueRef, Field(description="The SQS queue.")]
+    slo: Annotated[
+        Objective, Field(description="Service level objective: how long messages may wait.")
+    ] = field(default_factory=Objective)
+    scaling: Annotated[Scaling, Field(description="Bounds and pace of scaling.")] = field(
+        default_factory=Scaling
     )
-    service_time: ServiceTime = plain(
-        factory=ServiceTime, doc="What is known of a worker before it reports."
-    )
-    capacity: Capacity = plain(
-        factory=Capacity, doc="What to do when pods find no room, or do not start."
-    )
-    budget: Budget | None = plain(default=None, doc="What replicas may cost.")
-    worker: Worker = plain(doc="The workers: exactly one of template and deploymentRef.")
-    paused: bool = plain(default=False, doc="Stop everything, drains too.")
+    replicas: Annotated[
+        Replicas | None, Field(description="Replicas in mode Manual; ignored in other modes.")
+    ] = None
+    service_time: Annotated[
+        ServiceTime,
+        Field(description="What to assume about workers until they report measurements."),
+    ] = field(default_factory=ServiceTime)
+    capacity: Annotated[
+        Capacity, Field(description="What to do when pods are unschedulable or do not start.")
+    ] = field(default_factory=Capacity)
+    budget: Annotated[Budget | None, Field(description="What replicas may cost.")] = None
+    worker: Annotated[
+        Worker, Field(description="The workers: exactly one of template and deploymentRef.")
+    ]
+    paused: Annotated[
+        Flag,
+        Field(
+            description="Pause scaling: replicas stay as they are and pending drains are "
+            "cancelled."
+        ),
+    ] = False

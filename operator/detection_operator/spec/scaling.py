@@ -1,20 +1,22 @@
-"""Bounds and manners of scaling."""
+"""Bounds and pace of scaling."""
 
-# ruff: noqa: RUF009 - the calls in class bodies return dataclasses.field
-
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from detection_operator.spec.fields import (
     CRON_PATTERN,
     MAX_REPLICAS,
-    NAME_PATTERN,
     SQS_MAX_VISIBILITY_S,
     TIME_ZONE_PATTERN,
-    integer,
-    listing,
-    plain,
-    text,
+    Integer,
+    Name,
+    Replicas,
+    SpecPart,
+    Text,
+    UniqueBy,
 )
 
 
@@ -34,7 +36,7 @@ class Policy(StrEnum):
 
 
 class IdlePolicy(StrEnum):
-    """How long the last replica outlives the work."""
+    """How long the last replica is kept on an empty queue."""
 
     BREAK_EVEN = "BreakEven"
     FIXED = "Fixed"
@@ -50,115 +52,195 @@ class FallbackBehavior(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Activation:
-    """What it takes to start the first replica."""
+class Activation(SpecPart):
+    """When the first replica starts."""
 
-    min_messages: int = integer(
-        1, 1_000_000, default=1, doc="Messages waiting before the first replica starts."
-    )
-    confirm_samples: int = integer(
-        1, 10, default=2, doc="Reads in a row that must agree; a clear burst needs one."
-    )
+    min_messages: Annotated[
+        Integer,
+        Field(ge=1, le=1_000_000, description="Visible messages before the first replica starts."),
+    ] = 1
+    confirm_samples: Annotated[
+        Integer,
+        Field(
+            ge=1,
+            le=10,
+            description="Consecutive reads of the queue that must show minMessages. A burst of "
+            "ten times minMessages needs one.",
+        ),
+    ] = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScaleUp:
+class ScaleUp(SpecPart):
     """How fast replicas are added."""
 
-    max_replicas_per_minute: int | None = integer(
-        1, MAX_REPLICAS, default=None, doc="Most replicas added in a minute; absent: one step."
-    )
+    max_replicas_per_minute: Annotated[
+        Integer | None,
+        Field(
+            ge=1,
+            le=MAX_REPLICAS,
+            description="Most replicas added per minute. Without it all are added in one step.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScaleDown:
+class ScaleDown(SpecPart):
     """How fast replicas are removed."""
 
-    hold_s: int = integer(
-        0, 3600, default=60, doc="Replicas stay until they were surplus for these seconds."
-    )
-    max_percent: int = integer(
-        1,
-        100,
-        default=50,
-        doc="Most of the replicas removed in a minute, busy ones too; always one.",
-    )
-    drain_timeout_s: int = integer(
-        1,
-        SQS_MAX_VISIBILITY_S,
-        default=900,
-        doc="Longest that a worker may take to drain: let it be more than the longest job.",
-    )
+    hold_s: Annotated[
+        Integer,
+        Field(
+            ge=0,
+            le=3600,
+            description="Stabilization window: replicas are removed only after they have been "
+            "surplus for this many seconds.",
+        ),
+    ] = 60
+    max_percent: Annotated[
+        Integer,
+        Field(
+            ge=1,
+            le=100,
+            description="Most replicas removed per minute, in percent, busy ones included. One "
+            "may always go.",
+        ),
+    ] = 50
+    drain_timeout_s: Annotated[
+        Integer,
+        Field(
+            ge=1,
+            le=SQS_MAX_VISIBILITY_S,
+            description="Seconds that a worker may take to finish its messages before its pod is "
+            "terminated. Set it above the longest job.",
+        ),
+    ] = 900
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Idle:
-    """How long one replica stays warm on an empty queue."""
+class Idle(SpecPart):
+    """How long the last replica is kept on an empty queue."""
 
-    policy: IdlePolicy = plain(
-        default=IdlePolicy.BREAK_EVEN,
-        doc="BreakEven: as long as idling costs less than a cold start. Fixed: fixedSeconds. "
-        "Never: the last replica never goes.",
-    )
-    fixed_s: int = integer(0, 86_400, default=300, doc="Idle seconds under Fixed.")
-    max_s: int = integer(0, 86_400, default=1800, doc="Most idle seconds under BreakEven.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """A minimum of replicas at recurring times."""
-
-    name: str = text(63, pattern=NAME_PATTERN, doc="Name shown in the plan.")
-    cron: str = text(
-        128, pattern=CRON_PATTERN, doc="Start, as minute hour day-of-month month day-of-week."
-    )
-    duration_s: int = integer(60, 604_800, doc="Seconds that the minimum holds from each start.")
-    time_zone: str = text(
-        64, pattern=TIME_ZONE_PATTERN, default="UTC", doc="IANA time zone of the cron expression."
-    )
-    min_replicas: int = integer(1, MAX_REPLICAS, doc="Replicas to have during that time.")
+    policy: Annotated[
+        IdlePolicy,
+        Field(
+            description="BreakEven: as long as an idle replica costs less than the cold start it "
+            "saves. Fixed: fixedSeconds. Never: the last replica is never removed."
+        ),
+    ] = IdlePolicy.BREAK_EVEN
+    fixed_s: Annotated[
+        Integer, Field(ge=0, le=86_400, description="Idle seconds under policy Fixed.")
+    ] = 300
+    max_s: Annotated[
+        Integer, Field(ge=0, le=86_400, description="Most idle seconds under policy BreakEven.")
+    ] = 1800
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fallback:
+class Schedule(SpecPart):
+    """A minimum number of replicas at recurring times."""
+
+    name: Annotated[
+        Name, Field(max_length=63, description="Unique name, shown in the plan's message.")
+    ]
+    cron: Annotated[
+        Text,
+        Field(
+            max_length=128,
+            pattern=CRON_PATTERN,
+            description="Start times: minute hour day-of-month month day-of-week.",
+        ),
+    ]
+    duration_s: Annotated[
+        Integer,
+        Field(ge=60, le=604_800, description="Seconds that the minimum holds from each start."),
+    ]
+    time_zone: Annotated[
+        Text,
+        Field(
+            max_length=64,
+            pattern=TIME_ZONE_PATTERN,
+            description="IANA time zone of the cron expression.",
+        ),
+    ] = "UTC"
+    min_replicas: Annotated[
+        Integer,
+        Field(ge=1, le=MAX_REPLICAS, description="Fewest replicas while the schedule holds."),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fallback(SpecPart):
     """What to run while the queue cannot be read."""
 
-    after_s: int = integer(
-        1, 86_400, default=120, doc="Seconds without a reading before the behavior applies."
-    )
-    behavior: FallbackBehavior = plain(
-        default=FallbackBehavior.HOLD,
-        doc="Hold: keep what runs. Static: replicas. AtLeast: what runs, but not below replicas.",
-    )
-    replicas: int | None = integer(
-        0, MAX_REPLICAS, default=None, doc="Replicas of Static and AtLeast."
-    )
+    after_s: Annotated[
+        Integer,
+        Field(
+            ge=1,
+            le=86_400,
+            description="Seconds without a successful read before the behavior applies.",
+        ),
+    ] = 120
+    behavior: Annotated[
+        FallbackBehavior,
+        Field(
+            description="Hold: keep the present replicas. Static: run fallback.replicas. AtLeast: "
+            "keep the present replicas, but at least fallback.replicas."
+        ),
+    ] = FallbackBehavior.HOLD
+    replicas: Annotated[
+        Replicas | None, Field(description="Replicas for the behaviors Static and AtLeast.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scaling:
-    """Bounds and manners of scaling."""
+class Scaling(SpecPart):
+    """Bounds and pace of scaling."""
 
-    mode: Mode = plain(
-        default=Mode.AUTO, doc="Auto, Shadow (plan only, write nothing) or Manual (spec.replicas)."
+    mode: Annotated[
+        Mode,
+        Field(
+            description="Auto: apply the plan. Shadow: make and report the plan, change nothing. "
+            "Manual: run spec.replicas."
+        ),
+    ] = Mode.AUTO
+    policy: Annotated[
+        Policy,
+        Field(
+            description="Objective: the replicas that meet spec.slo. Backlog: messages divided by "
+            "backlogPerReplica."
+        ),
+    ] = Policy.OBJECTIVE
+    backlog_per_replica: Annotated[
+        Integer | None,
+        Field(ge=1, le=1_000_000, description="Messages per replica under policy Backlog."),
+    ] = None
+    min_replicas: Annotated[
+        Replicas, Field(description="Fewest replicas; 0 allows scaling to zero.")
+    ] = 0
+    max_replicas: Annotated[
+        Integer, Field(ge=1, le=MAX_REPLICAS, description="Most replicas.")
+    ] = 40
+    headroom_replicas: Annotated[
+        Replicas, Field(description="Spare replicas to run while the queue is active.")
+    ] = 0
+    activation: Annotated[Activation, Field(description="When the first replica starts.")] = field(
+        default_factory=Activation
     )
-    policy: Policy = plain(
-        default=Policy.OBJECTIVE,
-        doc="Objective: replicas that meet spec.slo. Backlog: messages / backlogPerReplica.",
+    scale_up: Annotated[ScaleUp, Field(description="How fast replicas are added.")] = field(
+        default_factory=ScaleUp
     )
-    backlog_per_replica: int | None = integer(
-        1, 1_000_000, default=None, doc="Messages for each replica under the policy Backlog."
+    scale_down: Annotated[ScaleDown, Field(description="How fast replicas are removed.")] = field(
+        default_factory=ScaleDown
     )
-    min_replicas: int = integer(0, MAX_REPLICAS, default=0, doc="Fewest replicas.")
-    max_replicas: int = integer(1, MAX_REPLICAS, default=40, doc="Most replicas.")
-    headroom_replicas: int = integer(
-        0, MAX_REPLICAS, default=0, doc="Spare replicas while the queue is active."
-    )
-    activation: Activation = plain(factory=Activation, doc="When the first replica starts.")
-    scale_up: ScaleUp = plain(factory=ScaleUp, doc="How fast replicas are added.")
-    scale_down: ScaleDown = plain(factory=ScaleDown, doc="How fast replicas are removed.")
-    idle: Idle = plain(factory=Idle, doc="How long the last replica stays on an empty queue.")
-    schedules: tuple[Schedule, ...] = listing(
-        16, default=(), key="name", doc="Minimums at recurring times."
-    )
-    fallback: Fallback = plain(factory=Fallback, doc="What to run while the queue is unread.")
+    idle: Annotated[
+        Idle, Field(description="How long the last replica is kept on an empty queue.")
+    ] = field(default_factory=Idle)
+    schedules: Annotated[
+        tuple[Schedule, ...],
+        Field(max_length=16, description="Minimum replicas at recurring times."),
+        UniqueBy("name"),
+    ] = ()
+    fallback: Annotated[
+        Fallback, Field(description="What to run while the queue cannot be read.")
+    ] = field(default_factory=Fallback)

@@ -1,69 +1,99 @@
 """The workers of a DetectionQueue."""
 
-# ruff: noqa: RUF009 - the calls in class bodies return dataclasses.field
+from dataclasses import dataclass, field
+from typing import Annotated
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from pydantic import Field
 
-from detection_operator.spec.fields import NAME_PATTERN, listing, plain, text
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeploymentRef:
-    """A Deployment of the same namespace that somebody else owns."""
-
-    name: str = text(
-        253, pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", doc="Name of the Deployment."
-    )
+from detection_operator.spec.fields import Name, Object, SpecPart, Text, UniqueBy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Models:
+class DeploymentRef(SpecPart):
+    """A Deployment in the same namespace that is managed elsewhere."""
+
+    name: Annotated[
+        Text,
+        Field(
+            max_length=253,
+            pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+            description="Name of the Deployment.",
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models(SpecPart):
     """Where the workers' model files come from."""
 
-    claim_name: str | None = text(
-        253, pattern=NAME_PATTERN, default=None, doc="PersistentVolumeClaim with the models."
-    )
-    mount_path: str = text(
-        255, pattern="^/[^:]*$", default="/models", doc="Where they appear, and MODELS_DIR."
-    )
+    claim_name: Annotated[
+        Name | None,
+        Field(max_length=253, description="PersistentVolumeClaim that holds the model files."),
+    ] = None
+    mount_path: Annotated[
+        Text,
+        Field(
+            max_length=255,
+            pattern="^/[^:]*$",
+            description="Where the claim is mounted; also the value of MODELS_DIR.",
+        ),
+    ] = "/models"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Template:
+class Template(SpecPart):
     """The worker pods that the operator builds. Free-form members follow Kubernetes' core/v1."""
 
-    image: str = text(512, doc="Image of the worker.")
-    image_pull_policy: str | None = text(
-        16, pattern="^(Always|IfNotPresent|Never)$", default=None, doc="As in a container."
+    image: Annotated[Text, Field(max_length=512, description="Image of the worker.")]
+    image_pull_policy: Annotated[
+        Text | None,
+        Field(
+            max_length=16,
+            pattern="^(Always|IfNotPresent|Never)$",
+            description="When the image is pulled: Always, IfNotPresent or Never.",
+        ),
+    ] = None
+    service_account_name: Annotated[
+        Name | None,
+        Field(max_length=253, description="Service account with the worker's AWS role."),
+    ] = None
+    resources: Annotated[
+        Object,
+        Field(description="Container resources, for example limits with nvidia.com/gpu."),
+    ] = field(default_factory=dict)
+    env: Annotated[
+        tuple[Object, ...],
+        Field(max_length=128, description="Additional environment variables (EnvVar)."),
+        UniqueBy("name"),
+    ] = ()
+    node_selector: Annotated[Object, Field(description="Labels that nodes must have.")] = field(
+        default_factory=dict
     )
-    service_account_name: str | None = text(
-        253, pattern=NAME_PATTERN, default=None, doc="Service account with the worker's AWS role."
+    tolerations: Annotated[
+        tuple[Object, ...],
+        Field(max_length=32, description="Node taints that the pods tolerate (Toleration)."),
+    ] = ()
+    models: Annotated[Models, Field(description="Where the model files come from.")] = field(
+        default_factory=Models
     )
-    resources: Mapping[str, Any] = plain(
-        factory=dict, doc="Container resources, such as limits with nvidia.com/gpu."
-    )
-    env: tuple[Mapping[str, Any], ...] = listing(
-        128, default=(), key="name", doc="More environment variables (EnvVar)."
-    )
-    node_selector: Mapping[str, Any] = plain(factory=dict, doc="Labels that nodes must have.")
-    tolerations: tuple[Mapping[str, Any], ...] = listing(
-        32, default=(), doc="Taints that are accepted (Toleration)."
-    )
-    models: Models = plain(factory=Models, doc="Where the model files come from.")
-    pod_template: Mapping[str, Any] = plain(
-        factory=dict,
-        doc="Anything else: merged over the pod template that the operator builds; null leaves a"
-        " default out.",
-    )
+    pod_template: Annotated[
+        Object,
+        Field(
+            description="Merged over the pod template that the operator builds; null removes a "
+            "default."
+        ),
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Worker:
-    """The workers: exactly one of the two."""
+class Worker(SpecPart):
+    """The workers: exactly one of template and deploymentRef."""
 
-    template: Template | None = plain(default=None, doc="The operator makes the Deployment.")
-    deployment_ref: DeploymentRef | None = plain(
-        default=None, doc="The operator only sets the replicas of this Deployment."
-    )
+    template: Annotated[
+        Template | None,
+        Field(description="Pod template of a Deployment that the operator manages."),
+    ] = None
+    deployment_ref: Annotated[
+        DeploymentRef | None,
+        Field(description="Existing Deployment, of which the operator sets only the replicas."),
+    ] = None

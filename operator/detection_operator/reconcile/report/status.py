@@ -16,8 +16,8 @@ from detection_operator.spec.fields import SELECTOR_MAX
 from detection_operator.spec.parse import InvalidSpec
 from detection_operator.spec.queue_spec import OnExceeded, QueueSpec
 from detection_operator.spec.scaling import Mode
+from detection_operator.spec.status import MESSAGE_MAX
 
-MESSAGE_MAX: Final = 1024
 WINDOW_S: Final = 86_400
 PAUSED: Final = "scaling is paused: replicas stay as they are, pending drains are cancelled"
 NOT_APPLIED: Final = frozenset({"Paused", "Shadow", "Conflict"})

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from detection_operator.reconcile.report.status import MESSAGE_MAX
+from detection_operator.spec.status import MESSAGE_MAX
 
 EVENT_TYPES: Final = {"True": "Normal", "False": "Warning", "Unknown": "Normal"}
 SUMMARY: Final = "Ready"

@@ -5,7 +5,6 @@ from typing import Any
 import jsonschema
 import pytest
 
-from detection_operator.crd.status_schema import status_schema
 from detection_operator.kube.objects import timestamp
 from detection_operator.reconcile.report.status import (
     Report,
@@ -19,6 +18,8 @@ from detection_operator.scaling.memory import Memory
 from detection_operator.scaling.observation import Observation, ReadError
 from detection_operator.spec.parse import InvalidSpec
 from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.spec.schema import structural_schema
+from detection_operator.spec.status import Status
 
 NOON_S = 1_767_268_800.0
 HEALTHY = Observation(
@@ -70,7 +71,7 @@ def test_a_selector_is_shown_whole_or_not_at_all(
 
     status = build_status(report_of(spec_of(), HEALTHY, selector=selector), {})
 
-    jsonschema.validate(status, status_schema())
+    jsonschema.validate(status, structural_schema(Status))
     assert status.get("selector") == (selector if shown else None)
 
 
@@ -248,8 +249,8 @@ def test_the_status_fits_its_schema(spec_of: Callable[..., QueueSpec]) -> None:
     spec = spec_of(budget={"replicaHourCost": "1.006", "maxPerHour": "200"})
     status = build_status(report_of(spec, HEALTHY, selector="a=b"), {})
 
-    jsonschema.validate(status, status_schema())
-    known = status_schema()["properties"]
+    jsonschema.validate(status, structural_schema(Status))
+    known = structural_schema(Status)["properties"]
     assert set(status) <= set(known)
     assert set(status["queue"]) <= set(known["queue"]["properties"])
     assert status["slo"]["attainmentPercent"] == "99.5"

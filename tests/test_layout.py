@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import sysconfig
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 REPO = Path(__file__).parents[1]
 SOURCES = ("operator", "worker", "models", "testing")
 MAX_MODULE_LINES = 350
+MAX_MODULES = 14
 
 
 def tracked() -> list[Path]:
@@ -106,6 +108,12 @@ def test_modules_stay_small() -> None:
     }
 
     assert too_long == {}
+
+
+def test_folders_stay_small() -> None:
+    folders = Counter(str(f.parent) for f in tracked() if f.suffix == ".py")
+
+    assert {f: count for f, count in folders.items() if count > MAX_MODULES} == {}
 
 
 def test_every_package_says_that_it_is_typed() -> None:

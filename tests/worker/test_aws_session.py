@@ -18,7 +18,7 @@ from detection_worker.aws_session import (
     identity,
     is_credentials_error,
     make_session,
-    needs_person,
+    needs_human,
 )
 from detection_worker.settings import AwsSettings
 
@@ -54,7 +54,7 @@ def test_credential_errors_are_told_from_the_rest(
     *, error: Exception, credentials: bool, person: bool
 ) -> None:
     assert is_credentials_error(error) is credentials
-    assert needs_person(error) is person
+    assert needs_human(error) is person
 
 
 def test_a_person_reads_what_to_do_next() -> None:

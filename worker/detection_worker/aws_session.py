@@ -26,8 +26,8 @@ from detection_contract import user_messages
 from detection_contract.aws.errors import (
     EXPIRED_CODES,
     WRONG_KEY_CODES,
+    error_code,
     is_clock_error,
-    plain_code,
 )
 from detection_worker.settings import AwsSettings
 
@@ -138,20 +138,20 @@ def is_credentials_error(exc: BaseException) -> bool:
     if isinstance(exc, OSError):
         return isinstance(exc, FileNotFoundError | PermissionError)
     if isinstance(exc, ClientError):
-        return exc.operation_name.startswith(_CREDENTIAL_OPERATIONS) or error_code(exc) in (
-            WRONG_KEY_CODES | EXPIRED_CODES
-        )
+        return exc.operation_name.startswith(_CREDENTIAL_OPERATIONS) or error_code(
+            exc.response
+        ) in (WRONG_KEY_CODES | EXPIRED_CODES)
     return False
 
 
-def needs_person(exc: BaseException) -> bool:
+def needs_human(exc: BaseException) -> bool:
     """Return whether a credentials error lasts until the configuration is changed.
 
     An expired token or a metadata service that does not answer may work again in a minute.
     """
     if isinstance(exc, _MISSING):
         return True
-    return isinstance(exc, ClientError) and error_code(exc) in WRONG_KEY_CODES
+    return isinstance(exc, ClientError) and error_code(exc.response) in WRONG_KEY_CODES
 
 
 def explain_credentials(exc: BaseException) -> str:
@@ -160,21 +160,10 @@ def explain_credentials(exc: BaseException) -> str:
         return user_messages.NO_CREDENTIALS
     reason, step = type(exc).__name__, user_messages.NO_CREDENTIALS.partition("\n")[2]
     if isinstance(exc, ClientError):
-        reason = error_code(exc)
+        reason = error_code(exc.response)
         if is_clock_error(reason, str(exc.response.get("Error", {}).get("Message", ""))):
             step = _SET_CLOCK
     return f"AWS credentials do not work: {reason}\n{step}"
-
-
-def error_code(exc: ClientError) -> str:
-    """Return the service's error code as ``plain_code`` shortens it."""
-    error: Mapping[str, Any] = exc.response.get("Error", {})
-    return plain_code(str(error.get("Code", "")))
-
-
-def http_status(exc: ClientError) -> int:
-    """Return the HTTP status of the answer; 0 if unknown."""
-    return int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def retry_after_s(exc: ClientError) -> float | None:

@@ -1,6 +1,5 @@
 """Reads queues from SQS: depth, settings, dead letters. Errors become values."""
 
-import json
 import logging
 import threading
 import time
@@ -17,7 +16,8 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from detection_contract.aws.errors import QueueFault, plain_code, queue_fault
+from detection_contract.aws.errors import QueueFault, queue_fault
+from detection_contract.aws.redrive import parse_redrive_policy
 from detection_operator.caches import LruCache
 from detection_operator.readers.rate_limit import TokenBucket
 from detection_operator.readers.values import QueueReading, QueueSettings
@@ -209,8 +209,7 @@ class SqsReader:
 
 def queue_settings(attributes: Mapping[str, str]) -> QueueSettings:
     """Return the settings among the attributes of a queue."""
-    redrive = _redrive(attributes.get("RedrivePolicy"))
-    count = str(redrive.get("maxReceiveCount", ""))
+    policy = parse_redrive_policy(attributes.get("RedrivePolicy"))
     defaults = QueueSettings()
     return QueueSettings(
         visibility_timeout_s=_count(
@@ -219,17 +218,9 @@ def queue_settings(attributes: Mapping[str, str]) -> QueueSettings:
         retention_s=_count(attributes, "MessageRetentionPeriod", defaults.retention_s),
         receive_wait_s=_count(attributes, "ReceiveMessageWaitTimeSeconds"),
         fifo=attributes.get("FifoQueue") == "true",
-        max_receive_count=int(count) if count.isdecimal() else None,
-        dead_letter_arn=redrive.get("deadLetterTargetArn"),
+        max_receive_count=policy.max_receive_count if policy else None,
+        dead_letter_arn=policy.dead_letter_arn if policy else None,
     )
-
-
-def _redrive(text: str | None) -> dict[str, Any]:
-    try:
-        parsed = json.loads(text) if text else {}
-    except ValueError:
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
 
 
 def _count(attributes: Mapping[str, str], name: str, default: int = 0) -> int:
@@ -244,9 +235,7 @@ def _failure(exc: Exception, queue: QueueRef) -> tuple[str, _Failure]:
         return kind, _Failure(ReadError.ACCESS_DENIED)
     if isinstance(exc, ClientError):
         code = str(exc.response.get("Error", {}).get("Code", "unknown"))
-        status = int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        fault = queue_fault(plain_code(code), status=status)
-        return code, _Failure(_READ_ERRORS[fault])
+        return code, _Failure(_READ_ERRORS[queue_fault(exc.response)])
     if isinstance(exc, OSError) and exc.filename:
         # botocore reads the token files of IRSA and Pod Identity, and lets their errors through.
         return kind, _Failure(ReadError.ACCESS_DENIED, f"{exc.filename}: {exc.strerror}")

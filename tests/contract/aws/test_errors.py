@@ -1,6 +1,12 @@
 import pytest
 
-from detection_contract.aws.errors import QueueFault, is_clock_error, plain_code, queue_fault
+from detection_contract.aws.errors import (
+    QueueFault,
+    error_code,
+    http_status,
+    is_clock_error,
+    queue_fault,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +33,14 @@ from detection_contract.aws.errors import QueueFault, is_clock_error, plain_code
 def test_a_code_means_the_same_by_every_protocol(
     code: str, status: int, fault: QueueFault | None
 ) -> None:
-    assert queue_fault(plain_code(code), status=status) is fault
+    response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+
+    assert queue_fault(response) is fault
+
+
+def test_a_response_without_an_error_has_neither_code_nor_status() -> None:
+    assert (error_code({}), http_status({})) == ("", 0)
+    assert queue_fault({}) is None
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +7,6 @@ from detection_worker.sources.dead_letters import (
     MAX_ATTRIBUTES,
     MAX_MESSAGE_BYTES,
     dead_letter_request,
-    parse_redrive_policy,
 )
 
 SOURCE = "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs"
@@ -223,55 +220,3 @@ def test_a_reason_holds_only_characters_that_sqs_takes(reason: str) -> None:
             or 0xE000 <= point <= 0xFFFD
             or (0x10000 <= point <= 0x10FFFF)
         )
-
-
-@pytest.mark.parametrize(
-    ("source_url", "expected"),
-    [
-        pytest.param(SOURCE, DEAD, id="aws"),
-        pytest.param(
-            "http://localhost:4566/000000000000/jobs",
-            "http://localhost:4566/123456789012/jobs-dead",
-            id="an emulator",
-        ),
-        pytest.param(
-            "http://localhost:9324/queue/jobs",
-            "http://localhost:9324/queue/jobs-dead",
-            id="an emulator without accounts",
-        ),
-        pytest.param(
-            "https://vpce-1.sqs.eu-west-1.vpce.amazonaws.com/123456789012/jobs/",
-            "https://vpce-1.sqs.eu-west-1.vpce.amazonaws.com/123456789012/jobs-dead",
-            id="a vpc endpoint",
-        ),
-    ],
-)
-def test_the_dead_letter_queue_is_a_neighbour_of_its_source(
-    source_url: str, expected: str
-) -> None:
-    text = json.dumps(
-        {
-            "deadLetterTargetArn": "arn:aws:sqs:eu-west-1:123456789012:jobs-dead",
-            "maxReceiveCount": "5",
-        }
-    )
-
-    policy = parse_redrive_policy(text, source_url=source_url)
-
-    assert policy is not None
-    assert policy.queue_url == expected
-    assert policy.max_receive_count == 5
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param("", id="none"),
-        pytest.param("{}", id="empty"),
-        pytest.param("[]", id="a list"),
-        pytest.param('{"deadLetterTargetArn": "x", "maxReceiveCount": 3}', id="no ARN"),
-        pytest.param('{"deadLetterTargetArn": "a:b:c:d:e:f"}', id="no count"),
-    ],
-)
-def test_no_usable_policy_is_no_policy(text: str) -> None:
-    assert parse_redrive_policy(text, source_url=SOURCE) is None

@@ -1,7 +1,11 @@
 """What the error codes of AWS mean, whichever service and protocol they come by."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
+
+Response = Mapping[str, Any]
+"""The ``response`` of botocore's ``ClientError``: ``Error`` and ``ResponseMetadata``."""
 
 
 class QueueFault(StrEnum):
@@ -77,14 +81,26 @@ def plain_code(code: str) -> str:
     return code.rpartition("#")[2].rpartition(".")[2].removesuffix("Exception")
 
 
-def queue_fault(code: str, *, status: int) -> QueueFault | None:
+def error_code(response: Response) -> str:
+    """Return the error code of a response as ``plain_code`` shortens it; empty if there is none.
+
+    If the response held no readable error, botocore puts the HTTP status there.
+    """
+    return plain_code(str(response.get("Error", {}).get("Code", "")))
+
+
+def http_status(response: Response) -> int:
+    """Return the HTTP status of a response; 0 if unknown."""
+    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def queue_fault(response: Response) -> QueueFault | None:
     """Return why SQS refused a call; None for errors that a retry may overcome.
 
     Args:
-        code: As ``plain_code`` returns it. Where the answer held no error that could be read,
-            botocore puts the HTTP status there.
-        status: HTTP status of the answer.
+        response: The ``response`` of botocore's ``ClientError``.
     """
+    code, status = error_code(response), http_status(response)
     if code in _MISSING:
         return QueueFault.MISSING
     if code in _DENIED:

@@ -1,10 +1,7 @@
-"""Dead-letter queues: their redrive policy, and copies of messages with the reason."""
+"""The copy of a message in the dead-letter queue, with the reason."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from detection_worker.sources.base import MessageAttribute, ReceivedMessage
 
@@ -17,42 +14,6 @@ OLD_MAX_MESSAGE_BYTES: Final = 256 * 1024
 PLACES: Final = 2
 """Attributes reserved for code and reason."""
 MAX_REASON_CHARS: Final = 512
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RedrivePolicy:
-    """Where SQS moves a message, and after how many receives.
-
-    Attributes:
-        max_receive_count: Deliveries after which a message is moved, >= 1.
-        queue_url: URL of the dead-letter queue, on the host of its source.
-    """
-
-    max_receive_count: int
-    queue_url: str
-
-
-def parse_redrive_policy(text: str, *, source_url: str) -> RedrivePolicy | None:
-    """Return the policy in a queue's ``RedrivePolicy`` attribute; None if there is none.
-
-    A queue and its dead-letter queue have the same account and region, so the URL of the
-    dead-letter queue is that of its source with another name, on AWS and on emulators. This needs
-    no permission to look it up.
-    """
-    try:
-        policy = json.loads(text)
-        arn, count = str(policy["deadLetterTargetArn"]), int(policy["maxReceiveCount"])
-    except (ValueError, KeyError, TypeError):
-        return None
-    _, _, _, _, account, name = arn.split(":", 5) if arn.count(":") == 5 else [""] * 6
-    if not name:
-        return None
-    source = urlsplit(source_url)
-    parents = source.path.rstrip("/").split("/")[:-1]
-    if parents and parents[-1].isdigit() and account:
-        parents[-1] = account
-    url = source._replace(path="/".join([*parents, name]), query="", fragment="").geturl()
-    return RedrivePolicy(max_receive_count=count, queue_url=url)
 
 
 def dead_letter_request(

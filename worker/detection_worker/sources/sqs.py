@@ -12,7 +12,8 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from detection_contract import user_messages
-from detection_contract.aws.errors import QueueFault, plain_code, queue_fault
+from detection_contract.aws.errors import QueueFault, error_code, plain_code, queue_fault
+from detection_contract.aws.redrive import dead_letter_url, parse_redrive_policy
 from detection_contract.aws.sqs_urls import is_public_endpoint, own_endpoint, region_of_queue
 from detection_worker import aws_session
 from detection_worker.settings import AwsSettings
@@ -28,7 +29,6 @@ from detection_worker.sources.dead_letters import (
     MAX_MESSAGE_BYTES,
     OLD_MAX_MESSAGE_BYTES,
     dead_letter_request,
-    parse_redrive_policy,
 )
 
 POLL_MARGIN_S: Final = 5.0
@@ -115,13 +115,13 @@ class SqsSource:
             # content, and every poll as an empty queue.
             text = user_messages.QUEUE_UNREACHABLE.format(code="NotSqs", url=self._queue_url)
             raise QueueError(text, code="NotSqs", fatal=False)
-        policy = parse_redrive_policy(
-            attributes.get("RedrivePolicy", ""), source_url=self._queue_url
-        )
+        policy = parse_redrive_policy(attributes.get("RedrivePolicy"))
         return QueueFacts(
             visibility_timeout_s=int(attributes.get("VisibilityTimeout", 30)),
             max_receive_count=policy.max_receive_count if policy else None,
-            dead_letter_queue_url=policy.queue_url if policy else None,
+            dead_letter_queue_url=(
+                dead_letter_url(policy, source_url=self._queue_url) if policy else None
+            ),
             visible=int(attributes.get("ApproximateNumberOfMessages", 0)),
             in_flight=int(attributes.get("ApproximateNumberOfMessagesNotVisible", 0)),
             delayed=int(attributes.get("ApproximateNumberOfMessagesDelayed", 0)),
@@ -180,7 +180,7 @@ class SqsSource:
                 try:
                     self._control.send_message(**request)
                 except ClientError as exc:
-                    if not max_bytes or aws_session.error_code(exc) != "InvalidParameterValue":
+                    if not max_bytes or error_code(exc.response) != "InvalidParameterValue":
                         raise
                 else:
                     return
@@ -243,14 +243,14 @@ def _explained(queue_url: str) -> Iterator[None]:
 
 
 def _queue_error(exc: Exception, queue_url: str) -> QueueError:
-    code = aws_session.error_code(exc) if isinstance(exc, ClientError) else type(exc).__name__
+    code = error_code(exc.response) if isinstance(exc, ClientError) else type(exc).__name__
     if aws_session.is_credentials_error(exc):
-        fatal = aws_session.needs_person(exc)
+        fatal = aws_session.needs_human(exc)
         return QueueError(aws_session.explain_credentials(exc), code=code, fatal=fatal)
     if not isinstance(exc, ClientError):
         text = user_messages.QUEUE_UNREACHABLE.format(code=code, url=queue_url)
         return QueueError(text, code=code, fatal=False)
-    fault = queue_fault(code, status=aws_session.http_status(exc))
+    fault = queue_fault(exc.response)
     if fault is QueueFault.MISSING:
         return QueueError(user_messages.NO_SUCH_QUEUE.format(url=queue_url), code=code, fatal=True)
     if fault is QueueFault.DENIED:

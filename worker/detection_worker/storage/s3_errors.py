@@ -18,12 +18,11 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from detection_contract import user_messages
+from detection_contract.aws.errors import error_code, http_status
 from detection_contract.aws.s3_urls import S3Location, s3_uri
 from detection_contract.error_codes import ErrorCode
 from detection_worker.aws_session import (
-    error_code,
     explain_credentials,
-    http_status,
     is_credentials_error,
     retry_after_s,
 )
@@ -136,13 +135,13 @@ def _is_of_the_region(exc: Exception) -> bool:
 
     Opt-in regions answer ``InvalidToken`` to credentials of other regions.
     """
-    return isinstance(exc, ClientError) and error_code(exc) == "InvalidToken"
+    return isinstance(exc, ClientError) and error_code(exc.response) == "InvalidToken"
 
 
 def _explain_answer(
     exc: ClientError, location: S3Location, home: Home
 ) -> JobError | Interrupted | ObjectChanged:
-    code, status = error_code(exc), http_status(exc)
+    code, status = error_code(exc.response), http_status(exc.response)
     if status == 412:
         return ObjectChanged()
     if _passes(exc, code=code, status=status):

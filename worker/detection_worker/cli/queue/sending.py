@@ -6,14 +6,12 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from detection_contract.aws.errors import QueueFault, queue_fault
+from detection_contract.aws.errors import QueueFault, error_code, queue_fault
 from detection_contract.aws.sqs_urls import own_endpoint
 from detection_contract.user_messages import NO_SUCH_QUEUE
 from detection_worker.aws_session import (
     client,
-    error_code,
     explain_credentials,
-    http_status,
     is_credentials_error,
     make_session,
 )
@@ -51,6 +49,7 @@ def _why(exc: BotoCoreError | ClientError | OSError, queue_url: str) -> str:
         return explain_credentials(exc)
     if not isinstance(exc, ClientError):
         return f"The queue cannot be reached: {exc}\nCheck the network and the queue URL."
-    if queue_fault(error_code(exc), status=http_status(exc)) is QueueFault.MISSING:
+    if queue_fault(exc.response) is QueueFault.MISSING:
         return NO_SUCH_QUEUE.format(url=queue_url)
-    return f"The message was not sent: {error_code(exc)}\nCheck the permission sqs:SendMessage."
+    code = error_code(exc.response)
+    return f"The message was not sent: {code}\nCheck the permission sqs:SendMessage."

@@ -408,9 +408,11 @@ def test_a_unit_that_breaks_the_batch_hurts_only_its_own_message(rig: Any) -> No
 def test_messages_share_forward_passes(rig: Any) -> None:
     keys = [f"{i}_x.png" for i in range(1, 9)]
     gates = [rig.decoder.script.gate(k) for k in keys]
-    rig.start(batch_wait_s=0.3)
+    pipeline = rig.start(batch_wait_s=0.3)
     for key in keys:
         rig.send(key)
+    # Two are being decoded, and the others wait for them: none comes alone.
+    assert rig.eventually(lambda: pipeline.stages.decode.waiting == len(keys) - 2)
     for gate in gates:
         gate.set()
 

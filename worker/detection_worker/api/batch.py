@@ -79,7 +79,7 @@ class Batch:
         self._results: dict[int, DetectionResult] = {}
         self._taken = self._given = 0
         self._exhausted = False
-        self._download: Stage[_Item] | None = None
+        self._download: Stage[_Item, None] | None = None
         self._disk = DiskBudget(MAX_BYTES_IN_FLIGHT)
 
     @property
@@ -169,7 +169,7 @@ class Batch:
             item.error = exc
             self._note(item)
 
-    def _downloads(self) -> Stage[_Item]:
+    def _downloads(self) -> Stage[_Item, None]:
         if self._download is None:
             self._download = Stage(
                 "download", self._fetch, threads=DOWNLOADERS, capacity=WINDOW + DOWNLOADERS
@@ -206,7 +206,6 @@ class Batch:
         assert file is not None  # noqa: S101 - only files at hand are started
         item.task = FileTask(
             request_id=str(uuid.uuid4()),
-            kind=None,
             path=file.path,
             name=file.name,
             threshold=self._needs.threshold,

@@ -260,7 +260,6 @@ class Predictor:
         ended = threading.Event()
         task = FileTask(
             request_id=str(uuid.uuid4()),
-            kind=None,
             path=file.path,
             name=file.name,
             threshold=threshold,

@@ -43,6 +43,10 @@ class Batcher(Generic[L, J]):
         """Put a job with ``units`` >= 1 units into ``lane``."""
         self._lanes.setdefault(lane, deque()).append(_Waiting(job, units, 0, now_s))
 
+    def __repr__(self) -> str:
+        lanes = sum(1 for lane in self._lanes.values() if lane)
+        return f"<Batcher lanes={lanes} units={len(self)}>"
+
     def __len__(self) -> int:
         """Units that wait."""
         return sum(w.units - w.done for lane in self._lanes.values() for w in lane)

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection_contract.media_types import MediaKind
-from detection_worker.core.messages.admission import HoldLimits, ServiceTimes, room
+from detection_worker.core.messages.admission import HoldLimits, room
 from detection_worker.core.messages.drain import Held, to_release
+from detection_worker.core.messages.load import ServiceTimes
 
 LIMITS = HoldLimits(messages=64, seconds=10)
 

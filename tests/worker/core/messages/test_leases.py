@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection_worker.core.messages.leases import MAX_LEASE_S, LeaseTable
+from detection_worker.core.messages.states import OPEN, Event
 
 
 def table(visibility_s: float = 30, tick_s: float = 1) -> LeaseTable:
@@ -52,7 +53,7 @@ def test_an_extension_moves_the_deadline_from_the_time_of_the_call() -> None:
 def test_work_without_a_sign_of_life_is_stalled_and_not_extended() -> None:
     leases = table()
     leases.take("m", "h", now_s=0)
-    leases.progress("m", now_s=0, working=True)
+    leases.move("m", Event.WORK_BEGUN, now_s=0)
 
     assert leases.stalled(now_s=11, stall_s=10) == ["m"]
     assert leases.due(now_s=29, stall_s=10) == []
@@ -61,7 +62,7 @@ def test_work_without_a_sign_of_life_is_stalled_and_not_extended() -> None:
 def test_waiting_in_a_queue_is_no_stall() -> None:
     leases = table()
     leases.take("m", "h", now_s=0)
-    leases.progress("m", now_s=0, working=False)
+    leases.move("m", Event.WORK_PAUSED, now_s=0)
 
     assert leases.stalled(now_s=25, stall_s=10) == []
     assert len(leases.due(now_s=25, stall_s=10)) == 1
@@ -99,12 +100,13 @@ def test_the_late_answer_to_an_old_handles_extension_changes_nothing() -> None:
 def test_a_closing_lease_is_neither_extended_nor_stalled() -> None:
     leases = table()
     leases.take("m", "h", now_s=0)
-    leases.progress("m", now_s=0, working=True)
-    leases.close("m")
+    leases.move("m", Event.WORK_BEGUN, now_s=0)
+    leases.move("m", Event.SETTLED, now_s=0)
 
     assert leases.due(now_s=25, stall_s=60) == []
     assert leases.stalled(now_s=100, stall_s=10) == []
-    assert leases.open_handle("m") is None
+    assert leases.state("m") not in OPEN
+    assert leases.open == 0
     assert leases.handle("m") == "h"
 
 
@@ -120,7 +122,7 @@ def test_the_margin_counts_against_holding() -> None:
 def test_what_is_dropped_is_forgotten() -> None:
     leases = table()
     leases.take("m", "h", now_s=0)
-    leases.drop("m")
+    leases.move("m", Event.LEASE_LOST, now_s=0)
 
     assert len(leases) == 0
     assert "m" not in leases
@@ -133,7 +135,7 @@ def test_no_extension_goes_beyond_twelve_hours_from_the_receive(working: bool) -
     leases.take("m", "h", now_s=0)
     now_s = 0.0
     while not leases.expired(now_s=now_s):
-        leases.progress("m", now_s=now_s, working=working)
+        leases.move("m", Event.WORK_BEGUN if working else Event.WORK_PAUSED, now_s=now_s)
         for extension in leases.due(now_s=now_s, stall_s=60):
             assert now_s + extension.seconds <= MAX_LEASE_S
             leases.extended(extension, now_s=now_s)

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from detection_contract.media_types import MediaKind
 from detection_worker.core.faces import SeenFace
+from detection_worker.core.messages.outcome import Failure
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
 from detection_worker.detectors.base import DetectorCard
 from detection_worker.media.values import DecodedMedia, MediaInfo
+from detection_worker.pipeline.files.handovers import Decoded, DecodedTrack, Scored
 from detection_worker.pipeline.messages.jobs import Job, JobRequest, Message
 from detection_worker.pipeline.stages.inference import InferenceStage
 from detection_worker.sources.base import ReceivedMessage
@@ -114,7 +116,7 @@ class Stage:
     def __init__(self, *, capacity_bytes: int) -> None:
         self.detector = FaceCounter()
         self.detector.gate.clear()
-        self.scored: list[Job] = []
+        self.outcomes: list[Scored[Job] | Failure | None] = []
         self.done = threading.Semaphore(0)
         self.stage = InferenceStage(
             max_units=8,
@@ -126,11 +128,11 @@ class Stage:
             capacity_bytes=capacity_bytes,
         )
 
-    def _scored(self, job: Job) -> None:
-        self.scored.append(job)
+    def _scored(self, job: Job, outcome: Scored[Job] | Failure | None) -> None:
+        self.outcomes.append(outcome)
         self.done.release()
 
-    def job(self, value: int) -> Job:
+    def decoded(self, value: int) -> Decoded[Job]:
         received = ReceivedMessage(
             message_id=str(value),
             receipt_handle="h",
@@ -149,8 +151,7 @@ class Stage:
         )
         message = Message(received, received_s=0.0)
         job = Job(message=message, index=0, request=asked, request_id=str(value), kind=None)
-        job.decoded, job.detector = picture(value), self.detector
-        return job
+        return Decoded(ticket=job, main=DecodedTrack(media=picture(value), detector=self.detector))
 
 
 def picture(value: int) -> DecodedMedia:
@@ -186,7 +187,7 @@ def stage() -> Iterator[Stage]:
 
 
 def test_frames_that_wait_are_bounded_in_bytes(stage: Stage) -> None:
-    jobs = [stage.job(value) for value in (1, 2, 3)]
+    jobs = [stage.decoded(value) for value in (1, 2, 3)]
     stage.stage.put(jobs[0])
     assert stage.detector.entered.acquire(timeout=10)  # on the device now, it waits no more
     stage.stage.put(jobs[1])
@@ -201,17 +202,16 @@ def test_frames_that_wait_are_bounded_in_bytes(stage: Stage) -> None:
 
     assert not third.is_alive()
     assert all(stage.done.acquire(timeout=10) for _ in jobs)
-    assert [job.scored for job in stage.scored] == [1, 2, 3]
+    assert [len(o.main.logits) for o in stage.outcomes if isinstance(o, Scored)] == [1, 2, 3]
 
 
 def test_a_search_ends_when_the_message_is_no_longer_ours(stage: Stage) -> None:
-    job = stage.job(2)
-    stage.stage.put(job)
+    decoded = stage.decoded(2)
+    stage.stage.put(decoded)
     assert stage.detector.entered.acquire(timeout=10)
 
-    job.message.cancel.set()
+    decoded.ticket.message.cancel.set()
     stage.detector.gate.set()
 
     assert stage.done.acquire(timeout=10)
-    assert job.logits is None
-    assert job.failure is None
+    assert stage.outcomes == [None]

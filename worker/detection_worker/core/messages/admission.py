@@ -1,18 +1,14 @@
 """How much work to hold, measured in seconds of work rather than in messages.
 
-Messages in hand look "in flight" to whoever scales on the queue: hoarding hides the backlog.
+Messages in flight here are hidden from whoever scales on the queue: hoarding hides the backlog.
 """
 
+import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 
-from detection_contract.media_types import MediaKind
-
-PRIOR_S = {MediaKind.IMAGE: 0.1, MediaKind.VIDEO: 1.0, MediaKind.AUDIO: 0.2}
-"""Service seconds assumed before the first measurement, on a CPU."""
 FULL_BATCH = 10
 """Most messages that SQS hands out at once (API reference, ReceiveMessage)."""
-SMOOTHING = 0.1
-"""Weight of the newest measurement: about the last twenty count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,60 +24,63 @@ class HoldLimits:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """What messages of one kind cost since the start; never falls.
+class Admission:
+    """Room for messages, and the predicted work of those that are there. Not thread-safe.
 
-    Attributes:
-        messages: How many.
-        seconds: Sum of their service times.
-        squares: Sum of the squared service times, s²: for the spread.
+    Args:
+        limits: What may be held.
     """
 
-    messages: int = 0
-    seconds: float = 0.0
-    squares: float = 0.0
+    def __init__(self, limits: HoldLimits) -> None:
+        self._limits = limits
+        self._asked_for = 0
+        self._expected_s: dict[Hashable, dict[int, float]] = {}
 
+    def ask(self, *, held_messages: int, mean_s: float, at_most: int) -> int:
+        """Return how many messages a poll may ask for; they count as held until ``answered``.
 
-class ServiceTimes:
-    """Seconds that one message of each kind costs the worker. Not thread-safe."""
-
-    def __init__(self) -> None:
-        self._mean_s: dict[MediaKind, float] = {}
-        self._served: dict[MediaKind, Served] = {}
-
-    def observe(self, kind: MediaKind, seconds: float) -> None:
-        """Note that a message took ``seconds`` of the busiest stage."""
-        old = self._mean_s.get(kind)
-        new = seconds if old is None else old + SMOOTHING * (seconds - old)
-        self._mean_s[kind] = new
-        total = self._served.get(kind, Served())
-        self._served[kind] = Served(
-            messages=total.messages + 1,
-            seconds=total.seconds + seconds,
-            squares=total.squares + seconds * seconds,
+        Args:
+            held_messages: Messages in flight here whose outcome is not decided.
+            mean_s: Predicted seconds of a message of which nothing is known yet.
+            at_most: Upper bound of this poll.
+        """
+        count = room(
+            held_messages=held_messages + self._asked_for,
+            held_seconds=self.held_s + self._asked_for * mean_s,
+            mean_s=mean_s,
+            limits=self._limits,
         )
+        count = min(count, at_most)
+        self._asked_for += count
+        return count
 
-    def predict(self, kind: MediaKind | None) -> float:
-        """Return the seconds that a message of ``kind`` will cost; None means kind unknown."""
-        if kind is None:
-            return self.mean()
-        return self._mean_s.get(kind, PRIOR_S[kind])
+    def answered(self, count: int) -> None:
+        """Take back what ``ask`` returned: the poll is over."""
+        self._asked_for -= count
 
-    def mean(self) -> float:
-        """Return the mean over what was seen, weighted by how often; a prior before that."""
-        total = sum(s.messages for s in self._served.values())
-        if not total:
-            return PRIOR_S[MediaKind.IMAGE]
-        return sum(self._mean_s[k] * s.messages for k, s in self._served.items()) / total
+    def expect(self, message: Hashable, index: int, seconds: float) -> None:
+        """Count the predicted cost of one job of a message."""
+        self._expected_s.setdefault(message, {})[index] = seconds
 
-    def measured(self) -> dict[MediaKind, float]:
-        """Return the smoothed seconds of each kind seen so far."""
-        return dict(self._mean_s)
+    def done(self, message: Hashable, index: int) -> None:
+        """Stop counting a job; one that is not counted is no mistake."""
+        jobs = self._expected_s.get(message, {})
+        jobs.pop(index, None)
+        if not jobs:
+            self.forget(message)
 
-    def served(self) -> dict[MediaKind, Served]:
-        """Return the sums of each kind seen so far."""
-        return dict(self._served)
+    def forget(self, message: Hashable) -> None:
+        """Stop counting every job of a message."""
+        self._expected_s.pop(message, None)
+
+    def remaining_s(self, message: Hashable) -> float:
+        """Return the predicted seconds that a message still costs."""
+        return math.fsum(self._expected_s.get(message, {}).values())
+
+    @property
+    def held_s(self) -> float:
+        """Predicted seconds of all work that is counted."""
+        return math.fsum(s for jobs in self._expected_s.values() for s in jobs.values())
 
 
 def room(*, held_messages: int, held_seconds: float, mean_s: float, limits: HoldLimits) -> int:

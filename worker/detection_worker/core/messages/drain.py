@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """One message in hand.
+    """One message in flight here.
 
     Attributes:
-        message_id: Of the message.
+        message_id: SQS message id.
         started: Work on it has begun.
         remaining_s: Predicted seconds of the worker's time that it still costs.
     """

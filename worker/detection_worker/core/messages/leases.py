@@ -6,18 +6,27 @@ passed in by the caller, so that a jump of the wall clock changes nothing.
 
 from dataclasses import dataclass
 
+from detection_worker.core.messages.states import (
+    OPEN,
+    SIGNS_OF_LIFE,
+    Event,
+    State,
+    after_delivery,
+    next_state,
+)
+
 MAX_LEASE_S = 43_200.0
 """SQS ends every lease 12 hours after the receive and refuses, rather than shortens, an extension
 beyond it (API reference, ChangeMessageVisibility)."""
 
 WAITING_PATIENCE = 10
-"""Waiting in a queue is no stall, but nothing waits for ever: after so many times the patience
-with work in progress, the message was lost sight of and is handed back."""
+"""Waiting in a queue is no stall, but no message waits without end: after this many times the
+patience with work in progress it was lost track of and is handed back."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Lease:
-    """One message that this process holds.
+    """One message in flight here.
 
     Attributes:
         message_id: Stays over redeliveries.
@@ -25,8 +34,7 @@ class Lease:
         received_s: When that delivery arrived.
         deadline_s: When the message becomes visible to others.
         progress_s: Last sign of life of the work on it.
-        working: Somebody works on it now; otherwise it waits in a queue.
-        closing: Its end is decided; it is extended no more.
+        state: Moved by the table only.
     """
 
     message_id: str
@@ -34,8 +42,7 @@ class Lease:
     received_s: float
     deadline_s: float
     progress_s: float
-    working: bool = False
-    closing: bool = False
+    state: State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +55,11 @@ class Extension:
 
 
 class LeaseTable:
-    """Every lease of this process. Not thread-safe: its owner locks.
+    """Every lease of this process, by message id. Not thread-safe: its owner locks.
 
     Args:
         visibility_s: Length that a lease is given at the receive and by each extension.
-        tick_s: How often ``due`` is asked; leases are extended early enough for two chances.
+        tick_s: How often ``due`` is called; leases are extended early enough for two chances.
     """
 
     def __init__(self, *, visibility_s: float, tick_s: float) -> None:
@@ -66,53 +73,61 @@ class LeaseTable:
     def __contains__(self, message_id: str) -> bool:
         return message_id in self._leases
 
+    @property
+    def open(self) -> int:
+        """Leases whose outcome is not decided."""
+        return sum(lease.state in OPEN for lease in self._leases.values())
+
     def take(self, message_id: str, receipt_handle: str, *, now_s: float) -> bool:
         """Note a delivery; return True if the message is new here.
 
-        A redelivery of a message in hand means that its lease ran out elsewhere: the new handle
-        replaces the old one, and the work on it goes on.
+        The newest handle of a message in flight replaces the older one, and its work goes on.
         """
         known = self._leases.get(message_id)
-        if known is not None:
-            known.receipt_handle = receipt_handle
-            known.received_s = now_s
-            known.deadline_s = now_s + self._visibility_s
-            return False
-        self._leases[message_id] = Lease(
-            message_id=message_id,
-            receipt_handle=receipt_handle,
-            received_s=now_s,
-            deadline_s=now_s + self._visibility_s,
-            progress_s=now_s,
-        )
-        return True
+        deadline_s = now_s + self._visibility_s
+        if known is None:
+            self._leases[message_id] = Lease(
+                message_id=message_id,
+                receipt_handle=receipt_handle,
+                received_s=now_s,
+                deadline_s=deadline_s,
+                progress_s=now_s,
+                state=after_delivery(State.DROPPED),
+            )
+            return True
+        known.receipt_handle, known.received_s = receipt_handle, now_s
+        known.deadline_s = deadline_s
+        known.state = after_delivery(known.state)
+        return False
+
+    def state(self, message_id: str) -> State:
+        """Return where a message is; ``DROPPED`` for one that is not in flight here."""
+        lease = self._leases.get(message_id)
+        return State.DROPPED if lease is None else lease.state
 
     def handle(self, message_id: str) -> str | None:
-        """Return the newest receipt handle, or None if the message is not held."""
+        """Return the newest receipt handle, or None if the message is not in flight here."""
         lease = self._leases.get(message_id)
         return lease.receipt_handle if lease else None
 
-    def open_handle(self, message_id: str) -> str | None:
-        """Return the newest receipt handle, or None if the message is not held or closing."""
-        lease = self._leases.get(message_id)
-        return lease.receipt_handle if lease and not lease.closing else None
+    def move(self, message_id: str, event: Event, *, now_s: float) -> State | None:
+        """Execute a row of the table; return the new state, None if the table refuses the event.
 
-    def progress(self, message_id: str, *, now_s: float, working: bool) -> None:
-        """Note a sign of life; ``working`` False means it now waits in a queue."""
+        Args:
+            message_id: SQS message id.
+            event: What happened.
+            now_s: When; a sign of life counts from then.
+        """
         lease = self._leases.get(message_id)
-        if lease is not None:
+        to = None if lease is None else next_state(lease.state, event)
+        if lease is None or to is None:
+            return None
+        lease.state = to
+        if event in SIGNS_OF_LIFE:
             lease.progress_s = now_s
-            lease.working = working
-
-    def close(self, message_id: str) -> None:
-        """Extend this lease no more: its end is decided."""
-        lease = self._leases.get(message_id)
-        if lease is not None:
-            lease.closing = True
-
-    def drop(self, message_id: str) -> None:
-        """Forget the message: deleted, released or lost."""
-        self._leases.pop(message_id, None)
+        if to is State.DROPPED:
+            del self._leases[message_id]
+        return to
 
     def holds(self, message_id: str, *, now_s: float, margin_s: float) -> bool:
         """Say whether the message is ours for at least ``margin_s`` more seconds."""
@@ -124,7 +139,11 @@ class LeaseTable:
 
         Once one lease is due, others past half of their time come along: ten share one call.
         """
-        live = [x for x in self._leases.values() if self._extendable(x, now_s, stall_s)]
+        live = [
+            x
+            for x in self._leases.values()
+            if x.state in OPEN and not _is_stalled(x, now_s, stall_s)
+        ]
         if not any(x.deadline_s - now_s <= self._renew_below_s for x in live):
             return []
         chosen = [x for x in live if x.deadline_s - now_s <= self._visibility_s / 2]
@@ -136,6 +155,19 @@ class LeaseTable:
         if lease is not None and lease.receipt_handle == extension.receipt_handle:
             lease.deadline_s = now_s + extension.seconds
 
+    def is_loss(self, refused: Extension) -> bool:
+        """Say whether a refused extension means that the lease is lost.
+
+        A newer handle may have arrived, or the outcome may have been decided, while the call was
+        under way: only the refusal of the newest handle of an open message is a loss.
+        """
+        lease = self._leases.get(refused.message_id)
+        return (
+            lease is not None
+            and lease.state in OPEN
+            and lease.receipt_handle == refused.receipt_handle
+        )
+
     def expired(self, *, now_s: float) -> list[str]:
         """Return the messages whose lease has run out."""
         return [x.message_id for x in self._leases.values() if x.deadline_s <= now_s]
@@ -145,16 +177,8 @@ class LeaseTable:
         return [
             x.message_id
             for x in self._leases.values()
-            if not x.closing and self._is_stalled(x, now_s, stall_s)
+            if x.state in OPEN and _is_stalled(x, now_s, stall_s)
         ]
-
-    def _extendable(self, lease: Lease, now_s: float, stall_s: float) -> bool:
-        return not lease.closing and not self._is_stalled(lease, now_s, stall_s)
-
-    @staticmethod
-    def _is_stalled(lease: Lease, now_s: float, stall_s: float) -> bool:
-        patience_s = stall_s if lease.working else stall_s * WAITING_PATIENCE
-        return now_s - lease.progress_s > patience_s
 
     def _extension(self, lease: Lease, now_s: float) -> Extension:
         left_s = MAX_LEASE_S - (now_s - lease.received_s) - 1
@@ -163,3 +187,8 @@ class LeaseTable:
             receipt_handle=lease.receipt_handle,
             seconds=int(min(self._visibility_s, left_s)),
         )
+
+
+def _is_stalled(lease: Lease, now_s: float, stall_s: float) -> bool:
+    patience_s = stall_s if lease.state is State.WORKING else stall_s * WAITING_PATIENCE
+    return now_s - lease.progress_s > patience_s

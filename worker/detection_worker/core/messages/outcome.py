@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, Self
 
 from detection_contract.error_codes import Disposition, ErrorCode, disposition
+from detection_worker.errors import JobError
 
 BACKOFF_BASE_S = 5.0
 """Cap of the first backoff; it doubles with every delivery."""
@@ -20,7 +21,7 @@ class Failure:
 
     Attributes:
         code: The coded reason.
-        message: For a person.
+        message: What was wrong, in a sentence; holds no secret.
         retry_after_s: How long the failing side asked us to wait, if it did.
         environment: The worker's own surroundings failed: the message is not to blame.
     """
@@ -29,6 +30,16 @@ class Failure:
     message: str
     retry_after_s: float | None = None
     environment: bool = False
+
+    @classmethod
+    def of(cls, error: JobError) -> Self:
+        """Return why a job failed, as a value that outlives its stage."""
+        return cls(
+            code=error.code,
+            message=error.message,
+            retry_after_s=error.retry_after_s,
+            environment=error.environment,
+        )
 
     @property
     def passes(self) -> bool:
@@ -47,14 +58,18 @@ class Outcome:
 
     Attributes:
         action: ``delete``: all done. ``dead_letter``: with ``failure`` as the reason. ``retry``:
-            visible again after ``delay_s``.
+            visible again after ``delay_s``. ``release``: visible at once, untouched.
         delay_s: Whole seconds, 0 to 43200; 0 unless ``retry``.
-        failure: None only for ``delete``.
+        failure: None for ``delete`` and ``release``.
     """
 
-    action: Literal["delete", "dead_letter", "retry"]
+    action: Literal["delete", "dead_letter", "retry", "release"]
     delay_s: int = 0
     failure: Failure | None = None
+
+
+RELEASE: Final = Outcome(action="release")
+"""The worker drains or stops: another one has the message in a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,24 +17,10 @@ from detection_worker.detectors.base import Detector, DetectorCard, FindsUnits
 from detection_worker.errors import JobError
 from detection_worker.media.values import DecodedMedia, DecodeRequest, MediaInfo
 from detection_worker.pipeline.files.applicability import not_applicable_reason, quality_of
+from detection_worker.pipeline.files.handovers import ScoredTrack
 from detection_worker.pipeline.files.segments import segments_of
 from detection_worker.pipeline.files.soundtrack import counts
 from detection_worker.settings import MediaLimits
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scored:
-    """Units and what a detector made of them.
-
-    Attributes:
-        decoded: With the units that the detector scored.
-        logits: One for each unit.
-        card: Of the detector.
-    """
-
-    decoded: DecodedMedia
-    logits: NDArray[np.float32]
-    card: DetectorCard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +28,8 @@ class TrackAnalysis:
     """What is found in one track of a video, by itself.
 
     Attributes:
-        track: Which.
-        found: In it.
+        track: Pictures or sound.
+        found: Its own verdict, or why it has none.
         counts: It has a say in the verdict over the video.
     """
 
@@ -62,7 +48,7 @@ class Analysis:
         model: ``{name, version, sha256, grade, calibrated, thresholds}``.
         segments: One entry for each frame or window, in time order.
         media: The public part of ``info``.
-        tracks: Of a video.
+        tracks: Pictures and sound of a video; empty for other files.
         decided_by: The track of a video that the verdict comes from.
     """
 
@@ -76,14 +62,14 @@ class Analysis:
 
 
 class NotApplicableResult(NotApplicable):
-    """The detector does not apply to a file; carries what was found out all the same.
+    """The detector does not apply to a file; carries what is known of the file.
 
     Attributes:
-        info: As in ``Analysis``, and so are the fields below.
-        model: Likewise.
-        segments: Likewise, without scores.
-        media: Likewise.
-        tracks: Likewise.
+        info: As in ``Analysis``.
+        model: As in ``Analysis``.
+        segments: As in ``Analysis``, without scores.
+        media: As in ``Analysis``.
+        tracks: As in ``Analysis``.
     """
 
     def __init__(
@@ -155,11 +141,11 @@ def conclude(
     Args:
         decoded: The file.
         logits: One for each unit.
-        card: Of the detector that made them.
+        card: The card of the detector that made them.
         threshold: In [0, 1].
 
     Raises:
-        NotApplicableResult: The detector is not for this file.
+        NotApplicableResult: The file is outside the detector's scope.
     """
     if (reason := not_applicable_reason(decoded, card)) is not None:
         raise NotApplicableResult(reason, decoded, card)
@@ -186,7 +172,7 @@ def _pooling(kind: MediaKind, card: DetectorCard) -> Pooling:
 
 
 def conclude_tracks(
-    main: Scored, sound: Scored | None, *, threshold: float
+    main: ScoredTrack, sound: ScoredTrack | None, *, threshold: float
 ) -> Analysis | NotApplicableResult:
     """Return what is found in a file, for a video in its pictures and its sound.
 
@@ -211,14 +197,14 @@ def conclude_tracks(
     return _with_tracks(main, found, (pictures, heard), fused=verdict)
 
 
-def _found(scored: Scored, threshold: float) -> Analysis | NotApplicableResult:
+def _found(scored: ScoredTrack, threshold: float) -> Analysis | NotApplicableResult:
     try:
         return conclude(scored.decoded, scored.logits, scored.card, threshold=threshold)
     except NotApplicableResult as exc:
         return exc
 
 
-def _heard(sound: Scored, threshold: float) -> TrackAnalysis:
+def _heard(sound: ScoredTrack, threshold: float) -> TrackAnalysis:
     found = _found(sound, threshold)
     has_a_say = isinstance(found, Analysis) and counts(sound.card, found.verdict)
     return TrackAnalysis(track="audio", found=found, counts=has_a_say)
@@ -232,7 +218,7 @@ def _fused(pictures: TrackAnalysis, sound: TrackAnalysis) -> tuple[Verdict, Trac
 
 
 def _with_tracks(
-    main: Scored,
+    main: ScoredTrack,
     found: Analysis | NotApplicableResult,
     tracks: tuple[TrackAnalysis, ...],
     *,
@@ -261,7 +247,7 @@ def units_of(
     """Return a decoded file with the units that the detector scores; there may be none.
 
     Args:
-        detector: That will score them.
+        detector: The one that will score them.
         decoded: As the decoder gave it.
         on_progress: Called while units are looked for; what it raises ends the search.
     """

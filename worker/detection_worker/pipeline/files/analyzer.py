@@ -15,12 +15,12 @@ from detection_worker.media.values import DecodedMedia, Decoder
 from detection_worker.pipeline.files.analysis import (
     Analysis,
     NotApplicableResult,
-    Scored,
     conclude_tracks,
     detector_for,
     units_of,
 )
 from detection_worker.pipeline.files.decoding import Decoding
+from detection_worker.pipeline.files.handovers import ScoredTrack
 from detection_worker.settings import MediaLimits
 
 
@@ -81,11 +81,11 @@ class Analyzer:
             "inference": (time.perf_counter() - decode_done) * 1000,
         }
 
-    def _scored(self, decoded: DecodedMedia, on_progress: Callable[[], None]) -> Scored:
+    def _scored(self, decoded: DecodedMedia, on_progress: Callable[[], None]) -> ScoredTrack:
         detector = detector_for(decoded.info.kind, self._decoding.detectors)
         decoded = units_of(detector, decoded, on_progress=on_progress)
         logits = self._score(detector, decoded)
-        return Scored(decoded=decoded, logits=logits, card=detector.card)
+        return ScoredTrack(decoded=decoded, logits=logits, card=detector.card)
 
     def _score(self, detector: Detector, decoded: DecodedMedia) -> NDArray[np.float32]:
         step = self._max_units

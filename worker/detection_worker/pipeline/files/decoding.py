@@ -1,4 +1,4 @@
-"""Decoding one file for the detectors at hand; shared by all who score files."""
+"""Decoding one file for the detectors at hand; shared by the consumer and ``predict``."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from detection_worker.core.sampling import ImageSampling
 from detection_worker.detectors.base import Detector
 from detection_worker.media.values import DecodedMedia, Decoder
 from detection_worker.pipeline.files.analysis import decode_request, detector_for
-from detection_worker.pipeline.files.file_job import FileJob
+from detection_worker.pipeline.files.handovers import Decoded, DecodedTrack, T
 from detection_worker.pipeline.files.soundtrack import decode_sound
 from detection_worker.settings import MediaLimits
 
@@ -82,14 +82,18 @@ class Decoding:
         )
         return np.asarray(decoded.units[0][:height, :width], dtype=np.uint8)
 
-    def decode_job(
-        self, job: FileJob, path: Path, *, name: str, on_progress: Callable[[], None]
-    ) -> None:
-        """Decode the file of a job and give the job its detectors; as ``decode``."""
-        job.decoded, job.sound = self.decode(
-            path, name=name, on_progress=on_progress, cancelled=lambda: job.cancelled
+    def decode_for(
+        self, ticket: T, path: Path, *, name: str, on_progress: Callable[[], None]
+    ) -> Decoded[T]:
+        """Return a file with the detectors that score it; as ``decode``."""
+        media, sound = self.decode(
+            path, name=name, on_progress=on_progress, cancelled=lambda: ticket.cancelled
         )
-        job.kind = job.decoded.info.kind
-        job.detector = detector_for(job.kind, self.detectors)
-        if job.sound is not None:
-            job.sound_detector = detector_for(job.sound.info.kind, self.detectors)
+        return Decoded(
+            ticket=ticket,
+            main=self._track(media),
+            sound=None if sound is None else self._track(sound),
+        )
+
+    def _track(self, media: DecodedMedia) -> DecodedTrack:
+        return DecodedTrack(media=media, detector=detector_for(media.info.kind, self.detectors))

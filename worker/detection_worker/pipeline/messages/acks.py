@@ -1,6 +1,6 @@
 """Deleting and releasing messages, ten to a call.
 
-Ends are collected for a moment so that SQS is called a tenth as often. A failed entry is tried
+Writes are collected for a moment so that SQS is called a tenth as often. A failed entry is tried
 again for as long as the lease lasts; after that the message comes back by itself and is deleted
 on sight.
 """
@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from detection_worker.core.messages.states import Event, State
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.jobs import Message
@@ -24,10 +25,10 @@ from detection_worker.sources.base import (
 )
 
 LINGER_S = 0.1
-"""Wait for neighbours when nothing else is in hand."""
+"""Batching delay when nothing else is in flight."""
 BUSY_LINGER_S = 0.5
-"""Wait for neighbours while more messages are worked on: nobody waits for the delete, and a crash
-in between costs one more delivery of a finished message."""
+"""Batching delay while work is in flight. Deletes are not latency-sensitive; a crash in this
+window costs one duplicate delivery of a finished message."""
 RETRY_S = 0.5
 BATCH = 10
 """Most entries of one SQS batch call."""
@@ -37,8 +38,17 @@ RELEASE_PAUSE_S = 0.2
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True, kw_only=True)
-class _End:
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Write:
+    """One entry to write.
+
+    Attributes:
+        message: A closed message.
+        visibility_s: Seconds after which it is visible again; None deletes it.
+        since_s: When it was put here; in the future for one that is to be tried again then.
+        done: Called with whether SQS surely accepted it.
+    """
+
     message: Message
     visibility_s: int | None
     since_s: float
@@ -46,33 +56,60 @@ class _End:
 
 
 class AckWriter:
-    """A thread that writes the ends of messages to SQS.
+    """Writes the outcomes of messages to SQS, from a thread of its own.
 
     Args:
         source: The queue.
-        in_flight: Knows the newest receipt handles; told when a message is gone.
+        in_flight: Closes messages, and has their newest receipt handles.
         metrics: Counts the calls.
+        clock: Monotonic seconds.
     """
 
-    def __init__(self, source: MessageSource, in_flight: InFlight, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        source: MessageSource,
+        in_flight: InFlight,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._source = source
         self._in_flight = in_flight
         self._metrics = metrics
-        self._ends: deque[_End] = deque()
+        self._clock = clock
+        self._writes: deque[_Write] = deque()
         self._wake = threading.Condition()
         self._busy = 0
         self._hurry = False
         self._stop = False
         self._thread = threading.Thread(target=self._run, name="acks", daemon=True)
+
+    def __repr__(self) -> str:
+        return f"<AckWriter waiting={len(self._writes)} busy={self._busy}>"
+
+    def start(self) -> None:
+        """Begin to write."""
         self._thread.start()
 
-    def delete(self, message: Message, *, done: Callable[[bool], None]) -> None:
-        """Delete the message soon; ``done`` hears whether it was surely deleted."""
-        self._put(message, None, done)
+    def put(
+        self, message: Message, *, visibility_s: int | None, done: Callable[[bool], None]
+    ) -> bool:
+        """Close a message and write its outcome soon; False if it is not ours to close.
 
-    def release(self, message: Message, *, seconds: int, done: Callable[[bool], None]) -> None:
-        """Make the message visible again ``seconds`` after the call."""
-        self._put(message, seconds, done)
+        Args:
+            message: Open and in flight; otherwise nothing is written and ``done`` is not called.
+            visibility_s: Seconds after which it is visible again; None deletes it.
+            done: Called with whether SQS surely accepted it.
+        """
+        if self._in_flight.move(message, Event.SETTLED) is None:
+            return False
+        write = _Write(
+            message=message, visibility_s=visibility_s, since_s=self._clock(), done=done
+        )
+        with self._wake:
+            self._writes.append(write)
+            self._wake.notify_all()
+        return True
 
     def flush(self, *, timeout_s: float) -> bool:
         """Write everything now; False if something was still open after ``timeout_s``."""
@@ -80,7 +117,7 @@ class AckWriter:
         with self._wake:
             self._hurry = True
             self._wake.notify_all()
-            while self._ends or self._busy:
+            while self._writes or self._busy:
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._thread.is_alive():
                     return False
@@ -97,20 +134,30 @@ class AckWriter:
 
     @property
     def waiting(self) -> int:
-        """Ends not yet written."""
-        return len(self._ends) + self._busy
+        """Entries that are not written yet."""
+        return len(self._writes) + self._busy
 
     @property
     def alive(self) -> bool:
         """The thread runs."""
         return self._thread.is_alive()
 
-    def _put(self, message: Message, seconds: int | None, done: Callable[[bool], None]) -> None:
-        self._in_flight.close(message)
-        end = _End(message=message, visibility_s=seconds, since_s=time.monotonic(), done=done)
+    def write_batch(self) -> int:
+        """Write the next batch in the caller's thread; return how many entries it had."""
         with self._wake:
-            self._ends.append(end)
-            self._wake.notify_all()
+            batch = self._take() if self._writes else []
+            self._busy = len(batch)
+        try:
+            self._write(batch)
+        except Exception:
+            # A bug here must not end the only thread that acknowledges.
+            log.exception("acknowledging failed")
+            self._again(batch)
+        finally:
+            with self._wake:
+                self._busy = 0
+                self._wake.notify_all()
+        return len(batch)
 
     def _run(self) -> None:
         while True:
@@ -119,106 +166,95 @@ class AckWriter:
                     self._wake.wait(pause)
                 if self._stop:
                     return
-                batch = self._take()
-                self._busy = len(batch)
-            try:
-                self._write(batch)
-            except Exception:
-                # A bug here must not end the only thread that acknowledges.
-                log.exception("acknowledging failed")
-                self._again(batch)
-            finally:
-                with self._wake:
-                    self._busy = 0
-                    self._wake.notify_all()
+            self.write_batch()
 
     def _pause_s(self) -> float | None:
         """Seconds to wait before a batch is worth a call; None means now."""
-        if not self._ends:
+        if not self._writes:
             return 60.0
-        linger_s = BUSY_LINGER_S if self._in_flight.unfinished else LINGER_S
-        left = self._ends[0].since_s + linger_s - time.monotonic()
-        if self._hurry and self._ends[0].since_s <= time.monotonic():
+        first_s = self._writes[0].since_s
+        if first_s <= self._clock() and (self._hurry or len(self._same_kind()) >= BATCH):
             return None
-        if len(self._same_kind()) >= BATCH and self._ends[0].since_s <= time.monotonic():
-            return None
-        # The last message in hand may end meanwhile, so look again soon.
+        linger_s = BUSY_LINGER_S if self._in_flight.load().open else LINGER_S
+        left = first_s + linger_s - self._clock()
+        # The last message in flight may end meanwhile, so look again soon.
         return min(left, LINGER_S) if left > 0 else None
 
-    def _same_kind(self) -> list[_End]:
-        deleting = self._ends[0].visibility_s is None
-        return [e for e in self._ends if (e.visibility_s is None) is deleting][:BATCH]
+    def _same_kind(self) -> list[_Write]:
+        deleting = self._writes[0].visibility_s is None
+        return [w for w in self._writes if (w.visibility_s is None) is deleting][:BATCH]
 
-    def _take(self) -> list[_End]:
+    def _take(self) -> list[_Write]:
         batch = self._same_kind()
-        chosen = {id(e) for e in batch}
-        self._ends = deque(e for e in self._ends if id(e) not in chosen)
+        self._writes = deque(w for w in self._writes if w not in batch)
         return batch
 
-    def _write(self, batch: Sequence[_End]) -> None:
-        held: list[tuple[_End, str]] = []
-        for end in batch:
-            handle = self._in_flight.handle(end.message.message_id)
+    def _write(self, batch: Sequence[_Write]) -> None:
+        held: list[tuple[_Write, str]] = []
+        for write in batch:
+            handle = self._in_flight.handle_to_write(write.message)
             if handle is None:
-                end.done(False)  # noqa: FBT003 - the callback's only argument
+                write.done(False)  # noqa: FBT003 - the callback's only argument
             else:
-                held.append((end, handle))
+                held.append((write, handle))
         if not held:
             return
         try:
             failures = self._call(held)
         except QueueError as exc:
-            log.warning("could not acknowledge %d message(s): %s", len(held), exc)
-            self._again([end for end, _ in held])
+            log.warning(
+                "could not acknowledge %d message(s): %s",
+                len(held),
+                exc,
+                extra={"message_ids": [w.message.message_id for w, _ in held]},
+            )
+            self._again([write for write, _ in held])
             return
-        self._settle(held, {f.message_id: f for f in failures})
+        self._note([write for write, _ in held], {f.message_id: f for f in failures})
 
-    def _call(self, held: Sequence[tuple[_End, str]]) -> list[EntryFailure]:
+    def _call(self, held: Sequence[tuple[_Write, str]]) -> list[EntryFailure]:
         deleting = held[0][0].visibility_s is None
         operation = "DeleteMessageBatch" if deleting else "ChangeMessageVisibilityBatch"
         try:
             if deleting:
-                failures = self._source.delete([(e.message.message_id, h) for e, h in held])
+                failures = self._source.delete([(w.message.message_id, h) for w, h in held])
             else:
-                failures = self._source.change_visibility(
-                    [
-                        VisibilityChange(
-                            message_id=e.message.message_id,
-                            receipt_handle=h,
-                            seconds=e.visibility_s or 0,
-                        )
-                        for e, h in held
-                    ]
-                )
+                failures = self._source.change_visibility([_change(w, h) for w, h in held])
         except QueueError:
             self._metrics.sqs_requests.labels(operation, "error").inc()
             raise
         self._metrics.sqs_requests.labels(operation, "ok").inc()
         return failures
 
-    def _settle(self, held: Sequence[tuple[_End, str]], failures: dict[str, EntryFailure]) -> None:
-        for end, handle in held:
-            failure = failures.get(end.message.message_id)
+    def _note(self, writes: Sequence[_Write], failures: dict[str, EntryFailure]) -> None:
+        for write in writes:
+            failure = failures.get(write.message.message_id)
             if failure is not None and not failure.lost:
-                self._again([end])
-            elif not self._in_flight.drop_if(end.message, handle):
-                self._again([end], pause_s=0.0)
+                self._again([write])
+            elif self._in_flight.move(write.message, Event.ACKNOWLEDGED) is State.ADOPTED:
+                self._again([write], pause_s=0.0)
             else:
-                end.done(failure is None)
+                write.done(failure is None)
 
-    def _again(self, ends: Sequence[_End], *, pause_s: float = RETRY_S) -> None:
-        now_s = time.monotonic()
+    def _again(self, writes: Sequence[_Write], *, pause_s: float = RETRY_S) -> None:
+        """Put entries back; those of messages that are lost by then are done without SQS."""
+        now_s = self._clock()
         with self._wake:
-            for end in ends:
-                if self._in_flight.handle(end.message.message_id) is None:
-                    end.done(False)  # noqa: FBT003 - the callback's only argument
-                    continue
-                end.since_s = now_s + pause_s
-                self._ends.append(end)
+            for write in writes:
+                write.since_s = now_s + pause_s
+                self._writes.append(write)
+
+
+def _change(write: _Write, handle: str) -> VisibilityChange:
+    return VisibilityChange(
+        message_id=write.message.message_id,
+        receipt_handle=handle,
+        seconds=write.visibility_s or 0,
+    )
 
 
 def give_back(source: MessageSource, received: Sequence[ReceivedMessage]) -> bool:
-    """Make messages visible at once, so that none waits for its visibility timeout.
+    """Make messages visible at once that were never admitted.
 
     Returns:
         False if some could not be released; SQS shows them again by itself.
@@ -233,7 +269,12 @@ def give_back(source: MessageSource, received: Sequence[ReceivedMessage]) -> boo
         try:
             failed = {f.message_id for f in source.change_visibility(changes) if not f.lost}
         except QueueError as exc:
-            log.warning("could not release %d message(s): %s", len(changes), exc)
+            log.warning(
+                "could not release %d message(s): %s",
+                len(changes),
+                exc,
+                extra={"message_ids": [c.message_id for c in changes]},
+            )
             time.sleep(RELEASE_PAUSE_S * 2**attempt)
             continue
         changes = [c for c in changes if c.message_id in failed]

@@ -1,275 +1,315 @@
-"""Every message in hand, its lease and its predicted cost, behind one lock."""
+"""Every message in flight here: its state, its lease and its predicted cost, behind one lock.
+
+The decisions are values of ``core.messages``: the table of states with its leases, admission,
+service times, the busy clock and the choice of what to hand back. This class locks them together.
+"""
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from detection_contract.media_types import MediaKind
-from detection_worker.core.messages.admission import HoldLimits, Served, ServiceTimes, room
+from detection_worker.core.messages.admission import Admission, HoldLimits
 from detection_worker.core.messages.drain import Held, to_release
 from detection_worker.core.messages.leases import Extension, LeaseTable
+from detection_worker.core.messages.load import BusyClock, Served, ServiceTimes
+from detection_worker.core.messages.states import OPEN, SIGNS_OF_LIFE, STARTED, Event, State
 from detection_worker.pipeline.messages.jobs import Job, Message
 from detection_worker.sources.base import ReceivedMessage
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """What became of the messages of one poll.
+
+    Attributes:
+        new: Messages that were not in flight here.
+        adopted: How many were; they have the newest receipt handle now.
+        refused: Deliveries of other messages, where new ones are not accepted.
+    """
+
+    new: Sequence[Message]
+    adopted: int
+    refused: Sequence[ReceivedMessage]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overdue:
+    """Messages that cannot go on as they are.
+
+    Attributes:
+        expired: Their lease ran out.
+        stalled: Their work shows no sign of life.
+    """
+
+    expired: Sequence[Message]
+    stalled: Sequence[Message]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What is in flight, and what it costs, at one moment.
+
+    Attributes:
+        messages: Messages in flight here.
+        open: Those whose outcome is not decided.
+        held_s: Predicted seconds of work.
+        changed_s: Unix seconds since when the worker is busy, or idle.
+        progress_s: Monotonic seconds of the last sign of life of any work.
+        service_s: Smoothed service seconds of each kind seen so far.
+        served: Sums of service seconds since the start, by kind.
+    """
+
+    messages: int
+    open: int
+    held_s: float
+    changed_s: float
+    progress_s: float
+    service_s: Mapping[MediaKind, float]
+    served: Mapping[MediaKind, Served]
+
+
 class InFlight:
-    """What this worker holds. Thread-safe; every method is short.
+    """The messages that this worker has received and not settled. Thread-safe; never slow.
+
+    ``message in in_flight`` says whether a message is surely ours for another moment.
 
     Args:
         visibility_s: Visibility timeout asked for at each receive.
         tick_s: How often the visibility extender looks.
         limits: Most messages and predicted seconds to hold.
+        clock: Monotonic seconds.
+        wall_clock: Unix seconds.
     """
 
-    def __init__(self, *, visibility_s: int, tick_s: float, limits: HoldLimits) -> None:
+    def __init__(
+        self,
+        *,
+        visibility_s: int,
+        tick_s: float,
+        limits: HoldLimits,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
+        self._wall_clock = wall_clock
         self._lock = threading.Lock()
-        self._freed = threading.Condition(self._lock)
-        self._leases = LeaseTable(visibility_s=visibility_s, tick_s=tick_s)
+        self._changed = threading.Condition(self._lock)
         self._margin_s = min(1.0, visibility_s * 0.1)
         self._messages: dict[str, Message] = {}
-        self._limits = limits
-        self._held_s = 0.0
-        self._closing: set[str] = set()
-        self._polling = 0
-        self._changed_s = time.time()
-        self._progress_s = time.monotonic()
-        self.service_times = ServiceTimes()
+        self._leases = LeaseTable(visibility_s=visibility_s, tick_s=tick_s)
+        self._admission = Admission(limits)
+        self._service_times = ServiceTimes()
+        self._busy = BusyClock(changed_s=wall_clock(), progress_s=clock())
+
+    def __len__(self) -> int:
+        """Messages in flight here."""
+        return len(self._messages)
+
+    def __contains__(self, message: Message) -> bool:
+        with self._lock:
+            return self._is_current(message) and self._leases.holds(
+                message.message_id, now_s=self._clock(), margin_s=self._margin_s
+            )
+
+    def __repr__(self) -> str:
+        load = self.load()
+        return f"<InFlight messages={load.messages} open={load.open} held_s={load.held_s:.1f}>"
 
     # -- receiving -----------------------------------------------------------------------------
 
-    def reserve(self, *, timeout_s: float, at_most: int) -> int:
-        """Wait for room and return how many messages may be asked for now, 0 after a timeout.
+    @contextmanager
+    def room(self, *, timeout_s: float, at_most: int) -> Iterator[int]:
+        """Wait for room and yield how many messages may be asked for, 0 after a timeout.
 
-        What is asked for counts as held until ``unreserve``: two pollers do not share one room.
+        They count as held while the block runs, so two pollers never share one room.
         """
-        with self._freed:
-            count = min(self._room(), at_most)
+        with self._changed:
+            count = self._ask(at_most)
             if count == 0:
-                self._freed.wait(timeout_s)
-                count = min(self._room(), at_most)
-            self._polling += count
-            return count
+                self._changed.wait(timeout_s)
+                count = self._ask(at_most)
+        try:
+            yield count
+        finally:
+            with self._lock:
+                self._admission.answered(count)
 
-    def unreserve(self, count: int) -> None:
-        """Give back what ``reserve`` returned, after the poll."""
+    def admit(self, received: Sequence[ReceivedMessage], *, accept: bool) -> Admitted:
+        """Note deliveries; what is in flight here already gets its newest receipt handle.
+
+        Args:
+            received: The answer of one poll.
+            accept: Take messages that are new here; False refuses them.
+        """
+        now_s = self._clock()
+        new, refused, adopted = [], [], 0
         with self._lock:
-            self._polling -= count
+            for delivery in received:
+                known = delivery.message_id in self._messages
+                adopted += known
+                if not known and not accept:
+                    refused.append(delivery)
+                    continue
+                self._leases.take(delivery.message_id, delivery.receipt_handle, now_s=now_s)
+                if not known:
+                    message = Message(delivery, received_s=now_s)
+                    self._messages[message.message_id] = message
+                    new.append(message)
+            self._busy.note(len(self._messages), wall_s=self._wall_clock())
+        return Admitted(new=new, adopted=adopted, refused=refused)
 
-    def take(self, received: ReceivedMessage, *, now_s: float) -> Message | None:
-        """Note a delivery and return the new message, or None if it is already in hand."""
-        with self._lock:
-            known = self._messages.get(received.message_id)
-            self._leases.take(received.message_id, received.receipt_handle, now_s=now_s)
-            if known is not None:
-                return None
-            if not self._messages:
-                self._changed_s = time.time()
-            message = Message(received, received_s=now_s)
-            self._messages[message.message_id] = message
-            return message
+    # -- states --------------------------------------------------------------------------------
 
-    def expect_work(self, job: Job) -> None:
-        """Count the predicted cost of a job until it is scored."""
-        with self._lock:
-            job.predicted_s = self.service_times.predict(job.kind)
-            self._held_s += job.predicted_s
+    def move(self, message: Message, event: Event) -> State | None:
+        """Execute one row of the table of states.
 
-    def work_done(self, job: Job) -> None:
-        """The job needs the busy stages no more."""
-        with self._freed:
-            self._held_s -= job.predicted_s
-            job.predicted_s = 0.0
-            self._freed.notify_all()
-
-    # -- leases --------------------------------------------------------------------------------
-
-    def progress(self, job: Job, *, working: bool = True) -> None:
-        """Note a sign of life of the work on a job's message."""
-        with self._lock:
-            self._progress_s = time.monotonic()
-            self._leases.progress(job.message.message_id, now_s=time.monotonic(), working=working)
-
-    def holds(self, message: Message) -> bool:
-        """Say whether the message is surely ours for another moment."""
-        with self._lock:
-            return self._messages.get(message.message_id) is message and self._leases.holds(
-                message.message_id, now_s=time.monotonic(), margin_s=self._margin_s
-            )
-
-    def close(self, message: Message) -> str | None:
-        """Stop extending the message; return its newest handle, None if it is not held."""
-        with self._freed:
-            if self._messages.get(message.message_id) is not message:
-                return None
-            self._leases.close(message.message_id)
-            # It waits for its batch of deletes only: no reason to ask for less.
-            self._closing.add(message.message_id)
-            self._freed.notify_all()
-            return self._leases.handle(message.message_id)
-
-    def handle(self, message_id: str) -> str | None:
-        """Return the newest receipt handle of a message in hand."""
-        with self._lock:
-            return self._leases.handle(message_id)
-
-    def open_handle(self, message_id: str) -> str | None:
-        """Return the newest receipt handle unless the message's end is already decided."""
-        with self._lock:
-            return self._leases.open_handle(message_id)
+        Returns:
+            The new state; None if the table refuses the event, or if ``message`` is not the one
+            in flight: it was dropped, or cancelled by ``reopen``.
+        """
+        with self._changed:
+            return self._move(message, event)
 
     def reopen(self, message: Message) -> Message | None:
-        """Cancel the work on a message and return it anew, without jobs; None if it is not held.
+        """Cancel the work on a stalled message and return it anew, without jobs.
 
-        Whoever still works on the old one drops it; the lease goes over to the new one.
+        A thread that still works on the old one drops it; the lease goes over to the new one.
+
+        Returns:
+            None if the table refuses it: the message is closed, or not in flight here.
         """
         with self._lock:
             message.cancel.set()
-            if self._messages.get(message.message_id) is not message:
+            if self._move(message, Event.STALLED) is None:
                 return None
-            for job in message.jobs:
-                self._held_s -= job.predicted_s
-                job.predicted_s = 0.0
+            self._admission.forget(message)
             fresh = Message(message.received, received_s=message.received_s)
             self._messages[message.message_id] = fresh
-            self._leases.progress(message.message_id, now_s=time.monotonic(), working=False)
             return fresh
 
-    def adopt(self, received: ReceivedMessage, *, now_s: float) -> bool:
-        """Take over the newest handle of a message in hand; False if it is a stranger."""
+    def handle_to_write(self, message: Message) -> str | None:
+        """Return the newest receipt handle of a closed message; None if it was lost."""
         with self._lock:
-            known = received.message_id in self._messages
-            if known:
-                self._leases.take(received.message_id, received.receipt_handle, now_s=now_s)
-            return known
+            if self._move(message, Event.WRITE_BEGUN) is None:
+                return None
+            return self._leases.handle(message.message_id)
 
-    def drop_if(self, message: Message, handle: str) -> bool:
-        """Drop a message whose end was written with ``handle``; False if it came again since.
-
-        A message that is released can come back at once, by a poll of our own that is still
-        waiting: then its end has to be written again, with the new handle.
-        """
-        with self._freed:
-            if self._leases.handle(message.message_id) not in (handle, None):
-                return False
-            self._drop(message)
-            return True
-
-    def drop(self, message: Message) -> None:
-        """The message is deleted, released or lost."""
-        with self._freed:
-            self._drop(message)
+    # -- leases --------------------------------------------------------------------------------
 
     def due(self, *, stall_s: float) -> list[Extension]:
         """Return the leases to extend now."""
         with self._lock:
-            return self._leases.due(now_s=time.monotonic(), stall_s=stall_s)
+            return self._leases.due(now_s=self._clock(), stall_s=stall_s)
 
-    def extended(self, done: Iterable[Extension], *, now_s: float) -> None:
-        """Note successful extensions."""
+    def extended(
+        self, done: Iterable[Extension], refused: Iterable[Extension], *, now_s: float
+    ) -> list[Message]:
+        """Note the answer to extensions and return the messages whose lease it shows lost.
+
+        Args:
+            done: What SQS accepted.
+            refused: What it will never accept.
+            now_s: Clock before the call was made.
+        """
         with self._lock:
             for extension in done:
                 self._leases.extended(extension, now_s=now_s)
+            return self._known(e.message_id for e in refused if self._leases.is_loss(e))
 
-    def expired(self) -> list[Message]:
-        """Return the messages whose lease ran out."""
+    def overdue(self, *, stall_s: float) -> Overdue:
+        """Return the messages whose lease ran out, and those whose work shows no sign of life."""
         with self._lock:
-            return self._known(self._leases.expired(now_s=time.monotonic()))
+            now_s = self._clock()
+            return Overdue(
+                expired=self._known(self._leases.expired(now_s=now_s)),
+                stalled=self._known(self._leases.stalled(now_s=now_s, stall_s=stall_s)),
+            )
 
-    def stalled(self, *, stall_s: float) -> list[Message]:
-        """Return the messages whose work shows no sign of life."""
+    # -- work ----------------------------------------------------------------------------------
+
+    def expect_work(self, job: Job) -> None:
+        """Count the predicted cost of a job until it is scored."""
         with self._lock:
-            return self._known(self._leases.stalled(now_s=time.monotonic(), stall_s=stall_s))
+            predicted_s = self._service_times.predict(job.kind)
+            self._admission.expect(job.message, job.index, predicted_s)
 
-    def find(self, message_id: str) -> Message | None:
-        """Return a message in hand by its id."""
+    def work_done(self, job: Job) -> None:
+        """Stop counting a job: it needs the busy stages no more."""
+        with self._changed:
+            self._admission.done(job.message, job.index)
+            self._changed.notify_all()
+
+    def observe_service(self, kind: MediaKind, seconds: float) -> float:
+        """Note what a message cost the busiest stage; return the smoothed cost of its kind."""
         with self._lock:
-            return self._messages.get(message_id)
+            self._service_times.observe(kind, seconds)
+            return self._service_times.predict(kind)
 
-    # -- what is held --------------------------------------------------------------------------
+    # -- the end -------------------------------------------------------------------------------
 
     def to_release(self, *, time_left_s: float) -> list[Message]:
-        """Return the messages that a worker with ``time_left_s`` to live should hand back."""
+        """Return the open messages that a worker with ``time_left_s`` to live hands back."""
         with self._lock:
-            held = [self._as_held(m) for m in self._messages.values()]
+            states = {i: self._leases.state(i) for i in self._messages}
+            held = [self._as_held(i, state) for i, state in states.items() if state in OPEN]
             return self._known(to_release(held, time_left_s=time_left_s))
 
-    def observe_service(self, kind: MediaKind, seconds: float) -> None:
-        """Note what a message of ``kind`` cost the busiest stage."""
-        with self._lock:
-            self.service_times.observe(kind, seconds)
-
-    def measured_service(self) -> dict[MediaKind, float]:
-        """Return the smoothed service seconds of each kind seen."""
-        with self._lock:
-            return self.service_times.measured()
-
-    def served(self) -> dict[MediaKind, Served]:
-        """Return what finished messages cost since the start, by kind."""
-        with self._lock:
-            return self.service_times.served()
-
-    def __len__(self) -> int:
-        """Messages in flight."""
-        return len(self._messages)
-
-    @property
-    def unfinished(self) -> int:
-        """Messages in hand whose end is not decided yet."""
-        return len(self._messages) - len(self._closing)
-
-    @property
-    def held_seconds(self) -> float:
-        """Predicted seconds of work in hand."""
-        return max(0.0, self._held_s)
-
-    @property
-    def changed_s(self) -> float:
-        """Unix seconds since when the worker is busy, or idle."""
-        return self._changed_s
-
-    @property
-    def progress_s(self) -> float:
-        """Monotonic seconds of the last sign of life of any work."""
-        return self._progress_s
-
     def wait_empty(self, *, timeout_s: float) -> bool:
-        """Wait until nothing is in hand; False if something still was after ``timeout_s``."""
-        with self._freed:
-            return self._freed.wait_for(lambda: not self._messages, timeout_s)
+        """Wait until nothing is in flight; False if something still was after ``timeout_s``."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._messages, timeout_s)
 
     def wake(self) -> None:
-        """Let everybody who waits for room look again."""
-        with self._freed:
-            self._freed.notify_all()
+        """Let every poller that waits for room look again."""
+        with self._changed:
+            self._changed.notify_all()
 
-    def _drop(self, message: Message) -> None:
-        if self._messages.get(message.message_id) is message:
+    def load(self) -> Load:
+        """Return what is in flight now, and what it costs."""
+        with self._lock:
+            return Load(
+                messages=len(self._messages),
+                open=self._leases.open,
+                held_s=self._admission.held_s,
+                changed_s=self._busy.changed_s,
+                progress_s=self._busy.progress_s,
+                service_s=self._service_times.measured(),
+                served=self._service_times.served(),
+            )
+
+    def _move(self, message: Message, event: Event) -> State | None:
+        if not self._is_current(message):
+            return None
+        now_s = self._clock()
+        state = self._leases.move(message.message_id, event, now_s=now_s)
+        if event in SIGNS_OF_LIFE:
+            self._busy.progress_s = now_s
+        if state is State.DROPPED:
             del self._messages[message.message_id]
-            self._closing.discard(message.message_id)
-            self._leases.drop(message.message_id)
-            if not self._messages:
-                self._changed_s = time.time()
-        for job in message.jobs:
-            self._held_s -= job.predicted_s
-            job.predicted_s = 0.0
-        self._freed.notify_all()
+            self._busy.note(len(self._messages), wall_s=self._wall_clock())
+        if state is not None and state not in OPEN:
+            # It waits for its batch of writes at most: no reason to ask for less.
+            self._admission.forget(message)
+            self._changed.notify_all()
+        return state
 
-    def _room(self) -> int:
-        mean_s = self.service_times.mean()
-        return room(
-            held_messages=len(self._messages) - len(self._closing) + self._polling,
-            held_seconds=self._held_s + self._polling * mean_s,
-            mean_s=mean_s,
-            limits=self._limits,
+    def _ask(self, at_most: int) -> int:
+        return self._admission.ask(
+            held_messages=self._leases.open, mean_s=self._service_times.mean(), at_most=at_most
         )
+
+    def _is_current(self, message: Message) -> bool:
+        return self._messages.get(message.message_id) is message
 
     def _known(self, ids: Iterable[str]) -> list[Message]:
         return [self._messages[i] for i in ids if i in self._messages]
 
-    @staticmethod
-    def _as_held(message: Message) -> Held:
+    def _as_held(self, message_id: str, state: State) -> Held:
         return Held(
-            message_id=message.message_id,
-            started=any(j.started for j in message.jobs),
-            remaining_s=sum(j.predicted_s for j in message.jobs),
+            message_id=message_id,
+            started=state in STARTED,
+            remaining_s=self._admission.remaining_s(self._messages[message_id]),
         )

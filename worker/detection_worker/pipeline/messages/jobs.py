@@ -1,42 +1,54 @@
-"""Messages and jobs in hand: the only mutable state that travels through the stages."""
+"""A message in flight and the jobs in it."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from enum import StrEnum
 
 from detection_contract.aws.s3_urls import S3Location
 from detection_contract.error_codes import ErrorCode
-from detection_contract.media_types import kind_of_name
+from detection_contract.media_types import MediaKind, kind_of_name
 from detection_contract.messages import (
     DEFAULT_THRESHOLD,
     DetectionRequest,
     InvalidMessage,
     stable_request_id,
 )
-from detection_contract.result_types import DetectionResult
 from detection_worker.core.messages.outcome import Failure
-from detection_worker.pipeline.files.file_job import FileJob
+from detection_worker.errors import Cancelled
 from detection_worker.sources.base import ReceivedMessage
-from detection_worker.storage.base import FetchedObject
+
+
+class JobEnd(StrEnum):
+    """How a job ends that does not fail."""
+
+    FINISHED = "finished"
+    """Its result is delivered."""
+    ABANDONED = "abandoned"
+    """Its message is no longer ours: nothing is reported."""
+
+
+JobOutcome = JobEnd | Failure
+"""How a job ends."""
 
 
 class Message:
-    """One message in hand with its jobs; an S3 event can carry several.
+    """One message in flight with its jobs; an S3 event can carry several.
 
     Attributes:
         received: The delivery that brought it.
         received_s: Monotonic seconds of that delivery.
-        jobs: What it asks for; empty for a test event.
+        jobs: What it asks for; empty for a test event. Set once, before any job begins.
         cancel: Set when its lease is lost or it is handed back: every stage drops its jobs.
     """
 
     def __init__(self, received: ReceivedMessage, *, received_s: float) -> None:
         self.received = received
         self.received_s = received_s
-        self.jobs: list[Job] = []
+        self.jobs: Sequence[Job] = ()
         self.cancel = threading.Event()
         self._lock = threading.Lock()
-        self._ended = 0
+        self._outcomes: list[JobOutcome] = []
 
     @property
     def message_id(self) -> str:
@@ -45,34 +57,34 @@ class Message:
 
     @property
     def facts(self) -> dict[str, object]:
-        """What a log line about it carries besides its sentence."""
+        """Fields of every log line about it."""
         return {
             "message_id": self.message_id,
             "request_id": ", ".join(job.request_id for job in self.jobs) or None,
             "receive_count": self.received.receive_count,
         }
 
-    def job_ended(self) -> bool:
+    def job_ended(self, outcome: JobOutcome) -> bool:
         """Note the end of one job; True for the last one."""
         with self._lock:
-            self._ended += 1
-            return self._ended == len(self.jobs)
+            self._outcomes.append(outcome)
+            return len(self._outcomes) == len(self.jobs)
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """Of the jobs that ended badly."""
-        return tuple(j.failure for j in self.jobs if j.failure is not None)
+        """Why jobs failed that have ended."""
+        return tuple(o for o in self._outcomes if isinstance(o, Failure))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
-    """What a caller asked for; fields that a bad message lacks are None.
+    """What a sender asked for; fields that a bad message lacks are None.
 
     Attributes:
-        sqs_to_ml_url: As the caller wrote it.
-        location: Where that is; None only if the message is bad.
-        callback_url: Who wants the result.
-        threshold: In [0, 1].
+        sqs_to_ml_url: As the sender wrote it.
+        location: The object that it names; None only if the message is bad.
+        callback_url: Where the result is posted.
+        threshold: Score from which the label is FAKE, in [0, 1].
         metadata: Echoed.
         original_message: Echoed.
     """
@@ -85,33 +97,23 @@ class JobRequest:
     original_message: dict[str, object] | None
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Job(FileJob):
-    """One media object of a message on its way through the stages.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Job:
+    """One media object of a message.
 
     Attributes:
-        message: Whom it belongs to.
+        message: The message that asks for it.
         index: Position in the message.
-        asked: What is asked.
-        started: A stage has begun to work on it.
-        folder: Private temporary folder; removed as soon as the file is decoded.
-        disk_bytes: What it counts against the disk's budget.
-        fetched: After the download.
-        predicted_s: Predicted seconds of work, as counted in the in_flight.
-        result: The envelope, once there is one.
-        body: The encoded envelope.
+        request: What is asked.
+        request_id: Names it in results and logs.
+        kind: As the object's name announces; None if it does not.
     """
 
     message: Message
     index: int
     request: JobRequest
-    started: bool = False
-    folder: Path | None = None
-    disk_bytes: int = 0
-    fetched: FetchedObject | None = None
-    predicted_s: float = 0.0
-    result: DetectionResult | None = None
-    body: bytes | None = None
+    request_id: str
+    kind: MediaKind | None
 
     @property
     def webhook_id(self) -> str:
@@ -122,6 +124,21 @@ class Job(FileJob):
     def cancelled(self) -> bool:
         """The message is no longer ours."""
         return self.message.cancel.is_set()
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """Fields of every log line about it."""
+        return {
+            "message_id": self.message.message_id,
+            "request_id": self.request_id,
+            "receive_count": self.message.received.receive_count,
+            "media_type": self.kind.value if self.kind else None,
+        }
+
+    def check(self) -> None:
+        """Raise ``Cancelled`` if the message is no longer ours."""
+        if self.cancelled:
+            raise Cancelled
 
 
 def open_job(message: Message, index: int, request: DetectionRequest) -> Job:

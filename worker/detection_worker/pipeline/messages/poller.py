@@ -1,4 +1,4 @@
-"""Receiving: pollers that ask for no more than there is room for, and the parsing of messages."""
+"""Polling for no more messages than there is room for, and parsing what comes."""
 
 import logging
 import math
@@ -13,8 +13,16 @@ from detection_worker.core.messages.outcome import Failure
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.messages.acks import give_back
 from detection_worker.pipeline.messages.in_flight import InFlight
-from detection_worker.pipeline.messages.jobs import Job, Message, bad_job, open_job
-from detection_worker.pipeline.messages.result_cache import ResultCache
+from detection_worker.pipeline.messages.jobs import (
+    Job,
+    JobEnd,
+    JobOutcome,
+    Message,
+    bad_job,
+    open_job,
+)
+from detection_worker.pipeline.messages.log import log_outcome
+from detection_worker.pipeline.messages.result_cache import Finished, ResultCache
 from detection_worker.sources.base import MessageSource, QueueError, ReceivedMessage
 
 MAX_POLL_PAUSE_S = 60.0
@@ -32,7 +40,7 @@ class PollingRules:
     """How to poll.
 
     Attributes:
-        max_messages: Most of one poll, 1 to 10.
+        max_messages: Most that one poll asks for, 1 to 10.
         wait_s: Long-poll time, 0 to 20.
         visibility_s: Asked for at each receive.
         pause_s: First pause after a failed poll; it doubles up to a minute.
@@ -56,17 +64,17 @@ class Routes:
 
     Attributes:
         download: Jobs to work on.
-        deliver: Jobs whose envelope is already known.
+        deliver: Jobs whose envelope is already known, with it.
         fail: Jobs of messages that break a rule, with the failure.
-        done: Jobs that are known to be finished and delivered.
-        ended: Messages that ask for nothing.
+        settle: Jobs that are known to be finished and delivered, with how they ended.
+        settle_empty: Messages that ask for nothing.
     """
 
     download: Callable[[Job], None]
-    deliver: Callable[[Job], None]
+    deliver: Callable[[Job, Finished], None]
     fail: Callable[[Job, Failure], None]
-    done: Callable[[Job], None]
-    ended: Callable[[Message], None]
+    settle: Callable[[Job, JobOutcome], None]
+    settle_empty: Callable[[Message], None]
 
 
 class Poller:
@@ -112,6 +120,10 @@ class Poller:
         self.received = 0
         self.received_late = 0
         self._threads: list[threading.Thread] = []
+
+    def __repr__(self) -> str:
+        state = "stopped" if self._stopping.is_set() else "paused" if self.paused else "running"
+        return f"<Poller {state} polling={self.polling} received={self.received}>"
 
     def start(self) -> None:
         """Begin to poll."""
@@ -193,7 +205,7 @@ class Poller:
             self._looped_s[number] = time.monotonic()
             try:
                 if self._may_poll(number):
-                    self._reserve_and_poll()
+                    self._poll_for_room()
                 pause_s = self._rules.pause_s
             except QueueError as exc:
                 log.log(
@@ -218,13 +230,11 @@ class Poller:
             return False
         return not self._stopping.is_set()
 
-    def _reserve_and_poll(self) -> None:
-        count = self._in_flight.reserve(timeout_s=ROOM_WAIT_S, at_most=self._rules.max_messages)
-        try:
+    def _poll_for_room(self) -> None:
+        at_most = self._rules.max_messages
+        with self._in_flight.room(timeout_s=ROOM_WAIT_S, at_most=at_most) as count:
             if count:
                 self._poll(count)
-        finally:
-            self._in_flight.unreserve(count)
 
     def _poll(self, count: int) -> int:
         with self._polls_lock:
@@ -271,35 +281,25 @@ class Poller:
     # -- messages ------------------------------------------------------------------------------
 
     def _admit(self, received: Sequence[ReceivedMessage]) -> int:
-        """Take messages in hand and return how many of them are new here."""
+        """Take messages in and return how many of them are new here."""
         if not received:
             return 0
-        now_s = time.monotonic()
         with self._polls_lock:
             closed = self._closed()
-            taken = [] if closed else [self._in_flight.take(r, now_s=now_s) for r in received]
+            admitted = self._in_flight.admit(received, accept=not closed)
         if closed:
-            self._give_back(received)
+            # So that no message waits for its visibility timeout. One that we released ourselves
+            # a moment ago can be among the adopted: the ack writer releases it once more.
+            if give_back(self._source, admitted.refused):
+                self._metrics.messages.labels("released").inc(len(admitted.refused))
             return 0
         log.info(user_messages.LOG_RECEIVED.format(count=len(received)))
-        for delivery, message in zip(received, taken, strict=True):
+        self._metrics.redeliveries.inc(admitted.adopted)
+        for delivery in received:
             self._note_wait(delivery)
-            if message is None:
-                self._metrics.redeliveries.inc()
-            else:
-                self._open(message)
-        return sum(message is not None for message in taken)
-
-    def _give_back(self, received: Sequence[ReceivedMessage]) -> None:
-        """Release what arrived after the stop, so that no message waits for its visibility.
-
-        What we just released ourselves can be among it: the writer of that end sees the new
-        handle and releases it once more.
-        """
-        now_s = time.monotonic()
-        strangers = [r for r in received if not self._in_flight.adopt(r, now_s=now_s)]
-        if give_back(self._source, strangers):
-            self._metrics.messages.labels("released").inc(len(strangers))
+        for message in admitted.new:
+            self._open(message)
+        return len(admitted.new)
 
     def _note_wait(self, delivery: ReceivedMessage) -> None:
         """Count how long the queue made a message wait; only its first receive tells."""
@@ -318,17 +318,16 @@ class Poller:
             parsed = parse_body(message.received.body, endpoint_hosts=self._rules.endpoint_hosts)
         except InvalidMessage as exc:
             job = bad_job(message, exc)
-            message.jobs = [job]
+            message.jobs = (job,)
             self._route(job, Failure(code=exc.code, message=str(exc)))
             return
+        message.jobs = tuple(open_job(message, i, r) for i, r in enumerate(parsed.requests))
         for what in parsed.skipped:
             line = user_messages.LOG_SKIPPED.format(what=what, message_id=message.message_id)
-            log.info(line, extra={"message_id": message.message_id})
-        message.jobs = [open_job(message, i, request) for i, request in enumerate(parsed.requests)]
+            log_outcome(line, action="skip", about=message)
         if not message.jobs:
-            self._routes.ended(message)
-            return
-        for job in list(message.jobs):
+            self._routes.settle_empty(message)
+        for job in message.jobs:
             self._route(job, None)
 
     def _route(self, job: Job, failure: Failure | None) -> None:
@@ -336,12 +335,10 @@ class Poller:
         known = self._results.get(job.message.message_id, job.index)
         if known is not None:
             self._metrics.redeliveries.inc()
-            job.failure = known.failure
             if known.delivered:
-                self._routes.done(job)
-                return
-            job.body = known.body
-            self._routes.deliver(job)
+                self._routes.settle(job, known.failure or JobEnd.FINISHED)
+            else:
+                self._routes.deliver(job, known)
         elif failure is not None:
             self._routes.fail(job, failure)
         else:

@@ -1,53 +1,48 @@
-"""How jobs and messages end: deleted, dead-lettered, handed back or dropped."""
+"""How jobs and messages end: deleted, dead-lettered, tried again or released."""
 
 import logging
 import random
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from detection_contract import user_messages
-from detection_contract.error_codes import ErrorCode
+from detection_contract.media_types import MediaKind
 from detection_worker.core.messages.outcome import Failure, Outcome, RetryRules, decide
 from detection_worker.metrics import Metrics, exemplar
-from detection_worker.pipeline.files.downloads import DiskBudget
 from detection_worker.pipeline.messages.acks import AckWriter
 from detection_worker.pipeline.messages.counts import MessageCounts
 from detection_worker.pipeline.messages.in_flight import InFlight
-from detection_worker.pipeline.messages.jobs import Job, Message
+from detection_worker.pipeline.messages.jobs import Job, JobEnd, JobOutcome, Message
+from detection_worker.pipeline.messages.log import log_outcome
 from detection_worker.sources.base import MessageSource, QueueError
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementRules:
-    """What may become of messages and files.
+    """What may become of messages.
 
     Attributes:
         retry: How often a message is tried.
-        dead_letter_url: Where hopeless messages go; None keeps them in the queue.
-        keep_files: Leave downloads on the disk.
+        dead_letter_url: Where messages go that cannot succeed; None keeps them in the queue.
     """
 
     retry: RetryRules
     dead_letter_url: str | None
-    keep_files: bool
 
 
 class Settlement:
-    """Ends jobs and, with the last job, messages. Thread-safe.
+    """Settles jobs and, with the last job, messages. Thread-safe.
 
     Args:
         source: For the dead-letter copy.
-        in_flight: What is held.
+        in_flight: What is in flight.
         acks: Deletes and releases.
         metrics: Counts outcomes.
         counts: Counts for the statistics line.
-        rules: What may become of messages and files.
-        on_message_end: Told after each message, with the number ended so far.
-        disk: Budget of the downloads.
+        rules: What may become of messages.
+        on_message_end: Called after each message, with the number ended so far.
+        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -60,7 +55,7 @@ class Settlement:
         counts: MessageCounts,
         rules: SettlementRules,
         on_message_end: Callable[[int], None],
-        disk: DiskBudget,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
         self._in_flight = in_flight
@@ -69,92 +64,61 @@ class Settlement:
         self._counts = counts
         self._rules = rules
         self._on_message_end = on_message_end
-        self._disk = disk
+        self._clock = clock
 
-    def preview(self, message: Message, failure: Failure) -> Outcome:
-        """Return what this failure alone would make of the message."""
+    def outcome_of(self, message: Message, *failures: Failure) -> Outcome:
+        """Return what these failures make of the message."""
         return decide(
-            [failure],
+            failures,
             receive_count=message.received.receive_count,
             rules=self._rules.retry,
             random01=random.random(),  # noqa: S311 - jitter
         )
 
-    def job_ended(self, job: Job) -> None:
-        """End a job, and with its last job the message; ``job.failure`` says how."""
-        self.clean(job)
+    def settle_job(self, job: Job, outcome: JobOutcome, *, kind: MediaKind | None = None) -> None:
+        """End a job, and with its last job the message.
+
+        Args:
+            job: Ends only once.
+            outcome: How it ends.
+            kind: As the content of its media object says; None if that was never read.
+        """
         self._in_flight.work_done(job)
-        if job.failure is not None:
-            self._metrics.failures.labels(job.failure.code.value).inc(
-                exemplar=dict(exemplar(job.request_id))
-            )
-        kind = job.kind.value if job.kind else "unknown"
-        self._metrics.job_seconds.labels(kind).observe(
-            time.monotonic() - job.message.received_s, exemplar=dict(exemplar(job.request_id))
-        )
-        if job.message.job_ended() and not job.cancelled:
-            self.message_ended(job.message)
+        if outcome is not JobEnd.ABANDONED:
+            self._count_job(job, outcome, kind or job.kind)
+        message = job.message
+        last = message.job_ended(outcome)
+        if last and outcome is not JobEnd.ABANDONED and not job.cancelled:
+            self.settle_message(message, self.outcome_of(message, *message.failures))
 
-    def job_dropped(self, job: Job) -> None:
-        """Forget a job whose message is no longer ours."""
-        self.clean(job)
-        self._in_flight.work_done(job)
-        job.message.job_ended()
-
-    def clean(self, job: Job) -> None:
-        """Remove the job's downloaded file."""
-        folder, job.folder = job.folder, None
-        self._disk.free(job.disk_bytes)
-        job.disk_bytes = 0
-        if folder is not None and not self._rules.keep_files:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def message_ended(self, message: Message) -> None:
-        """Delete, dead-letter or hand back a message whose jobs have all ended."""
-        outcome = decide(
-            message.failures,
-            receive_count=message.received.receive_count,
-            rules=self._rules.retry,
-            random01=random.random(),  # noqa: S311 - jitter
-        )
-        if not self._in_flight.holds(message):
-            log.warning(
-                "message %s ended after its lease", message.message_id, extra=message.facts
-            )
-            return
-        if outcome.action == "delete":
-            self._acks.delete(message, done=lambda ok: self._deleted(message, ok=ok))
-        elif outcome.action == "dead_letter":
-            self._dead_letter(message, outcome)
+    def settle_message(self, message: Message, outcome: Outcome) -> None:
+        """Delete, dead-letter, retry or release a message; nothing happens if it is not ours."""
+        if outcome.action == "release":
+            message.cancel.set()
+            self._write(message, "released", visibility_s=0)
+        elif message not in self._in_flight:
+            line = f"message {message.message_id} ended after its lease"
+            log_outcome(line, action="lost", about=message, level=logging.WARNING)
+        elif outcome.failure is None:
+            self._acks.put(message, visibility_s=None, done=lambda ok: self._deleted(message, ok))
+        elif outcome.action == "retry":
+            self._retry(message, outcome.failure, delay_s=outcome.delay_s)
         else:
-            self.hand_back(message, outcome)
+            self._dead_letter(message, outcome.failure)
 
-    def hand_back(self, message: Message, outcome: Outcome) -> None:
-        """Make the message visible again after the outcome's pause."""
-        failure = outcome.failure
-        log.warning(
-            "message %s will be tried again in %d s: %s: %s",
-            message.message_id,
-            outcome.delay_s,
-            failure.code.value if failure else "released",
-            failure.message if failure else "",
-            extra={**message.facts, "code": failure.code.value if failure else None},
-        )
-        self._acks.release(
-            message,
-            seconds=outcome.delay_s,
-            done=lambda ok: self._count(message, "retried", "retried", ok=ok),
-        )
+    def _count_job(self, job: Job, outcome: JobOutcome, kind: MediaKind | None) -> None:
+        tagged = dict(exemplar(job.request_id))
+        if isinstance(outcome, Failure):
+            self._metrics.failures.labels(outcome.code.value).inc(exemplar=tagged)
+        seconds = self._clock() - job.message.received_s
+        label = kind.value if kind else "unknown"
+        self._metrics.job_seconds.labels(label).observe(seconds, exemplar=tagged)
 
-    def release_now(self, message: Message) -> None:
-        """Hand a message back untouched: visible to other workers at once."""
-        message.cancel.set()
-        self._acks.release(
-            message, seconds=0, done=lambda ok: self._count(message, "released", None, ok=ok)
-        )
+    def _retry(self, message: Message, failure: Failure, *, delay_s: int) -> None:
+        self._warn(message, failure, f"will be tried again in {delay_s} s", action="retry")
+        self._write(message, "retried", visibility_s=delay_s, counted="retried")
 
-    def _dead_letter(self, message: Message, outcome: Outcome) -> None:
-        failure = outcome.failure or Failure(code=ErrorCode.INTERNAL, message="unknown")
+    def _dead_letter(self, message: Message, failure: Failure) -> None:
         if self._rules.dead_letter_url is None:
             self._keep(message, failure, "the queue has no dead-letter queue")
             return
@@ -168,50 +132,58 @@ class Settlement:
         except QueueError as exc:
             self._keep(message, failure, f"it could not be dead-lettered: {exc}")
             return
-        log.warning(
-            "message %s dead-lettered: %s: %s",
-            message.message_id,
-            failure.code.value,
-            failure.message,
-            extra={**message.facts, "code": failure.code.value},
-        )
-        self._acks.delete(
-            message, done=lambda ok: self._count(message, "dead_lettered", "failed", ok=ok)
-        )
+        self._warn(message, failure, "dead-lettered", action="dead_letter")
+        self._write(message, "dead_lettered", visibility_s=None, counted="failed")
 
     def _keep(self, message: Message, failure: Failure, why: str) -> None:
-        """Leave a hopeless message in the queue, out of the way: it must not be lost."""
-        log.error(
-            "message %s stays in the queue (%s): %s: %s",
-            message.message_id,
-            why,
-            failure.code.value,
-            failure.message,
-            extra={**message.facts, "code": failure.code.value},
-        )
-        self._acks.release(
+        """Leave a message that cannot succeed in the queue, out of the way: never lose it."""
+        line = f"stays in the queue ({why})"
+        self._warn(message, failure, line, action="keep", level=logging.ERROR)
+        delay_s = round(self._rules.retry.max_backoff_s)
+        self._write(message, "kept", visibility_s=delay_s, counted="failed")
+
+    def _write(
+        self,
+        message: Message,
+        result: str,
+        *,
+        visibility_s: int | None,
+        counted: str | None = None,
+    ) -> None:
+        self._acks.put(
             message,
-            seconds=round(self._rules.retry.max_backoff_s),
-            done=lambda ok: self._count(message, "kept", "failed", ok=ok),
+            visibility_s=visibility_s,
+            done=lambda ok: self._count(message, result, counted, ok=ok),
         )
 
-    def _deleted(self, message: Message, *, ok: bool) -> None:
-        if ok:
-            facts = message.facts
-            if message.jobs:
-                log.info(user_messages.LOG_DELETED, extra=facts)
-                line = "Finished message %s, request %s"
-                log.info(line, message.message_id, facts["request_id"], extra=facts)
-            else:
-                line = f"{user_messages.LOG_SKIPPED_DELETED}: message %s"
-                log.info(line, message.message_id, extra=facts)
+    def _deleted(self, message: Message, ok: bool) -> None:  # noqa: FBT001 - the callback's only
+        if ok and message.jobs:
+            log_outcome(user_messages.LOG_DELETED, action="delete", about=message)
+            request_id = message.facts["request_id"]
+            line = f"Finished message {message.message_id}, request {request_id}"
+            log_outcome(line, action="finish", about=message)
+        elif ok:
+            line = f"{user_messages.LOG_SKIPPED_DELETED}: message {message.message_id}"
+            log_outcome(line, action="delete", about=message)
         self._count(message, "deleted", "processed", ok=ok)
 
-    def _count(self, message: Message, outcome: str, counts: str | None, *, ok: bool) -> None:
-        self._metrics.messages.labels(outcome if ok else "lost").inc()
+    def _count(self, message: Message, result: str, counted: str | None, *, ok: bool) -> None:
+        self._metrics.messages.labels(result if ok else "lost").inc()
         if not ok:
-            log.warning(
-                "message %s will be delivered again", message.message_id, extra=message.facts
-            )
-        elif counts is not None:
-            self._on_message_end(self._counts.add(counts))
+            line = f"message {message.message_id} will be delivered again"
+            log_outcome(line, action="lost", about=message, level=logging.WARNING)
+        elif counted is not None:
+            self._on_message_end(self._counts.add(counted))
+
+    def _warn(
+        self,
+        message: Message,
+        failure: Failure,
+        what: str,
+        *,
+        action: str,
+        level: int = logging.WARNING,
+    ) -> None:
+        code = failure.code.value
+        line = f"message {message.message_id} {what}: {code}: {failure.message}"
+        log_outcome(line, action=action, about=message, level=level, code=code)

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from detection_worker.core.messages.leases import Extension
+from detection_worker.core.messages.states import Event
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.jobs import Message
+from detection_worker.pipeline.messages.log import log_outcome
 from detection_worker.sources.base import MessageSource, QueueError, VisibilityChange
 
 BATCH = 10
@@ -18,15 +20,16 @@ log = logging.getLogger(__name__)
 
 
 class VisibilityExtender:
-    """A thread that looks at every lease once in ``tick_s``.
+    """Looks at every lease once in ``tick_s``, from a thread of its own.
 
     Args:
         source: The queue.
-        in_flight: What is held.
+        in_flight: What is leased.
         metrics: Counts extensions and losses.
         tick_s: Pause between two looks.
         stall_s: Work without a sign of life for so long is stopped.
-        on_stall: Told which message hangs; ends it.
+        on_stall: Called with each message that hangs.
+        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class VisibilityExtender:
         tick_s: float,
         stall_s: float,
         on_stall: Callable[[Message], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
         self._in_flight = in_flight
@@ -45,9 +49,13 @@ class VisibilityExtender:
         self._tick_s = tick_s
         self._stall_s = stall_s
         self._on_stall = on_stall
+        self._clock = clock
         self._stop = threading.Event()
-        self.ticked_s = time.monotonic()
+        self.ticked_s = clock()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
         self._thread.start()
 
     def close(self) -> None:
@@ -60,21 +68,23 @@ class VisibilityExtender:
             try:
                 self.tick()
             except Exception:
-                log.exception("keeping leases failed")
-            self.ticked_s = time.monotonic()
+                log.exception("extending visibility failed")
+            self.ticked_s = self._clock()
 
     def tick(self) -> None:
         """Look once."""
         due = self._in_flight.due(stall_s=self._stall_s)
         for start in range(0, len(due), BATCH):
             self._extend(due[start : start + BATCH])
-        for message in self._in_flight.expired():
+        # After the extensions: SQS renews a lease that ran out unless another worker has it.
+        overdue = self._in_flight.overdue(stall_s=self._stall_s)
+        for message in overdue.expired:
             self._lose(message)
-        for message in self._in_flight.stalled(stall_s=self._stall_s):
+        for message in overdue.stalled:
             self._on_stall(message)
 
     def _extend(self, batch: Sequence[Extension]) -> None:
-        before_s = time.monotonic()
+        before_s = self._clock()
         changes = [
             VisibilityChange(
                 message_id=e.message_id, receipt_handle=e.receipt_handle, seconds=e.seconds
@@ -86,26 +96,32 @@ class VisibilityExtender:
         except QueueError as exc:
             # The next tick tries again; leases are renewed early enough for several failures.
             self._metrics.sqs_requests.labels("ChangeMessageVisibilityBatch", "error").inc()
-            log.warning("could not extend %d lease(s): %s", len(batch), exc)
+            log.warning(
+                "could not extend %d lease(s): %s",
+                len(batch),
+                exc,
+                extra={"message_ids": [e.message_id for e in batch]},
+            )
             return
         self._metrics.sqs_requests.labels("ChangeMessageVisibilityBatch", "ok").inc()
-        failed = {f.message_id: f for f in failures}
-        self._in_flight.extended([e for e in batch if e.message_id not in failed], now_s=before_s)
-        for extension in batch:
-            failure = failed.get(extension.message_id)
-            if failure is not None and failure.lost:
-                self._refused(extension)
-
-    def _refused(self, extension: Extension) -> None:
-        message = self._in_flight.find(extension.message_id)
-        # A newer handle may have arrived, or the message's end may have been decided, while the
-        # call was under way; only the refusal of the newest handle of open work is a loss.
-        handle = self._in_flight.open_handle(extension.message_id)
-        if message and handle == extension.receipt_handle:
+        failed = {f.message_id for f in failures}
+        refused = {f.message_id for f in failures if f.lost}
+        lost = self._in_flight.extended(
+            [e for e in batch if e.message_id not in failed],
+            [e for e in batch if e.message_id in refused],
+            now_s=before_s,
+        )
+        for message in lost:
             self._lose(message)
 
     def _lose(self, message: Message) -> None:
-        log.warning("lost the lease on message %s: its work is dropped", message.message_id)
-        self._metrics.leases_lost.inc()
         message.cancel.set()
-        self._in_flight.drop(message)
+        if self._in_flight.move(message, Event.LEASE_LOST) is None:
+            return
+        self._metrics.leases_lost.inc()
+        log_outcome(
+            f"lost the lease on message {message.message_id}: its work is dropped",
+            action="lost",
+            about=message,
+            level=logging.WARNING,
+        )

@@ -4,16 +4,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from detection_contract.results import iso_utc
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.messages.acks import AckWriter
 from detection_worker.pipeline.messages.counts import MessageCounts
 from detection_worker.pipeline.messages.in_flight import InFlight
-from detection_worker.pipeline.messages.jobs import Job
 from detection_worker.pipeline.messages.poller import Poller
 from detection_worker.pipeline.messages.visibility_extender import VisibilityExtender
 from detection_worker.pipeline.stages.breaker import CircuitBreaker
+from detection_worker.pipeline.stages.handovers import Fetched
 from detection_worker.pipeline.stages.inference import InferenceStage
 from detection_worker.pipeline.stages.stage import Stage
 
@@ -27,7 +28,7 @@ STUCK_S = 900.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineHealth:
-    """Looks at the parts of an pipeline; changes nothing but gauges.
+    """Looks at the parts of a pipeline; changes nothing but gauges.
 
     Attributes:
         in_flight: What is held.
@@ -48,8 +49,8 @@ class PipelineHealth:
     breaker: CircuitBreaker
     extender: VisibilityExtender
     acks: AckWriter
-    inference: InferenceStage[Job]
-    stages: Sequence[Stage[Job]]
+    inference: InferenceStage[Fetched]
+    stages: Sequence[Stage[Any, Any]]
     counts: MessageCounts
     metrics: Metrics
     stall_s: float
@@ -57,26 +58,26 @@ class PipelineHealth:
 
     def state(self) -> dict[str, object]:
         """Return what the operator wants to know of this worker."""
-        in_flight = self.in_flight
+        load = self.in_flight.load()
         draining = self.poller.paused
-        busy = len(in_flight) > 0
-        service = in_flight.measured_service()
+        busy = load.messages > 0
+        patience_s = load.progress_s + self.stall_s - time.monotonic()
         return {
             "busy": busy,
-            "since": _iso(in_flight.changed_s),
+            "since": _iso(load.changed_s),
             # A hung worker must not look busy for ever: its mark expires without progress. How
             # long it still holds is monotonic, so that no jump of the wall clock ends it.
-            "busy_expires_at": _iso(self.wall_s() + self._patience_s()) if busy else None,
-            "in_flight": len(in_flight),
-            "held_seconds": round(in_flight.held_seconds, 3),
+            "busy_expires_at": _iso(self.wall_s() + patience_s) if busy else None,
+            "in_flight": load.messages,
+            "held_seconds": round(load.held_s, 3),
             "draining": draining,
             "drained": draining and not busy and self.poller.polling == 0,
             "polling": self.poller.polling,
-            "service_seconds": {k.value: round(s, 4) for k, s in service.items()},
+            "service_seconds": {k.value: round(s, 4) for k, s in load.service_s.items()},
             "sustainable_messages_per_second": {
-                k.value: round(1 / max(s, 1e-6), 3) for k, s in service.items()
+                k.value: round(1 / max(s, 1e-6), 3) for k, s in load.service_s.items()
             },
-            "served": {k.value: asdict(s) for k, s in in_flight.served().items()},
+            "served": {k.value: asdict(s) for k, s in load.served.items()},
             "received": self.poller.received,
             "received_late": self.poller.received_late,
             "received_message_age_s": self.poller.received_age_s,
@@ -84,9 +85,6 @@ class PipelineHealth:
             "statistics": self._statistics(),
             "last_error": self.poller.error,
         }
-
-    def _patience_s(self) -> float:
-        return self.in_flight.progress_s + self.stall_s - time.monotonic()
 
     def liveness(self) -> dict[str, bool]:
         """Return named signs of life; a False one means that only a restart helps."""
@@ -109,8 +107,9 @@ class PipelineHealth:
     def refresh(self) -> None:
         """Bring the gauges up to date."""
         m = self.metrics
-        m.in_flight.set(len(self.in_flight))
-        m.held_seconds.set(self.in_flight.held_seconds)
+        load = self.in_flight.load()
+        m.in_flight.set(load.messages)
+        m.held_seconds.set(load.held_s)
         m.draining.set(self.poller.paused)
         m.last_poll_age.set(time.monotonic() - self.poller.answered_s)
         for name, waiting, busy in self._loads():

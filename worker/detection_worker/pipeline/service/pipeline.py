@@ -8,26 +8,29 @@ from dataclasses import dataclass
 from detection_contract.media_types import MediaKind
 from detection_worker.callback.base import CallbackClient
 from detection_worker.core.messages.admission import HoldLimits
-from detection_worker.core.messages.outcome import RetryRules
+from detection_worker.core.messages.outcome import RELEASE, Outcome, RetryRules
 from detection_worker.detectors.base import Detector
 from detection_worker.media.values import Decoder
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.files.decoding import Decoding
 from detection_worker.pipeline.files.downloads import DiskBudget
+from detection_worker.pipeline.files.handovers import Decoded, Scored
 from detection_worker.pipeline.messages.acks import AckWriter
 from detection_worker.pipeline.messages.counts import MessageCounts
 from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.jobs import Job
 from detection_worker.pipeline.messages.poller import Poller, PollingRules, Routes
-from detection_worker.pipeline.messages.result_cache import ResultCache
+from detection_worker.pipeline.messages.result_cache import Finished, ResultCache
 from detection_worker.pipeline.messages.settlement import Settlement, SettlementRules
 from detection_worker.pipeline.messages.visibility_extender import VisibilityExtender
 from detection_worker.pipeline.service.health import PipelineHealth
 from detection_worker.pipeline.stages.breaker import CircuitBreaker
 from detection_worker.pipeline.stages.context import ResultHandler, StageContext
+from detection_worker.pipeline.stages.delivery import Delivery
 from detection_worker.pipeline.stages.handlers import StageHandlers
+from detection_worker.pipeline.stages.handovers import Concluded, Fetched
 from detection_worker.pipeline.stages.inference import InferenceStage
-from detection_worker.pipeline.stages.stage import Stage
+from detection_worker.pipeline.stages.stage import Activity, Stage
 from detection_worker.settings import ConsumerSettings, Settings
 from detection_worker.sources.base import MessageSource, QueueFacts
 from detection_worker.storage.base import Storage
@@ -59,13 +62,37 @@ class PipelineDependencies:
     callbacks: CallbackClient
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stages:
+    """The stages in the order of a job; each hands over to the next.
+
+    Attributes:
+        download: Job → Fetched.
+        decode: Fetched → Decoded.
+        inference: Decoded → Scored.
+        callback: Scored, or a failure, → posted and settled.
+    """
+
+    download: Stage[Job, Fetched]
+    decode: Stage[Fetched, Decoded[Fetched]]
+    inference: InferenceStage[Fetched]
+    callback: Stage[Scored[Fetched] | Concluded, None]
+
+    def close(self) -> None:
+        """Let each finish what it has, in order, then stop."""
+        self.download.close()
+        self.decode.close()
+        self.inference.close()
+        self.callback.close()
+
+
 class Pipeline:
     """Every stage of one consumer.
 
     Args:
-        parts: The outside world.
-        settings: Of the process.
-        consumer: Of the consumer.
+        dependencies: The outside world.
+        settings: The process's.
+        consumer: The consumer's.
         metrics: Series to report to.
         counts: Counts for the statistics line.
         on_result: Called with every delivered result.
@@ -74,7 +101,7 @@ class Pipeline:
 
     def __init__(
         self,
-        parts: PipelineDependencies,
+        dependencies: PipelineDependencies,
         *,
         settings: Settings,
         consumer: ConsumerSettings,
@@ -83,45 +110,45 @@ class Pipeline:
         on_result: ResultHandler | None = None,
         on_message_end: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._dependencies = parts
+        self._dependencies = dependencies
         self._settings = settings
         self._consumer = consumer
         self._metrics = metrics
-        self._counts = counts
         tick_s = min(1.0, consumer.visibility_timeout_s / 5)
         self.in_flight = InFlight(
             visibility_s=consumer.visibility_timeout_s,
             tick_s=tick_s,
             limits=HoldLimits(messages=consumer.max_in_flight, seconds=consumer.prefetch_seconds),
         )
-        self._results = ResultCache()
-        self._disk = DiskBudget(consumer.max_bytes_in_flight)
-        self._breaker = CircuitBreaker(parts.storage, settings.data.s3_cache_dir)
-        self._acks = AckWriter(parts.source, self.in_flight, metrics)
-        self._settlement = self._make_settlement(on_message_end)
-        self._handlers = self._make_handlers(on_result)
-        self._make_stages()
+        self._acks = AckWriter(dependencies.source, self.in_flight, metrics)
+        self._settlement = self._make_settlement(counts, on_message_end)
+        context = self._make_context(on_result)
+        callback = self._callback_stage(context)
+        handlers = StageHandlers(context, deliver=callback.put)
+        self.stages = self._make_stages(handlers, callback)
         self._extender = VisibilityExtender(
-            parts.source,
+            dependencies.source,
             self.in_flight,
             metrics,
             tick_s=tick_s,
             stall_s=consumer.stall_timeout_s,
-            on_stall=self._handlers.stalled,
+            on_stall=handlers.stalled,
         )
-        self.poller = self._make_poller()
+        self.poller = self._make_poller(context, handlers)
         self.health = PipelineHealth(
             in_flight=self.in_flight,
             poller=self.poller,
-            breaker=self._breaker,
+            breaker=context.breaker,
             extender=self._extender,
             acks=self._acks,
-            inference=self._inference,
-            stages=(self._download, self._decode, self._deliver),
-            counts=self._counts,
+            inference=self.stages.inference,
+            stages=(self.stages.download, self.stages.decode, self.stages.callback),
+            counts=counts,
             metrics=metrics,
             stall_s=consumer.stall_timeout_s,
         )
+        self._acks.start()
+        self._extender.start()
 
     # -- running -------------------------------------------------------------------------------
 
@@ -166,133 +193,138 @@ class Pipeline:
 
     def close(self) -> None:
         """Stop the stages' threads; what they work on is already handed back or done."""
-        self._download.close()
-        self._decode.close()
-        self._inference.close()
-        self._deliver.close()
+        self.stages.close()
 
     def _release(self, *, time_left_s: float) -> None:
         for message in self.in_flight.to_release(time_left_s=time_left_s):
-            if self.in_flight.open_handle(message.message_id) is not None:
-                self._settlement.release_now(message)
+            self._settlement.settle_message(message, RELEASE)
 
     # -- wiring --------------------------------------------------------------------------------
 
-    def _make_settlement(self, on_message_end: Callable[[int], None]) -> Settlement:
+    def _make_settlement(
+        self, counts: MessageCounts, on_message_end: Callable[[int], None]
+    ) -> Settlement:
         consumer, facts = self._consumer, self._dependencies.facts
         return Settlement(
             source=self._dependencies.source,
             in_flight=self.in_flight,
             acks=self._acks,
             metrics=self._metrics,
-            counts=self._counts,
+            counts=counts,
             rules=SettlementRules(
                 retry=RetryRules(
                     max_receive_count=facts.max_receive_count,
                     max_backoff_s=consumer.max_backoff_s,
                 ),
                 dead_letter_url=consumer.dead_letter_queue_url or facts.dead_letter_queue_url,
-                keep_files=not self._settings.data.cleanup_temp_files,
             ),
             on_message_end=on_message_end,
-            disk=self._disk,
         )
 
-    def _make_handlers(self, on_result: ResultHandler | None) -> StageHandlers:
-        consumer, parts = self._consumer, self._dependencies
-        context = StageContext(
-            storage=parts.storage,
+    def _make_context(self, on_result: ResultHandler | None) -> StageContext:
+        consumer, dependencies = self._consumer, self._dependencies
+        return StageContext(
+            storage=dependencies.storage,
             decoding=Decoding(
-                decoder=parts.decoder,
-                detectors=parts.detectors,
+                decoder=dependencies.decoder,
+                detectors=dependencies.detectors,
                 limits=self._settings.limits,
                 video_audio=self._settings.video_audio,
             ),
-            callbacks=parts.callbacks,
+            callbacks=dependencies.callbacks,
             in_flight=self.in_flight,
             settlement=self._settlement,
-            breaker=self._breaker,
-            results=self._results,
+            breaker=CircuitBreaker(dependencies.storage, self._settings.data.s3_cache_dir),
+            results=ResultCache(),
             metrics=self._metrics,
             data=self._settings.data,
-            disk=self._disk,
+            disk=DiskBudget(consumer.max_bytes_in_flight),
             queue_url=consumer.queue_url,
             on_result=on_result,
             lanes={
                 "download": consumer.downloaders,
-                "decode": parts.decoders,
+                "decode": dependencies.decoders,
                 "inference": 1,
                 "callback": consumer.callback_workers,
             },
         )
-        return StageHandlers(
-            context,
-            to_decode=self._to_decode,
-            to_inference=self._to_inference,
-            to_delivery=self._to_delivery,
-        )
 
-    # The stages and their work know each other; these three close the circle.
-    def _to_decode(self, job: Job) -> None:
-        self._decode.put(job)
-
-    def _to_inference(self, job: Job) -> None:
-        self._inference.put(job)
-
-    def _to_delivery(self, job: Job) -> None:
-        self._deliver.put(job)
-
-    def _make_stages(self) -> None:
-        consumer, held = self._consumer, self._consumer.max_in_flight
-        self._deliver: Stage[Job] = Stage(
+    def _callback_stage(self, context: StageContext) -> Stage[Scored[Fetched] | Concluded, None]:
+        return Stage(
             "callback",
-            self._handlers.deliver,
-            threads=consumer.callback_workers,
-            capacity=4 * held,
+            Delivery(context).deliver,
+            threads=self._consumer.callback_workers,
+            capacity=4 * self._consumer.max_in_flight,
         )
+
+    def _make_stages(
+        self, handlers: StageHandlers, callback: Stage[Scored[Fetched] | Concluded, None]
+    ) -> _Stages:
+        """Make the stages from the last to the first, for each knows only its next."""
+        consumer, held = self._consumer, self._consumer.max_in_flight
+        decoding = Activity()
         # Few decoded files may wait: each can hold megabytes of units.
-        self._inference: InferenceStage[Job] = InferenceStage(
+        inference: InferenceStage[Fetched] = InferenceStage(
             max_units=consumer.batch_units,
             max_wait_s=consumer.batch_wait_s,
-            more_coming=lambda: self._decode.busy > 0,
-            on_scored=self._handlers.scored,
-            on_progress=self.in_flight.progress,
+            more_coming=lambda: len(decoding) > 0,
+            on_scored=handlers.scored,
+            on_progress=handlers.got_ahead,
             on_batch=self._metrics.batch_units.observe,
             capacity=max(8, consumer.batch_units),
         )
-        self._decode: Stage[Job] = Stage(
-            "decode", self._handlers.decode, threads=self._dependencies.decoders, capacity=held
+        decode = Stage(
+            "decode",
+            handlers.decode,
+            then=inference.put,
+            threads=self._dependencies.decoders,
+            capacity=held,
+            activity=decoding,
         )
-        self._download: Stage[Job] = Stage(
-            "download", self._handlers.download, threads=consumer.downloaders, capacity=4 * held
+        download = Stage(
+            "download",
+            handlers.download,
+            then=decode.put,
+            threads=consumer.downloaders,
+            capacity=4 * held,
         )
+        return _Stages(download=download, decode=decode, inference=inference, callback=callback)
 
-    def _make_poller(self) -> Poller:
-        consumer = self._consumer
-        # A poll under way at SIGTERM cannot be called off without losing its messages, so it must
-        # be answered well within the grace period.
-        wait_s = min(consumer.wait_time_s, int(consumer.shutdown_grace_s / 2))
+    def _make_poller(self, context: StageContext, handlers: StageHandlers) -> Poller:
+        settlement = self._settlement
         return Poller(
             source=self._dependencies.source,
             in_flight=self.in_flight,
-            results=self._results,
-            may_receive=self._breaker.allows,
+            results=context.results,
+            may_receive=context.breaker.allows,
             routes=Routes(
-                download=self._download.put,
-                deliver=self._deliver.put,
-                fail=self._handlers.fail,
-                done=self._settlement.job_ended,
-                ended=self._settlement.message_ended,
+                download=self.stages.download.put,
+                deliver=lambda job, known: self.stages.callback.put(_remembered(job, known)),
+                fail=handlers.fail,
+                settle=settlement.settle_job,
+                settle_empty=lambda message: settlement.settle_message(
+                    message, Outcome(action="delete")
+                ),
             ),
             metrics=self._metrics,
-            rules=PollingRules(
-                # Messages of one FIFO group that arrive together would overtake each other.
-                max_messages=1 if self._dependencies.facts.fifo else consumer.max_messages,
-                wait_s=wait_s,
-                visibility_s=consumer.visibility_timeout_s,
-                pause_s=consumer.poll_interval_s,
-                pollers=consumer.pollers,
-                late_after_s=consumer.queue_wait_objective_s,
-                endpoint_hosts=self._settings.aws.endpoint_hosts,
-            ),
+            rules=self._polling_rules(),
         )
+
+    def _polling_rules(self) -> PollingRules:
+        consumer = self._consumer
+        return PollingRules(
+            # Messages of one FIFO group that arrive together would overtake each other.
+            max_messages=1 if self._dependencies.facts.fifo else consumer.max_messages,
+            # A poll under way at SIGTERM cannot be called off without losing its messages, so it
+            # must be answered well within the grace period.
+            wait_s=min(consumer.wait_time_s, int(consumer.shutdown_grace_s / 2)),
+            visibility_s=consumer.visibility_timeout_s,
+            pause_s=consumer.poll_interval_s,
+            pollers=consumer.pollers,
+            late_after_s=consumer.queue_wait_objective_s,
+            endpoint_hosts=self._settings.aws.endpoint_hosts,
+        )
+
+
+def _remembered(job: Job, known: Finished) -> Concluded:
+    return Concluded(job=job, body=known.body, failure=known.failure, kind=job.kind)

@@ -26,12 +26,12 @@ class StageContext:
         storage: Where media come from.
         decoding: Makes units of them.
         callbacks: Where results go.
-        in_flight: Told of progress.
+        in_flight: Notes signs of life.
         settlement: Ends jobs.
-        breaker: Told of failed downloads.
+        breaker: Opens at failed downloads.
         results: Remembers finished jobs.
         metrics: Series to report to.
-        data: Where downloads go.
+        data: Where downloads go, and whether they are removed.
         disk: How much of them.
         queue_url: Named in results.
         on_result: Called with every delivered result; may be None.

@@ -1,11 +1,12 @@
 """The result envelopes of the consumer: what the callback gets, and the opinions in them."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Final
 
-from detection_contract.result_types import DetectionResult, ReasonCode
+from detection_contract.result_types import DetectionResult, ReasonCode, S3FileInfo
 from detection_contract.results import (
     DECIMALS,
     VERDICT_REASONS,
@@ -19,6 +20,7 @@ from detection_worker.core.messages.outcome import Failure
 from detection_worker.core.verdict import Finding
 from detection_worker.pipeline.files.analysis import Analysis, NotApplicableResult, TrackAnalysis
 from detection_worker.pipeline.messages.jobs import Job
+from detection_worker.pipeline.stages.handovers import Fetched
 
 _REASONS: Final[Mapping[tuple[Finding, Track], ReasonCode]] = {
     ("fake", "video"): "above_threshold",
@@ -90,55 +92,64 @@ def _rounded(number: float | None) -> float | None:
 
 
 def finished(
-    job: Job, found: Analysis | NotApplicableResult, *, queue_url: str
+    ticket: Fetched,
+    found: Analysis | NotApplicableResult,
+    *,
+    timings_s: Mapping[str, float],
+    queue_url: str,
 ) -> DetectionResult:
     """Return the envelope of a finished detection, or of a file that the detector is not for."""
-    fetched = job.fetched
-    assert fetched is not None  # noqa: S101 - a scored job was downloaded
+    request = ticket.job.request
     return finished_result(
-        request_id=job.request_id,
-        sqs_to_ml_url=job.request.sqs_to_ml_url,
-        file_path=job.request.sqs_to_ml_url,
-        local_path=str(fetched.path),
+        request_id=ticket.request_id,
+        sqs_to_ml_url=request.sqs_to_ml_url,
+        file_path=request.sqs_to_ml_url,
+        local_path=str(ticket.file.path),
         file_type=found.info.kind,
         opinion=opinion_of(found),
-        threshold=job.request.threshold,
+        threshold=request.threshold,
         is_s3_file=True,
         queue_url=queue_url,
-        s3_file_info=s3_file_info(fetched.size_bytes, fetched.content_type, fetched.last_modified),
+        s3_file_info=_s3_file_info(ticket),
         processed_at=datetime.now(tz=UTC),
-        original_message=job.request.original_message,
-        metadata=job.request.metadata,
+        original_message=request.original_message,
+        metadata=request.metadata,
         model=found.model,
-        timings_ms=milliseconds(job.timings_s),
+        timings_ms=milliseconds(timings_s),
         segments=found.segments,
         media=found.media,
         tracks=tracks_of(found),
     )
 
 
-def failed(job: Job, failure: Failure, *, queue_url: str) -> DetectionResult:
-    """Return the envelope of a job that failed for good."""
-    fetched = job.fetched
-    info = None
-    if fetched is not None:
-        info = s3_file_info(fetched.size_bytes, fetched.content_type, fetched.last_modified)
+def failed(
+    job: Job, failure: Failure, fetched: Fetched | None, *, queue_url: str
+) -> DetectionResult:
+    """Return the envelope of a job that failed for good, after its download or before."""
+    request = job.request
+    timings_s = dict(fetched.timings_s) if fetched else {}
+    timings_s["total"] = time.monotonic() - job.message.received_s
     return failed_result(
         request_id=job.request_id,
-        sqs_to_ml_url=job.request.sqs_to_ml_url,
-        file_path=job.request.sqs_to_ml_url,
-        file_type=job.kind,
-        threshold=job.request.threshold,
+        sqs_to_ml_url=request.sqs_to_ml_url,
+        file_path=request.sqs_to_ml_url,
+        file_type=fetched.kind if fetched else job.kind,
+        threshold=request.threshold,
         is_s3_file=True,
         queue_url=queue_url,
-        s3_file_info=info,
+        s3_file_info=_s3_file_info(fetched) if fetched else None,
         processed_at=datetime.now(tz=UTC),
-        original_message=job.request.original_message,
-        metadata=job.request.metadata,
-        timings_ms=milliseconds(job.timings_s),
+        original_message=request.original_message,
+        metadata=request.metadata,
+        timings_ms=milliseconds(timings_s),
         code=failure.code,
         message=failure.message,
     )
+
+
+def _s3_file_info(ticket: Fetched) -> S3FileInfo:
+    found = ticket.file
+    return s3_file_info(found.size_bytes, found.content_type, found.last_modified)
 
 
 def milliseconds(timings_s: Mapping[str, float]) -> dict[str, float]:

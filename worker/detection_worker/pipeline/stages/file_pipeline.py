@@ -4,18 +4,22 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from detection_contract.error_codes import ErrorCode
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.errors import Cancelled, JobError
-from detection_worker.pipeline.files.analysis import Analysis, NotApplicableResult, conclude_tracks
+from detection_worker.pipeline.files.analysis import (
+    Analysis,
+    NotApplicableResult,
+    conclude_tracks,
+)
 from detection_worker.pipeline.files.decoding import Decoding
-from detection_worker.pipeline.files.file_job import FileJob
+from detection_worker.pipeline.files.handovers import Decoded, Scored
 from detection_worker.pipeline.stages.inference import InferenceStage
-from detection_worker.pipeline.stages.stage import Stage
+from detection_worker.pipeline.stages.stage import Activity, Stage
 
 UNBOUNDED: Final = 0
 
@@ -23,32 +27,45 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class FileTask(FileJob):
-    """One local file to analyse.
+class FileTask:
+    """One local file to analyse, and how that ended.
 
     Attributes:
+        request_id: Names it in results and logs.
         path: Where it lies.
         name: What the user calls it, for its extension.
         threshold: In [0, 1].
         stop: Set when its result is no longer wanted.
         on_decoded: Called once the file is needed no more, also if it could not be decoded.
         on_end: Called last, from a stage's thread: it is scored, failed or cancelled.
+        scored: Its scores, once it has ended well.
+        failure: Why it failed, once it has.
+        timings_s: Seconds of each finished stage.
     """
 
+    request_id: str
     path: Path
     name: str
     threshold: float
     stop: threading.Event
     on_decoded: Callable[[], None]
     on_end: Callable[["FileTask"], None]
+    scored: "Scored[FileTask] | None" = None
+    failure: Failure | None = None
+    timings_s: dict[str, float] = field(default_factory=dict)
 
     @property
     def cancelled(self) -> bool:
         """The result is no longer wanted."""
         return self.stop.is_set()
 
+    @property
+    def facts(self) -> dict[str, object]:
+        """Fields of every log line about it."""
+        return {"request_id": self.request_id}
+
     def conclude(self) -> Analysis | NotApplicableResult:
-        """Return what is found in the file, once it has ended.
+        """Return what is found in the file, once it has ended; may be called once.
 
         Raises:
             JobError: It failed; says why.
@@ -56,9 +73,12 @@ class FileTask(FileJob):
         """
         if self.failure is not None:
             raise JobError(self.failure.code, self.failure.message)
-        self.check()
-        main, sound = self.take_scored()
-        return conclude_tracks(main, sound, threshold=self.threshold)
+        scored, self.scored = self.scored, None
+        if self.cancelled:
+            raise Cancelled
+        if scored is None:
+            raise RuntimeError("the file has no scores")
+        return conclude_tracks(scored.main, scored.sound, threshold=self.threshold)
 
 
 class FilePipeline:
@@ -75,16 +95,22 @@ class FilePipeline:
         self, decoding: Decoding, *, decoders: int, batch_units: int, batch_wait_s: float
     ) -> None:
         self._decoding = decoding
+        decoding_now = Activity()
         self._inference: InferenceStage[FileTask] = InferenceStage(
             max_units=batch_units,
             max_wait_s=batch_wait_s,
-            more_coming=lambda: self._decode_stage.busy > 0,
-            on_scored=lambda task: task.on_end(task),
+            more_coming=lambda: len(decoding_now) > 0,
+            on_scored=_scored,
             on_progress=lambda _: None,
             capacity=max(8, batch_units),
         )
-        self._decode_stage: Stage[FileTask] = Stage(
-            "decode", self._decode, threads=decoders, capacity=UNBOUNDED
+        self._decode_stage: Stage[FileTask, Decoded[FileTask]] = Stage(
+            "decode",
+            self._decode,
+            then=self._inference.put,
+            threads=decoders,
+            capacity=UNBOUNDED,
+            activity=decoding_now,
         )
 
     @property
@@ -93,7 +119,7 @@ class FilePipeline:
         return self._inference.device
 
     def put(self, task: FileTask) -> None:
-        """Analyse a file; ``task.on_end`` hears of its end."""
+        """Analyse a file; ``task.on_end`` is called at its end."""
         self._decode_stage.put(task)
 
     def close(self) -> None:
@@ -101,21 +127,37 @@ class FilePipeline:
         self._decode_stage.close()
         self._inference.close()
 
-    def _decode(self, task: FileTask) -> None:
+    def _decode(self, task: FileTask) -> Decoded[FileTask] | None:
         started = time.perf_counter()
+        decoded = self._decoded(task)
+        task.timings_s["decode"] = time.perf_counter() - started
+        task.on_decoded()
+        if decoded is None or task.cancelled:
+            task.on_end(task)
+            return None
+        return decoded
+
+    def _decoded(self, task: FileTask) -> Decoded[FileTask] | None:
+        if task.cancelled:
+            return None
         try:
-            task.check()
-            self._decoding.decode_job(task, task.path, name=task.name, on_progress=lambda: None)
+            return self._decoding.decode_for(
+                task, task.path, name=task.name, on_progress=lambda: None
+            )
         except Cancelled:
             task.stop.set()
         except JobError as exc:
-            task.failure = Failure(code=exc.code, message=exc.message)
+            task.failure = Failure.of(exc)
         except Exception:
             log.exception("decoding %s failed", task.request_id)
             task.failure = Failure(code=ErrorCode.INTERNAL, message="internal error")
-        task.timings_s["decode"] = time.perf_counter() - started
-        task.on_decoded()
-        if task.failure is None and not task.cancelled:
-            self._inference.put(task)
-        else:
-            task.on_end(task)
+        return None
+
+
+def _scored(task: FileTask, outcome: Scored[FileTask] | Failure | None) -> None:
+    if isinstance(outcome, Failure):
+        task.failure = outcome
+    elif outcome is not None:
+        task.scored = outcome
+        task.timings_s["inference"] = outcome.seconds
+    task.on_end(task)

@@ -1,0 +1,102 @@
+"""What one step hands over to the next on a file's way from decoding to a verdict."""
+
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection_worker.detectors.base import Detector, DetectorCard
+from detection_worker.media.values import DecodedMedia
+
+
+class Ticket(Protocol):
+    """What a file is scored for: a job of a message, or a file that a user named."""
+
+    @property
+    def request_id(self) -> str:
+        """Names it in results and logs."""
+        ...
+
+    @property
+    def cancelled(self) -> bool:
+        """The result is no longer wanted."""
+        ...
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """Fields of every log line about it."""
+        ...
+
+
+T = TypeVar("T", bound=Ticket)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DecodedTrack:
+    """Units and the detector that scores them.
+
+    Attributes:
+        media: As the decoder gave it.
+        detector: The loaded one of its kind.
+    """
+
+    media: DecodedMedia
+    detector: Detector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScoredTrack:
+    """Units and what a detector made of them.
+
+    Attributes:
+        decoded: With the units that the detector scored.
+        logits: One for each unit, shape ``(n,)``.
+        card: The detector's.
+    """
+
+    decoded: DecodedMedia
+    logits: NDArray[np.float32]
+    card: DetectorCard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Decoded(Generic[T]):
+    """A decoded file, for the inference stage.
+
+    Attributes:
+        ticket: What it is scored for.
+        main: The file, for a video its pictures.
+        sound: The sound of a video, if that is scored too.
+    """
+
+    ticket: T
+    main: DecodedTrack
+    sound: DecodedTrack | None = None
+
+    @property
+    def tracks(self) -> tuple[DecodedTrack, ...]:
+        """In the order in which they are scored."""
+        return (self.main,) if self.sound is None else (self.main, self.sound)
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that its units take."""
+        return sum(track.media.units.nbytes for track in self.tracks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scored(Generic[T]):
+    """A file with the scores of its units.
+
+    Attributes:
+        ticket: What it was scored for.
+        main: The file, for a video its pictures.
+        sound: The sound of a video, if that was scored too.
+        seconds: Its share of the device's time.
+    """
+
+    ticket: T
+    main: ScoredTrack
+    sound: ScoredTrack | None
+    seconds: float

@@ -14,8 +14,9 @@ GROUP: Final = "detection-queue.dev"
 VERSION: Final = "v1alpha1"
 KIND: Final = "DetectionQueue"
 PLURAL: Final = "detectionqueues"
+SHORT_NAME: Final = "dq"
 
-_COLUMNS: Final = (
+COLUMNS: Final = (
     ("Mode", "string", ".spec.scaling.mode", 0),
     ("Desired", "integer", ".status.desiredReplicas", 0),
     ("Ready", "integer", ".status.readyReplicas", 0),
@@ -27,6 +28,7 @@ _COLUMNS: Final = (
     ("Max", "integer", ".spec.scaling.maxReplicas", 1),
     ("Message", "string", ".status.plan.message", 1),
 )
+"""Columns of ``kubectl get``: name, type, path, and 1 for those that only ``-o wide`` shows."""
 
 
 def manifest() -> dict[str, Any]:
@@ -47,7 +49,7 @@ def manifest() -> dict[str, Any]:
                 "listKind": f"{KIND}List",
                 "plural": PLURAL,
                 "singular": KIND.lower(),
-                "shortNames": ["dq"],
+                "shortNames": [SHORT_NAME],
             },
             "versions": [_version()],
         },
@@ -57,7 +59,7 @@ def manifest() -> dict[str, Any]:
 def _version() -> dict[str, Any]:
     columns = (
         {"name": name, "type": kind, "jsonPath": path, "priority": priority}
-        for name, kind, path, priority in _COLUMNS
+        for name, kind, path, priority in COLUMNS
     )
     return {
         "name": VERSION,

@@ -188,9 +188,10 @@ class Budget(SpecPart):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSpec(SpecPart):
-    """The spec of a DetectionQueue, defaults applied, bounds checked.
+    """Desired state: the queue, its objective, the bounds of scaling and the workers.
 
-    Build it with ``parse.parse_spec``; ``queue.region`` is then never None.
+    Defaults are applied and bounds checked. Build it with ``parse.parse_spec``; ``queue.region``
+    is then never None.
     """
 
     queue: Annotated[QueueRef, Field(description="The SQS queue.")]

@@ -13,6 +13,7 @@ import yaml
 from detection_operator.reconcile.report import status
 from detection_operator.scaling.observation import ReadError
 from detection_operator.scaling.rules.terms import Rule
+from detection_operator.spec.conditions import CONDITIONS
 from detection_operator.spec.parse import parse_spec
 
 ROOT = Path(__file__).parents[3]
@@ -44,11 +45,14 @@ def test_every_term_of_a_plan_is_explained() -> None:
 
 
 def test_every_reason_of_a_condition_is_explained() -> None:
-    reasons = strings_at(Path(status.__file__).parent, "_condition", 2)
+    reasons = strings_at(Path(status.__file__).parents[1], "_condition", 2)
     reasons |= {str(error) for error in ReadError}
 
     assert len(reasons) > 15
     assert {reason for reason in reasons if f"`{reason}`" not in GUIDE} == set()
+    declared = {reason.name for known in CONDITIONS.values() for reason in known}
+    assert declared - reasons == {"InvalidSpec", "TemplateRejected", "Forbidden"}
+    assert reasons <= declared
 
 
 def test_every_condition_is_explained() -> None:
@@ -63,6 +67,7 @@ def test_every_condition_is_explained() -> None:
 
     assert len(named) > 4
     assert {name for name in named if f"| `{name}` |" not in GUIDE} == set()
+    assert named <= set(CONDITIONS)
 
 
 def test_the_first_manifest_is_a_valid_one() -> None:

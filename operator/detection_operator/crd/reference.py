@@ -1,0 +1,121 @@
+"""The reference of the DetectionQueue in Markdown, from the declarations behind the CRD."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from detection_operator.crd.manifest import COLUMNS, GROUP, KIND, SHORT_NAME, VERSION, manifest
+from detection_operator.spec.conditions import CONDITIONS
+from detection_operator.spec.schema import Schema
+
+INTRODUCTION: Final = f"""\
+# DetectionQueue reference
+
+<!-- Made by `detection-operator crd --docs` from the declarations in detection_operator.spec. -->
+
+`apiVersion: {GROUP}/{VERSION}`, `kind: {KIND}`, namespaced, short name `{SHORT_NAME}`.
+Subresources: `status`, and `scale` (`kubectl scale` sets `spec.replicas` for mode Manual).
+The [guide](../detectionqueue.md) explains how they work together."""
+FIELDS: Final = ("field", "type", "default", "allowed", "description")
+
+
+def reference() -> str:
+    """Return the whole reference."""
+    schema = manifest()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    spec, status = schema["properties"]["spec"], schema["properties"]["status"]
+    sections = (
+        INTRODUCTION,
+        "## Spec",
+        _table(FIELDS, _fields(spec, "spec", required=True)),
+        "## Validation rules",
+        "Beyond the fields' own bounds, the API server and the operator refuse what breaks these"
+        " rules (CEL; `self` is the object or field at the path).",
+        _table(("path", "message", "rule"), _rules(schema, "")),
+        "## Status",
+        _table(FIELDS[:2] + FIELDS[3:], _status_fields(status)),
+        "## Conditions",
+        "True is good. `Ready` also repeats the reason of `QueueReachable` or `CapacityAvailable`"
+        " that keeps it from being True.",
+        _table(("condition", "status", "reason", "meaning"), _conditions()),
+        "## Printer columns",
+        _table(("column", "type", "value", "shown by"), _columns()),
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def _fields(schema: Schema, path: str, *, required: bool) -> Iterator[tuple[str, ...]]:
+    """Yield a row for the field and then for those inside it."""
+    default = "required" if required else _code(schema.get("default"))
+    yield (f"`{path}`", _type(schema), default, _allowed(schema), schema["description"])
+    inner, prefix = schema, path
+    if schema["type"] == "array":
+        inner, prefix = schema["items"], f"{path}[]"
+    for name, part in inner.get("properties", {}).items():
+        yield from _fields(part, f"{prefix}.{name}", required=name in inner.get("required", ()))
+
+
+def _status_fields(status: Schema) -> Iterator[tuple[str, ...]]:
+    for path, kind, _, allowed, description in _fields(status, "status", required=False):
+        yield (path, kind, allowed, description)
+
+
+def _type(schema: Schema) -> str:
+    if schema["type"] == "array":
+        return f"list of {_type(schema['items'])}s"
+    if schema.get("x-kubernetes-preserve-unknown-fields"):
+        return "free-form object"
+    return str({"date-time": "time"}.get(schema.get("format", ""), schema["type"]))
+
+
+def _allowed(schema: Schema) -> str:
+    if "enum" in schema:
+        return ", ".join(f"`{word}`" for word in schema["enum"])
+    parts: list[str] = []
+    if "maximum" in schema:
+        parts.append(f"{schema['minimum']} to {schema['maximum']}")
+    elif "minimum" in schema:
+        parts.append(f"at least {schema['minimum']}")
+    if "maxLength" in schema:
+        parts.append(f"{schema.get('minLength', 0)} to {schema['maxLength']} characters")
+    if "maxItems" in schema:
+        parts.append(f"at most {schema['maxItems']} items")
+    parts += [f"unique `{key}`" for key in schema.get("x-kubernetes-list-map-keys", ())]
+    if "pattern" in schema:
+        parts.append(f"pattern {_code(schema['pattern'])}")
+    return ", ".join(parts)
+
+
+def _rules(schema: Schema, path: str) -> Iterator[tuple[str, ...]]:
+    for item in schema.get("x-kubernetes-validations", ()):
+        where = f"`{path}`" if path else "the object"
+        yield (where, item["message"], f"`{item['rule']}`")
+    for name, part in schema.get("properties", {}).items():
+        yield from _rules(part, f"{path}.{name}".removeprefix("."))
+
+
+def _conditions() -> Iterator[tuple[str, ...]]:
+    for name, reasons in CONDITIONS.items():
+        for reason in reasons:
+            yield (f"`{name}`", reason.status, f"`{reason.name}`", reason.meaning)
+
+
+def _columns() -> Iterator[tuple[str, ...]]:
+    for name, kind, path, priority in COLUMNS:
+        shown = "`kubectl get -o wide`" if priority else "`kubectl get`"
+        yield (name, kind, f"`{path.removeprefix('.')}`", shown)
+
+
+def _code(value: Any) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return f"`{text}`"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_cell(item) for item in line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|")

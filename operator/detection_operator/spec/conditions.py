@@ -1,0 +1,82 @@
+"""The conditions of a DetectionQueue and the reasons for each status. Names are API."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a condition has its status.
+
+    Attributes:
+        status: ``True``, ``False`` or ``Unknown``.
+        name: The reason, one word.
+        meaning: What it says, as a phrase.
+    """
+
+    status: str
+    name: str
+    meaning: str
+
+
+CONDITIONS: Final[Mapping[str, tuple[Reason, ...]]] = {
+    "Ready": (
+        Reason("True", "Reconciled", "The queue is read and the workers follow the plan."),
+        Reason("False", "InvalidSpec", "The spec breaks a rule; the message names the field."),
+        Reason("False", "TemplateRejected", "The API server rejected the worker Deployment."),
+        Reason("False", "Forbidden", "The operator may not write the worker Deployment."),
+    ),
+    "QueueReachable": (
+        Reason("True", "Read", "The queue is readable."),
+        Reason("False", "AccessDenied", "The operator's IAM role may not read the queue."),
+        Reason("False", "NonExistentQueue", "SQS knows no queue of that URL."),
+        Reason("False", "Throttled", "SQS throttles the requests of the account."),
+        Reason("False", "Unreachable", "The SQS endpoint does not answer."),
+        Reason("False", "Stale", "The last successful read is too old."),
+        Reason("Unknown", "NotReadYet", "The queue has not been read yet."),
+    ),
+    "ScalingActive": (
+        Reason("True", "Auto", "The plan is applied."),
+        Reason("False", "Paused", "spec.paused is true."),
+        Reason("False", "Shadow", "Mode Shadow: the plan is computed but not applied."),
+        Reason("False", "Manual", "Mode Manual: spec.replicas sets the replicas."),
+        Reason("False", "Conflict", "Something else sets the replicas; the message names it."),
+        Reason("False", "Fallback", "The queue cannot be read: spec.scaling.fallback applies."),
+    ),
+    "CapacityAvailable": (
+        Reason("True", "Scheduled", "No pod is unschedulable."),
+        Reason("True", "Waiting", "Pods are unschedulable, but not for long yet."),
+        Reason("False", "Unschedulable", "The cluster has had no node for pods for too long."),
+        Reason("False", "NotStarting", "Pods have a node but fail or do not become ready."),
+        Reason(
+            "False",
+            "FailedCreate",
+            "Pods cannot be created: quota, service account or admission webhook.",
+        ),
+    ),
+    "ObjectiveMet": (
+        Reason("True", "Met", "The objective was met over the last 24 h."),
+        Reason("False", "Late", "The oldest message has waited longer than the objective allows."),
+        Reason("False", "Missed", "The objective was missed over the last 24 h."),
+        Reason("Unknown", "NoMessages", "No messages were received in the last 24 h."),
+    ),
+    "WithinBudget": (
+        Reason("True", "Within", "The plan stays within the budget."),
+        Reason("True", "NoBudget", "No budget is set."),
+        Reason("False", "Clamped", "The budget reduced the number of replicas."),
+        Reason("False", "Exceeded", "The plan exceeds the budget; onExceeded is Warn."),
+    ),
+    "DeadLetterHealthy": (
+        Reason("True", "Empty", "The dead-letter queue is empty."),
+        Reason("False", "Messages", "The dead-letter queue holds messages."),
+        Reason("False", "Poison", "Most messages end in the dead-letter queue."),
+        Reason("Unknown", "NotRead", "No dead-letter queue could be read."),
+    ),
+    "ConfigurationHealthy": (
+        Reason("True", "Sound", "The configuration checks passed."),
+        Reason("False", "Findings", "Checks failed; the message has a sentence for each."),
+    ),
+}
+"""By type, in the order of ``status.conditions``. ``Ready`` also repeats a reason of
+``QueueReachable`` or ``CapacityAvailable`` when that is what keeps it from being True."""

@@ -154,8 +154,13 @@ def test_what_is_imported_is_declared(extra: str, project: Any) -> None:
     assert undeclared(used, allowed) == {}
 
 
-def test_the_contract_needs_nothing() -> None:
-    assert imported(modules(["worker/detection_contract"])) == {}
+def test_the_contract_needs_nothing_but_what_its_probe_server_shows() -> None:
+    probes = ROOT / "worker/detection_contract/process/probes.py"
+    others = [path for path in modules(["worker/detection_contract"]) if path != probes]
+
+    assert len(others) > 10
+    assert imported(others) == {}
+    assert imported([probes]).keys() == {"prometheus_client"}
 
 
 @pytest.mark.parametrize("extra", OPTIONAL_MODULES)

@@ -1,4 +1,4 @@
-"""The port to a cluster with reads from memory: what watches and lists have told so far."""
+"""The port to a cluster with reads from memory, filled by watches and lists."""
 
 import contextlib
 import time
@@ -15,9 +15,9 @@ from detection_operator.kube.selectors import selector_text
 from detection_operator.kube.store import DEPLOYMENT, POD, Store
 
 ADOPTED_S: Final = 60.0
-"""How late a change of an adopted Deployment by somebody else may be noticed."""
+"""How late a change of an adopted Deployment by other clients may be noticed."""
 EVENTS_S: Final = 15.0
-"""DetectionQueues of one namespace share what was read of its events for so long."""
+"""DetectionQueues of one namespace share its events for this time."""
 
 
 class Listing(Cluster, Protocol):
@@ -38,12 +38,12 @@ class Listing(Cluster, Protocol):
 class CachedCluster:
     """Implements ``Cluster``: reads from a store, writes through to the API server.
 
-    What belongs to adopted Deployments carries no label to watch for, so it is read directly: the
-    Deployment once a minute unless it was just written or makes pods, its pods at each look unless
-    it has none and asks for none.
+    Adopted Deployments and their pods carry no label to watch, so they are read directly: the
+    Deployment once a minute, or each time after a write and while it creates pods; its pods each
+    time, unless it has none and asks for none.
 
     Args:
-        direct: For writes, and for what the store does not hold.
+        direct: Writes, and reads what the store does not hold.
         store: Filled by watches.
         monotonic_s: A clock.
     """
@@ -62,7 +62,7 @@ class CachedCluster:
         self._events: TtlCache[list[Object]] = TtlCache(EVENTS_S, monotonic_s)
 
     def relist(self) -> dict[str, int]:
-        """Bring the store up to date; return how many objects were news, by kind.
+        """List everything into the store; return how many objects were new or changed, by kind.
 
         Raises:
             ClusterError: The API server did not answer; the store stays as it was.
@@ -73,7 +73,7 @@ class CachedCluster:
             DEPLOYMENT: self._direct.all_deployments,
             POD: self._direct.all_pods,
         }
-        # What is told while a list is under way may be newer than the list.
+        # A watch event during a list may be newer than the list.
         lists = [(kind, self._store.turn(), call()) for kind, call in calls.items()]
         return {kind: self._store.replace(kind, found, since=turn) for kind, turn, found in lists}
 
@@ -107,7 +107,7 @@ class CachedCluster:
         if label == LABEL_QUEUE and "," not in name:
             return self._store.children(POD, Key(namespace, name))
         if (namespace, selector) not in self._at_rest:
-            # None seen of those that are asked for is no answer to go by for a minute.
+            # An empty answer while pods should exist must not be kept for a minute.
             return self._direct.pods(namespace, selector)
         return self._their_pods.get(
             (namespace, selector),
@@ -122,10 +122,10 @@ class CachedCluster:
         )
 
     def apply(self, manifest: Object) -> Object:
-        """Apply an object; a Deployment is known at once.
+        """Apply an object; the store holds a Deployment at once.
 
         Raises:
-            Vanished: A Deployment was to be made for a DetectionQueue that is gone.
+            Vanished: The DetectionQueue of a new Deployment was deleted.
             ClusterError: The API server refused or did not answer.
         """
         metadata = manifest["metadata"]
@@ -139,7 +139,7 @@ class CachedCluster:
     def scale(
         self, namespace: str, name: str, replicas: int, *, resource_version: str | None
     ) -> None:
-        """Set the replicas of a Deployment; the result is known at once."""
+        """Set the replicas of a Deployment; the store holds the result at once."""
         if self._store.get(DEPLOYMENT, namespace, name) is None:
             self._scale_adopted(namespace, name, replicas, resource_version)
             return
@@ -155,7 +155,7 @@ class CachedCluster:
         kept = self.deployment(namespace, name)
         self._forget()
         if resource_version is None:
-            # More than was known a minute ago may be fewer than there are now, and busy ones go.
+            # Scaling out from a number read a minute ago could scale in by now.
             found = self.deployment(namespace, name)
             if found is None or kept is None or replicas_of(found) != replicas_of(kept):
                 raise Conflict(f"Deployment {namespace}/{name} was scaled since it was read")
@@ -180,7 +180,7 @@ class CachedCluster:
     def annotate_pod(
         self, namespace: str, name: str, annotations: Mapping[str, str | None]
     ) -> Object:
-        """Set annotations of a pod; they are known at once."""
+        """Set annotations of a pod; the store holds them at once."""
         with self._there(POD, namespace, name):
             result = self._direct.annotate_pod(namespace, name, annotations)
         if self._store.get(POD, namespace, name) is None:
@@ -191,7 +191,7 @@ class CachedCluster:
         return result
 
     def apply_status(self, key: Key, status: Object) -> Object:
-        """Apply the status of a DetectionQueue; it is known at once."""
+        """Apply the status of a DetectionQueue; the store holds it at once."""
         with self._there(KIND, key.namespace, key.name):
             result = self._direct.apply_status(key, status)
         self._store.put(KIND, result)
@@ -202,10 +202,10 @@ class CachedCluster:
         self._direct.post_event(note)
 
     def _check_owner(self, namespace: str, name: str, manifest: Object) -> None:
-        """Ask for the owner of a Deployment that is about to be made.
+        """Read the owner of a Deployment that is about to be created.
 
-        While no watch tells that it is gone, the garbage collector would take the Deployment, and
-        it would be made again, several times a second.
+        Without this, until a watch reports the deletion, the garbage collector would delete the
+        Deployment and the operator create it again, several times a second.
         """
         owners = manifest["metadata"].get("ownerReferences", ())
         if self._store.get(DEPLOYMENT, namespace, name) is not None or not owners:
@@ -222,12 +222,12 @@ class CachedCluster:
 
     @contextlib.contextmanager
     def _there(self, kind: str, namespace: str, name: str) -> Iterator[None]:
-        """Forget an object of which the API server says that it is gone."""
+        """Remove an object from the store if the API server answers 404."""
         known = self._store.get(kind, namespace, name)
         try:
             yield
         except NotFound:
-            # No watch may tell of it: a deletion between a watch and the next one goes untold.
+            # A watch may never report it: kopf misses deletions between two watches.
             if known is not None:
                 self._store.remove(kind, known)
             raise

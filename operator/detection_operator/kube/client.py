@@ -35,10 +35,10 @@ class KubernetesCluster:
     """Implements ``Cluster`` and ``Leases``.
 
     Args:
-        rest: To the API server.
-        namespaces: In scope; empty means all.
-        wrote: Told the kind of each write.
-        may_write: Asked before each write but those of leases.
+        rest: Sends requests to the API server.
+        namespaces: Namespaces in scope; empty means all.
+        wrote: Called with the kind of each write.
+        may_write: Called before each write except those of leases; False prevents it.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class KubernetesCluster:
         return self._list("v1", namespace, "pods", selector)
 
     def pod_events(self, namespace: str) -> list[Object]:
-        """Return the events about pods that tell more than that one starts."""
+        """Return the events about pods, without those of a normal start."""
         return self._list("v1", namespace, "events", fields=SELECTOR)
 
     def apply(self, manifest: Object) -> Object:
@@ -209,7 +209,7 @@ class KubernetesCluster:
     def _everywhere(self, group: str, plural: str, selector: str = "") -> Listed:
         lists = [self._list(group, item, plural, selector) for item in self._namespaces]
         versions = [found.version for found in lists if found.version is not None]
-        # Together they know of what the oldest one knows.
+        # Together they include changes up to the oldest version.
         version = min(versions) if len(versions) == len(lists) else None
         return Listed(itertools.chain.from_iterable(lists), version)
 

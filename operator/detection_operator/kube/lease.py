@@ -1,7 +1,7 @@
 """Leader election by a ``coordination.k8s.io`` Lease.
 
-Expiry is judged by how long this process has seen the lease unchanged, never by the times written
-in it: clocks of two nodes differ.
+A lease has expired when this process has seen it unchanged for its duration. The times written in
+it do not count: clocks of two nodes differ.
 """
 
 import logging
@@ -15,7 +15,7 @@ from detection_operator.kube.port import Leases, Object
 
 DURATION_S: Final = 15
 RENEW_DEADLINE_S: Final = 10.0
-"""A leader that could not renew for so long stops, before anybody else may start."""
+"""A leader that could not renew for this time stops, before another process may start."""
 RETRY_S: Final = 2.0
 log = logging.getLogger(__name__)
 
@@ -25,13 +25,13 @@ class Elector:
     """One candidate.
 
     Attributes:
-        leases: Where the lease is.
-        clock: Of the process.
-        namespace: Of the lease.
-        name: Of the lease.
-        identity: Of this candidate; no other may have the same.
-        deployment: That the candidates are pods of: the garbage collector removes the lease with
-            it. None leaves the lease.
+        leases: Reads and writes the lease.
+        clock: Wall and monotonic time.
+        namespace: Namespace of the lease.
+        name: Name of the lease.
+        identity: Name of this candidate, unique among the candidates.
+        deployment: Deployment of the candidates: the garbage collector removes the lease with it.
+            None leaves the lease.
         renewed_s: Monotonic time of the last success; None before the first.
     """
 
@@ -70,7 +70,7 @@ class Elector:
         return False
 
     def release(self) -> None:
-        """Give the lease up, so that the next one need not wait for its expiry. Never raises."""
+        """Release the lease, so that the next leader need not wait for its end. Never raises."""
         if self.renewed_s is None:
             return
         try:
@@ -83,7 +83,7 @@ class Elector:
         self.renewed_s = None
 
     def holds(self) -> bool:
-        """Say whether nobody else can lead yet. Cheap, and safe to ask from any thread.
+        """Say whether no other process can lead yet. Cheap, and safe from any thread.
 
         A leader whose renewal hangs finds out only when the call ends; its other threads, which
         ask this before each write, stop in time.
@@ -92,7 +92,7 @@ class Elector:
         return renewed_s is not None and (self.clock.monotonic_s() - renewed_s < RENEW_DEADLINE_S)
 
     def wait_s(self) -> float:
-        """Return the seconds until another try is worth it: the lease of a dead leader may end."""
+        """Return the seconds until the next try: a dead leader's lease may expire sooner."""
         return min(RETRY_S, max(0.0, self._free_s - self.clock.monotonic_s()))
 
     def _attempt(self) -> bool:
@@ -105,7 +105,7 @@ class Elector:
         holder = lease["spec"].get("holderIdentity") or ""
         if holder not in {"", self.identity} and not self._expired(lease):
             return False
-        self.leases.replace_lease(self._taken(lease, anew=holder != self.identity))
+        self.leases.replace_lease(self._taken(lease, new_holder=holder != self.identity))
         return True
 
     def _found_owners(self) -> list[dict[str, Any]]:
@@ -145,7 +145,7 @@ class Elector:
             },
         }
 
-    def _taken(self, lease: Object, *, anew: bool) -> dict[str, Any]:
+    def _taken(self, lease: Object, *, new_holder: bool) -> dict[str, Any]:
         now = micro_timestamp(self.clock.wall_s())
         spec = {
             **lease["spec"],
@@ -153,7 +153,7 @@ class Elector:
             "leaseDurationSeconds": DURATION_S,
             "renewTime": now,
         }
-        if anew:
+        if new_holder:
             spec["acquireTime"] = now
             spec["leaseTransitions"] = int(lease["spec"].get("leaseTransitions") or 0) + 1
         return {**lease, "metadata": self._metadata(lease["metadata"]), "spec": spec}

@@ -1,4 +1,4 @@
-"""Who else writes the replicas of a Deployment, by its managed fields. Pure."""
+"""Other writers of a Deployment's replicas, from its managed fields. Pure."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -7,15 +7,15 @@ from detection_operator.kube.objects import replicas_of
 from detection_operator.kube.port import FIELD_MANAGER, Object
 
 PEOPLE: Final = ("kubectl", "k9s", "Lens", "freelens", "Headlamp", "dashboard", "Mozilla")
-"""Managers that a person stands behind, by their start: one edit is undone, not fought with."""
+"""Prefixes of interactive tools' managers: a single edit is overwritten and no conflict."""
 
 
 def other_writer(deployment: Object, *, written: int | None) -> str | None:
     """Return the manager that set ``spec.replicas`` against the operator, or None.
 
-    Autoscalers write through the scale subresource. Whoever brought the Deployment along with a
-    number in it (Helm, a GitOps tool) is no rival before it changes what the operator wrote.
-    Times are of no help: the API server leaves them out for the scale subresource.
+    Autoscalers write through the scale subresource. A tool that created the Deployment with a
+    number of replicas (Helm, GitOps) is no conflict until it changes what the operator wrote.
+    Times do not help: the API server leaves them out for the scale subresource.
 
     Args:
         deployment: The Deployment.

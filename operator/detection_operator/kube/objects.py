@@ -69,7 +69,7 @@ def time_s(text: str | None) -> float | None:
         parsed = datetime.fromisoformat(text)
     except ValueError:
         return None
-    # Kubernetes always writes a zone; a naive time can only be somebody's mistake.
+    # Kubernetes always writes a zone; a time without one can only come from another client.
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
 
 

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 FIELD_MANAGER: Final = "detectionqueue-operator"
-"""Owner of the fields that the operator writes, in ``metadata.managedFields``."""
+"""Field manager of the operator, in ``metadata.managedFields``."""
 
 Object = Mapping[str, Any]
 
 
 class Listed(list[Object]):
-    """Objects of one kind, as a list of the API server holds them.
+    """Objects of one kind, from a list request.
 
     Attributes:
-        version: The resource version of the list: it knows of everything up to this one. None
-            where it is not known, or no number.
+        version: Resource version of the list, which includes every change up to it. None if it is
+            unknown or not a number.
     """
 
     def __init__(self, objects: Iterable[Object] = (), version: int | None = None) -> None:
@@ -42,8 +42,8 @@ class EventNote:
         about: The object, with its metadata.
         type: ``Normal`` or ``Warning``.
         reason: One word.
-        message: For a person, at most 1024 characters.
-        now_s: When.
+        message: A sentence of at most 1024 characters.
+        now_s: Time of the event, seconds since the epoch.
     """
 
     about: Object
@@ -81,7 +81,7 @@ class Cluster(Protocol):
         ...
 
     def pod_events(self, namespace: str) -> list[Object]:
-        """Return the events about pods that tell more than that one starts.
+        """Return the events about pods, without those of a normal start.
 
         Raises:
             Forbidden: The operator may not read events.

@@ -23,28 +23,28 @@ JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
 TOKEN_CHECK_S: Final = 60.0
-"""Tokens of service accounts rotate on disk; a kubeconfig's exec plug-in renews its own."""
+"""How often the token is read again: those of service accounts rotate on disk."""
 
 # The package has no types.
 _load_in_cluster: Callable[..., None] = load_incluster_config
 _load_file: Callable[..., None] = load_kube_config
 
 Observer = Callable[[str, int], None]
-"""Told the verb and the status of each request; 0 when there was no answer."""
+"""Called with verb and status of each request; status 0: no answer."""
 
 
 def configuration(kubeconfig: Path | None, context: str | None) -> kubernetes_client.Configuration:
     """Return how to reach the API server.
 
-    By way of the kubeconfig's ``proxy-url``, else of the proxy that ``HTTPS_PROXY`` names, and
-    directly where ``NO_PROXY`` names the server.
+    Through the kubeconfig's ``proxy-url``, else through the proxy in ``HTTPS_PROXY``; directly if
+    ``NO_PROXY`` names the server.
 
     Args:
         kubeconfig: None means the pod's service account, and outside a pod the default file.
-        context: Of the kubeconfig; None means its current one.
+        context: Context of the kubeconfig; None means its current one.
 
     Raises:
-        InvalidSettings: There is no way in.
+        InvalidSettings: The configuration is missing or invalid.
     """
     found = kubernetes_client.Configuration()
     try:
@@ -67,14 +67,14 @@ def configuration(kubeconfig: Path | None, context: str | None) -> kubernetes_cl
 
 
 def proxy_of(config: kubernetes_client.Configuration) -> str | None:
-    """Return the URL of the proxy by way of which the API server is reached; None: directly."""
+    """Return the URL of the proxy to the API server; None: it is reached directly."""
     if not config.proxy or should_bypass_proxies(config.host, config.no_proxy or ""):
         return None
     return str(config.proxy)
 
 
 def _know_proxy(config: kubernetes_client.Configuration) -> None:
-    """Check the proxy, and send it the user and password that its URL holds."""
+    """Check the proxy's URL, and set its user and password as headers."""
     proxy = proxy_of(config)
     if proxy is None:
         return
@@ -101,8 +101,8 @@ class Rest:
     """Requests to one API server. Safe to use from several threads.
 
     Args:
-        config: Where it is and who asks.
-        observer: Told of each request.
+        config: Address and credentials.
+        observer: Called after each request.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Rest:
         self._config = config
         self._observer = observer
         self._authorization: tuple[float, str | None] = (float("-inf"), None)
-        # The client's own transport: TLS, proxies and keep-alive as its configuration says.
+        # The client's transport: TLS, proxies and keep-alive follow its configuration.
         self._pool: urllib3.PoolManager = RESTClientObject(config).pool_manager
 
     def close(self) -> None:

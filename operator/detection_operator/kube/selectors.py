@@ -1,4 +1,4 @@
-"""Label selectors: from an object to the text of a query, and whether labels match. Pure."""
+"""Label selectors: to the text of a query, and matching labels. Pure."""
 
 import re
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
-"""What watches, lists and answers to writes have told of a cluster so far, in memory.
+"""The newest known objects of a cluster, in memory: from watches, lists and answers to writes.
 
-They overtake each other: a list takes seconds, meanwhile watches tell of what is newer; an answer
-to a write arrives after the watch told of the deletion. Of two versions the newer one is kept,
-and a deletion is remembered until a list that began after it has shown that it knows of it.
+These overtake each other: a list takes seconds, and watches deliver newer objects meanwhile; the
+answer to a write may arrive after the watch reported the deletion. The newer of two versions is
+kept, and a deletion is remembered until a list that began after it confirms it.
 """
 
 import threading
@@ -22,7 +22,7 @@ _Name = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """An object and the turn at which it was told; of a deleted one only uid and version."""
+    """An object and the turn in which it arrived; for a deleted one only uid and version."""
 
     obj: Object
     turn: int
@@ -53,14 +53,15 @@ class Store:
         self._turn = 0
 
     def turn(self) -> int:
-        """Return how much was told so far; for ``replace``, before the list is asked for."""
+        """Return the number of changes so far; to be read before a list, for ``replace``."""
         with self._lock:
             return self._turn
 
     def put(self, kind: str, obj: Object) -> bool:
-        """Keep an object unless a newer one, or its deletion, is known; say whether it is news.
+        """Keep an object unless a newer version or its deletion is known.
 
-        News are what to decide on.
+        Returns:
+            Whether it changed in what a reconcile reads.
         """
         slim = _slim(kind, obj)
         with self._lock:
@@ -68,7 +69,7 @@ class Store:
             return self._take(kind, slim)
 
     def remove(self, kind: str, obj: Object) -> bool:
-        """Forget an object as it was when it was deleted; say whether it was known."""
+        """Remove a deleted object, given its last version; say whether it was known."""
         with self._lock:
             self._turn += 1
             known = self._collections[kind].kept.get(_name(obj))
@@ -77,16 +78,15 @@ class Store:
             return self._bury(kind, obj)
 
     def replace(self, kind: str, listed: Iterable[Object], *, since: int | None = None) -> int:
-        """Keep what a list holds, but for what was told since it began and is newer.
+        """Keep the objects of a list, except where a newer version arrived since it began.
 
         Args:
-            kind: Of all objects.
-            listed: All that there are; a ``Listed`` says as of which version.
-            since: What ``turn`` returned before the list was asked for; None means that nothing
-                was told meanwhile.
+            kind: Kind of the objects.
+            listed: All objects of the kind; a ``Listed`` has a version.
+            since: ``turn`` before the list request; None means that nothing changed meanwhile.
 
         Returns:
-            How many objects were news, that is which no watch had told of.
+            How many objects were new, changed or gone, that is what watches had missed.
         """
         version = listed.version if isinstance(listed, Listed) else None
         found = {_name(obj): _slim(kind, obj) for obj in listed}
@@ -123,7 +123,7 @@ class Store:
             return list(self._children.get((kind, key), {}).values())
 
     def _take(self, kind: str, obj: Object, began: int | None = None) -> bool:
-        """Keep an object if it is not outdated; say whether it is news."""
+        """Keep an object unless it is outdated; return as ``put`` does."""
         collection, name = self._collections[kind], _name(obj)
         if _is_outdated(collection, obj, began):
             return False
@@ -201,7 +201,7 @@ def _uid(obj: Object) -> str | None:
 
 
 def _gist(kind: str, obj: Object) -> Any:
-    """Return what a reconcile would look at: changes of anything else are no reason for one."""
+    """Return what a reconcile reads: changes of anything else need none."""
     metadata = obj["metadata"]
     if kind == POD:
         return pod_views([obj])
@@ -210,7 +210,7 @@ def _gist(kind: str, obj: Object) -> Any:
 
 
 def _slim(kind: str, obj: Object) -> Object:
-    """Return an object without what nobody reads: field owners are half of its size."""
+    """Return an object without what is never read: managed fields are half of its size."""
     metadata = {k: v for k, v in obj["metadata"].items() if k != "managedFields"}
     entries = obj["metadata"].get("managedFields") or ()
     if kind == DEPLOYMENT:

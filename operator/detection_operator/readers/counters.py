@@ -1,4 +1,4 @@
-"""Sums of counters of workers that come, restart and go: the sums never fall."""
+"""Sums of the counters of workers that start, restart and end: the sums never fall."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
@@ -14,11 +14,11 @@ class Counters:
 
     Attributes:
         received: First receives.
-        received_late: Those of them that came too late.
+        received_late: First receives later than the objective allows.
         failed: Failed attempts.
         work: Finished messages by kind.
-        since_s: What workers that started earlier had received before they are first heard was
-            counted by somebody else. Their work counts: it still tells how long work takes.
+        since_s: When this process took over. What workers that started earlier had received
+            before, another process counted; their work is added: it tells how long work takes.
     """
 
     received: int = 0
@@ -29,11 +29,11 @@ class Counters:
     _last: dict[str, WorkerState] = field(default_factory=dict)
 
     def absorb(self, uid: str, state: WorkerState) -> None:
-        """Add what a worker did since it was last heard.
+        """Add what a worker did since its last report.
 
         Args:
-            uid: Of its pod.
-            state: What it says now. A worker that restarted counts from zero again.
+            uid: Uid of its pod.
+            state: Its report. A worker that restarted counts from zero again.
         """
         before = self._last.get(uid)
         if before is None and (state.started_at_s or self.since_s) < self.since_s:

@@ -13,9 +13,9 @@ class Address:
     """Where a worker listens.
 
     Attributes:
-        uid: Of its pod.
-        host: Its address.
-        port: Of the control server.
+        uid: Uid of its pod.
+        host: IP address of the pod.
+        port: Port of the control server.
     """
 
     uid: str
@@ -32,7 +32,7 @@ class QueueReader(Protocol):
 
 
 class Workers(Protocol):
-    """Talks to workers. Never raises: silence and refusal are answers."""
+    """Talks to workers' control servers. Never raises: None stands for no answer."""
 
     def states(self, addresses: Sequence[Address]) -> dict[str, WorkerState]:
         """Return the states of those that answered in time, by uid."""

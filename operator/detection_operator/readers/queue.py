@@ -1,4 +1,4 @@
-"""Reads queues from SQS: depth, settings, dead letters. Errors become values."""
+"""Reads queues from SQS: depth, attributes, dead-letter queue. Errors become values."""
 
 import logging
 import threading
@@ -29,11 +29,11 @@ from detection_operator.spec.queue_spec import QueueRef
 BURST: Final = 100.0
 LONGEST_WAIT_S: Final = 5.0
 DEAD_LETTER_S: Final = 30.0
-"""The dead-letter queue is read this often: it doubles the requests and moves slowly."""
+"""The dead-letter queue is read this often: it doubles the requests and changes slowly."""
 CLIENTS: Final = 64
 """Regions and endpoints with a client; each takes some megabytes."""
 QUEUES: Final = 10_000
-"""What is remembered of queues, those included whose DetectionQueue is gone."""
+"""Queues that are remembered, including those whose DetectionQueue was deleted."""
 VISIBLE: Final = "ApproximateNumberOfMessages"
 IN_FLIGHT: Final = "ApproximateNumberOfMessagesNotVisible"
 DELAYED: Final = "ApproximateNumberOfMessagesDelayed"
@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why a request failed; ``why`` says what somebody has to mend, if anybody has to."""
+    """Why a request failed; ``why`` says what an administrator has to fix, if anything."""
 
     error: ReadError
     why: str = ""
@@ -66,9 +66,9 @@ class SqsReader:
     """Implements ``QueueReader``. Safe to use from several threads.
 
     Args:
-        observer: Told the code of each request: ``ok`` or the error's.
+        observer: Called with the code of each request: ``ok`` or the error's.
         monotonic_s: A clock.
-        sleep: Waits, when the rate limit says so.
+        sleep: Waits for the rate limit.
         queues: Dead-letter queues that are remembered between two reads.
     """
 

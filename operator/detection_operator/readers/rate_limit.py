@@ -1,4 +1,4 @@
-"""A token bucket: how often an account's API may be called."""
+"""A token bucket for the requests to one AWS account."""
 
 import threading
 from collections.abc import Callable
@@ -10,8 +10,8 @@ class TokenBucket:
     """Calls per second with a burst. Safe to use from several threads.
 
     Attributes:
-        per_s: Calls that come back each second; > 0.
-        burst: Calls that may come at once.
+        per_s: Tokens added each second; > 0.
+        burst: Capacity of the bucket.
         clock: Monotonic seconds.
     """
 
@@ -27,7 +27,7 @@ class TokenBucket:
         self._at_s = self.clock()
 
     def take(self) -> float:
-        """Take one call and return the seconds to wait before making it; 0 most of the time."""
+        """Take a token; return the seconds to wait before the request, 0 most of the time."""
         with self._lock:
             now_s = self.clock()
             self._tokens = min(self.burst, self._tokens + (now_s - self._at_s) * self.per_s)
@@ -36,6 +36,6 @@ class TokenBucket:
             return max(0.0, -self._tokens / self.per_s)
 
     def punish(self) -> None:
-        """Empty the bucket: the other side said that it was too much."""
+        """Empty the bucket after a throttled request."""
         with self._lock:
             self._tokens = min(self._tokens, 0.0)

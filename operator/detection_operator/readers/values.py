@@ -1,4 +1,4 @@
-"""What is read from SQS and from workers. Values only."""
+"""Values read from SQS and from workers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,15 +10,15 @@ from detection_operator.scaling.observation import ReadError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSettings:
-    """How a queue is set up, as far as it matters to its workers.
+    """Attributes of a queue that matter to its workers.
 
     Attributes:
-        visibility_timeout_s: Of the queue; workers may use their own.
-        retention_s: After which a message is lost.
+        visibility_timeout_s: The queue's default; workers may use their own.
+        retention_s: Message retention period.
         receive_wait_s: Long-poll seconds.
-        fifo: Ordered, by groups.
+        fifo: It is a FIFO queue.
         max_receive_count: Receives before a message goes to the dead-letter queue; None: never.
-        dead_letter_arn: Of the dead-letter queue; None without.
+        dead_letter_arn: ARN of the dead-letter queue; None without.
     """
 
     visibility_timeout_s: int = 30
@@ -34,13 +34,13 @@ class QueueReading:
     """One read of a queue. Counts are those of the last success when ``error`` is set.
 
     Attributes:
-        sampled_at_s: When the counts were read; None: never with success.
+        sampled_at_s: When the counts were read; None before the first success.
         error: Why the newest read failed.
-        error_why: What somebody has to mend; empty when the failure may pass by itself.
-        visible: Messages that wait.
+        error_why: What an administrator has to fix; empty if the failure may be temporary.
+        visible: Visible messages.
         in_flight: Messages received and not deleted.
-        delayed: Messages not due yet.
-        settings: Of the queue; None before the first success.
+        delayed: Delayed messages.
+        settings: Attributes of the queue; None before the first success.
         dead_letter: Depth of the dead-letter queue; None when there is none or it is unread.
         dead_letter_retention_s: Its retention; None when unread.
         dead_letter_error: Why it could not be read.
@@ -72,22 +72,22 @@ NO_WORK: Final = Work(0, 0.0, 0.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerState:
-    """What one worker says of itself.
+    """The state that a worker reports.
 
     Attributes:
         busy: It holds a message.
-        said_at_s: When it said so, by its own clock, which may differ from all others.
-        busy_expires_s: When its busy mark ends without progress, by its own clock; None when it is
-            not busy.
-        draining: It takes no more messages.
-        drained: It drains, holds nothing, and no poll is under way.
+        said_at_s: When it reported this, by its own clock, which may differ from others.
+        busy_expires_s: When ``busy`` expires without progress, by its own clock; None if it is not
+            busy.
+        draining: It receives no more messages.
+        drained: It drains, holds no message, and no receive request is under way.
         in_flight: Messages in hand.
         held_seconds: Predicted seconds of work in hand.
         received_age_s: How long the last received message had waited; None unknown.
         started_at_s: When it started; None unknown.
         served: Finished messages by kind.
         received: First receives since it started.
-        received_late: Those of them that came too late.
+        received_late: First receives later than the objective allows.
         failed: Attempts that failed since it started.
     """
 

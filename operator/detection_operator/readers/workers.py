@@ -1,4 +1,4 @@
-"""Talks to the control servers of workers, several at a time, never for long."""
+"""Requests to the control servers of workers, several at a time, with short timeouts."""
 
 import http.client
 import io
@@ -21,7 +21,7 @@ TIMEOUT_S: Final = 2.0
 ALL_TIMEOUT_S: Final = 5.0
 MAX_BODY_BYTES: Final = 256 * 1024
 LARGEST: Final = 2.0**53
-"""Above it a float loses whole numbers: no count, time or sum of squares gets there."""
+"""Above it a float cannot hold each integer: no count, time or sum of squares gets there."""
 log = logging.getLogger(__name__)
 
 
@@ -30,7 +30,7 @@ class HttpWorkers:
 
     Args:
         threads: Requests at a time.
-        timeout_s: For a whole request.
+        timeout_s: Limit of a whole request.
     """
 
     def __init__(self, threads: int = 16, timeout_s: float = TIMEOUT_S) -> None:
@@ -38,7 +38,7 @@ class HttpWorkers:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="workers")
 
     def close(self) -> None:
-        """Let go of the threads."""
+        """Stop the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def states(self, addresses: Sequence[Address]) -> dict[str, WorkerState]:
@@ -71,9 +71,9 @@ class HttpWorkers:
 
 
 def parse_state(data: Any) -> WorkerState | None:
-    """Return the state that a decoded answer says, or None when it is no state.
+    """Return the state in a decoded answer, or None when it is no state.
 
-    Pods are not trusted to send what they should: numbers are checked, the rest is ignored.
+    Pods are not trusted: numbers are checked, unknown fields ignored.
     """
     if not isinstance(data, Mapping) or not isinstance(data.get("busy"), bool):
         return None
@@ -98,9 +98,9 @@ def parse_state(data: Any) -> WorkerState | None:
 
 
 class _Timed:
-    """As much of a socket as ``http.client`` needs; its operations end at one time together.
+    """The part of a socket that ``http.client`` needs, with one deadline for all operations.
 
-    A timeout of the socket is one for each piece, and pieces may be as small as a byte.
+    A socket's own timeout starts again with each piece, which may be a single byte.
     """
 
     def __init__(self, plain: socket.socket, end_s: float) -> None:

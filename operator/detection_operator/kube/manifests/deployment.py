@@ -1,8 +1,8 @@
 """The Deployment of a DetectionQueue's workers, from its spec. Pure.
 
 A Deployment's pod template never changes: another template is another Deployment, named by its
-revision. Each then has exactly one ReplicaSet, so that pods go by the operator's choice alone. A
-new image comes in by scaling one Deployment out and the other in, by the same rules as ever.
+revision. Each then has exactly one ReplicaSet, so that only the operator chooses which pods go.
+A new image is rolled out by scaling one Deployment out and the other in, by the same rules.
 """
 
 import hashlib
@@ -20,17 +20,17 @@ from detection_operator.spec.worker import Template
 
 REVISION_CHARS: Final = 8
 USER_ID: Final = 10_001
-"""Of the worker's image."""
+"""User of the worker's image."""
 FS_GROUP_POLICY: Final = "OnRootMismatch"
 """Changing the group of every model file on every start takes minutes on large volumes."""
 STARTUP_PERIOD_S: Final = 5
 STARTUP_MIN_S: Final = 300
-"""Loading models from a slow volume takes minutes; a restart would only begin it again."""
+"""Loading models from a slow volume takes minutes; a restart would begin again."""
 PROGRESS_DEADLINE_S: Final = 3600
 """A GPU node may take long; the operator reports that itself."""
 SPREAD: Final = "topologySpreadConstraints"
 _STRATEGY: Final = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
-"""Only an edit by hand ever rolls anything out."""
+"""Used only if a user edits the Deployment."""
 
 
 def worker_labels(queue: Object) -> dict[str, str]:

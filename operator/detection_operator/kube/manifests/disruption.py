@@ -10,8 +10,8 @@ from detection_operator.kube.port import FIELD_MANAGER, Object
 MAX_UNAVAILABLE: Final = "25%"
 """Rounded up by Kubernetes: a node with the only worker can still be emptied."""
 SUFFIX: Final = "-workers"
-"""Sets it apart from a budget that a user calls like the DetectionQueue. It fits: names have at
-most 253 characters, those of DetectionQueues 52."""
+"""Keeps it apart from a user's budget with the name of the DetectionQueue. Names of budgets have
+at most 253 characters, those of DetectionQueues 52."""
 
 
 def budget_name(queue: Object) -> str:
@@ -20,7 +20,7 @@ def budget_name(queue: Object) -> str:
 
 
 def as_wanted(budget: Object, manifest: Object) -> bool:
-    """Say whether a budget does what the manifest says; the server may know more fields."""
+    """Say whether a budget has the manifest's values; the server may add fields."""
     return all(budget["spec"].get(name) == value for name, value in manifest["spec"].items())
 
 
@@ -35,7 +35,7 @@ def is_of_an_earlier_version(budget: Object, queue: Object) -> bool:
 
 
 def disruption_budget(queue: Object) -> dict[str, Any]:
-    """Return the manifest: evictions take a quarter of the workers at a time."""
+    """Return the manifest: at most a quarter of the workers are evicted at a time."""
     labels = worker_labels(queue)
     return {
         "apiVersion": "policy/v1",

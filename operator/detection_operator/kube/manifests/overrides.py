@@ -1,8 +1,8 @@
-"""What a user lays over the pod template that the operator builds. Pure.
+"""Merge a user's ``podTemplate`` into the pod template that the operator builds. Pure.
 
-Objects are merged by member, lists of named things by name; any other value takes the place of
-the operator's. Null leaves a default out. Other shapes would fail here or at the API server,
-without a word in the status: they are refused by the name of their field.
+Objects are merged by member, lists of named things by name; any other value replaces
+the operator's. Null removes a default. Values of a wrong type are rejected with the name of the
+field, so that the status can show it.
 """
 
 from collections.abc import Mapping
@@ -46,13 +46,13 @@ def _value(base: Any, over: Any, path: str) -> Any:
     if isinstance(base, list):
         return _list(base, over, path)
     if isinstance(over, Mapping | list):
-        raise _refusal(path, over, "a single value")
+        raise _wrong_type(path, over, "a single value")
     return over
 
 
 def _list(base: list[Any], over: Any, path: str) -> list[Any]:
     if not isinstance(over, list):
-        raise _refusal(path, over, "a list")
+        raise _wrong_type(path, over, "a list")
     if not all(isinstance(item, Mapping) for item in base):
         return over
     items = [_mapping(item, f"{path}[{index}]") for index, item in enumerate(over)]
@@ -70,7 +70,7 @@ def _by_name(
         inner = f"{path}[{index}]"
         name = item.get("name")
         if not isinstance(name, str) and not (name is None and path.endswith(NAMELESS)):
-            raise _refusal(f"{inner}.name", name, "a string")
+            raise _wrong_type(f"{inner}.name", name, "a string")
         if name in merged:
             merged[name] = _object(merged[name], item, inner)
         else:
@@ -87,10 +87,10 @@ def _bare(value: Any) -> Any:
 
 def _mapping(raw: Any, path: str) -> Mapping[str, Any]:
     if not isinstance(raw, Mapping):
-        raise _refusal(path, raw, "an object")
+        raise _wrong_type(path, raw, "an object")
     return raw
 
 
-def _refusal(path: str, raw: Any, wanted: str) -> InvalidSpec:
+def _wrong_type(path: str, raw: Any, wanted: str) -> InvalidSpec:
     kind = "null" if raw is None else type(raw).__name__
     return InvalidSpec(f"{FIELD}.{path}" if path else FIELD, f"is {kind}, must be {wanted}")

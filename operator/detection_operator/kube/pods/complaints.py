@@ -1,7 +1,7 @@
-"""What a pod's status says of why it does not work, in the cluster's own words. Pure.
+"""Why a pod is not running, from its status, in the cluster's own words. Pure.
 
-There is no list of reasons: kubelets, runtimes and device plugins find new ones. A container that
-waits for anything but its turn has something wrong with it.
+There is no list of reasons: kubelets, runtimes and device plugins add new ones. A container that
+waits for anything but its turn has a problem.
 """
 
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ from detection_operator.kube.objects import condition
 from detection_operator.kube.port import Object
 
 TURN: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
-"""Reasons of containers that wait for their turn."""
+"""Reasons of containers that wait normally."""
 WORDS_MAX: Final = 300
-"""Characters of a complaint: a runtime's message may be a page."""
+"""Characters of a message: a container runtime's may be a page long."""
 
 
 def broken(status: Object) -> tuple[str, str]:
@@ -65,7 +65,7 @@ def failure(pod: Object) -> tuple[str, str]:
 
 
 def is_admitted(status: Object) -> bool:
-    """Say whether a kubelet has taken the pod in: one that rejects it only fails it."""
+    """Say whether a kubelet has admitted the pod: one that rejects it sets Failed at once."""
     if status.get("phase") != "Pending":
         return status.get("phase") == "Running"
     begun = status.get("startTime") or status.get("podIP") or status.get("containerStatuses")

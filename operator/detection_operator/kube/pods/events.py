@@ -1,4 +1,4 @@
-"""Events about pods: what autoscalers and kubelets say that no status does. Pure.
+"""Kubernetes events about pods, from autoscalers and kubelets. Pure.
 
 Both APIs of events are read: the older one has ``lastTimestamp`` and ``source``, the newer one
 ``eventTime``, ``series`` and ``reportingComponent``.
@@ -22,18 +22,18 @@ SELECTOR: Final = ",".join(
         ),
     )
 )
-"""Field selector of the events that are worth reading: nine in ten tell of pods that start."""
+"""Field selector without the events of a normal start, which are nine in ten."""
 COMING: Final = frozenset({"TriggeredScaleUp", "Nominated"})
-"""Of the Cluster Autoscaler and of Karpenter: a node is on its way for the pod."""
+"""Reasons of the Cluster Autoscaler and of Karpenter: a node is being launched for the pod."""
 NOT_COMING: Final = "NotTriggerScaleUp"
 FAILED_SCHEDULING: Final = "FailedScheduling"
-"""Of a scheduler, which only has the nodes that are there; of Karpenter and its kin, which are no
-schedulers: no node that they could make would do."""
+"""From a scheduler: no existing node fits. From Karpenter and other provisioners, whose names do
+not contain ``scheduler``: no node that they can launch fits."""
 SCHEDULER: Final = "scheduler"
 
 
 class Sign(StrEnum):
-    """What an autoscaler says of a pod without a node."""
+    """What an autoscaler reports about an unschedulable pod."""
 
     COMING = "Coming"
     HOPELESS = "Hopeless"
@@ -44,12 +44,12 @@ class PodEvent:
     """One event about a pod.
 
     Attributes:
-        uid: Of the pod.
+        uid: Uid of the pod.
         at_s: When it last happened.
         reason: One word.
-        message: For a person.
-        warning: It tells of something wrong.
-        by: The component that says so.
+        message: The sentence.
+        warning: Its type is ``Warning``.
+        by: The component that reported it.
     """
 
     uid: str
@@ -61,7 +61,7 @@ class PodEvent:
 
     @property
     def sign(self) -> Sign | None:
-        """What it says of a node for the pod; None: nothing."""
+        """What it says about a node for the pod; None: nothing."""
         if self.reason in COMING:
             return Sign.COMING
         provisioner = self.reason == FAILED_SCHEDULING and SCHEDULER not in self.by

@@ -1,7 +1,7 @@
-"""Which pods of a ReplicaSet go first when its replicas fall. Pure.
+"""Which pods Kubernetes removes first when the replicas of a ReplicaSet fall. Pure.
 
-Follows the order of Kubernetes' ReplicaSet controller: without a node, pending, not ready, lower
-deletion cost. Below that it looks at ages in coarse buckets; nothing here relies on so much.
+Follows the order of the ReplicaSet controller: unscheduled, pending, not ready, lower deletion
+cost. Further criteria, such as ages in coarse buckets, are not relied on.
 """
 
 import itertools
@@ -11,14 +11,14 @@ from typing import Final
 from detection_operator.kube.pods.views import PodView
 
 LEAST_COST: Final = -(2**31)
-"""Of a pod that may go: the least value of the annotation that Kubernetes accepts."""
+"""Deletion cost of a pod that may be removed: the least value that Kubernetes accepts."""
 ASKED_COST: Final = LEAST_COST + 1
-"""Of a pod that was asked to drain: after those that may go, whose removal may still be under way
-when others are asked; before all that work."""
+"""Deletion cost of a pod that was asked to drain: removed after those that may be removed, whose
+removal may still be under way, and before all that work."""
 
 
 def removal_rank(pod: PodView) -> tuple[bool, bool, bool, int]:
-    """Return what the controller sorts by; lower goes first."""
+    """Return the controller's sort key; lower is removed first."""
     return (pod.scheduled, pod.running, pod.ready, pod.deletion_cost)
 
 

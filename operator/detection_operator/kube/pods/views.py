@@ -1,4 +1,4 @@
-"""A worker pod as the operator sees it, from the object of the API server. Pure."""
+"""What the operator needs of a worker pod, from its Kubernetes object. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from detection_operator.kube.port import Object
 FAILED: Final = "Failed"
 FINISHED: Final = frozenset({"Succeeded", FAILED})
 EVER_READY_S: Final = 60.0
-"""A kubelet says that a pod is not ready as soon as it takes it in; one that says so of a later
-time speaks of a pod that was ready before."""
+"""A kubelet sets Ready to False as soon as it admits a pod. A transition later than this means
+that the pod was ready before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,29 +21,29 @@ class PodView:
     """One pod that exists and has not finished.
 
     Attributes:
-        name: Of the pod.
-        uid: Tells it from a later pod of the same name.
+        name: Name of the pod.
+        uid: Uid; a later pod of the same name has another.
         ip: Its address; None before it has one.
-        port: Of the control server.
-        revision: Of its template; empty for pods of an adopted Deployment.
-        template_hash: Names its ReplicaSet.
+        port: Port of the control server.
+        revision: Revision of its pod template; empty for pods of an adopted Deployment.
+        template_hash: Label that names its ReplicaSet.
         created_s: When it was created.
         ready_s: Since when it is ready; None while it is not.
         scheduled: It has a node.
-        scheduled_s: Since when; None while it has none, or nobody says.
-        running: Its containers run, or did.
+        scheduled_s: When it got the node; None without one, or if the status lacks the time.
+        running: Its phase is Running.
         started: A container passed its startup probe since it last started.
-        unschedulable_since_s: Since when it finds no node; None otherwise.
-        unschedulable_why: The scheduler's sentence.
+        unschedulable_since_s: Since when it is unschedulable; None otherwise.
+        unschedulable_why: The scheduler's message.
         broken: Why one of its containers cannot start, in a word; empty otherwise.
-        deletion_cost: Lower goes first.
-        drain_since_s: When the operator asked it to drain; None when it did not.
+        deletion_cost: Pod deletion cost; the ReplicaSet removes lower ones first.
+        drain_since_s: When the operator asked it to drain; None if it did not.
         terminating: It was deleted and may still work on its last message.
-        admitted: A kubelet has taken it in.
-        words: What its status says of why it does not work.
-        unready_since_s: Since when it is on its way to be ready; None while it is.
-        was_ready: It was ready once, as far as its status shows.
-        leave_by_s: When it should be gone; None while it is not deleted.
+        admitted: A kubelet has admitted it.
+        words: Why it is not ready, from its status.
+        unready_since_s: Since when it is becoming ready; None while it is ready.
+        was_ready: It was ready at some time, as far as its status shows.
+        leave_by_s: End of its grace period; None unless it was deleted.
     """
 
     name: str
@@ -87,12 +87,12 @@ class FailedPod:
     """One pod that has ended without success; Kubernetes makes another in its place.
 
     Attributes:
-        name: Of the pod.
-        uid: Tells it from a later pod of the same name.
-        revision: Of its template; empty for pods of an adopted Deployment.
+        name: Name of the pod.
+        uid: Uid; a later pod of the same name has another.
+        revision: Revision of its pod template; empty for pods of an adopted Deployment.
         at_s: When it failed, as far as its status shows.
         reason: Why, in a word.
-        words: What the cluster says of it.
+        words: Why, in the cluster's words.
         was_ready: It was ready before.
     """
 
@@ -106,7 +106,7 @@ class FailedPod:
 
 
 def failed_pods(pods: Iterable[Object]) -> list[FailedPod]:
-    """Return the pods that failed, by name; deleted ones are nobody's concern."""
+    """Return the pods that failed, by name, without deleted ones."""
     failed = (
         pod
         for pod in pods
@@ -172,7 +172,7 @@ def _view(pod: Object) -> PodView:
 
 
 def _begun_s(pod: Object, created_s: float) -> float:
-    """Return since when a pod that is not ready is on its way to be."""
+    """Return since when a pod that is not ready is becoming ready."""
     begun_s = max(created_s, _true_since_s(condition(pod, "PodScheduled")) or created_s)
     if not _was_ready(pod, created_s):
         return begun_s
@@ -196,7 +196,7 @@ def _true_since_s(found: Object | None) -> float | None:
 
 
 def _unschedulable(scheduled: Object | None) -> bool:
-    # SchedulingGated is somebody's decision (a quota system), not a lack of room.
+    # SchedulingGated is a decision, for example of a quota system, not a lack of capacity.
     return (
         scheduled is not None
         and scheduled["status"] == "False"

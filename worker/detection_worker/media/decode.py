@@ -24,8 +24,7 @@ from detection_worker.media.containers.completeness import ends_early
 from detection_worker.media.containers.compressed import Inflated, coding_of, inflate
 from detection_worker.media.containers.sniff import Content, sniff
 from detection_worker.media.stills.image import read_image
-from detection_worker.media.streams import av_input
-from detection_worker.media.streams import selection as streams
+from detection_worker.media.streams import av_input, selection
 from detection_worker.media.streams.audio import Sound, read_audio
 from detection_worker.media.streams.video import Clip, check_moving, read_video
 from detection_worker.media.streams.windows import Heard
@@ -180,16 +179,16 @@ def _decode_streams(
     covers: frozenset[int] = frozenset(),
 ) -> DecodedMedia:
     sound_only = order.sound_only or source.content.kind is MediaKind.AUDIO
-    video = None if sound_only else streams.best_video(container, covers=covers)
+    video = None if sound_only else selection.best_video(container, covers=covers)
     if video is not None:
         try:
             return _decode_video(container, video, source=source, order=order, tick=tick)
-        except streams.StillPictureError:
+        except selection.StillPictureError:
             covers |= {video.index}
         # It was read to its end, and not every file can be rewound.
         with av_input.open_media(source.file, source.content) as again:
             return _decode_streams(again, source, order=order, tick=tick, covers=covers)
-    audio = streams.best_audio(container)
+    audio = selection.best_audio(container)
     if audio is None:
         raise JobError(ErrorCode.NO_FRAMES, "the file holds neither pictures nor sound")
     return _decode_audio(container, audio, source=source, order=order, tick=tick, covers=covers)
@@ -216,7 +215,7 @@ def _decode_video(
         reopen=lambda: av_input.open_media(source.file, source.content),
     )
     truncated, damaged = _faults(source, clip)
-    told = streams.describe(container, analysed=stream.index)
+    told = selection.describe(container, analysed=stream.index)
     info = MediaInfo(
         kind=MediaKind.VIDEO,
         container=source.content.container,
@@ -266,7 +265,7 @@ def _decode_audio(
     codec = av_input.codec_name(stream)
     sound = read_audio(container, stream, sampling=order.audio, limits=order.limits, tick=tick)
     truncated, damaged = _faults(source, sound)
-    told = streams.describe(container, analysed=stream.index, covers=covers)
+    told = selection.describe(container, analysed=stream.index, covers=covers)
     info = MediaInfo(
         kind=MediaKind.AUDIO,
         container=source.content.container,

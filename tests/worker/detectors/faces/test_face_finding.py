@@ -11,7 +11,7 @@ from PIL import Image
 from detection_testing.samples import sample_path
 from detection_worker.core.faces import Face
 from detection_worker.core.tracks import iou
-from detection_worker.detectors.faces import finding as face_finding
+from detection_worker.detectors.faces import finding
 from detection_worker.detectors.faces.finding import MtcnnFinder
 from detection_worker.detectors.faces.model import load_face_finder
 from detection_worker.detectors.model_folder.listing import bundled_models_dir
@@ -107,4 +107,4 @@ def test_a_wall_of_faces_costs_no_more_than_it_may(
 
     [faces] = finder.find(wall[None])
 
-    assert 80 <= len(faces) <= face_finding.MAX_CANDIDATES
+    assert 80 <= len(faces) <= finding.MAX_CANDIDATES

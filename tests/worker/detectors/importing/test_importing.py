@@ -19,8 +19,7 @@ from detection_contract.media_types import MediaKind
 from detection_worker.core.sampling import AudioSampling
 from detection_worker.core.verdict import Pooling
 from detection_worker.detectors import architectures, registry, self_test
-from detection_worker.detectors.importing import checkpoint
-from detection_worker.detectors.importing import from_checkpoint as importing
+from detection_worker.detectors.importing import checkpoint, from_checkpoint
 from detection_worker.detectors.importing.published import PUBLISHED, Published
 from detection_worker.detectors.model_folder import folders, listing
 from detection_worker.detectors.model_folder.manifest import ModelError
@@ -65,9 +64,9 @@ def saved(content: object, **options: Any) -> bytes:
 
 def bring_in(
     path: Path, models_dir: Path, *, published: Published = SMALL, **options: Any
-) -> importing.Imported:
+) -> from_checkpoint.Imported:
     chosen: dict[str, Any] = {"name": "brought", "license_text": "MIT"} | options
-    return importing.import_checkpoint(
+    return from_checkpoint.import_checkpoint(
         path, published=[published], models_dir=models_dir, **chosen
     )
 

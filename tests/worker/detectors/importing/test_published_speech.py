@@ -26,8 +26,7 @@ from detection_contract.media_types import MediaKind
 from detection_testing.media import known_values
 from detection_worker.core.sampling import AudioSampling
 from detection_worker.detectors import architectures, registry, self_test
-from detection_worker.detectors.importing import from_checkpoint as importing
-from detection_worker.detectors.importing import published
+from detection_worker.detectors.importing import from_checkpoint, published
 from detection_worker.detectors.importing.checkpoint import Checkpoint
 from detection_worker.detectors.importing.matching import Match, best_match
 from detection_worker.detectors.importing.published import PUBLISHED, Published
@@ -278,7 +277,7 @@ def test_a_file_with_xlsr_is_imported_and_scores(prefix: str, tmp_path: Path) ->
     source = tmp_path / "LA_model.pth"
     torch.save(small_file(prefix=prefix), source)
 
-    made = importing.import_checkpoint(
+    made = from_checkpoint.import_checkpoint(
         source,
         published=only("xlsr-aasist", **SMALL),
         name="ours",
@@ -308,7 +307,7 @@ def test_a_file_of_a_baseline_is_imported_and_scores_the_synthetic_class(
     source = tmp_path / "theirs.pt"
     torch.save({"state_dict": file_tensors(name), "info": "epoch 3"}, source)
 
-    made = importing.import_checkpoint(
+    made = from_checkpoint.import_checkpoint(
         source,
         published=PUBLISHED[name],
         name=name,
@@ -360,7 +359,7 @@ def test_a_file_that_is_far_too_large_is_refused_unread(name: str, tmp_path: Pat
         file.truncate(limit + 1)
 
     with pytest.raises(ModelError, match=f"weights of this architecture have at most {limit}"):
-        importing.import_checkpoint(
+        from_checkpoint.import_checkpoint(
             source,
             published=PUBLISHED[name],
             name="m",

@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from torch import nn
 
-from detection_worker.detectors.importing import from_checkpoint as importing
-from detection_worker.detectors.importing import video_use
+from detection_worker.detectors.importing import package, video_use
 from detection_worker.detectors.importing.checkpoint import file_bytes
 from detection_worker.detectors.importing.published import Published
 from detection_worker.detectors.model_folder import folders
@@ -49,7 +48,7 @@ def import_onnx(
         folders.check_free(models_dir, one, force=force)
     data = file_bytes(source, max_bytes=published.max_bytes)
     network = onnx_network.build(data, published.params, where=source)
-    manifest = importing.manifest_of(
+    manifest = package.manifest_of(
         replace(published, activation=network.activation),
         name=name,
         data=data,
@@ -57,20 +56,20 @@ def import_onnx(
         file=FILE_NAME,
         file_format=ONNX,
     ) | {"training": _provenance(source, data), "license": license_text}
-    importing.write(models_dir, names, manifest, card=_card(manifest), data=data)
+    package.write(models_dir, names, manifest, card=_card(manifest), data=data)
     return manifest
 
 
 def _answers(network: nn.Module, published: Published, source: Path) -> list[dict[str, Any]]:
     try:
-        return importing.known_answers(network, published, source)
+        return package.known_answers(network, published, source)
     except RuntimeError as exc:
         raise ModelError(f"{source}: {exc}\nSay what it was trained on, or export it so.") from exc
 
 
 def _provenance(source: Path, data: bytes) -> dict[str, Any]:
     return {
-        "made_by": importing.MADE_BY,
+        "made_by": package.MADE_BY,
         "checkpoint": ascii(source.name)[1:-1],
         "checkpoint_sha256": hashlib.sha256(data).hexdigest(),
     }
@@ -80,7 +79,7 @@ def _card(manifest: Mapping[str, Any]) -> str:
     scale = manifest["architecture"]["params"].get("scale", onnx_network.UNSCALED)
     return f"""# {manifest["id"]}
 
-A network in ONNX's format, taken as it was by `{importing.MADE_BY}`. What it scores, the order of
+A network in ONNX's format, taken as it was by `{package.MADE_BY}`. What it scores, the order of
 its classes and its preprocessing are what was said at the import: nothing in the file proves them.
 Nobody measured or calibrated it here.
 **Measure it on your own files before you rely on a score**:
@@ -94,7 +93,7 @@ detection-worker evaluate --models-dir DIR --real REAL_FILES --fake FAKE_FILES
 | Scores | {manifest["modality"]} |
 | File | `{manifest["training"]["checkpoint"]}`, sha256 `{manifest["weights"]["sha256"]}` |
 | Classes | {", ".join(manifest["output"]["classes"])} |
-| Input | {importing.told(manifest["preprocess"])}, scale {scale} |
+| Input | {package.told(manifest["preprocess"])}, scale {scale} |
 | Calibration | none |
 | Licence of the weights, as given at the import | {" ".join(manifest["license"].split())} |
 """

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from detection_worker.detectors.model_folder.manifest import ModelError
 from detection_worker.detectors.networks.image.pixels import SCALES, Scale
 from detection_worker.detectors.networks.parts import PICTURES_AT_ONCE
-from detection_worker.detectors.onnx import graph as onnx_graph
+from detection_worker.detectors.onnx import graph
 from detection_worker.errors import UsageError
 
 UNSCALED: Final = "none"
@@ -104,7 +104,7 @@ class OnnxNetwork(nn.Module):
 def build(data: bytes, params: Mapping[str, Any], *, where: Path) -> OnnxNetwork:
     """Return the network of an ONNX file, on as many threads as torch has.
 
-    ONNX Runtime is handed the bytes, never a path, after ``onnx_graph.check``.
+    ONNX Runtime is handed the bytes, never a path, after ``graph.check``.
 
     Args:
         data: The file.
@@ -112,10 +112,10 @@ def build(data: bytes, params: Mapping[str, Any], *, where: Path) -> OnnxNetwork
         where: Name of the file, for messages.
 
     Raises:
-        ModelError: ONNX Runtime is not installed, or refuses the file, or ``onnx_graph.check`` or
+        ModelError: ONNX Runtime is not installed, or refuses the file, or ``graph.check`` or
             ``OnnxNetwork`` does.
     """
-    onnx_graph.check(data, where=where)
+    graph.check(data, where=where)
     if unknown := sorted(params.keys() - {"scale"}):
         raise ModelError(
             f"{where}: architecture.params: only 'scale' is known, not {unknown[0]!r}"
@@ -138,7 +138,7 @@ def _session(data: bytes, where: Path) -> Any:
         import onnxruntime  # noqa: PLC0415 - optional
     except ImportError as exc:
         raise ModelError(
-            f"{where}: an ONNX file; onnxruntime is needed to run it\n{onnx_graph.INSTALL}"
+            f"{where}: an ONNX file; onnxruntime is needed to run it\n{graph.INSTALL}"
         ) from exc
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

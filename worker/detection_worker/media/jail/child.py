@@ -26,8 +26,7 @@ from PIL import Image
 from detection_contract.error_codes import ErrorCode
 from detection_worker.errors import JobError
 from detection_worker.media.decode import decode_file
-from detection_worker.media.jail import sandbox as jail
-from detection_worker.media.jail import wire
+from detection_worker.media.jail import sandbox, wire
 from detection_worker.media.stills import image
 
 PROGRESS_INTERVAL_S = 0.1
@@ -50,7 +49,7 @@ class Child:
 
     def serve(self) -> None:
         """Announce readiness, then decode whatever comes."""
-        granted = jail.give_up_rights()
+        granted = sandbox.give_up_rights()
         self._idle_bytes = self._address_space_bytes()
         self._sock.sendall(wire.frame({"type": "ready", "jail": list(granted)}))
         while self._serve_one():
@@ -62,7 +61,7 @@ class Child:
             return False
         header, fd = received
         order = wire.parse_order(header)
-        jail.limit_memory(self._idle_bytes + order.limits.decode_memory_bytes)
+        sandbox.limit_memory(self._idle_bytes + order.limits.decode_memory_bytes)
         self._progress_at_s = time.monotonic() + PROGRESS_INTERVAL_S
         with os.fdopen(fd, "rb") as file:
             try:
@@ -136,7 +135,7 @@ def main() -> None:
     """Serve the parent that started this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which may drain
     fd, parent_pid = (int(arg) for arg in sys.argv[1:3])
-    jail.die_with(parent_pid)
+    sandbox.die_with(parent_pid)
     with socket.socket(fileno=fd) as sock:
         _load_everything()
         Child(sock).serve()

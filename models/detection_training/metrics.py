@@ -26,7 +26,7 @@ class Curve:
         thresholds: Distinct scores, ascending, and infinity last; shape ``(t,)``.
         false_alarms: Weight of the real items at or above each threshold, ``(rows, t)``; the
             first column is their whole weight, the last is 0.
-        hits: Likewise of the fake items.
+        hits: Weight of the fake items at or above each threshold, ``(rows, t)``.
     """
 
     thresholds: Floats

@@ -39,7 +39,7 @@ class Voice:
     Attributes:
         name: Unique.
         source: Package.
-        language: Of ``LANGUAGES``.
+        language: Code of ``LANGUAGES``.
         split: Where that language belongs.
         files: Sorted by name; at least one.
     """

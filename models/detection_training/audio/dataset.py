@@ -30,10 +30,10 @@ class ClipRow:
         speaker: Voice whose speech it is or was made from.
         language: Spoken.
         source: Package of the speech or of the engine.
-        storage: Key of ``audio_channels.STORAGES``.
-        channel: Key of ``audio_channels.CHANNELS``.
+        storage: Key of ``channels.STORAGES``.
+        channel: Key of ``channels.CHANNELS``.
         samples: Length at 16 kHz.
-        sha256: Of its samples, 16-bit little-endian.
+        sha256: Digest of its samples, 16-bit little-endian.
     """
 
     split: Split

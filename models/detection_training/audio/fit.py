@@ -46,8 +46,8 @@ class BalancedBatches:
     voice, words, place and channel tell nothing.
 
     Args:
-        clips: Of the training split, both classes.
-        rng: Of every choice.
+        clips: Clips of the training split, both classes.
+        rng: Makes every choice.
     """
 
     def __init__(self, clips: Clips, *, rng: np.random.Generator) -> None:
@@ -107,7 +107,7 @@ def train(
     progress: Path,
     log: Log,
 ) -> torch.nn.Module:
-    """Return the network trained on the clips; goes on from ``progress`` if that file is there."""
+    """Return the network trained on the clips; resumes from ``progress`` if that file exists."""
     torch.manual_seed(seed)
     return fit(
         network,

@@ -18,7 +18,7 @@ from detection_worker.errors import UsageError
 
 MOST_TRIVIAL_AUC: Final = 0.6
 MOST_TRIVIAL_AUC_OF_CLIPS: Final = 0.65
-"""Of a split of too few voices to hold some back: what tells voices apart helps there."""
+"""Limit for a split with too few voices to hold some back: what tells voices apart helps there."""
 TRIVIAL_CLIPS: Final = 3_000
 """Most clips of a split that the trivial features are measured on."""
 
@@ -76,7 +76,7 @@ def check_gates(report: Mapping[str, Any]) -> None:
                 f"The {split} split leaks: length, loudness, silence, bandwidth and codec alone "
                 f"tell real from fake (AUC {found['auc']:.2f}, allowed {allowed}; worst: "
                 f"{best})!\nA detector of these clips would have learned that, so it is not "
-                "packaged. Treat both classes alike and build them anew."
+                "packaged. Treat both classes alike and build them again."
             )
 
 

@@ -32,7 +32,7 @@ PACKAGES: Final = (
     "klettres-data",
     "ktuberling-data",
 )
-"""Of the held-out speech, what is small enough to be downloaded for a test."""
+"""Packages of held-out speech that are small enough to be downloaded for a test."""
 COPIED_BY: Final = ("griffin-lim", "source-filter", "linear-prediction")
 LENGTHS_S: Final = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0)
 LONGEST_S: Final = 4.0
@@ -45,7 +45,7 @@ class LengthRow:
     """What the model makes of clips of one length.
 
     Attributes:
-        length_s: Of every clip.
+        length_s: Length of every clip in seconds.
         false_alarms: Share of real clips that are called fake, by source.
         found: Share of copies that are called fake; 0 without copies.
     """
@@ -77,8 +77,8 @@ def clips_of(
     """Return real clips of the window's length by source, and copies of some of them.
 
     Args:
-        folders: Of each package of ``PACKAGES``.
-        seed: Of their choice.
+        folders: Unpacked packages of ``PACKAGES`` by name.
+        seed: Seed of the choice of clips.
         per_voice: Most real clips of a voice.
     """
     rng = np.random.default_rng(seed)
@@ -121,7 +121,7 @@ def _called_fake(detector: Detector, clips: Sequence[Samples], length_s: float) 
 
 
 def table(rows: Sequence[LengthRow]) -> str:
-    """Return the rows as a table for people."""
+    """Return the rows as a table for the terminal."""
     lines = [f"{'seconds':>7}  {'worst':>6}  {'mean':>6}  {'copies':>6}"]
     for row in rows:
         alarms = list(row.false_alarms.values())

@@ -1,4 +1,4 @@
-"""What every task that makes clips is told, and how a clip is finished: alike for both classes."""
+"""The order that every task of the build gets, and how clips of both classes are finished."""
 
 import zlib
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class BuildOrder:
         folders: Unpacked packages by name.
         shards: Where tasks leave their parts.
         plan: How much.
-        seed: Of every choice; each task adds its own name.
+        seed: Seed of every choice; each task adds its own name.
     """
 
     folders: Mapping[str, Path]
@@ -40,7 +40,7 @@ class BuildOrder:
     seed: int
 
     def rng(self, task: str) -> np.random.Generator:
-        """Return a generator that belongs to one task, whoever runs it and when."""
+        """Return a generator that belongs to one task, in whichever process and order it runs."""
         return np.random.default_rng([self.seed, zlib.crc32(task.encode())])
 
 
@@ -53,7 +53,7 @@ def finished(
         sound: Real or made; real sound was stored before.
         base: Row of the sound that it is or was made from.
         family: ``real``, or how it was made.
-        rng: Of loudness, floor and channel.
+        rng: Chooses loudness, floor and channel.
     """
     sound = levelled(sound, peak=float(rng.uniform(0.2, 0.95)))
     if family != REAL:

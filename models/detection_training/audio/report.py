@@ -21,7 +21,7 @@ UNSEEN_NEURAL: Final = "unseen neural vocoder (hifi-gan)"
 MOST_SEEN_EER: Final = 0.15
 MOST_FALSE_ALARMS: Final = 0.10
 LEAST_CLIPS: Final = 10
-"""Of a source, for its false alarms to be judged."""
+"""Clips that a source needs for its false alarms to be judged."""
 INTERVALS: Final = (
     "auc",
     "eer",
@@ -69,9 +69,9 @@ def balanced_logit(logits: Floats, fake: Flags, weights: Floats) -> float:
     """Return the logit at which as large a share of real clips lies above as of made ones below.
 
     Args:
-        logits: Of both classes.
+        logits: Logits of both classes, shape ``(n,)``.
         fake: Truth.
-        weights: Of each clip, see ``family_weights``.
+        weights: Weight of each clip, see ``family_weights``.
     """
     order = np.argsort(logits)
     made, real = (np.where(chosen, weights, 0.0)[order] for chosen in (fake, ~fake))
@@ -85,9 +85,9 @@ def even_logit(logits: Floats, fake: Flags, weights: Floats, voices: Sequence[st
     """Return the logit of even odds: the balanced one, or higher for the voice mistaken most.
 
     Args:
-        logits: Of both classes.
+        logits: Logits of both classes, shape ``(n,)``.
         fake: Truth.
-        weights: Of each clip, see ``family_weights``.
+        weights: Weight of each clip, see ``family_weights``.
         voices: Who speaks in each clip; of those with few real clips none is judged by itself.
     """
     found = [balanced_logit(logits, fake, weights)]

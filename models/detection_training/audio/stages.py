@@ -50,7 +50,7 @@ BUILD_RECIPE: Final = 2
 FIT_RECIPE: Final = 3
 JUDGING_RECIPE: Final = 6
 TEXT_RECIPE: Final = 6
-"""Raised when the code changes what these steps make, so that old work is not gone on with."""
+"""Raised when the code changes what these steps make, so that old work is not reused."""
 LIMIT: Final = 8
 """Bound of a window's logit in use: wide enough for a sure score to be near 0 or 1."""
 NOISE_DB: Final = (20, 10)

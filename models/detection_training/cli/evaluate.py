@@ -152,7 +152,7 @@ def _check(args: argparse.Namespace) -> None:
     if folders and (args.real is None or args.fake is None):
         raise UsageError("A folder is missing\nGive both --real DIR and --fake DIR.")
     if args.scores is not None and args.grid:
-        raise UsageError("--scores scores nothing anew\nUse --grid when you score.")
+        raise UsageError("--scores scores nothing again\nUse --grid when you score.")
     if args.split is not None and args.manifest is None:
         raise UsageError("--split needs --manifest FILE.csv")
     if not 0 <= args.draws <= MAX_DRAWS:
@@ -201,7 +201,7 @@ def _rows(args: argparse.Namespace) -> "tuple[list[Row], str, bool]":
         if args.manifest is not None
         else items.from_folders(args.real, args.fake, group_by_folder=args.group == "folder")
     )
-    # Loads torch; bad folders and manifests are told without that wait.
+    # Loads torch; bad folders and manifests are reported without that wait.
     listing = importlib.import_module("detection_worker.detectors.model_folder.listing")
     registry = importlib.import_module("detection_worker.detectors.registry")
     evaluation = importlib.import_module("detection_training.evaluation.scoring")

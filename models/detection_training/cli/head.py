@@ -62,7 +62,7 @@ def run(args: argparse.Namespace, *, log: Log) -> int:
         raise UsageError(
             "A folder is missing\nUse: detection-worker train head --real DIR --fake DIR"
         )
-    # Loads torch; whoever only reads --help must not wait for it.
+    # Loads torch, which `--help` must not wait for.
     head = importlib.import_module("detection_training.head.training")
     folders = importlib.import_module("detection_worker.detectors.model_folder.folders")
     if args.name:
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace, *, log: Log) -> int:
         with full_disk.worded(args.output, kept="what was looked at is kept"):
             made: Made = head.train_head(order, log=log)
     except KeyboardInterrupt:
-        log("Interrupted: what was looked at is kept; the same command goes on from here.")
+        log("Interrupted: the features so far are kept; run the same command again to resume.")
         raise
     except OSError as exc:
         raise UsageError(

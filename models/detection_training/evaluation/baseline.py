@@ -20,7 +20,7 @@ from detection_training.metrics import Flags, Floats
 WARN_ABOVE: Final = 0.6
 FOLDS: Final = 5
 LEAST_GROUPS: Final = 10
-"""Of each class: two in every fold."""
+"""Groups that each class needs: two in every fold."""
 RIDGE: Final = 1.0
 """Penalty on standardised features: weak against tens of files, yet bounds separable sets."""
 LOGARITHMIC: Final = frozenset(
@@ -66,8 +66,8 @@ def baseline(
         codecs: One an item.
         is_fake: Truth, shape ``(n,)``.
         groups: Speaker, photograph or video of each item; never in two folds.
-        draws: Of the bootstrap of the interval.
-        seed: Of the folds and the bootstrap.
+        draws: Bootstrap draws for the interval.
+        seed: Seed of the folds and the bootstrap.
     """
     names = sorted({name for of in features for name in of})
     numbers = _numbers(features, names)

@@ -16,13 +16,13 @@ class Gates:
     """Limits; None does not check.
 
     Attributes:
-        max_false_alarms: Of each source of real files, 0 to 1.
-        max_eer: Of the fakes that training saw, or of all if nobody says which it saw.
-        max_unseen_eer: Of the fakes that training did not see.
-        min_auc: Of all files of a kind.
-        min_detection: Of each family of fakes.
-        max_ece: Of all files of a kind.
-        max_baseline_auc: Of the trivial features.
+        max_false_alarms: Highest false alarm rate of each source of real files, 0 to 1.
+        max_eer: Highest EER for the fakes that training saw, or for all if no label says.
+        max_unseen_eer: Highest EER for the fakes that training did not see.
+        min_auc: Lowest AUC over all files of a kind.
+        min_detection: Lowest detection rate of each family of fakes.
+        max_ece: Highest ECE over all files of a kind.
+        max_baseline_auc: Highest AUC of the trivial features.
         max_not_scored: Share of files without a score.
     """
 

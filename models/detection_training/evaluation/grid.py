@@ -21,7 +21,7 @@ from detection_contract.media_types import MediaKind
 
 WIDE_HZ: Final = 16_000
 NARROW_HZ: Final = 8_000
-"""Of a telephone line (ITU-T G.711)."""
+"""Sample rate of a telephone line (ITU-T G.711)."""
 OPUS_HZ: Final = 48_000
 """The only rate of the Opus encoder at which nothing is resampled inside."""
 CRF: Final = 28

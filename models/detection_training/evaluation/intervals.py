@@ -22,8 +22,8 @@ DRAWS: Final = 1000
 SEED: Final = 20_240
 LEVEL: Final = 0.95
 LEAST_GROUPS: Final = 5
-"""Of each class that a number rests on. Fewer have so few different draws that an interval from
-them looks far surer than it is."""
+"""Groups of each class that a number needs for an interval. Fewer have so few different draws
+that an interval from them looks far surer than it is."""
 LEAST_DRAWS: Final = 0.9
 """Share of draws in which a number must be defined for an interval to be given."""
 ROUNDING: Final = 1e-9
@@ -122,8 +122,8 @@ def measures(
         sample: Any number of items, also none.
         only: Keys wanted; none means all.
         threshold: P(fake) from which on an item counts as FAKE, 0 to 1.
-        draws: Of the bootstrap; 0 gives no intervals.
-        seed: Of the bootstrap.
+        draws: Bootstrap draws; 0 gives no intervals.
+        seed: Seed of the bootstrap.
     """
     named = {n: metric for n, metric in _metrics(threshold).items() if not only or n in only}
     missing = {name: _why_not(name, sample) for name in named}
@@ -153,8 +153,8 @@ def share(
     Args:
         alarms: One an item.
         groups: What is drawn together, one name an item.
-        draws: Of the bootstrap.
-        seed: Of the bootstrap.
+        draws: Bootstrap draws.
+        seed: Seed of the bootstrap.
     """
     if not len(alarms):
         return Measure(value=None, reason="no files")

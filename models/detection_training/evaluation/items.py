@@ -32,14 +32,15 @@ class Item:
     """One labelled file.
 
     Attributes:
-        path: Of the file.
+        path: Path of the file.
         name: How reports call it: its path below the folder or as in the manifest.
         fake: Truth.
-        family: What made it (engine, vocoder, decoder); ``fake`` or ``real`` if nobody says.
-        source: Where it comes from (package, camera, speaker set); likewise.
-        group: Speaker, photograph or video; the name if nobody says.
+        family: What made it (engine, vocoder, decoder); ``fake`` or ``real`` if not given.
+        source: Where it comes from (package, camera, speaker set); ``fake`` or
+            ``real`` if not given.
+        group: Speaker, photograph or video; the name if not given.
         codec: As the manifest says; empty if it does not.
-        seen: Whether the detector was trained on this family or source; None if nobody says.
+        seen: Whether the detector was trained on this family or source; None if not given.
     """
 
     path: Path
@@ -58,7 +59,7 @@ class Collection:
 
     Attributes:
         items: At least one; no path twice.
-        origin: Where they come from, for people.
+        origin: Where they come from, human-readable.
         grouped: Whether groups were given; else each file is its own.
     """
 

@@ -39,8 +39,8 @@ LIMITS: Final = (
     "the one named above.",
     "Average precision, calibration error, log-loss and Brier score depend on the share of fakes "
     "in this set, which is not the share in what comes in.",
-    "A score is not evidence about a single file. Somebody who knows the detector can make files "
-    "that pass it.",
+    "A score is not evidence about a single file. An attacker who knows the detector can make "
+    "files that pass it.",
 )
 LISTED: Final = 500
 """Files without a score that the page names; scores.csv has all of them."""
@@ -58,7 +58,7 @@ def page(
     Args:
         report: The numbers.
         pictures: PNG files by name, by media kind.
-        made: When and by which program, for people.
+        made: When and by which program, human-readable.
         broken: Gates that did not hold, a line each.
     """
     kinds = [_kind(kind, pictures.get(str(kind.kind), {})) for kind in report.kinds]

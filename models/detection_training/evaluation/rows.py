@@ -49,8 +49,8 @@ class Model:
 
     Attributes:
         name: Folder name.
-        version: Of the weights.
-        sha256: Of the weights, lower-case hex.
+        version: Version of the weights.
+        sha256: Digest of the weights, lower-case hex.
         grade: As in the manifest.
     """
 
@@ -72,7 +72,7 @@ class Row:
         problem: Why there is no score; empty if there is one.
         found_codec: Container and codec, by content.
         features: See ``evaluation_features``; empty if unknown.
-        model: Who scored; None if nobody did.
+        model: Model that scored; None if none did.
     """
 
     item: Item

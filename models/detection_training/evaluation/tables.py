@@ -19,11 +19,11 @@ from detection_training.evaluation.intervals import (
 from detection_training.evaluation.rows import AS_IS, Model, Row
 
 SCHEMA: Final = 1
-"""Of the JSON report."""
+"""Version of the JSON report."""
 PREVALENCES: Final = (0.01, 0.10, 0.50)
 SLICE_METRICS: Final = ("auc", "eer", "false_alarm_rate", "detection_rate")
 FAMILY_METRICS: Final = ("auc", "eer", "detection_rate")
-"""All families are held against the same real files, whose false alarms are told elsewhere."""
+"""All families are compared with the same real files; their false alarms have their own table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +32,8 @@ class Settings:
 
     Attributes:
         threshold: P(fake) from which on a file counts as FAKE.
-        draws: Of the bootstrap.
-        seed: Of the bootstrap and the folds.
+        draws: Bootstrap draws.
+        seed: Seed of the bootstrap and the folds.
         with_baseline: Fit the trivial-feature baseline too.
     """
 
@@ -48,8 +48,8 @@ class Slice:
     """Numbers of a part of the files.
 
     Attributes:
-        name: Of the source, family, codec or treatment.
-        seen: Whether training saw it; None if nobody says or it does not matter.
+        name: Name of the source, family, codec or treatment.
+        seen: Whether training saw it; None if not given or irrelevant.
         real: Real files in it.
         fake: Fake files in it.
         groups: Groups in it.
@@ -95,8 +95,8 @@ class KindReport:
     """Everything about one media kind.
 
     Attributes:
-        kind: Of the files.
-        models: Who scored; more than one only if somebody joined score files.
+        kind: Media kind of the files.
+        models: Models that scored; more than one only if score files were joined.
         sample: Scores of the files as they are.
         whole: All files.
         sources: False alarms by source of the real files.
@@ -129,7 +129,7 @@ class Report:
         origin: Where the files come from.
         grouped: Whether speakers, photographs or videos were given.
         settings: How the numbers were made.
-        kinds: Of which files were scored.
+        kinds: Media kinds that were scored.
         not_scored: Names of files without a score, and why; treated copies are named so.
     """
 

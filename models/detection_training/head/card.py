@@ -1,4 +1,4 @@
-"""Texts and tables of a head that was fitted on somebody's own files."""
+"""Texts and tables of a head that was fitted on the user's own files."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ def card(name: str, below: Manifest, found: Mapping[str, Any], *, line: Line) ->
     """Return the text of the model card.
 
     Args:
-        name: Of the model.
+        name: Folder name of the model.
         below: The network under the head.
         found: As ``evaluation`` returns it.
         line: The head.
@@ -70,7 +70,7 @@ def card(name: str, below: Manifest, found: Mapping[str, Any], *, line: Line) ->
 
 {warned}A last layer of {len(line.weight)} weights, fitted on its maker's own files over the frozen
 network of `{below.id}` (weights sha256 `{below.weights_sha256}`). It tells those files' classes
-apart; on files of other origin nobody measured it.
+apart; on files of other origin it was not measured.
 
 ## Files
 

@@ -53,11 +53,11 @@ class Backbone:
     """A network without its last layer.
 
     Attributes:
-        manifest: Of the model that it is from.
+        manifest: Manifest of the model that it is from.
         network: Its ``head`` is untrained.
         detector: Finds units.
         base: Architecture below.
-        params: Of the architecture ``frozen-head``.
+        params: Parameters of the architecture ``frozen-head``.
     """
 
     manifest: Manifest
@@ -84,7 +84,7 @@ class Seen:
 
     Attributes:
         items: The files.
-        features: Of each file, float32 ``(units, d)``.
+        features: Features of each file, float32 ``(units, d)``.
         skipped: Names of files without, each with the reason.
     """
 
@@ -97,7 +97,7 @@ def load_backbone(folder: Path, *, kind: MediaKind, device: str = "cpu") -> Back
     """Return the network of a model folder, after its digest and known answers are checked.
 
     Args:
-        folder: Of the model.
+        folder: The model's folder.
         kind: Media that the head is for.
         device: Where it runs.
 
@@ -211,7 +211,7 @@ def features_of(network: FrozenHead, units: Units, *, device: str) -> NDArray[np
     Args:
         network: In evaluation mode, on ``device``.
         units: As in ``DecodedMedia.units``.
-        device: Of the network.
+        device: Where the network is.
     """
     parts = []
     for start in range(0, len(units), AT_ONCE):

@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 
 SHARES: Final[Mapping[str, float]] = {"fit": 0.6, "calibrate": 0.2, "test": 0.2}
-"""Of the files of each class."""
+"""Share of each part of the split in the files of each class."""
 LEAST_GROUPS: Final = 10
-"""Of each class, before files may be grouped coarser."""
+"""Groups that each class needs before files may be grouped more coarsely."""
 SEED: Final = 7
 TELLING: Final = 0.9
 """Share of one class that a file type must have, and the other must not, to give classes away."""
@@ -63,9 +63,9 @@ def split(groups: Sequence[str], is_fake: Sequence[bool], *, seed: int = SEED) -
     Groups are dealt in random order, larger ones first, to the part that lacks most.
 
     Args:
-        groups: Of each file.
+        groups: Group of each file.
         is_fake: Its class.
-        seed: Of the order.
+        seed: Seed of the order.
     """
     sizes: dict[str, Counter[bool]] = {}
     for group, fake in zip(groups, is_fake, strict=True):

@@ -33,11 +33,11 @@ from detection_worker.detectors.model_folder import listing
 from detection_worker.errors import UsageError
 
 LEAST_FILES: Final = 20
-"""Of each class that can be used; a fifth of fewer tells nothing."""
+"""Usable files that each class needs; a fifth of fewer tells nothing."""
 LEAST_IN_PART: Final = 3
 """Files of each class in each part of the split."""
 EVEN: Final = 0.5
-"""Share of fakes for which P(fake) is meant: nobody here knows how rare they are to the user."""
+"""Share of fakes for which P(fake) is meant: how rare they are for the user is unknown here."""
 SHOWN: Final = 5
 """Most files that a message lists."""
 WANTED: Final = ("auc", "eer", "balanced_accuracy", "false_alarm_rate", "detection_rate", "ece")
@@ -54,7 +54,7 @@ class Order:
         work: Folder where features are kept.
         kind: Media; None takes what the folders hold.
         backbone: Id or folder of a model; empty takes the bundled one.
-        name: Of the new model; empty takes ``<kind>-head``.
+        name: Folder name of the new model; empty takes ``<kind>-head``.
         group: Key of ``files.GROUPINGS``; empty chooses.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         force: Overwrite a model that training did not make.
@@ -77,7 +77,7 @@ class Made:
     """What came of it.
 
     Attributes:
-        folder: Of the model.
+        folder: The model's folder.
         measures: On files that it never saw, by name.
         warnings: What speaks against relying on it.
     """

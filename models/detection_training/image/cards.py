@@ -38,7 +38,7 @@ IMAGE_DATA: Final = """\
 Real: patches of {train} photographs, looked at and listed by hand (`splits.json`). Four in five
 are reduced, by 0.25 to 0.7 and large photographs twice as far, so that their own compression is
 gone, a third of these also blurred; the rest are as the photographer left them, and always
-compressed anew with their remakes. Fake: the same patches, remade by {seen}.
+compressed again together with their remakes. Fake: the same patches, remade by {seen}.
 Both of a pair go the same way: perhaps reduced, blurred or noisy, then nothing, JPEG or WebP
 (quality 60 to 100); a quarter of them are frames of H.264.
 

@@ -92,10 +92,10 @@ def clips(
     """Return clips over photographs, real ones and one of every maker.
 
     Args:
-        photos: Of one split.
+        photos: Photographs of one split.
         makers: By name; each remakes every frame.
         each: Moves over one photograph.
-        rng: Of all choices.
+        rng: Makes all choices.
     """
     found = []
     for photo, path in photos:
@@ -119,7 +119,7 @@ def move(picture: Pixels, *, rng: np.random.Generator) -> Pixels:
 
     Args:
         picture: RGB, ``(h, w, 3)``; too small ones are enlarged.
-        rng: Of the way.
+        rng: Chooses the path of the camera.
 
     Returns:
         ``(FRAMES, HEIGHT_PX, WIDTH_PX, 3)``.

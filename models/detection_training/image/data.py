@@ -43,9 +43,9 @@ SLOW: Final = "realesrgan-x4plus"
 PATCH_PX: Final = 144
 """Divides by every factor of the makers, 2, 3, 4 and 8."""
 REMAKES_EACH: Final = 3
-"""Remakes of every patch, by makers drawn anew; fewer where there are fewer makers."""
+"""Remakes of every patch, by makers drawn for each; fewer where there are fewer makers."""
 FILMED: Final = 0.25
-"""Share of patches that are frames of H.264 clips: too slow to be drawn anew for every batch."""
+"""Share of patches that are frames of H.264 clips: too slow to be made for every batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,7 +56,7 @@ class Pool:
         real: ``(n, side, side, 3)``.
         fakes: ``(n, REMAKES_EACH, side, side, 3)``.
         maker: Number of each reconstruction's maker, ``(n, REMAKES_EACH)``.
-        compress: Pairs that must be compressed before anyone compares them, ``(n,)``.
+        compress: Pairs that must be compressed before they are compared, ``(n,)``.
     """
 
     real: Pixels

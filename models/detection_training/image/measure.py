@@ -44,7 +44,7 @@ class Contest:
         seen: The detector was trained on it.
         size: Which real pictures these are, ``whole``, ``corner`` or ``face``.
         real: ``(n, side, side, 3)``.
-        fake: Likewise.
+        fake: Fakes, ``(m, side, side, 3)``.
         real_photo: Photograph of each real picture.
         fake_photo: Photograph that each fake remakes, or a name of its own.
     """
@@ -135,10 +135,10 @@ def faces(
     """Return the contest of generated faces against real patches of their size.
 
     Args:
-        photos: Of one split.
+        photos: Photographs of one split.
         made: ``(n, FACE_PX, FACE_PX, 3)``.
         each: Real patches of one photograph.
-        rng: Of all choices.
+        rng: Makes all choices.
     """
     paths = [path for _, path in photos]
     drawn = photographs.draw(paths, each=each, side_px=FACE_PX, rng=rng, tries=2)

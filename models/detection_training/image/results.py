@@ -42,7 +42,7 @@ def calibrate(instrument: Instrument, found: Sequence[Contest], *, seed: int, lo
     Args:
         instrument: Before calibration.
         found: Contests with makers that were trained on.
-        seed: Of noise.
+        seed: Seed of the noise.
         log: Takes progress lines.
     """
     real: list[Floats] = []
@@ -64,7 +64,7 @@ def evaluate(
     Args:
         instrument: Calibrated.
         found: Contests on test pictures.
-        seed: Of noise.
+        seed: Seed of the noise.
         log: Takes progress lines.
     """
     table: dict[str, Row] = {}
@@ -94,7 +94,7 @@ def whole_files(instrument: Instrument, photos: Sequence[tuple[Photo, Path]]) ->
 
     Args:
         instrument: Calibrated.
-        photos: Of the test split.
+        photos: Photographs of the test split.
     """
     scores = [float(file_score(instrument, path)) for _, path in photos]
     names = [photo_name(photo) for photo, _ in photos]
@@ -136,7 +136,7 @@ def trivial(found: Sequence[Contest], *, seed: int) -> dict[str, Any]:
 
     Args:
         found: Contests of pictures that were trained on, each with a remake for every real one.
-        seed: Of passages and folds.
+        seed: Seed of passages and folds.
     """
     rng = np.random.default_rng(seed)
     features: list[dict[str, float]] = []

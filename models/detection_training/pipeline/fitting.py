@@ -26,10 +26,10 @@ CHECKPOINT_EVERY_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Where a training stands; kept in a file, so that an interrupted one goes on.
+    """Where a training stands; kept in a file, so that an interrupted one resumes.
 
     Attributes:
-        path: Of the file; gone on from if it exists.
+        path: The file; if it exists, training resumes from it.
     """
 
     path: Path
@@ -67,8 +67,8 @@ def fit(
         name: What is trained, for the log.
         steps: Batches to train on.
         rate: Highest learning rate.
-        seconds: On a machine too slow for all steps the rate falls faster, so that training ends
-            properly after so long.
+        seconds: Time limit. On a machine too slow for all steps the rate falls faster, so that
+            training ends properly at the limit.
         log: Takes progress lines.
         progress: Keeps the state every minute; None keeps nothing.
     """
@@ -84,7 +84,7 @@ def fit(
         average.load_state_dict(kept["average"])
         optimiser.load_state_dict(kept["optimiser"])
         first, started = kept["step"] + 1, started - kept["spent"]
-        log(f"  {name}: going on after step {kept['step']}")
+        log(f"  {name}: resuming after step {kept['step']}")
     losses: list[float] = []
     for step in range(first, steps + 1):
         spent = time.monotonic() - started

@@ -1,4 +1,4 @@
-"""One wording for a full disk, whoever notices it: this program, or one that it runs."""
+"""One wording for a full disk, whether this program meets it or one that it runs."""
 
 import errno
 import os

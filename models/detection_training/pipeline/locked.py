@@ -131,7 +131,7 @@ def read_lock(path: Path) -> tuple[Locked, ...]:
     try:
         return tuple(Locked(**entry) for entry in json.loads(path.read_text())["packages"])
     except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise UsageError(f"{path}: not a lock file: {exc}\nInstall the package anew.") from exc
+        raise UsageError(f"{path}: not a lock file: {exc}\nInstall the package again.") from exc
 
 
 def write_lock(path: Path, packages: Iterable[Locked]) -> None:

@@ -40,7 +40,7 @@ APPLIES_TO: Final[Mapping[MediaKind, Mapping[str, Any]]] = {
     MediaKind.AUDIO: {"speech": True, "min_duration_s": 2.0},
 }
 """What models trained here can judge: they saw speech alone, and in a picture of less than half a
-crop each way most of what they see is its own mirror image. ``audio_lengths`` measures from which
+crop each way most of what they see is its own mirror image. ``audio.lengths`` measures from which
 length on false alarms keep to the limit for clips of full length."""
 
 
@@ -50,10 +50,10 @@ class Design:
 
     Attributes:
         id: Folder name.
-        version: Of the weights to come.
+        version: Version of the weights to come.
         kind: Media kind.
         architecture: Name in the registry.
-        params: Of its factory.
+        params: Parameters of its factory.
         sampling: Units that it wants.
         pooling: From units to one logit.
         grade: How much its scores may be trusted.
@@ -78,7 +78,7 @@ class Outcome:
         evaluation: Contents of ``eval.json``.
         card: Text of ``MODEL_CARD.md``.
         training: Provenance for the manifest.
-        license: Of the weights.
+        license: Licence of the weights.
         thresholds: Between which scores it cannot tell; None if that was not measured.
         more: Further files of the folder by name, such as the splits.
     """
@@ -93,7 +93,7 @@ class Outcome:
 
 
 def check_free(output: Path, ids: tuple[str, ...], *, force: bool) -> None:
-    """Refuse before any work to overwrite what somebody else made.
+    """Refuse, before any work, to overwrite a folder that training did not make.
 
     Raises:
         UsageError: A folder exists that training did not make.

@@ -234,5 +234,5 @@ def _unpack_deb(archive: Path, target: Path) -> None:
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[0]
         raise UsageError(
             f"{archive.name}: cannot be unpacked: {reason[:200]}\n"
-            "Run the same command again; it is then downloaded anew."
+            "Run the same command again; it is then downloaded again."
         )

@@ -83,7 +83,7 @@ def run_stages(stages: Sequence[Stage], work_dir: Path, *, log: Log) -> dict[str
 
     Raises:
         UsageError: Another process works there, or the disk is full; what is finished stays.
-        KeyboardInterrupt: Passed on after saying how to go on.
+        KeyboardInterrupt: Passed on after a line that says how to resume.
     """
     done: dict[str, Path] = {}
     digests: dict[str, str] = {}
@@ -102,7 +102,7 @@ def run_stages(stages: Sequence[Stage], work_dir: Path, *, log: Log) -> dict[str
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all, for what a step can go on from."""
+    """Write a file that is there whole or not at all, for what a step can resume from."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(data)
     temporary.replace(path)
@@ -118,7 +118,7 @@ def _run(stage: Stage, folder: Path, *, digest: str, inputs: Mapping[str, Path],
     mark = partial / RECORD_NAME
     if partial.exists() and _recorded(partial) != digest:
         shutil.rmtree(partial)
-    log(f"{stage.name}: {'going on' if partial.exists() else 'started'}")
+    log(f"{stage.name}: {'resumed' if partial.exists() else 'started'}")
     partial.mkdir(exist_ok=True)
     record = {"digest": digest, "inputs": dict(stage.inputs)}
     write_atomically(mark, _json(record))
@@ -175,5 +175,5 @@ def _resumable(work_dir: Path, *, log: Log) -> Iterator[None]:
         with full_disk.worded(work_dir, kept="finished steps are kept"):
             yield
     except KeyboardInterrupt:
-        log("Interrupted: finished steps are kept; the same command goes on from here.")
+        log("Interrupted: finished steps are kept; run the same command again to resume.")
         raise

@@ -54,7 +54,7 @@ def convert(wheel: Path, models_dir: Path) -> Path:
     Its ``MODEL_CARD.md`` is written by people and stays as it is.
 
     Args:
-        wheel: Of facenet-pytorch 2.6.0.
+        wheel: The wheel of facenet-pytorch 2.6.0.
         models_dir: Gets the folder.
 
     Raises:

@@ -131,7 +131,7 @@ def test_a_training_goes_on_after_the_step_that_was_kept(tmp_path: Path) -> None
 
     train(path, steps=10, said=said)
 
-    assert said[0] == "  x: going on after step 8"
+    assert said[0] == "  x: resuming after step 8"
     assert said[-1].startswith("  x: step 10/10")
 
 
@@ -140,4 +140,4 @@ def test_nothing_kept_starts_from_the_first_step(tmp_path: Path) -> None:
 
     train(tmp_path / "progress.pt", steps=2, said=said)
 
-    assert not any("going on" in line for line in said)
+    assert not any("resuming" in line for line in said)

@@ -292,7 +292,7 @@ def test_a_page_lies_where_it_was_asked_for_with_its_plots(scores: Path, tmp_pat
         pytest.param(
             ["--scores", "a", "--manifest", "b"], r"Say what to measure, once", id="twice"
         ),
-        pytest.param(["--scores", "a", "--grid"], r"--scores scores nothing anew", id="grid"),
+        pytest.param(["--scores", "a", "--grid"], r"--scores scores nothing again", id="grid"),
         pytest.param(["--scores", "a", "--split", "test"], r"--split needs", id="split"),
         pytest.param(["--scores", "a", "--draws", "-1"], r"--draws -1", id="draws"),
         pytest.param(["--scores", "absent.csv"], r"Cannot read absent\.csv", id="absent scores"),

@@ -43,6 +43,23 @@ def made_folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     return root / "real", root / "fake"
 
 
+@pytest.fixture(scope="session")
+def trained(made_folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``work`` and ``models`` after one training on the made folders."""
+    root = tmp_path_factory.mktemp("trained")
+    real, fake = made_folders
+    words = ("train", "head", "--real", real, "--fake", fake)
+    options = ("--output", root / "models", "--work-dir", root / "work")
+    assert main([str(word) for word in (*words, *options)]) == 0
+    return root
+
+
+@pytest.fixture
+def looked(trained: Path, tmp_path: Path) -> None:
+    """Features of the made files are kept from an earlier run; the network is not asked again."""
+    shutil.copytree(trained / "work", tmp_path / "work")
+
+
 @pytest.fixture
 def folders(made_folders: Folders, tmp_path: Path) -> Folders:
     real, fake = (Path(shutil.copytree(one, tmp_path / one.name)) for one in made_folders)
@@ -60,6 +77,7 @@ def train(tmp_path: Path) -> Callable[..., int]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("looked")
 def test_a_head_on_own_files_is_a_model_that_scores_them(
     folders: Folders, train: Callable[..., int], tmp_path: Path, capsys: Capture
 ) -> None:
@@ -100,9 +118,10 @@ def test_a_head_on_own_files_is_a_model_that_scores_them(
 
 @pytest.mark.slow
 def test_features_are_looked_at_once(
-    folders: Folders, train: Callable[..., int], tmp_path: Path
+    folders: Folders, train: Callable[..., int], trained: Path, tmp_path: Path
 ) -> None:
-    assert train(*folders) == 0
+    for part in ("models", "work"):
+        shutil.copytree(trained / part, tmp_path / part)
     kept = sorted((tmp_path / "work").rglob("*.npy"))
     stamps = [path.stat().st_mtime_ns for path in kept]
     kept[0].write_bytes(b"torn")
@@ -120,6 +139,7 @@ def test_features_are_looked_at_once(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("looked")
 def test_labels_that_mean_nothing_are_told(
     folders: Folders, train: Callable[..., int], capsys: Capture
 ) -> None:
@@ -138,9 +158,10 @@ def test_labels_that_mean_nothing_are_told(
 
 @pytest.mark.slow
 def test_a_head_goes_onto_the_network_of_another_head(
-    folders: Folders, train: Callable[..., int], tmp_path: Path
+    folders: Folders, train: Callable[..., int], trained: Path, tmp_path: Path
 ) -> None:
-    assert train(*folders) == 0
+    shutil.copytree(trained / "models", tmp_path / "models")
+
     assert train(*folders, "--backbone", "image-head", "--name", "second") == 0
 
     manifest = json.loads((tmp_path / "models" / "second" / "manifest.json").read_text())
@@ -161,6 +182,7 @@ def test_one_file_in_both_folders_is_an_error(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("looked")
 def test_too_few_files_are_told_with_what_was_left_out(
     folders: Folders, train: Callable[..., int], capsys: Capture
 ) -> None:
@@ -274,6 +296,8 @@ def test_a_device_that_is_not_there_is_refused_before_any_work(
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("looked")
 def test_of_many_files_that_are_left_out_the_first_are_told(
     folders: Folders, train: Callable[..., int], capsys: Capture
 ) -> None:

@@ -23,7 +23,7 @@ def test_platt_scaling_recovers_a_known_curve() -> None:
     assert b == pytest.approx(-0.5 - odds, abs=0.1)
 
 
-@settings(deadline=None)  # the first call of a process loads what it needs
+@settings(max_examples=40, deadline=None)  # the first call of a process loads what it needs
 @given(LOGITS, LOGITS)
 def test_platt_scaling_never_turns_the_order_round(real: Floats, fake: Floats) -> None:
     a, b = fit_platt(real, fake)

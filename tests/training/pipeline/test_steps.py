@@ -88,13 +88,13 @@ def test_an_interrupted_step_finds_its_work_again(tmp_path: Path) -> None:
     said: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         run_stages([stage("a-train", train)], tmp_path, log=said.append)
-    assert "the same command goes on from here" in said[-1]
+    assert "run the same command again to resume" in said[-1]
     assert not (tmp_path / "a-train").exists()
 
     done = run_stages([stage("a-train", train)], tmp_path, log=said.append)
 
     assert (done["a-train"] / "log").read_text() == "xx"
-    assert "a-train: going on" in said
+    assert "a-train: resumed" in said
 
 
 def test_work_of_other_inputs_is_not_gone_on_with(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ class Augmenter:
 
     Args:
         length: Samples of a window.
-        rng: Of every choice.
+        rng: Makes every choice.
     """
 
     def __init__(self, length: int, *, rng: np.random.Generator) -> None:
@@ -178,9 +178,9 @@ class Augmenter:
 
 
 CHANCES: Final = np.array([0.5, 0.25, 0.25])
-"""Of a filter, a room and a band limit."""
+"""Chances of a filter, a room and a band limit."""
 CHANCES_LATER: Final = (0.2, 0.15, 0.4, 0.1)
-"""Of slow levelling, noise reduction, noise and clipping."""
+"""Chances of slow levelling, noise reduction, noise and clipping."""
 LONGEST_ROOM_S: Final = 0.4
 LEVEL_FRAME: Final = RATE_HZ // 20
 GATE_FFT: Final = 512

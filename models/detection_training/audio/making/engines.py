@@ -140,7 +140,7 @@ class Hibari:
             words: How many.
             part: Only words whose place in the lexicon is this, modulo ``parts``.
             parts: See ``part``; keeps words of splits apart.
-            rng: Of every choice.
+            rng: Makes every choice.
         """
         pool = self._words[part::parts]
         chosen = [self._lexicon[pool[int(rng.integers(len(pool)))]] for _ in range(words)]

@@ -17,7 +17,7 @@ from detection_training.audio.sound import Samples
 
 Mix = Callable[[Samples, Samples, np.random.Generator], Samples]
 SHARES: Final = (0.3, 0.8)
-"""Of the copy in a blend."""
+"""Smallest and largest share of the copy in a blend."""
 
 
 def phase_of_copy(real: Samples, copy: Samples, _: np.random.Generator) -> Samples:
@@ -45,7 +45,7 @@ HARD: Final[Mapping[str, Mix]] = {
     "hard-blend": blend,
     "hard-mel": smoothed,
 }
-"""Of an original and a neural vocoder's copy of the same length."""
+"""Mixes of an original and a neural vocoder's copy of the same length."""
 
 
 def _spectrum(sound: Samples) -> Tensor:

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 PERIODS: Final = (2, 3, 5, 7)
-"""Of the samples that are seen side by side: primes, so that they share few (Kong et al. 2020)."""
+"""Distances of the samples that are seen side by side: primes, so that they share few (Kong et
+al. 2020)."""
 WIDTH: Final = 12
 RATE: Final = 5e-4
 FEATURES_WEIGHT: Final = 2.0
-"""Of the distance between what real and made sound excite, as in HiFi-GAN."""
+"""Weight of the distance between what real and made sound excite, as in HiFi-GAN."""
 
 
 class PeriodDiscriminator(nn.Module):

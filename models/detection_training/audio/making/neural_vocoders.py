@@ -39,7 +39,7 @@ ADVERSARIAL: Final = ("neural-adversarial",)
 ADVERSARY_FROM: Final = 0.3
 """Share of the training after which the adversary joins: before, everything is easily told."""
 SPECTRAL_WEIGHT: Final = 8.0
-"""Of the spectral losses beside an adversary's."""
+"""Weight of the spectral losses beside an adversary's."""
 
 
 class Mel(nn.Module):
@@ -203,7 +203,7 @@ def train_vocoder(
         sounds: Training speech, each longer than ``PIECE``.
         steps: Most batches.
         seconds: Most time.
-        seed: Of weights and pieces.
+        seed: Seed of weights and pieces.
         log: Takes progress lines.
     """
     torch.manual_seed(seed)

@@ -25,9 +25,9 @@ def joined(
     """Yield clips of random length and the last file of each, from files in random order.
 
     Args:
-        files: Of one voice; those without speech are passed over.
+        files: Files of one voice; those without speech are skipped.
         count: Most clips.
-        rng: Of order and lengths.
+        rng: Chooses order and lengths.
         length_s: Shortest and longest clip.
     """
     pending: list[Samples] = []

@@ -46,7 +46,7 @@ class Form:
     Attributes:
         up: Module that doubles the resolution, from channels in to channels out.
         stages: Halvings of the resolution, 2 or 3.
-        groups: Of the group normalisation in the decoder; 0 for none.
+        groups: Groups of the group normalisation in the decoder; 0 for none.
         levels: Values that a number of the latent picture can take, odd; 0 for any.
     """
 
@@ -193,7 +193,7 @@ def train(decoder: str, pixels: Pixels, *, steps: int, seed: int, log: Log) -> A
         decoder: Key of ``FORMS``.
         pixels: ``(n, side, side, 3)``, sides at least ``SIDE_PX``.
         steps: Batches of ``BATCH``.
-        seed: Of weights and batches.
+        seed: Seed of weights and batches.
         log: Takes progress lines.
     """
     torch.manual_seed(seed)

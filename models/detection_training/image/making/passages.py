@@ -29,7 +29,7 @@ class Passage:
         blur_px: Standard deviation of a Gaussian, 0 for none.
         noise: Standard deviation in grey levels, 0 for none.
         codec: Compression at the end.
-        quality: Of the codec, 1 to 100.
+        quality: Quality of the codec, 1 to 100.
     """
 
     scale: float = 1.0
@@ -43,7 +43,7 @@ class Passage:
 
         Args:
             pixels: RGB, ``(h, w, 3)``.
-            seed: Of the noise; the same for both of a pair.
+            seed: Seed of the noise; the same for both of a pair.
         """
         if self.scale < 1:
             height, width = (max(8, round(s * self.scale)) for s in pixels.shape[:2])
@@ -74,7 +74,7 @@ def draw_passage(rng: np.random.Generator, *, compress: bool) -> Passage:
     """Return a random passage.
 
     Args:
-        rng: Of all choices.
+        rng: Makes all choices.
         compress: It must end in a codec; otherwise half of them do.
     """
     codec: Codec = "none"

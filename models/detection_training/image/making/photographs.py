@@ -16,12 +16,12 @@ SCALES: Final = (0.25, 0.7)
 """Reduction of most patches: what the camera's or the photographer's JPEG left is gone then."""
 AS_IT_IS: Final = 0.2
 """Share of patches at the photograph's own size, JPEG traces and all, as users' pictures are.
-Their reconstructions lack these traces, so both are always compressed anew before anyone compares
-them."""
+Their reconstructions lack these traces, so both are always compressed again before they are
+compared."""
 LARGE_PX: Final = 2000
 """Shorter side of photographs that are reduced twice as far: few cameras resolve their pixels."""
 LEAST_TRAIN: Final = 5
-"""With fewer photographs to train on, those of the other splits are dealt out anew."""
+"""With fewer photographs to train on, all are dealt out to the splits again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +151,7 @@ class Drawn:
 def at_hand(folders: Mapping[str, Path], photos: Sequence[Photo]) -> tuple[Photo, ...]:
     """Return the photographs whose packages could be fetched, in a fixed order.
 
-    With fewer than ``LEAST_TRAIN`` to train on, all are dealt out to the splits anew.
+    With fewer than ``LEAST_TRAIN`` to train on, all are dealt out to the splits again.
 
     Args:
         folders: Unpacked packages by name.
@@ -204,8 +204,9 @@ def draw(
         paths: Photographs; read one after the other, for they fill gigabytes together.
         each: Patches of one photograph.
         side_px: Side of a patch.
-        rng: Of all choices.
-        tries: Of so many places the one with most detail is taken; flat sky shows nothing.
+        rng: Makes all choices.
+        tries: Places drawn for each patch; the one with most detail is taken, since flat sky
+            shows nothing.
 
     Raises:
         ValueError: A file is no picture.

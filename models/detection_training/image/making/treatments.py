@@ -52,7 +52,7 @@ def compressed(pixels: Pixels, suffix: str, *, quality: int) -> Pixels:
     Args:
         pixels: RGB, ``(h, w, 3)``.
         suffix: ``.jpg`` or ``.webp``.
-        quality: Of the codec, 1 to 100.
+        quality: Quality of the codec, 1 to 100.
     """
     option = {".jpg": cv2.IMWRITE_JPEG_QUALITY, ".webp": cv2.IMWRITE_WEBP_QUALITY}[suffix]
     _, data = cv2.imencode(suffix, np.ascontiguousarray(pixels[:, :, ::-1]), [option, quality])

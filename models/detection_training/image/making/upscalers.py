@@ -97,7 +97,7 @@ def read_layers(folder: Path, *, scaled: bool = True) -> Graph:
     """Return the network of a TensorFlow.js folder: ``model.json`` and its ``.bin`` files.
 
     Args:
-        folder: Of the two files.
+        folder: Folder of the two files.
         scaled: The network takes 0 to 1; otherwise 0 to 255.
 
     Raises:
@@ -283,7 +283,7 @@ def read_dcgan(path: Path) -> Callable[[int, int], Pixels]:
     """Return the generator of faces in a checkpoint of the PyTorch tutorial's DCGAN.
 
     Args:
-        path: Of the checkpoint; read as tensors alone.
+        path: The checkpoint; only tensors are read.
 
     Returns:
         A function from a count and a seed to pictures ``(count, 64, 64, 3)``.

@@ -36,7 +36,7 @@ class _Issued:
     arn: str
 
 
-class CredentialBook:
+class CredentialStore:
     """Knows which access keys are good.
 
     Args:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from detection_testing.aws.callbacks import PREFIX as CALLBACK_PREFIX
 from detection_testing.aws.callbacks import CallbackHttp
 from detection_testing.aws.clock import ServerClock
-from detection_testing.aws.credentials import CredentialBook, Refusal
+from detection_testing.aws.credentials import CredentialStore, Refusal
 from detection_testing.aws.faults import Fault, FaultPlan, Injection
 from detection_testing.aws.journal import JournalEvent
 from detection_testing.aws.s3.http import S3Http, target_of
@@ -102,7 +102,7 @@ class LocalServices:
     faults: FaultPlan = field(init=False)
     store: S3Store = field(init=False)
     callbacks: CallbackHttp = field(init=False)
-    _book: CredentialBook = field(init=False)
+    _credentials: CredentialStore = field(init=False)
     _sqs: SqsHttp = field(init=False)
     _s3: S3Http = field(init=False)
     _sts: StsHttp = field(init=False)
@@ -113,13 +113,13 @@ class LocalServices:
         self.faults = FaultPlan(seed=options.seed)
         self.store = S3Store(options.s3_folder)
         self.callbacks = CallbackHttp(clock=clock)
-        self._book = CredentialBook(required=options.require_credentials)
+        self._credentials = CredentialStore(required=options.require_credentials)
         self._sqs = SqsHttp(
             registry=self.registry, clock=clock, orphan_on_disconnect=options.orphan_on_disconnect
         )
         self._s3 = S3Http(store=self.store, clock=clock)
         self._sts = StsHttp(
-            book=self._book,
+            credentials=self._credentials,
             clock=clock,
             expiry_s=options.sts_expiry_s,
             token_file=options.web_identity_token_file,
@@ -131,7 +131,7 @@ class LocalServices:
         name = f"{route.service}.{route.operation}"
         self.requests[name] += 1
         if route.service in ("sqs", "s3"):
-            refusal = self._book.refusal(request, now_s=self.clock.now_s())
+            refusal = self._credentials.refusal(request, now_s=self.clock.now_s())
             if refusal is not None:
                 return _refused(route.service, refusal, request)
         injection = self.faults.draw(name, request.path)

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from detection_testing.aws.clock import ServerClock
-from detection_testing.aws.credentials import CredentialBook
+from detection_testing.aws.credentials import CredentialStore
 from detection_testing.aws.sqs.registry import ACCOUNT_ID
 from detection_testing.http.values import Request, Response
 
@@ -30,7 +30,7 @@ class StsHttp:
     """Answers STS requests.
 
     Args:
-        book: Where issued credentials are written.
+        credentials: Store of issued credentials.
         clock: The server's.
         expiry_s: Life of issued credentials, seconds; None for what the request asks.
         token_file: The only web identity token that is accepted is the content of this file at
@@ -40,12 +40,12 @@ class StsHttp:
     def __init__(
         self,
         *,
-        book: CredentialBook,
+        credentials: CredentialStore,
         clock: ServerClock,
         expiry_s: float | None = None,
         token_file: Path | None = None,
     ) -> None:
-        self._book = book
+        self._credentials = credentials
         self._clock = clock
         self._expiry_s = expiry_s
         self._token_file = token_file
@@ -60,12 +60,12 @@ class StsHttp:
             return render_error(exc)
 
     def _identity(self, request: Request) -> Response:
-        refusal = self._book.refusal(request, now_s=self._clock.now_s())
+        refusal = self._credentials.refusal(request, now_s=self._clock.now_s())
         if refusal is not None:
             raise StsError(
                 refusal, "The security token included in the request is invalid", status=403
             )
-        arn = escape(self._book.identity(request))
+        arn = escape(self._credentials.identity(request))
         body = f"<Arn>{arn}</Arn><UserId>AIDALOCAL</UserId><Account>{ACCOUNT_ID}</Account>"
         return _render("GetCallerIdentity", body)
 
@@ -78,7 +78,7 @@ class StsHttp:
         self._check_token(parameters.get("WebIdentityToken", ""))
         arn = role.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/" + session
         expires_s = self._clock.now_s() + seconds
-        issued = self._book.issue(arn=arn, expires_s=expires_s)
+        issued = self._credentials.issue(arn=arn, expires_s=expires_s)
         until = datetime.fromtimestamp(expires_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         body = (
             f"<Credentials><AccessKeyId>{issued.access_key_id}</AccessKeyId>"

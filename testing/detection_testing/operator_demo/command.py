@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from detection_operator.errors import Failure
-from detection_testing.operator_demo.options import Options, Place, advice, missing_extras
+from detection_testing.operator_demo.options import Backend, Options, advice, missing_extras
 
 UNDER_WATCH = "--under-watch"
 
@@ -35,9 +35,9 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--kubernetes",
-        type=Place,
-        choices=list(Place),
-        default=default.place,
+        type=Backend,
+        choices=list(Backend),
+        default=default.backend,
         help="server: a real API server from KUBEBUILDER_ASSETS; memory: an in-memory cluster; "
         "auto: server if its binaries are found, else memory",
     )
@@ -53,21 +53,21 @@ def _run(arguments: argparse.Namespace) -> int:
     options = Options(
         messages=arguments.messages,
         max_replicas=arguments.max_replicas,
-        place=arguments.kubernetes,
+        backend=arguments.kubernetes,
         logs=arguments.logs,
     )
     if not arguments.under_watch:
         _check(options)
         return _watched(options)
     # These take a second to load: the process that only watches does without.
-    from detection_testing.operator_demo import story, supervisor  # noqa: PLC0415
+    from detection_testing.operator_demo import run, supervisor  # noqa: PLC0415
 
     supervisor.end_when_asked()
-    return story.run(options)
+    return run.run(options)
 
 
 def _check(options: Options) -> None:
-    if options.place is not Place.SERVER:
+    if options.backend is not Backend.SERVER:
         return
     from detection_testing.operator_demo.server import reason_against  # noqa: PLC0415
 
@@ -83,7 +83,7 @@ def _watched(options: Options) -> int:
     command = [sys.executable, "-P", "-m", "detection_operator", "demo", UNDER_WATCH]
     command += ["--messages", str(options.messages)]
     command += ["--max-replicas", str(options.max_replicas)]
-    command += ["--kubernetes", options.place]
+    command += ["--kubernetes", options.backend]
     command += ["--logs", str(options.logs.absolute())] if options.logs else []
     # The user's shell may hold real keys; the demo needs none, and passes none on.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}

@@ -24,7 +24,7 @@ END_S: Final = 20.0
 
 
 @dataclass(slots=True)
-class Tally:
+class PodCounts:
     """What became of the pods.
 
     Attributes:
@@ -58,7 +58,7 @@ class Node:
         command: Command of the containers.
 
     Attributes:
-        tally: What became of the pods.
+        counts: What became of the pods.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Node:
         self._folder = folder
         self._say = say
         self._containers: dict[str, Container] = {}
-        self.tally = Tally()
+        self.counts = PodCounts()
 
     @property
     def running(self) -> int:
@@ -101,7 +101,7 @@ class Node:
         for uid in self._containers.keys() - pods.keys():
             # An object that is deleted without a grace period leaves no time for more than this.
             self._end(uid, None)
-        self.tally.most = max(self.tally.most, self.running)
+        self.counts.most = max(self.counts.most, self.running)
 
     def close(self) -> None:
         """End every process: by SIGTERM, and those that take too long by SIGKILL."""
@@ -135,7 +135,7 @@ class Node:
             command=self._command,
         )
         self._containers[uid] = container
-        self.tally.started += 1
+        self.counts.started += 1
         self._pods.annotate(pod, {ANNOTATION_CONTROL_PORT: str(container.port)})
         self._pods.set_status(pod, _status(pod, {"running": {}}))
         self._say(
@@ -146,16 +146,16 @@ class Node:
     def _ready(self, container: Container, pod: Object) -> None:
         container.ready = True
         now_s = time.monotonic()
-        if self.tally.first_ready_s is None:
-            self.tally.first_ready_s = now_s
+        if self.counts.first_ready_s is None:
+            self.counts.first_ready_s = now_s
         self._pods.set_status(pod, _status(pod, {"running": {}}, ready=True))
         self._say(f"pod {container.name} is ready after {now_s - container.started_s:.1f} s")
 
     def _crashed(self, container: Container, pod: Object) -> None:
         code = container.exit_code or 0
-        if (container.name, code) in self.tally.crashed:
+        if (container.name, code) in self.counts.crashed:
             return
-        self.tally.crashed.append((container.name, code))
+        self.counts.crashed.append((container.name, code))
         self._pods.set_status(pod, _status(pod, {"waiting": {"reason": "CrashLoopBackOff"}}))
         self._say(f"pod {container.name} CRASHED with exit code {code}")
 
@@ -178,8 +178,8 @@ class Node:
             if answer is None:
                 # Silence is innocent only before the worker begins to receive.
                 answer = Answer(busy=container.ready, drained=False)
-            self.tally.busy += answer.busy
-            self.tally.drained += answer.drained
+            self.counts.busy += answer.busy
+            self.counts.drained += answer.drained
             how = "BUSY" if answer.busy else "drained" if answer.drained else "idle"
             self._say(f"pod {container.name} is deleted, {how}: it gets SIGTERM")
         container.terminate()
@@ -192,10 +192,10 @@ class Node:
 
     def _note_end(self, container: Container) -> None:
         code = container.exit_code
-        self.tally.removed += 1
+        self.counts.removed += 1
         # SIGTERM during Python's start-up ends the process by the signal itself.
         early = not container.ready and code == -signal.SIGTERM
-        self.tally.unclean += code != 0 and not early
+        self.counts.unclean += code != 0 and not early
         asked_s = container.stopping_s or 0.0
         self._say(
             f"pod {container.name} has ended with exit code {code}"

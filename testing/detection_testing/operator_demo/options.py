@@ -15,8 +15,8 @@ NEEDED: Final = {
 """Modules by the extra that brings them."""
 
 
-class Place(StrEnum):
-    """Which Kubernetes the operator talks to."""
+class Backend(StrEnum):
+    """The Kubernetes API that the operator talks to."""
 
     AUTO = "auto"
     SERVER = "server"
@@ -30,13 +30,13 @@ class Options:
     Attributes:
         messages: To send, at least 1.
         max_replicas: Most workers, at least 1.
-        place: Which Kubernetes.
+        backend: Kubernetes API to use.
         logs: Folder that keeps the logs; None keeps none.
     """
 
     messages: int = 400
     max_replicas: int = 3
-    place: Place = Place.AUTO
+    backend: Backend = Backend.AUTO
     logs: Path | None = None
 
 

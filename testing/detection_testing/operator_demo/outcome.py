@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from detection_testing.operator_demo.node import Tally
+from detection_testing.operator_demo.node import PodCounts
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class Outcome:
         return self.answered and not (self.left or self.replicas or self.pods)
 
 
-def problems(outcome: Outcome, tally: Tally) -> list[str]:
+def problems(outcome: Outcome, counts: PodCounts) -> list[str]:
     """Return what is wrong, a sentence each; empty if all ended as it should."""
     found = [outcome.trouble] if outcome.trouble else []
     missing = len(outcome.expected) - outcome.results
@@ -79,32 +79,32 @@ def problems(outcome: Outcome, tally: Tally) -> list[str]:
         found.append(f"{outcome.dead_letters} messages are dead letters")
     if outcome.replicas or outcome.pods:
         found.append(f"{outcome.pods} pods are left, {outcome.replicas} replicas are asked for")
-    if tally.busy:
-        found.append(f"{tally.busy} pods were removed while they held work")
-    if tally.unclean:
-        found.append(f"{tally.unclean} workers did not end with exit code 0")
-    found += [f"pod {name} crashed with exit code {code}" for name, code in tally.crashed]
+    if counts.busy:
+        found.append(f"{counts.busy} pods were removed while they held work")
+    if counts.unclean:
+        found.append(f"{counts.unclean} workers did not end with exit code 0")
+    found += [f"pod {name} crashed with exit code {code}" for name, code in counts.crashed]
     return found
 
 
-def summary(outcome: Outcome, tally: Tally, begun_s: float) -> list[str]:
+def summary(outcome: Outcome, counts: PodCounts, begun_s: float) -> list[str]:
     """Return the last lines.
 
     Args:
         outcome: What was seen.
-        tally: What became of the pods.
+        counts: What became of the pods.
         begun_s: Monotonic seconds of the first message.
     """
-    ready_s = None if tally.first_ready_s is None else tally.first_ready_s - begun_s
+    ready_s = None if counts.first_ready_s is None else counts.first_ready_s - begun_s
     return [
         f"Results: {outcome.results} of {len(outcome.expected)} in {_seconds(outcome.results_s)},"
         f" {outcome.duplicates} duplicates, {len(outcome.failed)} failed."
         f" Queue: {outcome.left} messages left, {outcome.dead_letters} dead letters.",
         f"Workers: first wanted after {_seconds(outcome.first_wanted_s)}, first ready after"
-        f" {_seconds(ready_s)}, at most {tally.most} at a time,"
+        f" {_seconds(ready_s)}, at most {counts.most} at a time,"
         f" all gone after {_seconds(outcome.gone_s)}.",
-        f"Pods removed: {tally.removed}, drained before SIGTERM: {tally.drained},"
-        f" busy pods killed: {tally.busy}.",
+        f"Pods removed: {counts.removed}, drained before SIGTERM: {counts.drained},"
+        f" busy pods killed: {counts.busy}.",
     ]
 
 

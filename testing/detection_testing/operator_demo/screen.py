@@ -16,7 +16,7 @@ ROW: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class Snapshot:
     """One look at everything.
 
     Attributes:
@@ -81,7 +81,7 @@ class Screen:
         """Print something that happened."""
         self._show(f"{self._time()} {'.' * 39}  {sentence}")
 
-    def row(self, now: Moment) -> None:
+    def row(self, now: Snapshot) -> None:
         """Print a row if the plan or the workers are others than before, or it is time to."""
         gist = (now.wanted, now.pods, now.ready, now.plan)
         due = self.passed_s - self._shown_s >= STEADY_S and now.depth != self._last_depth

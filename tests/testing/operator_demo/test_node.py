@@ -37,7 +37,7 @@ def test_a_pod_runs_as_a_process_that_the_operator_can_reach(
     assert view.ip == LOOPBACK
     with socket.create_connection((LOOPBACK, view.port), timeout=5):
         pass
-    assert (node.running, node.ready, node.tally.most) == (1, 1, 1)
+    assert (node.running, node.ready, node.counts.most) == (1, 1, 1)
 
 
 def test_a_deleted_pod_gets_sigterm_and_goes_when_its_process_has_ended(
@@ -49,8 +49,8 @@ def test_a_deleted_pod_gets_sigterm_and_goes_when_its_process_has_ended(
     pods.delete(name)
     turn_until(lambda: not pods.objects)
 
-    tally = node.tally
-    assert (tally.removed, tally.drained, tally.busy, tally.unclean) == (1, 1, 0, 0)
+    counts = node.counts
+    assert (counts.removed, counts.drained, counts.busy, counts.unclean) == (1, 1, 0, 0)
     assert node.running == 0
     assert any("drained: it gets SIGTERM" in line for line in said)
     assert any("ended with exit code 0" in line for line in said)
@@ -65,7 +65,7 @@ def test_a_pod_that_is_deleted_while_busy_is_counted(
     pods.delete(name)
     turn_until(lambda: not pods.objects)
 
-    assert node.tally.busy == 1
+    assert node.counts.busy == 1
 
 
 def test_a_worker_that_ends_with_an_error_is_counted(
@@ -77,7 +77,7 @@ def test_a_worker_that_ends_with_an_error_is_counted(
     pods.delete(name)
     turn_until(lambda: not pods.objects)
 
-    assert node.tally.unclean == 1
+    assert node.counts.unclean == 1
 
 
 def test_a_worker_that_is_told_to_end_while_it_loads_ends_well(
@@ -89,8 +89,8 @@ def test_a_worker_that_is_told_to_end_while_it_loads_ends_well(
     pods.delete(name)
     turn_until(lambda: not pods.objects)
 
-    tally = node.tally
-    assert (tally.removed, tally.drained, tally.busy, tally.unclean) == (1, 0, 0, 0)
+    counts = node.counts
+    assert (counts.removed, counts.drained, counts.busy, counts.unclean) == (1, 0, 0, 0)
 
 
 def test_a_pod_that_vanishes_takes_its_process_along(
@@ -100,7 +100,7 @@ def test_a_pod_that_vanishes_takes_its_process_along(
     turn_until(lambda: pods.ready(name))
 
     pods.objects.clear()
-    turn_until(lambda: node.tally.removed == 1)
+    turn_until(lambda: node.counts.removed == 1)
 
     assert node.running == 0
 
@@ -110,12 +110,12 @@ def test_a_worker_that_crashes_is_told_once_and_shown_to_the_operator(
 ) -> None:
     name = pods.add(CRASH="1")
 
-    turn_until(lambda: bool(node.tally.crashed))
+    turn_until(lambda: bool(node.counts.crashed))
     node.tick()
 
     pods.objects[name]["metadata"]["labels"] = {}
     (view,) = pod_views([pods.objects[name]])
-    assert node.tally.crashed == [(name, 3)]
+    assert node.counts.crashed == [(name, 3)]
     assert view.broken == "CrashLoopBackOff"
     assert not view.ready
 

@@ -5,27 +5,27 @@ from collections.abc import Callable
 import pytest
 
 from detection_testing.operator_demo.local_aws import Depth
-from detection_testing.operator_demo.node import Tally
+from detection_testing.operator_demo.node import PodCounts
 from detection_testing.operator_demo.options import NEEDED, advice, missing_extras
 from detection_testing.operator_demo.outcome import Outcome, problems, summary
-from detection_testing.operator_demo.screen import STEADY_S, Moment, Screen
+from detection_testing.operator_demo.screen import STEADY_S, Screen, Snapshot
 
 
-def ended() -> tuple[Outcome, Tally]:
+def ended() -> tuple[Outcome, PodCounts]:
     """Return a demonstration that ended as it should."""
     outcome = Outcome(expected=["a", "b"], first_wanted_s=1.5, results_s=10.0, gone_s=20.0)
     outcome.add({"request_id": "a", "status": "finished"})
     outcome.add({"request_id": "b", "status": "finished"})
-    return outcome, Tally(started=2, most=2, first_ready_s=105.0, removed=2, drained=2)
+    return outcome, PodCounts(started=2, most=2, first_ready_s=105.0, removed=2, drained=2)
 
 
 def test_a_good_end_has_no_problem_and_is_told_in_numbers() -> None:
-    outcome, tally = ended()
+    outcome, counts = ended()
 
-    lines = "\n".join(summary(outcome, tally, 100.0))
+    lines = "\n".join(summary(outcome, counts, 100.0))
 
     assert outcome.over
-    assert problems(outcome, tally) == []
+    assert problems(outcome, counts) == []
     assert "2 of 2 in 10.0 s, 0 duplicates, 0 failed" in lines
     assert "first wanted after 1.5 s, first ready after 5.0 s, at most 2 at a time" in lines
     assert "busy pods killed: 0" in lines
@@ -51,13 +51,13 @@ def test_a_good_end_has_no_problem_and_is_told_in_numbers() -> None:
     ],
 )
 def test_each_thing_that_goes_wrong_is_a_problem(
-    spoil: Callable[[Outcome, Tally], object], says: str
+    spoil: Callable[[Outcome, PodCounts], object], says: str
 ) -> None:
-    outcome, tally = ended()
+    outcome, counts = ended()
 
-    spoil(outcome, tally)
+    spoil(outcome, counts)
 
-    (sentence,) = problems(outcome, tally)
+    (sentence,) = problems(outcome, counts)
     assert says in sentence
 
 
@@ -79,8 +79,8 @@ class Time:
         return self.now_s
 
 
-def moment(plan: str = "1 needed", *, visible: int = 9, wanted: int = 1) -> Moment:
-    return Moment(depth=Depth(visible, 0), results=0, wanted=wanted, pods=0, ready=0, plan=plan)
+def moment(plan: str = "1 needed", *, visible: int = 9, wanted: int = 1) -> Snapshot:
+    return Snapshot(depth=Depth(visible, 0), results=0, wanted=wanted, pods=0, ready=0, plan=plan)
 
 
 def test_a_row_is_printed_when_the_plan_changes_and_else_only_now_and_then() -> None:

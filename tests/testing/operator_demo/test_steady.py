@@ -17,9 +17,9 @@ from detection_testing.operator_demo import local_aws, memory, server
 from detection_testing.operator_demo.container import LOOPBACK
 from detection_testing.operator_demo.local_aws import LocalAws
 from detection_testing.operator_demo.node import Node
-from detection_testing.operator_demo.options import Options, Place, missing_extras
+from detection_testing.operator_demo.options import Backend, Options, missing_extras
 from detection_testing.operator_demo.ports import Kubernetes
-from detection_testing.operator_demo.story import messages, queue_spec
+from detection_testing.operator_demo.run import messages, queue_spec
 
 BURST: Final = 150
 A_SECOND: Final = 4
@@ -82,18 +82,18 @@ class Steady:
 
 
 @contextlib.contextmanager
-def steady(place: Place, folder: Path) -> Iterator[Steady]:
+def steady(backend: Backend, folder: Path) -> Iterator[Steady]:
     with contextlib.ExitStack() as stack:
         aws = stack.enter_context(local_aws.running(folder / "local-aws.log"))
         kubernetes: Kubernetes = (
             stack.enter_context(memory.running("as asked for"))
-            if place is Place.MEMORY
+            if backend is Backend.MEMORY
             else stack.enter_context(server.running(folder / "decisions.jsonl"))
         )
         node = Node(kubernetes, folder / "pods", lambda _: None)
         stack.callback(node.close)
         pictures = [path for path in local_aws.samples() if path.suffix == ".jpg"]
-        spec = queue_spec(aws, Options(max_replicas=3, place=place))
+        spec = queue_spec(aws, Options(max_replicas=3, backend=backend))
         spec["scaling"]["scaleDown"] = {"holdSeconds": HOLD_S, "maxPercent": 100}
         kubernetes.create_queue(spec)
         yield Steady(aws, kubernetes, node, aws.upload(pictures))
@@ -115,8 +115,8 @@ def check(scene: Steady) -> None:
     scene.live(20)
     assert scene.kubernetes.replicas() == 1
     assert scene.live(90, lambda: len(scene.results) >= len(scene.sent), a_second=0)
-    tally = scene.node.tally
-    assert (tally.removed, tally.drained, tally.busy, tally.unclean) == (2, 2, 0, 0)
+    counts = scene.node.counts
+    assert (counts.removed, counts.drained, counts.busy, counts.unclean) == (2, 2, 0, 0)
     assert sorted(scene.results) == scene.sent, "each once"
 
 
@@ -132,7 +132,7 @@ def _surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(TIMEOUT_S)
 def test_surplus_workers_go_under_steady_traffic_in_memory(tmp_path: Path) -> None:
-    with steady(Place.MEMORY, tmp_path) as scene:
+    with steady(Backend.MEMORY, tmp_path) as scene:
         check(scene)
 
 
@@ -143,5 +143,5 @@ def test_surplus_workers_go_under_steady_traffic_on_a_real_api_server(tmp_path: 
     why = server.reason_against()
     if why:
         pytest.skip(why)
-    with steady(Place.SERVER, tmp_path) as scene:
+    with steady(Backend.SERVER, tmp_path) as scene:
         check(scene)

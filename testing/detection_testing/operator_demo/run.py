@@ -24,10 +24,10 @@ from detection_operator.errors import ClusterError
 from detection_testing.operator_demo import local_aws, memory, server
 from detection_testing.operator_demo.local_aws import CREDENTIALS, REGION, Depth, LocalAws
 from detection_testing.operator_demo.node import Node
-from detection_testing.operator_demo.options import Options, Place
+from detection_testing.operator_demo.options import Backend, Options
 from detection_testing.operator_demo.outcome import Outcome, problems, summary
 from detection_testing.operator_demo.ports import NAMESPACE, QUEUE_NAME, Kubernetes, OperatorEnded
-from detection_testing.operator_demo.screen import Moment, Screen
+from detection_testing.operator_demo.screen import Screen, Snapshot
 from detection_testing.operator_demo.supervisor import Interrupted
 
 QUEUE_WAIT_S: Final = 20
@@ -124,8 +124,8 @@ def _run(options: Options, folder: Path, screen: Screen) -> int:
         aws.send(bodies)
         watch = _Watch(aws=aws, kubernetes=kubernetes, node=node, screen=screen, outcome=outcome)
         watch.until_over(LEAST_S + EACH_S * len(bodies))
-        wrong = problems(outcome, node.tally)
-        lines = summary(outcome, node.tally, screen.begun_s)
+        wrong = problems(outcome, node.counts)
+        lines = summary(outcome, node.counts, screen.begun_s)
         screen.conclude(lines + [f"PROBLEM: {sentence}" for sentence in wrong])
         if wrong:
             screen.conclude(_last_words(folder))
@@ -153,7 +153,7 @@ class _Watch:
                 outcome.trouble = str(exc)
             if self.screen.passed_s > limit_s:
                 outcome.trouble = f"it is not over after {limit_s:.0f} s"
-            if self.node.tally.crashed:
+            if self.node.counts.crashed:
                 outcome.trouble = "a worker crashed"
             time.sleep(TICK_S)
         outcome.dead_letters = self.aws.dead_letters()
@@ -178,7 +178,7 @@ class _Watch:
 
     def _show(self, status: Mapping[str, Any], depth: Depth) -> None:
         self.screen.row(
-            Moment(
+            Snapshot(
                 depth=depth,
                 results=self.outcome.results,
                 wanted=status.get("desiredReplicas", 0),
@@ -208,8 +208,8 @@ def _introduction(
 
 @contextlib.contextmanager
 def _kubernetes(options: Options, folder: Path) -> Iterator[Kubernetes]:
-    why = "as asked for" if options.place is Place.MEMORY else server.reason_against()
-    if why and options.place is Place.SERVER:
+    why = "as asked for" if options.backend is Backend.MEMORY else server.reason_against()
+    if why and options.backend is Backend.SERVER:
         raise RuntimeError(why)
     if why:
         with memory.running(why) as in_memory:

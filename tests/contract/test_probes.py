@@ -1,6 +1,9 @@
 """Probes, metrics and further paths over real HTTP."""
 
 import json
+import socket
+import struct
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -93,3 +96,35 @@ def test_a_taken_port_is_an_error(program: Program) -> None:
             readiness=nothing,
             registry=CollectorRegistry(),
         )
+
+
+def test_a_client_that_closes_early_is_no_error(capfd: pytest.CaptureFixture[str]) -> None:
+    asked, gone = threading.Event(), threading.Event()
+
+    def answer() -> dict[str, object]:
+        asked.set()
+        assert gone.wait(30)
+        return {"late": True}
+
+    server = ProbeServer(
+        "a-program",
+        host="127.0.0.1",
+        port=0,
+        health=dict,
+        readiness=dict,
+        registry=CollectorRegistry(),
+        endpoints={("GET", "/late"): answer},
+    )
+    before = set(threading.enumerate())
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"GET /late HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert asked.wait(30)
+        (handler,) = set(threading.enumerate()) - before
+        reset = struct.pack("ii", 1, 0)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+    gone.set()
+    handler.join(30)
+    server.close()
+
+    assert not handler.is_alive()
+    assert capfd.readouterr().err == ""

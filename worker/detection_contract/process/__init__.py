@@ -1,1 +1,1 @@
-"""What every program does as a process: arguments, log output, signals."""
+"""What every program does as a process: arguments, log output, signals, probes."""

@@ -6,7 +6,14 @@ from hypothesis import strategies as st
 
 from detection_contract.media_types import MediaKind
 from detection_contract.result_types import REASON_CODES
-from detection_worker.core.applicability import ANYTHING, INAPPLICABLE, Scope, misfit
+from detection_worker.core.applicability import (
+    ANYTHING,
+    INAPPLICABLE,
+    Inapplicable,
+    NotApplicable,
+    Scope,
+    misfit,
+)
 from detection_worker.core.quality import picture_quality, sound_quality
 
 
@@ -88,3 +95,8 @@ def test_poor_sounds_are_named(
     )
 
     assert found == expected
+
+
+@pytest.mark.parametrize("reason", INAPPLICABLE)
+def test_what_is_raised_says_why(reason: Inapplicable) -> None:
+    assert NotApplicable(reason).reason == reason

@@ -88,3 +88,11 @@ def test_every_unit_is_scored_exactly_once_and_in_order(
 
     assert [done[i] for i in range(len(jobs))] == [units for _, units in jobs]
     assert len(b) == 0
+
+
+def test_the_probe_tells_lanes_and_units() -> None:
+    b = batcher()
+    b.add("small", "a", units=3, now_s=0.0)
+    b.add("large", "b", units=2, now_s=0.0)
+
+    assert repr(b) == "<Batcher lanes=2 units=5>"

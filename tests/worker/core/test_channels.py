@@ -151,3 +151,11 @@ def test_silence_has_nothing_to_hide() -> None:
     channels = np.zeros((2, 16_000), np.float32)
 
     assert not heard(channels[0], channels, STEREO)[1]
+
+
+def test_silence_that_is_subtracted_from_silence_loses_nothing() -> None:
+    silence = np.zeros((2, 4_000), dtype=np.float32)
+
+    found, apart = heard(silence[0], silence, np.array([1.0, -1.0], dtype=np.float32))
+
+    assert (found.shape, apart) == ((1, 4_000), False)

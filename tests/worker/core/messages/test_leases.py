@@ -1,11 +1,13 @@
 """Leases: extended in time, given up when lost, never beyond what SQS allows."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from detection_worker.core.messages.leases import MAX_LEASE_S, LeaseTable
-from detection_worker.core.messages.states import OPEN, Event
+from detection_worker.core.messages.states import OPEN, Event, State
 
 
 def table(visibility_s: float = 30, tick_s: float = 1) -> LeaseTable:
@@ -127,6 +129,30 @@ def test_what_is_dropped_is_forgotten() -> None:
     assert len(leases) == 0
     assert "m" not in leases
     assert leases.handle("m") is None
+
+
+def test_only_the_refusal_of_the_newest_handle_of_open_work_is_a_loss() -> None:
+    leases = table()
+    leases.take("m", "old", now_s=0)
+    (older,) = leases.due(now_s=29, stall_s=60)
+    leases.take("m", "new", now_s=30)
+    newest = replace(older, receipt_handle="new")
+
+    assert (leases.is_loss(older), leases.is_loss(newest)) == (False, True)
+    leases.move("m", Event.SETTLED, now_s=31)
+    assert not leases.is_loss(newest)
+    leases.move("m", Event.LEASE_LOST, now_s=32)
+    assert not leases.is_loss(newest)
+
+
+def test_what_the_table_refuses_changes_nothing() -> None:
+    leases = table()
+    leases.take("m", "h", now_s=0)
+
+    assert leases.move("m", Event.ACKNOWLEDGED, now_s=1) is None
+    assert leases.move("other", Event.SETTLED, now_s=1) is None
+    assert leases.state("m") is State.HELD
+    assert leases.state("other") is State.DROPPED
 
 
 @pytest.mark.parametrize("working", [True, False])

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from detection_contract.error_codes import TRANSIENT, Disposition, ErrorCode, disposition
 from detection_worker.core.messages.outcome import Failure, RetryRules, backoff_s, decide
+from detection_worker.errors import JobError
 
 RULES = RetryRules(max_receive_count=5, max_backoff_s=900)
 
@@ -143,3 +144,11 @@ def test_a_failure_of_the_messages_own_decides_the_pause() -> None:
 
     assert decide(failures, receive_count=1, rules=RULES, random01=0.0).delay_s == 1
     assert decide(failures, receive_count=5, rules=RULES, random01=0.0).action == "dead_letter"
+
+
+def test_an_error_becomes_a_failure_with_all_that_decides_about_the_message() -> None:
+    error = JobError(ErrorCode.S3_UNAVAILABLE, "slow down", retry_after_s=7.0, environment=True)
+
+    assert Failure.of(error) == Failure(
+        code=ErrorCode.S3_UNAVAILABLE, message="slow down", retry_after_s=7.0, environment=True
+    )

@@ -3,6 +3,9 @@
 import logging
 from typing import Protocol
 
+from detection_contract.error_codes import ErrorCode
+from detection_worker.core.messages.outcome import Failure
+
 log = logging.getLogger(__name__)
 
 
@@ -38,3 +41,12 @@ def log_outcome(
     """
     extra = {"action": action, **about.facts, **facts}
     log.log(level, "%s", line, exc_info=exc_info, extra=extra)
+
+
+def log_bug(about: Subject, line: str) -> Failure:
+    """Log the exception that is being handled, which nobody foresaw; return it as a failure."""
+    code = ErrorCode.INTERNAL
+    log_outcome(
+        line, action="fail", about=about, level=logging.ERROR, exc_info=True, code=code.value
+    )
+    return Failure(code=code, message="internal error")

@@ -5,7 +5,9 @@ import threading
 
 from detection_contract import user_messages
 from detection_contract.aws.s3_urls import redact_url
-from detection_contract.messages import InvalidMessage, parse_body, stable_request_id
+from detection_contract.messages import InvalidMessage, parse_body
+from detection_worker.pipeline.messages.jobs import Message, bad_job, open_job
+from detection_worker.pipeline.messages.log import log_outcome
 from detection_worker.settings import ConsumerSettings
 from detection_worker.sources.base import MessageSource, ReceivedMessage, VisibilityChange
 
@@ -56,20 +58,24 @@ def dry_run(
     return len(seen)
 
 
-def _show(message: ReceivedMessage, endpoint_hosts: frozenset[str]) -> None:
+def _show(received: ReceivedMessage, endpoint_hosts: frozenset[str]) -> None:
+    message = Message(received, received_s=0.0)
     try:
-        parsed = parse_body(message.body, endpoint_hosts=endpoint_hosts)
+        parsed = parse_body(received.body, endpoint_hosts=endpoint_hosts)
     except InvalidMessage as exc:
-        log.warning("dry run: message %s would fail: %s: %s", message.message_id, exc.code, exc)
+        line = f"dry run: message {message.message_id} would fail: {exc.code}: {exc}"
+        bad = bad_job(message, exc)
+        code = exc.code.value
+        log_outcome(line, action="fail", about=bad, level=logging.WARNING, code=code)
         return
+    message.jobs = tuple(open_job(message, i, r) for i, r in enumerate(parsed.requests))
     for what in parsed.skipped:
-        log.info("dry run: would skip %s (message %s)", what, message.message_id)
-    for index, request in enumerate(parsed.requests):
-        log.info(
-            "dry run: would process %s (ID: %s)",
-            redact_url(request.sqs_to_ml_url),
-            request.request_id or stable_request_id(message.message_id, index),
-        )
+        line = f"dry run: would skip {what} (message {message.message_id})"
+        log_outcome(line, action="skip", about=message)
+    for job in message.jobs:
+        url = redact_url(job.request.sqs_to_ml_url or "")
+        line = f"dry run: would process {url} (ID: {job.request_id})"
+        log_outcome(line, action="process", about=job)
 
 
 def _hand_back(source: MessageSource, messages: list[ReceivedMessage]) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from detection_contract import user_messages
-from detection_contract.error_codes import Disposition, ErrorCode, disposition
+from detection_contract.error_codes import Disposition, disposition
 from detection_contract.media_types import MediaKind
 from detection_contract.results import encode_result
 from detection_worker.core.messages.outcome import Failure
@@ -21,7 +21,7 @@ from detection_worker.pipeline.files.analysis import (
 )
 from detection_worker.pipeline.files.handovers import Scored
 from detection_worker.pipeline.messages.jobs import Job, JobEnd, JobOutcome
-from detection_worker.pipeline.messages.log import log_outcome
+from detection_worker.pipeline.messages.log import log_bug, log_outcome
 from detection_worker.pipeline.messages.result_cache import Finished
 from detection_worker.pipeline.stages import envelopes
 from detection_worker.pipeline.stages.context import StageContext
@@ -61,9 +61,7 @@ class Delivery:
         except JobError as exc:
             outcome = self._undeliverable(job, failure, Failure.of(exc))
         except Exception:  # noqa: BLE001 - a bug that one file brings to light fails that file
-            line = f"delivering {job.request_id} failed"
-            log_outcome(line, action="fail", about=job, level=logging.ERROR, exc_info=True)
-            outcome = Failure(code=ErrorCode.INTERNAL, message="internal error")
+            outcome = log_bug(job, f"delivering {job.request_id} failed")
         self._context.settlement.settle_job(job, outcome, kind=kind)
 
     def _conclude(self, scored: Scored[Fetched]) -> Concluded:

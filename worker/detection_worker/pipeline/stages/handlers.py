@@ -18,7 +18,7 @@ from detection_worker.errors import Cancelled, JobError
 from detection_worker.pipeline.files.downloads import file_name, job_folder
 from detection_worker.pipeline.files.handovers import Decoded, Scored
 from detection_worker.pipeline.messages.jobs import Job, JobEnd, Message
-from detection_worker.pipeline.messages.log import log_outcome
+from detection_worker.pipeline.messages.log import log_bug, log_outcome
 from detection_worker.pipeline.stages import envelopes
 from detection_worker.pipeline.stages.context import StageContext
 from detection_worker.pipeline.stages.handovers import Concluded, Fetched
@@ -144,18 +144,12 @@ class StageHandlers:
             self.fail(job, Failure.of(exc), fetched)
             return None
         except Exception:  # noqa: BLE001 - a bug that one file brings to light fails that file
-            self._log_bug(job, name)
-            self.fail(job, Failure(code=ErrorCode.INTERNAL, message="internal error"), fetched)
+            self.fail(job, log_bug(job, f"stage {name} failed for {job.request_id}"), fetched)
             return None
         seconds = time.perf_counter() - started
         self._context.metrics.stage_seconds.labels(name).observe(seconds)
         self._context.in_flight.move(job.message, Event.WORK_PAUSED)
         return result, seconds
-
-    @staticmethod
-    def _log_bug(job: Job, name: str) -> None:
-        line = f"stage {name} failed for {job.request_id}"
-        log_outcome(line, action="fail", about=job, level=logging.ERROR, exc_info=True)
 
     def _download(self, job: Job) -> Fetched:
         job.check()

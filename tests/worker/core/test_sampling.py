@@ -1,0 +1,97 @@
+"""How much of a media object is looked at, and in which shapes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detection_worker.core.sampling import (
+    FRAME_PX,
+    FRAMES_PIXELS,
+    AudioSampling,
+    ImageSampling,
+    Sampling,
+    VideoSampling,
+    bounded,
+    pictures,
+    spread,
+    spread_clips,
+    unit_shape,
+    units_per_picture,
+)
+
+CLIPS = VideoSampling(
+    max_frames=8, crop_px=32, crops_per_frame=1, view="whole", clip_frames=4, clip_stride=2
+)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "units"),
+    [
+        (ImageSampling(max_crops=5), 5),
+        (VideoSampling(crops_per_frame=3), 3),
+        (ImageSampling(max_crops=5, view="whole"), 1),
+    ],
+)
+def test_only_crops_are_more_than_one_unit_a_picture(
+    sampling: ImageSampling | VideoSampling, units: int
+) -> None:
+    assert units_per_picture(sampling) == units
+
+
+@pytest.mark.parametrize(
+    ("sampling", "count"), [(ImageSampling(), 1), (VideoSampling(max_frames=7), 7), (CLIPS, 2)]
+)
+def test_a_video_has_as_many_pictures_as_frames_or_clips(
+    sampling: ImageSampling | VideoSampling, count: int
+) -> None:
+    assert pictures(sampling) == count
+
+
+@pytest.mark.parametrize(
+    ("sampling", "shape"),
+    [
+        (AudioSampling(window=400), (400,)),
+        (ImageSampling(crop_px=64), (64, 64, 3)),
+        (CLIPS, (4, 32, 32, 3)),
+    ],
+)
+def test_a_unit_has_the_shape_that_its_detector_takes(
+    sampling: Sampling, shape: tuple[int, ...]
+) -> None:
+    assert unit_shape(sampling) == shape
+
+
+def test_clips_that_do_not_fit_are_refused_with_the_reason() -> None:
+    with pytest.raises(ValueError, match="'max_frames' must be a multiple of 'clip_frames'"):
+        VideoSampling(max_frames=7, crops_per_frame=1, view="whole", clip_frames=4)
+
+
+@given(width=st.integers(1, 20_000), height=st.integers(1, 20_000), frames=st.integers(1, 64))
+def test_frames_are_bounded_by_side_and_in_all_and_never_enlarged(
+    width: int, height: int, frames: int
+) -> None:
+    new_width, new_height = bounded(width, height, frames=frames)
+
+    assert 1 <= new_width <= min(width, FRAME_PX)
+    assert 1 <= new_height <= min(height, FRAME_PX)
+    assert new_width * new_height * frames <= max(FRAMES_PIXELS, FRAME_PX * frames)
+
+
+@given(total=st.integers(0, 1000), wanted=st.integers(1, 100))
+def test_indices_are_spread_in_order_over_the_whole(total: int, wanted: int) -> None:
+    chosen = spread(total, wanted)
+
+    assert len(chosen) == min(total, wanted)
+    assert chosen == sorted(set(chosen))
+    assert all(0 <= i < total for i in chosen)
+
+
+@pytest.mark.parametrize(("total", "wanted"), [(-1, 1), (5, 0)])
+def test_nothing_is_spread_over_less_than_nothing(total: int, wanted: int) -> None:
+    with pytest.raises(ValueError, match=f"cannot spread {wanted} over {total}"):
+        spread(total, wanted)
+
+
+def test_a_clip_without_frames_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot spread 1 clips of 0 over 10"):
+        spread_clips(10, wanted=1, frames=0, stride=1)

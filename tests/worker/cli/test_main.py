@@ -136,6 +136,7 @@ def test_a_missing_module_is_named_with_the_extra_that_holds_it() -> None:
 
     assert "pip install 'detection-queue[worker]'" in catalog.missing_module("predict", exc)
     assert "pip install 'detection-queue[train]'" in catalog.missing_module("train", exc)
+    assert "pip install 'detection-queue[testing,worker]'" in catalog.missing_module("demo", exc)
 
 
 def test_a_command_that_is_not_there_is_a_usage_error() -> None:

@@ -30,7 +30,7 @@ class Metrics:
     def _messages(self) -> None:
         self.messages = Counter(
             "detection_worker_messages",
-            "Messages whose fate is decided, by outcome.",
+            "Settled messages, by outcome.",
             ["outcome"],
             registry=self.registry,
         )
@@ -101,12 +101,12 @@ class Metrics:
         )
         self.leases_lost = Counter(
             "detection_worker_leases_lost",
-            "Messages whose visibility ran out while in hand.",
+            "Messages whose visibility timeout ran out while in flight here.",
             registry=self.registry,
         )
         self.redeliveries = Counter(
             "detection_worker_redeliveries_adopted",
-            "Deliveries of a message that was in hand or just finished here.",
+            "Deliveries of a message that was in flight or just finished here.",
             registry=self.registry,
         )
         self.last_poll_age = Gauge(
@@ -124,12 +124,12 @@ class Metrics:
     def _capacity(self) -> None:
         self.in_flight = Gauge(
             "detection_worker_in_flight",
-            "Messages in hand.",
+            "Messages in flight here.",
             registry=self.registry,
         )
         self.held_seconds = Gauge(
             "detection_worker_held_work_seconds",
-            "Predicted seconds of work in hand: the time to drain.",
+            "Predicted seconds of work in flight: the time to drain.",
             registry=self.registry,
         )
         self.service_seconds = Gauge(

@@ -90,8 +90,8 @@ def test_overlap_is_symmetric_and_a_share(a: Box, b: Box) -> None:
         pytest.param([[FACE], [], [FACE]], [[0], [], [0]], id="one missed frame"),
         pytest.param([[FACE], [], [], [FACE]], [[0], [], [], [1]], id="two missed frames"),
         pytest.param([[FACE, OTHER], [OTHER, FACE]], [[0, 1], [1, 0]], id="order does not count"),
-        pytest.param([[FACE], [OTHER, FACE]], [[0], [1, 0]], id="somebody comes in"),
-        pytest.param([[FACE, OTHER], [moved(OTHER, -20)]], [[0, 1], [1]], id="somebody leaves"),
+        pytest.param([[FACE], [OTHER, FACE]], [[0], [1, 0]], id="a person comes in"),
+        pytest.param([[FACE, OTHER], [moved(OTHER, -20)]], [[0, 1], [1]], id="a person leaves"),
         pytest.param(
             [[FACE], [moved(FACE, 60), moved(FACE, 10)]], [[0], [1, 0]], id="the best pair first"
         ),

@@ -143,7 +143,7 @@ class StrictSource:
         self.dead.append((message, code, reason))
 
     def steal(self, message_id: str) -> None:
-        """Let the lease run out on the server's side and give the message to somebody else."""
+        """Let the lease run out on the server's side and give the message to another worker."""
         with self._lock:
             held = self.queue.in_flight(now_s=time.time())
             assert message_id in {m.message_id for m in held}

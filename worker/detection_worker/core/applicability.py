@@ -26,7 +26,7 @@ class Scope:
     """What a detector can judge; the default is: anything of its kind.
 
     Attributes:
-        speech: Only sound in which somebody speaks.
+        speech: Only sound that holds speech.
         min_duration_s: Only recordings at least this long; not for images.
         min_side_px: Only pictures and frames whose shorter side has at least so many pixels.
     """
@@ -46,7 +46,7 @@ def misfit(
     """Return why a media object's measures put it outside of a detector's scope, if they do.
 
     Args:
-        scope: Of the detector.
+        scope: The detector's scope.
         duration_s: None for images.
         size_px: Width and height; None for sound.
     """

@@ -56,7 +56,7 @@ class Batcher(Generic[L, J]):
 
         Args:
             now_s: Clock.
-            more_coming: Something is being decoded; with nothing on its way waiting is in vain.
+            more_coming: Something is being decoded; otherwise there is nothing to wait for.
         """
         heads = [lane[0].since_s for lane in self._lanes.values() if lane]
         if not heads or not more_coming or self._full():

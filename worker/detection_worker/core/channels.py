@@ -21,7 +21,7 @@ LOST: Final = 0.5
 """A time and frequency is lost where the mix has less than this share of the power that channels
 without relation would leave; equal channels leave twice that power, a delay cancels a third."""
 LOST_SHARE: Final = 0.12
-"""Of the power, or of the times and frequencies that can be heard, from which channels are judged
+"""Share of the power, or of the audible times and frequencies, from which channels are judged
 apart. Two microphones in a reverberant room lose up to 0.05, unrelated noise 0.02; a voice in
 antiphase 1, above 1 kHz only 0.3, for half of the time 0.4."""
 AUDIBLE: Final = 1e-4
@@ -41,7 +41,7 @@ def heard(mix: Array, channels: Array, weights: Array) -> tuple[Array, bool]:
     Args:
         mix: Shape ``(samples,)``.
         channels: What was mixed, shape ``(channels, samples)``; one or none is its own mix.
-        weights: Of each channel in the mix, shape ``(channels,)``.
+        weights: Weight of each channel in the mix, shape ``(channels,)``.
 
     Returns:
         Shape ``(n, samples)``, ``1 <= n <= 1 + MOST_APART``; whether channels are judged apart.

@@ -31,8 +31,9 @@ class SeenFace:
     """A face that was scored, in the pixels of the original media.
 
     Attributes:
-        left: Of the face itself, without the margin that the detector sees; within the picture.
-        top: Likewise.
+        left: Left edge of the face itself, without the margin that the detector sees, in pixels
+            of the picture.
+        top: Top edge of the face itself, as for ``left``.
         width: >= 1.
         height: >= 1.
         confidence: As in ``Face``.

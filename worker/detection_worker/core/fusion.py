@@ -48,8 +48,8 @@ class Course:
     """How the scores of a track move over time.
 
     Attributes:
-        mean: Of all frames or windows, 0 to 1.
-        standard_deviation: Of the population, 0 to 0.5.
+        mean: Mean score of all frames or windows, 0 to 1.
+        standard_deviation: Standard deviation of the population, 0 to 0.5.
         maximum_jump: Largest difference of neighbours that have a score, 0 to 1; 0 if there are
             none.
     """

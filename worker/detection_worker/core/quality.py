@@ -12,7 +12,7 @@ QUALITIES: Final[tuple[Quality, ...]] = get_args(Quality)
 """Codes are added, never renamed."""
 
 LOW_RESOLUTION_PX: Final = 128
-"""Of the shorter side: one crop of the bundled models, and a face in it is smaller still."""
+"""Shorter side: one crop of the bundled models, and a face in it is smaller still."""
 HEAVY_COMPRESSION_BPP: Final = 0.25
 """Bits for each pixel of a JPEG. The photographs among the samples get there at about
 quality 5 of Pillow's 1 to 95; a flat drawing or a blank page is there at any quality."""
@@ -28,7 +28,7 @@ def picture_quality(
             bytes, and few of them can be enough.
         container: As ``MediaInfo.container``.
         size_px: Width and height.
-        size_bytes: Of the whole file.
+        size_bytes: Size of the whole file.
     """
     found: list[Quality] = []
     if min(size_px) < LOW_RESOLUTION_PX:
@@ -45,8 +45,8 @@ def sound_quality(
     """Return what is wrong with a sound.
 
     Args:
-        duration_s: Of the recording.
-        sample_rate_hz: Of the file.
+        duration_s: Length of the recording.
+        sample_rate_hz: Sample rate of the file.
         wanted_s: The detector's window; a shorter recording is repeated to fill it.
         wanted_hz: The detector's sample rate; a lower one lacks the high frequencies.
     """

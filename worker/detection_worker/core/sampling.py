@@ -50,9 +50,9 @@ class VideoSampling:
         max_frames: Most frames of one video, >= 1; of all clips together.
         crop_px: As in ``ImageSampling``.
         crops_per_frame: Most units of one frame, >= 1.
-        view: As in ``ImageSampling``, and so are the fields below.
-        face_scale: Likewise.
-        face_shape: Likewise.
+        view: As in ``ImageSampling``.
+        face_scale: As in ``ImageSampling``.
+        face_shape: As in ``ImageSampling``.
         clip_frames: Frames of one unit, >= 1. More than one makes a unit a clip, seen ``whole`` or
             at its ``centre``, of shape ``(clip_frames, crop_px, crop_px, 3)``; a video has at most
             ``max_frames / clip_frames`` of them.
@@ -188,7 +188,7 @@ def spread_clips(total: int, *, wanted: int, frames: int, stride: int) -> list[r
     Args:
         total: Frames of the video, >= 1; if a clip is longer, the only one is what there is.
         wanted: Most clips, >= 1.
-        frames: Of a clip, >= 1.
+        frames: Frames of a clip, >= 1.
         stride: From one of them to the next, >= 1.
 
     Raises:

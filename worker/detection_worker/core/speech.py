@@ -55,7 +55,7 @@ class Liveliness:
 
     Attributes:
         voiced_s: Seconds that have a pitch.
-        voiced_share: Of the frames that are no pauses, 0 to 1.
+        voiced_share: Voiced share of the frames that are no pauses, 0 to 1.
         change: How much the spectrum changes in 48 ms that begin or end voiced, the median: mean
             absolute difference of the natural logs of band energies, loudness taken out.
         modulation_db: Standard deviation of the level of frames that are no pauses.
@@ -77,12 +77,12 @@ class Liveliness:
 
 
 def has_speech(windows: Array, *, sample_rate_hz: int, duration_s: float | None = None) -> bool:
-    """Return whether somebody may speak in any of the windows.
+    """Return whether any of the windows may hold speech.
 
     Args:
         windows: Mono sound in [-1, 1], shape ``(n, samples)``.
-        sample_rate_hz: Of ``windows``; at least 2,000.
-        duration_s: Of the recording; a shorter recording was repeated to fill its only window,
+        sample_rate_hz: Sample rate of ``windows``; at least 2,000.
+        duration_s: Length of the recording; a shorter one was repeated to fill its only window,
             and repetition must not count as change. None if nothing was repeated.
     """
     samples = windows.shape[1]
@@ -99,7 +99,7 @@ def liveliness(sound: Array, *, sample_rate_hz: int) -> Liveliness:
 
     Args:
         sound: Mono in [-1, 1], shape ``(samples,)``.
-        sample_rate_hz: Of ``sound``; at least 2,000.
+        sample_rate_hz: Sample rate of ``sound``; at least 2,000.
     """
     frames = _frames(sound, sample_rate_hz)
     level_db = 10 * np.log10(np.square(frames).mean(axis=1) + 1e-12)

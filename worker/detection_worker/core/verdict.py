@@ -100,12 +100,12 @@ def margin(score: float, threshold: float) -> float:
 def band(threshold: float, thresholds: Thresholds | None) -> tuple[float, float]:
     """Return from where up to where a score is inconclusive; both ends alike if nowhere.
 
-    A threshold outside of the detector's own band widens it: whoever asks for 0.9 does not hold
-    0.8 to be fake, and a detector that is sure from 0.7 does not hold it to be real.
+    A threshold outside of the detector's own band widens it: a caller who asks for 0.9 does not
+    hold 0.8 to be fake, and a detector that is sure from 0.7 does not hold it to be real.
 
     Args:
         threshold: What the caller asked for, in [0, 1].
-        thresholds: Of the detector; None if nobody measured where it cannot tell.
+        thresholds: The detector's own; None if it was never measured where it cannot tell.
     """
     if thresholds is None:
         return threshold, threshold
@@ -144,7 +144,7 @@ def judge(
         pooling: From units to one logit.
         calibration: From a logit to P(fake).
         threshold: In [0, 1].
-        thresholds: Of the detector, if it has any.
+        thresholds: The detector's own, if it has any.
 
     Raises:
         ValueError: If there are no units, the lengths differ or a logit is not finite.

@@ -45,7 +45,7 @@ STALL_S = 8.0
 MOST_HELD = 6
 MARGIN_S = 1.0
 PREDICTED_S = 0.1
-"""Of an image before the first measurement."""
+"""Cost of an image before the first measurement."""
 LATE = 12
 """Messages after which the worker may shut down for good."""
 MEANWHILE = (

@@ -1,4 +1,4 @@
-"""The worker's own surroundings fail: no message pays for it, and everybody can see it."""
+"""The worker's own surroundings fail: no message pays for it, and readiness tells why."""
 
 import logging
 import threading

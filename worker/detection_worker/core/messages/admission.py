@@ -1,6 +1,7 @@
 """How much work to hold, measured in seconds of work rather than in messages.
 
-Messages in flight here are hidden from whoever scales on the queue: hoarding hides the backlog.
+Messages in flight here are hidden from a scaler that watches the queue: hoarding hides the
+backlog.
 """
 
 import math

@@ -77,7 +77,7 @@ class RetryRules:
     """How often and how soon.
 
     Attributes:
-        max_receive_count: Of the queue's redrive policy; None without one.
+        max_receive_count: ``maxReceiveCount`` of the redrive policy; None without one.
         max_backoff_s: Longest pause.
     """
 
@@ -104,9 +104,9 @@ def decide(
     by the caller and not repeated.
 
     Args:
-        failures: Of its failed jobs; empty when all succeeded.
+        failures: Why its failed jobs failed; empty when all succeeded.
         receive_count: Deliveries so far, >= 1.
-        rules: Of the queue.
+        rules: The queue's retry rules.
         random01: Uniform in [0, 1).
     """
     if not failures:

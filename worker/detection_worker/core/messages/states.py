@@ -105,7 +105,7 @@ STARTED: Final = frozenset({State.WORKING, State.WAITING})
 """Worth finishing before the worker stops; the others are handed back at once."""
 
 SIGNS_OF_LIFE: Final = frozenset({Event.WORK_BEGUN, Event.WORK_PAUSED, Event.STALLED})
-"""The work got ahead, or begins anew with the report of its failure: patience counts from here."""
+"""The work made progress, or only its failure is left to report: patience counts from here."""
 
 _POLLER, _STAGES, _EXTENDER = Actor.POLLER, Actor.STAGES, Actor.VISIBILITY_EXTENDER
 _SETTLEMENT, _WRITER = Actor.SETTLEMENT, Actor.ACK_WRITER

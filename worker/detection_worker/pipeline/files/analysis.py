@@ -167,7 +167,7 @@ def conclude(
 
 
 def _pooling(kind: MediaKind, card: DetectorCard) -> Pooling:
-    """Of a window of sound with more than one unit, each is a channel: one forged voice counts."""
+    """Units of one window of sound are its channels, and one forged voice counts."""
     return replace(card.pooling, within_frame="max") if kind is MediaKind.AUDIO else card.pooling
 
 
@@ -182,7 +182,7 @@ def conclude_tracks(
 
     Args:
         main: The file, for a video its pictures.
-        sound: Of a video, if it is scored.
+        sound: The sound of a video, if it is scored.
         threshold: In [0, 1].
     """
     found = _found(main, threshold)

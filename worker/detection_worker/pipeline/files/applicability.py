@@ -17,7 +17,7 @@ def not_applicable_reason(decoded: DecodedMedia, card: DetectorCard) -> Inapplic
     Args:
         decoded: With the units that the detector scores; for sound those are listened to if the
             detector judges speech only.
-        card: Of the detector.
+        card: The detector's card.
     """
     info = decoded.info
     reason = misfit(

@@ -69,7 +69,7 @@ def job_folder(cache_dir: Path) -> Path:
 def file_name(key: str) -> str:
     """Return a harmless file name for an object key: its last part, ASCII, at most 100 characters.
 
-    The name keeps the extension for people; decoding never trusts it.
+    The name keeps the extension, which decoding never trusts.
     """
     name = _UNSAFE.sub("_", key.rsplit("/", 1)[-1]).lstrip(".")
     return name[-100:] or "object"

@@ -14,7 +14,7 @@ def segments_of(
     Args:
         decoded: The file.
         verdict: Over its units; None if there is none, then there are no scores.
-        card: Of the detector.
+        card: The detector's card.
     """
     scores: dict[int, float] = {}
     if verdict is not None:

@@ -30,7 +30,7 @@ def decode_sound(
         request: As it was for them; without sampling for sound there is none.
         decoded: What came of it, of any kind.
         on_progress: As for ``Decoder.decode``.
-        cancelled: Likewise.
+        cancelled: As for ``Decoder.decode``.
 
     Raises:
         JobError: INTERNAL: the file could not be opened again.
@@ -57,7 +57,7 @@ def counts(card: DetectorCard, verdict: Verdict) -> bool:
     has a say only where it finds a forgery at a score from which it was measured to be sure.
 
     Args:
-        card: Of the detector.
+        card: The detector's card.
         verdict: Its own, over the sound.
     """
     if not card.calibrated:

@@ -174,7 +174,7 @@ class InFlight:
             return self._move(message, event)
 
     def reopen(self, message: Message) -> Message | None:
-        """Cancel the work on a stalled message and return it anew, without jobs.
+        """Cancel the work on a stalled message and return a new one in its place, without jobs.
 
         A thread that still works on the old one drops it; the lease goes over to the new one.
 

@@ -27,7 +27,7 @@ class VisibilityExtender:
         in_flight: What is leased.
         metrics: Counts extensions and losses.
         tick_s: Pause between two looks.
-        stall_s: Work without a sign of life for so long is stopped.
+        stall_s: Seconds without a sign of life after which work is stopped.
         on_stall: Called with each message that hangs.
         clock: Monotonic seconds.
     """

@@ -41,8 +41,8 @@ class Consumer:
     """One consumer process.
 
     Args:
-        settings: Of the process.
-        consumer: Of the consumer.
+        settings: The process's settings.
+        consumer: The consumer's settings.
         on_result: Called with every delivered result, one at a time.
     """
 
@@ -91,8 +91,8 @@ class Consumer:
         """Consume until told to stop, or once; return the exit code (``docs/operating.md``).
 
         Raises:
-            UsageError: If there is no model, no queue or no credentials, and nobody who could
-                wait for them (no control server, or ``run_once``).
+            UsageError: If there is no model, no queue or no credentials, and nothing waits
+                for them (no control server, or ``run_once``).
         """
         log.info(user_messages.LOG_STARTING.format(queue_url=self._consumer.queue_url))
         sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -147,7 +147,7 @@ class Consumer:
             if self._draining:
                 pipeline.drain()
             try:
-                return self._run_engine(pipeline)
+                return self._run_pipeline(pipeline)
             except QueueError as exc:
                 return _out_of_reach(exc)
             finally:
@@ -198,11 +198,11 @@ class Consumer:
         has_dead_letters = self._consumer.dead_letter_queue_url or facts.dead_letter_queue_url
         if not has_dead_letters:
             log.warning(
-                "the queue has no dead-letter queue: hopeless messages stay in it and are tried "
-                "again and again; set a redrive policy or --dead-letter-queue-url"
+                "the queue has no dead-letter queue: messages that cannot succeed stay in it and "
+                "are tried again and again; set a redrive policy or --dead-letter-queue-url"
             )
 
-    def _run_engine(self, pipeline: Pipeline) -> int:
+    def _run_pipeline(self, pipeline: Pipeline) -> int:
         received = 0
         try:
             if self._consumer.run_once:

@@ -23,7 +23,7 @@ SLACK_S = 60.0
 LONGEST_POLL_S = 120.0
 """A long poll of 20 s, its read timeout and the pause after an error, twice."""
 STUCK_S = 900.0
-"""A stage that has worked on one item for so long is stuck: no limit of one file allows it."""
+"""A stage that works on one item for longer is stuck: no limit of one file allows it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class PipelineHealth:
     """Looks at the parts of a pipeline; changes nothing but gauges.
 
     Attributes:
-        in_flight: What is held.
+        in_flight: The messages in flight.
         poller: The pollers.
         breaker: Holds them back while downloads cannot work.
         extender: The visibility extender.
@@ -40,8 +40,8 @@ class PipelineHealth:
         stages: The other stages.
         counts: Counts so far.
         metrics: Gauges to refresh.
-        stall_s: Work without progress for so long counts as hung.
-        wall_s: Unix seconds, as others know them.
+        stall_s: Seconds without progress after which work counts as hung.
+        wall_s: Clock in Unix seconds.
     """
 
     in_flight: InFlight

@@ -24,7 +24,7 @@ class _Open:
     """Why and since when nothing is received.
 
     Attributes:
-        reason: For a person.
+        reason: What was wrong, in a sentence.
         location: Object whose download failed; it is asked for again.
         check_at_s: When.
         pause_s: From then to the check after it.
@@ -37,7 +37,7 @@ class _Open:
 
 
 class CircuitBreaker:
-    """Opens at a failure that no message is to blame for. Thread-safe.
+    """Opens at a failure that is not a message's fault. Thread-safe.
 
     Messages received meanwhile would fail one after the other, and each receive brings them nearer
     to the dead-letter queue. So nothing is received, and the download that failed is tried again
@@ -82,7 +82,7 @@ class CircuitBreaker:
                 pause_s=CHECK_PAUSE_S,
             )
         log.error(
-            "receiving is paused until downloads work again, for no message is to blame: %s",
+            "receiving is paused until downloads work again; no message is at fault: %s",
             exc.message,
         )
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from detection_worker.pipeline.messages.poller import ROOM_WAIT_S
+
 
 def test_stop_finishes_what_fits_and_leaves_nothing_in_flight(rig: Any) -> None:
     rig.start()
@@ -26,11 +28,10 @@ def test_a_job_that_does_not_fit_the_grace_period_goes_back(rig: Any) -> None:
     rig.start()
     rig.send("1_hangs.png")
     assert rig.decoder.script.entered["1_hangs.png"].wait(5)
-    started = time.monotonic()
 
     assert rig.stop(grace_s=1.0)
 
-    assert time.monotonic() - started < 1.5
+    assert not rig.decoder.script.gates["1_hangs.png"].is_set(), "it never ended by itself"
     assert rig.source.counts() == (1, 0, 0)
     assert rig.callbacks.attempts == []
 
@@ -55,12 +56,11 @@ def test_a_poll_that_is_never_answered_does_not_hold_the_exit(rig: Any) -> None:
     rig.source.poll_gate = threading.Event()
     rig.start()
     assert rig.source.polls.acquire(timeout=5)
-    started = time.monotonic()
 
     clean = rig.pipeline.stop(grace_s=0.8)
 
     assert not clean
-    assert time.monotonic() - started < 2
+    assert rig.pipeline.poller.polling == 1, "it is unanswered still"
 
 
 def test_hurry_hands_everything_back_at_once(rig: Any) -> None:
@@ -70,9 +70,9 @@ def test_hurry_hands_everything_back_at_once(rig: Any) -> None:
     assert rig.decoder.script.entered["1_slow.png"].wait(5)
     started = time.monotonic()
 
-    assert pipeline.stop(grace_s=30, hurry=lambda: True)
+    assert pipeline.stop(grace_s=60, hurry=lambda: True)
 
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30, "the grace period was not waited for"
     assert rig.source.counts() == (1, 0, 0)
     rig.pipeline = None
     pipeline.close()
@@ -109,7 +109,7 @@ def test_a_full_worker_that_is_asked_to_drain_polls_no_more(rig: Any) -> None:
     pipeline.drain()
     polls = rig.source.calls.count("receive")
     assert rig.eventually(lambda: len(pipeline.in_flight) == 1)
-    time.sleep(1.2)
+    time.sleep(ROOM_WAIT_S + 0.2)  # a poller that waits for room looks again by then
 
     assert rig.source.calls.count("receive") == polls, "the room of what went back is not for more"
     assert rig.source.counts() == (5, 1, 0)

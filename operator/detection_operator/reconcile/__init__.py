@@ -1,1 +1,1 @@
-"""Gather, decide, act; and the queue that says when."""
+"""Observe, decide, act, report; and the work queue that says when."""

@@ -1,4 +1,4 @@
-"""Threads that reconcile what is due, with backoff; and the vital signs of it all."""
+"""Threads that reconcile due keys, with backoff, and the resync that keeps the cache right."""
 
 import logging
 import random
@@ -16,17 +16,17 @@ from detection_operator.reconcile.workqueue import WorkQueue
 
 BACKOFF_S: Final = 0.5
 LONGEST_BACKOFF_S: Final = 60.0
-AWAY_BACKOFF_S: Final = 5.0
-"""The longest for an API server that is away, which tells nobody when it is back."""
+UNAVAILABLE_BACKOFF_S: Final = 5.0
+"""Longest backoff while the API server is unavailable: nothing reports when it is back."""
 RETRIES_PER_S: Final = 20.0
-"""That many queues may ask an API server that is away or has just come back."""
+"""Retries a second against an API server that is unavailable or has just come back."""
 DEBOUNCE_S: Final = 0.2
-"""Pods come and go together: their events are answered together."""
+"""Pods change together: one reconcile for all their events."""
 LONGEST_RECONCILE_S: Final = 300.0
-"""Every call inside has a timeout; one that takes longer hangs."""
+"""Every call inside has a timeout; a reconcile that takes longer hangs."""
 MISSED_RESYNCS: Final = 3
 QUIET_S: Final = 2.0
-"""A resync that was asked for waits until nobody has asked for so long."""
+"""A requested resync waits until no other was requested for this time."""
 log = logging.getLogger(__name__)
 
 
@@ -34,12 +34,12 @@ class Controller:
     """Runs a reconciler.
 
     Args:
-        reconciler: What to run.
-        clock: Of the process.
-        metrics: To count.
+        reconciler: Reconciles a key.
+        clock: Wall and monotonic time.
+        metrics: The operator's metrics.
         resync: Brings the cache up to date and returns all keys; may raise a ``ClusterError``.
-        threads: Reconciles at a time.
-        resync_s: How often ``resync`` is called.
+        threads: Number of concurrent reconciles.
+        resync_s: Interval of ``resync`` in seconds.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Controller:
         self._failures: dict[Key, int] = {}
         self._random = random.Random()  # noqa: S311 - spreads load, guards nothing
         self._stop = threading.Event()
-        self._asked = threading.Event()
+        self._resync_requested = threading.Event()
         self._listed = threading.Event()
         self._alive_s = clock.monotonic_s()
         self._keys = 0
@@ -71,7 +71,7 @@ class Controller:
             threading.Thread(target=self._work, name=name, daemon=True) for name in names
         ]
         self._threads.append(
-            threading.Thread(target=self._keep_in_step, name="resync", daemon=True)
+            threading.Thread(target=self._resync_loop, name="resync", daemon=True)
         )
 
     def start(self) -> None:
@@ -81,9 +81,9 @@ class Controller:
             thread.start()
 
     def stop(self, timeout_s: float = 10.0) -> None:
-        """End the threads; a reconcile under way may finish, if it does within ``timeout_s``."""
+        """Stop the threads; wait up to ``timeout_s`` for reconciles under way."""
         self._stop.set()
-        self._asked.set()
+        self._resync_requested.set()
         self._listed.set()
         self._queue.close()
         end_s = time.monotonic() + timeout_s
@@ -92,21 +92,21 @@ class Controller:
                 thread.join(max(0.0, end_s - time.monotonic()))
 
     def add(self, key: Key) -> None:
-        """Say that something about a DetectionQueue changed."""
+        """Reconcile a DetectionQueue soon: one of its objects changed."""
         self._queue.add(key, DEBOUNCE_S)
 
     def resync_soon(self) -> None:
-        """Say that something may have been missed."""
-        self._asked.set()
+        """Resync soon: an event may have been missed."""
+        self._resync_requested.set()
 
     def is_alive(self) -> bool:
-        """Say whether reconciles end: none hangs, and of something to do something was done."""
+        """Say whether no reconcile hangs and, if there are keys, one succeeded recently."""
         if self._queue.longest_s() > LONGEST_RECONCILE_S:
             return False
         silent_s = self._clock.monotonic_s() - self._alive_s
         return silent_s <= MISSED_RESYNCS * self._resync_s
 
-    def _keep_in_step(self) -> None:
+    def _resync_loop(self) -> None:
         failures = 0
         while not self._stop.is_set():
             try:
@@ -114,7 +114,7 @@ class Controller:
             except ClusterError as exc:
                 failures += 1
                 log.warning("resync failed", extra={"error": str(exc)})
-                self._stop.wait(min(self._backoff_s(failures), AWAY_BACKOFF_S))
+                self._stop.wait(min(self._backoff_s(failures), UNAVAILABLE_BACKOFF_S))
                 continue
             self._metrics.queues.set(len(keys))
             if not keys:
@@ -124,18 +124,18 @@ class Controller:
             for key in keys:
                 self._queue.add(key, self._random.uniform(0.0, spread_s))
             self._listed.set()
-            self._rest()
+            self._wait_for_resync()
 
-    def _rest(self) -> None:
-        """Wait until it is time for another resync."""
-        self._asked.wait(self._resync_s)
-        while self._asked.is_set() and not self._stop.is_set():
-            # What several watches missed, or one tells at length, is made up for together.
-            self._asked.clear()
+    def _wait_for_resync(self) -> None:
+        """Wait until a resync is due or requested."""
+        self._resync_requested.wait(self._resync_s)
+        while self._resync_requested.is_set() and not self._stop.is_set():
+            # One resync covers the requests of several watches.
+            self._resync_requested.clear()
             self._stop.wait(QUIET_S)
 
     def _work(self) -> None:
-        # Half of what there is, as watches tell of it first, is nothing to decide on.
+        # A decision needs all objects: wait for the first complete list.
         self._listed.wait()
         while not self._stop.is_set():
             key = self._queue.get()
@@ -155,9 +155,9 @@ class Controller:
             facts = {"namespace": key.namespace, "queue": key.name, "error": str(exc)}
             log.warning("reconcile failed, will be retried", extra=facts)
             wait_s = self._retry_s(key, exc.retry_after_s)
-            return min(wait_s, self._away_s()) if isinstance(exc, Unavailable) else wait_s
+            return min(wait_s, self._unavailable_s()) if isinstance(exc, Unavailable) else wait_s
         except Exception:
-            # The outermost loop: one broken object must not stop the others.
+            # The outermost loop: a bug with one object must not stop the others.
             self._metrics.reconciles.labels("bug").inc()
             log.exception(
                 "reconcile failed unexpectedly",
@@ -172,7 +172,7 @@ class Controller:
         return wait_s
 
     def _wake(self) -> None:
-        """Let those that wait for an API server try soon: it has answered one of them."""
+        """Retry the keys in backoff soon: the API server has answered again."""
         waiting = list(self._failures)
         for key in waiting:
             self._queue.add(key, self._random.uniform(0.0, max(1.0, self._spread_s(len(waiting)))))
@@ -181,8 +181,8 @@ class Controller:
     def _spread_s(keys: int) -> float:
         return keys / RETRIES_PER_S
 
-    def _away_s(self) -> float:
-        longest_s = min(LONGEST_BACKOFF_S, max(AWAY_BACKOFF_S, self._spread_s(self._keys)))
+    def _unavailable_s(self) -> float:
+        longest_s = min(LONGEST_BACKOFF_S, max(UNAVAILABLE_BACKOFF_S, self._spread_s(self._keys)))
         return self._random.uniform(longest_s / 2, longest_s)
 
     def _retry_s(self, key: Key, least_s: float | None) -> float:

@@ -1,4 +1,4 @@
-"""When which key is reconciled: one entry a key, one worker a key, due times in a heap."""
+"""A work queue of keys: one entry and one worker for each key, due times in a heap."""
 
 import heapq
 import itertools
@@ -12,7 +12,7 @@ K = TypeVar("K")
 class WorkQueue(Generic[K]):
     """A level-triggered queue of keys. Safe to use from several threads.
 
-    A key that is added while it is being worked on becomes due again afterwards, never beside.
+    A key that is added while a thread works on it becomes due again when that thread is done.
 
     Args:
         monotonic_s: A clock.
@@ -28,7 +28,7 @@ class WorkQueue(Generic[K]):
         self._closed = False
 
     def add(self, key: K, after_s: float = 0.0) -> None:
-        """Let a key be due in ``after_s`` seconds, or earlier if it already is."""
+        """Make a key due in ``after_s`` seconds, unless it is due earlier."""
         with self._ready:
             due_s = self._monotonic_s() + after_s
             if due_s >= self._due.get(key, float("inf")):
@@ -38,7 +38,7 @@ class WorkQueue(Generic[K]):
             self._ready.notify()
 
     def get(self, timeout_s: float | None = None) -> K | None:
-        """Return a due key and mark it as worked on; None when closed, or nothing came in time."""
+        """Return a due key and mark it as worked on; None when closed or after ``timeout_s``."""
         end_s = None if timeout_s is None else self._monotonic_s() + timeout_s
         with self._ready:
             while not self._closed:
@@ -54,13 +54,13 @@ class WorkQueue(Generic[K]):
         return None
 
     def done(self, key: K) -> None:
-        """Say that the work on a key has ended."""
+        """Mark the work on a key as finished."""
         with self._ready:
             self._working.pop(key, None)
             self._ready.notify_all()
 
     def close(self) -> None:
-        """Wake everybody who waits; nothing is handed out any more."""
+        """Wake all waiting threads; ``get`` returns None from now on."""
         with self._ready:
             self._closed = True
             self._ready.notify_all()
@@ -72,14 +72,14 @@ class WorkQueue(Generic[K]):
             return sum(due_s <= now_s for due_s in self._due.values())
 
     def longest_s(self) -> float:
-        """Return for how long the key that has been worked on longest has been so."""
+        """Return for how many seconds the longest-running key has been worked on."""
         now_s = self._monotonic_s()
         with self._ready:
             return max((now_s - start_s for start_s in self._working.values()), default=0.0)
 
     def _next(self) -> tuple[K | None, float | None]:
         """Return a due key; else the seconds until one may be."""
-        held: list[tuple[float, int, K]] = []
+        in_work: list[tuple[float, int, K]] = []
         try:
             while self._heap:
                 due_s, _, key = self._heap[0]
@@ -91,11 +91,11 @@ class WorkQueue(Generic[K]):
                     return None, wait_s
                 entry = heapq.heappop(self._heap)
                 if key in self._working:
-                    held.append(entry)
+                    in_work.append(entry)
                     continue
                 del self._due[key]
                 return key, None
             return None, None
         finally:
-            for entry in held:
+            for entry in in_work:
                 heapq.heappush(self._heap, entry)

@@ -1,9 +1,9 @@
-"""kopf as informer: watches feed the store, and what is news becomes a key in the work queue.
+"""kopf as informer: watches feed the store, and changes become keys in the work queue.
 
 Only ``on.event`` handlers: they need no finalizer and no last-handled annotation, so that kopf
-writes nothing, and deleting works with the operator gone. kopf does not tell of objects that
-vanished before a watch began or while it was broken, and may live on with its watches dead; the
-resync finds out.
+writes nothing, and deleting works without the operator. kopf does not report objects that were
+deleted before a watch began or while it was broken, and may go on with dead watches; the resync
+finds both.
 """
 
 import asyncio
@@ -25,19 +25,19 @@ from detection_operator.runtime.session import connection
 
 WATCH_S: Final = 300
 CLIENT_MARGIN_S: Final = 10.0
-"""A watch that outlives the server's own limit by so much is dead."""
+"""A watch that outlives the server's limit by this time is dead."""
 QUIET_S: Final = 70.0
-"""So is one that tells nothing for so long: the API server sends a bookmark each minute."""
+"""A watch that is silent for this time is dead: the API server sends a bookmark each minute."""
 CONNECT_S: Final = 10.0
 REQUEST_S: Final = 30.0
 BACKOFFS_S: Final = (0.5, 1.0, *([2.0] * 300))
-"""Ten minutes of patience with an API server that is away; often enough to hear soon when it is
-back. A leader has lost its lease long before, so this counts where there is no election."""
+"""Ten minutes of retries while the API server is unavailable. A leader has lost its lease long
+before, so this matters without leader election."""
 KOPF_LOGGER: Final = "kopf._core.reactor.running"
 PREFIX: Final = "detection-queue.dev"
 IDENTITY: Final[Any] = "informer"
-"""Of a kopf peering, of which there is none. Without one kopf asks for the name of the process's
-user, and a container may run as a user that no file names."""
+"""Identity in kopf's peering, which is not used. Without one kopf looks up the name of the
+process's user, and a container may run as a user without a name."""
 
 
 class Informer:
@@ -45,16 +45,15 @@ class Informer:
 
     Args:
         config: How to reach the API server.
-        namespaces: In scope; empty means all.
-        store: To feed.
-        changed: Told the key of a DetectionQueue about which something changed.
-        listed: Told when a watch began with a list: what vanished before it goes untold.
-        watch_s: The server is asked to end a watch after so long. An integer: it refuses a
-            fraction.
+        namespaces: Namespaces in scope; empty means all.
+        store: Receives the objects.
+        changed: Called with the key of a DetectionQueue when one of its objects changed.
+        listed: Called when a watch begins with a list: deletions before it are not reported.
+        watch_s: Duration in seconds that is asked of the server for a watch; it rejects fractions.
 
     Attributes:
         ready: Set once the watches began.
-        ended: Set when they all ended.
+        ended: Set when all watches ended.
         heard: Events so far, by kind.
     """
 
@@ -81,9 +80,9 @@ class Informer:
         self.ended = threading.Event()
 
     def start(self) -> None:
-        """Start to watch, if that was not done before."""
+        """Start the watches, once."""
         if self._thread.ident is None:
-            logging.getLogger(KOPF_LOGGER).addFilter(_is_worth_telling)
+            logging.getLogger(KOPF_LOGGER).addFilter(_is_relevant)
             self._thread.start()
 
     def stop(self, timeout_s: float = 10.0) -> None:
@@ -99,18 +98,18 @@ class Informer:
         if event.get("type") is None:
             self._listed()
         if event.get("type") == "DELETED":
-            news = self._store.remove(kind, obj)
+            changed = self._store.remove(kind, obj)
         else:
-            news = self._store.put(kind, obj)
+            changed = self._store.put(kind, obj)
         key = key_of(obj) if kind == KIND else served_key(obj)
-        if news and key is not None:
+        if changed and key is not None:
             self._changed(key)
 
     def _run(self) -> None:
         try:
             asyncio.run(self._watch())
         except Exception:
-            # A thread's end would go unnoticed; whoever runs the operator looks at ``ended``.
+            # The end of a thread goes unnoticed; the main loop checks ``ended``.
             logging.getLogger(__name__).exception("watches failed")
         finally:
             self.ended.set()
@@ -128,7 +127,7 @@ class Informer:
                 ready_flag=self.ready,
             )
         finally:
-            # A thread of kopf waits for the flag, and the loop's end waits for that thread.
+            # A thread of kopf waits for this flag, and the end of the loop for that thread.
             self._stop.set()
 
     def _registry(self) -> kopf.OperatorRegistry:
@@ -165,7 +164,7 @@ def _settings(watch_s: int) -> kopf.OperatorSettings:
     settings.watching.client_timeout = watch_s + CLIENT_MARGIN_S
     settings.watching.inactivity_timeout = QUIET_S
     settings.watching.connect_timeout = CONNECT_S
-    # The API server leaves out what does not concern us, and tells of a lost label as a deletion.
+    # The API server filters by label, and reports a removed label as a deletion.
     settings.watching.label_selectors["apps", "v1", "deployments"] = LABEL_QUEUE
     settings.watching.label_selectors["", "v1", "pods"] = LABEL_QUEUE
     settings.networking.request_timeout = REQUEST_S
@@ -174,6 +173,6 @@ def _settings(watch_s: int) -> kopf.OperatorSettings:
     return settings
 
 
-def _is_worth_telling(record: logging.LogRecord) -> bool:
-    # kopf warns that it takes no signals in a thread; the process takes them itself.
+def _is_relevant(record: logging.LogRecord) -> bool:
+    # kopf warns that it handles no signals in a thread; the main thread does.
     return not record.getMessage().startswith("OS signals are ignored")

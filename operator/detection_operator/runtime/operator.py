@@ -1,4 +1,4 @@
-"""The running operator: waits for its turn, then watches and reconciles until told to stop."""
+"""The running operator: waits for the lease, then watches and reconciles until stopped."""
 
 import logging
 import threading
@@ -27,8 +27,8 @@ from detection_operator.scaling.records import Record, to_line
 from detection_operator.settings import OperatorSettings
 
 STUCK_S: Final = 60.0
-"""The loop that renews the lease turns every two seconds."""
-DEAF_RESYNCS: Final = 2
+"""The main loop renews the lease every two seconds; after this time it hangs."""
+SILENT_RESYNCS: Final = 2
 log = logging.getLogger(__name__)
 
 
@@ -36,7 +36,7 @@ class DecisionLog:
     """Appends decision records to a file, one line each. Safe to use from several threads.
 
     Args:
-        path: Of the file; made if it is not there.
+        path: Path of the file, which is created if needed.
 
     Raises:
         OSError: It cannot be written.
@@ -47,7 +47,7 @@ class DecisionLog:
         self._file = path.open("a", encoding="utf-8")
 
     def __call__(self, record: Record) -> None:
-        """Write one record; a full disk costs the record, never the decision."""
+        """Write one record; on an error it is lost, and the decision still applies."""
         line = to_line(record) + "\n"
         try:
             with self._lock:
@@ -65,19 +65,19 @@ class Operator:
     """One process of the operator.
 
     Args:
-        settings: How to run.
-        reader: Of queues; None means SQS.
-        workers: To talk to; None means over HTTP.
-        clock: Of the process.
+        settings: The operator's settings.
+        reader: Reads queues; None means SQS.
+        workers: Talks to workers; None means over HTTP.
+        clock: Wall and monotonic time; None means the system's.
 
     Attributes:
-        metrics: Of the process.
-        port: Where health and metrics are served.
+        metrics: Metrics of the process.
+        port: Port of probes and metrics.
         leading: Set while this process leads.
 
     Raises:
-        InvalidSettings: There is no way to the API server.
-        OSError: The port is taken, or decisions cannot be written.
+        InvalidSettings: The configuration for the API server is missing or invalid.
+        OSError: The port is taken, or the file for decisions cannot be written.
     """
 
     def __init__(
@@ -93,8 +93,8 @@ class Operator:
         self.metrics = Metrics()
         self.leading = threading.Event()
         self._stop = threading.Event()
-        self._turned_s = self._clock.monotonic_s()
-        self._deaf = 0
+        self._looped_s = self._clock.monotonic_s()
+        self._silent = 0
         self._early = False
         self._heard: dict[str, int] = {}
         self._config = configuration(settings.kubeconfig, settings.context)
@@ -154,14 +154,14 @@ class Operator:
         self.port = self._probes.port
 
     def stop(self) -> None:
-        """Let ``run`` return; may be called from a signal handler or another thread."""
+        """Make ``run`` return; may be called from a signal handler or another thread."""
         self._stop.set()
 
     def run(self) -> None:
         """Wait for the lease, lead, and return when stopped.
 
         Raises:
-            LeaseLost: The lease was lost, or the watches ended: the process must start anew.
+            LeaseLost: The lease was lost, or the watches ended: the process must restart.
         """
         try:
             self._wait_for_lease()
@@ -171,8 +171,8 @@ class Operator:
             self._close()
 
     def is_healthy(self) -> bool:
-        """Say whether a restart would not help: the loop turns, and a leader reconciles."""
-        if self._clock.monotonic_s() - self._turned_s > STUCK_S:
+        """Say whether the main loop runs and, in the leader, reconciles make progress."""
+        if self._clock.monotonic_s() - self._looped_s > STUCK_S:
             return False
         return not self.leading.is_set() or self._controller.is_alive()
 
@@ -186,7 +186,7 @@ class Operator:
             "waiting for the leader election lease", extra={"lease": self._settings.lease_name}
         )
         while not self._stop.is_set():
-            self._turned_s = self._clock.monotonic_s()
+            self._looped_s = self._clock.monotonic_s()
             if self._elector.try_lead():
                 return
             self._stop.wait(self._elector.wait_s())
@@ -197,13 +197,13 @@ class Operator:
         self.leading.set()
         self._controller.start()
         while not self._stop.wait(RETRY_S):
-            self._turned_s = self._clock.monotonic_s()
+            self._looped_s = self._clock.monotonic_s()
             if self._settings.leader_election and not self._elector.try_lead():
                 raise LeaseLost(
                     f"the lease {self._settings.lease_name} is held by another process, or was not"
                     f" renewed within {RENEW_DEADLINE_S:.0f} s"
                 )
-            if self._informer.ended.is_set() or self._deaf >= DEAF_RESYNCS:
+            if self._informer.ended.is_set() or self._silent >= SILENT_RESYNCS:
                 raise LeaseLost("watches ended")
 
     def _missed(self) -> None:
@@ -215,27 +215,27 @@ class Operator:
         known = set(map(key_of, self._cluster.queues()))
         heard = dict(self._informer.heard)
         missed = self._cluster.relist()
-        # Not before: kopf looks once for the kinds that it is to watch.
+        # Not before: kopf looks up the kinds to watch only once.
         self._informer.start()
         if not early:
-            self._listen(heard, missed)
-        # A key that vanished is reconciled once more, to be forgotten.
+            self._check_watches(heard, missed)
+        # A deleted DetectionQueue is reconciled once more, to be forgotten.
         return sorted(known | set(map(key_of, self._cluster.queues())))
 
-    def _listen(self, heard: dict[str, int], missed: dict[str, int]) -> None:
-        """Note whether watches that live told of what a list brought as news.
+    def _check_watches(self, heard: dict[str, int], missed: dict[str, int]) -> None:
+        """Count resyncs in a row in which a watch was silent although the list brought changes.
 
-        A list may overtake a watch that lives; one that told nothing since the last list, twice in
-        a row although there was news, does not.
+        A list may overtake a living watch once; a watch without events between two lists, twice
+        in a row although objects changed, is dead.
         """
         silent = any(n and heard.get(k, 0) == self._heard.get(k, 0) for k, n in missed.items())
-        self._deaf = self._deaf + 1 if silent and self._informer.ready.is_set() else 0
+        self._silent = self._silent + 1 if silent and self._informer.ready.is_set() else 0
         self._heard = heard
 
     def _close(self) -> None:
         self.leading.clear()
         self.metrics.leader.set(0)
-        # Nothing may be written once the lease is given up.
+        # Nothing may be written after the lease is released.
         self._controller.stop()
         self._informer.stop()
         if self._settings.leader_election:

@@ -1,4 +1,4 @@
-"""kopf's way to the API server: the same as that of the operator's own calls."""
+"""kopf's connections to the API server, with the Kubernetes client's configuration."""
 
 import asyncio
 
@@ -10,11 +10,11 @@ from detection_operator.kube.rest import authorization, proxy_of
 
 
 async def connection(config: kubernetes_client.Configuration) -> kopf.AiohttpSession:
-    """Return a session with fresh credentials; kopf closes it, and asks anew when they expired.
+    """Return a session with fresh credentials; kopf closes it, and logs in again after a 401.
 
     Must be called in the event loop in which the session is used.
     """
-    # A kubeconfig's plug-in for credentials is a process of its own.
+    # A kubeconfig's exec plug-in runs a process.
     value = await asyncio.to_thread(authorization, config)
     scheme, _, token = (value or "").partition(" ")
     info = kopf.ConnectionInfo(
@@ -43,8 +43,8 @@ def _as_configured(server_name: str | None) -> aiohttp.ClientMiddlewareType:
         try:
             return await handler(request)
         except aiohttp.ClientHttpProxyError as exc:
-            # For kopf any answer is the API server's, and one that it does not know ends it. A
-            # proxy that cannot reach the server is a connection that failed: tried again.
+            # kopf takes any answer for the API server's and ends at an unknown one. An error of
+            # the proxy is a failed connection, which kopf retries.
             raise aiohttp.ClientConnectionError(f"proxy: {exc.status} {exc.message}") from exc
 
     return send

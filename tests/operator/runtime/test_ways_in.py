@@ -376,7 +376,7 @@ def test_a_redirect_is_no_answer(place: Place, rest: Rest) -> None:
 def test_a_page_to_log_in_is_no_answer(place: Place, rest: Rest) -> None:
     place.answers["/x"] = (200, {"Content-Type": "text/html"}, b"<h1>Log in</h1>")
 
-    with pytest.raises(Unavailable, match="no JSON: <h1>Log in</h1>"):
+    with pytest.raises(Unavailable, match="not JSON: <h1>Log in</h1>"):
         rest.call("GET", "/x")
 
 

@@ -1,4 +1,4 @@
-"""Keep the disruption budget of a DetectionQueue's workers, and nobody else's."""
+"""Keep the PodDisruptionBudget of a DetectionQueue's workers as it should be."""
 
 import contextlib
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from detection_operator.kube.objects import is_owned_by
 from detection_operator.kube.port import Cluster, Object
 
 LOOK_S: Final = 300.0
-"""Budgets are not watched: one that was deleted or edited by hand is mended this late at most."""
+"""Budgets are not watched: one that was deleted or edited is restored after this at most."""
 RETRY_S: Final = 60.0
-"""What stands in the way is looked at this often."""
+"""Interval of retries while the budget cannot be applied."""
 
 
 @dataclass(slots=True)
@@ -25,8 +25,8 @@ class BudgetWatch:
     """What is known of one DetectionQueue's budget.
 
     Attributes:
-        look_at_s: Monotonic time of the next look.
-        problem: Why there is no budget of the operator's, a sentence; None when there is one.
+        look_at_s: Monotonic time of the next check.
+        problem: Why the operator's budget does not exist, a sentence; None when it does.
     """
 
     look_at_s: float = float("-inf")
@@ -34,10 +34,10 @@ class BudgetWatch:
 
 
 def keep_budget(cluster: Cluster, queue: Object, watch: BudgetWatch, now_s: float) -> None:
-    """Make or mend the budget when it is time for a look; note in ``watch`` what forbids it.
+    """Apply the budget if a check is due; note in ``watch`` what prevents it.
 
     Raises:
-        ClusterError: The API server did not answer, or somebody wrote meanwhile.
+        ClusterError: The API server did not answer, or the budget changed since it was read.
     """
     if now_s < watch.look_at_s:
         return
@@ -51,7 +51,7 @@ def keep_budget(cluster: Cluster, queue: Object, watch: BudgetWatch, now_s: floa
 
 
 def budget_problems(watch: BudgetWatch, manifest: Object | None) -> tuple[str, ...]:
-    """Return what forbids the budget; nothing where an adopted Deployment needs none."""
+    """Return what prevents the budget; empty for an adopted Deployment, which gets none."""
     return () if watch.problem is None or manifest is None else (watch.problem,)
 
 

@@ -1,8 +1,8 @@
-"""From a plan to the next safe steps: who drains, who resumes, which Deployment gets how many.
+"""From a plan to the next safe steps: which workers drain or resume, which replicas to set. Pure.
 
-Pure. The promise is made here: replicas fall only by as many pods as Kubernetes can take without
-touching one that may hold a message. Every step is taken from what is seen, never from what was
-done before, so that an operator which is killed anywhere is continued by the next one.
+The promise is kept here: replicas fall only by as many pods as Kubernetes can remove without
+removing one that may hold a message. Every step follows from what is observed, never from what
+was done before, so that after a kill at any point the next process continues.
 """
 
 import math
@@ -15,7 +15,7 @@ from detection_operator.reconcile.observe.fleet import Group, Worker, decision_p
 from detection_operator.scaling.pods import PodPhase, scale_in_candidates
 
 SURGE: Final = 0.25
-"""Replicas above the plan while workers of another template come in, of the plan; at least one."""
+"""Surge during a roll-out, as a fraction of the plan's replicas; at least one replica."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +23,12 @@ class Steps:
     """What to do now.
 
     Attributes:
-        drain: To ask, or to ask again, to drain.
-        resume: To ask to receive again.
-        dismiss: To mark as those that Kubernetes is to take.
+        drain: Workers to ask, or ask again, to drain.
+        resume: Workers to ask to receive again.
+        dismiss: Workers to give the least deletion cost, so that Kubernetes removes them first.
         scale: Deployments and the replicas to set.
-        forced: Workers that go although they did not finish in ``drainTimeoutSeconds``.
-        pending: Something is under way that deserves another look soon.
+        forced: Workers that are removed although they did not drain in ``drainTimeoutSeconds``.
+        pending: Steps are under way: reconcile again soon.
     """
 
     drain: tuple[Worker, ...] = ()
@@ -41,7 +41,7 @@ class Steps:
 
 @dataclass(frozen=True, slots=True)
 class _Aim:
-    """What a Deployment is on its way to."""
+    """The goal of a Deployment: its replicas, and the workers to remove."""
 
     group: Group
     replicas: int
@@ -59,14 +59,14 @@ def next_steps(
 
     Args:
         groups: The Deployments; at most one is current.
-        desired: Of the plan.
-        drain_timeout_s: A worker that drains for longer goes anyway, by SIGTERM.
-        drain_ages: For how long workers have been asked to drain, by uid.
+        desired: Replicas of the plan.
+        drain_timeout_s: A worker that drains for longer is removed anyway, by SIGTERM.
+        drain_ages: Seconds since workers were asked to drain, by uid.
     """
     aims = _aims(groups, desired)
     chosen = {worker.pod.uid for aim in aims for worker in aim.leaving}
-    everybody = [worker for item in groups for worker in item.workers]
-    resume = tuple(w for w in everybody if w.drain_requested and w.pod.uid not in chosen)
+    workers = [worker for item in groups for worker in item.workers]
+    resume = tuple(w for w in workers if w.drain_requested and w.pod.uid not in chosen)
     drain: list[Worker] = []
     dismiss: list[Worker] = []
     forced: list[Worker] = []
@@ -110,8 +110,9 @@ def _aims(groups: Sequence[Group], desired: int) -> list[_Aim]:
 def _roll_out(current: Group, others: Sequence[Group], desired: int) -> list[_Aim]:
     """Return the aims while pods of another template remain.
 
-    New pods start first, within the surge; an old one is asked to drain when a new one can take
-    its place, and goes when it has finished. Where no new pod finds room, one old one makes room.
+    New pods start first, within the surge; an old one is asked to drain when a new one is ready to
+    replace it, and is removed when it has finished. If new pods are unschedulable, one old pod
+    makes room.
     """
     old = sum(item.replicas for item in others)
     surge = max(1, math.ceil(SURGE * desired)) if desired else 0
@@ -144,7 +145,7 @@ def _leaving(item: Group, surplus: int) -> tuple[Worker, ...]:
 
 def _must_ask(worker: Worker) -> bool:
     if worker.state is None:
-        # Nobody to ask; the annotation starts the clock for those that may hold a message.
+        # It does not answer; the annotation starts the drain timeout if it may hold a message.
         return worker.pod.drain_since_s is None and (worker.pod.ready or worker.pod.started)
     return worker.pod.drain_since_s is None or not worker.state.draining
 
@@ -154,11 +155,11 @@ def _finished(aim: _Aim) -> list[Worker]:
 
 
 def _marked(worker: Worker, item: Group) -> bool:
-    """Say whether Kubernetes takes it before all that may be busy.
+    """Say whether Kubernetes removes it before all that may be busy.
 
-    It must be seen with the least cost first: of several with the same cost Kubernetes would take
-    any, also one that was asked a moment ago and still works, or a busy one in place of one that
-    starts and is ready by then.
+    The least cost must be observed first: of several pods with the same cost Kubernetes would
+    remove any, also one that was asked a moment ago and still works, or a busy one in place of one
+    that was starting and is ready by then.
     """
     return worker.pod.deletion_cost == LEAST_COST or _is_far_from_ready(worker, item)
 
@@ -166,8 +167,8 @@ def _marked(worker: Worker, item: Group) -> bool:
 def _is_far_from_ready(worker: Worker, item: Group) -> bool:
     """Say whether a pod cannot be ready, let alone busy, by the time that replicas fall.
 
-    It has no node, or no kubelet has taken it in, unless the Deployment knows of more ready pods
-    than were seen: then what was seen is old.
+    It has no node, or no kubelet has admitted it, unless the Deployment counts more ready pods
+    than were observed: then the observation is old.
     """
     if not worker.pod.scheduled:
         return True
@@ -175,7 +176,7 @@ def _is_far_from_ready(worker: Worker, item: Group) -> bool:
 
 
 def _reachable(aim: _Aim, late: Iterable[Worker]) -> int:
-    """Return the replicas that can be asked for now without a risk to anybody's work."""
+    """Return the replicas that can be set now without a risk to work in progress."""
     item = aim.group
     surplus = item.replicas - aim.replicas
     if surplus <= 0:
@@ -184,7 +185,7 @@ def _reachable(aim: _Aim, late: Iterable[Worker]) -> int:
         return item.replicas
     missing = item.missing
     safe = {w.pod.name for w in (*_finished(aim), *late) if _marked(w, item)}
-    # Any of these may go in place of those that were chosen: they are alike.
+    # Any of these may be removed in place of the chosen ones: none can be working.
     safe |= {w.pod.name for w in item.workers if _is_far_from_ready(w, item)}
     pods = [w.pod for w in item.workers]
     return item.replicas - min(

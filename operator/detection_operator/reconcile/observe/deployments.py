@@ -22,8 +22,8 @@ class Found:
     Attributes:
         pods: Each Deployment with its pods.
         current: Name of the one of the present spec, which may not be there.
-        selector: Of the pods, for the scale subresource.
-        problems: A sentence each.
+        selector: Label selector of the pods, for the scale subresource.
+        problems: What is wrong with them, a sentence each.
         failed: Pods of each Deployment that failed, by its name.
     """
 
@@ -37,21 +37,22 @@ class Found:
 def deployments_of(cluster: Cluster, queue: Object, desired: DesiredSpec) -> Found:
     """Return the operator's own Deployments and the adopted one.
 
-    Own ones outlive a spec that refers to another: their workers finish and go as in a roll-out.
+    Own ones outlive a spec that refers to another: their workers finish and are removed as in a
+    roll-out.
 
     Raises:
         ClusterError: The API server did not answer.
     """
-    own, failed, strangers = _own(cluster, queue)
+    own, failed, foreign = _own(cluster, queue)
     adopts = desired.adopts
     found = Found(
         pods=own,
         current=_name(desired.manifest) if desired.manifest is not None else adopts or "",
         selector=worker_selector(queue),
-        problems=_problems([name for name in strangers if name != adopts]),
+        problems=_problems([name for name in foreign if name != adopts]),
         failed=failed,
     )
-    # One that the operator made may be referred to by its name.
+    # A spec may refer to a Deployment that the operator made.
     is_own = any(_name(item) == found.current for item, _ in own)
     return found if adopts is None or is_own else _with_adopted(cluster, queue, found)
 
@@ -82,28 +83,28 @@ def _with_adopted(cluster: Cluster, queue: Object, own: Found) -> Found:
 def _own(
     cluster: Cluster, queue: Object
 ) -> tuple[list[Pods], dict[str, list[FailedPod]], list[str]]:
-    """Return the operator's own Deployments with their pods, those that failed, and strangers.
+    """Return the operator's own Deployments with their pods, those that failed, and foreign.
 
-    Failed pods are listed by the name of their Deployment; of strangers there are only names.
+    Failed pods are listed by the name of their Deployment; of foreign there are only names.
     """
     found = cluster.deployments(key_of(queue))
     ours = sorted((d for d in found if is_owned_by(d, queue)), key=_name)
-    strangers = sorted(_name(item) for item in found if item not in ours)
+    foreign = sorted(_name(item) for item in found if item not in ours)
     if not ours:
-        return [], {}, strangers
+        return [], {}, foreign
     everything = cluster.pods(queue["metadata"]["namespace"], worker_selector(queue))
     pods, failed = pod_views(everything), failed_pods(everything)
     return (
         [(item, [pod for pod in pods if _is_of(pod, item)]) for item in ours],
         {_name(item): [pod for pod in failed if _is_of(pod, item)] for item in ours},
-        strangers,
+        foreign,
     )
 
 
-def _problems(strangers: Sequence[str]) -> tuple[str, ...]:
+def _problems(foreign: Sequence[str]) -> tuple[str, ...]:
     return tuple(
         f"Deployment {name} carries this DetectionQueue's label but is not owned by it"
-        for name in strangers
+        for name in foreign
     )
 
 

@@ -1,4 +1,4 @@
-"""The workers of one DetectionQueue at one time: Deployments, pods, what workers say. Pure."""
+"""The workers of one DetectionQueue: Deployments, pods and the states they report. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,14 +17,14 @@ MISSING_RESOURCE: Final = "Insufficient "
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A pod and what it says.
+    """A pod and the state that it reported.
 
     Attributes:
         pod: The pod.
-        state: None when it did not answer.
-        expired: It says busy, but without progress for so long that it counts as hung.
-        refused_drain: It refused to drain, so that nothing it says of itself is relied on for now.
-        events: What the cluster told of it, the newest first; read only while it does not work.
+        state: Its state; None when it did not answer.
+        expired: It reports busy without progress past its own deadline: it counts as hung.
+        refused_drain: It recently refused to drain, so its state is not relied on.
+        events: Kubernetes events about it, newest first; read only while it is not ready.
     """
 
     pod: PodView
@@ -35,29 +35,29 @@ class Worker:
 
     @property
     def busy(self) -> bool | None:
-        """It holds a message; None: nobody knows."""
+        """It holds a message; None: unknown."""
         if self.state is None or self.refused_drain:
             return None
         return self.state.busy and not self.expired
 
     @property
     def draining(self) -> bool:
-        """It was asked to drain, or does."""
+        """It was asked to drain, or drains."""
         return self.pod.drain_since_s is not None or bool(self.state and self.state.draining)
 
     @property
     def drain_requested(self) -> bool:
-        """It drains, or bears a mark to go first: nobody who stays may."""
+        """It drains or is marked for removal; a worker that stays must resume."""
         return self.draining or is_marked(self.pod)
 
     @property
     def phase(self) -> PodPhase:
-        """Where it stands, for the decision."""
+        """Its phase, for the decision."""
         if self.pod.unschedulable_since_s is not None:
             return PodPhase.UNSCHEDULABLE
         if self.draining:
             return PodPhase.DRAINING
-        # One that was ready and fails its probe now is no starting one: it may well be busy.
+        # A pod that was ready and fails its probe now is not starting: it may be busy.
         if self.pod.ready or self.busy or (self.pod.started and self.state is None):
             return PodPhase.READY
         return PodPhase.STARTING
@@ -70,7 +70,7 @@ class Worker:
         if self.state is not None:
             idle = not self.state.busy or self.expired
             return idle and (self.state.drained or self.expired)
-        # Its control server, which comes before its first message, does not answer yet.
+        # Its control server starts before it receives messages, and does not answer yet.
         return not self.pod.ready and not self.pod.started
 
 
@@ -80,11 +80,11 @@ class Group:
 
     Attributes:
         deployment: The Deployment.
-        current: It is the one of the present spec.
-        workers: Its pods, without those that are going.
-        leaving: Pods that are terminating or will be at once.
-        failed: Pods that failed of late.
-        replaced: Those of them that failed so lately that the Deployment may still count them.
+        current: It has the template of the current spec.
+        workers: Its pods, without those that are leaving.
+        leaving: Pods that are terminating or about to be.
+        failed: Pods that failed recently.
+        replaced: Number of those that the Deployment may still count.
     """
 
     deployment: Object
@@ -96,40 +96,40 @@ class Group:
 
     @property
     def name(self) -> str:
-        """Of the Deployment."""
+        """Name of the Deployment."""
         return str(self.deployment["metadata"]["name"])
 
     @property
     def replicas(self) -> int:
-        """That it asks for."""
+        """Replicas in its spec."""
         return replicas_of(self.deployment)
 
     @property
     def missing(self) -> int:
-        """Replicas without a pod, as the Deployment itself says: not to see one is not enough."""
+        """Replicas without a pod by the Deployment's status: not observing one is not enough."""
         made = self._made
         return 0 if made is None else max(0, self.replicas - max(made, len(self.workers)))
 
     def without(self, replicas: int) -> tuple[Worker, ...]:
-        """Return whom Kubernetes takes when the replicas fall to so many."""
+        """Return the workers that Kubernetes removes when the replicas fall to ``replicas``."""
         gone = going([worker.pod for worker in self.workers], replicas)
         return tuple(worker for worker in self.workers if worker.pod.name in gone)
 
     @property
     def unseen(self) -> int:
-        """Pods that the Deployment has and nobody saw: they may be busy, and go before others."""
+        """Pods that the Deployment counts but were not observed: they may be busy."""
         pods = [worker.pod for worker in (*self.workers, *self.leaving)]
         return max(0, (self._made or 0) - sum(not pod.terminating for pod in pods))
 
     @property
     def all_ready_seen(self) -> bool:
-        """No more pods are ready, as the Deployment itself says, than were seen to be."""
+        """The Deployment counts no more ready pods than were observed."""
         seen = sum(worker.pod.ready for worker in (*self.workers, *self.leaving))
         return int(self.deployment.get("status", {}).get("readyReplicas") or 0) <= seen
 
     @property
     def _made(self) -> int | None:
-        """Pods that the Deployment says it has, without those that were seen to fail meanwhile."""
+        """Pods that the Deployment counts, without those observed to have failed since."""
         made = made_replicas(self.deployment)
         if made is None or not self.replaced or not self.all_ready_seen:
             return made
@@ -137,12 +137,12 @@ class Group:
 
     @property
     def mixed(self) -> bool:
-        """Pods of several templates: a roll-out is under way, and Kubernetes picks who goes."""
+        """It has pods of several templates: in its roll-out Kubernetes picks what to remove."""
         return len({worker.pod.template_hash for worker in self.workers}) > 1
 
 
 def is_marked(pod: PodView) -> bool:
-    """Say whether a pod bears a mark of the operator's: asked to drain, or to go first."""
+    """Say whether a pod has an annotation of the operator: to drain, or to be removed first."""
     return pod.drain_since_s is not None or pod.deletion_cost == LEAST_COST
 
 
@@ -162,14 +162,14 @@ def group(
     Args:
         deployment: The Deployment.
         pods: Its pods.
-        states: What workers said, by uid.
-        current: It is the one of the present spec.
+        states: States that workers reported, by uid.
+        current: It has the template of the current spec.
         refused_drain: Uids of pods that refused to drain.
-        events: What the cluster told of pods, by uid.
-        failed: Its pods that failed of late.
-        replaced_since_s: Those that failed since then may still be counted by the Deployment.
+        events: Kubernetes events about pods, by uid.
+        failed: Its pods that failed recently.
+        replaced_since_s: The Deployment may still count pods that failed since then.
     """
-    told = events or {}
+    known = events or {}
     staying = [pod for pod in pods if not pod.terminating]
     surplus = going(staying, replicas_of(deployment))
     workers: list[Worker] = []
@@ -177,7 +177,7 @@ def group(
     for pod in pods:
         state = states.get(pod.uid)
         hung = state is not None and _is_hung(state)
-        worker = Worker(pod, state, hung, pod.uid in refused_drain, told.get(pod.uid, ()))
+        worker = Worker(pod, state, hung, pod.uid in refused_drain, known.get(pod.uid, ()))
         gone = pod.terminating or pod.name in surplus
         (leaving if gone else workers).append(worker)
     return Group(
@@ -191,9 +191,9 @@ def group(
 
 
 def _is_hung(state: WorkerState) -> bool:
-    """Say whether a busy mark has ended, by the clock that set it: clocks of nodes differ.
+    """Say whether ``busy`` has expired, by the worker's own clock: clocks of nodes differ.
 
-    An answer is read in the look that asked for it; the second that takes errs for the worker.
+    Answers are read in the reconcile that asked; the delay errs in the worker's favour.
     """
     if not state.busy or state.busy_expires_s is None or state.said_at_s is None:
         return False
@@ -201,9 +201,9 @@ def _is_hung(state: WorkerState) -> bool:
 
 
 def with_current(groups: Sequence[Group]) -> tuple[Group, ...]:
-    """Return the groups with a current one: the newest stands in where the spec's is not there.
+    """Return the groups with a current one: the newest, if the spec's Deployment does not exist.
 
-    What runs goes on being scaled, whatever keeps the Deployment of the spec from existing.
+    Whatever prevents the spec's Deployment, the pods that run are still scaled.
     """
     if not groups or any(item.current for item in groups):
         return tuple(groups)
@@ -224,7 +224,7 @@ def decision_pods(groups: Collection[Group]) -> tuple[Pod, ...]:
 
 
 def missing_resource(sentence: str) -> str:
-    """Return the resource that the scheduler's sentence names, else the sentence's start."""
+    """Return the resource named in the scheduler's message, else the start of the message."""
     _, found, rest = sentence.partition(MISSING_RESOURCE)
     if found:
         return rest.split(",")[0].split(" ")[0].rstrip(".")

@@ -27,7 +27,7 @@ from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.pods import PodPhase
 
 REFUSED_MAX: Final = 512
-"""Characters of a controller's words; a webhook's answer may be a page."""
+"""Characters of a controller's message; a webhook's may be a page long."""
 
 
 def observation(
@@ -45,11 +45,11 @@ def observation(
     Args:
         groups: The Deployments with their pods.
         reading: The newest reading of the queue.
-        counters: What workers did since the operator started.
-        oldest_age_s: Longest wait among the messages received of late.
-        starts: What is known of how pods start.
-        now_s: The present.
-        neighbours: Queues that share the rate of this one's account, itself counted.
+        counters: Counters of workers since the operator started.
+        oldest_age_s: Longest wait among the messages received recently.
+        starts: How long pods take to start.
+        now_s: The present, seconds since the epoch.
+        neighbours: Queues that share the request rate of the AWS account, this one included.
     """
     workers = [worker for item in groups for worker in item.workers]
     stuck = [w for w in workers if w.phase is PodPhase.UNSCHEDULABLE]
@@ -101,7 +101,7 @@ def observation(
 
 
 def _not_starting_why(groups: Collection[Group], waiting: Sequence[Worker]) -> str:
-    """Return the cluster's words about the pod that waits longest, else about the last failed."""
+    """Return the cluster's message about the longest-waiting pod, else about the last failed."""
     if waiting:
         return words_of(waiting[0])
     failed = [pod for item in groups for pod in item.failed if not pod.was_ready]
@@ -113,7 +113,7 @@ def _count(workers: Collection[Worker], phase: PodPhase, *, ready: bool = False)
 
 
 def _refused_why(groups: Collection[Group]) -> str:
-    """Return what the controller says of pods that it may not create, empty when all exist."""
+    """Return why the controller cannot create pods; empty when all exist."""
     for item in groups:
         failure = condition(item.deployment, "ReplicaFailure")
         failed = failure is not None and failure["status"] == "True"

@@ -1,7 +1,7 @@
-"""What a status still knows after the operator that wrote it ended. Pure.
+"""State restored from the status after a restart of the operator. Pure.
 
-A status has little of what the operator remembers, but what must not start anew with each restart:
-today's spending, attainment, and the times that were measured while there were workers.
+A status holds little of the operator's state, but what must survive a restart: today's spending,
+attainment, and the times that were measured while there were workers.
 """
 
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ MILLIS: Final = 1000.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """What was found.
+    """State found in a status.
 
     Attributes:
-        memory: To start from.
-        cold_start_s: Measured; None when the status knows none.
-        launch_s: Longest wait for a node of late; None when the status knows none.
+        memory: The decision's memory.
+        cold_start_s: Measured cold start; None if the status has none.
+        launch_s: Longest recent wait for a node; None if the status has none.
     """
 
     memory: Memory
@@ -37,12 +37,12 @@ class Restored:
 
 
 def restored(queue: Object, spec: QueueSpec, now_s: float) -> Restored | None:
-    """Return what the status of a DetectionQueue tells a new operator; None without a status.
+    """Return the state in the status of a DetectionQueue; None without a status.
 
     Args:
-        queue: The DetectionQueue. Its status may be partial, old, or somebody else's idea of one.
+        queue: The DetectionQueue. Its status may be partial, old or written by another client.
         spec: Its parsed spec.
-        now_s: The present.
+        now_s: The present, seconds since the epoch.
     """
     status = _mapping(queue.get("status"))
     if not status:
@@ -53,12 +53,12 @@ def restored(queue: Object, spec: QueueSpec, now_s: float) -> Restored | None:
         attainment=_attainment(status, now_s),
     )
     cold_start_s = None
-    # Under another spec the times may be those of another image, or the former defaults.
+    # Under another generation the times may be those of another image, or former defaults.
     if status.get("observedGeneration") == queue["metadata"].get("generation"):
         times = _mapping(status.get("service"))
         learned = replace(learned, service=_service(times, spec))
         cold_start_s = _cold_start_s(times, spec)
-    # That is the cluster's time, whatever the spec.
+    # The time for a node depends on the cluster, not on the spec.
     launch_s = _number(_mapping(status.get("service")).get("launchMillis")) / MILLIS
     return Restored(
         memory=Memory(estimators=learned), cold_start_s=cold_start_s, launch_s=launch_s or None
@@ -66,7 +66,7 @@ def restored(queue: Object, spec: QueueSpec, now_s: float) -> Restored | None:
 
 
 def _replica_s(status: Mapping[str, Any], spec: QueueSpec, now_s: float) -> float:
-    """Return today's replica seconds: what ran while no operator did was paid for."""
+    """Return today's replica seconds, including the time without an operator."""
     at_s = time_s(_text(_mapping(status.get("plan")).get("computedAt")))
     if spec.budget is None or at_s is None or at_s > now_s:
         return 0.0
@@ -102,7 +102,7 @@ def _service(times: Mapping[str, Any], spec: QueueSpec) -> ServiceTimes | None:
 
 def _cold_start_s(times: Mapping[str, Any], spec: QueueSpec) -> float | None:
     seconds = _number(times.get("coldStartMillis")) / MILLIS
-    # The spec's own number is what a status says before the first measurement.
+    # Before the first measurement the status shows the spec's number.
     return seconds if seconds and seconds != spec.service_time.cold_start_s else None
 
 
@@ -115,7 +115,7 @@ def _text(value: Any) -> str | None:
 
 
 def _number(value: Any) -> float:
-    """Return a number, also one written as text; 0 for everything that is none."""
+    """Return a number, also one written as text; 0 for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return 0.0
     try:

@@ -1,4 +1,4 @@
-"""Pods that do not get to work: which, for how long, and what the cluster says of them. Pure."""
+"""Pods that fail or do not become ready: which, for how long, and why. Pure."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final, TypeVar
@@ -12,18 +12,18 @@ from detection_operator.scaling.pods import PodPhase
 from detection_operator.scaling.rules.terms import duration
 
 FAILED_S: Final = 900.0
-"""A pod that failed longer ago says little of the next one; its object may stay for days."""
+"""A pod that failed longer ago says little about the next; its object may stay for days."""
 REPLACED_S: Final = 60.0
-"""A Deployment's status follows its pods within this time."""
+"""The status of a Deployment counts its pods correctly after this time."""
 OVERDUE_S: Final = 120.0
-"""A pod that still exists so long after its grace period has nobody who ends it."""
+"""A pod that exists this long after its grace period has no kubelet that ends it."""
 PATIENCE_S: Final = 10.0
-"""A pod that waits longer for a node finds no room at once: an autoscaler may have said more."""
+"""After this wait for a node, events are read: an autoscaler may have said more."""
 T = TypeVar("T")
 
 
 def needs_events(pods: Collection[PodView], cold_start_s: float, now_s: float) -> bool:
-    """Say whether some pod waits for something of which events may tell more."""
+    """Say whether events may explain why some pod is not ready."""
     return any(
         pod.broken
         or _waited_s(pod, now_s) >= (finding_s(cold_start_s) if pod.scheduled else PATIENCE_S)
@@ -33,12 +33,12 @@ def needs_events(pods: Collection[PodView], cold_start_s: float, now_s: float) -
 
 
 def sign_of(worker: Worker) -> PodEvent | None:
-    """Return what an autoscaler said last of a worker without a node."""
+    """Return an autoscaler's last event about a worker without a node."""
     return next((event for event in worker.events if event.sign is not None), None)
 
 
 def with_sign(workers: Collection[Worker], sign: Sign, *, since_s: float = 0.0) -> list[Worker]:
-    """Return the workers of which an autoscaler last said such a thing, at some time or later."""
+    """Return the workers whose last event of an autoscaler has this sign, since a time."""
     return [
         worker
         for worker in workers
@@ -47,13 +47,13 @@ def with_sign(workers: Collection[Worker], sign: Sign, *, since_s: float = 0.0) 
 
 
 def said_of(worker: Worker) -> str:
-    """Return what the scheduler and an autoscaler said last of a worker without a node."""
+    """Return the last messages of scheduler and autoscaler about a worker without a node."""
     sign = sign_of(worker)
     return "; ".join(filter(None, (worker.pod.unschedulable_why, sign.words if sign else "")))
 
 
 def late(workers: Collection[Worker], cold_start_s: float, now_s: float) -> list[Worker]:
-    """Return the workers that have a node and are not ready for long, longest first."""
+    """Return the workers that have a node and took too long to become ready, longest first."""
     found = [
         worker
         for worker in workers
@@ -66,7 +66,7 @@ def late(workers: Collection[Worker], cold_start_s: float, now_s: float) -> list
 
 
 def stalled(workers: Collection[Worker], cold_start_s: float, now_s: float) -> list[Worker]:
-    """Return the workers that hold a node for nothing: they were never ready for far too long."""
+    """Return the workers that occupy a node but have not become ready for far too long."""
     return [
         worker
         for worker in late(workers, cold_start_s, now_s)
@@ -78,7 +78,7 @@ def stalled(workers: Collection[Worker], cold_start_s: float, now_s: float) -> l
 
 
 def words_of(worker: Worker) -> str:
-    """Return what the cluster says of a worker that has a node and is not ready."""
+    """Return the cluster's message about a worker that has a node and is not ready."""
     warning = next((event for event in worker.events if event.warning), None)
     if worker.pod.broken or warning is None:
         return worker.pod.words
@@ -86,7 +86,7 @@ def words_of(worker: Worker) -> str:
 
 
 def findings(groups: Collection[Group], cold_start_s: float, now_s: float) -> Iterator[str]:
-    """Yield a sentence for each kind of trouble with pods."""
+    """Yield a sentence for each kind of problem with pods."""
     workers = [worker for item in groups for worker in item.workers]
     broken = [worker for worker in workers if worker.pod.broken and not worker.pod.ready]
     for some in _alike(broken, lambda worker: worker.pod.broken):
@@ -117,7 +117,7 @@ def _waited_s(pod: PodView, now_s: float) -> float:
 
 
 def _alike(items: Sequence[T], kind: Callable[[T], str]) -> list[list[T]]:
-    """Return the items by their kind, in the order of the kinds' names."""
+    """Return the items grouped by kind, in the order of the kinds' names."""
     found: dict[str, list[T]] = {}
     for item in items:
         found.setdefault(kind(item), []).append(item)

@@ -1,6 +1,6 @@
-"""From a plan and an observation to the status and its conditions.
+"""The status of a DetectionQueue and its conditions, from a plan and an observation.
 
-All conditions are positive: False is always bad, or at least not the normal way.
+All conditions are positive: False always means a problem, or a mode other than the normal one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,13 +26,13 @@ NOT_APPLIED: Final = frozenset({"Paused", "Shadow", "Conflict"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """One aspect of a DetectionQueue.
+    """A condition of a DetectionQueue.
 
     Attributes:
-        type: Its name.
+        type: Name of the condition.
         status: ``True``, ``False`` or ``Unknown``.
         reason: One word.
-        message: For a person.
+        message: The sentence.
     """
 
     type: str
@@ -43,17 +43,17 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a status is made from.
+    """Everything that a status is made from.
 
     Attributes:
         spec: The spec.
         seen: The observation behind the plan.
         plan: The plan.
-        generation: Of the spec.
+        generation: Generation of the spec.
         now_s: The present, seconds since the epoch.
         selector: Label selector of the pods.
-        conflict: Who else writes the replicas; None nobody.
-        findings: What the queue's configuration does wrong, a sentence each.
+        conflict: Who else writes the replicas; None: nobody.
+        findings: Problems with the configuration or pods, a sentence each.
         rejected: What ``Ready`` says while the API server refuses the Deployment.
     """
 
@@ -69,12 +69,12 @@ class Report:
 
 
 def build_status(report: Report, previous: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the whole status; ``previous`` gives the times of what did not change."""
+    """Return the whole status; times of what did not change come from ``previous``."""
     seen, plan = report.seen, report.plan
     status: dict[str, Any] = {
         "observedGeneration": report.generation,
         "replicas": seen.replicas,
-        # A part of a selector would count other pods.
+        # A truncated selector would match other pods.
         "selector": report.selector if len(report.selector) <= SELECTOR_MAX else None,
         "desiredReplicas": plan.desired,
         "readyReplicas": seen.ready,
@@ -96,7 +96,7 @@ def build_status(report: Report, previous: Mapping[str, Any]) -> dict[str, Any]:
 def invalid_status(
     error: InvalidSpec, previous: Mapping[str, Any], *, generation: int, now_s: float
 ) -> dict[str, Any]:
-    """Return the status for a spec that cannot be followed; all else stays as it was."""
+    """Return the status for an invalid spec; everything else stays as it was."""
     broken = Condition(type="Ready", status="False", reason="InvalidSpec", message=str(error))
     old = {item["type"]: item for item in previous.get("conditions", ())}
     kept = [item for name, item in old.items() if name != "Ready"]
@@ -108,7 +108,7 @@ def invalid_status(
 
 
 def conditions(report: Report) -> list[Condition]:
-    """Return the conditions in the order in which people should read them."""
+    """Return the conditions, the most important first."""
     reachable = _reachable(report)
     capacity = _capacity(report)
     return [
@@ -327,7 +327,7 @@ def _cost(report: Report) -> dict[str, str]:
 
 
 def is_applied(status: Mapping[str, Any]) -> bool:
-    """Say whether a status tells of a plan that is written, not only made."""
+    """Say whether the plan in a status is applied, not only computed."""
     conditions = status.get("conditions", ())
     return not any(
         item["type"] == "ScalingActive" and item["reason"] in NOT_APPLIED for item in conditions
@@ -335,7 +335,7 @@ def is_applied(status: Mapping[str, Any]) -> bool:
 
 
 def asked_replicas(status: Mapping[str, Any]) -> int | None:
-    """Return the replicas that a status was content with: a plan in shadow changes none."""
+    """Return the replicas that a status asks for: a plan in mode Shadow changes none."""
     found: int | None = status.get("desiredReplicas" if is_applied(status) else "replicas")
     return found
 

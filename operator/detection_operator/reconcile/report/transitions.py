@@ -1,4 +1,4 @@
-"""From one status to the next: one event for each thing that changed."""
+"""Kubernetes events for what changed from one status to the next. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ from detection_operator.spec.status import MESSAGE_MAX
 
 EVENT_TYPES: Final = {"True": "Normal", "False": "Warning", "Unknown": "Normal"}
 SUMMARY: Final = "Ready"
-"""The condition that repeats the worst of the others."""
+"""The condition that summarises the others."""
 NAMES_MAX: Final = 5
-"""Of pods in one sentence."""
+"""Names of pods in one sentence."""
 _Item = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that changed and is worth a Kubernetes event.
+    """A Kubernetes event to post.
 
     Attributes:
         type: ``Normal`` or ``Warning``.
         reason: One word.
-        message: For a person.
+        message: The sentence.
     """
 
     type: str
@@ -31,13 +31,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaled:
-    """Replicas that were written.
+    """A change of replicas that was written.
 
     Attributes:
-        deployment: Whose.
-        before: Its replicas until then.
-        after: Its replicas since then.
-        pods: Names of those that go.
+        deployment: Name of the Deployment.
+        before: Replicas before.
+        after: Replicas after.
+        pods: Names of the pods that are removed.
     """
 
     deployment: str
@@ -53,7 +53,7 @@ class Scaled:
         return f"{self.before} to {self.after} replicas of {self.deployment}{going}"
 
     def event(self, why: str) -> Event:
-        """Return what to tell of it; ``why`` is the plan's sentence."""
+        """Return the event; ``why`` is the plan's sentence."""
         message = f"{self}: {why}"[:MESSAGE_MAX]
         return Event(type="Normal", reason="Scaled", message=message)
 
@@ -77,7 +77,7 @@ def transitions(previous: Mapping[str, Any], current: Mapping[str, Any]) -> list
 
 
 def _is_news(before: _Item | None, item: _Item) -> bool:
-    # The first look at a healthy resource is no news.
+    # The first status of a healthy resource needs no events.
     if before is None:
         return bool(item["status"] == "False")
     return bool(before["status"] != item["status"])
@@ -86,7 +86,7 @@ def _is_news(before: _Item | None, item: _Item) -> bool:
 def _is_repeated(
     before: _Item | None, summary: _Item, changed: list[tuple[_Item | None, _Item]]
 ) -> bool:
-    """Say whether another condition tells the same, by its reason now or before."""
+    """Say whether another condition reports the same, by its reason now or before."""
     others = [(was, item) for was, item in changed if item["type"] != SUMMARY]
     if any(item["reason"] == summary["reason"] for _, item in others):
         return True

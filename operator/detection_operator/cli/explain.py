@@ -1,4 +1,4 @@
-"""``explain``: say why, from a decision record or from the status of a DetectionQueue."""
+"""``explain``: why a plan has its replicas, from a decision record or a status."""
 
 import argparse
 import sys
@@ -13,12 +13,13 @@ from detection_operator.errors import Failure
 
 def add(commands: Any) -> None:
     """Register the command."""
-    parser = commands.add_parser("explain", help="say why a number of replicas was chosen")
+    parser = commands.add_parser("explain", help="explain a number of replicas")
     parser.add_argument(
         "file",
         type=Path,
         metavar="FILE",
-        help="a decision record (of several the last), `kubectl get dq NAME -o yaml`, or - ",
+        help="decision records (the last one is explained), output of `kubectl get dq NAME -o "
+        "yaml`, or - for standard input",
     )
     parser.set_defaults(run=_run)
 
@@ -38,7 +39,7 @@ def _run(arguments: argparse.Namespace) -> int:
         rule = term.get("rule", term.get("name"))
         print(f"  {rule:<12} {term['replicas']:>5}  {term.get('sentence', '')}".rstrip())
     for condition in status.get("conditions", []):
-        # Pods that wait for a node are no fault so far, and the reason why nothing happens yet.
+        # Pods that wait for a node are no error yet, but explain why nothing happens.
         if condition.get("status") != "True" or condition.get("reason") == "Waiting":
             print(f"{condition['type']}={condition['status']}: {condition.get('message', '')}")
     return 0

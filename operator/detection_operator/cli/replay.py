@@ -1,4 +1,4 @@
-"""``replay``: decide logged decisions again and compare bit for bit."""
+"""``replay``: repeat recorded decisions and compare the plans exactly."""
 
 import argparse
 import json
@@ -12,8 +12,10 @@ from detection_operator.scaling.records import InvalidRecord, from_line, plan_js
 
 def add(commands: Any) -> None:
     """Register the command."""
-    parser = commands.add_parser("replay", help="decide logged decisions again and compare")
-    parser.add_argument("log", type=Path, metavar="DECISIONS.jsonl", help="one record a line")
+    parser = commands.add_parser("replay", help="repeat recorded decisions and compare")
+    parser.add_argument(
+        "log", type=Path, metavar="DECISIONS.jsonl", help="decision records, one per line"
+    )
     parser.set_defaults(run=_run)
 
 

@@ -1,4 +1,4 @@
-"""``simulate``: what policies would have done with a trace of arrivals."""
+"""``simulate``: compare what policies do with a trace of arrivals."""
 
 import argparse
 from pathlib import Path
@@ -24,28 +24,75 @@ from detection_operator.spec.queue_spec import QueueSpec
 
 def add(commands: Any) -> None:
     """Register the command."""
-    parser = commands.add_parser("simulate", help="run policies on a trace of arrivals")
+    parser = commands.add_parser(
+        "simulate", help="compare scaling policies on a trace of arrivals"
+    )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--trace", type=Path, metavar="FILE", help="CSV with a TIMESTAMP column, or of seconds"
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="CSV file with a TIMESTAMP column, or with seconds in its first column",
     )
-    source.add_argument("--generate", choices=sorted(SHAPES), help="generated arrivals, one hour")
+    source.add_argument(
+        "--generate", choices=sorted(SHAPES), help="generate one hour of arrivals of this shape"
+    )
     parser.add_argument(
         "--policy",
         action="append",
         choices=compare.NAMES,
-        help="which policy, several times for several; all by default",
+        help="policy to run; repeat it for several (default: all)",
     )
-    parser.add_argument("--spec", type=Path, help="manifest of a DetectionQueue (YAML)")
-    parser.add_argument("--service-s", type=_positive, default=5.0, help="mean service time")
-    parser.add_argument("--service-cv", type=_positive, default=0.5, help="its spread / mean")
-    parser.add_argument("--size-column", help="column that the service time is proportional to")
-    parser.add_argument("--cold-start-s", type=float, help="default: the spec's")
-    parser.add_argument("--noise", type=float, default=0.05, help="of the counts, 0.05 is 5 %%")
-    parser.add_argument("--keda-queue-length", type=_positive, default=compare.KEDA_QUEUE_LENGTH)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--png", type=Path, help="draw queue, age and replicas into this file")
-    parser.add_argument("--record", type=Path, help="write the decisions of ours for `replay`")
+    parser.add_argument(
+        "--spec", type=Path, metavar="FILE", help="manifest of a DetectionQueue (YAML)"
+    )
+    parser.add_argument(
+        "--service-s",
+        type=_positive,
+        default=5.0,
+        metavar="SECONDS",
+        help="mean service time (default: 5)",
+    )
+    parser.add_argument(
+        "--service-cv",
+        type=_positive,
+        default=0.5,
+        metavar="RATIO",
+        help="standard deviation of the service time / mean (default: 0.5)",
+    )
+    parser.add_argument(
+        "--size-column",
+        metavar="NAME",
+        help="column of the trace that service times are proportional to",
+    )
+    parser.add_argument(
+        "--cold-start-s",
+        type=float,
+        metavar="SECONDS",
+        help="cold start of a pod (default: the spec's)",
+    )
+    parser.add_argument(
+        "--noise",
+        type=float,
+        default=0.05,
+        metavar="RATIO",
+        help="relative error of the queue's counts (default: 0.05)",
+    )
+    parser.add_argument(
+        "--keda-queue-length",
+        type=_positive,
+        default=compare.KEDA_QUEUE_LENGTH,
+        metavar="MESSAGES",
+        help="queueLength of KEDA's scaler (default: %(default)g)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="random seed (default: 1)")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="plot queue, age and replicas")
+    parser.add_argument(
+        "--record",
+        type=Path,
+        metavar="FILE",
+        help="write the decisions of policy `ours` for `replay`",
+    )
     parser.set_defaults(run=_run)
 
 

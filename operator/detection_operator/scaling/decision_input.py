@@ -1,4 +1,4 @@
-"""One decision's inputs and the numbers that several of its rules share."""
+"""The inputs of one decision and the numbers that several of its rules share."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -13,24 +13,24 @@ from detection_operator.scaling.observation import Observation
 from detection_operator.spec.queue_spec import QueueSpec
 
 LULL_S: Final = 60.0
-"""With fewer than one message in this time each worker is idle now and then."""
+"""With fewer than one message in this time, each worker is idle now and then."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionInput:
-    """What every rule may look at.
+    """What every rule sees.
 
     Attributes:
-        spec: What is asked for.
+        spec: The desired state.
         seen: The observation.
-        estimators: With the observation already in it.
-        history: Of the last plan.
-        now_s: The present.
-        fresh: The counts of ``seen`` may be believed.
+        estimators: Their state, this observation included.
+        history: What earlier plans said.
+        now_s: Time of the decision.
+        fresh: The counts of ``seen`` are recent and without error.
         mix: Service time over the media types.
-        cold_start_s: Measured, else the spec's.
-        rate_per_s: Arrivals; None unknown.
-        poison: Share of the messages that is no demand, as they cannot succeed.
+        cold_start_s: Measured cold start, else the spec's.
+        rate_per_s: Arrival rate in messages/s without poison; None while unknown.
+        poison: Share of the messages that cannot succeed and so is no demand.
         waiting: Visible messages that can succeed.
     """
 
@@ -58,7 +58,7 @@ class DecisionInput:
 
     @property
     def flowing(self) -> bool:
-        """Messages keep coming: a worker that is left alone takes the next one."""
+        """Messages keep coming: an idle worker soon receives one."""
         return bool(self.seen.visible) or (self.rate_per_s or 0.0) * LULL_S >= 1.0
 
     @property
@@ -72,9 +72,9 @@ class DecisionInput:
 
     @property
     def abandoned(self) -> bool:
-        """Nothing has been there to do for so long that past arrivals are no demand any more.
+        """The queue has been idle long enough that past arrivals are no demand any more.
 
-        A hold earlier than the idle policy lets go, so that both end together.
+        One hold before the idle policy ends, so that both end together.
         """
         since_s = self.estimators.idle_since_s
         if since_s is None:

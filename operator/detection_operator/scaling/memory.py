@@ -1,4 +1,4 @@
-"""What one decision leaves for the next: small, and nothing but values.
+"""What one decision keeps for the next: small, and values only.
 
 An empty memory is a safe start: the first decisions hold what runs.
 """
@@ -31,8 +31,8 @@ class Memory:
     """State of one DetectionQueue between decisions.
 
     Attributes:
-        estimators: From observations.
-        history: From plans.
+        estimators: What observations taught.
+        history: What earlier plans said.
     """
 
     estimators: EstimatorState = NOTHING_ESTIMATED
@@ -43,7 +43,7 @@ def rebased(memory: Memory, now_s: float) -> Memory:
     """Return ``memory`` with its times moved so that the last decision was just now.
 
     For a clock that jumped: everything keeps its age, so that no hold ends and no idle time
-    passes by the jump. The estimates of rates start anew. Nothing scales in on a jump.
+    passes by the jump. The estimates of rates start over. Nothing scales in on a jump.
     """
     state, history = memory.estimators, memory.history
     if state.now_s is None or 0.0 <= now_s - state.now_s <= MAX_GAP_S:

@@ -40,41 +40,41 @@ class Observation:
     Attributes:
         sampled_at_s: When the queue was last read with success; None means never.
         error: Why the newest read failed; the counts are then those of ``sampled_at_s``.
-        error_why: What somebody has to mend; empty when the failure may pass by itself.
-        visible: Messages that wait (approximate, as all counts of SQS).
+        error_why: What must be fixed; empty when the failure may pass by itself.
+        visible: Messages that can be received (approximate, as all counts of SQS).
         in_flight: Messages received and not deleted.
         delayed: Messages not due yet.
         dead_letter: Messages in the dead-letter queue; None when there is none or it is unread.
-        oldest_age_s: Longest wait among the messages that workers received of late; None unknown.
+        oldest_age_s: Longest wait among recently received messages; None unknown.
         replicas: Replicas that the Deployment asks for now.
         ready: Pods that can take messages (draining ones cannot).
         starting: Pods that have a node, or wait for one for a moment only.
-        unschedulable: Pods for which the cluster has no room.
+        unschedulable: Pods for which the cluster has no node.
         unschedulable_since_s: Since when the oldest of them waits; None without any.
         unschedulable_why: The resource that is missing, such as ``nvidia.com/gpu``.
-        unschedulable_said: What the scheduler, or an autoscaler, last said of the oldest of them.
-        launching: Those of them for which an autoscaler said of late that a node is on its way.
-        unpromised_since_s: Since when the oldest of the others waits; None: they wait as long.
-        hopeless: Those of them for which an autoscaler says that it adds no node.
+        unschedulable_said: Last event of the scheduler or an autoscaler about the oldest of them.
+        launching: Those for which an autoscaler recently announced a node.
+        unpromised_since_s: Since when the oldest of the others waits; None: as long as the oldest.
+        hopeless: Those for which an autoscaler reports that it adds no node.
         unplaced: Starting pods that have no node so far.
         launch_s: Longest of the recent waits for a node; None before the first.
-        unadmitted: Starting pods that no kubelet has taken in so far, ``unplaced`` ones too.
+        unadmitted: Starting pods that no kubelet has admitted yet, ``unplaced`` ones included.
         rejected: Pods that failed before they were ever ready, in all; never falls.
         unready: Pods with a node that have not been ready for long.
-        stalled: Those of them that start, never were ready, and hold a node for nothing.
-        not_starting_why: The cluster's words about the unready or rejected; empty without any.
+        stalled: Those that never were ready and hold a node for nothing.
+        not_starting_why: The cluster's message about unready or rejected pods; empty without any.
         refused_why: Why the cluster lets no more pods be created; empty while it does.
-        draining: Pods that finish what they hold.
-        busy: Pods that hold a message and take more, draining ones not counted.
+        draining: Pods that finish their messages and receive no more.
+        busy: Pods that hold a message, draining ones not counted.
         finishing: Draining pods that still hold a message.
-        silent: Ready pods that did not report, so that nobody knows whether they are busy.
+        silent: Ready pods that did not report, so that they may be busy or not.
         served: Finished messages by kind, each kind at most once.
         received: Messages that workers received for the first time; never falls.
         received_late: Those of them that had waited longer than the objective allows.
         failed: Attempts of workers that ended in a failure; never falls.
         cold_start_s: Measured seconds from a new pod to ready; None before the first.
         pods: The pods behind the counts, to choose from when some must go.
-        neighbours: Queues that share the rate of this one's account and region, itself counted.
+        neighbours: Queues of this one's account and region, which share an API rate; itself too.
     """
 
     sampled_at_s: float | None

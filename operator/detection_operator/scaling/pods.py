@@ -7,7 +7,7 @@ from typing import Final
 
 
 class PodPhase(StrEnum):
-    """Where a worker pod stands."""
+    """Phase of a worker pod."""
 
     UNSCHEDULABLE = "Unschedulable"
     STARTING = "Starting"
@@ -20,8 +20,8 @@ class Pod:
     """One worker pod.
 
     Attributes:
-        name: Of the pod.
-        phase: Where it stands.
+        name: Name of the pod.
+        phase: Its phase.
         created_s: When it was created.
         busy: It holds a message; None when it did not report.
     """
@@ -39,23 +39,23 @@ _PHASES: Final = {
     PodPhase.READY: 3,
 }
 _WORK: Final = {False: 0, True: 1, None: 2}
-"""A busy worker that is asked finishes and goes; one that says nothing cannot even be asked."""
+"""A busy worker can be drained; one that does not report cannot even be asked to."""
 
 
 def rank(
     phase: PodPhase, *, busy: bool | None, created_s: float, name: str
 ) -> tuple[int, int, float, str]:
-    """Return what pods are sorted by; lower goes first.
+    """Return the sort key of scale-in; lower goes first.
 
-    First those without a node, then starting, draining and ready ones; of each phase the idle
-    before the busy before the silent; of these the newest. Draining pods go already: nobody else
-    need go for them, even while they are busy.
+    First pods without a node, then starting, draining and ready ones; in each phase the idle
+    before the busy before the silent; of these the newest. Draining pods count as removed already,
+    even while they are busy.
 
     Args:
-        phase: Where the pod stands.
+        phase: Phase of the pod.
         busy: It holds a message; None when it did not report.
         created_s: When it was created, in seconds on any clock that all pods share.
-        name: Of the pod, so that the order is total.
+        name: Name of the pod, which makes the order total.
     """
     return (_PHASES[phase], _WORK[busy], -created_s, name)
 

@@ -1,8 +1,8 @@
 """When a queue is read again.
 
-Nothing tells of messages that arrive: a burst waits for the next read, and an idle queue's wait
-is what its objective pays for. Reads are cheap (GetQueueAttributes each 5 s is some 0.2 USD a
-month at 0.40 USD a million), but an account has a rate that its queues share.
+SQS does not announce new messages: a burst waits for the next read, at the expense of the
+objective. Reads are cheap (GetQueueAttributes every 5 s is some 0.2 USD a month at 0.40 USD a
+million), but an account has an API rate that its queues share.
 """
 
 from typing import Final
@@ -12,23 +12,23 @@ from detection_operator.scaling.estimates import learning
 from detection_operator.scaling.observation import ReadError
 
 CALLS_PER_S: Final = 50.0
-"""For one account and region; SQS allows far more, other users of the account want some."""
+"""For one account and region; SQS allows far more, but the account has other users."""
 IDLE_RATE_SHARE: Final = 0.5
-"""Of the rate of an account goes to idle queues; the rest is for those with work."""
+"""Share of an account's rate for idle queues; the rest is for those with work."""
 IDLE_POLLS: Final = 6
 """An empty queue without replicas is read up to this many times less often."""
 IDLE_POLL_SHARE: Final = 1 / 60
-"""Of the time that it has been empty: who just had messages gets some soon, and a burst is seen
-within a poll; after half an hour of nothing, seconds of delay are worth fewer calls."""
+"""Poll interval as a fraction of how long the queue has been empty: recently active queues are
+polled often; after 30 min idle a few seconds of latency buy fewer API calls."""
 LONGEST_IDLE_S: Final = 30.0
 SLACK_SHARE: Final = 1 / 40
-"""Of the time that an objective leaves after a cold start, a read may cost so much."""
+"""Share of the time that the objective leaves after a cold start that a read may cost."""
 STALE_MARGIN_S: Final = 45.0
-"""Readings count for 60 s (``learning.STALE_S``): even the idlest queue is read before that."""
+"""Readings are fresh for 60 s (``learning.STALE_S``): even an idle queue is read before that."""
 CONFIRM_S: Final = 1.0
-"""A sighting that needs confirmation is looked at again soon: a cold start is long enough."""
+"""Messages that need confirmation are read again soon: a cold start is long enough."""
 DENIED_RETRY_S: Final = 300.0
-"""Access denied, a missing queue and a wrong endpoint are mended by people."""
+"""Permanent errors (access denied, no such queue, bad endpoint) need a human, so retry slowly."""
 THROTTLED_POLLS: Final = 4
 
 
@@ -47,7 +47,7 @@ def next_read_s(inputs: DecisionInput, desired: int) -> float:
         return THROTTLED_POLLS * poll_s
     if error is not None:
         return poll_s
-    # Pods that are about to fail are replaced without end.
+    # A ReplicaSet replaces pods that fail at start without end.
     failing = inputs.estimators.pod_starts.since_s is not None and inputs.seen.unadmitted
     if failing or (inputs.estimators.confirmed and not (desired or inputs.seen.replicas)):
         return min(CONFIRM_S, poll_s)
@@ -61,7 +61,7 @@ def next_read_s(inputs: DecisionInput, desired: int) -> float:
 
 
 def _idle_s(inputs: DecisionInput, idle_s: float) -> float:
-    """Return how long nothing is lost by not reading a queue that has been empty for so long."""
+    """Return the poll interval of a queue that has been empty for ``idle_s``."""
     poll_s = float(inputs.spec.queue.poll_interval_s)
     slack_s = max(0.0, inputs.spec.slo.queue_wait_s - inputs.cold_start_s)
     return min(

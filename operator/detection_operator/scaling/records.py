@@ -72,7 +72,7 @@ _PLAN: Final = TypeAdapter(Plan)
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
-    """Return the plan as JSON, with its sentences for people."""
+    """Return the plan as JSON, with its sentences."""
     return _with_sentences(_PLAN.dump_python(plan, mode="json"), plan)
 
 

@@ -95,7 +95,7 @@ class Keda:
 
 
 class Fixed:
-    """A schedule of replicas that somebody else computed."""
+    """A precomputed schedule of replicas."""
 
     drains = True
 

@@ -24,7 +24,7 @@ EPOCH_S: Final = 1_767_225_600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What the policies do not choose.
+    """What policies cannot influence.
 
     Attributes:
         cold_start_s: From creation of a pod with a node until it takes messages.
@@ -33,7 +33,7 @@ class World:
         visibility_s: A message of a killed worker comes back after these seconds.
         max_receives: Failed attempts until the dead-letter queue.
         tail_s: The simulation ends this long after the last arrival.
-        seed: Of everything random.
+        seed: Seed of all random numbers.
     """
 
     cold_start_s: float = 120.0
@@ -68,7 +68,7 @@ class Sample:
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """What came of it.
+    """Result of one run.
 
     Attributes:
         waits_s: Wait of each message that was served, until the attempt that succeeded.
@@ -148,7 +148,7 @@ class Simulator:
         self._recent_age: tuple[float, float] | None = None
 
     def run(self) -> Run:
-        """Run to the end and return what came of it."""
+        """Run to the end and return the result."""
         world = self._world
         arrivals = self._workload.arrivals_s
         end_s = (arrivals[-1] if arrivals else 3600.0) + world.tail_s

@@ -70,7 +70,7 @@ def read_trace(
         mean_s: Mean service time.
         cv: Its coefficient of variation, unless ``size_column`` is given.
         size_column: Column whose value the service time is proportional to.
-        seed: Of the service times.
+        seed: Seed of the service times.
 
     Raises:
         InvalidTrace: The file has no row, or a row that is no time.

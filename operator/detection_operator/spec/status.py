@@ -93,8 +93,8 @@ class ConditionStatus(TypedDict, total=False):
         Count, Field(description="Generation of the spec that it was computed for.")
     ]
     lastTransitionTime: Required[Annotated[Time, Field(description="When status last changed.")]]
-    reason: Required[Annotated[Word, Field(description="Cause in one word, for programs.")]]
-    message: Required[Annotated[Message, Field(description="Cause in a sentence, for people.")]]
+    reason: Required[Annotated[Word, Field(description="Cause in one word.")]]
+    message: Required[Annotated[Message, Field(description="Cause in a sentence.")]]
 
 
 class Status(TypedDict, total=False):

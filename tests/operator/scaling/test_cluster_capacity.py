@@ -87,7 +87,7 @@ def test_a_launch_that_takes_as_long_as_others_did_is_no_lack_of_room() -> None:
 @pytest.mark.parametrize(
     ("launching", "unpromised_since_s", "hopeless", "now_s", "blocked"),
     [
-        pytest.param(6, None, 0, 5000.0, False, id="nodes are on their way for all"),
+        pytest.param(6, None, 0, 5000.0, False, id="nodes are being launched for all"),
         pytest.param(5, 4900.0, 0, 5000.0, False, id="one has not waited long"),
         pytest.param(5, 4820.0, 0, 5000.0, True, id="one has"),
         pytest.param(0, None, 6, 20.0, True, id="none will come"),

@@ -31,8 +31,8 @@ def deaths(depths: Sequence[int | None]) -> int:
     [
         pytest.param([100, 100], 0, id="those that were there before are no news"),
         pytest.param([0, 3, 5], 5, id="each rise is news"),
-        pytest.param([100, 0, 100], 0, id="looked at and put back"),
-        pytest.param([100, 0, 103], 3, id="three came while somebody looked"),
+        pytest.param([100, 0, 100], 0, id="inspected and put back"),
+        pytest.param([100, 0, 103], 3, id="three came during an inspection"),
         pytest.param([100, 60, 80, 70, 100, 40, 100], 0, id="counts that swing"),
         pytest.param([100, None, None, 100], 0, id="not read for a while"),
         pytest.param([100, *[0] * MINUTES_10, 4], 4, id="purged, then new ones"),
@@ -47,7 +47,7 @@ def test_only_a_rise_above_what_was_there_is_a_death(
 
 
 def test_dead_letters_that_are_looked_at_are_no_poison(spec_of: Callable[..., QueueSpec]) -> None:
-    # Twelve failures of late, and somebody looks at a hundred old dead letters for 30 s.
+    # Twelve recent failures, and a user inspects a hundred old dead letters for 30 s.
     depths = [100] * 10 + [0] * 6 + [100] * 10
     memory, now_s = Memory(), NOON_S
     plans: list[Plan] = []

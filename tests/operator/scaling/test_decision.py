@@ -502,7 +502,7 @@ def traffic(messages_per_s: float, count: int, **what: Any) -> list[Observation]
             50,
             traffic(0.0, 40, ready=20, busy=20, in_flight=21),
             20,
-            id="without traffic everybody is idle soon",
+            id="without traffic every worker is idle soon",
         ),
         pytest.param(
             20,
@@ -576,7 +576,7 @@ def test_shadow_plans_and_applies_nothing(spec_of: Callable[..., QueueSpec]) -> 
         pytest.param(
             see(error=ReadError.UNREACHABLE, error_why="the endpoint is no address"),
             300.0,
-            id="somebody has to mend it",
+            id="a human has to fix it",
         ),
         pytest.param(see(error=ReadError.NO_SUCH_QUEUE), 300.0, id="no queue"),
         pytest.param(see(error=ReadError.THROTTLED), 20.0, id="throttled"),

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from detection_operator.kube.objects import timestamp
+from detection_operator.scaling.capacity_messages import cluster_full, not_starting, waiting
 from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Plan
 from detection_operator.scaling.rules.terms import Rule, duration
-from detection_operator.scaling.wording import no_room, not_starting, waiting
 from detection_operator.spec.fields import SELECTOR_MAX
 from detection_operator.spec.parse import InvalidSpec
 from detection_operator.spec.queue_spec import OnExceeded, QueueSpec
@@ -179,7 +179,9 @@ def _capacity(report: Report) -> Condition:
         return _condition(name, "False", "FailedCreate", message)
     seen, estimates = report.seen, report.plan.estimates
     if estimates.blocked_since_s is not None:
-        return _condition(name, "False", "Unschedulable", no_room(seen, estimates, report.now_s))
+        return _condition(
+            name, "False", "Unschedulable", cluster_full(seen, estimates, report.now_s)
+        )
     if seen.unready or estimates.failing_since_s is not None:
         return _condition(
             name, "False", "NotStarting", not_starting(seen, estimates, report.now_s)

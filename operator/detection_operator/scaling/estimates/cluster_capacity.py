@@ -1,8 +1,8 @@
-"""How many pods the cluster has room for: what waits for a node goes on waiting, little is added.
+"""How many pods the cluster takes: pending pods stay pending, few are added.
 
-A pod that waits costs nothing, and it is what an autoscaler starts a node for and what keeps that
-node: withdrawn, the node arrives empty and goes again. So nothing is withdrawn for a lack of room.
-More is asked for only now and then, with growing pauses, until nodes come.
+A pending pod costs nothing, and it is what an autoscaler launches a node for and what keeps that
+node: deleted, the node arrives empty and is removed again. So no pod is deleted for a lack of
+capacity. More are created only as probes, with growing pauses, until nodes come.
 """
 
 from dataclasses import dataclass, replace
@@ -12,25 +12,25 @@ from detection_operator.scaling.observation import Observation
 from detection_operator.spec.queue_spec import Capacity
 
 PROMISE_S: Final = 900.0
-"""An autoscaler's word that a node is on its way is good for so long: the default of the Cluster
+"""How long an autoscaler's announcement of a node is believed: the default of the Cluster
 Autoscaler's ``--max-node-provision-time``."""
 LAUNCH_MARGIN: Final = 1.5
-"""A node may take so many times as long as the slowest of late."""
+"""A node may take this many times as long as the slowest recent launch."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterCapacity:
-    """What is known of the cluster's room.
+    """Whether the cluster takes more pods.
 
     Attributes:
-        blocked_since_s: Since when there has been none; None: as far as known there is.
-        backoff_s: Length of the present pause.
+        blocked_since_s: Since when it is full; None: as far as known it is not.
+        backoff_s: Length of the current pause.
         retry_at_s: When the pause ends; None without one.
-        placed: Pods that had a node at the last look.
+        placed: Pods that had a node at the last observation.
         probe: Pods that the last probe added, or the next one will.
-        added: Pods that may be asked for now beyond those that are.
-        why: The resource that was missing last.
-        said: What the scheduler or an autoscaler last said of it.
+        added: Pods that may be created now beyond those that exist.
+        why: The resource that was missing last, such as ``nvidia.com/gpu``.
+        said: The last event of the scheduler or an autoscaler about it.
     """
 
     blocked_since_s: float | None = None
@@ -43,7 +43,7 @@ class ClusterCapacity:
     said: str = ""
 
     def moved(self, by_s: float) -> "ClusterCapacity":
-        """Return the same room on a clock that jumped by ``by_s``."""
+        """Return the same on a clock that jumped by ``by_s``."""
         since, retry = self.blocked_since_s, self.retry_at_s
         return replace(
             self,
@@ -56,25 +56,25 @@ OPEN = ClusterCapacity()
 
 
 def patience_s(seen: Observation, limits: Capacity) -> float:
-    """Return how long a pod may wait for a node before that means: no room."""
+    """Return how long a pod may be unschedulable before the cluster counts as full."""
     return max(float(limits.unschedulable_s), LAUNCH_MARGIN * (seen.launch_s or 0.0))
 
 
 def learn(
-    room: ClusterCapacity, seen: Observation, *, limits: Capacity, wanted: int, now_s: float
+    known: ClusterCapacity, seen: Observation, *, limits: Capacity, wanted: int, now_s: float
 ) -> ClusterCapacity:
-    """Return what is known after another look at the pods.
+    """Return what is known after another observation of the pods.
 
     Args:
-        room: What was known.
+        known: What was known.
         seen: The pods now.
-        limits: How patient to be.
+        limits: The spec's patience.
         wanted: Replicas that the last decision needed.
-        now_s: The present.
+        now_s: Time of the observation.
     """
     stuck = _is_stuck(seen, limits, now_s)
     first_s = float(min(limits.unschedulable_s, limits.max_backoff_s))
-    if room.blocked_since_s is None or room.retry_at_s is None:
+    if known.blocked_since_s is None or known.retry_at_s is None:
         if not stuck:
             return OPEN
         since_s = seen.unschedulable_since_s
@@ -82,20 +82,20 @@ def learn(
             since_s, first_s, now_s + first_s, seen.placed, limits.probe_replicas
         )
         return _told(known, seen)
-    came, due = seen.placed > room.placed, now_s >= room.retry_at_s
+    came, due = seen.placed > known.placed, now_s >= known.retry_at_s
     # An autoscaler adds nodes, or all that is needed has one.
     launching = seen.launching > 0 and not stuck
     if launching or ((came or due) and not seen.unschedulable and wanted <= seen.placed):
         return OPEN
-    known = replace(_told(room, seen), placed=seen.placed, added=0)
+    known = replace(_told(known, seen), placed=seen.placed, added=0)
     if came:
-        more = 2 * room.probe
+        more = 2 * known.probe
         return replace(
             known, backoff_s=first_s, retry_at_s=now_s + first_s, probe=more, added=more
         )
     if due:
         longer_s, more = (
-            min(2.0 * room.backoff_s, float(limits.max_backoff_s)),
+            min(2.0 * known.backoff_s, float(limits.max_backoff_s)),
             limits.probe_replicas,
         )
         return replace(
@@ -104,11 +104,11 @@ def learn(
     return known
 
 
-def cap(room: ClusterCapacity, seen: Observation) -> int | None:
-    """Return the most replicas worth asking for, never fewer than are; None: no limit known."""
-    if room.blocked_since_s is None:
+def cap(known: ClusterCapacity, seen: Observation) -> int | None:
+    """Return the most replicas worth requesting, never fewer than exist; None: no limit known."""
+    if known.blocked_since_s is None:
         return None
-    return max(seen.replicas, seen.placed) + room.added
+    return max(seen.replicas, seen.placed) + known.added
 
 
 def _is_stuck(seen: Observation, limits: Capacity, now_s: float) -> bool:
@@ -123,12 +123,12 @@ def _is_stuck(seen: Observation, limits: Capacity, now_s: float) -> bool:
     return now_s - since_s >= patience_s(seen, limits)
 
 
-def _told(room: ClusterCapacity, seen: Observation) -> ClusterCapacity:
-    """Return the room with the newest words; nobody says anything while no pod waits."""
+def _told(known: ClusterCapacity, seen: Observation) -> ClusterCapacity:
+    """Return ``known`` with the newest events; there are none while no pod is unschedulable."""
     if not seen.unschedulable:
-        return room
+        return known
     return replace(
-        room,
-        why=seen.unschedulable_why or room.why,
-        said=seen.unschedulable_said or room.said,
+        known,
+        why=seen.unschedulable_why or known.why,
+        said=seen.unschedulable_said or known.said,
     )

@@ -1,23 +1,23 @@
 """Which changes of the dead-letter queue's depth are new deaths.
 
-Its depth falls and rises again for other reasons too: counts of SQS lag behind, somebody receives
-dead letters and puts them back. So only what rises above the highest depth is new, and a lower
-depth becomes the one to rise above when it has lasted.
+Its depth falls and rises again for other reasons too: counts of SQS lag behind, and a user who
+inspects dead letters makes them invisible for a while. So only what rises above the highest depth
+is new, and a lower depth replaces the highest once it has lasted.
 """
 
 from dataclasses import dataclass, replace
 from typing import Final
 
 LASTING_S: Final = 300.0
-"""Counts of SQS agree with each other within about a minute; people look longer."""
+"""Counts of SQS agree with each other within about a minute; an inspection takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetters:
-    """What is known of the depth.
+    """The depth above which messages are new.
 
     Attributes:
-        high: Depth above which messages are new; None before the first look.
+        high: Depth above which messages are new; None before the first observation.
         lower_since_s: Since when the depth is lower; None while it is not.
         lower_most: Highest depth since then.
     """
@@ -33,11 +33,11 @@ class DeadLetters:
 
 
 UNSEEN: Final = DeadLetters()
-"""Before the first look."""
+"""Before the first observation."""
 
 
 def absorb(old: DeadLetters, depth: int | None, now_s: float) -> tuple[DeadLetters, int]:
-    """Return what is known after another look, and how many messages died since the last."""
+    """Return what is known after another observation, and how many messages died meanwhile."""
     if depth is None:
         return old, 0
     if old.high is None or depth >= old.high:

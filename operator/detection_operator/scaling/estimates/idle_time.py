@@ -1,7 +1,7 @@
 """How long a warm replica on an empty queue costs less than the cold start that it saves.
 
 Without knowledge of the future, keeping it exactly as long as a cold start costs is at most twice
-as dear as the best choice (ski rental). Idle times seen before sharpen the choice.
+as expensive as the best choice (ski rental). Idle times seen before sharpen the choice.
 """
 
 from typing import Final
@@ -39,7 +39,7 @@ def keep_s(idle: Idle, *, gaps: tuple[float, ...], cold_start_s: float, wait_s: 
     Args:
         idle: The policy.
         gaps: Histogram of idle times; empty at first.
-        cold_start_s: Of a replica.
+        cold_start_s: Cold start of a replica.
         wait_s: Allowed wait of a message.
     """
     if idle.policy is IdlePolicy.NEVER:

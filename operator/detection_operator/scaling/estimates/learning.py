@@ -1,4 +1,4 @@
-"""What one more observation teaches: estimates, sightings, accounts. No replicas here."""
+"""Updates every estimator with one more observation. No replicas here."""
 
 import math
 from typing import Final
@@ -40,7 +40,7 @@ CLEAR_FACTOR: Final = 10
 
 
 def is_fresh(spec: QueueSpec, seen: Observation, now_s: float) -> bool:
-    """Say whether the counts may be believed: read without error and not long ago."""
+    """Say whether the counts are usable: read without error and recently."""
     if seen.error is not None or seen.sampled_at_s is None:
         return False
     return now_s - seen.sampled_at_s <= max(STALE_S, STALE_POLLS * spec.queue.poll_interval_s)
@@ -51,7 +51,7 @@ def poison_share(failures: Failures) -> float:
 
     Failures alone prove nothing (an endpoint may be down); messages that reach the dead-letter
     queue meanwhile do. As long as a good part succeeds all count, since the good ones wait behind
-    the others and nobody can tell them apart before the first attempt.
+    the others and cannot be told apart before the first attempt.
     """
     if failures.failed < MIN_FAILED or failures.dead < 1.0:
         return 0.0
@@ -60,7 +60,7 @@ def poison_share(failures: Failures) -> float:
 
 
 def absorb_failures(old: Failures, *, failed: int, served: int, dead: int) -> Failures:
-    """Return the recent attempts after another look at the totals."""
+    """Return the recent attempts after another observation of the totals."""
     totals = (failed, served, dead)
     if totals == old.seen:
         return old
@@ -94,7 +94,7 @@ def absorb_attainment(old: Attainment, seen: Observation, now_s: float) -> Attai
 def _received_since(old: Attainment, seen: Observation) -> tuple[int, int]:
     """Return the new first receives and the late ones of them."""
     totals = (seen.received, seen.received_late)
-    # Totals that fell were counted by somebody who started anew: all of them are news.
+    # Totals that fell come from a process that restarted: all of them are new.
     before = old.seen if totals[0] >= old.seen[0] and totals[1] >= old.seen[1] else (0, 0)
     return totals[0] - before[0], totals[1] - before[1]
 
@@ -102,7 +102,7 @@ def _received_since(old: Attainment, seen: Observation) -> tuple[int, int]:
 def absorb_slo_feedback(
     spec: QueueSpec, seen: Observation, old: EstimatorState, now_s: float
 ) -> SloFeedback:
-    """Return how much to keep for bursts, after another look at the totals."""
+    """Return how much to keep for bursts, after another observation of the totals."""
     received, late = _received_since(old.attainment, seen)
     pace = 0.0 if old.arrivals is None else arrivals.recent_pace_per_s(old.arrivals)
     return caution.absorb(
@@ -126,7 +126,7 @@ def learn(
     now_s: float,
     fresh: bool,
 ) -> EstimatorState:
-    """Return ``old`` with what ``seen`` teaches; ``wanted`` is what the last plan needed."""
+    """Return ``old`` updated with ``seen``; ``wanted`` is what the last plan needed."""
     known = old.service or service.from_priors(spec.service_time.priors)
     times = service.absorb(known, seen.served)
     letters, died = dead_letters.absorb(old.dead_letters, seen.dead_letter, now_s)

@@ -1,7 +1,7 @@
-"""How many pods start: those that fail or hang at the start are not asked for again and again.
+"""How many pods start: pods that fail or hang at start are not requested over and over.
 
 A pod that a kubelet rejects is replaced at once, without end; one that hangs holds a node for
-nothing. Where several do, only as many are asked for as start, and a probe after growing pauses.
+nothing. Where several do, only as many are requested as start, and a probe after growing pauses.
 """
 
 from dataclasses import dataclass, replace
@@ -17,11 +17,11 @@ CALM_S: Final = 120.0
 FIRST_PAUSE_S: Final = 15.0
 """A device plugin that comes up after its node needs seconds."""
 FINDING_S: Final = 300.0
-"""A pod that is not ready after so long is worth a sentence."""
+"""A pod that is not ready after this long is reported."""
 COMPLAINT_S: Final = 300.0
-"""One of which the kubelet says what is wrong counts as stalled after so long."""
+"""One about which the kubelet warns counts as stalled after this long."""
 SILENT_S: Final = 1800.0
-"""One of which nobody does, after so long: images and models may be large."""
+"""One without a warning, after this long: images and models may be large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +29,18 @@ class PodStarts:
     """What is known of pods that do not start.
 
     Attributes:
-        since_s: Since when they do not; None: as far as known they do.
-        backoff_s: Length of the present pause.
+        since_s: Since when pods do not start; None: as far as known they do.
+        backoff_s: Length of the current pause.
         retry_at_s: When the pause ends; None while a probe runs.
-        base: Pods that stood when the probe began, or when it last grew.
-        proven: Those of them that had got as far as the probe has to get.
-        probe: Pods that the probe asks for beyond these.
-        slow: They stall: only a pod that is ready proves anything.
+        base: Pods that existed when the probe began, or when it last grew.
+        proven: Those that had come as far as the probe must.
+        probe: Pods that the probe adds to them.
+        slow: Pods stall: only one that is ready proves that pods start.
         stalled: Pods that stalled when the probe began.
-        rejected: Rejected pods in all at the last look.
-        strikes: Of these, those within ``CALM_S`` of each other.
-        struck_at_s: When the last of them was seen.
-        why: What the cluster last said of them.
+        rejected: Rejected pods in all at the last observation.
+        strikes: Rejected pods within ``CALM_S`` of each other.
+        struck_at_s: When the last of these was observed.
+        why: The cluster's last message about them.
     """
 
     since_s: float | None = None
@@ -72,7 +72,7 @@ SOUND: Final = PodStarts()
 
 
 def finding_s(cold_start_s: float) -> float:
-    """Return after how long a pod that is not ready is worth a sentence."""
+    """Return after how long a pod that is not ready is reported."""
     return max(FINDING_S, 2.0 * cold_start_s)
 
 
@@ -86,14 +86,14 @@ def stalled_s(cold_start_s: float, *, complaint: bool) -> float:
 def learn(
     old: PodStarts, seen: Observation, *, limits: Capacity, wanted: int, now_s: float
 ) -> PodStarts:
-    """Return what is known after another look at the pods.
+    """Return what is known after another observation of the pods.
 
     Args:
         old: What was known.
         seen: The pods now.
-        limits: How patient to be.
+        limits: The spec's patience.
         wanted: Replicas that the last decision needed.
-        now_s: The present.
+        now_s: Time of the observation.
     """
     known = _counted(old, seen, now_s)
     news = seen.rejected > old.rejected
@@ -108,7 +108,7 @@ def learn(
             longer_s = min(2.0 * known.backoff_s, float(limits.max_backoff_s))
             slow = known.slow or seen.stalled > known.stalled
             return _paused(replace(known, slow=slow), longer_s, now_s)
-        # Those that stalled before the probe go one after the other.
+        # Pods that stalled before the probe are removed one after the other.
         known = replace(known, stalled=min(known.stalled, seen.stalled))
         return _probed(known, seen, limits=limits, wanted=wanted)
     healed = known.slow and known.stalled > 0 and not seen.stalled
@@ -118,9 +118,9 @@ def learn(
 
 
 def cap(starts: PodStarts, seen: Observation, limits: Capacity) -> int | None:
-    """Return the most replicas worth asking for; None: no limit known.
+    """Return the most replicas worth requesting; None: no limit known.
 
-    Of the pods that stall one probe is kept: the kubelet tries on, and people can look at it.
+    One probe of stalled pods is kept: the kubelet keeps trying, and a user can inspect it.
     """
     if starts.since_s is None:
         return None

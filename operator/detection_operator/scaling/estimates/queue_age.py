@@ -1,8 +1,8 @@
-"""Since when messages wait at least: what nobody can have taken meanwhile still waits.
+"""A lower bound for the age of the oldest visible message; SQS has no such attribute.
 
-Workers tell how long the messages that they receive had waited. Between two of them, while jobs
-take long, only one thing is sure: what waited when the last one was received waits still. A worker
-that tells nothing may have taken some, as many as it can at its best.
+Workers report how long the messages that they receive had waited. Between two reports, while jobs
+take long, one thing is certain: what was visible when the last message was received is visible
+still. A worker that does not report may have received some, as many as its best speed allows.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from detection_operator.scaling.observation import Observation
 
 @dataclass(frozen=True, slots=True)
 class QueueAgeEstimate:
-    """Of messages that wait.
+    """How long messages have been visible, at least.
 
     Attributes:
-        since_s: Messages that waited at this time wait still.
+        since_s: Messages that were visible at this time still are.
         left: How many of them, at least.
-        age_s: How long the message had waited that was received last; None unknown.
+        age_s: Wait of the message that was received last; None unknown.
     """
 
     since_s: float
@@ -29,7 +29,7 @@ class QueueAgeEstimate:
         return QueueAgeEstimate(self.since_s + by_s, self.left, self.age_s)
 
     def oldest_s(self, now_s: float) -> float:
-        """Return the age of the oldest message, at least."""
+        """Return a lower bound for the age of the oldest message."""
         return max(now_s - self.since_s, self.age_s or 0.0, 0.0)
 
 
@@ -40,7 +40,7 @@ def absorb(
 
     Args:
         old: What was known.
-        seen: The reading, and what workers say.
+        seen: The reading, and what workers report.
         at_s: Its time.
         dt: Seconds since the one before.
         lane_s: Seconds that one message costs one replica.
@@ -51,7 +51,7 @@ def absorb(
         return QueueAgeEstimate(at_s, seen.visible, seen.oldest_age_s)
     if old is None:
         return QueueAgeEstimate(at_s, seen.visible)
-    # A pod that is not ready does not work at its best.
+    # A pod that is not ready does not work at full speed.
     silent = min(seen.silent, seen.ready)
     left = min(old.left - silent * dt / lane_s, seen.visible) if silent else old.left
     return (

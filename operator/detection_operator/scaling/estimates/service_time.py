@@ -28,7 +28,7 @@ class KindTime:
         weight: Messages behind the estimate, at most ``MEMORY``; starts at the prior's.
         mean_s: Mean.
         square: Mean of the squares, in s².
-        seen: ``Served`` totals when last looked at: messages, seconds, squares.
+        seen: ``Served`` totals at the last observation: messages, seconds, squares.
         share: Recent messages of this kind, fading; the mix weighs by it.
     """
 
@@ -42,7 +42,7 @@ class KindTime:
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Service time over all kinds, weighted by what was served of late."""
+    """Service time over all kinds, weighted by what was served recently."""
 
     mean_s: float
     p90_s: float
@@ -74,7 +74,7 @@ def from_priors(priors: Iterable[Prior]) -> ServiceTimes:
 
 
 def absorb(old: ServiceTimes, served: tuple[Served, ...]) -> ServiceTimes:
-    """Return the estimates after another look at the workers' totals."""
+    """Return the estimates after another observation of the workers' totals."""
     messages = sum(item.messages for item in served)
     if messages == old.messages:
         return old
@@ -92,7 +92,7 @@ def _learn(known: KindTime | None, total: Served | None, name: MediaKind, fade: 
         return KindTime(name, kind.weight, kind.mean_s, kind.square, kind.seen, kind.share * fade)
     seen = (total.messages, total.seconds, total.squares)
     if total.messages < kind.seen[0]:
-        # Totals fell: whoever kept them started anew.
+        # Totals fell: the process that counts them restarted.
         kind = KindTime(name, kind.weight, kind.mean_s, kind.square, share=kind.share)
     count = total.messages - kind.seen[0]
     if count == 0:

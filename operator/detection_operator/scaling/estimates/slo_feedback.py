@@ -1,7 +1,7 @@
-"""How far the promise was kept so far decides how much is kept for the next burst.
+"""Attainment of the objective decides how many replicas are kept for the next burst.
 
 An integral controller on the error budget: late messages raise the level at once, messages in time
-lower it slowly, and it rests where exactly the allowed share of the messages is late, or at 0.
+lower it slowly, and it settles where exactly the allowed share of messages is late, or at 0.
 """
 
 import math
@@ -10,19 +10,19 @@ from typing import Final
 
 HIGHEST: Final = 0.5
 """Natural logarithm of the factor on the replicas kept: up to 1.65 times as many. Above, replicas
-cost more than they save; a queue that stays late with them lacks something else."""
+cost more than they save; a queue that is late even then lacks something else."""
 MIN_SCALE: Final = 100.0
-"""Messages: a handful of late ones is no trend."""
+"""In messages: a few late ones are no trend."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SloFeedback:
-    """The level, and what it must not learn from.
+    """The level of the controller, and when it must not learn.
 
     Attributes:
         level: Natural logarithm of the factor on the replicas that are kept for bursts, 0 to
             ``HIGHEST``.
-        cold_at_s: When no replica was ready last; None: never seen so.
+        cold_at_s: Last time without a ready replica; None: never observed.
     """
 
     level: float = 0.0
@@ -49,18 +49,18 @@ def absorb(
     excuse_s: float,
     now_s: float,
 ) -> SloFeedback:
-    """Return the caution after some more messages.
+    """Return the feedback after some more messages.
 
     Args:
-        old: So far.
+        old: The feedback so far.
         received: Messages received for the first time since then; >= 0.
         late: Those of them that had waited too long.
         allowed: Share of messages that may be late, (0, 1).
         scale: Messages whose complete lateness raises the level by 1.
         ready: Replicas that take messages now.
-        excuse_s: This long after the last moment without replicas, waits tell of the start from
-            nothing, which no replica kept for bursts would have changed.
-        now_s: The present.
+        excuse_s: This long after the last moment without replicas, waits are due to the scale-up
+            from zero, which no replica kept for bursts would have changed.
+        now_s: Time of the observation.
     """
     cold_at_s = old.cold_at_s if ready else now_s
     if cold_at_s is not None and now_s - cold_at_s < excuse_s:

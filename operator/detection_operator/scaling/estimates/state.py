@@ -21,10 +21,10 @@ class Failures:
     """Attempts of workers, older ones fading.
 
     Attributes:
-        failed: That failed.
-        served: That succeeded.
+        failed: Attempts that failed.
+        served: Attempts that succeeded.
         dead: Messages that went to the dead-letter queue.
-        seen: Totals when last looked at: failed, served, dead (-1 unknown).
+        seen: Totals at the last observation: failed, served, dead (-1 unknown).
     """
 
     failed: float = 0.0
@@ -39,7 +39,7 @@ class Attainment:
 
     Attributes:
         hours: ``(hour since the epoch, first receives, late ones)``, oldest first, 24 at most.
-        seen: Totals when last looked at: received, late.
+        seen: Totals at the last observation: received, late.
     """
 
     hours: tuple[tuple[int, int, int], ...] = ()
@@ -55,21 +55,21 @@ class EstimatorState:
         sampled_at_s: The newest reading that was learned from.
         arrivals: None before the first reading.
         dead: Messages seen to enter the dead-letter queue, in all.
-        dead_letters: What is known of its depth.
+        dead_letters: Depth of that queue above which messages are new.
         service: None before the first decision.
         failures: Attempts that failed and succeeded.
         attainment: Messages in time and late.
-        slo_feedback: How much is kept for bursts because of that.
+        slo_feedback: How much more is kept for bursts because of that.
         confirmed: Readings in a row with enough messages to start a replica.
         depth_since_s: Since when messages wait; None while none do.
-        queue_age: How long they do, at least; None while none do.
+        queue_age: How long they have waited, at least; None while none do.
         idle_since_s: Since when there is nothing at all to do; None while there is.
         packed_since_s: Since when no worker that takes messages was seen idle; None while some is.
         gaps: Histogram of idle times, by ``idle.EDGES_S``.
         down: Start of the minute of scale-in and the most replicas in it.
         up: Start of the minute of scale-out and the fewest replicas in it.
-        capacity: What is known of the cluster's room.
-        pod_starts: What is known of pods that do not start.
+        capacity: Whether the cluster takes more pods.
+        pod_starts: Whether new pods start.
         day: Days since the epoch that ``replica_s`` counts.
         replica_s: Replica seconds of that day, without waits for a node.
         unread_since_s: Since when the queue cannot be read; None while it can.

@@ -8,9 +8,9 @@ MIN_DRAIN_S: Final = 30.0
 """Shortest time in which new replicas are planned to work off a backlog: shorter ones buy many
 replicas for few seconds."""
 DRAIN_SHARE: Final = 0.25
-"""Of the allowed wait: the same bound where that is short."""
+"""Share of the allowed wait: the same bound where that is short."""
 MIN_KEEP_S: Final = 5.0
-"""The same for replicas that are there already: they cost nothing new."""
+"""The same bound for replicas that exist already: they cost nothing new."""
 DRAIN_COLD: Final = 0.5
 """In cold starts: the same bound for slow starters, which should work at least half as long
 as they took to start."""

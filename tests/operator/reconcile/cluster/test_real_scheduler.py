@@ -98,7 +98,7 @@ def test_the_words_of_a_real_scheduler_are_told(stage: tuple[World, Key, Rest]) 
     live(world, lambda: world.status(key)["unschedulableReplicas"] >= 5)
     waiting = world.condition(key, "CapacityAvailable")
     assert waiting["reason"] == "Waiting"
-    assert f"wait for a node ({GPU}) since" in waiting["message"]
+    assert f"wait for a node ({GPU}), for" in waiting["message"]
     assert f"0/1 nodes are available: 1 Insufficient {GPU}" in waiting["message"]
 
     pods = without_node(world)

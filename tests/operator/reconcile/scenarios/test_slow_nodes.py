@@ -85,7 +85,7 @@ def test_a_node_for_one_of_several_pods_serves_and_the_others_wait_on() -> None:
     said = capacity_of(world)
     assert (said["status"], said["reason"]) == ("False", "Unschedulable")
     assert NO_ROOM in said["message"]
-    assert "no room since 6m, one took 4m of late" in said["message"]
+    assert "no capacity for 6m, the slowest recent launch took 4m" in said["message"]
 
 
 def test_after_a_launch_was_seen_as_long_a_wait_is_none_too_long() -> None:
@@ -100,7 +100,7 @@ def test_after_a_launch_was_seen_as_long_a_wait_is_none_too_long() -> None:
     world.run(390)
 
     assert capacity_of(world)["reason"] == "Waiting"
-    assert "one took 7m of late" in capacity_of(world)["message"]
+    assert "the slowest recent launch took 7m" in capacity_of(world)["message"]
 
 
 def test_pods_that_no_node_will_cure_stay_few_and_the_condition_tells_why() -> None:
@@ -128,7 +128,7 @@ def test_while_an_autoscaler_adds_nodes_new_demand_is_asked_for() -> None:
     assert asked < NODES
     said = capacity_of(world)
     assert (said["status"], said["reason"]) == ("True", "Waiting")
-    assert "nodes are on their way for" in said["message"]
+    assert "nodes are being launched for" in said["message"]
 
     world.queue.visible = 10 * BACKLOG
     world.run(60)
@@ -143,7 +143,7 @@ def test_a_node_that_an_autoscaler_promised_and_never_came_is_missed() -> None:
 
     world.run(200)
 
-    assert "nodes are on their way for 1:" in capacity_of(world)["message"]
+    assert "nodes are being launched for 1:" in capacity_of(world)["message"]
     assert capacity_of(world)["reason"] == "Unschedulable"
 
 

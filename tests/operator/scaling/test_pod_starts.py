@@ -116,3 +116,9 @@ def test_a_kept_pod_that_gets_ready_ends_the_pause() -> None:
     assert healed.retry_at_s is None
     assert starts.cap(healed, pods(ready=1), LIMITS) == 2
     assert look(healed, pods(ready=2), 3.0, wanted=2) == PodStarts()
+
+
+def test_patience_with_a_pod_grows_with_the_cold_start_and_without_a_warning() -> None:
+    assert [starts.finding_s(cold_s) for cold_s in (60.0, 200.0)] == [300.0, 400.0]
+    assert [starts.stalled_s(c, complaint=True) for c in (60.0, 200.0)] == [300.0, 400.0]
+    assert [starts.stalled_s(c, complaint=False) for c in (60.0, 900.0)] == [1800.0, 2700.0]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from detection_operator.scaling.decision import decide
+from detection_operator.scaling.decision_input import decision_input
 from detection_operator.scaling.memory import Memory
 from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.records import (
@@ -15,6 +16,7 @@ from detection_operator.scaling.records import (
     InvalidRecord,
     Record,
     from_line,
+    plan_json,
     redecide,
     to_line,
 )
@@ -85,3 +87,37 @@ def test_a_record_of_another_shape_is_refused(
 
     with pytest.raises(InvalidRecord, match=why):
         from_line(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        pytest.param("soon", "no JSON", id="no JSON"),
+        pytest.param("[2]", "no decision record", id="no object"),
+        pytest.param('{"plan": {}}', "no decision record", id="no version"),
+        pytest.param('{"version": 1}', "replays 2 and 3", id="a version of long ago"),
+        pytest.param('{"version": 3}', "spec: ", id="no plan"),
+        pytest.param('{"version": 2}', "spec: ", id="no plan in version 2"),
+        pytest.param('{"version": 3, "plan": {}}', "terms", id="no terms"),
+    ],
+)
+def test_a_line_that_is_no_record_is_refused(line: str, why: str) -> None:
+    with pytest.raises(InvalidRecord, match=why):
+        from_line(line)
+
+
+def test_the_plan_of_a_record_has_the_plan_s_own_json(spec_of: Callable[..., QueueSpec]) -> None:
+    written = record(spec_of())
+
+    assert plan_json(written.plan) == json.loads(to_line(written))["plan"]
+
+
+def test_a_decision_needs_the_observation_in_the_estimators(
+    spec_of: Callable[..., QueueSpec],
+) -> None:
+    seen, nothing = Observation(sampled_at_s=NOON_S), Memory()
+
+    with pytest.raises(ValueError, match="was not learned"):
+        decision_input(
+            spec_of(), seen, nothing.estimators, nothing.history, now_s=NOON_S, fresh=True
+        )

@@ -122,6 +122,14 @@ class Stage:
             time.sleep(0.05)
         return time.monotonic() - start_s
 
+    def pass_through(self, operator: Operator, name: str, count: int) -> None:
+        """Wait, without playing the nodes, until a counter has grown by ``count``."""
+        reached = self.metrics_of(operator, name) + count
+        end_s = time.monotonic() + 60
+        while self.metrics_of(operator, name) < reached:
+            assert time.monotonic() < end_s, f"{name} stands still"
+            time.sleep(0.05)
+
     def metrics_of(self, operator: Operator, name: str) -> float:
         """Return the sum over the labels of a metric."""
         return sum(
@@ -204,10 +212,10 @@ def test_nothing_is_written_at_rest_and_deleting_needs_no_operator(stage: Stage)
     operator, thread = stage.operator("one", leader_election=False)
     key = stage.scene.create_queue("video", manifest())
     stage.live(20, lambda: bool(stage.scene.of_kind("PodDisruptionBudget")))
-    time.sleep(5)
+    stage.pass_through(operator, "reconciles_total", 5)
     before = stage.metrics_of(operator, "api_writes_total")
 
-    time.sleep(10)
+    stage.pass_through(operator, "reconciles_total", 10)
 
     assert stage.metrics_of(operator, "api_writes_total") == before
     with urllib.request.urlopen(f"http://127.0.0.1:{operator.port}/healthz") as answer:
@@ -218,14 +226,14 @@ def test_nothing_is_written_at_rest_and_deleting_needs_no_operator(stage: Stage)
     path = namespaced(QUEUES, key.namespace, PLURAL, key.name)
     stage.scene.admin.call("DELETE", path)
     assert stage.scene.queue(key) is None
-    assert time.monotonic() - start_s < 1
+    assert time.monotonic() - start_s < 5
 
 
 def test_of_two_operators_one_leads_and_the_other_takes_over(stage: Stage) -> None:
     first, first_thread = stage.operator("one")
     stage.live(15, first.leading.is_set)
     second, _ = stage.operator("two")
-    time.sleep(5)
+    stage.pass_through(second, "api_requests_total", 3)
     assert not second.leading.is_set()
     key = stage.scene.create_queue("video", manifest(mode="Manual") | {"replicas": 2})
     stage.live(20, lambda: stage.replicas == 2)

@@ -16,7 +16,7 @@ LULL_S: Final = 60.0
 """With fewer than one message in this time, each worker is idle now and then."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionInput:
     """What every rule sees.
 
@@ -127,15 +127,15 @@ def decision_input(
     rate = None if estimators.arrivals is None else rate_per_s(estimators.arrivals)
     measured_s = seen.cold_start_s
     return DecisionInput(
-        spec,
-        seen,
-        estimators,
-        history,
-        now_s,
-        fresh,
-        estimators.service.mix,
-        float(spec.service_time.cold_start_s) if measured_s is None else measured_s,
-        None if rate is None else rate * (1.0 - poison),
-        poison,
-        seen.visible * (1.0 - poison),
+        spec=spec,
+        seen=seen,
+        estimators=estimators,
+        history=history,
+        now_s=now_s,
+        fresh=fresh,
+        mix=estimators.service.mix,
+        cold_start_s=float(spec.service_time.cold_start_s) if measured_s is None else measured_s,
+        rate_per_s=None if rate is None else rate * (1.0 - poison),
+        poison=poison,
+        waiting=seen.visible * (1.0 - poison),
     )

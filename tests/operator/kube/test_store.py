@@ -59,7 +59,7 @@ class Api:
     """What the versions of an API server are like.
 
     Attributes:
-        version: Of a number.
+        version: Resource version with a number.
         tells: Lists say of which version they are.
     """
 

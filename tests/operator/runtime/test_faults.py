@@ -76,7 +76,7 @@ def test_a_leader_without_an_api_server_ends_and_its_successor_goes_on(site: Sit
     site.server.process.kill()
     status = operator.service.wait(30)
     decided = operator.decided()
-    # The kubelet starts the container anew, in the same pod.
+    # The kubelet restarts the container in the same pod.
     successor = site.operator()
     site.live(3)
     site.server.restart(QUEUES_PATH)

@@ -256,7 +256,7 @@ def test_a_leader_that_loses_its_lease_ends(stage: Stage) -> None:
     path = namespaced(
         "coordination.k8s.io/v1", stage.scene.namespace, "leases", "detection-queue-operator"
     )
-    body = {"spec": {"holderIdentity": "somebody", "leaseDurationSeconds": 60}}
+    body = {"spec": {"holderIdentity": "another", "leaseDurationSeconds": 60}}
     stage.scene.admin.call("PATCH", path, body, content_type=MERGE_PATCH)
     thread.join(20)
 

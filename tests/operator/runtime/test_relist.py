@@ -89,12 +89,12 @@ def test_a_name_that_is_used_anew_while_a_list_is_on_its_way_is_followed(
     assert applied(proxy, deleted_s) == ["again"]
 
 
-@pytest.mark.parametrize("anew", [False, True], ids=["deleted", "replaced"])
+@pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
 def test_nothing_is_made_for_a_queue_that_went_before_its_watch_began(
     site: Site,
     proxy: Proxy,
     running: Running,
-    anew: bool,  # noqa: FBT001 - a parameter of the test
+    replaced: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     key = site.create_queue("again", manual=1)
     lists: list[str] = []
@@ -115,16 +115,16 @@ def test_nothing_is_made_for_a_queue_that_went_before_its_watch_began(
         site.scene.delete((KIND, key.namespace, key.name))
         assert site.live(60, lambda: not names(site, DEPLOYMENT))
         deleted_s = time.monotonic()
-        if anew:
+        if replaced:
             site.create_queue("again", manual=2)
         site.live(5)
         during = applied(proxy, deleted_s)
     finally:
         arrives.set()
 
-    assert site.live(10, lambda: site.replicas == (2 if anew else 0))
-    assert len(during) <= int(anew)
-    assert len(applied(proxy, deleted_s)) == int(anew)
+    assert site.live(10, lambda: site.replicas == (2 if replaced else 0))
+    assert len(during) <= int(replaced)
+    assert len(applied(proxy, deleted_s)) == int(replaced)
 
 
 def test_what_vanished_while_no_watch_was_open_is_gone_soon(

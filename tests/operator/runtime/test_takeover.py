@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 TAKEOVER_S = 20.0
 START_S = 60.0
-"""Of a process, and of a takeover, on a machine that is busy with other things."""
+"""Limit of a start and of a takeover on a busy machine."""
 
 
 @pytest.fixture

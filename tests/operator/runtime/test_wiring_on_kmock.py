@@ -28,7 +28,7 @@ PLACES = {
     DEPLOYMENT: ("apis/apps/v1", "deployments"),
     POD: ("api/v1", "pods"),
 }
-"""Of each kind that is watched: group and version, plural."""
+"""Group, version and plural of each watched kind."""
 UNWATCHED = ("v1/namespaces", "apiextensions.k8s.io/v1/customresourcedefinitions")
 """Resources that kopf looks for before it begins."""
 VIDEO = Key("media", "video")
@@ -39,7 +39,7 @@ class Stage:
     """An API server and an informer that watches it.
 
     Attributes:
-        url: Of the server.
+        url: URL of the server.
         emulator: Its objects and the requests that came.
         store: That the informer feeds.
         keys: That it told of, in order.

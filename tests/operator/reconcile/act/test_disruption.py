@@ -1,4 +1,4 @@
-"""The disruption budget of the workers: made, mended, and never taken from somebody else."""
+"""The workers' PodDisruptionBudget: created, restored, and another owner's left alone."""
 
 import copy
 from collections.abc import Callable, Mapping

@@ -19,7 +19,7 @@ class Hanging(Nodes):
     """Kubelets whose pods stay as ``status`` has them.
 
     Attributes:
-        status: Of every pod that has a node.
+        status: Status of every pod that has a node.
     """
 
     status: Mapping[str, Any] = {}
@@ -34,7 +34,7 @@ class Rejecting(Nodes):
 
     Attributes:
         reason: Why, in a word; None: they take them.
-        most: Pods that they take all the same.
+        most: Pods that they take anyway.
     """
 
     reason: str | None = "UnexpectedAdmissionError"

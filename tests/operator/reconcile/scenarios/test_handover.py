@@ -1,4 +1,4 @@
-"""From the operator's own Deployments to one of somebody else, and back: drained, not stranded."""
+"""From the operator's own Deployments to an adopted one, and back: drained, not stranded."""
 
 import copy
 from collections.abc import Callable
@@ -18,7 +18,7 @@ REFERENCE = {"deploymentRef": {"name": "mine"}}
 def working_world(
     make_world: MakeWorld, worker: dict[str, Any], *, theirs: int = 0
 ) -> tuple[World, Key]:
-    """Return a world with six workers that always have work, and a Deployment of somebody else."""
+    """Return a world with six workers that always have work, and a Deployment to adopt."""
     world = make_world()
     world.workers.service_s = 20.0
     world.create_deployment("mine", replicas=theirs)

@@ -15,7 +15,7 @@ class Killed(BaseException):
 
 
 class Mortal(InMemoryCluster):
-    """Kills whoever makes the n-th write, just before it or just after."""
+    """Kills the operator at its n-th write, just before it or just after."""
 
     left = -1
     after = False

@@ -64,7 +64,7 @@ def test_queues_of_other_accounts_and_regions_share_no_rate() -> None:
         pytest.param({"visible": 100}, 5.0, id="work"),
         pytest.param({"replicas": 1, "ready": 1}, 5.0, id="workers"),
         pytest.param({"error": ReadError.THROTTLED}, 20.0, id="too many requests"),
-        pytest.param({"error": ReadError.ACCESS_DENIED}, 300.0, id="what people have to mend"),
+        pytest.param({"error": ReadError.ACCESS_DENIED}, 300.0, id="what people have to fix"),
     ],
 )
 def test_otherwise_the_plan_says_when(

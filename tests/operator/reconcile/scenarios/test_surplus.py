@@ -39,9 +39,9 @@ class Traffic:
     """A world in which messages keep coming.
 
     Args:
-        world: Where.
-        noise: Of the messages of each second, relative.
-        seed: Of the noise.
+        world: The cluster and the queue.
+        noise: Relative noise of the messages of each second.
+        seed: Seed of the noise.
     """
 
     def __init__(self, world: World, *, noise: float = 0.0, seed: int = 7) -> None:

@@ -1,4 +1,4 @@
-"""A receiver of callbacks that records each POST and behaves as the path says.
+"""A callback receiver that records each POST; the path selects its behaviour.
 
 ``/ok`` answers 200; ``/status/CODE`` that status; ``/slow/SECONDS`` 200, late; ``/redirect`` 302
 to ``/ok``; ``/refuse`` resets the connection; ``/drip`` sends a byte of its answer each second;
@@ -6,7 +6,7 @@ to ``/ok``; ``/refuse`` resets the connection; ``/drip`` sends a byte of its ans
 header to the first attempt, then 200; ``/huge/BYTES`` 200 with a body of that size.
 
 Attempts are counted for each path and webhook-id, so that each delivery meets its own failures.
-Anything may follow in the path, to tell receivers apart.
+The rest of the path is free, to distinguish receivers.
 """
 
 import asyncio

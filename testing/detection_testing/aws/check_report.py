@@ -1,4 +1,4 @@
-"""Whether a run lost, repeated or left behind a message. Pure: from the journal and callbacks.
+"""Check a run for lost, duplicated and unfinished messages. Pure: from the journal and callbacks.
 
 The words are those of Jepsen's total-queue checker: everything that went in must come out.
 """

@@ -1,4 +1,4 @@
-"""The server's clock: real time that can be moved forward, so that no test waits for hours."""
+"""The server's clock: real time plus an offset that tests can advance."""
 
 import time
 from collections.abc import Callable

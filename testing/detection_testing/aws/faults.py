@@ -1,4 +1,4 @@
-"""Faults to inject, by operation: late, refused, cut off, lost or stalled answers."""
+"""Fault injection by operation: latency, errors, truncated, lost or stalled responses."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields

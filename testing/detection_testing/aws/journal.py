@@ -1,4 +1,4 @@
-"""What is written down about every message and every callback."""
+"""Records of every message and callback."""
 
 from typing import Literal, NamedTuple
 

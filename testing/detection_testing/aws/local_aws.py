@@ -165,7 +165,7 @@ class LocalAws:
         dead_letter: bool = True,
         attributes: Mapping[str, str] | None = None,
     ) -> Queues:
-        """Make a queue and, unless told otherwise, ``NAME-dlq`` as its dead-letter queue."""
+        """Create a queue and, by default, ``NAME-dlq`` as its dead-letter queue."""
         given = {"VisibilityTimeout": str(visibility_s), **(attributes or {})}
         dlq_url = ""
         if dead_letter:

@@ -95,7 +95,7 @@ def arguments_of(options: LocalOptions) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serve until SIGINT or SIGTERM; the first line printed tells the endpoint, in JSON."""
+    """Serve until SIGINT or SIGTERM; the first line printed is the endpoint, in JSON."""
     parsed = _parser().parse_args(argv)
     options = LocalOptions(
         require_credentials=not parsed.allow_unsigned,

@@ -39,7 +39,7 @@ class Seen:
 
 
 Match = Callable[[str, str], bool]
-"""Told verb and path; says whether a request is meant."""
+"""Predicate on verb and path."""
 
 
 def is_watch(verb: str, path: str) -> bool:
@@ -234,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def pass_on(self) -> None:
-        """Pass a request and its answer on, unless told otherwise."""
+        """Forward a request and its response, unless a fault applies."""
         proxy, verb = self.proxy, self.command
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         proxy.before(verb, self.path)

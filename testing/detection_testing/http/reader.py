@@ -1,4 +1,4 @@
-"""Cuts the requests of one connection out of its bytes: h11 parses, this adds limits."""
+"""Reads the requests of one connection: h11 parses them, this adds limits."""
 
 import re
 from typing import Final

@@ -1,4 +1,4 @@
-"""A small fast HTTP/1.1 server on 127.0.0.1 that can also misbehave on purpose.
+"""A small fast HTTP/1.1 server on 127.0.0.1 with fault injection.
 
 One connection serves one request at a time. Bodies of requests are held in memory, up to a limit;
 bodies of answers are bytes or a slice of a file. Nothing here knows AWS.

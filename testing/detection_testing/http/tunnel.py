@@ -1,4 +1,4 @@
-"""Ways to an API server: an HTTP proxy that knows CONNECT, and TLS in front of plain HTTP."""
+"""An HTTP proxy with CONNECT, and a TLS front for a plain HTTP server."""
 
 import base64
 import contextlib

@@ -1,4 +1,4 @@
-"""Sending an answer: whole, in pieces, late, cut short or not at all."""
+"""Writes a response: whole, in pieces, late, truncated or not at all."""
 
 import asyncio
 import http

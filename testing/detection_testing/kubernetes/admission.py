@@ -1,4 +1,4 @@
-"""What an API server says of values that fit no Deployment: a 500 for most, not a 422."""
+"""Errors of an API server for values that fit no Deployment: a 500 for most, not a 422."""
 
 import re
 from collections.abc import Iterator, Mapping

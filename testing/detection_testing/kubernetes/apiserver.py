@@ -1,4 +1,4 @@
-"""A real kube-apiserver with etcd, and where wanted the controllers, on loopback, for tests.
+"""A real kube-apiserver with etcd, optionally with the controllers, on loopback, for tests.
 
 Needs the binaries that envtest uses; finds them by ``KUBEBUILDER_ASSETS``.
 """
@@ -66,7 +66,7 @@ class ApiServer:
         url: Where it listens.
         ca_file: Certificate to trust.
         folder: Folder for all its files.
-        version: As it says itself.
+        version: Version that it reports.
         controllers: A controller manager runs too.
         process: kube-apiserver itself.
         etcd_url: URL of its etcd.

@@ -134,7 +134,7 @@ class InMemoryCluster:
         )
 
     def apply(self, manifest: Object) -> Object:
-        """Apply an object: what it says wins, what it does not say stays."""
+        """Apply an object: fields it has are set, others stay."""
         self._trip("apply")
         admit(manifest)
         slot = slot_of(manifest)

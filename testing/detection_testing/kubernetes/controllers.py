@@ -1,4 +1,4 @@
-"""What controllers, scheduler and kubelets do, in one call: pods follow replicas."""
+"""Controllers, scheduler and kubelets in one call: pods follow replicas."""
 
 import itertools
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Weights and pictures that follow from numbers alone, the same on every machine.
+"""Deterministic weights and pictures, the same on every machine.
 
 With them two networks can be compared that never run in one place: what one answered is written
 down, and the other must answer it.

@@ -30,7 +30,7 @@ KEPT: Final = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "VIRTU
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker says about itself.
+    """State that a worker reports.
 
     Attributes:
         busy: It holds a message.
@@ -96,7 +96,7 @@ class Container:
         return self._get(env.READY_PATH) is not None
 
     def ask(self) -> Answer | None:
-        """Return what it says about itself; None when it says nothing."""
+        """Return the state it reports; None without a response."""
         body = self._get(env.STATE_PATH)
         if body is None:
             return None

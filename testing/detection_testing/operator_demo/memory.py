@@ -263,7 +263,7 @@ class MemoryKubernetes:
         self._tell(pod)
 
     def _tell(self, pod: Object) -> None:
-        # What a watch would tell the operator.
+        # What a watch would deliver to the operator.
         key = served_key(pod)
         if key is not None:
             self._controller.add(key)

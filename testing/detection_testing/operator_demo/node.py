@@ -1,4 +1,4 @@
-"""A node of one machine: takes the pods that exist and runs each as a process."""
+"""A node on this machine: runs each pod's worker as a process."""
 
 import signal
 import time
@@ -35,7 +35,7 @@ class PodCounts:
         drained: Removed pods whose worker had drained before SIGTERM.
         busy: Removed pods that still held work at SIGTERM.
         unclean: Removed pods that were killed or ended with an error.
-        crashed: Name and exit code of each that ended without being told to.
+        crashed: Name and exit code of each that ended without SIGTERM.
     """
 
     started: int = 0
@@ -83,7 +83,7 @@ class Node:
 
     @property
     def ready(self) -> int:
-        """Processes that are ready and were not told to end."""
+        """Processes that are ready and have had no SIGTERM."""
         return sum(
             item.ready and item.exit_code is None and item.stopping_s is None
             for item in self._containers.values()

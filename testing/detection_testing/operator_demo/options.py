@@ -1,4 +1,4 @@
-"""What can be chosen about a demonstration, and what it needs to be installed."""
+"""Options of the demo, and the extras it needs."""
 
 import importlib.util
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Did the demonstration end as it should? Pure."""
+"""Check of the demo's outcome. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What the demonstration needs of a Kubernetes cluster with the operator on it."""
+"""Interfaces between the demo and a Kubernetes cluster with the operator on it."""
 
 from collections.abc import Mapping
 from typing import Any, Final, Protocol

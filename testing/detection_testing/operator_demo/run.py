@@ -1,4 +1,4 @@
-"""The demonstration: a queue fills, workers come, results arrive, workers go."""
+"""The demo's sequence: a queue fills, workers start, results arrive, workers stop."""
 
 import contextlib
 import logging

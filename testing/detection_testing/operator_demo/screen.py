@@ -1,4 +1,4 @@
-"""What the person who watches sees: an introduction, a row for each change, the last lines."""
+"""Output of the demo: an introduction, a row for each change, a summary."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""A clock that stands still, a queue without SQS, workers without processes."""
+"""Fakes of the operator's ports: a manual clock, a queue and workers."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -114,7 +114,7 @@ class FakeWorker:
         self.held = [] if seconds is None else [min(left, seconds) for left in self.held]
 
     def state(self) -> WorkerState:
-        """Return what it says of itself."""
+        """Return the state it reports."""
         busy = bool(self.held)
         return WorkerState(
             busy=busy,

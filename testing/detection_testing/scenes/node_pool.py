@@ -1,4 +1,4 @@
-"""Nodes that take their time: a pool that launches one for each pod that finds no room."""
+"""A node pool with slow launches: one node for each pod that does not fit."""
 
 import copy
 import itertools

@@ -1,4 +1,4 @@
-"""A whole small world in one thread: cluster, nodes, queue, workers and the operator's core."""
+"""A simulated system in one thread: cluster, nodes, queue, workers and the operator's core."""
 
 import time
 from collections.abc import Callable, Mapping

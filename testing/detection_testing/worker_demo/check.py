@@ -1,4 +1,4 @@
-"""Did the demo end as it should? Pure."""
+"""Check of the demo's outcome. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

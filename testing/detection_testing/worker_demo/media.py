@@ -1,4 +1,4 @@
-"""What the demo uploads and asks for: real sample files, and one that is broken on purpose."""
+"""Uploads and messages of the demo: sample files, and one that is broken on purpose."""
 
 import json
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 DEFAULT_CONTENT_TYPE = "binary/octet-stream"
-"""What S3 says of an object that was stored without a type."""
+"""Content type that S3 returns for an object stored without one."""
 
 
 class S3Error(Exception):

@@ -1,4 +1,4 @@
-"""The body of an upload: undone from the aws-chunked coding, its checksums verified."""
+"""The body of an upload: decoded from aws-chunked, its checksums verified."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""The errors of Amazon SQS, with the three names and the status that each has on the wire."""
+"""The errors of Amazon SQS, each with its three names and HTTP status."""
 
 from dataclasses import dataclass
 

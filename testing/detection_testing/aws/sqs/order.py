@@ -1,4 +1,4 @@
-"""Which of the visible messages a receive takes next: standard order, and FIFO by group."""
+"""Order in which a receive takes visible messages: standard, and FIFO by message group."""
 
 import heapq
 from collections import deque

@@ -1,4 +1,4 @@
-"""Receives that wait for a message: woken by a send, a release, a delay's or a timeout's end."""
+"""Long polling: receives are woken by a send, a release, the end of a delay or of a timeout."""
 
 import asyncio
 from collections import deque

@@ -1,4 +1,4 @@
-"""The SQS actions on queues: make, find, describe, change, empty, delete, redrive."""
+"""The SQS actions on queues: create, get, list, set attributes, purge, delete, redrive."""
 
 import uuid
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The queues of the local account: made, found, changed and deleted."""
+"""The queues of the local account."""
 
 import re
 from collections.abc import Mapping

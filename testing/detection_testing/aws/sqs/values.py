@@ -1,4 +1,4 @@
-"""What a local SQS queue is made of: messages, settings, deliveries."""
+"""Messages, settings and deliveries of a local SQS queue."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

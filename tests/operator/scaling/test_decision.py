@@ -12,6 +12,7 @@ from detection_operator.scaling.memory import Memory
 from detection_operator.scaling.observation import Observation, ReadError, Served
 from detection_operator.scaling.plan import Plan
 from detection_operator.scaling.pods import Pod, PodPhase
+from detection_operator.scaling.rules.terms import Rule
 from detection_operator.spec.queue_spec import QueueSpec
 
 NOON_S = 1_767_268_800.0
@@ -336,6 +337,14 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             "capped at 12: 6 pods unschedulable (nvidia.com/gpu) for 4m",
             id="no room means no more pods than wait for it",
         ),
+        pytest.param(
+            {},
+            [Observation(sampled_at_s=NOON_S - 61.0, replicas=4, ready=4)] * 2,
+            4,
+            "Fallback",
+            "queue not read (stale) for 61s: keeping 4",
+            id="an old reading is none",
+        ),
     ],
 )
 def test_the_decision(
@@ -392,7 +401,8 @@ def test_a_short_objective_asks_for_the_tail(spec_of: Callable[..., QueueSpec]) 
     plan = play(spec, stream)
 
     assert plan.binding == "Tail"
-    assert plan.message.startswith(f"{plan.desired} needed so that 99 % wait less than 5 s")
+    tail = next(term for term in plan.terms if term.rule is Rule.MEET_TAIL_OBJECTIVE)
+    assert tail.sentence == f"{plan.desired} needed so that 99 % wait less than 5 s"
 
 
 def test_poison_buys_one_replica_only(spec_of: Callable[..., QueueSpec]) -> None:
@@ -414,7 +424,7 @@ def test_poison_buys_one_replica_only(spec_of: Callable[..., QueueSpec]) -> None
 
     assert plan.desired == 1
     assert plan.estimates.poison_share == 1.0
-    assert "most messages end in the dead-letter queue" in plan.message
+    assert Rule.LEAVE_OUT_POISON in [term.rule for term in plan.terms]
 
 
 def test_failures_without_dead_letters_are_still_demand(spec_of: Callable[..., QueueSpec]) -> None:
@@ -608,8 +618,8 @@ def test_an_old_reading_counts_as_none(spec_of: Callable[..., QueueSpec]) -> Non
     plan = play(spec_of(), [seen] * 2)
 
     assert not plan.estimates.fresh
-    assert plan.desired == 4
-    assert plan.message == "queue not read (stale) for 61s: keeping 4"
+    assert (plan.binding, plan.desired) == ("Fallback", 4)
+    assert plan.terms[0].facts == {"error": "stale", "lost": "61s"}
 
 
 def test_a_day_of_money_is_counted_and_the_next_day_starts_anew(

@@ -25,12 +25,15 @@ from detection_worker.core.messages.outcome import RELEASE, Failure, RetryRules
 from detection_worker.core.messages.states import Event
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.messages.acks import AckWriter, give_back
-from detection_worker.pipeline.messages.counts import MessageCounts
 from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.jobs import Job, JobEnd, JobOutcome, Message
 from detection_worker.pipeline.messages.poller import Poller, PollingRules, Routes
 from detection_worker.pipeline.messages.result_cache import Finished, ResultCache
-from detection_worker.pipeline.messages.settlement import Settlement, SettlementRules
+from detection_worker.pipeline.messages.settlement import (
+    MessageCounts,
+    Settlement,
+    SettlementRules,
+)
 from detection_worker.pipeline.messages.visibility_extender import VisibilityExtender
 from detection_worker.sources.base import (
     EntryFailure,

@@ -39,8 +39,9 @@ def log_outcome(
         exc_info: Add the traceback of the exception that is being handled.
         facts: More fields, such as ``code``.
     """
-    extra = {"action": action, **about.facts, **facts}
-    log.log(level, "%s", line, exc_info=exc_info, extra=extra)
+    if log.isEnabledFor(level):
+        extra = {"action": action, **about.facts, **facts}
+        log.log(level, "%s", line, exc_info=exc_info, extra=extra)
 
 
 def log_bug(about: Subject, line: str) -> Failure:

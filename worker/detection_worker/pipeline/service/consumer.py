@@ -19,7 +19,7 @@ from detection_worker.errors import UsageError
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.files.downloads import sweep
-from detection_worker.pipeline.messages.counts import MessageCounts, Statistics
+from detection_worker.pipeline.messages.settlement import MessageCounts, Statistics
 from detection_worker.pipeline.service.control import Controls, asking_to_stop, control_server
 from detection_worker.pipeline.service.dry_run import dry_run
 from detection_worker.pipeline.service.pipeline import Pipeline, PipelineDependencies

@@ -9,9 +9,9 @@ from typing import Any
 from detection_contract.results import iso_utc
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.messages.acks import AckWriter
-from detection_worker.pipeline.messages.counts import MessageCounts
 from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.poller import Poller
+from detection_worker.pipeline.messages.settlement import MessageCounts
 from detection_worker.pipeline.messages.visibility_extender import VisibilityExtender
 from detection_worker.pipeline.stages.breaker import CircuitBreaker
 from detection_worker.pipeline.stages.handovers import Fetched

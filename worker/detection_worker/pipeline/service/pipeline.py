@@ -16,12 +16,15 @@ from detection_worker.pipeline.files.decoding import Decoding
 from detection_worker.pipeline.files.downloads import DiskBudget
 from detection_worker.pipeline.files.handovers import Decoded, Scored
 from detection_worker.pipeline.messages.acks import AckWriter
-from detection_worker.pipeline.messages.counts import MessageCounts
 from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.jobs import Job
 from detection_worker.pipeline.messages.poller import Poller, PollingRules, Routes
 from detection_worker.pipeline.messages.result_cache import Finished, ResultCache
-from detection_worker.pipeline.messages.settlement import Settlement, SettlementRules
+from detection_worker.pipeline.messages.settlement import (
+    MessageCounts,
+    Settlement,
+    SettlementRules,
+)
 from detection_worker.pipeline.messages.visibility_extender import VisibilityExtender
 from detection_worker.pipeline.service.health import PipelineHealth
 from detection_worker.pipeline.stages.breaker import CircuitBreaker

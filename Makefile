@@ -58,6 +58,7 @@ format: setup  ## Format the sources
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python tools/prose.py
 
 types: setup
 	$(BIN)/mypy

@@ -42,7 +42,7 @@ WORDS = {
     r"in vain": "without success",
     r"likewise": "also, the same; in a table repeat the text",
     r"mend(?:s|ed|ing)?": "fix, repair, correct",
-    r"of late": "recently",
+    r"of late(?! ones)": "recently",
     r"so long(?! as)": "this long, for that time, or the number's name",
     r"somebody(?: else)?": "name the actor: another client, a user, an administrator",
     r"what it is told": "name it: the command, setting, request",

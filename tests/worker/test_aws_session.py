@@ -98,7 +98,7 @@ def test_one_client_outlives_its_credentials_and_reads_the_new_token(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/worker")
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
-    # Under botocore's mandatory refresh of 10 minutes: every call fetches credentials anew.
+    # Under botocore's mandatory refresh of 10 minutes: every call fetches new credentials.
     options = LocalOptions(sts_expiry_s=60.0, web_identity_token_file=token)
     with LocalAws.in_thread(options) as local:
         monkeypatch.setenv("AWS_ENDPOINT_URL", local.endpoint_url)

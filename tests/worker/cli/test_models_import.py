@@ -120,7 +120,7 @@ def test_an_imported_face_detector_scores_the_face_of_a_picture(
         ),
         pytest.param(
             ("import", "x.pth", "--architecture", "aasist", "--license", "MIT"),
-            "Name one: --output DIR",
+            "Name the directory of models: --output DIR",
             id="no place",
         ),
         pytest.param(

@@ -195,7 +195,7 @@ def test_an_unknown_model_is_named_with_those_there_are(
     ended = run_cli("models", "info", "gone", "--models-dir", str(tiny_models))
 
     assert ended.code == 2
-    assert "No such model: gone\nModels there are: tiny-audio, tiny-image" in ended.err
+    assert "No such model: gone\nChoose from: tiny-audio, tiny-image" in ended.err
 
 
 def test_evidence_is_drawn_beside_the_summary(

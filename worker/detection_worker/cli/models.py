@@ -35,9 +35,9 @@ IMPORT_OPTIONS: Final = (
 
 
 _LEGEND: Final = (
-    "* scores its kind: preferred, then calibrated, then by grade, then by version.\n"
-    "Grade demo: shows that the machinery works, no more.\n"
-    "Uncalibrated: 0.5 means nothing yet."
+    "* is used for its kind: preferred, then calibrated, then by grade, then by version.\n"
+    "Grade demo: shows that the pipeline works, no more.\n"
+    "Uncalibrated: a score of 0.5 has no meaning yet."
 )
 
 
@@ -84,28 +84,36 @@ def _add_import(group: argparse._ArgumentGroup) -> None:
         help=f"what the file holds: {', '.join([*PUBLISHED, ONNX])}",
     )
     group.add_argument(
-        "--layout", metavar="NAME", help="whose names and training (told by the names in the file)"
+        "--layout",
+        metavar="NAME",
+        help="origin of tensor names and training (by default, from the names in the file)",
     )
     group.add_argument(
         "--backbone",
         type=Path,
         metavar="FILE",
-        help="for a last layer alone: file of the network below (univfd: CLIP ViT-L/14)",
+        help="for a file with the last layer only: the network below (univfd: CLIP ViT-L/14)",
     )
     group.add_argument(
         "--video",
         action="store_true",
-        help="make a video model too, NAME-video, that scores frames with this image model",
+        help="also make a video model, NAME-video, that scores frames with this image model",
     )
-    group.add_argument("--license", metavar="TEXT", help="licence of the weights, as published")
-    group.add_argument("--name", metavar="ID", help="of the new model (the architecture's name)")
+    group.add_argument(
+        "--license", metavar="TEXT", help="licence under which the weights were published"
+    )
+    group.add_argument(
+        "--name", metavar="ID", help="name of the new model (the architecture's name)"
+    )
     group.add_argument(
         "--output",
         type=Path,
         metavar="DIR",
         help="directory of models to add it to (--models-dir)",
     )
-    group.add_argument("--force", action="store_true", help="replace models of those names")
+    group.add_argument(
+        "--force", action="store_true", help="replace existing models of these names"
+    )
 
 
 def _refuse_import_options(args: argparse.Namespace) -> None:
@@ -203,7 +211,7 @@ def _chosen(entries: Sequence[ModelEntry], name: str) -> list[ModelEntry]:
     if not found:
         names = ", ".join(e.name for e in entries) or "none"
         what = f"No such model: {name}" if name else "No model named"
-        raise UsageError(f"{what}\nModels there are: {names}.")
+        raise UsageError(f"{what}\nChoose from: {names}.")
     return found
 
 
@@ -227,7 +235,7 @@ def _because(problem: str | None) -> str:
 
 
 def _rounds(manifests: Sequence[Manifest]) -> list[list[str]]:
-    """Return names in rounds of one for each kind: so many are loaded, and proven, together."""
+    """Return names in rounds of one for each kind: that many are loaded and checked together."""
     by_kind = [[m.id for m in manifests if m.kind is kind] for kind in MediaKind]
     return [[name for name in names if name] for names in zip_longest(*by_kind)]
 
@@ -244,7 +252,7 @@ def _load_problems(folder: Path, names: Sequence[str]) -> dict[str, str]:
 def _import(args: argparse.Namespace, folder: Path | None) -> int:
     published = _published(args)
     if folder is None:
-        raise UsageError("No directory to put the model in\nName one: --output DIR.")
+        raise UsageError("No output directory given\nName the directory of models: --output DIR.")
     if args.architecture == ONNX:
         _tell_made(onnx_import.run(args, folder), video=args.video)
         return 0
@@ -290,12 +298,16 @@ def _published(args: argparse.Namespace) -> Sequence[Published]:
         )
     known = ", ".join([*PUBLISHED, ONNX])
     if args.architecture not in {*PUBLISHED, ONNX}:
-        what = f"Unknown architecture: {args.architecture}" if args.architecture else "What is it?"
+        what = (
+            f"Unknown architecture: {args.architecture}"
+            if args.architecture
+            else "No architecture given"
+        )
         raise UsageError(f"{what}\nName its architecture: --architecture, one of {known}.")
     if not (args.license or "").strip():
         raise UsageError(
-            "Under which licence were the weights published?\n"
-            "Say it, for the model's card: --license TEXT, for example --license MIT."
+            "No licence of the weights given\n"
+            "The model card states it: --license TEXT, for example --license MIT."
         )
     _check_onnx_options(args)
     several = PUBLISHED.get(args.architecture, ())

@@ -1,4 +1,4 @@
-"""``models import --architecture onnx``: what an ONNX file does not say of itself is asked for."""
+"""``models import --architecture onnx``: options for what an ONNX file does not contain."""
 
 import argparse
 from pathlib import Path
@@ -18,7 +18,7 @@ from detection_worker.errors import UsageError
 
 OPTIONS: Final = ("kind", "classes", "side", "view", "scale", "sample_rate", "window")
 SCALES: Final = ("none", "unit", "symmetric", "imagenet", "clip")
-"""As ``onnx_network`` has them; spelled out, for that module loads torch."""
+"""Same as in ``onnx.network``, repeated here because that module loads torch."""
 MAX_CROPS: Final = 4
 SAMPLE_RATE_HZ: Final = 16_000
 _PICTURE_ONLY: Final = ("side", "view", "scale")
@@ -27,28 +27,38 @@ _MOST: Final = {"side": MAX_CROP_PX, "sample_rate": MAX_SAMPLE_RATE_HZ, "window"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what only ``--architecture onnx`` takes."""
+    """Add the options of ``--architecture onnx``."""
     group = parser.add_argument_group("import of ONNX files (--architecture onnx)")
-    group.add_argument("--kind", choices=("image", "audio"), help="what it scores")
+    group.add_argument(
+        "--kind", choices=("image", "audio"), help="kind of media that the model scores"
+    )
     group.add_argument(
         "--classes",
         choices=("real,fake", "fake,real"),
-        help="its outputs in their order; of a single output, the second is what it is for",
+        help="classes of the outputs, in order; a single output is the logit of the second",
     )
-    group.add_argument("--side", type=int, metavar="PX", help="image: side of its input")
-    group.add_argument("--view", choices=get_args(View), help="image: what it sees (centre)")
-    group.add_argument("--scale", choices=SCALES, help="image: pixels; none is 0 to 255 (none)")
+    group.add_argument("--side", type=int, metavar="PX", help="image: side of the input, pixels")
+    group.add_argument(
+        "--view", choices=get_args(View), help="image: part of the picture that is scored (centre)"
+    )
+    group.add_argument(
+        "--scale",
+        choices=SCALES,
+        help="image: scale of the pixels; none leaves them 0 to 255 (none)",
+    )
     group.add_argument(
         "--sample-rate",
         type=int,
         metavar="HZ",
-        help="audio: rate of its input (16000)",
+        help="audio: sample rate of the input (16000)",
     )
-    group.add_argument("--window", type=int, metavar="SAMPLES", help="audio: length of its input")
+    group.add_argument(
+        "--window", type=int, metavar="SAMPLES", help="audio: length of the input, samples"
+    )
 
 
 def published(args: argparse.Namespace, *, max_bytes: int) -> Published:
-    """Return what the options say of an ONNX file.
+    """Return how to use an ONNX file, according to the options.
 
     Args:
         args: With ``OPTIONS``.
@@ -76,7 +86,7 @@ def _check(args: argparse.Namespace) -> None:
     needed = {"image": ("side",), "audio": ("window",)}.get(args.kind or "", ())
     for option in ("kind", "classes", *needed):
         if getattr(args, option) is None:
-            raise UsageError(f"An ONNX file does not say its --{option}\nSay it: --{option}.")
+            raise UsageError(f"--{option} is missing: an ONNX file does not contain it")
     for option in _SOUND_ONLY if args.kind == "image" else _PICTURE_ONLY:
         if getattr(args, option) is not None:
             raise UsageError(f"{_spelled(option)} is not for models of kind {args.kind}")

@@ -1,4 +1,4 @@
-"""From bytes of unknown origin to checked arrays, in child processes that hold no secrets.
+"""From untrusted bytes to checked arrays, in child processes that hold no secrets.
 
-No torch, no AWS and no network here: this code parses what strangers send.
+No torch, no AWS and no network here: this code parses untrusted files.
 """

@@ -1,4 +1,4 @@
-"""From a picture to what a detector wants to see of it. Runs in the child."""
+"""From a picture to the crops or view that a detector takes. Runs in the child."""
 
 import numpy as np
 from numpy.typing import NDArray

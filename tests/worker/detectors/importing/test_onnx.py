@@ -506,9 +506,9 @@ IMAGE = ("--kind", "image", "--classes", "real,fake")
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        pytest.param((), "Say it: --kind", id="what it scores"),
-        pytest.param(("--kind", "image"), "Say it: --classes", id="classes"),
-        pytest.param(IMAGE, "Say it: --side", id="side"),
+        pytest.param((), "--kind is missing: an ONNX file", id="what it scores"),
+        pytest.param(("--kind", "image"), "--classes is missing: an ONNX file", id="classes"),
+        pytest.param(IMAGE, "--side is missing: an ONNX file", id="side"),
         pytest.param((*IMAGE, "--side", "0"), "--side must be 1 to 2048, not 0", id="no side"),
         pytest.param(
             (*IMAGE, "--side", "200000"), "--side must be 1 to 2048, not 2", id="a side of miles"

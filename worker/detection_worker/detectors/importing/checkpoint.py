@@ -24,13 +24,13 @@ from torch import Tensor
 from detection_worker.detectors.model_folder.manifest import ModelError
 
 WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "net", "ema")
-"""Under which training scripts keep the weights beside epochs and optimisers; in this order."""
+"""Keys under which training scripts keep weights beside epochs and optimisers; in this order."""
 DEEPEST: Final = 4
-"""Most of them around each other; two are met. A table can lie in itself, without an end."""
+"""Most nested wrappers; two occur in practice. A table can contain itself, without end."""
 PREFIXES: Final = ("module.", "_orig_mod.", "model.", "backbone.", "net.")
-"""Put before every name by what the network was wrapped in while it was trained."""
+"""Prefixes that wrappers used in training put before every name."""
 NAMED: Final = 5
-"""Most names that a message spells out."""
+"""Most names in one message."""
 HDF5: Final = b"\x89HDF\r\n\x1a\n"
 """First bytes of an HDF5 file (HDF5 File Format Specification 3.0, section II.A)."""
 SAVE_AGAIN: Final = (
@@ -53,7 +53,7 @@ _DAMAGED: Final = (
     StructError,
     zipfile.BadZipFile,
 )
-"""What torch raises on damaged files, found by damaging some."""
+"""Exceptions that torch raises on damaged files, found by damaging some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,7 +63,7 @@ class Checkpoint:
     Attributes:
         tensors: By name, on the CPU.
         sha256: Digest of the file, lower-case hex.
-        wrapper: Keys that the weights lay under, outermost first.
+        wrapper: Keys that the weights were under, outermost first.
         notes: Human-readable notes on what was done to the tensors since they were read.
     """
 

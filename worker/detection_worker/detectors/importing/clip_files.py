@@ -1,4 +1,4 @@
-"""Files with CLIP in them, brought to the names of ``clip_heads``: renamed, joined, added up."""
+"""Checkpoints that contain CLIP, converted to the tensor names of ``clip_heads``."""
 
 import re
 from collections.abc import Callable, Mapping

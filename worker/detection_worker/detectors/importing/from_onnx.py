@@ -40,7 +40,7 @@ def import_onnx(
         force: Replace models of those names.
 
     Raises:
-        ModelError: The file is refused, does not fit what was told of it, the name is taken, or
+        ModelError: The file is refused, does not fit the options, the name is taken, or
             nothing can be written there. ``models_dir`` is as before then.
     """
     names = video_use.names(name, published, video=video)

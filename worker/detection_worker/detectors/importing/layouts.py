@@ -1,4 +1,4 @@
-"""How published files name the tensors of our networks. Names alone; no torch here."""
+"""Names that published files give the tensors of our networks. No torch here."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from before PyTorch 0.4.1 do not have it."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Names of one origin.
+    """Tensor names of one origin.
 
     Attributes:
         name: Value of ``--layout``.

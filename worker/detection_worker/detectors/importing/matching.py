@@ -1,4 +1,4 @@
-"""Which tensor of a file is which of a network: renamed, reshaped, every one accounted for."""
+"""Match the tensors of a file with those of a network: renamed, reshaped, all accounted for."""
 
 import functools
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Published architectures: what a checkpoint of each does not say about itself. No torch here."""
+"""Published architectures: what their checkpoints do not say about themselves. No torch here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

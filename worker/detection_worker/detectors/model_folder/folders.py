@@ -1,4 +1,4 @@
-"""Putting whole model folders into a models directory and taking them away. No torch here."""
+"""Install and remove whole model folders. No torch here."""
 
 import re
 import shutil
@@ -11,14 +11,14 @@ from detection_worker.detectors.model_folder.listing import bundled_models_dir, 
 from detection_worker.detectors.model_folder.manifest import MANIFEST_NAME, Borrowed, ModelError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
-"""As ``manifest.ModelId``: no separator, so a name never leads out of its directory."""
+"""Same as ``manifest_parts.ModelId``: no path separator, so a name never leaves its directory."""
 
 
 def check_name(name: str) -> None:
-    """Refuse what can be no model's name.
+    """Check the name of a model.
 
     Raises:
-        ModelError: With the rule.
+        ModelError: The name breaks the rule, which the text states.
     """
     if not NAME.fullmatch(name):
         raise ModelError(
@@ -28,7 +28,7 @@ def check_name(name: str) -> None:
 
 
 def check_free(models_dir: Path, name: str, *, force: bool) -> None:
-    """Refuse early what ``install`` would refuse.
+    """Check, before any work, that a model of this name can be installed.
 
     Raises:
         ModelError: The name is taken and ``force`` is not given, or it is no model's folder.
@@ -45,9 +45,9 @@ def check_free(models_dir: Path, name: str, *, force: bool) -> None:
 
 @contextmanager
 def staged(models_dir: Path, names: Sequence[str]) -> Iterator[Path]:
-    """Give a directory with an empty folder for each name; they move if the block ends well.
+    """Yield a directory with an empty folder for each name; install them if the block succeeds.
 
-    Nobody who reads ``models_dir`` sees them before.
+    Readers of ``models_dir`` do not see them before.
 
     Args:
         models_dir: Where they move to, in the order of their names: what lends weights comes
@@ -74,10 +74,10 @@ def staged(models_dir: Path, names: Sequence[str]) -> Iterator[Path]:
 
 
 def check_lent(models_dir: Path, names: Sequence[str], *, sha256: str) -> None:
-    """Refuse to exchange weights that another model was made for.
+    """Check that no other model depends on the weights that are replaced.
 
     Args:
-        models_dir: Where they are lent, if it exists.
+        models_dir: Directory of models; it may not exist yet.
         names: Names of the models that are replaced together; the first has the weights.
         sha256: Digest of the new weights.
 
@@ -95,7 +95,7 @@ def check_lent(models_dir: Path, names: Sequence[str], *, sha256: str) -> None:
 
 
 def check_removable(models_dir: Path, name: str) -> None:
-    """Refuse early what ``remove`` would refuse.
+    """Check that a model can be removed.
 
     Raises:
         ModelError: There is none, it ships with the program, or another model uses its weights.

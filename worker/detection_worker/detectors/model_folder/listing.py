@@ -126,7 +126,7 @@ def ranked(
 def _merits(manifest: Manifest, prefer: Sequence[str]) -> tuple[object, ...]:
     """What ranks a model, most important first; higher is better. ``MERITS`` has the words.
 
-    Calibration comes before the grade: a published network whose scores nobody fitted here can
+    Calibration comes before the grade: a published network whose scores were not fitted here can
     call nearly every recording fake at the usual threshold.
     """
     return (

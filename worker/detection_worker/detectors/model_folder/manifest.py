@@ -52,7 +52,7 @@ class Architecture:
     """Which network to build.
 
     Attributes:
-        name: Key of the registry's table of architectures.
+        name: Key of ``architectures.ARCHITECTURES``.
         params: Keyword arguments of its factory.
     """
 
@@ -111,11 +111,11 @@ class Manifest:
         id: Name of the model and of its folder.
         version: Version of the weights, numbers separated by dots.
         kind: Media kind that it scores.
-        grade: How much its scores may be trusted.
+        grade: How far its scores can be trusted.
         network: Own architecture and weights, or another model's.
         fake_index: Which class of the network's output means fake; 1, or 0 for networks whose
             positive class is "real".
-        sampling: Units that it wants.
+        sampling: Units that it takes.
         pooling: From units to one logit.
         calibration: From that logit to P(fake).
         calibrated: The calibration was fitted on labelled files.

@@ -146,7 +146,7 @@ def _session(data: bytes, where: Path) -> Any:
     options.log_severity_level = FATAL
     # Its idle threads would burn the cores that decoding shares.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Not its own second format, which nobody checked here.
+    # Not ONNX Runtime's own format, which ``graph.check`` cannot read.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
         return onnxruntime.InferenceSession(

@@ -1,4 +1,4 @@
-"""Whether a file of sound or video ends before its own container says: announced against found.
+"""Whether a file of sound or video ends before the length that its own container announces.
 
 Only structure is read, never a payload, and every announcement is one that a finished file has.
 What live streams leave open (unknown sizes, no counts) is no announcement. Data that is there but

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes alone. Pure but for reading those bytes.
+"""Recognise the container of a file by its first bytes. Pure except for reading them.
 
 Only containers of the contract get a decoder; everything else is refused here by name, so that no
 playlist, document or exotic demuxer is ever handed to a parser.
@@ -190,7 +190,7 @@ _RATES_HZ = (44_100, 48_000, 32_000)
 
 def mp3_frame_bytes(data: bytes) -> int:
     """Length of the MPEG audio frame that ``data`` starts with (ISO 11172-3 2.4.1.3), or 0."""
-    # FF FE would be Layer I with a checksum, which nobody makes, and starts UTF-16 text.
+    # FF FE would be Layer I with a checksum, which does not occur, and starts UTF-16 text.
     if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0 or data[1] == 0xFE:
         return 0
     version, layer = data[1] >> 3 & 3, data[1] >> 1 & 3  # version 3 is MPEG-1, layer 1 is III

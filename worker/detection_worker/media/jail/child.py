@@ -1,7 +1,7 @@
-"""The process that parses strangers' files, started by ``process.py``.
+"""The process that parses untrusted files, started by ``process.py``.
 
 ``python -P -m detection_worker.media.jail.child FD PARENT`` speaks ``wire.py`` on the socket
-``FD``. It holds no secrets, takes one order with one open file at a time and answers with arrays
+``FD``. It holds no secrets, takes one order with one open file at a time, and answers with arrays
 or a coded error.
 """
 

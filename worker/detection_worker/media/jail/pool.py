@@ -24,9 +24,9 @@ START_TIMEOUT_S = 60.0
 """Loading the libraries from a cold disk was measured at 3 s; a throttled pod takes longer."""
 RETRY_START_S = 1.0
 WAIT_S = 0.05
-"""How often a caller that waits for a free child asks whether it should still wait."""
+"""Interval at which a caller that waits for a free child checks for cancellation."""
 GROWTH_BYTES = 256 * MIB
-"""Memory that a child may keep beyond its idle state; a leak or fragments, so replace it."""
+"""Memory that a child may keep beyond its idle state. More is a leak or fragments: replace it."""
 
 
 class ProcessDecoder:
@@ -221,7 +221,7 @@ class ProcessDecoder:
                 self._closed.wait(RETRY_START_S)
                 continue
             self._add(child)
-        # From here on nobody starts a child, so nobody's child can outlive this thread.
+        # No child is started from here on, so none can outlive this thread.
 
     def _add(self, child: ChildProcess) -> None:
         with self._changed:

@@ -1,4 +1,4 @@
-"""One decoding child as its parent sees it: start it, give it a file, read its checked answer."""
+"""One decoding child, as seen by its parent: start it, send it a file, read its checked answer."""
 
 import array
 import os
@@ -22,7 +22,7 @@ from detection_worker.media.values import DecodedMedia, DecodeOrder
 PROGRAM = (sys.executable, "-P", "-m", "detection_worker.media.jail.child")
 JAIL_PARTS = ("rlimits", "landlock", "seccomp")
 LOOK_UP_MS = 50
-"""How often a waiting parent asks whether it should still wait."""
+"""Interval at which a waiting parent checks for cancellation, ms."""
 KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHOME")
 CHILD_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -39,10 +39,10 @@ REAP_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long to wait for a child.
+    """Deadline and cancellation of a wait for a child.
 
     Attributes:
-        deadline_s: On ``time.monotonic``.
+        deadline_s: Time on ``time.monotonic``, seconds.
         check: Called several times a second; raises to stop waiting.
     """
 
@@ -63,9 +63,9 @@ class ChildProcess:
     """A running child; one thread at a time may use it.
 
     Attributes:
-        decoded: Files that it was given.
-        ready: It has loaded its libraries.
-        jail: What the kernel took from it, as far as it says; known when it is ready.
+        decoded: Number of files sent to it.
+        ready: Whether it has loaded its libraries.
+        jail: Sandbox parts in effect, as the child reports; known when it is ready.
 
     The thread that creates it must outlive it: the kernel kills the child when that thread ends.
 
@@ -222,10 +222,10 @@ class ChildProcess:
 
 
 class ReportedError(Exception):
-    """A healthy child says that the file is at fault.
+    """A healthy child reports that the file is at fault.
 
     Attributes:
-        error: What it says.
+        error: The reported error.
     """
 
     def __init__(self, error: JobError) -> None:

@@ -1,6 +1,6 @@
-"""What a decoding child takes from itself before it reads the first byte of a stranger's file.
+"""Sandbox of a decoding child: rlimits, Landlock, seccomp, all closed before it reads a byte.
 
-Linux only in effect; where the kernel lacks a means, the others still hold.
+Effective on Linux only. Where the kernel lacks one of them, the others still hold.
 """
 
 import ctypes
@@ -41,9 +41,9 @@ class CallRules:
 
     Attributes:
         arch: AUDIT_ARCH of linux/audit.h.
-        clone: Allowed for threads only.
-        forbidden: What a decoder has no use for: ptrace, fork, vfork, execve, socket, connect,
-            bind, listen, process_vm_readv, process_vm_writev, execveat, bpf, userfaultfd,
+        clone: Number of ``clone``, allowed for threads only.
+        forbidden: Calls that a decoder does not need: ptrace, fork, vfork, execve, socket,
+            connect, bind, listen, process_vm_readv, process_vm_writev, execveat, bpf, userfaultfd,
             io_uring_setup, as far as the architecture has them.
     """
 
@@ -78,7 +78,7 @@ def die_with(parent_pid: int) -> None:
 
 
 def give_up_rights() -> tuple[str, ...]:
-    """Renounce opening files, sockets and programs; return what the kernel granted.
+    """Give up the right to open files, sockets and programs; return which parts took effect.
 
     Call when every library is loaded: afterwards no file can be opened any more.
     """

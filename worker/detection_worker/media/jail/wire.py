@@ -62,7 +62,7 @@ def parse_header(body: bytes) -> dict[str, Any]:
 
 
 def order_of(request: DecodeRequest) -> DecodeOrder:
-    """Return what a child needs to know of a request."""
+    """Return the order for a request: everything but its path."""
     suffix = Path(request.path).suffix.lower()
     known = any(suffix in extensions for extensions in EXTENSIONS.values())
     return DecodeOrder(

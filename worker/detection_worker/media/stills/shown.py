@@ -1,4 +1,4 @@
-"""What a viewer shows of a picture: transparent pixels on white, invisible borders left out."""
+"""A picture as a viewer shows it: transparent pixels on white, invisible borders left out."""
 
 from dataclasses import dataclass
 

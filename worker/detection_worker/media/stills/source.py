@@ -1,4 +1,4 @@
-"""What the readers of still-image containers have in common."""
+"""Code shared by the readers of still-image containers."""
 
 import io
 import re

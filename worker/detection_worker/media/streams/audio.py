@@ -211,7 +211,7 @@ def _mono_weights(layout: Any, rate_hz: int) -> Samples:
     mixer = AudioResampler(format="s32", layout="mono", rate=rate_hz)
     try:
         outs = [*mixer.resample(frame), *mixer.resample(None)]
-    except FFmpegError:  # nobody knows where these channels belong
+    except FFmpegError:  # the channel layout is unknown
         return np.full(count, 1 / count, np.float32)
     mixed = np.concatenate([out.to_ndarray()[0] for out in outs])
     middles = mixed[WEIGHING_SAMPLES // 2 :: WEIGHING_SAMPLES][:count]

@@ -1,4 +1,4 @@
-"""Containers of video and sound, opened so that they can reach nothing but their own bytes."""
+"""Open containers of video and sound so that they can read nothing but their own bytes."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NoReturn

@@ -87,7 +87,7 @@ def alpha_of(frame: Any) -> NDArray[np.uint8] | None:
 
 
 def hides_all(alpha: NDArray[np.uint8]) -> bool:
-    """Return whether nothing can be told from the white behind it."""
+    """Return whether nothing differs visibly from the white behind it."""
     return int(alpha.max()) < VISIBLE_ALPHA
 
 

@@ -1,4 +1,4 @@
-"""Which stream of a container is analysed, and what a result says of all of them. In the child."""
+"""Choose the stream to analyse, and describe all streams for the result. Runs in the child."""
 
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -114,6 +114,6 @@ def _codec(stream: VideoStream | AudioStream) -> str | None:
 
 
 def _text(value: str | None, *, nothing: str = "") -> str | None:
-    """A text of a stranger's file, printable and short."""
+    """Return text from the file, printable and short."""
     shown = "".join(c if c.isprintable() else " " for c in value or "").strip()[:TEXT_CHARS]
     return None if shown in {"", nothing} else shown

@@ -1,4 +1,4 @@
-"""Windows of a stream of sound whose length nobody knows yet. Pure arithmetic."""
+"""Windows of a stream of sound of unknown length. Pure arithmetic."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class _Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Heard:
-    """Windows, and of those whose channels cancel each other the channels.
+    """Windows; where channels cancel each other, the channels apart.
 
     Attributes:
         units: The mix, if it is loud enough, and the channels; shape ``(n, window)``.

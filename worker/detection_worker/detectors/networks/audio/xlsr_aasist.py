@@ -82,7 +82,7 @@ def build(
     heads: int = 16,
     hidden: int = 4096,
 ) -> XlsrAasist:
-    """Return an untrained network for the registry: XLS-R 300M unless told otherwise.
+    """Return an untrained network for the registry: XLS-R 300M by default.
 
     Args:
         channels: See ``Wav2Vec2``.

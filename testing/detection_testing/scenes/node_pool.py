@@ -26,7 +26,7 @@ class NodePool(Nodes):
         empty_s: Seconds after which a node without pods is removed.
         most: Nodes that can ever be there at a time; None: no limit.
         failing_until_s: Orders before this time (seconds since the epoch) come to nothing.
-        tells: The autoscaler posts events, as the Cluster Autoscaler does.
+        posts_events: The autoscaler posts events, as the Cluster Autoscaler does.
         launched: Nodes that came.
         node_s: Seconds of all nodes so far.
     """
@@ -35,12 +35,12 @@ class NodePool(Nodes):
     empty_s: float = 30.0
     most: int | None = None
     failing_until_s: float = 0.0
-    tells: bool = False
+    posts_events: bool = False
     launched: int = 0
     node_s: float = 0.0
     _coming: list[tuple[float, bool]] = field(default_factory=list)
     _idle_since: dict[str, float] = field(default_factory=dict)
-    _told: dict[str, str] = field(default_factory=dict)
+    _posted: dict[str, str] = field(default_factory=dict)
     _ticked_s: float | None = None
     _event_numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
@@ -85,9 +85,9 @@ class NodePool(Nodes):
 
     def _tell(self, pod: dict[str, Any], reason: str, message: str) -> None:
         metadata = pod["metadata"]
-        if not self.tells or self._told.get(metadata["uid"]) == reason:
+        if not self.posts_events or self._posted.get(metadata["uid"]) == reason:
             return
-        self._told[metadata["uid"]] = reason
+        self._posted[metadata["uid"]] = reason
         self.cluster.create(
             pod_event(pod, reason, message, self.cluster.clock(), number=next(self._event_numbers))
         )

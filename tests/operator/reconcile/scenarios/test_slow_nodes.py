@@ -53,10 +53,10 @@ def test_a_node_that_takes_four_minutes_finds_its_pod() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tells", [False, True], ids=["silent", "autoscaler tells"])
+@pytest.mark.parametrize("posts_events", [False, True], ids=["silent", "autoscaler posts events"])
 @pytest.mark.parametrize("launch_s", [240.0, 1200.0])
-def test_what_part_of_the_nodes_can_do_is_done(launch_s: float, *, tells: bool) -> None:
-    world = backlog_world(launch_s=launch_s, most=3, tells=tells)
+def test_what_part_of_the_nodes_can_do_is_done(launch_s: float, *, posts_events: bool) -> None:
+    world = backlog_world(launch_s=launch_s, most=3, posts_events=posts_events)
     outcome = clear_backlog(world)
 
     assert outcome.done_s is not None
@@ -104,7 +104,7 @@ def test_after_a_launch_was_seen_as_long_a_wait_is_none_too_long() -> None:
 
 
 def test_pods_that_no_node_will_cure_stay_few_and_the_condition_tells_why() -> None:
-    world = backlog_world(launch_s=240.0, most=0, tells=True)
+    world = backlog_world(launch_s=240.0, most=0, posts_events=True)
     world.queue.visible = 30
     world.run(60)
     asked = world.replicas
@@ -121,7 +121,7 @@ def test_pods_that_no_node_will_cure_stay_few_and_the_condition_tells_why() -> N
 
 
 def test_while_an_autoscaler_adds_nodes_new_demand_is_asked_for() -> None:
-    world = backlog_world({"unschedulableSeconds": 30}, launch_s=600.0, tells=True)
+    world = backlog_world({"unschedulableSeconds": 30}, launch_s=600.0, posts_events=True)
     world.queue.visible = 100
     world.run(200)
     asked = world.replicas
@@ -137,7 +137,7 @@ def test_while_an_autoscaler_adds_nodes_new_demand_is_asked_for() -> None:
 
 
 def test_a_node_that_an_autoscaler_promised_and_never_came_is_missed() -> None:
-    world = backlog_world(launch_s=1e6, tells=True)
+    world = backlog_world(launch_s=1e6, posts_events=True)
     world.run(800)
     assert capacity_of(world)["reason"] == "Waiting"
 

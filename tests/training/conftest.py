@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from detection_training.audio.plan import SMALL_PACKAGES
 from detection_training.audio.sound import RATE_HZ, Samples, encode
@@ -34,10 +35,14 @@ def photograph(rng: np.random.Generator) -> NDArray[np.uint8]:
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
-    """Tiny batches are many times slower on threads that wait for a busy machine's other cores."""
+    """Small problems are many times slower on threads that wait for a busy machine's other core.
+
+    For torch's own threads, and those of the BLAS under numpy, scipy and scikit-learn.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with threadpool_limits(limits=1):
+        yield
     torch.set_num_threads(before)
 
 

@@ -274,7 +274,7 @@ def test_cancelling_ends_the_wait_at_once(
     with pytest.raises(Cancelled):
         post(client, receiver.url, cancelled=lambda: len(receiver.requests) > 0)
 
-    assert time.monotonic() - started_s < 2.0
+    assert time.monotonic() - started_s < 10.0  # of the 30 s that the receiver asks for
     assert len(receiver.requests) == 1
 
 
@@ -560,14 +560,14 @@ def test_many_threads_share_the_client(receiver: Any, client: HttpCallbackClient
 def test_a_whole_post_ends_within_its_time(
     receiver: Any, make_client: Callable[..., HttpCallbackClient]
 ) -> None:
-    client = make_client(read_timeout_s=5.0, max_elapsed_s=0.4, attempts=10)
+    client = make_client(read_timeout_s=30.0, max_elapsed_s=0.4, attempts=10)
     receiver.answer(*[silence] * 10)
     started_s = time.monotonic()
 
     error = error_of(client, receiver.url)
 
     assert error.code is ErrorCode.CALLBACK_UNREACHABLE
-    assert time.monotonic() - started_s < 2.0
+    assert time.monotonic() - started_s < 10.0  # of the 30 s that one read may take
 
 
 def test_no_log_above_debug_shows_the_url(

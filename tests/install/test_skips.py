@@ -109,7 +109,8 @@ def test_a_run_that_failed_keeps_its_status(run: Run) -> None:
 def test_ci_and_make_fail_for_unlisted_skips(root: Path) -> None:
     makefile = (root / "Makefile").read_text()
 
-    assert "-m pytest --strict-skips\n" in makefile
+    assert "-m pytest --strict-skips --numprocesses auto" in makefile
+    assert "-m coverage run -m pytest --strict-skips $(PURE)" in makefile
     assert "make test" in (root / ".ci" / "run").read_text()
 
 

@@ -78,11 +78,12 @@ def test_an_unlisted_skip_fails_the_run_and_is_named(run: Run) -> None:
     assert "The run fails for skips that are not allowed" in done.stdout
 
 
-def test_a_whole_module_without_its_package_is_a_skip_too(run: Run) -> None:
-    done = run("--strict-skips", listed=SUITE, module=MODULE)
+@pytest.mark.parametrize("options", [[], ["--numprocesses", "2"]], ids=["one", "several"])
+def test_a_whole_module_without_its_package_is_a_skip_too(run: Run, options: list[str]) -> None:
+    done = run("--strict-skips", *options, listed=SUITE, module=MODULE)
 
     assert done.returncode == FAILED
-    assert "NOT ALLOWED could not import 'no_such_module_anywhere'" in done.stdout
+    assert "    1 NOT ALLOWED could not import 'no_such_module_anywhere'" in done.stdout
 
 
 def test_more_reasons_can_be_allowed(run: Run) -> None:

@@ -6,7 +6,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -43,20 +42,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-WORKER_OUTPUT = "skipped_modules"
-
-
-def _reason(longrepr: object) -> str:
-    reason = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
-    return str(reason).removeprefix("Skipped: ")
-
-
 class Skips:
     """Counts skipped tests by reason."""
 
     def __init__(self) -> None:
         self.by_reason: Counter[str] = Counter()
-        self._modules: Counter[str] = Counter()
 
     def unexpected(self) -> Iterator[str]:
         allowed = (*ALLOWED, *os.environ.get("ALLOW_SKIPS", "").split())
@@ -71,24 +61,13 @@ class Skips:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.skipped:
             self._count(report.longrepr)
-            self._modules[_reason(report.longrepr)] += 1
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
-        """Take over skipped modules, which every pytest-xdist worker collects and none reports."""
-        for reason, count in getattr(node, "workeroutput", {}).get(WORKER_OUTPUT, {}).items():
-            self.by_reason[reason] += max(0, count - self._modules[reason])
-            self._modules[reason] = max(count, self._modules[reason])
 
     def _count(self, longrepr: object) -> None:
-        self.by_reason[_reason(longrepr)] += 1
+        reason = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
+        self.by_reason[str(reason).removeprefix("Skipped: ")] += 1
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        output = getattr(session.config, "workeroutput", None)
-        if output is not None:
-            output[WORKER_OUTPUT] = dict(self._modules)
-            return
         strict = session.config.getoption("--strict-skips")
         if strict and session.exitstatus == pytest.ExitCode.OK and any(self.unexpected()):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AliasGenerator, BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -80,17 +80,20 @@ def from_environment() -> OperatorSettings:
 
 def variables() -> dict[str, str]:
     """Return the environment variable of each setting that has one."""
-    return {
-        name: str(field.validation_alias or f"{PREFIX}{name.upper()}")
-        for name, field in _Environment.model_fields.items()
-    }
+    return {name: str(field.validation_alias) for name, field in _Environment.model_fields.items()}
 
 
 def _names(given: object) -> object:
     return tuple(re.findall(r"[^\s,]+", given)) if isinstance(given, str) else given
 
 
-_Flag = Annotated[bool | None, Field(description="true or false")]
+def _stripped(given: object) -> object:
+    return given.strip() or None if isinstance(given, str) else given
+
+
+_Stripped: Final = BeforeValidator(_stripped)
+_Flag = Annotated[bool | None, _Stripped, Field(description="true or false")]
+_Number = Annotated[int | None, _Stripped]
 
 
 class _Environment(BaseSettings):
@@ -100,27 +103,34 @@ class _Environment(BaseSettings):
     process may make several, as tests and benchmarks do.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        alias_generator=AliasGenerator(validation_alias=lambda name: f"{PREFIX}{name.upper()}"),
+        # A script's own `kubeconfig` is not KUBECONFIG.
+        case_sensitive=True,
+        env_ignore_empty=True,
+        extra="ignore",
+    )
 
     namespaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
     cluster_wide: _Flag = None
     namespace: str | None = Field(default=None, validation_alias="POD_NAMESPACE")
     identity: str | None = Field(default=None, validation_alias="POD_NAME")
     host: str | None = None
-    port: int | None = Field(default=None, ge=0, le=65_535, description="between 0 and 65535")
+    port: _Number = Field(default=None, ge=0, le=65_535, description="between 0 and 65535")
     leader_election: _Flag = None
     lease_name: str | None = None
     deployment: str | None = None
     decisions: Path | None = None
-    threads: int | None = Field(default=None, ge=1, le=256, description="between 1 and 256")
+    threads: _Number = Field(default=None, ge=1, le=256, description="between 1 and 256")
     kubeconfig: Path | None = Field(default=None, validation_alias="KUBECONFIG")
 
 
 def _sentence(exc: ValidationError) -> str:
     wrong = exc.errors()[0]
-    name = str(wrong["loc"][0])
-    must = _Environment.model_fields[name].description
-    return f"{variables()[name]} is {wrong['input']!r}, must be {must}"
+    variable = wrong["loc"][0]
+    fields = _Environment.model_fields.values()
+    must = next(field.description for field in fields if field.validation_alias == variable)
+    return f"{variable} is {wrong['input']!r}, must be {must}"
 
 
 def _account_namespace() -> str:

@@ -31,6 +31,33 @@ def test_the_whole_cluster_is_asked_for_explicitly() -> None:
     assert read({"DETECTION_OPERATOR_CLUSTER_WIDE": "true"}).namespaces == ()
 
 
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        pytest.param({"DETECTION_OPERATOR_LEADER_ELECTION": "no\n"}, False, id="end of line"),
+        pytest.param({"DETECTION_OPERATOR_LEADER_ELECTION": " FALSE "}, False, id="spaces"),
+        pytest.param({"DETECTION_OPERATOR_LEADER_ELECTION": " "}, True, id="blank"),
+    ],
+)
+def test_white_space_around_a_flag_is_ignored(
+    variables: dict[str, str],
+    expected: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    assert read(variables).leader_election is expected
+
+
+def test_a_blank_number_counts_as_not_set() -> None:
+    settings = read({"DETECTION_OPERATOR_PORT": " ", "DETECTION_OPERATOR_THREADS": "\n"})
+
+    assert (settings.port, settings.threads) == (8080, 8)
+
+
+def test_variables_have_upper_case_names() -> None:
+    settings = read({"kubeconfig": "/tmp/other", "detection_operator_port": "9"})
+
+    assert (settings.kubeconfig, settings.port) == (None, 8080)
+
+
 def test_every_process_has_an_identity_of_its_own() -> None:
     assert str(os.getpid()) in read({}).identity
 

@@ -4,8 +4,10 @@ import threading
 import time
 from dataclasses import replace
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
+from detection_worker.pipeline.messages.in_flight import Load
 from detection_worker.pipeline.messages.poller import ROOM_WAIT_S
 
 
@@ -150,6 +152,25 @@ def test_nobody_is_drained_while_the_last_answer_goes_back(rig: Any) -> None:
     assert rig.eventually(lambda: pipeline.health.state()["drained"])
     assert rig.source.counts() == (1, 0, 0)
     assert rig.callbacks.attempts == []
+
+
+def test_nobody_is_drained_by_a_drain_that_begins_while_the_state_is_read(rig: Any) -> None:
+    """A message can come in after the messages were counted and before the drain."""
+    gate = rig.storage.script.gate("1_0.png")
+    pipeline = rig.start()
+
+    def load_and_drain() -> Load:
+        counted: Load = pipeline.in_flight.load()
+        rig.send("1_0.png")
+        assert rig.storage.script.entered["1_0.png"].wait(5)
+        pipeline.drain()
+        assert rig.eventually(lambda: pipeline.poller.polling == 0)
+        return counted
+
+    state = replace(pipeline.health, in_flight=SimpleNamespace(load=load_and_drain)).state()
+    gate.set()
+
+    assert not state["drained"]
 
 
 def test_resume_brings_a_drained_worker_back(rig: Any) -> None:

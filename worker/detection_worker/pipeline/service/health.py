@@ -58,8 +58,9 @@ class PipelineHealth:
 
     def state(self) -> dict[str, object]:
         """Return what the operator wants to know of this worker."""
-        load = self.in_flight.load()
+        # First: messages that come in before the drain are then among those that are counted.
         draining = self.poller.paused
+        load = self.in_flight.load()
         busy = load.messages > 0
         patience_s = load.progress_s + self.stall_s - time.monotonic()
         return {

@@ -313,6 +313,27 @@ def test_only_the_failed_record_of_an_event_is_repeated(rig: Any) -> None:
     assert len({r["request_id"] for r in rig.results}) == 2
 
 
+def test_a_dead_letter_names_the_first_record_that_failed_and_not_the_quickest(rig: Any) -> None:
+    gate = rig.storage.script.gate("7_a.png")
+    rig.storage.script.errors["7_a.png"] = [rig.error(ErrorCode.S3_NOT_FOUND)]
+    rig.storage.script.errors["8_b.png"] = [rig.error(ErrorCode.EMPTY_FILE)]
+    rig.start()
+    records = [
+        {
+            "eventSource": "aws:s3",
+            "eventName": "ObjectCreated:Put",
+            "s3": {"bucket": {"name": "bucket"}, "object": {"key": key}},
+        }
+        for key in ("7_a.png", "8_b.png")
+    ]
+    rig.source.send({"Records": records})
+    assert rig.eventually(lambda: len(rig.results) == 1), "the second one has ended"
+    gate.set()
+
+    assert rig.eventually(rig.empty)
+    assert [code for _, code, _ in rig.source.dead] == ["s3_not_found"]
+
+
 @pytest.mark.slow
 def test_a_lost_lease_cancels_the_work_and_keeps_quiet(rig: Any) -> None:
     rig.decoder.script.gate("7_a.png")

@@ -48,7 +48,7 @@ class Message:
         self.jobs: Sequence[Job] = ()
         self.cancel = threading.Event()
         self._lock = threading.Lock()
-        self._outcomes: list[JobOutcome] = []
+        self._outcomes: dict[int, JobOutcome] = {}
 
     @property
     def message_id(self) -> str:
@@ -64,16 +64,18 @@ class Message:
             "receive_count": self.received.receive_count,
         }
 
-    def job_ended(self, outcome: JobOutcome) -> bool:
-        """Note the end of one job; True for the last one."""
+    def job_ended(self, index: int, outcome: JobOutcome) -> bool:
+        """Note the end of the job at ``index``; True for the last one to end."""
         with self._lock:
-            self._outcomes.append(outcome)
+            self._outcomes[index] = outcome
             return len(self._outcomes) == len(self.jobs)
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """Why jobs failed that have ended."""
-        return tuple(o for o in self._outcomes if isinstance(o, Failure))
+        """Why jobs failed that have ended, in the order of the jobs."""
+        with self._lock:
+            ended = sorted(self._outcomes.items())
+        return tuple(outcome for _, outcome in ended if isinstance(outcome, Failure))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

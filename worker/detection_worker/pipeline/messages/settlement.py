@@ -136,7 +136,7 @@ class Settlement:
         if outcome is not JobEnd.ABANDONED:
             self._count_job(job, outcome, kind or job.kind)
         message = job.message
-        last = message.job_ended(outcome)
+        last = message.job_ended(job.index, outcome)
         if last and outcome is not JobEnd.ABANDONED and not job.cancelled:
             self.settle_message(message, self.outcome_of(message, *message.failures))
 

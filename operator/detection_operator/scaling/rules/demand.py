@@ -5,7 +5,11 @@ from typing import Final
 
 from detection_operator.scaling.decision_input import DecisionInput
 from detection_operator.scaling.estimates import learning
-from detection_operator.scaling.estimates.arrivals import pace_of_late_per_s, recent_pace_per_s
+from detection_operator.scaling.estimates.arrivals import (
+    Arrivals,
+    pace_of_late_per_s,
+    recent_pace_per_s,
+)
 from detection_operator.scaling.rules import queueing
 from detection_operator.scaling.rules.terms import Rule, Term, say
 from detection_operator.spec.scaling import IdlePolicy, Policy
@@ -148,7 +152,7 @@ def clear_backlog_in_time(inputs: DecisionInput, replicas: int) -> Term | None:
     wait_s = float(inputs.spec.slo.queue_wait_s)
     held = min(inputs.seen.in_flight, _lanes(inputs))
     due = queueing.due_work(
-        _shape(inputs, wait_s),
+        _shape(inputs, line, wait_s),
         waiting=inputs.waiting,
         gone=line.count - inputs.seen.visible,
         now_s=inputs.now_s,
@@ -176,11 +180,12 @@ def clear_backlog_in_time(inputs: DecisionInput, replicas: int) -> Term | None:
     )
 
 
-def _shape(inputs: DecisionInput, wait_s: float) -> tuple[tuple[float, float], ...]:
+def _shape(
+    inputs: DecisionInput, line: Arrivals, wait_s: float
+) -> tuple[tuple[float, float], ...]:
     """Return the past counts, none from before the queue was last seen empty."""
-    line = inputs.estimators.arrivals
     since_s = inputs.estimators.depth_since_s
-    if line is None or since_s is None:
+    if since_s is None:
         return ()
     first_s = max(since_s, inputs.now_s - wait_s)
     return tuple(point for point in line.shape if point[0] >= first_s)

@@ -31,6 +31,14 @@ def known(operator: Operator, kind: str) -> set[str]:
     return {obj["metadata"]["name"] for obj in operator._store.all(kind)}
 
 
+def watching(site: Site, proxy: Proxy) -> bool:
+    """Wait until every kind is watched: each watch begins with a list of its own.
+
+    If that were held back in place of the operator's, no watch would tell what happens meanwhile.
+    """
+    return site.live(60, lambda: proxy.watches() >= len(PLURALS))
+
+
 def applied(proxy: Proxy, since_s: float) -> list[str]:
     """Return which Deployments were applied, each as often as it was."""
     return [
@@ -48,6 +56,7 @@ def test_what_happens_while_a_list_is_on_its_way_counts(
     operator, _ = running(resync_s=RESYNC_S, leader_election=False)
     old = site.create_queue("old", manual=1)
     assert site.live(60, lambda: len(names(site, POD)) == 1)
+    assert watching(site, proxy)
 
     with proxy.late(is_list(PLURALS[kind])) as answered:
         assert site.live(RESYNC_S + 5, answered.is_set)
@@ -74,6 +83,7 @@ def test_a_name_that_is_used_anew_while_a_list_is_on_its_way_is_followed(
     running(resync_s=RESYNC_S, leader_election=False)
     key = site.create_queue("again", manual=1)
     assert site.live(60, lambda: site.replicas == 1)
+    assert watching(site, proxy)
 
     with proxy.late(is_list(PLURALS[kind])) as answered:
         assert site.live(RESYNC_S + 5, answered.is_set)

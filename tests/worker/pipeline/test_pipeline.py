@@ -334,6 +334,36 @@ def test_a_dead_letter_names_the_first_record_that_failed_and_not_the_quickest(r
     assert [code for _, code, _ in rig.source.dead] == ["s3_not_found"]
 
 
+def test_a_record_that_was_dropped_while_the_lease_seemed_lost_comes_again(
+    rig: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease is renewed after all, and the other record ends well: nothing may be deleted."""
+    gate = rig.storage.script.gate("8_b.png")
+    pipeline = rig.start()
+    monkeypatch.setattr(pipeline.in_flight, "_margin_s", 3600.0)
+    records = [
+        {
+            "eventSource": "aws:s3",
+            "eventName": "ObjectCreated:Put",
+            "s3": {"bucket": {"name": "bucket"}, "object": {"key": key}},
+        }
+        for key in ("7_a.png", "8_b.png")
+    ]
+    rig.source.send({"Records": records})
+    assert rig.storage.script.entered["8_b.png"].wait(5)
+    scored = {"kind": "image", "label": "FAKE", "verdict": "fake"}
+    assert rig.eventually(lambda: rig.metric("detection_worker_jobs_total", **scored) == 1)
+    assert rig.eventually(lambda: pipeline.stages.callback.busy == 0)
+    monkeypatch.undo()
+    gate.set()
+
+    assert rig.eventually(rig.empty)
+    assert sorted(r["sqs_to_ml_url"] for r in rig.results) == [
+        "s3://bucket/7_a.png",
+        "s3://bucket/8_b.png",
+    ]
+
+
 @pytest.mark.slow
 def test_a_lost_lease_cancels_the_work_and_keeps_quiet(rig: Any) -> None:
     rig.decoder.script.gate("7_a.png")

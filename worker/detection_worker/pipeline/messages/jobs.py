@@ -71,6 +71,12 @@ class Message:
             return len(self._outcomes) == len(self.jobs)
 
     @property
+    def is_complete(self) -> bool:
+        """No job that has ended was abandoned."""
+        with self._lock:
+            return JobEnd.ABANDONED not in self._outcomes.values()
+
+    @property
     def failures(self) -> tuple[Failure, ...]:
         """Why jobs failed that have ended, in the order of the jobs."""
         with self._lock:

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 from detection_contract import user_messages
 from detection_contract.media_types import MediaKind
-from detection_worker.core.messages.outcome import Failure, Outcome, RetryRules, decide
+from detection_worker.core.messages.outcome import (
+    RELEASE,
+    Failure,
+    Outcome,
+    RetryRules,
+    decide,
+)
 from detection_worker.metrics import Metrics, exemplar
 from detection_worker.pipeline.messages.acks import AckWriter
 from detection_worker.pipeline.messages.in_flight import InFlight
@@ -137,8 +143,13 @@ class Settlement:
             self._count_job(job, outcome, kind or job.kind)
         message = job.message
         last = message.job_ended(job.index, outcome)
-        if last and outcome is not JobEnd.ABANDONED and not job.cancelled:
+        if not last or outcome is JobEnd.ABANDONED or job.cancelled:
+            return
+        if message.is_complete:
             self.settle_message(message, self.outcome_of(message, *message.failures))
+        elif message in self._in_flight:
+            # A job was abandoned while the lease seemed lost; it was renewed after all.
+            self.settle_message(message, RELEASE)
 
     def settle_message(self, message: Message, outcome: Outcome) -> None:
         """Delete, dead-letter, retry or release a message; nothing happens if it is not ours."""

@@ -324,7 +324,7 @@ class FakeCallbacks:
 
 @dataclass
 class Rig:
-    """An pipeline and everything around it."""
+    """A pipeline and everything around it."""
 
     cache_dir: Path
     source: StrictSource = field(default_factory=StrictSource)

@@ -141,7 +141,7 @@ class Poller:
     def pause(self) -> None:
         """Receive nothing more until ``resume``; the answers of polls under way are released.
 
-        When it returns no poll begins any more, and what was received is in the in_flight.
+        When it returns no poll begins any more, and what was received is in flight here.
         """
         with self._polls_lock:
             self._paused.set()

@@ -279,7 +279,7 @@ class Consumer:
         )
 
     def _drain(self) -> None:
-        # Before there is an pipeline, the word is kept for it.
+        # Before there is a pipeline, the word is kept for it.
         self._draining = True
         if pipeline := self._pipeline:
             pipeline.drain()

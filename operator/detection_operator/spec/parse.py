@@ -48,7 +48,6 @@ _WHY: Final[Mapping[str, str]] = {
     "too_long": "has {length} items, at most {maxItems} are allowed",
 }
 """What users read for pydantic's types of errors, filled from the schema of the field."""
-_BOUNDS: Final = ("minimum", "maximum", "maxLength", "maxItems", "pattern")
 
 
 class InvalidSpec(ValueError):  # noqa: N818 - says what it is, as the condition does

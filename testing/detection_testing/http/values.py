@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 
 class BadRequestError(Exception):
@@ -52,10 +52,6 @@ class Request:
     def parameters(self) -> dict[str, str]:
         """Return the query, decoded; parameters without a value are kept."""
         return dict(parse_qsl(self.query, keep_blank_values=True)) if self.query else {}
-
-    def decoded_path(self) -> str:
-        """Return the path, percent-decoded."""
-        return unquote(self.path)
 
 
 class FileSlice(NamedTuple):

@@ -3,13 +3,12 @@
 import math
 from typing import Final
 
-from detection_operator.scaling.estimates import arrivals, dead_letters
+from detection_operator.scaling.estimates import arrivals, dead_letters, slo_feedback
 from detection_operator.scaling.estimates import cluster_capacity as capacity
 from detection_operator.scaling.estimates import idle_time as idle
 from detection_operator.scaling.estimates import pod_starts as starts
 from detection_operator.scaling.estimates import queue_age as waiting
 from detection_operator.scaling.estimates import service_time as service
-from detection_operator.scaling.estimates import slo_feedback as caution
 from detection_operator.scaling.estimates.slo_feedback import SloFeedback
 from detection_operator.scaling.estimates.state import (
     MAX_GAP_S,
@@ -105,7 +104,7 @@ def absorb_slo_feedback(
     """Return how much to keep for bursts, after another observation of the totals."""
     received, late = _received_since(old.attainment, seen)
     pace = 0.0 if old.arrivals is None else arrivals.recent_pace_per_s(old.arrivals)
-    return caution.absorb(
+    return slo_feedback.absorb(
         old.slo_feedback,
         received=received,
         late=late,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ALLOWED = (
     # Kubernetes's own binaries: no package registry has them.
@@ -32,6 +33,12 @@ ALLOWED = (
 
 # `make tools` puts helm, kubectl, promtool and prometheus there.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+# 200 ms for an example, which is Hypothesis's own limit, are soon over on a busy machine.
+settings.register_profile(
+    "no time limits", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("no time limits")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

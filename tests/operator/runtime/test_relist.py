@@ -71,7 +71,7 @@ def test_what_happens_while_a_list_is_on_its_way_counts(
     site.live(2)
     assert known(operator, kind) == names(site, kind)
     site.edit_queue(new, {"replicas": 3})
-    assert site.live(3, lambda: site.replicas == 3)
+    assert site.live(5, lambda: site.replicas == 3)
     assert time.monotonic() - listed_s < RESYNC_S
     assert applied(proxy, deleted_s) == ["new"]
 
@@ -95,7 +95,7 @@ def test_a_name_that_is_used_anew_while_a_list_is_on_its_way_is_followed(
     site.live(2)
 
     site.edit_queue(key, {"replicas": 4})
-    assert site.live(3, lambda: site.replicas == 4)
+    assert site.live(5, lambda: site.replicas == 4)
     assert applied(proxy, deleted_s) == ["again"]
 
 

@@ -61,6 +61,11 @@ class Stand:
         counts: dict[str, int] = self.aws.stats()["queues"][url.rpartition("/")[2]]
         return counts
 
+    def downloads(self) -> int:
+        """Requests for objects so far, those that an injected fault answered too."""
+        asked: dict[str, int] = self.aws.stats()["requests"]
+        return sum(n for name, n in asked.items() if name.startswith("s3.GetObject"))
+
     def results(self, request_id: str) -> list[dict[str, Any]]:
         bodies = [json.loads(c.body) for c in self.aws.callbacks()]
         return [b for b in bodies if b["request_id"] == request_id]
@@ -215,7 +220,9 @@ def test_good_messages_outlive_the_workers_own_troubles(
     stand.aws.inject(fault)
     stand.send(request_id)
     assert stand.eventually(lambda: said in str(stand.ready()))
-    time.sleep(6)  # two deliveries are allowed, and the longest pause is 2 s
+    # Two deliveries are allowed, and the longest pause is 2 s: ten checks take over 5 s.
+    checked = stand.downloads()
+    assert stand.eventually(lambda: stand.downloads() >= checked + 10)
 
     assert sum(stand.counts(stand.dlq_url).values()) == 0
     assert sum(stand.counts(stand.queue_url).values()) == 1

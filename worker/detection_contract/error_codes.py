@@ -45,6 +45,9 @@ class ErrorCode(StrEnum):
     CALLBACK_FORBIDDEN = "callback_forbidden"
     CALLBACK_REJECTED = "callback_rejected"
     CALLBACK_UNREACHABLE = "callback_unreachable"
+    RESULT_NOT_STORED = "result_not_stored"
+    NOTIFICATION_FAILED = "notification_failed"
+    RESULT_GONE = "result_gone"
     CREDENTIALS = "credentials"
     GAVE_UP = "gave_up"
     INTERNAL = "internal"
@@ -61,6 +64,9 @@ TRANSIENT: Final = frozenset(
         ErrorCode.NO_MODEL,
         ErrorCode.INFERENCE_FAILED,
         ErrorCode.CALLBACK_UNREACHABLE,
+        # The result exists; where it was to go does not take it for now.
+        ErrorCode.RESULT_NOT_STORED,
+        ErrorCode.NOTIFICATION_FAILED,
         # Broken credentials are the worker's fault, never the message's.
         ErrorCode.CREDENTIALS,
         ErrorCode.INTERNAL,

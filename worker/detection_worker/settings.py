@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from annotated_types import Interval, Predicate, doc
 
+from detection_contract.aws.arns import is_destination_arn
+from detection_contract.aws.s3_prefixes import is_s3_prefix
 from detection_contract.signing import decode_secret
 
 MIB: Final = 1024 * 1024
@@ -52,6 +54,13 @@ def is_signing_secret(text: str) -> bool:
 HttpUrl = Annotated[str, Predicate(is_http_url), doc("an http or https URL")]
 Network = Annotated[str, Predicate(is_network)]
 SigningSecret = Annotated[str, Predicate(is_signing_secret)]
+S3Prefix = Annotated[
+    str, Predicate(is_s3_prefix), doc("a bucket and a prefix, such as s3://bucket/results/")
+]
+DestinationArn = Annotated[str, Predicate(is_destination_arn)]
+_DESTINATIONS: Final = doc(
+    "ARNs of SNS topics, SQS queues or EventBridge buses, with commas between"
+)
 LogLevel = Literal["DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"]
 
 
@@ -128,6 +137,8 @@ class MediaLimits:
 class CallbackSettings:
     """Timeouts, retries, allowed addresses and signatures of callbacks."""
 
+    url: HttpUrl | None = None
+    """Callback URL of messages that name none, such as S3 events."""
     connect_timeout_s: Annotated[float, Interval(ge=0.1, le=300)] = 5.0
     read_timeout_s: Annotated[float, Interval(ge=0.1, le=300)] = 15.0
     """Standard Webhooks recommends 15 to 30 s."""
@@ -146,6 +157,33 @@ class CallbackSettings:
         doc("secrets like whsec_<base64 of 24 to 64 bytes>, newest first"),
     ] = field(default=(), repr=False)
     """Standard Webhooks secrets (``whsec_…``), newest first; empty leaves callbacks unsigned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultSettings:
+    """Where results go besides the callback.
+
+    Never set by a message: a sender could otherwise make the worker's
+    AWS role write wherever that role may.
+    """
+
+    results_url: S3Prefix | None = None
+    """S3 prefix under which every envelope is stored before its message is deleted."""
+    results_key: str = "{date}/{request_id}.json"
+    """Key below the prefix; ``{date}`` (YYYY/MM/DD of the sending, UTC), ``{request_id}``,
+    ``{message_id}``, ``{index}``, ``{bucket}`` and ``{key}`` (of the media) are filled in."""
+    results_kms_key_id: str | None = None
+    """KMS key of stored envelopes (SSE-KMS); None leaves encryption to the bucket."""
+    results_bucket_owner: str | None = None
+    """AWS account that must own the buckets of results and cache."""
+    on_success: Annotated[tuple[DestinationArn, ...], _DESTINATIONS] = ()
+    """Destinations that are notified of every finished result."""
+    on_failure: Annotated[tuple[DestinationArn, ...], _DESTINATIONS] = ()
+    """Destinations that are notified of every job that failed for good."""
+    cache_url: S3Prefix | None = None
+    """S3 prefix of the cache of scores that all workers share."""
+    outbox_url: HttpUrl | None = None
+    """SQS queue of callbacks that failed for now; they are retried from there for days."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +247,7 @@ class Settings:
     logging: LoggingSettings = field(default_factory=LoggingSettings)
     limits: MediaLimits = field(default_factory=MediaLimits)
     callback: CallbackSettings = field(default_factory=CallbackSettings)
+    results: ResultSettings = field(default_factory=ResultSettings)
     models_dir: Path | None = None
     """None means the models that ship with the package."""
     models_prefer: tuple[str, ...] = ()

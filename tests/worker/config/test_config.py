@@ -46,6 +46,12 @@ def samples(row: Setting) -> tuple[tuple[str, object], ...]:  # noqa: PLR0911 - 
         return tuple((u, u) for u in urls)
     if row.type is Path:
         return tuple((p, Path(p)) for p in ("/a/b", "/c", "/d e"))
+    if row.name in ("results_url", "cache_url"):
+        return tuple((u, u) for u in ("s3://abc/x/", "s3://abc", "s3://abc/x/y"))
+    if row.name in ("on_success", "on_failure"):
+        one, other = "arn:aws:sns:us-east-1:123456789012:a", "arn:aws:sqs:eu-west-1:123456789012:q"
+        bus = "arn:aws:events:us-east-1:123456789012:event-bus/b"
+        return ((one, (one,)), (f"{one}, {other}", (one, other)), (bus, (bus,)))
     if row.name == "allowed_networks":
         return tuple((n, (n,)) for n in ("10.0.0.0/8", "fd00::/8", "192.168.0.0/16"))
     if row.type is tuple and not row.secret:

@@ -35,6 +35,15 @@ HELP: Final = {
     "callback_attempts": "attempts before the message goes back to the queue",
     "callback_allow_private": "let callbacks reach loopback and private addresses",
     "callback_allowed_networks": "private address ranges that callbacks may reach",
+    "callback_url": "callback URL of messages that name none, such as S3 events",
+    "results": "S3 prefix that every result is stored under, such as s3://bucket/results/",
+    "results_key": "key of a stored result below the prefix",
+    "results_kms_key_id": "KMS key that encrypts stored results; default: the bucket's",
+    "results_bucket_owner": "AWS account that must own the buckets of results and cache",
+    "on_success": "ARNs of SNS topics, SQS queues or EventBridge buses told of finished results",
+    "on_failure": "the same for jobs that failed for good",
+    "cache": "S3 prefix of the cache of scores that all workers share",
+    "outbox": "URL of the SQS queue from which failed callbacks are retried for days",
     "queue_url": "URL of the SQS queue",
     "poll_interval": "pause after a failed poll, seconds",
     "max_messages": "messages to receive in one poll, at most",
@@ -65,6 +74,9 @@ HELP: Final = {
 }
 """One line for each setting that commands offer as an option."""
 
+REPEATABLE: Final = frozenset({"on_success", "on_failure"})
+"""Settings whose option may be given more than once."""
+
 AWS: Final = (
     "aws_access_key_id",
     "aws_secret_access_key",
@@ -87,7 +99,11 @@ def add_settings(parser: argparse.ArgumentParser, names: Iterable[str], *, title
     for name in names:
         row = rows[name]
         text = f"{HELP[name]}{_origin(row)}".replace("%", "%%")
-        if row.type is bool:
+        if row.name in REPEATABLE:
+            group.add_argument(
+                row.flag, dest=name, action="extend", nargs=1, metavar="ARN", help=text
+            )
+        elif row.type is bool:
             group.add_argument(
                 row.flag, dest=name, action=argparse.BooleanOptionalAction, default=None, help=text
             )

@@ -17,6 +17,7 @@ from detection_worker.settings import (
     DataSettings,
     LoggingSettings,
     MediaLimits,
+    ResultSettings,
     Settings,
 )
 
@@ -73,6 +74,7 @@ def load_settings(options: Mapping[str, object], environ: Mapping[str, str], cwd
             logging=LoggingSettings(**group("logging")),
             limits=MediaLimits(**group("limits")),
             callback=CallbackSettings(**group("callback")),
+            results=ResultSettings(**group("results")),
             **group("worker"),
         ),
         config_path=places.file.path,

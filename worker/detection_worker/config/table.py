@@ -20,11 +20,12 @@ from detection_worker.settings import (
     DataSettings,
     LoggingSettings,
     MediaLimits,
+    ResultSettings,
     Settings,
     is_http_url,
 )
 
-Group = Literal["aws", "data", "logging", "limits", "callback", "consumer", "worker"]
+Group = Literal["aws", "data", "logging", "limits", "callback", "results", "consumer", "worker"]
 
 GROUPS: Final[dict[Group, type]] = {
     "aws": AwsSettings,
@@ -32,6 +33,7 @@ GROUPS: Final[dict[Group, type]] = {
     "logging": LoggingSettings,
     "limits": MediaLimits,
     "callback": CallbackSettings,
+    "results": ResultSettings,
     "consumer": ConsumerSettings,
     "worker": Settings,
 }
@@ -65,6 +67,9 @@ _OPTIONS: Final[dict[str, str | None]] = {
     "aws.allowed_buckets": "allowed_buckets",
     "aws.expected_bucket_owner": "expected_bucket_owner",
     "aws.boto3_endpoint_url": None,  # boto3 reads it
+    "results.results_url": "results",
+    "results.cache_url": "cache",
+    "results.outbox_url": "outbox",
     "callback.signing_secrets": None,  # the process list shows options to everyone
 }
 _PREFIXES: Final[dict[Group, str]] = {

@@ -59,7 +59,9 @@ def _items(raw: object, row: Setting) -> object:
         raw = raw.replace(",", " ").split() if row.secret else raw.split(",")
     if not isinstance(raw, list | tuple):
         return None
-    return tuple(_text(item) if isinstance(item, str) else item for item in raw)
+    # A repeated option gives a list whose items may hold commas in turn.
+    parts = (p for item in raw for p in (item.split(",") if isinstance(item, str) else [item]))
+    return tuple(_text(item) if isinstance(item, str) else item for item in parts)
 
 
 def _text(raw: str) -> str | None:

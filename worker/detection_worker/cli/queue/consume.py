@@ -59,7 +59,18 @@ GROUPS: Final = {
         "downloaders",
         "callback_workers",
     ),
+    "results": (
+        "results",
+        "results_key",
+        "results_kms_key_id",
+        "results_bucket_owner",
+        "on_success",
+        "on_failure",
+        "cache",
+        "outbox",
+    ),
     "callbacks": (
+        "callback_url",
         "callback_allow_private",
         "callback_allowed_networks",
         "callback_attempts",

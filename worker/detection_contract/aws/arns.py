@@ -1,0 +1,77 @@
+"""ARNs of the services that results are published to."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Service(StrEnum):
+    """A service that takes notifications, as in the third part of an ARN."""
+
+    SNS = "sns"
+    SQS = "sqs"
+    EVENTBRIDGE = "events"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationArn:
+    """The parts of an ARN.
+
+    Attributes:
+        arn: The whole of it.
+        partition: ``aws``, ``aws-cn``, ``aws-us-gov`` …
+        service: Who takes the notification.
+        region: AWS region.
+        account: Twelve digits.
+        name: Name of the topic, queue or event bus.
+    """
+
+    arn: str
+    partition: str
+    service: Service
+    region: str
+    account: str
+    name: str
+
+    @property
+    def fifo(self) -> bool:
+        """Topic or queue keeps the order within a message group."""
+        return self.name.endswith(".fifo")
+
+
+_ARN: Final = re.compile(
+    r"arn:(?P<partition>aws[a-z-]*):(?P<service>sns|sqs|events):(?P<region>[a-z0-9-]+)"
+    r":(?P<account>[0-9]{12}):(?P<name>[A-Za-z0-9_./-]+)"
+)
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,256}(?:\.fifo)?")
+_BUS: Final = re.compile(r"event-bus/[A-Za-z0-9._/-]{1,256}")
+
+
+def parse_destination_arn(text: str) -> DestinationArn:
+    """Return the parts of the ARN of an SNS topic, an SQS queue or an EventBridge bus.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    found = _ARN.fullmatch(text)
+    shape = _BUS if found and found["service"] == Service.EVENTBRIDGE else _NAME
+    if found is None or not shape.fullmatch(found["name"]):
+        raise ValueError(f"{text} is no ARN of an SNS topic, SQS queue or EventBridge bus")
+    return DestinationArn(
+        arn=text,
+        partition=found["partition"],
+        service=Service(found["service"]),
+        region=found["region"],
+        account=found["account"],
+        name=found["name"].removeprefix("event-bus/"),
+    )
+
+
+def is_destination_arn(text: str) -> bool:
+    """Return whether ``text`` is the ARN of an SNS topic, an SQS queue or an EventBridge bus."""
+    try:
+        parse_destination_arn(text)
+    except ValueError:
+        return False
+    return True

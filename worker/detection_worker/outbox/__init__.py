@@ -1,0 +1,1 @@
+"""Callbacks that failed for now, retried for days from an SQS queue."""

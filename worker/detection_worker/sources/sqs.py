@@ -1,21 +1,14 @@
 """Amazon SQS, and services that speak its JSON protocol, as a message source."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
-from urllib3.exceptions import HTTPError
+from botocore.exceptions import ClientError
 
 from detection_contract import user_messages
-from detection_contract.aws.errors import QueueFault, error_code, plain_code, queue_fault
+from detection_contract.aws.errors import error_code, plain_code
 from detection_contract.aws.redrive import dead_letter_url, parse_redrive_policy
-from detection_contract.aws.sqs_urls import is_public_endpoint, own_endpoint, region_of_queue
-from detection_worker import aws_session
 from detection_worker.settings import AwsSettings
 from detection_worker.sources.base import (
     EntryFailure,
@@ -30,6 +23,7 @@ from detection_worker.sources.dead_letters import (
     OLD_MAX_MESSAGE_BYTES,
     dead_letter_request,
 )
+from detection_worker.sources.sqs_clients import explained, queue_client
 
 POLL_MARGIN_S: Final = 5.0
 """Time for the answer to a long poll after its wait ends."""
@@ -37,7 +31,6 @@ POLL_ATTEMPTS: Final = 2
 """Few: messages of a poll whose answer was lost stay invisible until their timeout ends."""
 CONTROL_TIMEOUT_S: Final = 10.0
 """For deletes and extensions: three attempts end before a lease of 30 s does."""
-POOL: Final = 16
 
 _LOST: Final = frozenset({"ReceiptHandleIsInvalid", "MessageNotInflight"})
 _FACTS: Final = (
@@ -47,7 +40,7 @@ _FACTS: Final = (
     "ApproximateNumberOfMessagesNotVisible",
     "ApproximateNumberOfMessagesDelayed",
 )
-_SYSTEM_ATTRIBUTES: Final = (
+SYSTEM_ATTRIBUTES: Final = (
     "ApproximateReceiveCount",
     "SentTimestamp",
     "MessageGroupId",
@@ -74,28 +67,15 @@ class SqsSource:
         Raises:
             QueueError: ``queue_url`` is not a URL.
         """
-        _check(queue_url)
         self._queue_url = queue_url
-        self._session = session
-        self._aws = replace(aws, region=region_of_queue(queue_url) or aws.region)
-        self._control = self._client(CONTROL_TIMEOUT_S, attempts=aws_session.ATTEMPTS)
-        # An endpoint may also come from AWS_ENDPOINT_URL or a profile, which boto3 reads itself.
-        endpoint_url = own_endpoint(queue_url)
-        if endpoint_url and is_public_endpoint(self._control.meta.endpoint_url):
-            self._control.close()
-            self._aws = replace(self._aws, endpoint_url=endpoint_url)
-            self._control = self._client(CONTROL_TIMEOUT_S, attempts=aws_session.ATTEMPTS)
+        self._control = queue_client(session, aws, queue_url, read_timeout_s=CONTROL_TIMEOUT_S)
         # A client of its own, because an extension that hangs must fail long before a poll does.
-        self._poll = self._client(wait_time_s + POLL_MARGIN_S, attempts=POLL_ATTEMPTS)
-
-    def _client(self, read_timeout_s: float, *, attempts: int) -> Any:
-        return aws_session.client(
-            self._session,
-            "sqs",
-            self._aws,
-            read_timeout_s=read_timeout_s,
-            pool=POOL,
-            attempts=attempts,
+        self._poll = queue_client(
+            session,
+            aws,
+            queue_url,
+            read_timeout_s=wait_time_s + POLL_MARGIN_S,
+            attempts=POLL_ATTEMPTS,
         )
 
     def close(self) -> None:
@@ -105,7 +85,7 @@ class SqsSource:
 
     def facts(self) -> QueueFacts:
         """Read the queue's attributes."""
-        with _explained(self._queue_url):
+        with explained(self._queue_url):
             answer = self._control.get_queue_attributes(
                 QueueUrl=self._queue_url, AttributeNames=_FACTS
             )
@@ -132,16 +112,16 @@ class SqsSource:
         self, *, max_messages: int, wait_s: int, visibility_s: int
     ) -> list[ReceivedMessage]:
         """Long-poll once."""
-        with _explained(self._queue_url):
+        with explained(self._queue_url):
             answer = self._poll.receive_message(
                 QueueUrl=self._queue_url,
                 MaxNumberOfMessages=max_messages,
                 WaitTimeSeconds=wait_s,
                 VisibilityTimeout=visibility_s,
-                MessageSystemAttributeNames=_SYSTEM_ATTRIBUTES,
+                MessageSystemAttributeNames=SYSTEM_ATTRIBUTES,
                 MessageAttributeNames=("All",),
             )
-        return [_received(message) for message in answer.get("Messages", ())]
+        return [received_message(message) for message in answer.get("Messages", ())]
 
     def delete(self, handles: Sequence[tuple[str, str]]) -> list[EntryFailure]:
         """Delete up to 10 messages, given as (message id, receipt handle)."""
@@ -166,7 +146,7 @@ class SqsSource:
         self, message: ReceivedMessage, *, queue_url: str, code: str, reason: str
     ) -> None:
         """Copy a message to the dead-letter queue with the reason as message attributes."""
-        with _explained(queue_url):
+        with explained(queue_url):
             # Reading the dead-letter queue's own limit would need another permission.
             for max_bytes in (MAX_MESSAGE_BYTES, OLD_MAX_MESSAGE_BYTES, 0):
                 request = dead_letter_request(
@@ -192,7 +172,7 @@ class SqsSource:
             return []
         # By position: a message may occur twice, and its id may not be a valid entry id.
         numbered = [{"Id": str(number), **entry} for number, entry in enumerate(entries)]
-        with _explained(self._queue_url):
+        with explained(self._queue_url):
             answer = call(QueueUrl=self._queue_url, Entries=numbered)
         failed = {int(each["Id"]): each for each in answer.get("Failed", ())}
         done = {int(each["Id"]) for each in answer.get("Successful", ())}
@@ -203,7 +183,8 @@ class SqsSource:
         ]
 
 
-def _received(message: Mapping[str, Any]) -> ReceivedMessage:
+def received_message(message: Mapping[str, Any]) -> ReceivedMessage:
+    """Return a message of ``ReceiveMessage``'s answer."""
     system: Mapping[str, str] = message.get("Attributes", {})
     sent_ms = system.get("SentTimestamp")
     return ReceivedMessage(
@@ -231,39 +212,3 @@ def _entry_failure(message_id: str, failed: Mapping[str, Any]) -> EntryFailure:
     about_handle = "receipt" in str(failed.get("Message", "")).lower()
     lost = code in _LOST or (code == "InvalidParameterValue" and about_handle)
     return EntryFailure(message_id=message_id, code=code, lost=lost)
-
-
-@contextmanager
-def _explained(queue_url: str) -> Iterator[None]:
-    """Turn errors of a call into ``QueueError``; other exceptions are bugs and pass."""
-    try:
-        yield
-    except (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError) as exc:
-        raise _queue_error(exc, queue_url) from exc
-
-
-def _queue_error(exc: Exception, queue_url: str) -> QueueError:
-    code = error_code(exc.response) if isinstance(exc, ClientError) else type(exc).__name__
-    if aws_session.is_credentials_error(exc):
-        fatal = aws_session.needs_human(exc)
-        return QueueError(aws_session.explain_credentials(exc), code=code, fatal=fatal)
-    if not isinstance(exc, ClientError):
-        text = user_messages.QUEUE_UNREACHABLE.format(code=code, url=queue_url)
-        return QueueError(text, code=code, fatal=False)
-    fault = queue_fault(exc.response)
-    if fault is QueueFault.MISSING:
-        return QueueError(user_messages.NO_SUCH_QUEUE.format(url=queue_url), code=code, fatal=True)
-    if fault is QueueFault.DENIED:
-        text = user_messages.QUEUE_DENIED.format(url=queue_url, code=code)
-        return QueueError(text, code=code, fatal=True)
-    return QueueError(f"SQS answered {code} for {queue_url}", code=code, fatal=False)
-
-
-def _check(queue_url: str) -> None:
-    try:
-        host = urlsplit(queue_url).hostname
-    except ValueError:
-        host = None
-    if not host:
-        text = user_messages.NO_SUCH_QUEUE.format(url=queue_url)
-        raise QueueError(text, code="InvalidAddress", fatal=True)

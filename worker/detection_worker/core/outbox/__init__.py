@@ -1,0 +1,1 @@
+"""Decisions about callbacks that failed for now: when they are tried again, and by whom."""

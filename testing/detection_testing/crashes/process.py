@@ -1,0 +1,123 @@
+"""Forks ``detection-worker`` commands whose ports are watched; one order a line of stdin.
+
+The libraries are loaded once, so that a worker is there within milliseconds, and a case with two
+of them within a second. Only what takes seconds is replaced: models and decoding processes.
+Settings, wiring and every adapter are those of the command.
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_type_hints
+
+import boto3.session  # noqa: F401 - loaded here, not in every child
+import botocore.endpoint  # noqa: F401
+
+from detection_contract.media_types import MediaKind
+from detection_testing.crashes.killing import Kill, Watch
+from detection_testing.crashes.stubs import StubDecoder, StubDetector
+from detection_worker.__main__ import main as detection_worker
+from detection_worker.detectors.registry import LoadedDetectors
+from detection_worker.pipeline.service import consumer
+from detection_worker.pipeline.service.pipeline import Pipeline, PipelineDependencies
+
+NOT_PORTS = frozenset({"QueueFacts", "int", "Mapping"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One process to run.
+
+    Attributes:
+        arguments: What ``detection-worker`` is given.
+        environment: Set on top of the inherited one.
+        calls: File that calls of ports are noted in.
+        log: File that its output is appended to.
+        kill: Where it dies, as ``Kill`` writes it; None lets it live.
+    """
+
+    arguments: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    calls: str
+    log: str
+    kill: str | None = None
+
+
+def run(order: Order) -> int:
+    """Run one command in a forked process and return its exit code; -9 if it was killed."""
+    pid = os.fork()
+    if pid == 0:
+        # The child never returns into this program.
+        code = 1
+        try:
+            code = _work(order)
+        except BaseException:  # noqa: BLE001 - whatever it is, the log has it
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _work(order: Order) -> int:
+    log = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.environ.update(order.environment)
+    watch = Watch(Path(order.calls), Kill.from_text(order.kill) if order.kill else None)
+    replace_ports(watch)
+    return detection_worker(list(order.arguments))
+
+
+def replace_ports(watch: Watch) -> None:
+    """Let every pipeline of this process work through watched ports and cheap models."""
+    stub = StubDetector()
+    loaded = LoadedDetectors(by_kind={MediaKind.IMAGE: stub}, cards=(stub.card,), problems=[])
+    vars(consumer).update(
+        load_detectors=lambda *_, **__: loaded,
+        ProcessDecoder=lambda _: nullcontext(StubDecoder()),
+        Pipeline=lambda dependencies, **rest: Pipeline(watched(dependencies, watch), **rest),
+    )
+
+
+def watched(dependencies: PipelineDependencies, watch: Watch) -> PipelineDependencies:
+    """Return the same dependencies, each port of them watched under its name."""
+    hints = get_type_hints(PipelineDependencies)
+    changed: dict[str, Any] = {}
+    for known in fields(PipelineDependencies):
+        value = getattr(dependencies, known.name)
+        port = _port_name(hints[known.name])
+        if value is not None and port not in NOT_PORTS:
+            changed[known.name] = watch.wrap(port, value)
+    detectors = {
+        kind: watch.wrap("Detector", found) for kind, found in dependencies.detectors.items()
+    }
+    return replace(dependencies, detectors=detectors, **changed)
+
+
+def _port_name(hint: Any) -> str:
+    """Return the name of a type, or of the one that is not None in a union."""
+    named = [t for t in get_args(hint) if t is not type(None)]
+    return str((named[0] if isinstance(hint, UnionType) else hint).__name__)
+
+
+def main() -> int:
+    """Obey orders until stdin ends."""
+    for line in sys.stdin:
+        print(run(Order(**json.loads(line))), flush=True)  # noqa: T201 - the answer
+    return 0
+
+
+def encode(order: Order) -> str:
+    """Return an order as a line."""
+    return json.dumps(asdict(order)) + "\n"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

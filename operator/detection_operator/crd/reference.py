@@ -80,6 +80,8 @@ def _allowed(schema: Schema) -> str:
     if "maxItems" in schema:
         parts.append(f"at most {schema['maxItems']} items")
     parts += [f"unique `{key}`" for key in schema.get("x-kubernetes-list-map-keys", ())]
+    if schema.get("x-kubernetes-list-type") == "set":
+        parts += ["all different", f"each with {_allowed(schema['items'])}"]
     if "pattern" in schema:
         parts.append(f"pattern {_code(schema['pattern'])}")
     return ", ".join(parts)

@@ -9,6 +9,7 @@ from typing import Final
 
 from detection_contract.aws.sqs_urls import URL_REGION_PATTERN
 from detection_operator.spec.fields import ADDRESS_PATTERN, ADDRESS_RULE
+from detection_operator.spec.results import NO_BUCKET_PATTERN
 
 NAME_MAX: Final = 52
 """Longest name of a DetectionQueue: pods add a hash of 11 characters, labels end at 63."""
@@ -19,6 +20,37 @@ ROOT_RULES: Final = (
         f"metadata.name may have at most {NAME_MAX} characters: pods are named after it",
     ),
 )
+
+_RESULTS: Final = "self.worker.template.results"
+_NO_RESULTS: Final = (
+    "!has(self.worker) || !has(self.worker.template) || !has(self.worker.template.results)"
+)
+_EMPTY: Final = "''"
+
+
+def _outbox_is_not(url: str) -> str:
+    """Return the rule that the outbox is another queue than the one of ``url``."""
+    outbox = f"{_RESULTS}.outboxURL"
+    return f"{_NO_RESULTS} || !has({outbox}) || !has({url}) || {outbox} != {url}"
+
+
+def _or(field: str, default: str) -> str:
+    return f"(has({field}) ? {field} : {default})"
+
+
+_ARNS: Final = f"({_or(f'{_RESULTS}.onSuccess', '[]')} + {_or(f'{_RESULTS}.onFailure', '[]')})"
+_QUEUES: Final = (
+    f"[{_or('self.queue.url', _EMPTY)}, {_or('self.queue.deadLetterQueue', _EMPTY)},"
+    f" {_or(f'{_RESULTS}.outboxURL', _EMPTY)}]"
+)
+_NO_DESTINATION_IS_A_QUEUE: Final = (
+    f"{_NO_RESULTS} || !has(self.queue) || !{_ARNS}.exists(arn, arn.contains(':sqs:')"
+    f" && {_QUEUES}.exists(url, url.endsWith('/' + arn.split(':')[4] + '/' + arn.split(':')[5])"
+    f" && ({_or('self.queue.region', _EMPTY)} == arn.split(':')[3]"
+    " || url.contains('.' + arn.split(':')[3] + '.')"
+    " || url.contains('/' + arn.split(':')[3] + '.'))))"
+)
+"""As far as a URL names its region: the first host of SQS and emulators do not."""
 
 RULES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "spec": (
@@ -34,6 +66,19 @@ RULES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
             " || double(self.budget.maxPerHour) + 0.000001 >="
             " double(self.budget.replicaHourCost) * double(self.scaling.minReplicas)",
             "budget.maxPerHour does not pay scaling.minReplicas",
+        ),
+        (
+            _outbox_is_not("self.queue.url"),
+            "worker.template.results.outboxURL must differ from queue.url",
+        ),
+        (
+            _outbox_is_not("self.queue.deadLetterQueue"),
+            "worker.template.results.outboxURL must differ from queue.deadLetterQueue",
+        ),
+        (
+            _NO_DESTINATION_IS_A_QUEUE,
+            "worker.template.results may not notify the queue itself, its dead-letter queue or the"
+            " outbox",
         ),
     ),
     "spec.queue": (
@@ -96,6 +141,43 @@ RULES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         (
             "has(self.template) != has(self.deploymentRef)",
             "worker needs exactly one of template and deploymentRef",
+        ),
+    ),
+    "spec.worker.template.results": (
+        (
+            "has(self.url) || !has(self.keyTemplate)",
+            "results.keyTemplate has no meaning without results.url",
+        ),
+        (
+            "has(self.url) || !has(self.kmsKeyID)",
+            "results.kmsKeyID has no meaning without results.url",
+        ),
+        (
+            "has(self.url) || has(self.cacheURL) || !has(self.bucketOwner)",
+            "results.bucketOwner has no meaning without results.url and results.cacheURL",
+        ),
+        (
+            "!has(self.keyTemplate) || self.keyTemplate.contains('{request_id}')"
+            " || self.keyTemplate.contains('{message_id}')",
+            "results.keyTemplate needs {request_id} or {message_id}: otherwise results overwrite"
+            " each other",
+        ),
+        *(
+            (
+                f"!has(self.{name}) || !self.{name}.matches('{NO_BUCKET_PATTERN}')",
+                f"results.{name} has a bucket name that S3 does not allow",
+            )
+            for name in ("url", "cacheURL")
+        ),
+        (
+            "!has(self.url) || !has(self.cacheURL)"
+            " || !(self.url + (self.url.endsWith('/') ? '' : '/'))"
+            ".startsWith(self.cacheURL + (self.cacheURL.endsWith('/') ? '' : '/'))",
+            "results.url lies below results.cacheURL, where objects may expire",
+        ),
+        (
+            "!has(self.outboxURL) || !self.outboxURL.endsWith('.fifo')",
+            "results.outboxURL is a FIFO queue: SQS cannot delay its messages one by one",
         ),
     ),
     "spec.queue.url": (

@@ -52,10 +52,13 @@ MONEY_PATTERN: Final = "^[0-9]{1,9}([.][0-9]{1,6})?$"
 TIME_ZONE_PATTERN: Final = "^[A-Za-z0-9_+/-]+$"
 
 
+_INITIALISMS: Final = {"url": "URL", "id": "ID"}
+
+
 def json_name(name: str) -> str:
     """Return the manifest's name of a field: ``hold_s`` is ``holdSeconds``."""
     head, *rest = re.sub("_s$", "_seconds", name).split("_")
-    return head + "".join("URL" if word == "url" else word.capitalize() for word in rest)
+    return head + "".join(_INITIALISMS.get(word, word.capitalize()) for word in rest)
 
 
 class SpecPart:
@@ -120,6 +123,31 @@ class UniqueBy:
             if repeated is not None:
                 facts = {"key": self.key, "value": repr(repeated)}
                 raise PydanticCustomError("repeated", "{key} {value} appears twice", facts)
+        return items
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """Says that the strings of a list differ: a set of Kubernetes."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Return the schema of the list, checked for repeated items first."""
+        return core_schema.no_info_before_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Return the schema of the list as a set of Kubernetes."""
+        return {**handler(schema), "x-kubernetes-list-type": "set"}
+
+    def _check(self, items: Any) -> Any:
+        if isinstance(items, Sequence) and not isinstance(items, str):
+            repeated = next((item for item in items if items.count(item) > 1), None)
+            if repeated is not None:
+                facts = {"value": repr(repeated)}
+                raise PydanticCustomError("repeated", "{value} appears twice", facts)
         return items
 
 

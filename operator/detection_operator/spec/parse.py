@@ -18,9 +18,12 @@ from cronsim import CronSim, CronSimError
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from detection_contract.aws.arns import Service, parse_destination_arn
+from detection_contract.aws.s3_prefixes import is_s3_prefix, parse_s3_prefix
 from detection_contract.aws.sqs_urls import region_of_queue
 from detection_operator.spec.fields import ADDRESS_PATTERN, ADDRESS_RULE
-from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.spec.queue_spec import QueueRef, QueueSpec
+from detection_operator.spec.results import Results
 from detection_operator.spec.scaling import FallbackBehavior, Mode, Policy, Scaling, Schedule
 from detection_operator.spec.schema import structural_schema
 
@@ -86,7 +89,10 @@ def parse_spec(spec: Mapping[str, Any]) -> QueueSpec:
     region = parsed.queue.region or region_of_queue(parsed.queue.url)
     if region is None:
         raise InvalidSpec("queue.region", "is required because queue.url does not name a region")
-    return dataclasses.replace(parsed, queue=dataclasses.replace(parsed.queue, region=region))
+    queue = dataclasses.replace(parsed.queue, region=region)
+    if parsed.worker.template is not None and parsed.worker.template.results is not None:
+        _check_results(parsed.worker.template.results, queue)
+    return dataclasses.replace(parsed, queue=queue)
 
 
 def known_part(spec: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -235,3 +241,68 @@ def _check_budget(spec: QueueSpec) -> None:
         raise InvalidSpec(
             "budget.maxPerHour", f"{budget.max_per_hour} does not pay minReplicas, {least} an hour"
         )
+
+
+_RESULTS: Final = "worker.template.results"
+
+
+def _check_results(results: Results, queue: QueueRef) -> None:
+    if results.url is None and results.key_template is not None:
+        raise InvalidSpec(f"{_RESULTS}.keyTemplate", "has no meaning without url")
+    if results.url is None and results.kms_key_id is not None:
+        raise InvalidSpec(f"{_RESULTS}.kmsKeyID", "has no meaning without url")
+    if results.url is results.cache_url is None and results.bucket_owner is not None:
+        raise InvalidSpec(f"{_RESULTS}.bucketOwner", "has no meaning without url and cacheURL")
+    _check_prefixes(results)
+    _check_outbox(results, queue)
+    _check_destinations(results, queue)
+
+
+def _check_prefixes(results: Results) -> None:
+    key = results.key_template
+    if key is not None and not any(name in key for name in ("{request_id}", "{message_id}")):
+        raise InvalidSpec(f"{_RESULTS}.keyTemplate", "needs {request_id} or {message_id}")
+    for name, url in (("url", results.url), ("cacheURL", results.cache_url)):
+        if url is not None and not is_s3_prefix(url):
+            raise InvalidSpec(f"{_RESULTS}.{name}", f"{url!r} has a bucket that S3 does not allow")
+    if results.url is not None and results.cache_url is not None:
+        stored, cached = parse_s3_prefix(results.url), parse_s3_prefix(results.cache_url)
+        if stored.bucket == cached.bucket and stored.prefix.startswith(cached.prefix):
+            raise InvalidSpec(f"{_RESULTS}.url", "lies below cacheURL, where objects may expire")
+
+
+def _check_outbox(results: Results, queue: QueueRef) -> None:
+    outbox = results.outbox_url
+    if outbox is None:
+        return
+    if outbox in (queue.url, queue.dead_letter_queue):
+        other = "url" if outbox == queue.url else "deadLetterQueue"
+        raise InvalidSpec(f"{_RESULTS}.outboxURL", f"must differ from queue.{other}")
+    if outbox.endswith(".fifo"):
+        why = "is a FIFO queue: SQS cannot delay its messages one by one"
+        raise InvalidSpec(f"{_RESULTS}.outboxURL", why)
+
+
+def _check_destinations(results: Results, queue: QueueRef) -> None:
+    """Refuse to notify a queue that holds something else."""
+    taken = {
+        "the queue itself": queue.url,
+        "the dead-letter queue": queue.dead_letter_queue,
+        "the outbox": results.outbox_url or "",
+    }
+    lists = (("onSuccess", results.on_success), ("onFailure", results.on_failure))
+    for name, arns in lists:
+        for index, arn in enumerate(arns):
+            for what, url in taken.items():
+                if _is_queue(arn, url, queue.region):
+                    raise InvalidSpec(f"{_RESULTS}.{name}[{index}]", f"is {what}")
+
+
+def _is_queue(arn: str, url: str, region: str | None) -> bool:
+    """Return whether a destination is the queue of a URL, which may lie in the region."""
+    found = parse_destination_arn(arn)
+    return (
+        found.service is Service.SQS
+        and url.endswith(f"/{found.account}/{found.name}")
+        and found.region in (region_of_queue(url), region)
+    )

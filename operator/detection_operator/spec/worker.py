@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from detection_operator.spec.fields import Name, Object, SpecPart, Text, UniqueBy
+from detection_operator.spec.results import Results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,10 @@ class Template(SpecPart):
     models: Annotated[Models, Field(description="Where the model files come from.")] = field(
         default_factory=Models
     )
+    results: Annotated[
+        Results | None,
+        Field(description="Where results go besides the callback that a message names."),
+    ] = None
     pod_template: Annotated[
         Object,
         Field(

@@ -40,7 +40,68 @@ def with_endpoint(url: str) -> Callable[[dict[str, Any]], object]:
     return lambda spec: spec["queue"].update(endpointURL=url)
 
 
+def with_results(**results: Any) -> Callable[[dict[str, Any]], object]:
+    return lambda spec: spec["worker"]["template"].update(results=results)
+
+
+QUEUE_URL = MINIMAL["queue"]["url"]
+DESTINATION = "arn:aws:sqs:eu-west-1:123456789012"
+WRONG_RESULTS: list[tuple[dict[str, Any], str]] = [
+    ({"url": "https://bucket/results/"}, "should match"),
+    ({"url": "s3://a..b/"}, "results.url has a bucket name that S3 does not allow"),
+    ({"cacheURL": "s3://10.0.0.1/c"}, "results.cacheURL has a bucket name that S3 does not allow"),
+    ({"url": "s3://bucket/c/r", "cacheURL": "s3://bucket/c"}, "lies below results.cacheURL"),
+    ({"keyTemplate": "{request_id}"}, "keyTemplate has no meaning without results.url"),
+    (
+        {"url": "s3://bucket/", "keyTemplate": "{date}.json"},
+        "needs {request_id} or {message_id}: otherwise results overwrite",
+    ),
+    ({"url": "s3://bucket/", "keyTemplate": "{request_id}{x}"}, "should match"),
+    ({"kmsKeyID": "alias/results"}, "kmsKeyID has no meaning without results.url"),
+    ({"bucketOwner": "123456789012"}, "bucketOwner has no meaning without"),
+    ({"url": "s3://bucket/", "bucketOwner": "me"}, "should match"),
+    ({"onSuccess": [QUEUE_URL]}, "should match"),
+    ({"onFailure": [f"{DESTINATION}:a", f"{DESTINATION}:a"]}, "Duplicate value"),
+    ({"onSuccess": [f"{DESTINATION}:q{n}" for n in range(11)]}, "at most 10 items"),
+    ({"onSuccess": [f"{DESTINATION}:a", f"{DESTINATION}:video"]}, "may not notify the queue"),
+    (
+        {"onFailure": [f"{DESTINATION}:box"], "outboxURL": QUEUE_URL.replace("video", "box")},
+        "may not notify the queue itself, its dead-letter queue or the outbox",
+    ),
+    ({"callbackURL": "https:///x"}, "should match"),
+    ({"outboxURL": QUEUE_URL}, "results.outboxURL must differ from queue.url"),
+    ({"outboxURL": f"{QUEUE_URL}-outbox.fifo"}, "results.outboxURL is a FIFO queue"),
+]
+
 REFUSED = [
+    *(
+        pytest.param(with_results(**results), message, id=f"results: {message} {number}")
+        for number, (results, message) in enumerate(WRONG_RESULTS)
+    ),
+    pytest.param(
+        lambda s: (
+            s["queue"].update(deadLetterQueue=f"{QUEUE_URL}-dlq"),
+            with_results(onFailure=[f"{DESTINATION}:video-dlq"])(s),
+        ),
+        "may not notify the queue itself, its dead-letter queue or the outbox",
+        id="notified dead letters",
+    ),
+    pytest.param(
+        lambda s: (
+            s["queue"].update(deadLetterQueue=f"{QUEUE_URL}-dlq"),
+            with_results(outboxURL=f"{QUEUE_URL}-dlq")(s),
+        ),
+        "results.outboxURL must differ from queue.deadLetterQueue",
+        id="the dead letters as outbox",
+    ),
+    pytest.param(
+        lambda s: (
+            s["queue"].update(url="http://sqs:4566/123456789012/video", region="eu-west-1"),
+            with_results(onSuccess=[f"{DESTINATION}:video"])(s),
+        ),
+        "may not notify the queue",
+        id="the queue of an emulator",
+    ),
     pytest.param(lambda s: s.pop("worker"), "spec.worker: Required value", id="no worker"),
     pytest.param(
         lambda s: s["worker"].update(deploymentRef={"name": "x"}),
@@ -181,6 +242,32 @@ def test_an_endpoint_may_be_any_address_that_the_operator_takes(scene: ApiScene)
 
         assert parse_spec(spec).queue.endpoint_url == url
     assert len(scene.queues()) == len(urls)
+
+
+def test_results_may_go_everywhere_at_once(scene: ApiScene) -> None:
+    results = {
+        "url": "s3://media-results/detection/",
+        "keyTemplate": "{date}/{bucket}/{key}/{request_id}-{index}.json",
+        "kmsKeyID": "arn:aws:kms:eu-west-1:123456789012:alias/results",
+        "bucketOwner": "123456789012",
+        "onSuccess": [
+            "arn:aws:sns:eu-west-1:123456789012:video",
+            f"{DESTINATION}:video.fifo",
+            "arn:aws:sqs:us-east-1:123456789012:video",
+            "arn:aws:events:eu-west-1:123456789012:event-bus/default",
+        ],
+        "onFailure": [f"{DESTINATION}:failed"],
+        "callbackURL": "https://hooks.example.com:8443/detection?t=1",
+        "cacheURL": "s3://media-results/cache",
+        "outboxURL": f"{QUEUE_URL}-outbox",
+    }
+
+    key = scene.create_queue("video", changed(with_results(**results)))
+
+    made = scene.queue(key)
+    assert made is not None
+    assert made["spec"]["worker"]["template"]["results"] == results
+    assert parse_spec(made["spec"]).worker.template is not None
 
 
 def test_the_queue_s_url_cannot_change(scene: ApiScene) -> None:

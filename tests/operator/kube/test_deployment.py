@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection_contract import environment as env
-from detection_operator.kube.manifests.deployment import deployment
+from detection_operator.kube.manifests.deployment import deployment, digest
 from detection_operator.kube.manifests.disruption import disruption_budget
 from detection_operator.spec.parse import InvalidSpec, parse_spec
+from detection_worker.config.load import load_settings
+from detection_worker.settings import ResultSettings
 
 QUEUE = {"metadata": {"name": "video", "namespace": "media", "uid": "u-1"}}
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/video"
@@ -59,6 +62,105 @@ def test_the_worker_learns_its_queue_region_objective_and_grace() -> None:
     assert set(variables) <= set(env.WORKER_VARIABLES)
 
 
+@pytest.mark.parametrize(
+    ("template", "parts", "name", "sha256"),
+    [
+        pytest.param(
+            {},
+            {},
+            "video-5628f6c1",
+            "3f255843c22cb1a9aec7ffaec03acadc24fb80dc2a94d5b2222041438aed6ca2",
+            id="the minimum",
+        ),
+        pytest.param(
+            {
+                "models": {"claimName": "m"},
+                "env": [{"name": "A", "value": "b"}],
+                "resources": {"limits": {"nvidia.com/gpu": 1}},
+                "serviceAccountName": "w",
+            },
+            {},
+            "video-cefafc11",
+            "1eb7cad1d1a23d0861188e72d5184e9a217846453c5953d622bce096e3ddbb71",
+            id="models, variables, a GPU",
+        ),
+        pytest.param(
+            {},
+            {
+                "queue": {
+                    "url": URL,
+                    "endpointURL": "http://sqs:4566",
+                    "deadLetterQueue": f"{URL}-dlq",
+                },
+                "slo": {"queueWaitSeconds": 45},
+            },
+            "video-b57f2667",
+            "64e491495b5b4f6eb0fb82e784744fd10824462c87002be1e7dd1b4061a48514",
+            id="an endpoint, a dead-letter queue, an objective",
+        ),
+    ],
+)
+def test_an_upgrade_of_the_operator_rolls_no_worker_out(
+    template: dict[str, Any], parts: dict[str, Any], name: str, sha256: str
+) -> None:
+    """Names and digests are those of version 0.1.0."""
+    manifest = built(template, **parts)
+
+    assert manifest["metadata"]["name"] == name
+    assert digest(manifest) == sha256
+
+
+RESULTS: dict[str, Any] = {
+    "url": "s3://bucket/results/",
+    "keyTemplate": "{request_id}.json",
+    "kmsKeyID": "alias/results",
+    "bucketOwner": "123456789012",
+    "onSuccess": [
+        "arn:aws:sns:eu-west-1:123456789012:done",
+        "arn:aws:sqs:eu-west-1:123456789012:done",
+    ],
+    "onFailure": ["arn:aws:events:eu-west-1:123456789012:event-bus/default"],
+    "callbackURL": "https://example.com/hook",
+    "cacheURL": "s3://bucket/cache/",
+    "outboxURL": f"{URL}-outbox",
+}
+
+
+def test_the_worker_takes_the_variables_of_every_result_setting(tmp_path: Path) -> None:
+    variables = environment_of(built({"results": RESULTS}))
+
+    settings = load_settings({}, variables, tmp_path).settings
+
+    assert set(variables) <= set(env.WORKER_VARIABLES)
+    assert settings.results == ResultSettings(
+        results_url="s3://bucket/results/",
+        results_key="{request_id}.json",
+        results_kms_key_id="alias/results",
+        results_bucket_owner="123456789012",
+        on_success=tuple(RESULTS["onSuccess"]),
+        on_failure=tuple(RESULTS["onFailure"]),
+        cache_url="s3://bucket/cache/",
+        outbox_url=f"{URL}-outbox",
+    )
+    assert settings.callback.url == "https://example.com/hook"
+
+
+@pytest.mark.parametrize("results", [None, {}, {"onSuccess": [], "onFailure": []}])
+def test_results_that_go_nowhere_else_change_nothing(results: dict[str, Any] | None) -> None:
+    assert built({"results": results}) == built()
+
+
+def test_the_user_s_own_result_variable_wins() -> None:
+    own = [{"name": env.RESULTS_URL, "value": "s3://mine/"}]
+
+    manifest = built({"results": RESULTS, "env": own})
+
+    assert environment_of(manifest)[env.RESULTS_URL] == "s3://mine/"
+    names = [item["name"] for item in container_of(manifest)["env"]]
+    assert names.count(env.RESULTS_URL) == 1
+    assert environment_of(manifest)[env.CACHE_URL] == "s3://bucket/cache/"
+
+
 def test_another_sqs_endpoint_leaves_s3_where_it_is() -> None:
     endpoint = "https://vpce-1a2b3c4d.sqs.eu-west-1.vpce.amazonaws.com"
     queue = {"url": URL, "endpointURL": endpoint}
@@ -104,6 +206,7 @@ def test_pods_run_as_nobody_who_can_write_nowhere_but_tmp() -> None:
         pytest.param(lambda: built(scaling={"maxReplicas": 7}), True, id="bounds"),
         pytest.param(lambda: built({"image": "worker:2"}), False, id="image"),
         pytest.param(lambda: built({"models": {"claimName": "m"}}), False, id="models"),
+        pytest.param(lambda: built({"results": RESULTS}), False, id="results"),
         pytest.param(lambda: built(slo={"queueWaitSeconds": 9}), False, id="objective"),
     ],
 )

@@ -1,4 +1,5 @@
 import contextlib
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -7,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detection_contract.aws.arns import DESTINATION_PATTERN, parse_destination_arn
+from detection_contract.aws.s3_prefixes import is_s3_prefix
 from detection_contract.media_types import MediaKind
 from detection_operator.spec.parse import (
     InvalidSpec,
@@ -15,6 +18,7 @@ from detection_operator.spec.parse import (
     parse_spec,
 )
 from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.spec.results import NO_BUCKET_PATTERN, S3_PREFIX_PATTERN
 from detection_operator.spec.scaling import IdlePolicy, Mode
 
 
@@ -53,6 +57,50 @@ def test_a_spec_survives_the_way_to_a_manifest_and_back(spec_of: Callable[..., Q
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/video"
 LOCAL = "http://127.0.0.1:4566/000000000000/video"
 OFFICE = {"name": "office", "cron": "0 7 * * 1-5", "durationSeconds": 60, "minReplicas": 2}
+
+
+ARN = "arn:aws:sqs:eu-west-1:123456789012"
+WRONG_RESULTS: list[tuple[str, str, dict[str, Any]]] = [
+    ("a web page as a prefix", "url", {"url": "https://bucket/results/"}),
+    ("no bucket", "url", {"url": "s3:///results/"}),
+    ("a bucket in capitals", "url", {"url": "s3://Bucket/results/"}),
+    ("two dots in a bucket", "url", {"url": "s3://a..b/"}),
+    ("an address for a bucket", "cacheURL", {"cacheURL": "s3://10.0.0.1/c/"}),
+    ("a line break", "url", {"url": "s3://bucket/a\n"}),
+    ("results in the cache", "url", {"url": "s3://bucket/c/r", "cacheURL": "s3://bucket/c"}),
+    ("results as the cache", "url", {"url": "s3://bucket/c/", "cacheURL": "s3://bucket/c"}),
+    ("a key without a bucket", "keyTemplate", {"keyTemplate": "{request_id}.json"}),
+    ("one key for all", "keyTemplate", {"url": "s3://bucket/", "keyTemplate": "{date}.json"}),
+    (
+        "an unknown part of a key",
+        "keyTemplate",
+        {"url": "s3://bucket/", "keyTemplate": "{request_id}{time}"},
+    ),
+    ("a KMS key for nothing", "kmsKeyID", {"kmsKeyID": "alias/results"}),
+    ("a KMS key with blanks", "kmsKeyID", {"url": "s3://bucket/", "kmsKeyID": "my key"}),
+    ("an owner of nothing", "bucketOwner", {"bucketOwner": "123456789012"}),
+    ("an owner by name", "bucketOwner", {"url": "s3://bucket/", "bucketOwner": "media"}),
+    ("a destination by URL", "onSuccess[0]", {"onSuccess": [URL]}),
+    ("a Lambda function", "onFailure[0]", {"onFailure": [ARN.replace("sqs", "lambda") + ":f"]}),
+    ("the same twice", "onSuccess", {"onSuccess": [f"{ARN}:a", f"{ARN}:a"]}),
+    ("too many", "onSuccess", {"onSuccess": [f"{ARN}:q{n}" for n in range(11)]}),
+    ("a word for a list", "onSuccess", {"onSuccess": f"{ARN}:a"}),
+    ("the queue itself", "onSuccess[1]", {"onSuccess": [f"{ARN}:a", f"{ARN}:video"]}),
+    ("the dead-letter queue", "onFailure[0]", {"onFailure": [f"{ARN}:video-dlq"]}),
+    (
+        "the outbox notified",
+        "onFailure[0]",
+        {"onFailure": [f"{ARN}:outbox"], "outboxURL": URL.replace("video", "outbox")},
+    ),
+    ("a callback without a host", "callbackURL", {"callbackURL": "https:///x"}),
+    ("a callback with a password", "callbackURL", {"callbackURL": "https://u:p@host/"}),
+    ("a callback to no port", "callbackURL", {"callbackURL": "https://host:65536/"}),
+    ("the queue as outbox", "outboxURL", {"outboxURL": URL}),
+    ("the dead letters as outbox", "outboxURL", {"outboxURL": f"{URL}-dlq"}),
+    ("a FIFO outbox", "outboxURL", {"outboxURL": f"{URL}-outbox.fifo"}),
+    ("an ARN as outbox", "outboxURL", {"outboxURL": f"{ARN}:outbox"}),
+    ("a typing error", "onsuccess", {"onsuccess": []}),
+]
 
 
 @pytest.mark.parametrize(
@@ -159,6 +207,17 @@ OFFICE = {"name": "office", "cron": "0 7 * * 1-5", "durationSeconds": 60, "minRe
             id="minReplicas above the budget",
         ),
         pytest.param({"paused": "yes"}, "paused", id="a word for a boolean"),
+        *(
+            pytest.param(
+                {
+                    "queue": {"url": URL, "deadLetterQueue": f"{URL}-dlq"},
+                    "worker": {"template": {"image": "x", "results": results}},
+                },
+                f"worker.template.results.{field}",
+                id=f"results: {case}",
+            )
+            for case, field, results in WRONG_RESULTS
+        ),
     ],
 )
 def test_a_wrong_spec_is_refused_by_the_name_of_its_field(
@@ -169,6 +228,66 @@ def test_a_wrong_spec_is_refused_by_the_name_of_its_field(
 
     assert refusal.value.field == field
     assert str(refusal.value).startswith(f"spec.{field}: ")
+
+
+@given(arn=st.from_regex(re.compile(DESTINATION_PATTERN, re.ASCII), fullmatch=True))
+def test_every_destination_that_the_api_server_takes_is_one_for_the_worker(arn: str) -> None:
+    assert parse_destination_arn(arn).arn == arn
+
+
+@given(url=st.from_regex(re.compile(S3_PREFIX_PATTERN, re.ASCII), fullmatch=True))
+def test_every_prefix_that_the_api_server_takes_is_one_for_the_worker(url: str) -> None:
+    assert is_s3_prefix(url) is not bool(re.search(NO_BUCKET_PATTERN, url))
+
+
+ALL_RESULTS = {
+    "url": "s3://media-results/detection/",
+    "keyTemplate": "{date}/{bucket}/{key}/{request_id}-{index}.json",
+    "kmsKeyID": "arn:aws:kms:eu-west-1:123456789012:alias/results",
+    "bucketOwner": "123456789012",
+    "onSuccess": [
+        "arn:aws:sns:eu-west-1:123456789012:done",
+        "arn:aws:sqs:eu-west-1:123456789012:done.fifo",
+        "arn:aws:events:eu-west-1:123456789012:event-bus/default",
+    ],
+    "onFailure": ["arn:aws-us-gov:sns:us-gov-west-1:123456789012:failed"],
+    "callbackURL": "https://hooks.example.com:8443/detection?t=1",
+    "cacheURL": "s3://media-results/cache",
+    "outboxURL": "https://sqs.eu-west-1.amazonaws.com/123456789012/outbox",
+}
+
+
+def test_results_may_go_everywhere_at_once(spec_of: Callable[..., QueueSpec]) -> None:
+    spec = spec_of(worker={"template": {"image": "x", "results": ALL_RESULTS}})
+
+    assert spec.worker.template is not None
+    results = spec.worker.template.results
+    assert results is not None
+    assert results.kms_key_id == ALL_RESULTS["kmsKeyID"]
+    assert list(results.on_success) == ALL_RESULTS["onSuccess"]
+    assert manifest_value(spec)["worker"]["template"]["results"] == ALL_RESULTS
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        pytest.param({"onSuccess": [f"{ARN.replace('eu-west', 'us-east')}:video"]}, id="region"),
+        pytest.param({"onSuccess": ["arn:aws:sqs:eu-west-1:210987654321:video"]}, id="account"),
+        pytest.param({"onFailure": ["arn:aws:sns:eu-west-1:123456789012:video"]}, id="topic"),
+        pytest.param({"url": "s3://bucket/r/", "cacheURL": "s3://bucket/r/cache/"}, id="cache"),
+        pytest.param({"url": "s3://bucket/cached/", "cacheURL": "s3://bucket/cache"}, id="prefix"),
+        pytest.param({"cacheURL": "s3://bucket", "bucketOwner": "123456789012"}, id="owner"),
+        pytest.param({"onSuccess": None, "outboxURL": None}, id="null"),
+        pytest.param({}, id="nothing"),
+    ],
+)
+def test_what_only_looks_like_the_queue_or_the_cache_is_taken(
+    spec_of: Callable[..., QueueSpec], results: dict[str, Any]
+) -> None:
+    spec = spec_of(worker={"template": {"image": "x", "results": results}})
+
+    assert spec.worker.template is not None
+    assert spec.worker.template.results is not None
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Annotated
 import pytest
 from pydantic import Field, TypeAdapter, ValidationError
 
-from detection_operator.spec.fields import Integer, SpecPart, UniqueBy
+from detection_operator.spec.fields import Integer, SpecPart, Unique, UniqueBy
 from detection_operator.spec.schema import structural_schema
 
 
@@ -29,6 +29,12 @@ class Sample(SpecPart):
     weights: Annotated[
         tuple[Weight, ...], Field(max_length=2, description="Weights."), UniqueBy("mediaType")
     ] = (Weight(media_type="video"),)
+    key_ids: Annotated[
+        tuple[Annotated[str, Field(max_length=9)], ...],
+        Field(max_length=3, description="Keys."),
+        Unique(),
+    ] = ()
+    owner_id: Annotated[str | None, Field(max_length=12, description="An account.")] = None
 
 
 def test_a_field_is_added_in_one_place() -> None:
@@ -70,5 +76,25 @@ def test_a_field_is_added_in_one_place() -> None:
                     },
                 },
             },
+            "keyIds": {
+                "type": "array",
+                "description": "Keys.",
+                "default": [],
+                "maxItems": 3,
+                "x-kubernetes-list-type": "set",
+                "items": {"type": "string", "maxLength": 9},
+            },
+            "ownerID": {"type": "string", "description": "An account.", "maxLength": 12},
         },
     }
+
+
+def test_a_set_holds_each_string_once() -> None:
+    read = TypeAdapter(Sample).validate_python
+
+    assert read({"keyIds": ["a", "b"]}) == Sample(key_ids=("a", "b"))
+    with pytest.raises(ValidationError, match="'a' appears twice"):
+        read({"keyIds": ["a", "b", "a"]})
+    for wrong in ("aa", [["a"], ["a"]], [1, 2], {"a": 1}):
+        with pytest.raises(ValidationError):
+            read({"keyIds": wrong})

@@ -44,8 +44,15 @@ _ARN: Final = re.compile(
     r"arn:(?P<partition>aws[a-z-]*):(?P<service>sns|sqs|events):(?P<region>[a-z0-9-]+)"
     r":(?P<account>[0-9]{12}):(?P<name>[A-Za-z0-9_./-]+)"
 )
-_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,256}(?:\.fifo)?")
-_BUS: Final = re.compile(r"event-bus/[A-Za-z0-9._/-]{1,256}")
+_NAME_PATTERN: Final = "[A-Za-z0-9_-]{1,256}([.]fifo)?"
+_BUS_PATTERN: Final = "event-bus/[A-Za-z0-9._/-]{1,256}"
+_NAME: Final = re.compile(_NAME_PATTERN)
+_BUS: Final = re.compile(_BUS_PATTERN)
+_PLACE: Final = "[a-z0-9-]+:[0-9]{12}"
+DESTINATION_PATTERN: Final = (
+    f"^arn:aws[a-z-]*:((sns|sqs):{_PLACE}:{_NAME_PATTERN}|events:{_PLACE}:{_BUS_PATTERN})$"
+)
+"""What ``parse_destination_arn`` takes, for RE2 too and without backslashes."""
 
 
 def parse_destination_arn(text: str) -> DestinationArn:

@@ -16,6 +16,7 @@ from detection_operator.kube.objects import owner_reference
 from detection_operator.kube.port import Object
 from detection_operator.spec.fields import FROM_REDRIVE_POLICY
 from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.spec.results import Results
 from detection_operator.spec.worker import Template
 
 REVISION_CHARS: Final = 8
@@ -209,9 +210,26 @@ def _environment(spec: QueueSpec, template: Template) -> list[dict[str, Any]]:
         ours[env.DEAD_LETTER_QUEUE_URL] = spec.queue.dead_letter_queue
     if template.models.claim_name is not None:
         ours[env.MODELS_DIR] = template.models.mount_path
+    if template.results is not None:
+        ours |= _result_variables(template.results)
     theirs = {item["name"] for item in template.env if "name" in item}
     own = [{"name": name, "value": value} for name, value in ours.items() if name not in theirs]
     return [*own, *(dict(item) for item in template.env)]
+
+
+def _result_variables(results: Results) -> dict[str, str]:
+    variables = {
+        env.RESULTS_URL: results.url,
+        env.RESULTS_KEY: results.key_template,
+        env.RESULTS_KMS_KEY_ID: results.kms_key_id,
+        env.RESULTS_BUCKET_OWNER: results.bucket_owner,
+        env.ON_SUCCESS: ",".join(results.on_success),
+        env.ON_FAILURE: ",".join(results.on_failure),
+        env.CALLBACK_URL: results.callback_url,
+        env.CACHE_URL: results.cache_url,
+        env.OUTBOX_URL: results.outbox_url,
+    }
+    return {name: value for name, value in variables.items() if value}
 
 
 def _volumes(template: Template) -> list[dict[str, Any]]:

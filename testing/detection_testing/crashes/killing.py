@@ -104,7 +104,7 @@ class Watch:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _note(self, call: Call) -> None:
-        # One write of a short line to a file opened for appending: whole, even if others write too.
+        # A short line, in one write to a file opened for appending, stays whole among others.
         with self._calls.open("a") as file:
             file.write(json.dumps(call) + "\n")
 

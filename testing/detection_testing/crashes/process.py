@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -25,8 +25,10 @@ from detection_testing.crashes.stubs import StubDecoder, StubDetector
 from detection_worker.__main__ import main as detection_worker
 from detection_worker.detectors.registry import LoadedDetectors
 from detection_worker.pipeline.service import consumer
-from detection_worker.pipeline.service.pipeline import Pipeline, PipelineDependencies
+from detection_worker.pipeline.service.pipeline import Pipeline
 
+SERVICE = f"{consumer.__package__}."
+"""Modules that start a consumer: what they import of models and decoders is replaced in them."""
 NOT_PORTS = frozenset({"QueueFacts", "int", "Mapping"})
 
 
@@ -79,18 +81,21 @@ def replace_ports(watch: Watch) -> None:
     """Let every pipeline of this process work through watched ports and cheap models."""
     stub = StubDetector()
     loaded = LoadedDetectors(by_kind={MediaKind.IMAGE: stub}, cards=(stub.card,), problems=[])
-    vars(consumer).update(
-        load_detectors=lambda *_, **__: loaded,
-        ProcessDecoder=lambda _: nullcontext(StubDecoder()),
-        Pipeline=lambda dependencies, **rest: Pipeline(watched(dependencies, watch), **rest),
-    )
+    stand_ins: dict[str, Callable[..., Any]] = {
+        "load_detectors": lambda *_, **__: loaded,
+        "ProcessDecoder": lambda _: nullcontext(StubDecoder()),
+        "Pipeline": lambda dependencies, **rest: Pipeline(watched(dependencies, watch), **rest),
+    }
+    for name, module in sys.modules.items():
+        if name.startswith(SERVICE):
+            vars(module).update({n: v for n, v in stand_ins.items() if n in vars(module)})
 
 
-def watched(dependencies: PipelineDependencies, watch: Watch) -> PipelineDependencies:
-    """Return the same dependencies, each port of them watched under its name."""
-    hints = get_type_hints(PipelineDependencies)
+def watched(dependencies: Any, watch: Watch) -> Any:
+    """Return the same ``PipelineDependencies``, each port of them watched under its name."""
+    hints = get_type_hints(type(dependencies))
     changed: dict[str, Any] = {}
-    for known in fields(PipelineDependencies):
+    for known in fields(dependencies):
         value = getattr(dependencies, known.name)
         port = _port_name(hints[known.name])
         if value is not None and port not in NOT_PORTS:

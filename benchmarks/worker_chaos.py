@@ -10,23 +10,20 @@ end as exactly one delivered result or one dead letter; after SIGTERM nothing ma
 
 import argparse
 import json
-import logging
-import os
 import random
 import signal
-import socket
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from detection_testing.aws.faults import Fault
 from detection_testing.aws.local_aws import LocalAws
+from detection_testing.crashes.fleet import ForkedWorker, fork_worker, wait_for
 from detection_testing.media.sample_media import make_audio, make_image, make_video
-from detection_worker.pipeline.service.consumer import Consumer
 from detection_worker.settings import (
     AwsSettings,
     CallbackSettings,
@@ -46,7 +43,6 @@ WORKING_S = (0.02, 1.0)
 S3_LATENCY_S = (0.0, 0.3)
 CALLBACK_LATENCY_S = (0.0, 0.6)
 """Slow enough that a kill finds messages in every stage."""
-READY_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,35 +93,6 @@ class StopReport:
     duplicates: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Worker:
-    """A forked worker."""
-
-    pid: int
-    port: int
-
-    def state(self) -> dict[str, object]:
-        """Return its /state; empty while it does not answer."""
-        try:
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{self.port}/state", timeout=2
-            ) as answer:
-                state: dict[str, object] = json.load(answer)
-                return state
-        except OSError:
-            return {}
-
-    def wait_ready(self) -> None:
-        """Wait until it receives messages."""
-        if not _wait(lambda: bool(self.state().get("ready")), timeout_s=READY_TIMEOUT_S):
-            raise SystemExit("a worker did not get ready")
-
-    def end(self, number: signal.Signals) -> int:
-        """Send a signal, wait for the exit and return the wait status."""
-        os.kill(self.pid, number)
-        return os.waitpid(self.pid, 0)[1]
-
-
 class Lab:
     """Local AWS, a queue, and forked workers.
 
@@ -161,18 +128,9 @@ class Lab:
         )
         self.sent.update(ids)
 
-    def fork_worker(self) -> "Worker":
+    def fork_worker(self) -> ForkedWorker:
         """Start a worker."""
-        port = _free_port()
-        pid = os.fork()
-        if pid == 0:
-            # The child never returns into this program.
-            code = 1
-            try:
-                code = self._work(port)
-            finally:
-                os._exit(code)
-        return Worker(pid=pid, port=port)
+        return fork_worker(self._settings(), self._consumer(), log=self.folder / "workers.log")
 
     def results(self) -> dict[str, list[dict[str, object]]]:
         """Return the delivered envelopes by request id."""
@@ -217,11 +175,9 @@ class Lab:
             self.aws.put_object(BUCKET, key, (self.folder / key).read_bytes())
         return keys
 
-    def _work(self, port: int) -> int:
-        log_file = (self.folder / "workers.log").open("a")
-        logging.basicConfig(stream=log_file, level=logging.WARNING, force=True)
+    def _settings(self) -> Settings:
         credentials = self.aws.credentials
-        settings = Settings(
+        return Settings(
             aws=AwsSettings(
                 access_key_id=credentials.access_key_id,
                 secret_access_key=credentials.secret_access_key,
@@ -231,7 +187,9 @@ class Lab:
             callback=CallbackSettings(allow_private=True),
             models_dir=self._models_dir,
         )
-        consumer = ConsumerSettings(
+
+    def _consumer(self) -> ConsumerSettings:
+        return ConsumerSettings(
             queue_url=self.queue_url,
             wait_time_s=2,
             visibility_timeout_s=VISIBILITY_S,
@@ -242,10 +200,7 @@ class Lab:
             shutdown_grace_s=GRACE_S,
             poll_interval_s=0.2,
             max_backoff_s=2,
-            control_host="127.0.0.1",
-            control_port=port,
         )
-        return Consumer(settings, consumer).run()
 
 
 def kill_round(lab: Lab, *, messages: int, kills: int, workers: int) -> KillReport:
@@ -279,7 +234,7 @@ def kill_round(lab: Lab, *, messages: int, kills: int, workers: int) -> KillRepo
     )
 
 
-def _kill_at_random(lab: Lab, victim: Worker, *, due: int) -> bool:
+def _kill_at_random(lab: Lab, victim: ForkedWorker, *, due: int) -> bool:
     """Kill while starting or while working; say whether messages were in hand just before."""
     if random.random() < START_UP_SHARE:
         lab.send(due)
@@ -303,13 +258,13 @@ def stop_rounds(lab: Lab, *, rounds: int) -> StopReport:
         lab.send(40)
         known = len(lab.aws.callbacks())
         worker = lab.fork_worker()
-        _wait(lambda known=known: len(lab.aws.callbacks()) > known, timeout_s=30)
+        wait_for(partial(_more_callbacks, lab, known), timeout_s=30)
         time.sleep(random.uniform(0, 1.0))
         sent_s = time.monotonic()
         status = worker.end(signal.SIGTERM)
         exits.append(time.monotonic() - sent_s)
         orphans += len(lab.aws.in_flight("chaos"))
-        unclean += os.waitstatus_to_exitcode(status) != 0
+        unclean += status != 0
         if (number + 1) % 10 == 0:
             _say(f"  {number + 1} stops, {orphans} orphans, slowest exit {max(exits):.2f} s")
     worker = lab.fork_worker()
@@ -327,15 +282,13 @@ def stop_rounds(lab: Lab, *, rounds: int) -> StopReport:
     )
 
 
+def _more_callbacks(lab: Lab, known: int) -> bool:
+    return len(lab.aws.callbacks()) > known
+
+
 def _slow_down(aws: LocalAws, operation: str, between_s: tuple[float, float]) -> None:
     low, high = between_s
     aws.inject(Fault(operation=operation, kind="latency", seconds=low, seconds_max=high))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _changed(results: dict[str, list[dict[str, object]]]) -> int:
@@ -348,18 +301,8 @@ def _changed(results: dict[str, list[dict[str, object]]]) -> int:
 
 
 def _wait_until_empty(lab: Lab) -> None:
-    if not _wait(lambda: lab.open_messages() == 0, timeout_s=300):
+    if not wait_for(lambda: lab.open_messages() == 0, timeout_s=300):
         raise SystemExit(f"{lab.open_messages()} messages are still open after 300 s")
-
-
-def _wait(condition: object, *, timeout_s: float) -> bool:
-    assert callable(condition)
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def _say(text: str) -> None:

@@ -15,6 +15,7 @@ from annotated_types import Interval, Predicate, doc
 
 from detection_contract.aws.arns import is_destination_arn
 from detection_contract.aws.s3_prefixes import is_s3_prefix
+from detection_contract.result_keys import ALLOWED_TEMPLATE, DEFAULT_TEMPLATE, is_key_template
 from detection_contract.signing import decode_secret
 
 MIB: Final = 1024 * 1024
@@ -57,6 +58,7 @@ SigningSecret = Annotated[str, Predicate(is_signing_secret)]
 S3Prefix = Annotated[
     str, Predicate(is_s3_prefix), doc("a bucket and a prefix, such as s3://bucket/results/")
 ]
+KeyTemplate = Annotated[str, Predicate(is_key_template), doc(ALLOWED_TEMPLATE)]
 DestinationArn = Annotated[str, Predicate(is_destination_arn)]
 _DESTINATIONS: Final = doc(
     "ARNs of SNS topics, SQS queues or EventBridge buses, with commas between"
@@ -169,7 +171,7 @@ class ResultSettings:
 
     results_url: S3Prefix | None = None
     """S3 prefix under which every envelope is stored before its message is deleted."""
-    results_key: str = "{date}/{request_id}.json"
+    results_key: KeyTemplate = DEFAULT_TEMPLATE
     """Key below the prefix; ``{date}`` (YYYY/MM/DD of the sending, UTC), ``{request_id}``,
     ``{message_id}``, ``{index}``, ``{bucket}`` and ``{key}`` (of the media) are filled in."""
     results_kms_key_id: str | None = None

@@ -1,4 +1,4 @@
-"""ARNs of the services that results are published to."""
+"""ARNs of the services that results are published to, and the partitions of AWS."""
 
 import re
 from dataclasses import dataclass
@@ -53,6 +53,22 @@ DESTINATION_PATTERN: Final = (
     f"^arn:aws[a-z-]*:((sns|sqs):{_PLACE}:{_NAME_PATTERN}|events:{_PLACE}:{_BUS_PATTERN})$"
 )
 """What ``parse_destination_arn`` takes, for RE2 too and without backslashes."""
+
+
+_PARTITIONS: Final = (
+    ("cn-", "aws-cn"),
+    ("us-gov-", "aws-us-gov"),
+    ("us-iso-", "aws-iso"),
+    ("us-isob-", "aws-iso-b"),
+    ("eu-isoe-", "aws-iso-e"),
+    ("us-isof-", "aws-iso-f"),
+    ("eusc-", "aws-eusc"),
+)
+
+
+def partition_of(region: str) -> str:
+    """Return the partition of a region, such as ``aws`` or ``aws-cn``."""
+    return next((name for prefix, name in _PARTITIONS if region.startswith(prefix)), "aws")
 
 
 def parse_destination_arn(text: str) -> DestinationArn:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, unquote_to_bytes
 
+from detection_contract.aws.arns import partition_of
+
 MAX_KEY_BYTES: Final = 1024
 """Longest object key, in UTF-8; https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html."""
 MAX_URL_CHARS: Final = 16_384
@@ -82,16 +84,6 @@ _POINT_HOSTS: Final = (
 )
 _MULTI_REGION_HOST: Final = re.compile(rf"[a-z0-9]+\.mrap\.accesspoint\.s3-global\.{_SUFFIX}")
 _WEBSITE_HOST: Final = re.compile(rf".+\.s3-website[.-][a-z0-9-]+\.{_SUFFIX}")
-_PARTITIONS: Final = (
-    ("cn-", "aws-cn"),
-    ("us-gov-", "aws-us-gov"),
-    ("us-iso-", "aws-iso"),
-    ("us-isob-", "aws-iso-b"),
-    ("eu-isoe-", "aws-iso-e"),
-    ("us-isof-", "aws-iso-f"),
-    ("eusc-", "aws-eusc"),
-)
-
 _ARN_AND_KEY: Final = re.compile(
     r"(?P<head>arn:aws[a-z-]*:(?:s3|s3-object-lambda|s3-outposts):(?P<region>[a-z0-9-]*):[0-9]{12}:)"
     r"(?P<resource>(?:outpost[/:]op-[a-z0-9]+[/:])?accesspoint[/:][a-z0-9-]{3,50}(?:\.mrap)?)"
@@ -164,6 +156,18 @@ def s3_uri(location: S3Location) -> str:
     """Return the ``s3://`` form of ``location``, with its version if it has one."""
     version = f"?versionId={location.version_id}" if location.version_id else ""
     return f"s3://{location.bucket}/{location.key}{version}"
+
+
+def object_arn(location: S3Location, *, region: str) -> str:
+    """Return the ARN of an object as IAM and events write it.
+
+    Args:
+        location: The object.
+        region: Any region of its partition, for a location that names none.
+    """
+    if location.bucket.startswith("arn:"):
+        return f"{location.bucket}/object/{location.key}"
+    return f"arn:{partition_of(location.region or region)}:s3:::{location.bucket}/{location.key}"
 
 
 def is_amazon_s3(url: str) -> bool:
@@ -280,10 +284,9 @@ def _aws_host(host: str) -> tuple[str | None, str | None] | None:
 def _access_point_arn(found: re.Match[str], *, service: str) -> str:
     groups = found.groupdict()
     region = groups["region"]
-    partition = next((name for prefix, name in _PARTITIONS if region.startswith(prefix)), "aws")
     outpost = f"outpost/{groups['outpost']}/" if "outpost" in groups else ""
     account, point = groups["account"], groups["point"]
-    return f"arn:{partition}:{service}:{region}:{account}:{outpost}accesspoint/{point}"
+    return f"arn:{partition_of(region)}:{service}:{region}:{account}:{outpost}accesspoint/{point}"
 
 
 def _version_of_query(query: str) -> str | None:

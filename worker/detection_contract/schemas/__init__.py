@@ -1,11 +1,14 @@
-"""JSON Schemas (draft 2020-12) of message and result, as shipped to callers in other languages."""
+"""JSON Schemas (draft 2020-12) of what comes in and goes out, for callers in other languages."""
 
 import json
 from importlib.resources import files
 from typing import Literal, cast
 
 
-def load_schema(name: Literal["message", "result"]) -> dict[str, object]:
-    """Return the schema of a message body or of a result."""
+def load_schema(name: Literal["message", "result", "notification"]) -> dict[str, object]:
+    """Return the schema of a message body, a result or a notification.
+
+    That of notifications refers to that of results by its ``$id``.
+    """
     text = files(__package__).joinpath(f"{name}.schema.json").read_text(encoding="utf-8")
     return cast("dict[str, object]", json.loads(text))

@@ -42,8 +42,13 @@ class StoredResult:
 class ResultStore(Protocol):
     """Keeps envelopes; thread-safe."""
 
-    def put(self, result_id: ResultId, body: bytes) -> str:
-        """Store an envelope and return its URL; the same id and body give the same object.
+    def put(self, result_id: ResultId, body: bytes) -> StoredResult:
+        """Store an envelope, unless an earlier delivery of the same message has stored its own.
+
+        Returns:
+            What is in the store now. If two workers finish the same message, the first one's
+            envelope stays and both get it: report its bytes, not ``body``. An object that answers
+            another message with the same request id is replaced.
 
         Raises:
             JobError: ``RESULT_NOT_STORED``; ``environment`` says that every other envelope would

@@ -144,7 +144,7 @@ def _explain_answer(
     code, status = error_code(exc.response), http_status(exc.response)
     if status == 412:
         return ObjectChanged()
-    if _passes(exc, code=code, status=status):
+    if passes(exc):
         # Without an error code, a gateway or proxy in between answered.
         foreign = status >= 500 and code.isdigit()
         return Interrupted(
@@ -152,10 +152,10 @@ def _explain_answer(
             retry_after_s=retry_after_s(exc),
             environment=foreign and home.holds(location),
         )
-    missing = _NOT_AUTHORIZED.search(str(exc.response.get("Error", {}).get("Message", "")))
-    if status == 403 and code == "AccessDenied" and missing:
-        denied = f"{_first_line(user_messages.ACCESS_DENIED)} ({missing[1]} is not allowed)"
-        kind = PermissionMissing if missing[1] in _READING else JobError
+    missing = missing_permission(exc)
+    if missing is not None:
+        denied = f"{_first_line(user_messages.ACCESS_DENIED)} ({missing} is not allowed)"
+        kind = PermissionMissing if missing in _READING else JobError
         return kind(ErrorCode.S3_FORBIDDEN, denied)
     return JobError(*_refusal(location, code=code, status=status))
 
@@ -178,7 +178,16 @@ def _refusal(location: S3Location, *, code: str, status: int) -> tuple[ErrorCode
     return ErrorCode.S3_FORBIDDEN, f"Failed to download S3 file: {code} ({status})"
 
 
-def _passes(exc: ClientError, *, code: str, status: int) -> bool:
+def missing_permission(exc: ClientError) -> str | None:
+    """Return the IAM action that S3 says the caller lacks; None if it names none."""
+    found = _NOT_AUTHORIZED.search(str(exc.response.get("Error", {}).get("Message", "")))
+    denied = http_status(exc.response) == 403 and error_code(exc.response) == "AccessDenied"
+    return found[1] if found and denied else None
+
+
+def passes(exc: ClientError) -> bool:
+    """Return whether the same request may work later."""
+    code, status = error_code(exc.response), http_status(exc.response)
     # KMS answers through S3: a key that is throttled or being enabled again works later.
     from_kms = str(exc.response.get("Error", {}).get("Code", "")).startswith("KMS.")
     busy = status in PASSING_STATUSES or status >= 500 or code in PASSING_CODES

@@ -1,0 +1,200 @@
+"""The services that take notifications, as far as they differ: calls, entries and answers."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from detection_contract.aws.arns import DestinationArn, Service
+from detection_contract.notifications import DETAIL_TYPES, SOURCE
+from detection_contract.result_keys import encoded
+from detection_worker.results.base import Notification
+
+MAX_ENTRIES: Final = 10
+"""Limit of one call, with each of the three services."""
+_MAX_TOKEN_CHARS: Final = 128
+_TIME_BYTES: Final = 14
+"""What EventBridge counts for the time of an event."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Why a service did not take one entry of a call that it took.
+
+    Attributes:
+        code: Its error code.
+        message: Its words.
+    """
+
+    code: str
+    message: str
+
+
+class Destination(Protocol):
+    """A topic, queue or bus."""
+
+    @property
+    def arn(self) -> DestinationArn:
+        """Its ARN."""
+        ...
+
+    def size_bytes(self, notification: Notification) -> int:
+        """Return how much a notification counts against the limits of entry and call."""
+        ...
+
+    def send(self, batch: Sequence[Notification]) -> Mapping[int, Refused]:
+        """Send up to ``MAX_ENTRIES``; return those that were refused, by position.
+
+        Raises:
+            Exception: Any of botocore's, if the whole call failed.
+        """
+        ...
+
+
+class SnsTopic:
+    """An SNS topic."""
+
+    def __init__(self, client: Any, arn: DestinationArn) -> None:
+        self.arn = arn
+        self._client = client
+
+    def size_bytes(self, notification: Notification) -> int:
+        """Return the size of body and attributes."""
+        return _message_bytes(notification)
+
+    def send(self, batch: Sequence[Notification]) -> Mapping[int, Refused]:
+        """Publish a batch."""
+        entries = [
+            {
+                "Id": str(at),
+                "Message": notification.body,
+                "MessageAttributes": _attributes(notification),
+                **_order(self.arn, notification),
+            }
+            for at, notification in enumerate(batch)
+        ]
+        answer = self._client.publish_batch(
+            TopicArn=self.arn.arn, PublishBatchRequestEntries=entries
+        )
+        return _refused(answer, len(batch))
+
+
+class SqsQueue:
+    """An SQS queue."""
+
+    def __init__(self, client: Any, arn: DestinationArn) -> None:
+        self.arn = arn
+        self._client = client
+        # Asking SQS for the URL would need another permission.
+        endpoint = str(client.meta.endpoint_url).rstrip("/")
+        self._url = f"{endpoint}/{arn.account}/{arn.name}"
+
+    def size_bytes(self, notification: Notification) -> int:
+        """Return the size of body and attributes."""
+        return _message_bytes(notification)
+
+    def send(self, batch: Sequence[Notification]) -> Mapping[int, Refused]:
+        """Send a batch."""
+        entries = [
+            {
+                "Id": str(at),
+                "MessageBody": notification.body,
+                "MessageAttributes": _attributes(notification),
+                **_order(self.arn, notification),
+            }
+            for at, notification in enumerate(batch)
+        ]
+        answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
+        return _refused(answer, len(batch))
+
+
+class EventBus:
+    """An EventBridge event bus."""
+
+    def __init__(self, client: Any, arn: DestinationArn) -> None:
+        self.arn = arn
+        self._client = client
+
+    def size_bytes(self, notification: Notification) -> int:
+        """Return the size of an event as EventBridge counts it."""
+        texts = (
+            SOURCE,
+            DETAIL_TYPES[notification.kind],
+            notification.body,
+            notification.media_arn or "",
+        )
+        return _TIME_BYTES + sum(len(text.encode()) for text in texts)
+
+    def send(self, batch: Sequence[Notification]) -> Mapping[int, Refused]:
+        """Put a batch of events."""
+        entries = [
+            {
+                "EventBusName": self.arn.arn,
+                "Source": SOURCE,
+                "DetailType": DETAIL_TYPES[notification.kind],
+                "Detail": notification.body,
+                "Resources": [notification.media_arn] if notification.media_arn else [],
+            }
+            for notification in batch
+        ]
+        answers = self._client.put_events(Entries=entries).get("Entries", ())
+        refused = {
+            at: Refused(code=str(each["ErrorCode"]), message=str(each.get("ErrorMessage", "")))
+            for at, each in enumerate(answers)
+            if each.get("ErrorCode")
+        }
+        return refused | _unanswered(range(len(answers), len(batch)))
+
+
+DESTINATIONS: Final[Mapping[Service, Callable[[Any, DestinationArn], Destination]]] = {
+    Service.SNS: SnsTopic,
+    Service.SQS: SqsQueue,
+    Service.EVENTBRIDGE: EventBus,
+}
+
+
+def _attributes(notification: Notification) -> dict[str, dict[str, str]]:
+    return {
+        name: {"DataType": "String", "StringValue": value}
+        for name, value in notification.attributes.items()
+    }
+
+
+def _message_bytes(notification: Notification) -> int:
+    texts = (t for pair in notification.attributes.items() for t in (*pair, "String"))
+    return len(notification.body.encode()) + sum(len(text.encode()) for text in texts)
+
+
+def _order(arn: DestinationArn, notification: Notification) -> dict[str, str]:
+    """Return group and deduplication id of a FIFO topic or queue."""
+    if not arn.fifo:
+        return {}
+    group = notification.attributes.get("request_id", notification.id)
+    return {
+        "MessageGroupId": _token(group),
+        "MessageDeduplicationId": _token(notification.id),
+    }
+
+
+def _token(text: str) -> str:
+    """Return ``text`` as letters, digits and punctuation, at most 128 of them."""
+    found = encoded(text)
+    return found if len(found) <= _MAX_TOKEN_CHARS else hashlib.sha256(text.encode()).hexdigest()
+
+
+def _refused(answer: Mapping[str, Any], count: int) -> dict[int, Refused]:
+    """Return the failures in an answer of SNS or SQS, by position."""
+    failed = {
+        int(each["Id"]): Refused(
+            code=str(each.get("Code", "")), message=str(each.get("Message", ""))
+        )
+        for each in answer.get("Failed", ())
+    }
+    done = {int(each["Id"]) for each in answer.get("Successful", ())}
+    return failed | _unanswered(set(range(count)) - done - failed.keys())
+
+
+def _unanswered(positions: Sequence[int] | set[int]) -> dict[int, Refused]:
+    return {
+        at: Refused(code="NoAnswer", message="the answer does not mention it") for at in positions
+    }

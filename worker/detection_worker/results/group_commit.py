@@ -1,0 +1,136 @@
+"""Writes of many threads in few calls: one of the threads that wait sends for all."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+LINGER_S: Final = 0.02
+"""How long a batch is collected under load."""
+BUSY_S: Final = 0.1
+"""Two entries within this time are load; a lone one is sent at once."""
+
+Entry = TypeVar("Entry")
+Send = Callable[[Sequence[Entry]], Sequence[Exception | None]]
+"""Sends a batch; returns for each entry why it failed, None if it did not."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Waiting(Generic[Entry]):
+    """An entry whose thread waits.
+
+    Attributes:
+        entry: What to send.
+        size_bytes: How much it counts against the limit of a batch.
+        taken: It is in a batch.
+        done: The batch was sent.
+        error: Why the entry failed.
+    """
+
+    entry: Entry
+    size_bytes: int
+    taken: bool = False
+    done: bool = False
+    error: Exception | None = None
+
+
+class GroupCommit(Generic[Entry]):
+    """Collects entries of several threads into batches; each thread waits for its own entry.
+
+    There is no thread of its own: of those that wait, one collects and sends while the next ones
+    collect again. Calls overlap, so a slow one delays only its own entries.
+
+    Args:
+        send: Sends a batch; called by several threads at once.
+        size_bytes: Size of an entry.
+        max_entries: Most entries of a batch.
+        max_bytes: Most bytes of a batch of several entries.
+        linger_s: How long a batch is collected under load.
+    """
+
+    def __init__(
+        self,
+        send: Send[Entry],
+        *,
+        size_bytes: Callable[[Entry], int],
+        max_entries: int,
+        max_bytes: int,
+        linger_s: float = LINGER_S,
+    ) -> None:
+        self._send = send
+        self._size_bytes = size_bytes
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._linger_s = linger_s
+        self._changed = threading.Condition()
+        self._queue: deque[_Waiting[Entry]] = deque()
+        self._collecting = False
+        self._last_s = -BUSY_S
+
+    def put(self, entry: Entry) -> None:
+        """Send an entry, with others if there are any; returns once it is sent.
+
+        Raises:
+            Exception: What ``send`` returned for this entry, or raised.
+        """
+        mine = _Waiting(entry=entry, size_bytes=self._size_bytes(entry))
+        busy = self._join(mine)
+        while not mine.done:
+            if batch := self._next_batch(mine, busy=busy):
+                self._send_batch(batch)
+        if mine.error is not None:
+            raise mine.error
+
+    def _join(self, mine: _Waiting[Entry]) -> bool:
+        """Queue an entry; return whether another came shortly before."""
+        now_s = time.monotonic()
+        with self._changed:
+            busy = now_s - self._last_s < BUSY_S
+            self._last_s = now_s
+            self._queue.append(mine)
+            self._changed.notify_all()
+        return busy
+
+    def _next_batch(self, mine: _Waiting[Entry], *, busy: bool) -> list[_Waiting[Entry]]:
+        """Return a batch to send, or nothing once the caller's own entry is sent by another."""
+        with self._changed:
+            self._changed.wait_for(lambda: mine.done or not (mine.taken or self._collecting))
+            if mine.done:
+                return []
+            self._collecting = True
+            try:
+                if busy:
+                    self._changed.wait_for(lambda: self._count()[1], timeout=self._linger_s)
+                batch = [self._queue.popleft() for _ in range(self._count()[0])]
+            finally:
+                self._collecting = False
+                self._changed.notify_all()
+            for waiting in batch:
+                waiting.taken = True
+            return batch
+
+    def _count(self) -> tuple[int, bool]:
+        """Return how many entries the next batch has, at least one, and whether it is full."""
+        count, size_bytes = 0, 0
+        for waiting in self._queue:
+            size_bytes += waiting.size_bytes
+            if count and (count == self._max_entries or size_bytes > self._max_bytes):
+                return count, True
+            count += 1
+        return count, count >= self._max_entries or size_bytes >= self._max_bytes
+
+    def _send_batch(self, batch: Sequence[_Waiting[Entry]]) -> None:
+        errors: Sequence[Exception | None] = [
+            RuntimeError("the thread that was to send this was stopped") for _ in batch
+        ]
+        try:
+            errors = self._send([waiting.entry for waiting in batch])
+        except Exception as exc:  # noqa: BLE001 - raised again in the threads whose entries these are
+            errors = [exc for _ in batch]
+        finally:
+            with self._changed:
+                for waiting, error in zip(batch, errors, strict=True):
+                    waiting.error, waiting.done = error, True
+                self._changed.notify_all()

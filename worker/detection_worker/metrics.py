@@ -64,6 +64,12 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        self.results = Counter(
+            "detection_worker_results",
+            "Results at the store and at destinations, by service and how that ended.",
+            ["destination", "result"],
+            registry=self.registry,
+        )
 
     def _stages(self) -> None:
         self.stage_seconds = Histogram(

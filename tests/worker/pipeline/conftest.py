@@ -26,7 +26,8 @@ from detection_worker.errors import Cancelled, JobError
 from detection_worker.media.values import DecodedMedia, DecodeRequest, MediaInfo
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.messages.settlement import MessageCounts
-from detection_worker.pipeline.service.pipeline import Pipeline, PipelineDependencies
+from detection_worker.pipeline.service.dependencies import PipelineDependencies
+from detection_worker.pipeline.service.pipeline import Pipeline
 from detection_worker.settings import ConsumerSettings, DataSettings, Settings
 from detection_worker.sources.base import (
     EntryFailure,

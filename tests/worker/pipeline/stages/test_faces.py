@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from detection_contract.media_types import MediaKind
 from detection_worker.core.faces import SeenFace
-from detection_worker.core.messages.outcome import Failure
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
 from detection_worker.detectors.base import DetectorCard
 from detection_worker.media.values import DecodedMedia, MediaInfo
-from detection_worker.pipeline.files.handovers import Decoded, DecodedTrack, Scored
+from detection_worker.pipeline.files.handovers import Decoded, DecodedTrack, Scored, Unscored
 from detection_worker.pipeline.messages.jobs import Job, JobRequest, Message
 from detection_worker.pipeline.stages.inference import InferenceStage
 from detection_worker.sources.base import ReceivedMessage
@@ -116,7 +115,7 @@ class Stage:
     def __init__(self, *, capacity_bytes: int) -> None:
         self.detector = FaceCounter()
         self.detector.gate.clear()
-        self.outcomes: list[Scored[Job] | Failure | None] = []
+        self.outcomes: list[Scored[Job] | Unscored | None] = []
         self.done = threading.Semaphore(0)
         self.stage = InferenceStage(
             max_units=8,
@@ -128,7 +127,7 @@ class Stage:
             capacity_bytes=capacity_bytes,
         )
 
-    def _scored(self, job: Job, outcome: Scored[Job] | Failure | None) -> None:
+    def _scored(self, job: Job, outcome: Scored[Job] | Unscored | None) -> None:
         self.outcomes.append(outcome)
         self.done.release()
 

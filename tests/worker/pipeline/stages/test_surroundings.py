@@ -12,7 +12,12 @@ from detection_contract.error_codes import ErrorCode
 from detection_worker.errors import JobError
 from detection_worker.pipeline.messages import poller as poller_module
 from detection_worker.pipeline.stages import breaker as breaker_module
-from detection_worker.pipeline.stages.breaker import CHECK_PAUSE_S, CircuitBreaker
+from detection_worker.pipeline.stages.breaker import (
+    CHECK_PAUSE_S,
+    CircuitBreaker,
+    Trial,
+    download_trial,
+)
 from detection_worker.sources.base import QueueError
 
 SKEWED = "AWS credentials do not work: RequestTimeTooSkewed"
@@ -52,21 +57,26 @@ def probed() -> Probed:
 
 
 @pytest.fixture
-def breaker(probed: Probed, now: list[float], tmp_path: Path) -> CircuitBreaker:
-    return CircuitBreaker(probed, tmp_path / "cache", clock=lambda: now[0])
+def trial(probed: Probed, tmp_path: Path) -> Trial:
+    return download_trial(probed, tmp_path / "cache", WHERE)
 
 
-def test_a_failure_of_the_objects_own_stops_nothing(breaker: CircuitBreaker) -> None:
-    breaker.note(JobError(ErrorCode.S3_NOT_FOUND, "gone"), WHERE)
+@pytest.fixture
+def breaker(now: list[float]) -> CircuitBreaker:
+    return CircuitBreaker(clock=lambda: now[0])
+
+
+def test_a_failure_of_the_objects_own_stops_nothing(breaker: CircuitBreaker, trial: Trial) -> None:
+    breaker.note(JobError(ErrorCode.S3_NOT_FOUND, "gone"), trial)
 
     assert breaker.allows()
     assert breaker.reason is None
 
 
 def test_checks_are_rare_and_need_no_message(
-    breaker: CircuitBreaker, probed: Probed, now: list[float]
+    breaker: CircuitBreaker, probed: Probed, trial: Trial, now: list[float]
 ) -> None:
-    breaker.note(skewed(), WHERE)
+    breaker.note(skewed(), trial)
     for _ in range(600):
         assert not breaker.allows()
         assert breaker.reason == SKEWED
@@ -83,10 +93,11 @@ def test_any_answer_about_the_object_ends_the_pause(
     answer: JobError | None,
     breaker: CircuitBreaker,
     probed: Probed,
+    trial: Trial,
     now: list[float],
     tmp_path: Path,
 ) -> None:
-    breaker.note(skewed(), WHERE)
+    breaker.note(skewed(), trial)
     now[0] += CHECK_PAUSE_S
     probed.error = answer
 
@@ -96,9 +107,9 @@ def test_any_answer_about_the_object_ends_the_pause(
 
 
 def test_one_thread_checks_at_a_time(
-    breaker: CircuitBreaker, probed: Probed, now: list[float]
+    breaker: CircuitBreaker, probed: Probed, trial: Trial, now: list[float]
 ) -> None:
-    breaker.note(skewed(), WHERE)
+    breaker.note(skewed(), trial)
     now[0] += CHECK_PAUSE_S
     threads = [threading.Thread(target=breaker.allows) for _ in range(8)]
 
@@ -114,8 +125,9 @@ def test_a_folder_that_cannot_be_made_keeps_it_open(
     probed: Probed, now: list[float], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    breaker = CircuitBreaker(probed, tmp_path / "file" / "cache", clock=lambda: now[0])
-    breaker.note(skewed(), WHERE)
+    breaker = CircuitBreaker(clock=lambda: now[0])
+    trial = download_trial(probed, tmp_path / "file" / "cache", WHERE)
+    breaker.note(skewed(), trial)
     now[0] += CHECK_PAUSE_S
     probed.error = None
 

@@ -6,6 +6,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from detection_worker.core.messages.outcome import Failure
 from detection_worker.detectors.base import Detector, DetectorCard
 from detection_worker.media.values import DecodedMedia
 
@@ -99,4 +100,17 @@ class Scored(Generic[T]):
     ticket: T
     main: ScoredTrack
     sound: ScoredTrack | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unscored:
+    """A file that failed on the device.
+
+    Attributes:
+        failure: Why.
+        seconds: Its share of the device's time until then.
+    """
+
+    failure: Failure
     seconds: float

@@ -149,15 +149,17 @@ class Job:
             raise Cancelled
 
 
-def open_job(message: Message, index: int, request: DetectionRequest) -> Job:
-    """Return the job for one request of a message."""
+def open_job(
+    message: Message, index: int, request: DetectionRequest, default_url: str | None = None
+) -> Job:
+    """Return the job for one request of a message; ``default_url`` is for lack of a callback."""
     return Job(
         message=message,
         index=index,
         request=JobRequest(
             sqs_to_ml_url=request.sqs_to_ml_url,
             location=request.location,
-            callback_url=request.callback_url,
+            callback_url=request.callback_url or default_url,
             threshold=request.confidence_threshold,
             metadata=request.metadata,
             original_message=request.original_message,
@@ -167,15 +169,17 @@ def open_job(message: Message, index: int, request: DetectionRequest) -> Job:
     )
 
 
-def bad_job(message: Message, exc: InvalidMessage) -> Job:
+def bad_job(message: Message, exc: InvalidMessage, default_url: str | None = None) -> Job:
     """Return the job that reports why a message cannot be understood."""
+    # A sender who meant another receiver is not answered at the default one.
+    no_callback = exc.code is ErrorCode.BAD_CALLBACK_URL
     return Job(
         message=message,
         index=0,
         request=JobRequest(
             sqs_to_ml_url=exc.sqs_to_ml_url,
             location=None,
-            callback_url=None if exc.code is ErrorCode.BAD_CALLBACK_URL else exc.callback_url,
+            callback_url=None if no_callback else exc.callback_url or default_url,
             threshold=DEFAULT_THRESHOLD,
             metadata=None,
             original_message=exc.original_message,

@@ -47,6 +47,7 @@ class PollingRules:
         pollers: Most polls at once; all but one rest while polls come back empty.
         late_after_s: A first receive after a longer wait counts as late.
         endpoint_hosts: Hosts of S3-compatible endpoints whose URLs are accepted too.
+        callback_url: Callback URL of messages that name none; None leaves them without.
     """
 
     max_messages: int
@@ -56,6 +57,7 @@ class PollingRules:
     pollers: int
     late_after_s: float
     endpoint_hosts: frozenset[str]
+    callback_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,14 +316,16 @@ class Poller:
 
     def _open(self, message: Message) -> None:
         """Parse a message and send its jobs on their way."""
+        hosts, default_url = self._rules.endpoint_hosts, self._rules.callback_url
         try:
-            parsed = parse_body(message.received.body, endpoint_hosts=self._rules.endpoint_hosts)
+            parsed = parse_body(message.received.body, endpoint_hosts=hosts)
         except InvalidMessage as exc:
-            job = bad_job(message, exc)
-            message.jobs = (job,)
-            self._route(job, Failure(code=exc.code, message=str(exc)))
+            message.jobs = (bad_job(message, exc, default_url),)
+            self._route(message.jobs[0], Failure(code=exc.code, message=str(exc)))
             return
-        message.jobs = tuple(open_job(message, i, r) for i, r in enumerate(parsed.requests))
+        message.jobs = tuple(
+            open_job(message, i, r, default_url) for i, r in enumerate(parsed.requests)
+        )
         for what in parsed.skipped:
             line = user_messages.LOG_SKIPPED.format(what=what, message_id=message.message_id)
             log_outcome(line, action="skip", about=message)

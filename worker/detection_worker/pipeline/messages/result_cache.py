@@ -1,11 +1,12 @@
 """What this process has already finished, so that a redelivery costs no second inference.
 
-Small and in memory: it covers the redelivery to the same worker (failed callback, failed delete).
-A shared cache keyed by the object's identity can take its place behind the same methods.
+Small and in memory: it covers the redelivery to the same worker (a destination that did not take
+the result, a failed delete). Another worker finds the result in the store, if there is one.
 """
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from detection_worker.core.messages.outcome import Failure
@@ -16,17 +17,23 @@ MAX_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """The end of one job.
+    """The end of one job, and how far its result has come.
 
     Attributes:
         body: The encoded envelope; empty once it is delivered.
         failure: Why the job failed for good, if it did.
-        delivered: The caller has it.
+        result_url: ``s3://`` URL of the stored envelope; None if it is not stored.
+        notified: ARNs of the destinations that have been notified.
+        called_back: The callback was delivered, or the outbox has it.
+        delivered: All of this is done; nothing is left but the message.
     """
 
     body: bytes
-    failure: Failure | None
-    delivered: bool
+    failure: Failure | None = None
+    result_url: str | None = None
+    notified: frozenset[str] = frozenset()
+    called_back: bool = False
+    delivered: bool = False
 
 
 class ResultCache:
@@ -42,16 +49,34 @@ class ResultCache:
     def put(self, message_id: str, index: int, finished: Finished) -> None:
         """Remember the end of a job in place of what was known of it."""
         with self._lock:
-            self._forget((message_id, index))
-            self._jobs[message_id, index] = finished
-            self._bytes += len(finished.body)
-            while len(self._jobs) > self._max_jobs or self._bytes > self._max_bytes:
-                self._forget(next(iter(self._jobs)))
+            self._put((message_id, index), finished)
 
     def get(self, message_id: str, index: int) -> Finished | None:
         """Return how the job ended, if that is known here."""
         with self._lock:
             return self._jobs.get((message_id, index))
+
+    def amend(
+        self,
+        message_id: str,
+        index: int,
+        change: Callable[[Finished], Finished],
+        *,
+        otherwise: Finished,
+    ) -> Finished:
+        """Change what is known of a job, or ``otherwise`` if nothing is; return the outcome."""
+        key = message_id, index
+        with self._lock:
+            changed = change(self._jobs.get(key, otherwise))
+            self._put(key, changed)
+        return changed
+
+    def _put(self, key: tuple[str, int], finished: Finished) -> None:
+        self._forget(key)
+        self._jobs[key] = finished
+        self._bytes += len(finished.body)
+        while len(self._jobs) > self._max_jobs or self._bytes > self._max_bytes:
+            self._forget(next(iter(self._jobs)))
 
     def _forget(self, key: tuple[str, int]) -> None:
         old = self._jobs.pop(key, None)

@@ -13,26 +13,25 @@ from detection_contract.environment import EXIT_FAILED, EXIT_OK
 from detection_worker.aws_session import make_session
 from detection_worker.callback.client import HttpCallbackClient
 from detection_worker.cores import usable_cores
-from detection_worker.detectors.model_folder.listing import bundled_models_dir
-from detection_worker.detectors.registry import LoadedDetectors, load_detectors
 from detection_worker.errors import UsageError
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.files.downloads import sweep
 from detection_worker.pipeline.messages.settlement import MessageCounts, Statistics
 from detection_worker.pipeline.service.control import Controls, asking_to_stop, control_server
+from detection_worker.pipeline.service.dependencies import PipelineDependencies
+from detection_worker.pipeline.service.destinations import make_destinations
 from detection_worker.pipeline.service.dry_run import dry_run
-from detection_worker.pipeline.service.pipeline import Pipeline, PipelineDependencies
+from detection_worker.pipeline.service.pipeline import Pipeline
+from detection_worker.pipeline.service.startup import load_models, wait_for_queue
 from detection_worker.pipeline.stages.context import ResultHandler
 from detection_worker.settings import ConsumerSettings, Settings
-from detection_worker.sources.base import QueueError, QueueFacts
+from detection_worker.sources.base import QueueError
 from detection_worker.sources.sqs import SqsSource
 from detection_worker.storage.s3 import S3Storage
 
 SWITCH_INTERVAL_S = 0.001
 """Python's 5 ms would let network threads delay each forward pass by as much."""
-START_PAUSE_S = 2.0
-MAX_START_PAUSE_S = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +74,7 @@ class Consumer:
             expected_bucket_owner=settings.aws.expected_bucket_owner,
             allowed_buckets=frozenset(settings.aws.allowed_buckets),
         )
+        self._destinations = make_destinations(session, settings)
 
     def request_stop(self) -> None:
         """Drain and return from ``run``; a second call hands everything back at once."""
@@ -118,9 +118,12 @@ class Consumer:
             ProcessDecoder(decoders) as decoder,
             closing(HttpCallbackClient(self._settings.callback)) as callbacks,
         ):
-            loaded = self._load()
+            self._wait_for("loading models")
+            loaded = load_models(self._settings, self._consumer, self._metrics)
             try:
-                facts = self._wait_for_queue()
+                facts = wait_for_queue(
+                    self._source, self._consumer, stop=self._stop, on_wait=self._wait_for
+                )
             except QueueError as exc:
                 return _out_of_reach(exc)
             if facts is None:
@@ -134,6 +137,9 @@ class Consumer:
                     decoders=decoders,
                     detectors=loaded.by_kind,
                     callbacks=callbacks,
+                    store=self._destinations.store,
+                    notifier=self._destinations.notifier,
+                    outbox=self._destinations.outbox,
                 ),
                 settings=self._settings,
                 consumer=self._consumer,
@@ -153,54 +159,8 @@ class Consumer:
             finally:
                 self._pipeline = None
 
-    def _load(self) -> LoadedDetectors:
-        self._waiting_for = "loading models"
-        models_dir = self._settings.models_dir or bundled_models_dir()
-        loaded = load_detectors(
-            models_dir,
-            device=_device(self._consumer.device),
-            threads=self._consumer.torch_threads or usable_cores(),
-            prefer=self._settings.models_prefer,
-        )
-        for problem in loaded.problems:
-            log.warning("model not loaded: %s", problem)
-        log.info(user_messages.LOG_LOADED.format(kinds=[k.value for k in loaded.by_kind]))
-        for card in loaded.cards:
-            self._metrics.model.labels(card.kind.value, card.name, card.version, card.grade).set(1)
-        return loaded
-
-    def _wait_for_queue(self) -> QueueFacts | None:
-        """Read the queue's attributes; None if told to stop before it could be reached.
-
-        In a pod, broken credentials or a missing queue must not become a crash loop: the worker
-        stays up, not ready, and says why. At a terminal, and when it is to run once, it ends.
-
-        Raises:
-            QueueError: It cannot be read, and nobody waits for it.
-        """
-        pause_s = START_PAUSE_S
-        while not self._stop.is_set():
-            try:
-                facts = self._source.facts()
-            except QueueError as exc:
-                if self._consumer.run_once or (exc.fatal and not self._consumer.control_port):
-                    raise
-                self._waiting_for = str(exc)
-                log.error("cannot reach the queue: %s", exc)  # noqa: TRY400 - no bug, no traceback
-                self._stop.wait(pause_s)
-                pause_s = min(pause_s * 2, MAX_START_PAUSE_S)
-            else:
-                self._warn(facts)
-                return facts
-        return None
-
-    def _warn(self, facts: QueueFacts) -> None:
-        has_dead_letters = self._consumer.dead_letter_queue_url or facts.dead_letter_queue_url
-        if not has_dead_letters:
-            log.warning(
-                "the queue has no dead-letter queue: messages that cannot succeed stay in it and "
-                "are tried again and again; set a redrive policy or --dead-letter-queue-url"
-            )
+    def _wait_for(self, what: str) -> None:
+        self._waiting_for = what
 
     def _run_pipeline(self, pipeline: Pipeline) -> int:
         received = 0
@@ -328,12 +288,3 @@ def _out_of_reach(exc: QueueError) -> int:
         raise UsageError(str(exc)) from exc
     log.error("cannot reach the queue: %s", exc)
     return EXIT_FAILED
-
-
-def _device(wanted: str) -> str:
-    if wanted != "auto":
-        return wanted
-    # Imported here so that a process which never scores does not pay for torch.
-    import torch  # noqa: PLC0415
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

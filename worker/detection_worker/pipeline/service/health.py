@@ -33,7 +33,7 @@ class PipelineHealth:
     Attributes:
         in_flight: The messages in flight.
         poller: The pollers.
-        breaker: Holds them back while downloads cannot work.
+        breaker: Holds them back while downloads or destinations fail for every message.
         extender: The visibility extender.
         acks: The acknowledgements.
         inference: The device's stage.
@@ -84,7 +84,7 @@ class PipelineHealth:
             "received_message_age_s": self.poller.received_age_s,
             "stages": {n: {"waiting": w, "busy": b} for n, w, b in self._loads()},
             "statistics": self._statistics(),
-            "last_error": self.poller.error,
+            "last_error": self.poller.error or self.breaker.reason,
         }
 
     def liveness(self) -> dict[str, bool]:
@@ -100,10 +100,15 @@ class PipelineHealth:
 
     def readiness(self) -> dict[str, bool | str]:
         """Return named conditions for work: True, or the reason why not."""
-        return {
+        paused = self.breaker.reasons
+        checks: dict[str, bool | str | None] = {
             "models and queue": self.poller.trouble or True,
-            "downloads": self.breaker.reason or True,
+            "downloads": paused.get("downloads", True),
+            # Not every worker has destinations.
+            "results": paused.get("results"),
+            "notifications": paused.get("notifications"),
         }
+        return {name: found for name, found in checks.items() if found is not None}
 
     def refresh(self) -> None:
         """Bring the gauges up to date."""

@@ -2,32 +2,26 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from detection_contract.media_types import MediaKind
-from detection_worker.callback.base import CallbackClient
 from detection_worker.core.messages.admission import HoldLimits
 from detection_worker.core.messages.outcome import RELEASE, Outcome, RetryRules
-from detection_worker.detectors.base import Detector
-from detection_worker.media.values import Decoder
 from detection_worker.metrics import Metrics
-from detection_worker.pipeline.files.decoding import Decoding
-from detection_worker.pipeline.files.downloads import DiskBudget
 from detection_worker.pipeline.files.handovers import Decoded, Scored
 from detection_worker.pipeline.messages.acks import AckWriter
 from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.jobs import Job
 from detection_worker.pipeline.messages.poller import Poller, PollingRules, Routes
-from detection_worker.pipeline.messages.result_cache import Finished, ResultCache
+from detection_worker.pipeline.messages.result_cache import Finished
 from detection_worker.pipeline.messages.settlement import (
     MessageCounts,
     Settlement,
     SettlementRules,
 )
 from detection_worker.pipeline.messages.visibility_extender import VisibilityExtender
+from detection_worker.pipeline.service.dependencies import PipelineDependencies, make_context
 from detection_worker.pipeline.service.health import PipelineHealth
-from detection_worker.pipeline.stages.breaker import CircuitBreaker
 from detection_worker.pipeline.stages.context import ResultHandler, StageContext
 from detection_worker.pipeline.stages.delivery import Delivery
 from detection_worker.pipeline.stages.handlers import StageHandlers
@@ -35,34 +29,9 @@ from detection_worker.pipeline.stages.handovers import Concluded, Fetched
 from detection_worker.pipeline.stages.inference import InferenceStage
 from detection_worker.pipeline.stages.stage import Activity, Stage
 from detection_worker.settings import ConsumerSettings, Settings
-from detection_worker.sources.base import MessageSource, QueueFacts
-from detection_worker.storage.base import Storage
 
 EXIT_MARGIN_S = 2.0
 """Kept of the grace period for the last acknowledgements and the exit."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PipelineDependencies:
-    """The outside world, behind ports.
-
-    Attributes:
-        source: The queue.
-        facts: Read from it at the start.
-        storage: Where media come from.
-        decoder: Makes units of them; the pipeline does not close it.
-        decoders: How many files it decodes at once.
-        detectors: By media kind.
-        callbacks: Where results go.
-    """
-
-    source: MessageSource
-    facts: QueueFacts
-    storage: Storage
-    decoder: Decoder
-    decoders: int
-    detectors: Mapping[MediaKind, Detector]
-    callbacks: CallbackClient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +94,15 @@ class Pipeline:
         )
         self._acks = AckWriter(dependencies.source, self.in_flight, metrics)
         self._settlement = self._make_settlement(counts, on_message_end)
-        context = self._make_context(on_result)
+        context = make_context(
+            dependencies,
+            settings=settings,
+            consumer=consumer,
+            metrics=metrics,
+            in_flight=self.in_flight,
+            settlement=self._settlement,
+            on_result=on_result,
+        )
         callback = self._callback_stage(context)
         handlers = StageHandlers(context, deliver=callback.put)
         self.stages = self._make_stages(handlers, callback)
@@ -224,34 +201,6 @@ class Pipeline:
             on_message_end=on_message_end,
         )
 
-    def _make_context(self, on_result: ResultHandler | None) -> StageContext:
-        consumer, dependencies = self._consumer, self._dependencies
-        return StageContext(
-            storage=dependencies.storage,
-            decoding=Decoding(
-                decoder=dependencies.decoder,
-                detectors=dependencies.detectors,
-                limits=self._settings.limits,
-                video_audio=self._settings.video_audio,
-            ),
-            callbacks=dependencies.callbacks,
-            in_flight=self.in_flight,
-            settlement=self._settlement,
-            breaker=CircuitBreaker(dependencies.storage, self._settings.data.s3_cache_dir),
-            results=ResultCache(),
-            metrics=self._metrics,
-            data=self._settings.data,
-            disk=DiskBudget(consumer.max_bytes_in_flight),
-            queue_url=consumer.queue_url,
-            on_result=on_result,
-            lanes={
-                "download": consumer.downloaders,
-                "decode": dependencies.decoders,
-                "inference": 1,
-                "callback": consumer.callback_workers,
-            },
-        )
-
     def _callback_stage(self, context: StageContext) -> Stage[Scored[Fetched] | Concluded, None]:
         return Stage(
             "callback",
@@ -326,8 +275,9 @@ class Pipeline:
             pollers=consumer.pollers,
             late_after_s=consumer.queue_wait_objective_s,
             endpoint_hosts=self._settings.aws.endpoint_hosts,
+            callback_url=self._settings.callback.url,
         )
 
 
 def _remembered(job: Job, known: Finished) -> Concluded:
-    return Concluded(job=job, body=known.body, failure=known.failure, kind=job.kind)
+    return Concluded(job=job, finished=known, kind=job.kind)

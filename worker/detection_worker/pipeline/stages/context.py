@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from detection_contract.result_types import DetectionResult
 from detection_worker.callback.base import CallbackClient
 from detection_worker.metrics import Metrics
+from detection_worker.outbox.base import Outbox
 from detection_worker.pipeline.files.decoding import Decoding
 from detection_worker.pipeline.files.downloads import DiskBudget
 from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.result_cache import ResultCache
 from detection_worker.pipeline.messages.settlement import Settlement
 from detection_worker.pipeline.stages.breaker import CircuitBreaker
-from detection_worker.settings import DataSettings
+from detection_worker.results.base import Notifier, ResultStore
+from detection_worker.settings import DataSettings, ResultSettings
 from detection_worker.storage.base import Storage
 
 ResultHandler = Callable[[DetectionResult], None]
@@ -25,14 +27,18 @@ class StageContext:
     Attributes:
         storage: Where media come from.
         decoding: Makes units of them.
-        callbacks: Where results go.
+        store: Keeps every envelope; None without one.
+        notifier: Publishes notifications; None without destinations.
+        callbacks: Posts results.
+        outbox: Takes over callbacks that failed for now; None without one.
         in_flight: Notes signs of life.
         settlement: Ends jobs.
-        breaker: Opens at failed downloads.
+        breaker: Opens at downloads and destinations that fail for every message.
         results: Remembers finished jobs.
         metrics: Series to report to.
         data: Where downloads go, and whether they are removed.
         disk: How much of them.
+        destinations: Which notifications go where.
         queue_url: Named in results.
         on_result: Called with every delivered result; may be None.
         lanes: Parallel workers of each stage, for the service time.
@@ -40,7 +46,10 @@ class StageContext:
 
     storage: Storage
     decoding: Decoding
+    store: ResultStore | None
+    notifier: Notifier | None
     callbacks: CallbackClient
+    outbox: Outbox | None
     in_flight: InFlight
     settlement: Settlement
     breaker: CircuitBreaker
@@ -48,6 +57,7 @@ class StageContext:
     metrics: Metrics
     data: DataSettings
     disk: DiskBudget
+    destinations: ResultSettings
     queue_url: str
     on_result: ResultHandler | None
     lanes: Mapping[str, int]

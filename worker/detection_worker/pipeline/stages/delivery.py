@@ -1,13 +1,12 @@
-"""The callback stage: conclude a job, post its result, settle it."""
+"""The last stage: conclude a job, take its result to every destination, settle it."""
 
-import json
 import logging
 import threading
 import time
 from collections.abc import Mapping
+from typing import Protocol
 
 from detection_contract import user_messages
-from detection_contract.error_codes import Disposition, disposition
 from detection_contract.media_types import MediaKind
 from detection_contract.results import encode_result
 from detection_worker.core.messages.outcome import Failure
@@ -20,19 +19,36 @@ from detection_worker.pipeline.files.analysis import (
     conclude_tracks,
 )
 from detection_worker.pipeline.files.handovers import Scored
-from detection_worker.pipeline.messages.jobs import Job, JobEnd, JobOutcome
+from detection_worker.pipeline.messages.jobs import JobEnd, JobOutcome
 from detection_worker.pipeline.messages.log import log_bug, log_outcome
+from detection_worker.pipeline.messages.passage import Passage
 from detection_worker.pipeline.messages.result_cache import Finished
 from detection_worker.pipeline.stages import envelopes
+from detection_worker.pipeline.stages.callback_step import CallbackStep
 from detection_worker.pipeline.stages.context import StageContext
 from detection_worker.pipeline.stages.handovers import Concluded, Fetched
+from detection_worker.pipeline.stages.notify_step import NotifyStep
+from detection_worker.pipeline.stages.store_step import StoreStep
 
 NOT_APPLICABLE = "NOT_APPLICABLE"
 """In place of a label in the metrics: no detector is for the file."""
 
 
+class Step(Protocol):
+    """Takes a result to one kind of destination; does nothing where that is done already."""
+
+    def run(self, passage: Passage) -> None:
+        """Take the result there, and note it.
+
+        Raises:
+            JobError: The destination did not take it.
+            Cancelled: The message is no longer ours.
+        """
+        ...
+
+
 class Delivery:
-    """Concludes jobs and posts their results.
+    """Concludes jobs and takes their results to every destination, in order.
 
     Args:
         context: What it works with.
@@ -41,28 +57,53 @@ class Delivery:
     def __init__(self, context: StageContext) -> None:
         self._context = context
         self._handler_lock = threading.Lock()
+        self._steps: tuple[Step, ...] = (
+            StoreStep(context),
+            NotifyStep(context),
+            CallbackStep(context),
+        )
 
     def deliver(self, item: Scored[Fetched] | Concluded) -> None:
-        """Conclude, post the result and settle the job."""
-        failure = item.failure if isinstance(item, Concluded) else None
+        """Conclude, take the result to its destinations and settle the job."""
         ticket = item if isinstance(item, Concluded) else item.ticket
         job, kind = ticket.job, ticket.kind
         outcome: JobOutcome
         try:
             job.check()
-            self._progress(job)
+            self._context.in_flight.move(job.message, Event.WORK_BEGUN)
             concluded = item if isinstance(item, Concluded) else self._conclude(item)
             # Units are large, and a callback can take minutes.
             del item
-            self._post(concluded)
-            outcome = failure or JobEnd.FINISHED
+            outcome = self._take_along(self._passage(concluded))
         except Cancelled:
             outcome = JobEnd.ABANDONED
-        except JobError as exc:
-            outcome = self._undeliverable(job, failure, Failure.of(exc))
         except Exception:  # noqa: BLE001 - a bug that one file brings to light fails that file
             outcome = log_bug(job, f"delivering {job.request_id} failed")
         self._context.settlement.settle_job(job, outcome, kind=kind)
+
+    def _passage(self, concluded: Concluded) -> Passage:
+        # From here on it is remembered: a redelivery must not compute it again.
+        return Passage(
+            concluded.job,
+            concluded.finished,
+            in_flight=self._context.in_flight,
+            results=self._context.results,
+            envelope=concluded.result,
+        )
+
+    def _take_along(self, passage: Passage) -> JobOutcome:
+        """Take every step that is not done; return how the job ends."""
+        try:
+            passage.check()
+            for step in self._steps:
+                step.run(passage)
+            if self._context.on_result is not None:
+                with self._handler_lock:
+                    self._context.on_result(passage.envelope)
+        except JobError as exc:
+            return _undelivered(passage, Failure.of(exc))
+        passage.end()
+        return passage.finished.failure or JobEnd.FINISHED
 
     def _conclude(self, scored: Scored[Fetched]) -> Concluded:
         ticket = scored.ticket
@@ -76,10 +117,10 @@ class Delivery:
         result = envelopes.finished(
             ticket, found, timings_s=timings_s, queue_url=self._context.queue_url
         )
-        body = encode_result(result)
+        finished = Finished(body=encode_result(result))
         self._announce(ticket, found)
         self._observe_service(found.info.kind, timings_s)
-        return Concluded(job=job, body=body, result=result, kind=found.info.kind)
+        return Concluded(job=job, finished=finished, result=result, kind=found.info.kind)
 
     def _announce(self, ticket: Fetched, found: Analysis | NotApplicableResult) -> None:
         request_id = ticket.request_id
@@ -103,63 +144,6 @@ class Delivery:
             exemplar=dict(exemplar(request_id))
         )
 
-    def _post(self, concluded: Concluded) -> None:
-        """Post the envelope once, remembering it first: a redelivery must not compute it again."""
-        job = concluded.job
-        self._remember(concluded, delivered=False)
-        if job.message not in self._context.in_flight:
-            raise Cancelled
-        self._progress(job)
-        if job.request.callback_url is not None:
-            self._call_back(job, job.request.callback_url, concluded.body)
-        if self._context.on_result is not None:
-            with self._handler_lock:
-                self._context.on_result(concluded.result or json.loads(concluded.body))
-        self._remember(concluded, delivered=True)
-        self._context.in_flight.move(job.message, Event.WORK_PAUSED)
-
-    def _call_back(self, job: Job, url: str, body: bytes) -> None:
-        started = time.perf_counter()
-        metrics = self._context.metrics
-        try:
-            self._context.callbacks.post(
-                url,
-                body,
-                webhook_id=job.webhook_id,
-                request_id=job.request_id,
-                on_progress=lambda: self._progress(job),
-                cancelled=lambda: job.cancelled,
-            )
-        except JobError as exc:
-            metrics.callbacks.labels(exc.code.value).inc()
-            raise
-        metrics.callbacks.labels("delivered").inc()
-        metrics.stage_seconds.labels("callback").observe(time.perf_counter() - started)
-
-    @staticmethod
-    def _undeliverable(job: Job, failure: Failure | None, callback: Failure) -> Failure:
-        """Return how a job ends whose result, or whose own failure, could not be posted.
-
-        A failed job keeps its own reason if the callback will never take it, and is tried again
-        while the callback may still recover.
-        """
-        code = callback.code.value
-        log_outcome(
-            f"could not deliver the result of {job.request_id}: {code}: {callback.message}",
-            action="deliver",
-            about=job,
-            level=logging.WARNING,
-            code=code,
-        )
-        may_recover = disposition(callback.code) is Disposition.RETRY
-        return callback if failure is None or may_recover else failure
-
-    def _remember(self, concluded: Concluded, *, delivered: bool) -> None:
-        job = concluded.job
-        body = b"" if delivered else concluded.body
-        finished = Finished(body=body, failure=concluded.failure, delivered=delivered)
-        self._context.results.put(job.message.message_id, job.index, finished)
-
     def _observe_service(self, kind: MediaKind, timings_s: Mapping[str, float]) -> None:
         """The busiest stage decides how many messages a second this worker can finish."""
         lanes = self._context.lanes
@@ -169,5 +153,20 @@ class Delivery:
         metrics.service_seconds.labels(kind.value).set(smoothed_s)
         metrics.sustainable_rate.labels(kind.value).set(1.0 / max(smoothed_s, 1e-6))
 
-    def _progress(self, job: Job) -> None:
-        self._context.in_flight.move(job.message, Event.WORK_BEGUN)
+
+def _undelivered(passage: Passage, problem: Failure) -> Failure:
+    """Return how a job ends whose result, or whose own failure, a destination did not take.
+
+    A failed job keeps its own reason if that destination will never take it, and is tried again
+    while the destination may still recover.
+    """
+    job, code = passage.job, problem.code.value
+    log_outcome(
+        f"could not deliver the result of {job.request_id}: {code}: {problem.message}",
+        action="deliver",
+        about=job,
+        level=logging.WARNING,
+        code=code,
+    )
+    failure: Failure | None = passage.finished.failure
+    return problem if failure is None or problem.passes else failure

@@ -17,7 +17,7 @@ from detection_worker.pipeline.files.analysis import (
     conclude_tracks,
 )
 from detection_worker.pipeline.files.decoding import Decoding
-from detection_worker.pipeline.files.handovers import Decoded, Scored
+from detection_worker.pipeline.files.handovers import Decoded, Scored, Unscored
 from detection_worker.pipeline.stages.inference import InferenceStage
 from detection_worker.pipeline.stages.stage import Activity, Stage
 
@@ -154,9 +154,9 @@ class FilePipeline:
         return None
 
 
-def _scored(task: FileTask, outcome: Scored[FileTask] | Failure | None) -> None:
-    if isinstance(outcome, Failure):
-        task.failure = outcome
+def _scored(task: FileTask, outcome: Scored[FileTask] | Unscored | None) -> None:
+    if isinstance(outcome, Unscored):
+        task.failure = outcome.failure
     elif outcome is not None:
         task.scored = outcome
         task.timings_s["inference"] = outcome.seconds

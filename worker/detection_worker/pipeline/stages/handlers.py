@@ -15,13 +15,16 @@ from detection_contract.results import encode_result
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.core.messages.states import Event
 from detection_worker.errors import Cancelled, JobError
-from detection_worker.pipeline.files.downloads import file_name, job_folder
-from detection_worker.pipeline.files.handovers import Decoded, Scored
+from detection_worker.pipeline.files.downloads import file_name
+from detection_worker.pipeline.files.handovers import Decoded, Scored, Unscored
 from detection_worker.pipeline.messages.jobs import Job, JobEnd, Message
 from detection_worker.pipeline.messages.log import log_bug, log_outcome
+from detection_worker.pipeline.messages.result_cache import Finished
 from detection_worker.pipeline.stages import envelopes
+from detection_worker.pipeline.stages.breaker import download_trial, new_folder
 from detection_worker.pipeline.stages.context import StageContext
 from detection_worker.pipeline.stages.handovers import Concluded, Fetched
+from detection_worker.pipeline.stages.store_step import StoreStep
 from detection_worker.storage.base import FetchedObject
 
 CALLBACK_CODES = frozenset(
@@ -50,11 +53,14 @@ class StageHandlers:
     ) -> None:
         self._context = context
         self._deliver = deliver
+        self._store = StoreStep(context)
 
     # -- stages --------------------------------------------------------------------------------
 
     def download(self, job: Job) -> Fetched | None:
-        """Fetch the object into a private folder."""
+        """Fetch the object into a private folder, unless its result is in the store."""
+        if self._context.store is not None and self._is_recalled(job):
+            return None
         done = self._attempt(job, "download", lambda: self._download(job))
         if done is None:
             return None
@@ -74,15 +80,16 @@ class StageHandlers:
         )
         return replace(decoded, ticket=ticket)
 
-    def scored(self, ticket: Fetched, outcome: Scored[Fetched] | Failure | None) -> None:
+    def scored(self, ticket: Fetched, outcome: Scored[Fetched] | Unscored | None) -> None:
         """Take a job back from the inference stage; quick, for it runs on the device's thread."""
         job = ticket.job
         self._context.in_flight.work_done(job)
         self._context.in_flight.move(job.message, Event.WORK_PAUSED)
         if outcome is None:
             self._context.settlement.settle_job(job, JobEnd.ABANDONED)
-        elif isinstance(outcome, Failure):
-            self.fail(job, outcome, ticket)
+        elif isinstance(outcome, Unscored):
+            timings_s = {**ticket.timings_s, "inference": outcome.seconds}
+            self.fail(job, outcome.failure, replace(ticket, timings_s=timings_s))
         else:
             seconds = self._context.metrics.stage_seconds.labels("inference")
             seconds.observe(outcome.seconds)
@@ -108,13 +115,12 @@ class StageHandlers:
         outcome = self._context.settlement.outcome_of(job.message, failure)
         final = outcome.failure or failure
         kind = fetched.kind if fetched else job.kind
-        if outcome.action == "retry" or failure.code in CALLBACK_CODES:
+        if outcome.action == "retry" or not self._can_be_told(failure):
             self._context.settlement.settle_job(job, final, kind=kind)
             return
         result = envelopes.failed(job, final, fetched, queue_url=self._context.queue_url)
-        self._deliver(
-            Concluded(job=job, body=encode_result(result), result=result, failure=final, kind=kind)
-        )
+        finished = Finished(body=encode_result(result), failure=final)
+        self._deliver(Concluded(job=job, finished=finished, result=result, kind=kind))
 
     def stalled(self, message: Message) -> None:
         """Stop the work on a message that shows no progress; its jobs fail instead."""
@@ -126,7 +132,24 @@ class StageHandlers:
         for job in fresh.jobs:
             self.fail(job, failure)
 
+    def _can_be_told(self, failure: Failure) -> bool:
+        """Say whether somebody can be told of it: a store and topics take what no callback can."""
+        told_otherwise = self._context.store is not None or self._context.notifier is not None
+        return told_otherwise or failure.code not in CALLBACK_CODES
+
     # -- download and decode -------------------------------------------------------------------
+
+    def _is_recalled(self, job: Job) -> bool:
+        """Ask the store for the result of an earlier delivery; True ends the work on the job."""
+        asked = self._attempt(job, "recall", lambda: self._store.recall(job))
+        if asked is None:
+            return True
+        recalled, _ = asked
+        if recalled is None:
+            return False
+        self._context.in_flight.work_done(job)
+        self._deliver(recalled)
+        return True
 
     def _attempt(
         self, job: Job, name: str, act: Callable[[], R], fetched: Fetched | None = None
@@ -140,7 +163,6 @@ class StageHandlers:
             self._context.settlement.settle_job(job, JobEnd.ABANDONED)
             return None
         except JobError as exc:
-            self._context.breaker.note(exc, job.request.location)
             self.fail(job, Failure.of(exc), fetched)
             return None
         except Exception:  # noqa: BLE001 - a bug that one file brings to light fails that file
@@ -159,25 +181,18 @@ class StageHandlers:
         line = user_messages.LOG_PROCESSING.format(url=url, request_id=job.request_id)
         log_outcome(line, action="process", about=job)
         self._context.disk.wait(cancelled=lambda: job.cancelled)
-        folder = self._new_folder()
-        try:
-            found = self._fetch(job, location, folder)
-            self._context.disk.use(found.size_bytes)
-        except BaseException:
-            self._remove(folder)
-            raise
+        cache_dir = self._context.data.s3_cache_dir
+        trial = download_trial(self._context.storage, cache_dir, location)
+        with self._context.breaker.watching(trial):
+            folder = new_folder(cache_dir)
+            try:
+                found = self._fetch(job, location, folder)
+                self._context.disk.use(found.size_bytes)
+            except BaseException:
+                self._remove(folder)
+                raise
         self._context.metrics.downloaded_bytes.inc(found.size_bytes)
         return Fetched(job=job, file=found, folder=folder, kind=job.kind, timings_s={})
-
-    def _new_folder(self) -> Path:
-        try:
-            return job_folder(self._context.data.s3_cache_dir)
-        except OSError as exc:
-            raise JobError(
-                ErrorCode.S3_UNAVAILABLE,
-                f"no room for downloads: {exc.strerror}",
-                environment=True,
-            ) from exc
 
     def _fetch(self, job: Job, location: S3Location, folder: Path) -> FetchedObject:
         return self._context.storage.fetch(

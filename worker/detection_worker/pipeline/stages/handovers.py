@@ -9,8 +9,8 @@ from pathlib import Path
 
 from detection_contract.media_types import MediaKind
 from detection_contract.result_types import DetectionResult
-from detection_worker.core.messages.outcome import Failure
 from detection_worker.pipeline.messages.jobs import Job
+from detection_worker.pipeline.messages.result_cache import Finished
 from detection_worker.storage.base import FetchedObject
 
 
@@ -50,18 +50,16 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Concluded:
-    """A job with its envelope, ready to be posted.
+    """A job with its envelope, ready for its destinations.
 
     Attributes:
         job: The job that it answers.
-        body: The encoded envelope.
+        finished: The encoded envelope, and how far it has come.
         result: The envelope; None if only its bytes were remembered.
-        failure: Why the job failed for good, if it did.
         kind: Kind of the media object, if known.
     """
 
     job: Job
-    body: bytes
+    finished: Finished
     result: DetectionResult | None = None
-    failure: Failure | None = None
     kind: MediaKind | None = None

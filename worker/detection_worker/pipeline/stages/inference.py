@@ -18,7 +18,14 @@ from detection_worker.detectors.base import Detector
 from detection_worker.errors import Cancelled
 from detection_worker.media.values import DecodedMedia
 from detection_worker.pipeline.files.analysis import units_of
-from detection_worker.pipeline.files.handovers import Decoded, DecodedTrack, Scored, ScoredTrack, T
+from detection_worker.pipeline.files.handovers import (
+    Decoded,
+    DecodedTrack,
+    Scored,
+    ScoredTrack,
+    T,
+    Unscored,
+)
 from detection_worker.pipeline.messages.log import log_outcome
 
 Units = NDArray[np.uint8] | NDArray[np.float32]
@@ -64,10 +71,12 @@ class _FileInWork(Generic[T]):
         """It has not failed, and its result is still wanted."""
         return self.failure is None and not self.ticket.cancelled
 
-    def outcome(self) -> Scored[T] | Failure | None:
+    def outcome(self) -> Scored[T] | Unscored | None:
         """Return how it ends; None if its result is no longer wanted."""
-        if self.ticket.cancelled or self.failure is not None:
-            return None if self.ticket.cancelled else self.failure
+        if self.ticket.cancelled:
+            return None
+        if self.failure is not None:
+            return Unscored(failure=self.failure, seconds=self.seconds)
         main, *sound = self.scored
         return Scored(
             ticket=self.ticket,
@@ -112,7 +121,7 @@ class InferenceStage(Generic[T]):
         max_units: int,
         max_wait_s: float,
         more_coming: Callable[[], bool],
-        on_scored: Callable[[T, Scored[T] | Failure | None], None],
+        on_scored: Callable[[T, Scored[T] | Unscored | None], None],
         on_progress: Callable[[T], None],
         on_batch: Callable[[int], None] = lambda _: None,
         capacity: int,
@@ -228,7 +237,7 @@ class InferenceStage(Generic[T]):
             return None
         finally:
             self.busy = 0
-        file.seconds += time.perf_counter() - started
+            file.seconds += time.perf_counter() - started
         logits = np.empty(len(media.units), dtype=np.float32)
         return _TrackInWork(media=media, detector=track.detector, logits=logits)
 

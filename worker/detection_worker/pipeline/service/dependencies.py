@@ -1,0 +1,93 @@
+"""What a pipeline stands on: the outside world behind ports, and what its stages share of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from detection_contract.media_types import MediaKind
+from detection_worker.callback.base import CallbackClient
+from detection_worker.detectors.base import Detector
+from detection_worker.media.values import Decoder
+from detection_worker.metrics import Metrics
+from detection_worker.outbox.base import Outbox
+from detection_worker.pipeline.files.decoding import Decoding
+from detection_worker.pipeline.files.downloads import DiskBudget
+from detection_worker.pipeline.messages.in_flight import InFlight
+from detection_worker.pipeline.messages.result_cache import ResultCache
+from detection_worker.pipeline.messages.settlement import Settlement
+from detection_worker.pipeline.stages.breaker import CircuitBreaker
+from detection_worker.pipeline.stages.context import ResultHandler, StageContext
+from detection_worker.results.base import Notifier, ResultStore
+from detection_worker.settings import ConsumerSettings, Settings
+from detection_worker.sources.base import MessageSource, QueueFacts
+from detection_worker.storage.base import Storage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineDependencies:
+    """The outside world, behind ports.
+
+    Attributes:
+        source: The queue.
+        facts: Read from it at the start.
+        storage: Where media come from.
+        decoder: Makes units of them; the pipeline does not close it.
+        decoders: How many files it decodes at once.
+        detectors: By media kind.
+        callbacks: Posts results.
+        store: Keeps every envelope; None without one.
+        notifier: Publishes notifications; None without destinations.
+        outbox: Takes over callbacks that failed for now; None without one.
+    """
+
+    source: MessageSource
+    facts: QueueFacts
+    storage: Storage
+    decoder: Decoder
+    decoders: int
+    detectors: Mapping[MediaKind, Detector]
+    callbacks: CallbackClient
+    store: ResultStore | None = None
+    notifier: Notifier | None = None
+    outbox: Outbox | None = None
+
+
+def make_context(
+    dependencies: PipelineDependencies,
+    *,
+    settings: Settings,
+    consumer: ConsumerSettings,
+    metrics: Metrics,
+    in_flight: InFlight,
+    settlement: Settlement,
+    on_result: ResultHandler | None,
+) -> StageContext:
+    """Return what the stages of one pipeline work with."""
+    return StageContext(
+        storage=dependencies.storage,
+        decoding=Decoding(
+            decoder=dependencies.decoder,
+            detectors=dependencies.detectors,
+            limits=settings.limits,
+            video_audio=settings.video_audio,
+        ),
+        store=dependencies.store,
+        notifier=dependencies.notifier,
+        callbacks=dependencies.callbacks,
+        outbox=dependencies.outbox,
+        in_flight=in_flight,
+        settlement=settlement,
+        breaker=CircuitBreaker(),
+        results=ResultCache(),
+        metrics=metrics,
+        data=settings.data,
+        disk=DiskBudget(consumer.max_bytes_in_flight),
+        destinations=settings.results,
+        queue_url=consumer.queue_url,
+        on_result=on_result,
+        lanes={
+            "download": consumer.downloaders,
+            "decode": dependencies.decoders,
+            "inference": 1,
+            "callback": consumer.callback_workers,
+        },
+    )

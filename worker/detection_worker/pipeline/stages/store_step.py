@@ -1,0 +1,149 @@
+"""The stored envelope of a finished job: written once, found again by another worker."""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from detection_contract.error_codes import ErrorCode
+from detection_contract.media_types import MediaKind
+from detection_worker.core.messages.outcome import Failure
+from detection_worker.errors import JobError
+from detection_worker.pipeline.messages.jobs import Job
+from detection_worker.pipeline.messages.log import log_outcome
+from detection_worker.pipeline.messages.passage import Passage
+from detection_worker.pipeline.messages.result_cache import Finished
+from detection_worker.pipeline.stages.breaker import Trial
+from detection_worker.pipeline.stages.context import StageContext
+from detection_worker.pipeline.stages.handovers import Concluded
+from detection_worker.results.base import ResultId, ResultStore, StoredResult
+
+DESTINATION = "s3"
+"""Of the store, in the metrics."""
+
+T = TypeVar("T")
+
+
+class StoreStep:
+    """Stores envelopes, and finds what an earlier delivery of a message has stored.
+
+    Args:
+        context: What it works with.
+    """
+
+    def __init__(self, context: StageContext) -> None:
+        self._context = context
+
+    def run(self, passage: Passage) -> None:
+        """Store the envelope, unless that is done or there is no store.
+
+        What an earlier delivery has stored may have been posted already, so it stays, and takes
+        the place of this envelope.
+
+        Raises:
+            JobError: ``RESULT_NOT_STORED``.
+            Cancelled: The message is no longer ours.
+        """
+        store = self._context.store
+        if store is None or passage.finished.result_url is not None:
+            return
+        passage.check()
+        earlier = self.recall(passage.job)
+        if earlier is not None:
+            passage.replace_by(earlier.finished)
+            return
+        passage.check()
+        with self._context.breaker.watching(_trial(lambda: self._again(store, passage))):
+            self._put(store, passage)
+
+    def recall(self, job: Job) -> Concluded | None:
+        """Return what an earlier delivery of the message has stored; None if nothing.
+
+        A first delivery costs no call.
+
+        Raises:
+            JobError: ``RESULT_NOT_STORED``.
+        """
+        store = self._context.store
+        if store is None or job.message.received.receive_count <= 1:
+            return None
+
+        def find() -> StoredResult | None:
+            return store.find(result_id(job))
+
+        with self._context.breaker.watching(_trial(find)):
+            found = self._counting(find)
+        recalled = _recalled(job, found) if found else None
+        if recalled is not None:
+            self._context.metrics.results.labels(DESTINATION, "found").inc()
+            line = f"result found in the store for {job.request_id}"
+            log_outcome(line, action="recall", about=job, url=recalled.finished.result_url)
+        return recalled
+
+    def _put(self, store: ResultStore, passage: Passage) -> None:
+        started = time.perf_counter()
+        url = self._counting(lambda: store.put(result_id(passage.job), passage.body))
+        metrics = self._context.metrics
+        metrics.results.labels(DESTINATION, "ok").inc()
+        metrics.stage_seconds.labels("store").observe(time.perf_counter() - started)
+        passage.note(lambda known: replace(known, result_url=url))
+
+    def _again(self, store: ResultStore, passage: Passage) -> None:
+        """Store an envelope whose message went back to the queue, and may have moved on since."""
+        if passage.remembered.result_url is not None:
+            return
+        found = store.find(result_id(passage.job))
+        if found is None:
+            self._put(store, passage)
+        else:
+            store.put(result_id(passage.job), found.body)
+
+    def _counting(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except JobError as exc:
+            self._context.metrics.results.labels(DESTINATION, exc.code.value).inc()
+            raise
+
+
+def result_id(job: Job) -> ResultId:
+    """Return what names the result of a job in the store."""
+    received = job.message.received
+    return ResultId(
+        request_id=job.request_id,
+        message_id=received.message_id,
+        index=job.index,
+        sent_at_s=received.sent_at_s,
+        media=job.request.location,
+    )
+
+
+def _trial(again: Callable[[], object]) -> Trial:
+    return Trial(
+        check="results",
+        paused="receiving is paused until results can be stored again",
+        works="results can be stored again",
+        again=again,
+    )
+
+
+def _recalled(job: Job, found: StoredResult) -> Concluded | None:
+    try:
+        envelope = json.loads(found.body)
+        failure, kind = _failure(envelope), envelope["file_type"]
+        media_kind = None if kind is None else MediaKind(kind)
+    except (ValueError, KeyError, TypeError):
+        line = f"what the store has for {job.request_id} is no result: {found.url}"
+        log_outcome(line, action="recall", about=job, level=logging.WARNING)
+        return None
+    finished = Finished(body=found.body, failure=failure, result_url=found.url)
+    return Concluded(job=job, finished=finished, result=envelope, kind=media_kind)
+
+
+def _failure(envelope: dict[str, Any]) -> Failure | None:
+    error = envelope["error"]
+    if error is None:
+        return None
+    return Failure(code=ErrorCode(error["code"]), message=str(error["message"]))

@@ -82,6 +82,7 @@ def make_context(
         data=settings.data,
         disk=DiskBudget(consumer.max_bytes_in_flight),
         destinations=settings.results,
+        region=settings.aws.region,
         queue_url=consumer.queue_url,
         on_result=on_result,
         lanes={

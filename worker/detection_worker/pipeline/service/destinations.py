@@ -4,8 +4,11 @@ from dataclasses import dataclass
 
 import boto3
 
+from detection_contract.aws.s3_prefixes import parse_s3_prefix
 from detection_worker.outbox.base import Outbox
 from detection_worker.results.base import Notifier, ResultStore
+from detection_worker.results.notifier import AwsNotifier
+from detection_worker.results.s3_store import S3ResultStore
 from detection_worker.settings import Settings
 
 
@@ -26,5 +29,23 @@ class Destinations:
 
 def make_destinations(session: boto3.Session, settings: Settings) -> Destinations:
     """Return the destinations that the settings name; calls nothing yet."""
-    del session, settings
-    return Destinations()
+    return Destinations(store=_store(session, settings), notifier=_notifier(session, settings))
+
+
+def _store(session: boto3.Session, settings: Settings) -> ResultStore | None:
+    results = settings.results
+    if results.results_url is None:
+        return None
+    return S3ResultStore(
+        session,
+        settings.aws,
+        prefix=parse_s3_prefix(results.results_url),
+        template=results.results_key,
+        kms_key_id=results.results_kms_key_id,
+        bucket_owner=results.results_bucket_owner,
+    )
+
+
+def _notifier(session: boto3.Session, settings: Settings) -> Notifier | None:
+    named = settings.results.on_success or settings.results.on_failure
+    return AwsNotifier(session, settings.aws) if named else None

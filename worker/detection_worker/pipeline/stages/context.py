@@ -39,6 +39,7 @@ class StageContext:
         data: Where downloads go, and whether they are removed.
         disk: How much of them.
         destinations: Which notifications go where.
+        region: The worker's AWS region.
         queue_url: Named in results.
         on_result: Called with every delivered result; may be None.
         lanes: Parallel workers of each stage, for the service time.
@@ -58,6 +59,7 @@ class StageContext:
     data: DataSettings
     disk: DiskBudget
     destinations: ResultSettings
+    region: str
     queue_url: str
     on_result: ResultHandler | None
     lanes: Mapping[str, int]

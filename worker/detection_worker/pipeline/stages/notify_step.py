@@ -1,17 +1,16 @@
 """The notifications of a finished job."""
 
-import json
 import time
 from dataclasses import replace
 from typing import Final
 
 from detection_contract.aws.arns import Service, parse_destination_arn
-from detection_contract.aws.s3_urls import S3Location
 from detection_worker.errors import JobError
 from detection_worker.pipeline.messages.passage import Passage
 from detection_worker.pipeline.stages.breaker import Trial
 from detection_worker.pipeline.stages.context import StageContext
 from detection_worker.results.base import Notification, Notifier
+from detection_worker.results.notifications import notification_of
 
 _LABELS: Final = {Service.SNS: "sns", Service.SQS: "sqs", Service.EVENTBRIDGE: "eventbridge"}
 """Of the services, in the metrics."""
@@ -42,7 +41,13 @@ class NotifyStep:
         wanted = self._wanted(passage)
         if notifier is None or not wanted:
             return
-        notification = self._notification(passage)
+        notification = notification_of(
+            passage.envelope,
+            notification_id=passage.job.webhook_id,
+            result_url=passage.finished.result_url,
+            media=passage.job.request.location,
+            region=self._context.region,
+        )
         errors: list[JobError] = []
         for arn in wanted:
             passage.check()
@@ -89,20 +94,3 @@ class NotifyStep:
         metrics.results.labels(label, "ok").inc()
         metrics.stage_seconds.labels("notify").observe(time.perf_counter() - started)
         passage.note(lambda known: replace(known, notified=known.notified | {arn}))
-
-    def _notification(self, passage: Passage) -> Notification:
-        job, finished = passage.job, passage.finished
-        envelope = dict(passage.envelope)
-        fields = ("label", "verdict", "file_type", "request_id", "status")
-        attributes = {f: str(envelope[f]) for f in fields if envelope.get(f) is not None}
-        return Notification(
-            id=job.webhook_id,
-            kind="failed" if finished.failure else "finished",
-            body=json.dumps({"result_url": finished.result_url, "result": envelope}),
-            attributes=attributes,
-            media_arn=_media_arn(job.request.location),
-        )
-
-
-def _media_arn(location: S3Location | None) -> str | None:
-    return None if location is None else f"arn:aws:s3:::{location.bucket}/{location.key}"

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
@@ -50,13 +50,14 @@ class StoreStep:
         if store is None or passage.finished.result_url is not None:
             return
         passage.check()
-        earlier = self.recall(passage.job)
-        if earlier is not None:
-            passage.replace_by(earlier.finished)
-            return
-        passage.check()
-        with self._context.breaker.watching(_trial(lambda: self._again(store, passage))):
-            self._put(store, passage)
+
+        def put() -> None:
+            # Also tried again by the breaker, when the message may have come further.
+            if passage.remembered.result_url is None:
+                self._put(store, passage)
+
+        with self._context.breaker.watching(_trial(put)):
+            put()
 
     def recall(self, job: Job) -> Concluded | None:
         """Return what an earlier delivery of the message has stored; None if nothing.
@@ -75,30 +76,30 @@ class StoreStep:
 
         with self._context.breaker.watching(_trial(find)):
             found = self._counting(find)
-        recalled = _recalled(job, found) if found else None
-        if recalled is not None:
-            self._context.metrics.results.labels(DESTINATION, "found").inc()
-            line = f"result found in the store for {job.request_id}"
-            log_outcome(line, action="recall", about=job, url=recalled.finished.result_url)
-        return recalled
+        return self._recalled(job, found) if found else None
 
     def _put(self, store: ResultStore, passage: Passage) -> None:
         started = time.perf_counter()
-        url = self._counting(lambda: store.put(result_id(passage.job), passage.body))
-        metrics = self._context.metrics
-        metrics.results.labels(DESTINATION, "ok").inc()
-        metrics.stage_seconds.labels("store").observe(time.perf_counter() - started)
-        passage.note(lambda known: replace(known, result_url=url))
-
-    def _again(self, store: ResultStore, passage: Passage) -> None:
-        """Store an envelope whose message went back to the queue, and may have moved on since."""
-        if passage.remembered.result_url is not None:
+        job = passage.job
+        stored = self._counting(lambda: store.put(result_id(job), passage.body))
+        self._context.metrics.stage_seconds.labels("store").observe(time.perf_counter() - started)
+        earlier = None if stored.body == passage.body else self._recalled(job, stored)
+        if earlier is not None:
+            passage.replace_by(earlier.finished)
             return
-        found = store.find(result_id(passage.job))
-        if found is None:
-            self._put(store, passage)
-        else:
-            store.put(result_id(passage.job), found.body)
+        self._context.metrics.results.labels(DESTINATION, "ok").inc()
+        passage.note(lambda known: replace(known, result_url=stored.url))
+
+    def _recalled(self, job: Job, found: StoredResult) -> Concluded | None:
+        recalled = _concluded(job, found)
+        if recalled is None:
+            line = f"what the store has for {job.request_id} is no result: {found.url}"
+            log_outcome(line, action="recall", about=job, level=logging.WARNING)
+            return None
+        self._context.metrics.results.labels(DESTINATION, "found").inc()
+        line = f"result found in the store for {job.request_id}"
+        log_outcome(line, action="recall", about=job, result_url=found.url)
+        return recalled
 
     def _counting(self, call: Callable[[], T]) -> T:
         try:
@@ -129,21 +130,24 @@ def _trial(again: Callable[[], object]) -> Trial:
     )
 
 
-def _recalled(job: Job, found: StoredResult) -> Concluded | None:
+def _concluded(job: Job, found: StoredResult) -> Concluded | None:
+    """Return what a stored envelope says of a job; None if it is no envelope."""
     try:
         envelope = json.loads(found.body)
-        failure, kind = _failure(envelope), envelope["file_type"]
+        failure, kind = _failure(envelope["error"]), envelope["file_type"]
         media_kind = None if kind is None else MediaKind(kind)
     except (ValueError, KeyError, TypeError):
-        line = f"what the store has for {job.request_id} is no result: {found.url}"
-        log_outcome(line, action="recall", about=job, level=logging.WARNING)
         return None
     finished = Finished(body=found.body, failure=failure, result_url=found.url)
     return Concluded(job=job, finished=finished, result=envelope, kind=media_kind)
 
 
-def _failure(envelope: dict[str, Any]) -> Failure | None:
-    error = envelope["error"]
+def _failure(error: dict[str, str] | None) -> Failure | None:
     if error is None:
         return None
-    return Failure(code=ErrorCode(error["code"]), message=str(error["message"]))
+    try:
+        code = ErrorCode(error["code"])
+    except ValueError:
+        # Of a newer version. Only what failed for good is ever stored.
+        code = ErrorCode.GAVE_UP
+    return Failure(code=code, message=error["message"])

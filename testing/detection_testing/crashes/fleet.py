@@ -25,8 +25,8 @@ class ForkedWorker:
     """A consumer in a process of its own.
 
     Attributes:
-        pid: Of the process.
-        port: Of its control server.
+        pid: Process id.
+        port: Where its control server listens.
     """
 
     pid: int

@@ -13,6 +13,7 @@ from detection_contract.aws.s3_urls import InvalidS3Url, S3Location, parse_s3_ur
 from detection_contract.error_codes import ErrorCode
 from detection_contract.events import BadEvent, CreatedObject, event_contents, unwrapped
 from detection_contract.json_text import BadJson, read_object
+from detection_contract.notifications import notified_request
 
 DEFAULT_THRESHOLD: Final = 0.5
 MAX_REQUEST_ID_CHARS: Final = 256
@@ -65,7 +66,7 @@ class ParsedBody:
 
     Attributes:
         kind: ``plain`` message, ``s3_event`` with new files, or ``test_event``, which is any event
-            without new files.
+            or notification without new files.
         requests: One for each new file; exactly one if ``plain``, none if ``test_event``.
         skipped: Parts of an event that are not new files, in words.
     """
@@ -110,7 +111,8 @@ def parse_body(body: str, *, endpoint_hosts: frozenset[str] = frozenset()) -> Pa
     """Return what the body of an SQS message asks for.
 
     Accepted are the plain message, S3 event notifications, EventBridge's "Object Created", and
-    any of them in an SNS notification. An optional field that is null counts as absent.
+    any of them in an SNS notification; our own notifications are skipped. An optional field that
+    is null counts as absent.
 
     Args:
         body: JSON text.
@@ -123,6 +125,9 @@ def parse_body(body: str, *, endpoint_hosts: frozenset[str] = frozenset()) -> Pa
         message = unwrapped(read_object(body))
     except BadJson as bad:
         raise InvalidMessage(ErrorCode.BAD_JSON, f"The message cannot be read: {bad}") from None
+    if (request_id := notified_request(message)) is not None:
+        what = f"the notification about {_UNPRINTABLE.sub('?', request_id)}, which came back"
+        return ParsedBody(kind="test_event", requests=(), skipped=(what,))
     if "sqs_to_ml_url" not in message:
         try:
             contents = event_contents(message)
@@ -332,8 +337,7 @@ def _metadata(value: object) -> dict[str, object] | None:
 _JSON_TYPES: Final[dict[type, str]] = {
     bool: "a boolean",
     dict: "an object",
-    float: "a number",
-    int: "a number",
+    **dict.fromkeys((float, int), "a number"),
     list: "an array",
     str: "a string",
     type(None): "null",

@@ -46,6 +46,8 @@ _MAX_TEXT_CHARS: Final = 2048
 _MAX_ATTRIBUTE_CHARS: Final = 256
 _NOT_XML: Final = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 """Characters that SNS and SQS refuse: SendMessage, MessageBody."""
+_MARKS: Final = frozenset({"schema_version", "id", "result_url", "result", "truncated"})
+"""Fields that no message of a user has together."""
 _ATTRIBUTES: Final = ("label", "verdict", "file_type", "status", "request_id")
 
 
@@ -108,13 +110,19 @@ def notification_attributes(
     }
 
 
-def is_notification(message: Mapping[str, object]) -> bool:
-    """Return whether a message is one of ours, which must not start a detection again.
+def notified_request(message: Mapping[str, object]) -> str | None:
+    """Return the request id of a notification that came back as a message; None if it is none.
 
-    It names the media like a request does, so a topic that leads back to the queue of the worker
-    would have the same file analysed for ever.
+    It names the media like a request does. A topic or bus that leads back to the queue of the
+    worker would otherwise have the same file analysed for ever.
+
+    Args:
+        message: A message, without the envelope of SNS but with that of EventBridge.
     """
-    return {"schema_version", "id", "result_url", "result", "truncated"} <= message.keys()
+    told = message.get("detail") if message.get("source") == SOURCE else message
+    if not isinstance(told, Mapping) or not told.keys() >= _MARKS:
+        return None
+    return str(told.get("request_id"))
 
 
 def _encoded(body: Mapping[str, object]) -> str:

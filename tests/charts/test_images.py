@@ -62,6 +62,21 @@ def test_the_operator_s_pods_run_as_the_user_of_its_image(
         )
 
 
+def test_deliver_runs_as_the_user_of_the_worker_s_image(
+    render: Callable[..., list[dict[str, Any]]],
+) -> None:
+    outbox = {"name": "media", "queueURL": "https://sqs.eu-west-1.amazonaws.com/123456789012/o"}
+    objects = render({"deliver": {"enabled": True, "outboxes": [outbox]}})
+    [security] = [
+        item["spec"]["template"]["spec"]["securityContext"]
+        for item in objects
+        if item["kind"] == "Deployment" and "deliver" in item["metadata"]["name"]
+    ]
+
+    ids = {security[name] for name in ("runAsUser", "runAsGroup", "fsGroup")}
+    assert ids == {user_of("worker")}
+
+
 def test_workers_run_as_the_user_of_their_image() -> None:
     assert user_of("worker") == USER_ID
 

@@ -54,6 +54,26 @@ SETS: dict[str, tuple[str, ...]] = {
         "operator.nodeSelector.kubernetes\\.io/arch=amd64",
         "imagePullSecrets[0]=pull",
     ),
+    "deliver": (
+        "monitoring.podMonitor.enabled=true",
+        "networkPolicy.enabled=true",
+        "serviceAccounts.deliver.create=true",
+        "deliver.enabled=true",
+        "deliver.replicas=2",
+        "deliver.outboxes[0].name=media",
+        "deliver.outboxes[0].queueURL=https://sqs.eu-west-1.amazonaws.com/123456789012/outbox",
+        "deliver.outboxes[1].name=audio",
+        "deliver.outboxes[1].queueURL=http://sqs:4566/000000000000/audio",
+        "deliver.outboxes[1].region=us-east-1",
+        "deliver.outboxes[1].endpointURL=http://sqs:4566",
+        "deliver.outboxes[1].env[0].name=LOG_LEVEL",
+        "deliver.outboxes[1].env[0].value=DEBUG",
+        "deliver.env[0].name=DETECTION_CALLBACK_SIGNING_SECRETS",
+        "deliver.env[0].valueFrom.secretKeyRef.name=callback-signing",
+        "deliver.env[0].valueFrom.secretKeyRef.key=secrets",
+        "deliver.tolerations[0].operator=Exists",
+        "deliver.nodeSelector.kubernetes\\.io/arch=amd64",
+    ),
     "variables of the chart's names": (
         "operator.env[0].name=LOG_LEVEL",
         "operator.env[0].value=DEBUG",
@@ -134,6 +154,38 @@ def test_the_api_server_takes_every_object_without_a_warning(
     objects = [item for item in yaml.safe_load_all(manifest) if item]
     assert len(done.stdout.splitlines()) == len(objects) >= 9
     assert "created" in pod.stdout
+
+
+def test_the_outboxes_of_a_release_change_with_an_upgrade(
+    cluster: Any, installed: Callable[..., str], chart: Path
+) -> None:
+    namespace = installed(*SETS["deliver"][2:7], "deliver.outboxes[0].env[0].name=A")
+
+    def deployments() -> dict[str, Any]:
+        selector = "app.kubernetes.io/component=deliver"
+        found = cluster.get("-n", namespace, "deployments", "-l", selector)["items"]
+        return {item["metadata"]["name"]: item["spec"] for item in found}
+
+    before = deployments()
+    notes = cluster.helm("get", "notes", RELEASE, "--namespace", namespace).stdout
+    settings = (*SETS["deliver"][2:4], *SETS["deliver"][7:10], "deliver.outboxes[0].name=first")
+    url = SETS["deliver"][6].partition("=")[2]
+    flags = [part for item in settings for part in ("--set", item)]
+    cluster.helm(
+        "upgrade", RELEASE, str(chart), "--namespace", namespace, "--set",
+        f"deliver.outboxes[0].queueURL={url}", *flags,
+    )  # fmt: skip
+
+    assert before.keys() == {"detection-queue-deliver-media"}
+    assert before["detection-queue-deliver-media"]["replicas"] == 2
+    assert "deployment/detection-queue-deliver-media" in notes
+    assert deployments().keys() == {
+        "detection-queue-deliver-first",
+        "detection-queue-deliver-audio",
+    }
+    off = ("--set", "deliver.enabled=false")
+    cluster.helm("upgrade", RELEASE, str(chart), "--namespace", namespace, *off)
+    assert deployments() == {}
 
 
 def test_a_release_and_its_namespaces_may_be_called_by_a_number(cluster: Any, chart: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from detection_contract.environment import OUTBOX_URL
 from detection_operator.spec.parse import parse_spec
 
 ROOT = Path(__file__).parents[2]
@@ -234,6 +235,29 @@ def test_what_the_gpu_example_names_is_made_by_its_head() -> None:
     assert create.split()[:5] == ["kubectl", "create", "secret", "generic", reference["name"]]
     assert f"--from-literal={reference['key']}=" in create
     assert mark == f"kubectl label node NODE {label}"
+
+
+# -- results.yaml ---------------------------------------------------------------------------------
+
+
+def test_the_head_of_the_results_example_delivers_its_outbox(
+    run_helm: Callable[..., "subprocess.CompletedProcess[str]"],
+) -> None:
+    [queue] = example("results.yaml")
+    command = head("results.yaml").partition("helm upgrade ")[2]
+    name, chart, _, *flags = shlex.split(command)
+
+    text = run_helm("template", name, str(ROOT / chart), *flags).stdout
+
+    [container] = [
+        item["spec"]["template"]["spec"]["containers"][0]
+        for item in yaml.safe_load_all(text)
+        if item
+        and item["metadata"]["name"] == f"detection-queue-deliver-{queue['metadata']['name']}"
+    ]
+    outbox = queue["spec"]["worker"]["template"]["results"]["outboxURL"]
+    assert {"name": OUTBOX_URL, "value": outbox} in container["env"]
+    assert container["image"] == queue["spec"]["worker"]["template"]["image"]
 
 
 # -- on a real API server -------------------------------------------------------------------------

@@ -22,11 +22,20 @@ from detection_operator import settings as operator_settings
 from detection_operator.kube.manifests.deployment import worker_labels
 from detection_operator.metrics import Metrics
 from detection_operator.spec.parse import parse_spec
+from detection_worker.config.load import load_settings
 
 Objects = list[dict[str, Any]]
 Render = Callable[..., Objects]
 
 ROLE = "arn:aws:iam::123456789012:role/"
+MEDIA_OUTBOX = {
+    "name": "media",
+    "queueURL": "https://sqs.eu-west-1.amazonaws.com/123456789012/media-outbox",
+}
+SIGNING = {
+    "name": env.CALLBACK_SIGNING_SECRETS,
+    "valueFrom": {"secretKeyRef": {"name": "callback-signing", "key": "secrets"}},
+}
 VALUE_SETS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "cluster-wide": {"clusterWide": True},
@@ -68,6 +77,34 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
         "networkPolicy": {"enabled": True, "extraEgressPorts": [4566]},
         "rbac": {"aggregateToUserRoles": True},
         "watchNamespaces": ["a", "b"],
+        "serviceAccounts": {"deliver": {"create": True}},
+        "deliver": {"enabled": True, "outboxes": [MEDIA_OUTBOX]},
+    },
+    "deliver": {"deliver": {"enabled": True, "outboxes": [MEDIA_OUTBOX]}},
+    "deliver for several outboxes": {
+        "serviceAccounts": {"deliver": {"create": True, "roleArn": f"{ROLE}deliver"}},
+        "imagePullSecrets": ["pull"],
+        "deliver": {
+            "enabled": True,
+            "image": {"repository": "r.example/w", "tag": "2"},
+            "replicas": 2,
+            "outboxes": [
+                {**MEDIA_OUTBOX, "region": "eu-west-1", "endpointURL": "http://sqs:4566"},
+                {
+                    "name": "audio",
+                    "queueURL": "http://sqs:4566/000000000000/audio",
+                    "region": "us-east-1",
+                    "env": [{"name": "LOG_LEVEL", "value": "DEBUG"}],
+                },
+            ],
+            "env": [SIGNING, {"name": "LOG_LEVEL", "value": "WARNING"}],
+            "tolerations": [{"key": "infra", "operator": "Exists", "effect": "NoSchedule"}],
+            "nodeSelector": {"kubernetes.io/arch": "amd64"},
+            "affinity": {"nodeAffinity": {}},
+            "priorityClassName": "system-cluster-critical",
+            "podLabels": {"team": "media", "app.kubernetes.io/component": "worker"},
+            "podAnnotations": {"sidecar.istio.io/inject": "false"},
+        },
     },
     "without the CRD": {"crds": {"enabled": False}},
     "CRD goes too": {"crds": {"keep": False}},
@@ -123,27 +160,45 @@ def test_namespaced_objects_name_their_namespace(objects: Objects) -> None:
         assert ("namespace" in item["metadata"]) == (item["kind"] not in cluster_wide)
 
 
-def test_the_operator_pod_is_confined_and_probed(objects: Objects) -> None:
-    [deployment] = of_kind(objects, "Deployment")
-    pod = deployment["spec"]["template"]["spec"]
-    [container] = pod["containers"]
+def operator_deployment(objects: Objects) -> dict[str, Any]:
+    [found] = [
+        item
+        for item in of_kind(objects, "Deployment")
+        if item["metadata"]["labels"][env.LABEL_COMPONENT] == env.COMPONENT_OPERATOR
+    ]
+    return found
 
-    assert pod["securityContext"]["runAsNonRoot"]
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
+
+def deliver_deployments(objects: Objects) -> dict[str, dict[str, Any]]:
+    """The Deployments of `deliver` by the name of their outbox."""
+    return {
+        item["metadata"]["labels"]["detection-queue.dev/outbox"]: item
+        for item in of_kind(objects, "Deployment")
+        if item["metadata"]["labels"][env.LABEL_COMPONENT] == "deliver"
     }
-    assert container["livenessProbe"]["httpGet"]["path"] == env.HEALTH_PATH
-    assert container["startupProbe"]["httpGet"]["path"] == env.HEALTH_PATH
-    assert container["readinessProbe"]["httpGet"]["path"] == env.READY_PATH
-    assert container["resources"]["limits"]["memory"]
-    assert "cpu" not in container["resources"]["limits"]
+
+
+def test_every_pod_is_confined_and_probed(objects: Objects) -> None:
+    for deployment in of_kind(objects, "Deployment"):
+        pod = deployment["spec"]["template"]["spec"]
+        [container] = pod["containers"]
+
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["livenessProbe"]["httpGet"]["path"] == env.HEALTH_PATH
+        assert container["startupProbe"]["httpGet"]["path"] == env.HEALTH_PATH
+        assert container["readinessProbe"]["httpGet"]["path"] == env.READY_PATH
+        assert container["resources"]["limits"]["memory"]
+        assert "cpu" not in container["resources"]["limits"]
 
 
 def test_the_selector_matches_the_pods_whatever_labels_are_added(objects: Objects) -> None:
-    [deployment] = of_kind(objects, "Deployment")
+    deployment = operator_deployment(objects)
     selector = deployment["spec"]["selector"]["matchLabels"]
     [service] = of_kind(objects, "Service")
 
@@ -215,8 +270,18 @@ def test_a_name_that_looks_like_another_type_stays_text(
         "clusterWide": scope == "cluster",
         "fullnameOverride": word,
         "imagePullSecrets": [word],
-        "serviceAccounts": {"operator": {"name": word}, "worker": {"name": word}},
+        "serviceAccounts": {
+            "operator": {"name": word},
+            "worker": {"name": word},
+            "deliver": {"create": True, "name": f"{word}d"},
+        },
         "operator": {"priorityClassName": word, "podLabels": {"team": word}},
+        "deliver": {
+            "enabled": True,
+            "outboxes": [{**MEDIA_OUTBOX, "name": word, "env": [{"name": "X", "value": word}]}],
+            "priorityClassName": word,
+            "podLabels": {"team": word},
+        },
     }
     path = tmp_path / "values.json"
     # Not yaml.safe_dump: 1e3 is text for YAML 1.1.
@@ -243,7 +308,7 @@ def test_a_name_that_looks_like_another_type_stays_text(
 def test_the_operator_understands_its_scope(
     render: Render, values: dict[str, Any], namespaces: tuple[str, ...]
 ) -> None:
-    [deployment] = of_kind(render(values), "Deployment")
+    deployment = operator_deployment(render(values))
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     fields = {"metadata.name": "operator-0", "metadata.namespace": "detection"}
     environ = {
@@ -299,7 +364,7 @@ def test_each_role_goes_to_its_own_account(render: Render) -> None:
 def test_another_role_makes_other_pods(render: Render) -> None:
     def template(role: str) -> Any:
         values = {"serviceAccounts": {"operator": {"roleArn": role}}}
-        return of_kind(render(values), "Deployment")[0]["spec"]["template"]
+        return operator_deployment(render(values))["spec"]["template"]
 
     assert template(f"{ROLE}one") != template(f"{ROLE}two")
     assert template(f"{ROLE}one") != template("")
@@ -357,7 +422,7 @@ def test_what_is_kept_on_uninstall_is_a_choice(render: Render, keep: bool) -> No
 def test_monitors_and_policies_select_the_pods_that_the_operator_makes(render: Render) -> None:
     objects = render(VALUE_SETS["everything on"])
     labels = worker_labels({"metadata": {"name": "video", "namespace": "a"}})
-    [monitor] = of_kind(objects, "PodMonitor")
+    monitor = named(objects, "PodMonitor", "detection-queue-workers")
     policies = [
         item
         for item in of_kind(objects, "NetworkPolicy")
@@ -381,7 +446,7 @@ def test_monitors_and_policies_select_the_pods_that_the_operator_makes(render: R
 def test_only_the_operator_and_prometheus_reach_the_workers(render: Render) -> None:
     objects = render({"networkPolicy": {"enabled": True}})
     policy = named(objects, "NetworkPolicy", "detection-queue-workers")
-    [deployment] = of_kind(objects, "Deployment")
+    deployment = operator_deployment(objects)
     [rule] = policy["spec"]["ingress"]
     operator, prometheus = rule["from"]
 
@@ -391,6 +456,168 @@ def test_only_the_operator_and_prometheus_reach_the_workers(render: Render) -> N
         "matchLabels": {"kubernetes.io/metadata.name": "detection"}
     }
     assert prometheus["namespaceSelector"]["matchLabels"]
+
+
+# -- deliver --------------------------------------------------------------------------------------
+
+
+def delivering(**outbox: Any) -> dict[str, Any]:
+    return {"deliver": {"enabled": True, "outboxes": [{**MEDIA_OUTBOX, **outbox}]}}
+
+
+def variables_of(deployment: dict[str, Any]) -> dict[str, Any]:
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    names = [item["name"] for item in container["env"]]
+    assert len(names) == len(set(names))
+    return {item["name"]: item.get("value", item.get("valueFrom")) for item in container["env"]}
+
+
+def test_nothing_delivers_unless_it_is_wanted(render: Render) -> None:
+    assert deliver_deployments(render()) == {}
+    assert "deliver" not in json.dumps([item["metadata"]["name"] for item in render()])
+
+
+def test_each_outbox_has_a_deployment_of_its_own(render: Render) -> None:
+    found = deliver_deployments(render(VALUE_SETS["deliver for several outboxes"]))
+
+    assert found.keys() == {"media", "audio"}
+    selectors = [item["spec"]["selector"]["matchLabels"] for item in found.values()]
+    for name, item in found.items():
+        labels = item["spec"]["template"]["metadata"]["labels"]
+        matching = [each for each in selectors if each.items() <= labels.items()]
+        assert matching == [item["spec"]["selector"]["matchLabels"]], name
+        assert item["spec"]["replicas"] == 2
+        [container] = item["spec"]["template"]["spec"]["containers"]
+        assert (container["image"], container["args"]) == ("r.example/w:2", ["deliver"])
+        assert labels["team"] == "media"
+
+
+def test_no_selector_of_the_operator_matches_what_delivers(render: Render) -> None:
+    """The operator would count and drain it as a worker, the Service call it."""
+    objects = render(VALUE_SETS["everything on"])
+    [pod] = deliver_deployments(objects).values()
+    labels = pod["spec"]["template"]["metadata"]["labels"]
+    selectors = [
+        operator_deployment(objects)["spec"]["selector"]["matchLabels"],
+        of_kind(objects, "Service")[0]["spec"]["selector"],
+        named(objects, "PodMonitor", "detection-queue-workers")["spec"]["selector"]["matchLabels"],
+        *(
+            item["spec"]["podSelector"]["matchLabels"]
+            for item in of_kind(objects, "NetworkPolicy")
+        ),
+    ]
+
+    assert env.LABEL_QUEUE not in labels
+    assert [each for each in selectors if each.items() <= labels.items()] == [
+        named(objects, "NetworkPolicy", "detection-queue-deliver")["spec"]["podSelector"][
+            "matchLabels"
+        ]
+    ]
+    monitor = named(objects, "PodMonitor", "detection-queue-deliver")
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert monitor["spec"]["podMetricsEndpoints"][0]["port"] == env.CONTROL_PORT_NAME
+
+
+def test_the_worker_s_program_understands_the_variables_of_an_outbox(
+    render: Render, tmp_path: Path
+) -> None:
+    values = delivering(region="eu-central-1", endpointURL="http://sqs:4566")
+    [deployment] = deliver_deployments(render(values)).values()
+    variables = variables_of(deployment)
+
+    settings = load_settings({}, variables, tmp_path).settings
+
+    assert settings.results.outbox_url == MEDIA_OUTBOX["queueURL"]
+    assert settings.aws.region == "eu-central-1"
+    assert variables[env.SQS_ENDPOINT_URL] == "http://sqs:4566"
+    assert variables[env.AWS_EC2_METADATA_DISABLED] == "true"
+    pod = deployment["spec"]["template"]["spec"]
+    [port] = pod["containers"][0]["ports"]
+    assert (port["name"], str(port["containerPort"])) == (
+        env.CONTROL_PORT_NAME,
+        variables[env.CONTROL_PORT],
+    )
+    assert pod["terminationGracePeriodSeconds"] == (
+        int(variables[env.SHUTDOWN_GRACE_S]) + env.GRACE_MARGIN_S
+    )
+
+
+def test_variables_of_an_outbox_win_over_those_of_all_and_these_over_the_chart_s(
+    render: Render,
+) -> None:
+    found = deliver_deployments(render(VALUE_SETS["deliver for several outboxes"]))
+    media, audio = variables_of(found["media"]), variables_of(found["audio"])
+
+    assert (media[env.LOG_LEVEL], audio[env.LOG_LEVEL]) == ("WARNING", "DEBUG")
+    assert media[env.CALLBACK_SIGNING_SECRETS] == audio[env.CALLBACK_SIGNING_SECRETS]
+    assert media[env.CALLBACK_SIGNING_SECRETS] == SIGNING["valueFrom"]
+
+
+@pytest.mark.parametrize(
+    ("accounts", "account", "role"),
+    [
+        pytest.param({}, "detection-queue-worker", None, id="the workers'"),
+        pytest.param(
+            {"worker": {"roleArn": f"{ROLE}worker"}},
+            "detection-queue-worker",
+            f"{ROLE}worker",
+            id="the workers' and their role",
+        ),
+        pytest.param(
+            {"deliver": {"create": True, "roleArn": f"{ROLE}deliver"}},
+            "detection-queue-deliver",
+            f"{ROLE}deliver",
+            id="its own",
+        ),
+        pytest.param({"deliver": {"name": "mine"}}, "mine", None, id="one that exists"),
+    ],
+)
+def test_deliver_runs_under_the_account_that_is_chosen(
+    render: Render, accounts: dict[str, Any], account: str, role: str | None
+) -> None:
+    objects = render({**delivering(), "serviceAccounts": accounts})
+    [deployment] = deliver_deployments(objects).values()
+    template = deployment["spec"]["template"]
+    arn = "eks.amazonaws.com/role-arn"
+
+    assert template["spec"]["serviceAccountName"] == account
+    assert template["metadata"]["annotations"].get(arn) == role
+    if account != "mine":
+        found = named(objects, "ServiceAccount", account)
+        assert found["metadata"]["namespace"] == "detection"
+        assert (found["metadata"].get("annotations") or {}).get(arn) == role
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        pytest.param({"deliver": {"enabled": True}}, "outboxes is empty", id="nothing"),
+        pytest.param(
+            {"deliver": {"enabled": True, "outboxes": [MEDIA_OUTBOX, MEDIA_OUTBOX]}},
+            "has the name media twice",
+            id="a name twice",
+        ),
+        pytest.param(
+            {**delivering(), "watchNamespaces": ["a"]},
+            "the workers have no service account because watchNamespaces does not list it",
+            id="no account",
+        ),
+    ],
+)
+def test_a_deliver_that_could_not_run_is_refused(
+    run_helm: Callable[..., subprocess.CompletedProcess[str]],
+    chart: Path,
+    tmp_path: Path,
+    values: dict[str, Any],
+    message: str,
+) -> None:
+    path = tmp_path / "values.yaml"
+    path.write_text(yaml.safe_dump(values))
+
+    done = run_helm("template", "x", str(chart), "--values", str(path), check=False)
+
+    assert done.returncode != 0
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ FREE_FORM = {
     "monitoring.dashboard.labels",
     "networkPolicy.prometheusNamespaceLabels",
     "operator.resources",
+    "deliver.resources",
 }
 """Values with a default that is an object of the user's own making."""
+OUTBOX = "https://sqs.eu-west-1.amazonaws.com/123456789012/outbox"
 REFUSED = [
     pytest.param({"operators": {}}, "operators", id="misspelt group"),
     pytest.param({"operator": {"replica": 3}}, "replica", id="misspelt value"),
@@ -28,6 +30,22 @@ REFUSED = [
     pytest.param({"image": {"digest": "sha256:12"}}, "digest", id="short digest"),
     pytest.param({"watchNamespaces": ["a", "a"]}, "watchNamespaces", id="namespace twice"),
     pytest.param({"watchNamespaces": ["A_b"]}, "watchNamespaces", id="no namespace's name"),
+    pytest.param({"deliver": {"outboxes": [{"name": "a"}]}}, "queueURL", id="outbox without URL"),
+    pytest.param(
+        {"deliver": {"outboxes": [{"name": "a", "queueURL": f"{OUTBOX}.fifo"}]}},
+        "queueURL",
+        id="FIFO outbox",
+    ),
+    pytest.param(
+        {"deliver": {"outboxes": [{"name": "A_b", "queueURL": OUTBOX}]}},
+        "name",
+        id="outbox's name",
+    ),
+    pytest.param(
+        {"deliver": {"outboxes": [{"name": "a", "queueURL": OUTBOX, "url": "x"}]}},
+        "url",
+        id="misspelt value of an outbox",
+    ),
     pytest.param({"monitoring": {"enabled": True}}, "enabled", id="switch of another chart"),
 ]
 
@@ -101,7 +119,8 @@ def test_the_schema_knows_every_value_and_no_other(
     values: dict[str, Any], schema: dict[str, Any]
 ) -> None:
     def names(node: dict[str, Any], like: Any, path: str) -> Iterator[str]:
-        for name, child in node["properties"].items():
+        for name, part in node["properties"].items():
+            child = schema["$defs"][part["$ref"].rpartition("/")[2]] if "$ref" in part else part
             full = f"{path}.{name}" if path else name
             inner = like.get(name) if isinstance(like, dict) else None
             if "properties" in child and full not in FREE_FORM and inner != {}:

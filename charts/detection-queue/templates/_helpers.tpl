@@ -26,6 +26,46 @@
 {{ .Values.serviceAccounts.worker.name | default (printf "%s-worker" (include "detection-queue.fullname" .)) }}
 {{- end -}}
 
+{{/* Without an account of its own `deliver` runs as the workers do: their role may read and write the outbox. */}}
+{{- define "detection-queue.deliverServiceAccount" -}}
+{{- with .Values.serviceAccounts.deliver -}}
+{{- if .create -}}
+{{ .name | default (printf "%s-deliver" (include "detection-queue.fullname" $)) }}
+{{- else -}}
+{{ .name | default (include "detection-queue.workerServiceAccount" $) }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "detection-queue.deliverRoleArn" -}}
+{{- with .Values.serviceAccounts -}}
+{{- if .deliver.create -}}
+{{ .deliver.roleArn }}
+{{- else if not .deliver.name -}}
+{{ .worker.roleArn }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Fails with a message if nothing would be delivered, or the pods' service account would be missing. */}}
+{{- define "detection-queue.checkDeliver" -}}
+{{- if not .Values.deliver.outboxes -}}
+{{- fail "deliver.enabled is true, but deliver.outboxes is empty: name at least one outbox" -}}
+{{- end -}}
+{{- $names := list -}}
+{{- range .Values.deliver.outboxes -}}
+{{- if has .name $names -}}
+{{- fail (printf "deliver.outboxes has the name %s twice" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- with .Values.serviceAccounts.deliver -}}
+{{- if not (or .create .name (has $.Release.Namespace (include "detection-queue.namespaces" $ | fromJsonArray))) -}}
+{{- fail (printf "deliver runs in the release's namespace %s, where the workers have no service account because watchNamespaces does not list it: set serviceAccounts.deliver.create or serviceAccounts.deliver.name" $.Release.Namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The watched namespaces as a JSON list; with clusterWide the release's own, for namespaced objects. */}}
 {{- define "detection-queue.namespaces" -}}
 {{- if and .Values.clusterWide .Values.watchNamespaces -}}
@@ -34,19 +74,58 @@
 {{- .Values.watchNamespaces | default (list .Release.Namespace) | uniq | toJson -}}
 {{- end -}}
 
-{{/* The operator's environment variables. The API server accepts each name once, so the user's entry replaces the chart's. */}}
-{{- define "detection-queue.operatorEnv" -}}
+{{/*
+Variables of a container as a YAML list. The API server accepts each name once, so entries of the second list replace
+those of the first. Arguments: ours, theirs.
+*/}}
+{{- define "detection-queue.mergedEnv" -}}
 {{- $theirs := dict -}}
-{{- range .Values.operator.env -}}
+{{- range .theirs -}}
 {{- $_ := set $theirs .name true -}}
 {{- end -}}
 {{- $env := list -}}
-{{- range include "detection-queue.chartEnv" . | fromYamlArray -}}
+{{- range .ours -}}
 {{- if not (hasKey $theirs .name) -}}
 {{- $env = append $env . -}}
 {{- end -}}
 {{- end -}}
-{{- concat $env .Values.operator.env | toYaml -}}
+{{- concat $env .theirs | toYaml -}}
+{{- end -}}
+
+{{- define "detection-queue.operatorEnv" -}}
+{{- include "detection-queue.mergedEnv" (dict "ours" (include "detection-queue.chartEnv" . | fromYamlArray) "theirs" .Values.operator.env) -}}
+{{- end -}}
+
+{{/* The variables of `deliver`: the outbox's own win over those of all outboxes, and both over the chart's. */}}
+{{- define "detection-queue.deliverEnv" -}}
+{{- $shared := include "detection-queue.mergedEnv" (dict "ours" (include "detection-queue.outboxEnv" . | fromYamlArray) "theirs" .root.Values.deliver.env) | fromYamlArray -}}
+{{- include "detection-queue.mergedEnv" (dict "ours" $shared "theirs" (.outbox.env | default list)) -}}
+{{- end -}}
+
+{{- define "detection-queue.outboxEnv" -}}
+- name: DETECTION_OUTBOX_URL
+  value: {{ .outbox.queueURL | quote }}
+{{- with .outbox.region }}
+- name: AWS_REGION
+  value: {{ . | quote }}
+{{- end }}
+{{- with .outbox.endpointURL }}
+- name: AWS_ENDPOINT_URL_SQS
+  value: {{ . | quote }}
+{{- end }}
+- name: DETECTION_CONTROL_HOST
+  value: 0.0.0.0
+- name: DETECTION_CONTROL_PORT
+  value: "8080"
+- name: DETECTION_SHUTDOWN_GRACE_S
+  value: "30"
+- name: LOG_LEVEL
+  value: {{ .root.Values.deliver.logLevel | quote }}
+- name: LOG_FORMAT
+  value: json
+# A pod without its own role must not silently use the node's instance profile.
+- name: AWS_EC2_METADATA_DISABLED
+  value: "true"
 {{- end -}}
 
 {{- define "detection-queue.chartEnv" -}}
@@ -82,12 +161,18 @@
 {{- end -}}
 
 {{- define "detection-queue.image" -}}
-{{- with .Values.image -}}
-{{- if .digest -}}
-{{ .repository }}@{{ .digest }}
-{{- else -}}
-{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- include "detection-queue.imageOf" (dict "root" . "image" .Values.image) -}}
 {{- end -}}
+
+{{- define "detection-queue.deliverImage" -}}
+{{- include "detection-queue.imageOf" (dict "root" . "image" .Values.deliver.image) -}}
+{{- end -}}
+
+{{- define "detection-queue.imageOf" -}}
+{{- if .image.digest -}}
+{{ .image.repository }}@{{ .image.digest }}
+{{- else -}}
+{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
 {{- end -}}
 {{- end -}}
 
@@ -110,6 +195,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "detection-queue.labels" -}}
 {{ include "detection-queue.commonLabels" . }}
 app.kubernetes.io/component: operator
+{{- end -}}
+
+{{- define "detection-queue.deliverSelectorLabels" -}}
+app.kubernetes.io/name: detection-queue
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/component: deliver
+{{- end -}}
+
+{{- define "detection-queue.deliverLabels" -}}
+{{ include "detection-queue.commonLabels" . }}
+app.kubernetes.io/component: deliver
 {{- end -}}
 
 {{/* The label that the operator sets on every worker pod. */}}

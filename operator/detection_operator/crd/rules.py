@@ -158,9 +158,15 @@ RULES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ),
         (
             "!has(self.keyTemplate) || self.keyTemplate.contains('{request_id}')"
-            " || self.keyTemplate.contains('{message_id}')",
-            "results.keyTemplate needs {request_id} or {message_id}: otherwise results overwrite"
-            " each other",
+            " || (self.keyTemplate.contains('{message_id}')"
+            " && self.keyTemplate.contains('{index}'))",
+            "results.keyTemplate needs {request_id}, or {message_id} and {index}: otherwise"
+            " results overwrite each other",
+        ),
+        (
+            "!has(self.keyTemplate)"
+            " || !self.keyTemplate.matches('(^|/)[.][.]?(/|$)|[[:cntrl:]]|^ | $')",
+            "results.keyTemplate has a folder . or .., a control character or a blank at its end",
         ),
         *(
             (

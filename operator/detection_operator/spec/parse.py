@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 from detection_contract.aws.arns import Service, parse_destination_arn
 from detection_contract.aws.s3_prefixes import is_s3_prefix, parse_s3_prefix
 from detection_contract.aws.sqs_urls import region_of_queue
+from detection_contract.result_keys import ALLOWED_TEMPLATE, is_key_template
 from detection_operator.spec.fields import ADDRESS_PATTERN, ADDRESS_RULE
 from detection_operator.spec.queue_spec import QueueRef, QueueSpec
 from detection_operator.spec.results import Results
@@ -260,8 +261,8 @@ def _check_results(results: Results, queue: QueueRef) -> None:
 
 def _check_prefixes(results: Results) -> None:
     key = results.key_template
-    if key is not None and not any(name in key for name in ("{request_id}", "{message_id}")):
-        raise InvalidSpec(f"{_RESULTS}.keyTemplate", "needs {request_id} or {message_id}")
+    if key is not None and not is_key_template(key):
+        raise InvalidSpec(f"{_RESULTS}.keyTemplate", f"{key!r} is not {ALLOWED_TEMPLATE}")
     for name, url in (("url", results.url), ("cacheURL", results.cache_url)):
         if url is not None and not is_s3_prefix(url):
             raise InvalidSpec(f"{_RESULTS}.{name}", f"{url!r} has a bucket that S3 does not allow")

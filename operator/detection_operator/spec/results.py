@@ -6,16 +6,18 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from detection_contract.aws.arns import DESTINATION_PATTERN
+from detection_contract.result_keys import (
+    MAX_PREFIX_BYTES,
+    MAX_TEMPLATE_BYTES,
+    TEMPLATE_PATTERN,
+)
 from detection_operator.spec.fields import QUEUE_URL_PATTERN, SpecPart, Text, Unique
 
 MAX_DESTINATIONS: Final = 10
 S3_PREFIX_PATTERN: Final = "^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[ -~]*)?$"
 """In ASCII, so that characters are the bytes that S3 counts."""
-S3_PREFIX_MAX: Final = 512
-"""Half of the longest key; the other half is the key below the prefix."""
 NO_BUCKET_PATTERN: Final = "^s3://([^/]*[.][.]|[0-9]{1,3}([.][0-9]{1,3}){3}(/|$))"
 """Names of a bucket's letters that S3 does not allow: two dots in a row, IPv4 addresses."""
-KEY_TEMPLATE_PATTERN: Final = "^([ -z|~]|[{](date|request_id|message_id|index|bucket|key)[}])+$"
 CALLBACK_URL_PATTERN: Final = (
     r"^[hH][tT][tT][pP][sS]?://"
     r"([A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?[.]?|\[[0-9A-Fa-f:.]+\])"
@@ -41,7 +43,7 @@ class Results(SpecPart):
     url: Annotated[
         Text | None,
         Field(
-            max_length=S3_PREFIX_MAX,
+            max_length=MAX_PREFIX_BYTES,
             pattern=S3_PREFIX_PATTERN,
             description="S3 prefix, such as s3://bucket/results/, under which every result is "
             "stored before its message is deleted.",
@@ -50,11 +52,11 @@ class Results(SpecPart):
     key_template: Annotated[
         Text | None,
         Field(
-            max_length=256,
-            pattern=KEY_TEMPLATE_PATTERN,
-            description="Key of a result below url, by default {date}/{request_id}.json. Known "
-            "are {date}, {request_id}, {message_id}, {index}, {bucket} and {key}; one of "
-            "{request_id} and {message_id} is required.",
+            max_length=MAX_TEMPLATE_BYTES,
+            pattern=TEMPLATE_PATTERN,
+            description="Key of a result below url, by default {date}/{request_id}.json. Needs "
+            "{request_id}, or {message_id} and {index}; {date}, {bucket} and {key} (of the media) "
+            "are known too.",
         ),
     ] = None
     kms_key_id: Annotated[
@@ -101,7 +103,7 @@ class Results(SpecPart):
     cache_url: Annotated[
         Text | None,
         Field(
-            max_length=S3_PREFIX_MAX,
+            max_length=MAX_PREFIX_BYTES,
             pattern=S3_PREFIX_PATTERN,
             description="S3 prefix of the cache of scores that all workers share. Its objects may "
             "expire by a lifecycle rule.",

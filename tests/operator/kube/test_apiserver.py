@@ -54,7 +54,15 @@ WRONG_RESULTS: list[tuple[dict[str, Any], str]] = [
     ({"keyTemplate": "{request_id}"}, "keyTemplate has no meaning without results.url"),
     (
         {"url": "s3://bucket/", "keyTemplate": "{date}.json"},
-        "needs {request_id} or {message_id}: otherwise results overwrite",
+        "otherwise results overwrite each other",
+    ),
+    (
+        {"url": "s3://bucket/", "keyTemplate": "{message_id}.json"},
+        "results.keyTemplate needs {request_id}, or {message_id} and {index}",
+    ),
+    *(
+        ({"url": "s3://bucket/", "keyTemplate": key}, "results.keyTemplate has a folder . or ..")
+        for key in ("../{request_id}", "{request_id}/..", "a/./{request_id}", "{request_id} ")
     ),
     ({"url": "s3://bucket/", "keyTemplate": "{request_id}{x}"}, "should match"),
     ({"kmsKeyID": "alias/results"}, "kmsKeyID has no meaning without results.url"),

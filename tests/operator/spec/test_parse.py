@@ -71,6 +71,11 @@ WRONG_RESULTS: list[tuple[str, str, dict[str, Any]]] = [
     ("results as the cache", "url", {"url": "s3://bucket/c/", "cacheURL": "s3://bucket/c"}),
     ("a key without a bucket", "keyTemplate", {"keyTemplate": "{request_id}.json"}),
     ("one key for all", "keyTemplate", {"url": "s3://bucket/", "keyTemplate": "{date}.json"}),
+    *(
+        (f"a key {key!r}", "keyTemplate", {"url": "s3://bucket/", "keyTemplate": key})
+        for key in ("../{request_id}", "{message_id}", "a//{request_id}", "/{request_id}", "{x}")
+    ),
+    ("a control character", "keyTemplate", {"url": "s3://bucket/", "keyTemplate": "{index}\x07"}),
     (
         "an unknown part of a key",
         "keyTemplate",

@@ -36,7 +36,7 @@ from detection_worker.sources.base import (
     ReceivedMessage,
     VisibilityChange,
 )
-from detection_worker.storage.base import FetchedObject
+from detection_worker.storage.base import FetchedObject, ObjectFacts
 
 QUEUE_URL = "https://sqs.us-east-1.amazonaws.com/123456789012/deepfake-queue"
 DLQ_URL = QUEUE_URL + "-dlq"
@@ -187,8 +187,12 @@ class Script:
 
 
 class FakeStorage:
+    """Objects of four bytes, each with the ETag ``e`` until a test gives it another one."""
+
     def __init__(self) -> None:
         self.script = Script()
+        self.etags: dict[str, str] = {}
+        self.kept: dict[str, int] = {}
 
     def fetch(
         self,
@@ -204,7 +208,33 @@ class FakeStorage:
         on_progress()
         target.write_bytes(location.key.encode())
         return FetchedObject(
-            path=target, size_bytes=4, content_type="image/png", last_modified=None, etag="e"
+            path=target,
+            size_bytes=4,
+            content_type="image/png",
+            last_modified=None,
+            etag=self.etags.get(location.key, "e"),
+        )
+
+    def fetch_unless(
+        self,
+        location: S3Location,
+        known: ObjectFacts,
+        target: Path,
+        *,
+        max_bytes: int,
+        on_progress: Callable[[], None],
+        cancelled: Callable[[], bool],
+    ) -> FetchedObject | None:
+        if known.etag == self.etags.get(location.key, "e"):
+            self.script.enter(location.key, cancelled)
+            self.kept[location.key] = self.kept.get(location.key, 0) + 1
+            return None
+        return self.fetch(
+            location,
+            target,
+            max_bytes=max_bytes,
+            on_progress=on_progress,
+            cancelled=cancelled,
         )
 
     def probe(self, location: S3Location, target: Path) -> None:

@@ -21,9 +21,15 @@ from detection_contract.error_codes import ErrorCode
 from detection_worker import aws_session
 from detection_worker.errors import JobError
 from detection_worker.settings import MIB, AwsSettings
-from detection_worker.storage.base import FetchedObject
+from detection_worker.storage.base import FetchedObject, ObjectFacts
+from detection_worker.storage.s3_answers import Head, NotModified
 from detection_worker.storage.s3_errors import Home, ObjectChanged, PermissionMissing
-from detection_worker.storage.s3_ranges import Head, Progress, RangeReader, Retries, disk_error
+from detection_worker.storage.s3_ranges import (
+    Progress,
+    RangeReader,
+    Retries,
+    disk_error,
+)
 
 FIRST_RANGE_BYTES: Final = 8 * MIB
 """One request returns size, type and ETag, and all of most images and short clips."""
@@ -101,12 +107,54 @@ class S3Storage:
         cancelled: Callable[[], bool],
     ) -> FetchedObject:
         """Write the object to ``target``; see ``Storage.fetch``."""
+        return self._fetch(location, target, max_bytes, lambda: Progress(on_progress, cancelled))
+
+    def fetch_unless(
+        self,
+        location: S3Location,
+        known: ObjectFacts,
+        target: Path,
+        *,
+        max_bytes: int,
+        on_progress: Callable[[], None],
+        cancelled: Callable[[], bool],
+    ) -> FetchedObject | None:
+        """Write the object to ``target`` unless it is known; see ``Storage.fetch_unless``."""
+        etag = f'"{known.etag}"' if known.etag else None
+
+        def progress() -> Progress:
+            return Progress(on_progress, cancelled)
+
+        try:
+            return self._fetch(location, target, max_bytes, progress, unless_etag=etag)
+        except NotModified as same:
+            self._readable.put(location.bucket, location)
+            if same.last_modified in (None, known.last_modified):
+                return None
+        # The ETag of a small object is its MD5, and two files of one MD5 can be made. Uploaded at
+        # another time it is another object.
+        return self._fetch(location, target, max_bytes, progress)
+
+    def _fetch(
+        self,
+        location: S3Location,
+        target: Path,
+        max_bytes: int,
+        new_progress: Callable[[], Progress],
+        *,
+        unless_etag: str | None = None,
+    ) -> FetchedObject:
         self._check_allowed(location.bucket)
         for _ in range(_FETCHES):
             with suppress(ObjectChanged), self._judged(location, target), _new_file(target) as fd:
-                progress = Progress(on_progress, cancelled)
+                progress = new_progress()
                 reader = self._reader(
-                    location, fd, max_bytes=max_bytes, progress=progress, retries=self._retries
+                    location,
+                    fd,
+                    max_bytes=max_bytes,
+                    progress=progress,
+                    retries=self._retries,
+                    unless_etag=unless_etag,
                 )
                 head, position = reader.read(0, self._range_bytes)
                 self._read_rest(reader, head, start=position, fd=fd, progress=progress)
@@ -159,6 +207,7 @@ class S3Storage:
         max_bytes: int,
         progress: Progress,
         retries: Retries,
+        unless_etag: str | None = None,
     ) -> RangeReader:
         return RangeReader(
             self._client(location.region),
@@ -169,6 +218,7 @@ class S3Storage:
             home=self._home(),
             progress=progress,
             retries=retries,
+            unless_etag=unless_etag,
         )
 
     def _home(self) -> Home:

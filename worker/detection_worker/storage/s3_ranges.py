@@ -6,8 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Any, Final
 
 import urllib3.exceptions
@@ -15,6 +13,7 @@ import urllib3.exceptions
 from detection_contract.aws.s3_urls import S3Location
 from detection_contract.error_codes import ErrorCode
 from detection_worker.errors import Cancelled, JobError
+from detection_worker.storage.s3_answers import Head, not_modified, parse_answer
 from detection_worker.storage.s3_errors import (
     CALL_ERRORS,
     Home,
@@ -49,25 +48,6 @@ class Retries:
     attempts: int = 4
     base_s: float = 0.2
     stall_window_s: float = 20.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
-    """Metadata that every answer about one object must agree on.
-
-    Attributes:
-        size_bytes: Size of the whole object.
-        etag: ETag with its quotes; None if the store sends none.
-        content_type: Content-Type header.
-        last_modified: Time of the upload, UTC.
-        content_encoding: Content-Encoding header; None for most objects.
-    """
-
-    size_bytes: int
-    etag: str | None
-    content_type: str | None
-    last_modified: datetime | None
-    content_encoding: str | None = None
 
 
 class Progress:
@@ -139,6 +119,7 @@ class RangeReader:
         home: Home,
         progress: Progress,
         retries: Retries,
+        unless_etag: str | None = None,
     ) -> None:
         """Prepare for one object.
 
@@ -151,6 +132,7 @@ class RangeReader:
             home: The worker's region and endpoint.
             progress: Called after every chunk.
             retries: Retries of each range.
+            unless_etag: ETag with quotes of an object that need not be read.
         """
         self._client = client
         self._location = location
@@ -159,6 +141,7 @@ class RangeReader:
         self._home = home
         self._progress = progress
         self._retries = retries
+        self._unless_etag = unless_etag
         self._request = {"Bucket": location.bucket, "Key": location.key, **extra}
         if location.version_id:
             self._request["VersionId"] = location.version_id
@@ -178,6 +161,7 @@ class RangeReader:
         Raises:
             JobError: The object cannot be read.
             ObjectChanged: The object is not the ``expected`` one.
+            NotModified: Nothing was read yet, and the object has the ETag ``unless_etag``.
             Cancelled: The caller cancelled.
         """
         cursor = _Cursor(position=start, stop=stop, head=expected)
@@ -196,6 +180,8 @@ class RangeReader:
         try:
             response = self._client.get_object(**self._parameters(cursor))
         except CALL_ERRORS as exc:
+            if self._unless_etag and (same := not_modified(exc)):
+                raise same from exc
             meaning = explain(exc, self._location, self._home)
             # The object had more bytes before, so it was replaced.
             empty = isinstance(meaning, JobError) and meaning.code is ErrorCode.EMPTY_FILE
@@ -203,7 +189,7 @@ class RangeReader:
                 meaning = ObjectChanged()
             raise meaning from exc
         with response["Body"] as stream:
-            head, position, length = _parse(response)
+            head, position, length = parse_answer(response)
             if cursor.head not in (None, head):
                 raise ObjectChanged
             self._accept(head)
@@ -217,6 +203,8 @@ class RangeReader:
         parameters = {**self._request, "Range": f"bytes={cursor.position}-{cursor.stop - 1}"}
         if cursor.head is not None and cursor.head.etag:
             parameters["IfMatch"] = cursor.head.etag
+        if cursor.head is None and self._unless_etag:
+            parameters["IfNoneMatch"] = self._unless_etag
         return parameters
 
     def _accept(self, head: Head) -> None:
@@ -303,31 +291,3 @@ def disk_error(exc: OSError) -> JobError:
         f"The download could not be written to the local disk: {reason}",
         environment=True,
     )
-
-
-def _parse(response: dict[str, Any]) -> tuple[Head, int, int]:
-    """Return the head, the offset of the first byte and the number of bytes of an answer."""
-    start, length = 0, response.get("ContentLength")
-    if length is None:
-        raise Interrupted("S3 did not say how long its answer is")
-    size = int(length)
-    if response["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.PARTIAL_CONTENT:
-        start, size = _parse_content_range(str(response.get("ContentRange", "")))
-    modified = response.get("LastModified")
-    head = Head(
-        size_bytes=size,
-        etag=response.get("ETag") or None,
-        content_type=response.get("ContentType"),
-        last_modified=modified.astimezone(UTC) if modified else None,
-        content_encoding=response.get("ContentEncoding"),
-    )
-    return head, start, int(length)
-
-
-def _parse_content_range(value: str) -> tuple[int, int]:
-    """Return first byte and whole size of ``bytes 0-9/100``."""
-    try:
-        span, _, size = value.removeprefix("bytes ").partition("/")
-        return int(span.partition("-")[0]), int(size)
-    except ValueError:
-        raise Interrupted("S3 did not say which range it sent") from None

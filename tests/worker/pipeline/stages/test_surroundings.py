@@ -38,6 +38,9 @@ class Probed:
     def fetch(self, *_: Any, **__: Any) -> Any:
         raise AssertionError("a check never fetches a whole object")
 
+    def fetch_unless(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("a check never fetches a whole object")
+
     def probe(self, location: S3Location, target: Path) -> None:
         assert location == WHERE
         assert target.parent.is_dir()

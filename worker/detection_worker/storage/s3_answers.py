@@ -1,0 +1,87 @@
+"""What answers of ``get_object`` say of an object."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from detection_contract.aws.errors import http_status
+from detection_worker.storage.s3_errors import Interrupted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """Metadata that every answer about one object must agree on.
+
+    Attributes:
+        size_bytes: Size of the whole object.
+        etag: ETag with its quotes; None if the store sends none.
+        content_type: Content-Type header.
+        last_modified: Time of the upload, UTC.
+        content_encoding: Content-Encoding header; None for most objects.
+    """
+
+    size_bytes: int
+    etag: str | None
+    content_type: str | None
+    last_modified: datetime | None
+    content_encoding: str | None = None
+
+
+class NotModified(Exception):  # noqa: N818 - an answer, not an error
+    """The object still has the ETag that the caller knows.
+
+    Attributes:
+        last_modified: Time of its upload, UTC; None if the store did not say.
+    """
+
+    def __init__(self, last_modified: datetime | None) -> None:
+        super().__init__()
+        self.last_modified = last_modified
+
+
+def not_modified(exc: Exception) -> NotModified | None:
+    """Return what it means if S3 refused to send an object that the request already knows.
+
+    Args:
+        exc: What the call raised; None is returned for any other reason.
+    """
+    if not isinstance(exc, ClientError) or http_status(exc.response) != HTTPStatus.NOT_MODIFIED:
+        return None
+    headers: Mapping[str, str] = exc.response["ResponseMetadata"].get("HTTPHeaders", {})
+    try:
+        return NotModified(parsedate_to_datetime(headers["last-modified"]).astimezone(UTC))
+    except (KeyError, ValueError):
+        return NotModified(None)
+
+
+def parse_answer(response: dict[str, Any]) -> tuple[Head, int, int]:
+    """Return the head, the offset of the first byte and the number of bytes of an answer."""
+    start, length = 0, response.get("ContentLength")
+    if length is None:
+        raise Interrupted("S3 did not say how long its answer is")
+    size = int(length)
+    if response["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.PARTIAL_CONTENT:
+        start, size = _parse_content_range(str(response.get("ContentRange", "")))
+    modified = response.get("LastModified")
+    head = Head(
+        size_bytes=size,
+        etag=response.get("ETag") or None,
+        content_type=response.get("ContentType"),
+        last_modified=modified.astimezone(UTC) if modified else None,
+        content_encoding=response.get("ContentEncoding"),
+    )
+    return head, start, int(length)
+
+
+def _parse_content_range(value: str) -> tuple[int, int]:
+    """Return first byte and whole size of ``bytes 0-9/100``."""
+    try:
+        span, _, size = value.removeprefix("bytes ").partition("/")
+        return int(span.partition("-")[0]), int(size)
+    except ValueError:
+        raise Interrupted("S3 did not say which range it sent") from None

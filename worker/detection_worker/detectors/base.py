@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from detection_contract.media_types import MediaKind
 from detection_worker.core.applicability import ANYTHING, Scope
-from detection_worker.core.sampling import Sampling
+from detection_worker.core.sampling import AudioSampling, Sampling
 from detection_worker.core.verdict import Calibration, Pooling, Thresholds
 from detection_worker.media.values import DecodedMedia
 
@@ -32,6 +32,8 @@ class DetectorCard:
         calibrated: The calibration was fitted on labelled files.
         thresholds: Scores between which the verdict is inconclusive; None if not measured.
         scope: Media that it can judge.
+        finder_sha256: Digest of the weights that find its units, the face finder's; None if none
+            do.
     """
 
     name: str
@@ -45,6 +47,30 @@ class DetectorCard:
     calibrated: bool = False
     thresholds: Thresholds | None = None
     scope: Scope = ANYTHING
+    finder_sha256: str | None = None
+
+    @property
+    def listens(self) -> bool:
+        """It judges speech only, so the sound has to be searched for some."""
+        return self.scope.speech and isinstance(self.sampling, AudioSampling)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScoredTrack:
+    """Units and what a detector made of them.
+
+    Attributes:
+        decoded: With the units that the detector scored; from a cache they have no pixels.
+        logits: One for each unit, shape ``(n,)``.
+        card: The detector's.
+        speech: Whether anybody speaks in it; None if it was not listened to. Scores from a cache
+            come without the sound, so there it is the only answer.
+    """
+
+    decoded: DecodedMedia
+    logits: NDArray[np.float32]
+    card: DetectorCard
+    speech: bool | None = None
 
 
 class Detector(Protocol):

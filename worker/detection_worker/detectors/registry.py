@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +20,7 @@ from detection_worker.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-    from detection_worker.detectors.faces.finding import FaceFinder
+    from detection_worker.detectors.faces.finding import MtcnnFinder
 
 _BREAKAGE: Final = (
     RuntimeError,
@@ -101,7 +101,7 @@ class _Loader:
         self._manifests = manifests
         self._device = device
         self._networks: dict[str, torch.nn.Module] = {}
-        self._faces: FaceFinder | None = None
+        self._faces: MtcnnFinder | None = None
 
     def load(self, manifest: Manifest) -> Detector:
         where = str(self._models_dir / manifest.id / manifests.MANIFEST_NAME)
@@ -119,21 +119,23 @@ class _Loader:
         from detection_worker.detectors import self_test, torch_detector  # noqa: PLC0415 - needs torch
         from detection_worker.detectors.faces import view  # noqa: PLC0415 - needs torch
 
+        finder = self._face_finder() if _looks_at_faces(manifest) else None
+        card = manifest.card()
         detector: Detector = torch_detector.TorchDetector(
-            card=manifest.card(),
+            card=card if finder is None else replace(card, finder_sha256=finder.sha256),
             module=self._network(self._owner(manifest, where)),
             fake_index=manifest.fake_index,
             device=self._device,
         )
-        if isinstance(manifest.sampling, PictureSampling) and manifest.sampling.view == "faces":
-            detector = view.FaceViewDetector(detector, self._face_finder())
+        if finder is not None:
+            detector = view.FaceViewDetector(detector, finder)
         try:
             self_test.check(detector, manifest.self_test, device=self._device, where=where)
         except RuntimeError as exc:
             raise ModelError(f"{where}: selftest: {exc}") from exc
         return detector
 
-    def _face_finder(self) -> "FaceFinder":
+    def _face_finder(self) -> "MtcnnFinder":
         if self._faces is None:
             self._faces = face_model.load_face_finder(
                 [self._models_dir, bundled_models_dir()], device=self._device
@@ -166,6 +168,10 @@ class _Loader:
             weights.fill(network, tensors, where=str(folder / file.file))
             self._networks[manifest.id] = network
         return self._networks[manifest.id]
+
+
+def _looks_at_faces(manifest: Manifest) -> bool:
+    return isinstance(manifest.sampling, PictureSampling) and manifest.sampling.view == "faces"
 
 
 def _onnx_network(

@@ -65,6 +65,7 @@ class MediaInfo:
         visible_px: Width and height of the part of a still image that is not transparent, which
             alone is analysed; None of anything else.
         streams: Streams of the container, in its order; empty for an image.
+        provisional: Another try may find more: the sound ran out of time or memory here.
     """
 
     kind: MediaKind
@@ -83,6 +84,7 @@ class MediaInfo:
     damaged: bool = False
     visible_px: tuple[int, int] | None = None
     streams: tuple[MediaStream, ...] = ()
+    provisional: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

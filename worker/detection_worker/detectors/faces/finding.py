@@ -60,9 +60,11 @@ class MtcnnFinder:
     Args:
         networks: Trained.
         device: Where they run.
+        sha256: Digest of their weights, lower-case hex; empty if unknown.
     """
 
-    def __init__(self, networks: Mtcnn, *, device: str = "cpu") -> None:
+    def __init__(self, networks: Mtcnn, *, device: str = "cpu", sha256: str = "") -> None:
+        self.sha256 = sha256
         self._device = torch.device(device)
         self._networks = networks.to(self._device).eval()
 

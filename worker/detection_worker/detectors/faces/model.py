@@ -128,7 +128,7 @@ def _load(folder: Path, device: str) -> "MtcnnFinder":
     )
     networks = mtcnn.build()
     weights.fill(networks, weights.load_weights(folder, file), where=str(folder / file.file))
-    finder = MtcnnFinder(networks, device=device)
+    finder = MtcnnFinder(networks, device=device, sha256=file.sha256)
     tolerance = self_test.TOLERANCE["cuda" if device.startswith("cuda") else "cpu"]
     for known in description.selftest:
         got = answers(networks, seed=known.seed)

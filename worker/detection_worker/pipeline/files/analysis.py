@@ -13,11 +13,10 @@ from detection_worker.core.applicability import Inapplicable, NotApplicable
 from detection_worker.core.fusion import Track, fuse
 from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSampling
 from detection_worker.core.verdict import Pooling, Verdict, judge
-from detection_worker.detectors.base import Detector, DetectorCard, FindsUnits
+from detection_worker.detectors.base import Detector, DetectorCard, FindsUnits, ScoredTrack
 from detection_worker.errors import JobError
 from detection_worker.media.values import DecodedMedia, DecodeRequest, MediaInfo
 from detection_worker.pipeline.files.applicability import not_applicable_reason, quality_of
-from detection_worker.pipeline.files.handovers import ScoredTrack
 from detection_worker.pipeline.files.segments import segments_of
 from detection_worker.pipeline.files.soundtrack import counts
 from detection_worker.settings import MediaLimits
@@ -135,6 +134,7 @@ def conclude(
     card: DetectorCard,
     *,
     threshold: float,
+    speech: bool | None = None,
 ) -> Analysis:
     """Return the verdict over all units of a decoded file.
 
@@ -143,11 +143,12 @@ def conclude(
         logits: One for each unit.
         card: The card of the detector that made them.
         threshold: In [0, 1].
+        speech: As in ``ScoredTrack``.
 
     Raises:
         NotApplicableResult: The file is outside the detector's scope.
     """
-    if (reason := not_applicable_reason(decoded, card)) is not None:
+    if (reason := not_applicable_reason(decoded, card, speech=speech)) is not None:
         raise NotApplicableResult(reason, decoded, card)
     verdict = judge(
         logits.tolist(),
@@ -199,7 +200,13 @@ def conclude_tracks(
 
 def _found(scored: ScoredTrack, threshold: float) -> Analysis | NotApplicableResult:
     try:
-        return conclude(scored.decoded, scored.logits, scored.card, threshold=threshold)
+        return conclude(
+            scored.decoded,
+            scored.logits,
+            scored.card,
+            threshold=threshold,
+            speech=scored.speech,
+        )
     except NotApplicableResult as exc:
         return exc
 

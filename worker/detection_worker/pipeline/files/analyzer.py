@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
-from detection_worker.detectors.base import Detector
+from detection_worker.detectors.base import Detector, ScoredTrack
 from detection_worker.errors import JobError
 from detection_worker.media.values import DecodedMedia, Decoder
 from detection_worker.pipeline.files.analysis import (
@@ -20,7 +20,6 @@ from detection_worker.pipeline.files.analysis import (
     units_of,
 )
 from detection_worker.pipeline.files.decoding import Decoding
-from detection_worker.pipeline.files.handovers import ScoredTrack
 from detection_worker.settings import MediaLimits
 
 

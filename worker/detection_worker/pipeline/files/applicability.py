@@ -1,5 +1,7 @@
 """Whether a detector is for a file at all, and what about the file makes it less sure."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from detection_contract.media_types import MediaKind
@@ -7,17 +9,20 @@ from detection_worker.core.applicability import Inapplicable, misfit
 from detection_worker.core.quality import Quality, picture_quality, sound_quality
 from detection_worker.core.sampling import AudioSampling, Sampling
 from detection_worker.core.speech import has_speech
-from detection_worker.detectors.base import DetectorCard
+from detection_worker.detectors.base import DetectorCard, ScoredTrack
 from detection_worker.media.values import DecodedMedia, MediaInfo
 
 
-def not_applicable_reason(decoded: DecodedMedia, card: DetectorCard) -> Inapplicable | None:
+def not_applicable_reason(
+    decoded: DecodedMedia, card: DetectorCard, *, speech: bool | None = None
+) -> Inapplicable | None:
     """Return why a detector has no opinion on a decoded file; None if it has.
 
     Args:
         decoded: With the units that the detector scores; for sound those are listened to if the
             detector judges speech only.
         card: The detector's card.
+        speech: Whether anybody speaks in it, if that is known already.
     """
     info = decoded.info
     reason = misfit(
@@ -29,15 +34,30 @@ def not_applicable_reason(decoded: DecodedMedia, card: DetectorCard) -> Inapplic
         return reason
     if not len(decoded.units):
         return "no_face"
-    sampling = card.sampling
-    if card.scope.speech and isinstance(sampling, AudioSampling):
-        heard = has_speech(
-            decoded.units.astype(np.float32, copy=False),
-            sample_rate_hz=sampling.sample_rate_hz,
-            duration_s=info.duration_s,
-        )
-        return None if heard else "no_speech"
-    return None
+    heard = speech_in(decoded, card) if speech is None else speech
+    return "no_speech" if heard is False else None
+
+
+def speech_in(decoded: DecodedMedia, card: DetectorCard) -> bool | None:
+    """Return whether anybody speaks in a sound; None if its detector does not ask.
+
+    Args:
+        decoded: With the sound in it.
+        card: The detector's card.
+    """
+    if not card.listens or not len(decoded.units):
+        return None
+    assert isinstance(card.sampling, AudioSampling)  # noqa: S101 - it listens
+    return has_speech(
+        decoded.units.astype(np.float32, copy=False),
+        sample_rate_hz=card.sampling.sample_rate_hz,
+        duration_s=decoded.info.duration_s,
+    )
+
+
+def listened(track: ScoredTrack) -> ScoredTrack:
+    """Return a scored track that says whether anybody speaks in it, if its detector asks."""
+    return replace(track, speech=speech_in(track.decoded, track.card))
 
 
 def quality_of(info: MediaInfo, sampling: Sampling) -> tuple[Quality, ...]:

@@ -3,11 +3,8 @@
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from detection_worker.core.messages.outcome import Failure
-from detection_worker.detectors.base import Detector, DetectorCard
+from detection_worker.detectors.base import Detector, ScoredTrack
 from detection_worker.media.values import DecodedMedia
 
 
@@ -44,21 +41,6 @@ class DecodedTrack:
 
     media: DecodedMedia
     detector: Detector
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ScoredTrack:
-    """Units and what a detector made of them.
-
-    Attributes:
-        decoded: With the units that the detector scored.
-        logits: One for each unit, shape ``(n,)``.
-        card: The detector's.
-    """
-
-    decoded: DecodedMedia
-    logits: NDArray[np.float32]
-    card: DetectorCard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -6,6 +6,7 @@ what breaks while decoding it leaves the pictures alone.
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
@@ -13,6 +14,11 @@ from detection_worker.core.verdict import Verdict
 from detection_worker.detectors.base import DetectorCard
 from detection_worker.errors import JobError
 from detection_worker.media.values import DecodedMedia, Decoder, DecodeRequest
+
+_OF_THE_MOMENT: Final = frozenset(
+    {ErrorCode.TIMEOUT, ErrorCode.DECODE_CRASHED, ErrorCode.DECODE_MEMORY}
+)
+"""Failures that depend on the machine and its load, not on the file alone."""
 
 
 def decode_sound(
@@ -46,7 +52,8 @@ def decode_sound(
     except JobError as exc:
         if exc.code is ErrorCode.INTERNAL:
             raise
-        return _warned(decoded, (f"the sound track was not judged: {exc.message}",)), None
+        told = _warned(decoded, (f"the sound track was not judged: {exc.message}",))
+        return replace(told, info=replace(told.info, provisional=exc.code in _OF_THE_MOMENT)), None
     return _warned(_heard(decoded, sound), tuple(_faults(sound))), sound
 
 

@@ -14,18 +14,11 @@ from numpy.typing import NDArray
 from detection_contract.error_codes import ErrorCode
 from detection_worker.core.batching import Batcher, Slice
 from detection_worker.core.messages.outcome import Failure
-from detection_worker.detectors.base import Detector
+from detection_worker.detectors.base import Detector, ScoredTrack
 from detection_worker.errors import Cancelled
 from detection_worker.media.values import DecodedMedia
 from detection_worker.pipeline.files.analysis import units_of
-from detection_worker.pipeline.files.handovers import (
-    Decoded,
-    DecodedTrack,
-    Scored,
-    ScoredTrack,
-    T,
-    Unscored,
-)
+from detection_worker.pipeline.files.handovers import Decoded, DecodedTrack, Scored, T, Unscored
 from detection_worker.pipeline.messages.log import log_outcome
 
 Units = NDArray[np.uint8] | NDArray[np.float32]

@@ -76,7 +76,7 @@ def finished_result(  # noqa: PLR0913 - one keyword for each field of the envelo
     request_id: str,
     sqs_to_ml_url: str | None,
     file_path: str | None,
-    local_path: str,
+    local_path: str | None,
     file_type: MediaKind,
     opinion: Opinion,
     threshold: float,
@@ -99,7 +99,7 @@ def finished_result(  # noqa: PLR0913 - one keyword for each field of the envelo
         request_id: The caller's id, or one made for the job.
         sqs_to_ml_url: URL as the caller wrote it; None for a local file.
         file_path: The requested S3 URL or path.
-        local_path: Where the file was while it was analysed.
+        local_path: Where the file was while it was analysed; None if its scores were cached.
         file_type: Media kind, by content.
         opinion: The detector's verdict.
         threshold: P(fake) from which the label is FAKE, in [0, 1].

@@ -23,6 +23,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._messages()
+        self._cache()
         self._stages()
         self._queue()
         self._capacity()
@@ -68,6 +69,22 @@ class Metrics:
             "detection_worker_results",
             "Results at the store and at destinations, by service and how that ended.",
             ["destination", "result"],
+            registry=self.registry,
+        )
+
+    def _cache(self) -> None:
+        self.cache_lookups = Counter(
+            "detection_worker_cache_lookups",
+            "Lookups in the cache of scores: hit or memory (no inference), miss, stale (the "
+            "object changed), damaged, error.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.cache_writes = Counter(
+            "detection_worker_cache_writes",
+            "Writes to the cache of scores: ok, lost_race (another worker was faster), unfit, "
+            "denied, error.",
+            ["result"],
             registry=self.registry,
         )
 

@@ -1,0 +1,1 @@
+"""Scores of media objects that were analysed before, shared by all workers."""

@@ -59,6 +59,12 @@ FINE: dict[str, str] = {
     f'detection_worker_failures_total{{{WORKER},code="undecodable"}}': "0+5x120",
     f'detection_worker_callbacks_total{{{WORKER},result="delivered"}}': "0+59x120",
     f'detection_worker_callbacks_total{{{WORKER},result="callback_http"}}': "0+1x120",
+    f'detection_worker_results_total{{{WORKER},destination="s3",result="ok"}}': "0+59x120",
+    f'detection_worker_results_total{{{WORKER},destination="s3",result="found"}}': "0+9x120",
+    (
+        f'detection_worker_results_total{{{WORKER},destination="s3",result="result_not_stored"}}'
+    ): "0+1x120",
+    f'detection_worker_results_total{{{WORKER},destination="sns",result="ok"}}': "0+59x120",
 }
 """Two hours of a queue at its maximum that meets its objective, one sample a minute."""
 
@@ -121,6 +127,12 @@ CASES: dict[str, dict[str, str | None]] = {
     },
     "DetectionWorkerCallbacksFail": {
         f'detection_worker_callbacks_total{{{WORKER},result="callback_http"}}': "0+20x120"
+    },
+    "DetectionWorkerResultsFail": {
+        (
+            f'detection_worker_results_total{{{WORKER},destination="sns",'
+            'result="notification_failed"}'
+        ): "0+20x120"
     },
 }
 """What differs from the fine queue when each alert fires; None takes a series away."""

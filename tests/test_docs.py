@@ -260,7 +260,7 @@ def test_every_metric_is_explained_with_its_labels_and_no_other() -> None:
     metrics = Metrics()
     labels = {
         getattr(c, "_name", "") + ("_total" if getattr(c, "_type", "") == "counter" else ""): c
-        for c in vars(metrics).values()
+        for c in (vars(metrics) | vars(metrics.outbox)).values()
         if hasattr(c, "_labelnames")
     }
     table = rows(section(OPERATING, "### Metrics"))

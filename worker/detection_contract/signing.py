@@ -28,6 +28,11 @@ class InvalidSignature(ValueError):  # noqa: N818 - reads as what it says
     """A callback's signature is wrong, missing or too old; the message says which."""
 
 
+def is_webhook_id(text: str) -> bool:
+    """Return whether ``text`` can be signed: 1 to 256 visible ASCII characters, no full stop."""
+    return _ID.fullmatch(text) is not None
+
+
 def decode_secret(secret: str) -> bytes:
     """Return the key in ``secret``, which is ``whsec_`` and base64 of 24 to 64 bytes.
 
@@ -61,7 +66,7 @@ def sign(secret: str, *, webhook_id: str, timestamp_s: int, body: bytes) -> str:
     Raises:
         ValueError: The secret or the id is not acceptable.
     """
-    if not _ID.fullmatch(webhook_id):
+    if not is_webhook_id(webhook_id):
         raise ValueError("a webhook id must be visible ASCII characters without a full stop")
     content = f"{webhook_id}.{timestamp_s}.".encode() + body
     digest = hmac.new(decode_secret(secret), content, hashlib.sha256).digest()

@@ -59,12 +59,8 @@ class Metrics:
             "Bytes of media fetched from S3.",
             registry=self.registry,
         )
-        self.callbacks = Counter(
-            "detection_worker_callbacks",
-            "Callbacks, by how they ended.",
-            ["result"],
-            registry=self.registry,
-        )
+        self.outbox = OutboxMetrics(self.registry)
+        self.callbacks = self.outbox.callbacks
         self.results = Counter(
             "detection_worker_results",
             "Results at the store and at destinations, by service and how that ended.",
@@ -182,6 +178,39 @@ class Metrics:
             "1 for each loaded model.",
             ["kind", "name", "version", "grade"],
             registry=self.registry,
+        )
+
+
+class OutboxMetrics:
+    """The series of callbacks that a worker and ``deliver`` have in common.
+
+    Args:
+        registry: Where they are.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.callbacks = Counter(
+            "detection_worker_callbacks",
+            "Callbacks, by how they ended.",
+            ["result"],
+            registry=registry,
+        )
+        self.entries = Counter(
+            "detection_worker_outbox_entries",
+            "What became of callbacks in the outbox: entries put in, and after each receive.",
+            ["result"],
+            registry=registry,
+        )
+        self.deferred = Counter(
+            "detection_worker_callbacks_deferred",
+            "Callbacks that were not tried because their host takes none, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self.circuits_open = Gauge(
+            "detection_worker_callback_circuits_open",
+            "Hosts that get no callbacks now because attempts failed in a row.",
+            registry=registry,
         )
 
 

@@ -47,6 +47,17 @@ def own_endpoint(url: str) -> str | None:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def is_same_queue(one: str, other: str) -> bool:
+    """Return whether two queue URLs have account, name, and region or host in common."""
+    (ours, our_place), (theirs, their_place) = map(_path_and_place, (one, other))
+    return ours == theirs and our_place == their_place
+
+
+def _path_and_place(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.path.rstrip("/"), region_of_queue(url) or parts.netloc.lower()
+
+
 def is_public_endpoint(url: str) -> bool:
     """Return whether a URL has a public SQS host: not a VPC endpoint and not an emulator."""
     return bool(_PUBLIC_HOST.fullmatch(urlsplit(url).hostname or ""))

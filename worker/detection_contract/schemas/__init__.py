@@ -4,9 +4,11 @@ import json
 from importlib.resources import files
 from typing import Literal, cast
 
+Name = Literal["message", "result", "notification", "outbox-entry"]
 
-def load_schema(name: Literal["message", "result", "notification"]) -> dict[str, object]:
-    """Return the schema of a message body, a result or a notification.
+
+def load_schema(name: Name) -> dict[str, object]:
+    """Return the schema of a message body, a result, a notification or an entry in the outbox.
 
     That of notifications refers to that of results by its ``$id``.
     """

@@ -125,7 +125,7 @@ class HttpCallbackClient:
                 not http or https or contains credentials.
             Cancelled: ``cancelled`` returned True.
         """
-        origin = _origin(_parse(url))
+        origin = origin_of(url)
         until_s = self._clock() + self._settings.max_elapsed_s
         attempt = 0
         while True:
@@ -224,6 +224,16 @@ def parse_retry_after(value: str, *, now_s: float) -> float | None:
         return None
 
 
+def origin_of(url: str) -> str:
+    """Return scheme, host and port of a callback URL; path and query may contain secrets.
+
+    Raises:
+        JobError: ``BAD_CALLBACK_URL``: it is not http or https, or contains credentials.
+    """
+    parsed = _parse(url)
+    return f"{parsed.scheme}://{parsed.netloc}"
+
+
 def _parse(url: str) -> Url:
     try:
         parsed = parse_url(url)
@@ -238,11 +248,6 @@ def _parse(url: str) -> Url:
 
 def _bad_url(reason: str) -> JobError:
     return JobError(ErrorCode.BAD_CALLBACK_URL, f"The callback URL cannot be used: {reason}")
-
-
-def _origin(url: Url) -> str:
-    """Return scheme, host and port; path and query may contain secrets."""
-    return f"{url.scheme}://{url.netloc}"
 
 
 def _drain(response: urllib3.BaseHTTPResponse) -> None:

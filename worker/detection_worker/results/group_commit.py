@@ -75,21 +75,27 @@ class GroupCommit(Generic[Entry]):
         Raises:
             Exception: What ``send`` returned for this entry, or raised.
         """
-        mine = _Waiting(entry=entry, size_bytes=self._size_bytes(entry))
-        busy = self._join(mine)
-        while not mine.done:
-            if batch := self._next_batch(mine, busy=busy):
-                self._send_batch(batch)
-        if mine.error is not None:
-            raise mine.error
+        (error,) = self.put_all([entry])
+        if error is not None:
+            raise error
 
-    def _join(self, mine: _Waiting[Entry]) -> bool:
-        """Queue an entry; return whether another came shortly before."""
+    def put_all(self, entries: Sequence[Entry]) -> list[Exception | None]:
+        """Send entries, with others if there are any; return why each failed, or None."""
+        mine = [_Waiting(entry=entry, size_bytes=self._size_bytes(entry)) for entry in entries]
+        busy = self._join(mine)
+        for each in mine:
+            while not each.done:
+                if batch := self._next_batch(each, busy=busy):
+                    self._send_batch(batch)
+        return [each.error for each in mine]
+
+    def _join(self, mine: Sequence[_Waiting[Entry]]) -> bool:
+        """Queue entries; return whether others came shortly before."""
         now_s = time.monotonic()
         with self._changed:
             busy = now_s - self._last_s < BUSY_S
             self._last_s = now_s
-            self._queue.append(mine)
+            self._queue.extend(mine)
             self._changed.notify_all()
         return busy
 

@@ -129,7 +129,7 @@ class Hosts:
     def enter(self, name: str, lane: Lane, *, now_s: float) -> Ticket | Refusal:
         """Begin an attempt, unless it is refused; ``leave`` must follow."""
         host = self._known(name)
-        if host.opened_s is not None and (host.looking or now_s < host.retry_s):
+        if self.is_shut(name, now_s=now_s):
             return Refusal.CIRCUIT_OPEN
         if self._is_slow(name, lane, now_s) and self._held_by_slow(lane, now_s) >= lane.share:
             return Refusal.SHARE_USED
@@ -177,6 +177,13 @@ class Hosts:
         """Return whether the circuit of a host is open."""
         host = self._hosts.get(name)
         return host is not None and host.opened_s is not None
+
+    def is_shut(self, name: str, *, now_s: float) -> bool:
+        """Return whether no attempt may begin, not even one that looks."""
+        host = self._hosts.get(name)
+        if host is None or host.opened_s is None:
+            return False
+        return host.looking is not None or now_s < host.retry_s
 
     def deferral_s(self, name: str, *, now_s: float, random01: float) -> float:
         """Return how long an entry waits whose attempt was refused, 5 to 900 seconds.

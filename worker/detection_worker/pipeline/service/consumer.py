@@ -16,12 +16,14 @@ from detection_worker.cores import usable_cores
 from detection_worker.errors import UsageError
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.metrics import Metrics
+from detection_worker.outbox.queue import check_outbox_url
 from detection_worker.pipeline.files.downloads import sweep
 from detection_worker.pipeline.messages.settlement import MessageCounts, Statistics
 from detection_worker.pipeline.service.control import Controls, asking_to_stop, control_server
 from detection_worker.pipeline.service.dependencies import PipelineDependencies
 from detection_worker.pipeline.service.destinations import make_destinations
 from detection_worker.pipeline.service.dry_run import dry_run
+from detection_worker.pipeline.service.outbox import make_outbox
 from detection_worker.pipeline.service.pipeline import Pipeline
 from detection_worker.pipeline.service.startup import load_models, wait_for_queue
 from detection_worker.pipeline.stages.context import ResultHandler
@@ -75,6 +77,8 @@ class Consumer:
             allowed_buckets=frozenset(settings.aws.allowed_buckets),
         )
         self._destinations = make_destinations(session, settings)
+        self._outbox = make_outbox(session, settings, consumer, self._metrics.outbox)
+        self._check_outbox(consumer.queue_url, consumer.dead_letter_queue_url)
 
     def request_stop(self) -> None:
         """Drain and return from ``run``; a second call hands everything back at once."""
@@ -128,6 +132,8 @@ class Consumer:
                 return _out_of_reach(exc)
             if facts is None:
                 return self._exit_code(clean=True, finished=False)
+            self._check_outbox(facts.dead_letter_queue_url)
+            outbox = self._outbox
             pipeline = Pipeline(
                 PipelineDependencies(
                     source=self._source,
@@ -136,10 +142,14 @@ class Consumer:
                     decoder=decoder,
                     decoders=decoders,
                     detectors=loaded.by_kind,
-                    callbacks=callbacks,
+                    callbacks=(
+                        outbox.gated(callbacks, threads=self._consumer.callback_workers)
+                        if outbox
+                        else callbacks
+                    ),
                     store=self._destinations.store,
                     notifier=self._destinations.notifier,
-                    outbox=self._destinations.outbox,
+                    outbox=outbox.box if outbox else None,
                 ),
                 settings=self._settings,
                 consumer=self._consumer,
@@ -159,6 +169,10 @@ class Consumer:
             finally:
                 self._pipeline = None
 
+    def _check_outbox(self, *others: str | None) -> None:
+        if self._outbox:
+            check_outbox_url(self._outbox.queue.url, others=others)
+
     def _wait_for(self, what: str) -> None:
         self._waiting_for = what
 
@@ -169,18 +183,28 @@ class Consumer:
                 received = self._run_once(pipeline)
             else:
                 pipeline.start()
+                if self._outbox:
+                    self._outbox.sender.start()
                 while not self._stop.wait(0.5):
                     pass
         finally:
-            clean = pipeline.stop(
-                grace_s=self._consumer.shutdown_grace_s, hurry=self._hurry.is_set
-            )
+            clean = self._stop_all(pipeline)
             log.info(str(self.statistics))
         if clean:
             pipeline.close()
         else:
             log.error("some messages could not be handed back; SQS shows them again by itself")
         return self._exit_code(clean=clean, finished=self._all_finished(received))
+
+    def _stop_all(self, pipeline: Pipeline) -> bool:
+        grace_s = self._consumer.shutdown_grace_s
+        until_s = time.monotonic() + grace_s
+        outbox = self._outbox
+        if outbox:
+            outbox.sender.request_stop()
+        clean = pipeline.stop(grace_s=grace_s, hurry=self._hurry.is_set)
+        left_s = 0.0 if self._hurry.is_set() else max(0.0, until_s - time.monotonic())
+        return (outbox is None or outbox.stop(timeout_s=left_s)) and clean
 
     def _run_once(self, pipeline: Pipeline) -> int:
         """Poll once, work off what came, and return how many messages that were."""
@@ -227,9 +251,7 @@ class Consumer:
 
     def _controls(self) -> Controls:
         return Controls(
-            health=lambda: (
-                self._pipeline.health.liveness() if self._pipeline else {"starting": True}
-            ),
+            health=self._liveness,
             readiness=self._readiness,
             state=self._state,
             drain=self._drain,
@@ -243,11 +265,20 @@ class Consumer:
         self._draining = True
         if pipeline := self._pipeline:
             pipeline.drain()
+        if self._outbox:
+            self._outbox.sender.pause()
 
     def _resume(self) -> None:
         self._draining = False
         if pipeline := self._pipeline:
             pipeline.resume()
+        if self._outbox:
+            self._outbox.sender.resume()
+
+    def _liveness(self) -> dict[str, bool]:
+        pipeline = self._pipeline
+        alive = pipeline.health.liveness() if pipeline else {"starting": True}
+        return {**alive, "outbox": self._outbox.is_alive()} if self._outbox else alive
 
     def _readiness(self) -> dict[str, bool | str]:
         if self._stop.is_set():
@@ -271,6 +302,8 @@ class Consumer:
             "queue_url": self._consumer.queue_url,
             "stopping": self._stop.is_set(),
         }
+        if self._outbox:
+            base["outbox"] = self._outbox.state()
         pipeline = self._pipeline
         if pipeline is None:
             idle = {"ready": False, "busy": False, "in_flight": 0}

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import boto3
 
 from detection_contract.aws.s3_prefixes import parse_s3_prefix
-from detection_worker.outbox.base import Outbox
 from detection_worker.results.base import Notifier, ResultStore
 from detection_worker.results.notifier import AwsNotifier
 from detection_worker.results.s3_store import S3ResultStore
@@ -19,12 +18,10 @@ class Destinations:
     Attributes:
         store: Keeps every envelope; None without ``results_url``.
         notifier: Publishes notifications; None without ``on_success`` and ``on_failure``.
-        outbox: Takes over callbacks that failed for now; None without ``outbox_url``.
     """
 
     store: ResultStore | None = None
     notifier: Notifier | None = None
-    outbox: Outbox | None = None
 
 
 def make_destinations(session: boto3.Session, settings: Settings) -> Destinations:

@@ -1,4 +1,4 @@
-"""Ports that note every call, and at one of them kill their own process with SIGKILL."""
+"""Ports that note every call, and at one of them kill or freeze their own process."""
 
 import json
 import os
@@ -68,11 +68,19 @@ class Watch:
     Args:
         calls: File that every call is noted in, by all processes of a case.
         kill: Where this process dies; None lets it live.
+        number: The signal that it sends itself there: SIGKILL, or SIGSTOP to be frozen.
     """
 
-    def __init__(self, calls: Path, kill: Kill | None = None) -> None:
+    def __init__(
+        self,
+        calls: Path,
+        kill: Kill | None = None,
+        *,
+        number: signal.Signals = signal.SIGKILL,
+    ) -> None:
         self._calls = calls
         self._kill = kill
+        self._signal = number
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -101,7 +109,7 @@ class Watch:
 
     def _die_at(self, name: str, side: Side, number: int) -> None:
         if self._kill == Kill(call=name, side=side, number=number):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._signal)
 
     def _note(self, call: Call) -> None:
         # A short line, in one write to a file opened for appending, stays whole among others.

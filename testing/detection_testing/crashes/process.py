@@ -7,14 +7,15 @@ Settings, wiring and every adapter are those of the command.
 
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import boto3.session  # noqa: F401 - loaded here, not in every child
 import botocore.endpoint  # noqa: F401
@@ -42,6 +43,7 @@ class Order:
         calls: File that calls of ports are noted in.
         log: File that its output is appended to.
         kill: Where it dies, as ``Kill`` writes it; None lets it live.
+        freeze: Stop it there instead, with SIGSTOP, until ``resume`` lets it go on.
     """
 
     arguments: Sequence[str]
@@ -49,10 +51,23 @@ class Order:
     calls: str
     log: str
     kill: str | None = None
+    freeze: bool = False
 
 
-def run(order: Order) -> int:
-    """Run one command in a forked process and return its exit code; -9 if it was killed."""
+class Ended(NamedTuple):
+    """How far a process has come.
+
+    Attributes:
+        pid: Its id.
+        code: Its exit code, -9 if it was killed; None if it is frozen.
+    """
+
+    pid: int
+    code: int | None
+
+
+def run(order: Order) -> Ended:
+    """Run one command in a forked process until it ends or freezes."""
     pid = os.fork()
     if pid == 0:
         # The child never returns into this program.
@@ -64,7 +79,14 @@ def run(order: Order) -> int:
         finally:
             sys.stderr.flush()
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    status = os.waitpid(pid, os.WUNTRACED)[1]
+    return Ended(pid, None if os.WIFSTOPPED(status) else os.waitstatus_to_exitcode(status))
+
+
+def resume(pid: int) -> Ended:
+    """Let a frozen process go on to its end."""
+    os.kill(pid, signal.SIGCONT)
+    return Ended(pid, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 def _work(order: Order) -> int:
@@ -72,7 +94,9 @@ def _work(order: Order) -> int:
     for stream in (1, 2):
         os.dup2(log, stream)
     os.environ.update(order.environment)
-    watch = Watch(Path(order.calls), Kill.from_text(order.kill) if order.kill else None)
+    kill = Kill.from_text(order.kill) if order.kill else None
+    number = signal.SIGSTOP if order.freeze else signal.SIGKILL
+    watch = Watch(Path(order.calls), kill, number=number)
     replace_ports(watch)
     return detection_worker(list(order.arguments))
 
@@ -113,15 +137,12 @@ def _port_name(hint: Any) -> str:
 
 
 def main() -> int:
-    """Obey orders until stdin ends."""
+    """Obey orders until stdin ends: what to run, or the number of a process to resume."""
     for line in sys.stdin:
-        print(run(Order(**json.loads(line))), flush=True)  # noqa: T201 - the answer
+        told = json.loads(line)
+        ended = resume(told) if isinstance(told, int) else run(Order(**told))
+        print(json.dumps(ended), flush=True)  # noqa: T201 - the answer
     return 0
-
-
-def encode(order: Order) -> str:
-    """Return an order as a line."""
-    return json.dumps(asdict(order)) + "\n"
 
 
 if __name__ == "__main__":

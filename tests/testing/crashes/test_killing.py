@@ -56,6 +56,45 @@ def forks() -> Iterator[ForkServer]:
         yield running
 
 
+def order_for(aws: LocalAws, folder: Path, kill: str | None) -> Order:
+    """Return a worker for a queue that holds one message."""
+    queue_url, _ = aws.create_queue(f"q-{folder.name}")
+    url = aws.put_object("media", "a.png", b"\x07")
+    body = {"sqs_to_ml_url": url, "callback_url": aws.callback_url(f"/ok/{folder.name}")}
+    aws.send(queue_url, [json.dumps(body)])
+    return Order(
+        arguments=[
+            "consume",
+            "--run-once",
+            *("--queue-url", queue_url),
+            *("--device", "cpu"),
+            *("--wait-time", "1"),
+            "--callback-allow-private",
+        ],
+        environment=aws.environment(),
+        calls=str(folder / "calls"),
+        log=str(folder / "log"),
+        kill=kill,
+    )
+
+
+def test_a_frozen_worker_goes_on_where_it_was(
+    aws: LocalAws, forks: ForkServer, tmp_path: Path
+) -> None:
+    pid = forks.freeze(order_for(aws, tmp_path, "before MessageSource.delete"))
+
+    assert calls_in(tmp_path / "calls")[-1] == Call(pid, "MessageSource.delete", returned=False)
+    assert forks.resume(pid) == 0
+    assert calls_in(tmp_path / "calls")[-1] == Call(pid, "MessageSource.delete", returned=True)
+
+
+def test_a_worker_that_is_never_frozen_is_an_error(
+    aws: LocalAws, forks: ForkServer, tmp_path: Path
+) -> None:
+    with pytest.raises(RuntimeError, match="ended with 0"):
+        forks.freeze(order_for(aws, tmp_path, "before MessageSource.delete 2"))
+
+
 @pytest.mark.parametrize(
     ("kill", "code", "last", "callbacks"),
     [
@@ -80,24 +119,7 @@ def test_a_real_worker_dies_where_it_is_told_to(
     last: tuple[str, bool],
     callbacks: int,
 ) -> None:
-    queue_url, _ = aws.create_queue(f"q-{tmp_path.name}")
-    url = aws.put_object("media", "a.png", b"\x07")
-    body = {"sqs_to_ml_url": url, "callback_url": aws.callback_url(f"/ok/{tmp_path.name}")}
-    aws.send(queue_url, [json.dumps(body)])
-    order = Order(
-        arguments=[
-            "consume",
-            "--run-once",
-            *("--queue-url", queue_url),
-            *("--device", "cpu"),
-            *("--wait-time", "1"),
-            "--callback-allow-private",
-        ],
-        environment=aws.environment(),
-        calls=str(tmp_path / "calls"),
-        log=str(tmp_path / "log"),
-        kill=kill,
-    )
+    order = order_for(aws, tmp_path, kill)
 
     assert forks.run(order) == code, (tmp_path / "log").read_text()
     noted = calls_in(tmp_path / "calls")

@@ -28,7 +28,14 @@ from detection_worker.metrics import Metrics
 from detection_worker.pipeline.messages.settlement import MessageCounts
 from detection_worker.pipeline.service.dependencies import PipelineDependencies
 from detection_worker.pipeline.service.pipeline import Pipeline
-from detection_worker.settings import ConsumerSettings, DataSettings, Settings
+from detection_worker.results.base import Notification, ResultId, StoredResult
+from detection_worker.settings import (
+    CallbackSettings,
+    ConsumerSettings,
+    DataSettings,
+    ResultSettings,
+    Settings,
+)
 from detection_worker.sources.base import (
     EntryFailure,
     QueueError,
@@ -335,6 +342,7 @@ class FakeCallbacks:
         self.script = Script()
         self.posted: list[Posted] = []
         self.attempts: list[Posted] = []
+        self.journal: list[str] = []
 
     def post(
         self,
@@ -351,6 +359,59 @@ class FakeCallbacks:
         on_progress()
         self.script.enter(request_id, cancelled)
         self.posted.append(post)
+        self.journal.append(f"post {request_id}")
+
+
+class FakeStore:
+    """Keeps the first envelope of each message; a ``put`` is scripted by request id."""
+
+    def __init__(self, journal: list[str]) -> None:
+        self.script = Script()
+        self.find_script = Script()
+        self.journal = journal
+        self.kept: dict[str, tuple[ResultId, bytes]] = {}
+        self.tried: list[tuple[ResultId, bytes]] = []
+        self.sought: list[str] = []
+
+    @property
+    def bodies(self) -> dict[str, bytes]:
+        return {request_id: body for request_id, (_, body) in self.kept.items()}
+
+    def put(self, result_id: ResultId, body: bytes) -> StoredResult:
+        self.tried.append((result_id, body))
+        self.script.enter(result_id.request_id, lambda: False)
+        there = self._of(result_id)
+        if there is None:
+            self.kept[result_id.request_id] = (result_id, body)
+            self.journal.append(f"store {result_id.request_id}")
+        return self._stored(result_id.request_id)
+
+    def find(self, result_id: ResultId) -> StoredResult | None:
+        self.sought.append(result_id.request_id)
+        self.find_script.enter(result_id.request_id, lambda: False)
+        return self._stored(result_id.request_id) if self._of(result_id) else None
+
+    def _of(self, result_id: ResultId) -> bytes | None:
+        whose, body = self.kept.get(result_id.request_id, (None, b""))
+        same = whose and (whose.message_id, whose.index) == (result_id.message_id, result_id.index)
+        return body if same else None
+
+    def _stored(self, request_id: str) -> StoredResult:
+        return StoredResult(url=f"s3://results/{request_id}.json", body=self.kept[request_id][1])
+
+
+class FakeNotifier:
+    """Takes notifications; scripted by destination."""
+
+    def __init__(self, journal: list[str]) -> None:
+        self.script = Script()
+        self.journal = journal
+        self.published: list[tuple[str, Notification]] = []
+
+    def publish(self, arn: str, notification: Notification) -> None:
+        self.script.enter(arn, lambda: False)
+        self.published.append((arn, notification))
+        self.journal.append(f"notify {arn}")
 
 
 @dataclass
@@ -381,7 +442,39 @@ class Rig:
     results: list[DetectionResult] = field(default_factory=list)
     on_result_error: Exception | None = None
     video_audio: bool = True
+    destinations: ResultSettings = field(default_factory=ResultSettings)
+    callback_url: str | None = None
+    store: FakeStore | None = None
+    notifier: FakeNotifier | None = None
     pipeline: Pipeline | None = None
+
+    @property
+    def journal(self) -> list[str]:
+        """What was stored, published and posted, in order."""
+        return self.callbacks.journal
+
+    def keep_results(
+        self, *, on_success: Sequence[str] = (), on_failure: Sequence[str] = ()
+    ) -> None:
+        """Give the pipeline a store, and a notifier for these destinations."""
+        self.store = FakeStore(self.journal)
+        self.notifier = FakeNotifier(self.journal) if on_success or on_failure else None
+        self.destinations = ResultSettings(
+            results_url="s3://results/", on_success=tuple(on_success), on_failure=tuple(on_failure)
+        )
+
+    def another(self, name: str) -> "Rig":
+        """Return a second worker on the same queue, store and destinations."""
+        return replace(
+            self,
+            cache_dir=self.cache_dir.with_name(name),
+            storage=FakeStorage(),
+            decoder=FakeDecoder(),
+            metrics=Metrics(),
+            message_counts=MessageCounts(),
+            results=[],
+            pipeline=None,
+        )
 
     def start(self, **changes: object) -> Pipeline:
         self.consumer = replace(self.consumer, **changes)  # type: ignore[arg-type] # test values
@@ -394,9 +487,14 @@ class Rig:
                 decoders=2,
                 detectors=self.detectors,
                 callbacks=self.callbacks,
+                store=self.store,
+                notifier=self.notifier,
             ),
             settings=Settings(
-                data=DataSettings(s3_cache_dir=self.cache_dir), video_audio=self.video_audio
+                data=DataSettings(s3_cache_dir=self.cache_dir),
+                callback=CallbackSettings(url=self.callback_url),
+                results=self.destinations,
+                video_audio=self.video_audio,
             ),
             consumer=self.consumer,
             metrics=self.metrics,
@@ -448,9 +546,9 @@ class Rig:
         pipeline, self.pipeline = self.pipeline, None
         if pipeline is None:
             return True
-        for script in (self.storage.script, self.decoder.script, self.callbacks.script):
-            if grace_s >= 5.0:
-                for gate in script.gates.values():
+        for part in (self.storage, self.decoder, self.callbacks, self.store, self.notifier):
+            if grace_s >= 5.0 and part is not None:
+                for gate in part.script.gates.values():
                     gate.set()
         clean = pipeline.stop(grace_s=grace_s)
         pipeline.close()

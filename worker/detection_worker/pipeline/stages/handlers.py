@@ -130,12 +130,18 @@ class StageHandlers:
         fresh.jobs = tuple(replace(job, message=fresh) for job in message.jobs)
         failure = Failure(code=ErrorCode.TIMEOUT, message="the work on it made no progress")
         for job in fresh.jobs:
-            self.fail(job, failure)
+            known = self._context.results.get(job.message.message_id, job.index)
+            if known is None:
+                self.fail(job, failure)
+                continue
+            # It was its result that hung: no other one may be told under the same id.
+            end = (known.failure or JobEnd.FINISHED) if known.delivered else failure
+            self._context.settlement.settle_job(job, end)
 
     def _can_be_told(self, failure: Failure) -> bool:
         """Say whether somebody can be told of it: a store and topics take what no callback can."""
-        told_otherwise = self._context.store is not None or self._context.notifier is not None
-        return told_otherwise or failure.code not in CALLBACK_CODES
+        told_otherwise = self._context.store or self._context.destinations.on_failure
+        return bool(told_otherwise) or failure.code not in CALLBACK_CODES
 
     # -- download and decode -------------------------------------------------------------------
 

@@ -66,10 +66,12 @@ class StoreStep:
 
         Raises:
             JobError: ``RESULT_NOT_STORED``.
+            Cancelled: The message is no longer ours.
         """
         store = self._context.store
         if store is None or job.message.received.receive_count <= 1:
             return None
+        job.check()
 
         def find() -> StoredResult | None:
             return store.find(result_id(job))

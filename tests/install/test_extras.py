@@ -35,6 +35,7 @@ OPTIONAL_MODULES: Mapping[str, tuple[str, ...]] = {
         "worker/detection_worker/detectors/onnx/graph.py",
         "worker/detection_worker/detectors/onnx/network.py",
     ),
+    "parquet": ("worker/detection_worker/cli/batch/parquet.py",),
     "plot": ("operator/detection_operator/simulation/plot.py",),
 }
 """Modules that need an extra of their own, and are imported only where it is asked for."""
@@ -169,7 +170,7 @@ def test_the_contract_needs_nothing_but_what_its_probe_server_shows() -> None:
 
 @pytest.mark.parametrize("extra", OPTIONAL_MODULES)
 def test_modules_of_a_small_extra_import_it_and_nobody_else_does(extra: str, project: Any) -> None:
-    base = {"onnx": "worker", "plot": "operator"}[extra]
+    base = {"onnx": "worker", "parquet": "worker", "plot": "operator"}[extra]
     used = imported(ROOT / path for path in OPTIONAL_MODULES[extra])
     names = declared(project, extra)
 

@@ -20,7 +20,7 @@ from detection_testing.media import sample_media
 from detection_worker.api.inputs import failed
 from detection_worker.cli.predict import run as predict_run
 from detection_worker.cli.predict.command import Plan
-from detection_worker.cli.predict.progress import Progress, progress_text
+from detection_worker.cli.progress import Progress, progress_text
 from detection_worker.errors import JobError
 from detection_worker.settings import Settings
 

@@ -5,6 +5,10 @@ from typing import Any, Final
 
 from detection_worker.sources.base import MessageAttribute, ReceivedMessage
 
+CODE: Final = "DetectionErrorCode"
+REASON: Final = "DetectionErrorReason"
+MESSAGE_ID: Final = "DetectionMessageId"
+SOURCE_QUEUE: Final = "DetectionSourceQueue"
 MAX_ATTRIBUTES: Final = 10
 """SQS developer guide, message metadata."""
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
@@ -45,10 +49,10 @@ def dead_letter_request(
         "MessageAttributes": _attributes(
             message,
             {
-                "DetectionErrorCode": code,
-                "DetectionErrorReason": _plain(reason),
-                "DetectionMessageId": message.message_id,
-                "DetectionSourceQueue": source_url,
+                CODE: code,
+                REASON: _plain(reason),
+                MESSAGE_ID: message.message_id,
+                SOURCE_QUEUE: source_url,
             },
             max_bytes=max_bytes,
         ),
@@ -63,6 +67,36 @@ def dead_letter_request(
         # dies between copy and delete copies again, and SQS drops the second copy.
         request["MessageDeduplicationId"] = message.message_id
     return request
+
+
+def redrive_entry(message: ReceivedMessage, *, fifo: bool) -> dict[str, Any]:
+    """Return the entry of a ``SendMessageBatch`` that sends a dead letter back to its queue.
+
+    Body, attributes with their types, group and trace are those of the dead letter; the reason is
+    left out.
+
+    Args:
+        message: The dead letter.
+        fifo: The queue is a FIFO queue.
+    """
+    entry: dict[str, Any] = {
+        "MessageBody": message.body,
+        "MessageAttributes": {
+            name: _wire(attribute)
+            for name, attribute in message.attributes.items()
+            if name not in (CODE, REASON, MESSAGE_ID, SOURCE_QUEUE)
+            and not name.lower().startswith(("aws.", "amazon."))
+        },
+    }
+    if message.trace_header:
+        entry["MessageSystemAttributes"] = {"AWSTraceHeader": _string(message.trace_header)}
+    if message.group_id:
+        entry["MessageGroupId"] = message.group_id
+    if fifo:
+        entry.setdefault("MessageGroupId", message.message_id)
+        # A process that dies between copy and delete copies again, and SQS drops the second copy.
+        entry["MessageDeduplicationId"] = message.message_id
+    return entry
 
 
 def _attributes(

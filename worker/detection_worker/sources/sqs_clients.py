@@ -71,6 +71,24 @@ def explained(queue_url: str) -> Iterator[None]:
         raise _queue_error(exc, queue_url) from exc
 
 
+def check_exists(client: Any, queue_url: str) -> None:
+    """Call the queue once, to fail before the work starts.
+
+    Not being allowed to read its attributes is no failure: sending needs another permission.
+
+    Raises:
+        QueueError: There is no such queue, SQS cannot be reached, or credentials do not work.
+    """
+    try:
+        with explained(queue_url):
+            client.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])
+    except QueueError as exc:
+        cause = exc.__cause__
+        if isinstance(cause, ClientError) and queue_fault(cause.response) is QueueFault.DENIED:
+            return
+        raise
+
+
 def _queue_error(exc: Exception, queue_url: str) -> QueueError:
     code = error_code(exc.response) if isinstance(exc, ClientError) else type(exc).__name__
     if aws_session.is_credentials_error(exc):

@@ -268,6 +268,11 @@ def csv_record(result: Mapping[str, object]) -> bytes:
 
     Text is printable, and a ``'`` precedes text that a spreadsheet would read as a formula.
     """
+    return _csv_line(list(column_values(result).values()))
+
+
+def column_values(result: Mapping[str, object]) -> dict[str, object]:
+    """Return the values of ``CSV_COLUMNS``, by name and in their order."""
     model, media = _object(result["model"]), _object(result["media"])
     error, reason = _object(result["error"]), _object(result["verdict_reason"])
     other = {
@@ -279,7 +284,7 @@ def csv_record(result: Mapping[str, object]) -> bytes:
         "error": error.get("message"),
         **{name: media.get(name) for name in ("duration_s", "width", "height", "sha256")},
     }
-    return _csv_line([other[name] if name in other else result[name] for name in CSV_COLUMNS])
+    return {name: other[name] if name in other else result[name] for name in CSV_COLUMNS}
 
 
 def _csv_line(values: object) -> bytes:

@@ -11,8 +11,8 @@ from detection_worker.api.batch import Batch
 from detection_worker.api.predictor import Predictor
 from detection_worker.cli.predict.command import Plan
 from detection_worker.cli.predict.next_steps import advice
-from detection_worker.cli.predict.progress import Progress
 from detection_worker.cli.predict.results_file import STDOUT, Sink, layout, open_sink
+from detection_worker.cli.progress import Progress
 from detection_worker.cli.summary import Table, summary
 from detection_worker.cli.terminal import columns, printable, shown
 from detection_worker.cores import usable_cores

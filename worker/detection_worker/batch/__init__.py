@@ -1,0 +1,1 @@
+"""Many objects at once: messages sent for them, their results read, their dead letters kept."""

@@ -1,0 +1,1 @@
+"""``submit``, ``results`` and ``dead-letters``: many messages, results and dead letters."""

@@ -1,5 +1,6 @@
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import (
@@ -132,3 +133,21 @@ def test_clients_are_patient_and_persistent_as_told() -> None:
     assert config.tcp_keepalive
     assert config.user_agent.startswith("detection-queue/")
     assert made.meta.region_name == "eu-west-1"
+
+
+def test_an_upload_does_not_wait_for_leave_to_send_its_body() -> None:
+    aws = AwsSettings(access_key_id="AKID", secret_access_key="x", endpoint_url="http://nowhere")
+    sent: list[Any] = []
+
+    def stop(request: Any, **_: object) -> None:
+        sent.append(request)
+        raise ConnectionAbortedError
+
+    with closing(client(make_session(aws), "s3", aws, read_timeout_s=1.0, attempts=1)) as made:
+        made.meta.events.register("before-send.s3", stop)
+        with pytest.raises(ConnectionAbortedError):
+            made.put_object(Bucket="bucket", Key="k", Body=b"{}")
+
+    [request] = sent
+    assert request.method == "PUT"
+    assert "Expect" not in request.headers

@@ -106,12 +106,23 @@ def client(
         parameter_validation=False,
     )
     with _client_lock:  # Session.client is not thread-safe (boto3 guide, "Multithreading").
-        return session.client(
+        made = session.client(
             service,
             region_name=region or aws.region,
             endpoint_url=aws.endpoint_url,
             config=config,
         )
+    made.meta.events.register_last("before-call.s3", _send_at_once)
+    return made
+
+
+def _send_at_once(params: Mapping[str, Any], **_: object) -> None:
+    """Send a body with its head: all of ours are small.
+
+    botocore would wait for 100 Continue first: a round trip, or a second with stores that do not
+    answer it.
+    """
+    params["headers"].pop("Expect", None)
 
 
 def identity(session: boto3.Session, aws: AwsSettings) -> str:

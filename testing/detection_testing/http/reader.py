@@ -43,8 +43,10 @@ class RequestReader:
 
     def expects_continue(self) -> bool:
         """Say, once for a request, whether its client waits for 100 Continue."""
-        asked, self._asked = self._asked, True
-        return not asked and self._h11.they_are_waiting_for_100_continue
+        if self._asked or not self._h11.they_are_waiting_for_100_continue:
+            return False
+        self._asked = True
+        return True
 
     def _start(self, unread: bytes) -> None:
         # One for each request: h11 reads the next one only after it has written an answer, and

@@ -63,14 +63,17 @@ def test_a_chunked_body_arrives_however_it_is_cut(
     assert call.body == b"abc0123456789"
 
 
-def test_expect_continue_is_answered_before_the_body(client: socket.socket) -> None:
-    client.sendall(POST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
-    first = read_until(client, b"\r\n\r\n")
+def test_expect_continue_is_answered_before_the_body_of_every_request(
+    client: socket.socket,
+) -> None:
+    for _ in range(3):
+        client.sendall(POST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        first = read_until(client, b"\r\n\r\n")
 
-    client.sendall(b"ab")
+        client.sendall(b"ab")
 
-    assert first == b"HTTP/1.1 100 Continue\r\n\r\n"
-    assert read_until(client, b"ok\n").startswith(b"HTTP/1.1 200 OK\r\n")
+        assert first == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert read_until(client, b"ok\n").startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,11 @@ FaultKind = Literal[
     "error",
     "throttle",
     "access_denied",
+    "not_found",
+    "kms_denied",
+    "wrong_region",
+    "conflict",
+    "clock_skew",
     "reset",
     "drop_response",
     "truncate",
@@ -22,8 +27,10 @@ FaultKind = Literal[
 class Fault:
     """One fault.
 
-    ``latency`` waits before the operation. ``error``, ``throttle`` and ``access_denied`` refuse
-    it, ``reset`` resets the connection, all without carrying it out. ``drop_response`` carries it
+    ``latency`` waits before the operation. ``error``, ``throttle``, ``access_denied``,
+    ``not_found`` (bucket, queue, topic or bus), ``kms_denied``, ``wrong_region`` (a bucket's),
+    ``conflict`` (of conditional writes) and ``clock_skew`` refuse it in the words of its service,
+    ``reset`` resets the connection, all without carrying it out. ``drop_response`` carries it
     out and closes the connection without an answer. ``truncate`` announces the whole answer and
     closes after a part of it; ``stall`` pauses inside it.
 

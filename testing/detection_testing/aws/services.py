@@ -11,54 +11,21 @@ from typing import NamedTuple
 from detection_testing.aws.callbacks import PREFIX as CALLBACK_PREFIX
 from detection_testing.aws.callbacks import CallbackHttp
 from detection_testing.aws.clock import ServerClock
-from detection_testing.aws.credentials import CredentialStore, Refusal
+from detection_testing.aws.credentials import CredentialStore
 from detection_testing.aws.faults import Fault, FaultPlan, Injection
 from detection_testing.aws.journal import JournalEvent
-from detection_testing.aws.s3.http import S3Http, target_of
-from detection_testing.aws.s3.http import render_error as render_s3_error
-from detection_testing.aws.s3.store import S3Error, S3Store
-from detection_testing.aws.sqs.errors import SqsError
+from detection_testing.aws.refusals import fault_error, refused
+from detection_testing.aws.s3.http import S3Http
+from detection_testing.aws.s3.store import S3Store
+from detection_testing.aws.s3.target import target_of
 from detection_testing.aws.sqs.http import TARGET_PREFIX, SqsHttp
-from detection_testing.aws.sqs.http import render_error as render_sqs_error
 from detection_testing.aws.sqs.registry import QueueRegistry
 from detection_testing.aws.sqs.values import TIDY, Disorder
 from detection_testing.aws.sts import ACTIONS as STS_ACTIONS
-from detection_testing.aws.sts import StsError, StsHttp, parameters_of
-from detection_testing.aws.sts import render_error as render_sts_error
+from detection_testing.aws.sts import StsHttp, parameters_of
 from detection_testing.http.values import Delivery, Request, Response
 
 _FORM = "application/x-www-form-urlencoded"
-
-# What the service says for each kind of fault: code and status.
-_FAULT_ERRORS = {
-    "sqs": {
-        "error": ("ServiceUnavailable", 503),
-        "throttle": ("RequestThrottled", 403),
-        "access_denied": ("AccessDenied", 403),
-    },
-    "s3": {
-        "error": ("InternalError", 500),
-        "throttle": ("SlowDown", 503),
-        "access_denied": ("AccessDenied", 403),
-    },
-    "sts": {
-        "error": ("InternalFailure", 500),
-        "throttle": ("Throttling", 400),
-        "access_denied": ("AccessDenied", 403),
-    },
-    "callback": {
-        "error": ("ServiceUnavailable", 503),
-        "throttle": ("TooManyRequests", 429),
-        "access_denied": ("Forbidden", 403),
-    },
-}
-# S3's own names and statuses for what the other services share.
-_S3_REFUSALS: dict[Refusal, tuple[str, int]] = {
-    "MissingAuthenticationToken": ("AccessDenied", 403),
-    "InvalidClientTokenId": ("InvalidAccessKeyId", 403),
-    "ExpiredToken": ("ExpiredToken", 400),
-    "RequestExpired": ("AccessDenied", 403),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +100,7 @@ class LocalServices:
         if route.service in ("sqs", "s3"):
             refusal = self._credentials.refusal(request, now_s=self.clock.now_s())
             if refusal is not None:
-                return _refused(route.service, refusal, request)
+                return refused(route.service, refusal, request)
         injection = self.faults.draw(name, request.path)
         if injection is None:
             return route.act()
@@ -160,8 +127,10 @@ async def _inject(route: _Route, injection: Injection, request: Request) -> Resp
     if injection.delay_s:
         await asyncio.sleep(injection.delay_s)
     fault = injection.fault
-    if fault is not None and fault.kind in _FAULT_ERRORS[route.service]:
-        return _fault_error(route.service, fault, request)
+    operation = f"{route.service}.{route.operation}"
+    refusal = None if fault is None else fault_error(operation, fault, request)
+    if refusal is not None:
+        return refusal
     if fault is not None and fault.kind == "reset":
         return Response(delivery=Delivery(reset=True))
     pending = route.act()
@@ -174,32 +143,9 @@ async def _inject(route: _Route, injection: Injection, request: Request) -> Resp
 def _delivery(fault: Fault, response: Response, *, stall_s: float) -> Delivery:
     if fault.kind == "drop_response":
         return Delivery(drop=True)
+    if fault.kind not in ("truncate", "stall"):
+        return response.delivery  # the fault is of another service
     after = response.body_bytes // 2 if fault.after_bytes is None else fault.after_bytes
     if fault.kind == "truncate":
         return Delivery(stop_after_bytes=after)
     return dataclasses.replace(response.delivery, stall_after_bytes=after, stall_s=stall_s)
-
-
-def _fault_error(service: str, fault: Fault, request: Request) -> Response:
-    code, status = _FAULT_ERRORS[service][fault.kind]
-    code, status = fault.code or code, fault.status or status
-    response = _error(service, code, status, request)
-    response.status = status
-    return response
-
-
-def _refused(service: str, refusal: Refusal, request: Request) -> Response:
-    if service == "s3":
-        code, status = _S3_REFUSALS[refusal]
-        return _error("s3", code, status, request)
-    return render_sqs_error(SqsError(refusal, "The security token included is not valid"))
-
-
-def _error(service: str, code: str, status: int, request: Request) -> Response:
-    if service == "sqs":
-        return render_sqs_error(SqsError(code, "Injected or refused"))
-    if service == "s3":
-        return render_s3_error(S3Error(code, "Refused", status=status), resource=request.path)
-    if service == "sts":
-        return render_sts_error(StsError(code, "Refused", status=status))
-    return Response(status=status, body=code.encode())

@@ -84,7 +84,7 @@ def _head(request: Request, response: Response) -> bytes:
     close = response.close or not request.keep_alive
     lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, 'Unknown')}"]
     lines += [f"{name}: {value}" for name, value in response.headers.items()]
-    if response.status >= 200 and response.status != 204:
+    if response.status >= 200 and response.status not in (204, 304):
         lines.append(f"Content-Length: {length}")
     if close:
         lines.append("Connection: close")

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, ResponseStreamingError
 
+from detection_contract.aws.errors import QueueFault, queue_fault
 from detection_testing.aws.faults import Fault, FaultPlan, Injection
 from detection_testing.aws.local_aws import LocalAws
 
@@ -135,7 +136,7 @@ class TestSeenByBoto3:
         url = aws.create_queue(name).queue_url
         aws.inject(fault)
 
-        with pytest.raises(ClientError, match="KmsThrottled"):
+        with pytest.raises(ClientError, match=r"KMS\.ThrottlingException"):
             aws.sqs().send_message(QueueUrl=url, MessageBody="a")
 
     @pytest.mark.parametrize(("kind", "stored"), [("reset", 0), ("drop_response", 1)])
@@ -178,3 +179,61 @@ class TestSeenByBoto3:
             aws.sqs().send_message(QueueUrl=url, MessageBody="a")
 
         assert aws.stats()["requests"][counted] == before + 2
+
+    @pytest.mark.parametrize(
+        ("kind", "code", "status", "text"),
+        [
+            ("not_found", "NoSuchBucket", 404, "does not exist"),
+            ("kms_denied", "AccessDenied", 403, "not authorized to perform: kms:GenerateDataKey"),
+            ("conflict", "ConditionalRequestConflict", 409, "conflicting operation"),
+            ("wrong_region", "PermanentRedirect", 301, "addressed using the specified endpoint"),
+            ("clock_skew", "RequestTimeTooSkewed", 403, "current time is too large"),
+        ],
+    )
+    def test_a_bucket_refuses_with_s3_s_words(
+        self, aws: LocalAws, kind: Any, code: str, status: int, text: str
+    ) -> None:
+        aws.put_object("faulty", "other", b"data")
+        aws.inject(Fault(operation="s3.PutObject", kind=kind))
+
+        with pytest.raises(ClientError, match=text) as caught:
+            aws.s3().put_object(Bucket="faulty", Key="refused", Body=b"x")
+
+        response = caught.value.response
+        assert response["Error"]["Code"] == code
+        assert response["ResponseMetadata"]["HTTPStatusCode"] == status
+        assert aws.s3().list_objects_v2(Bucket="faulty", Prefix="refused")["KeyCount"] == 0
+
+    def test_boto3_follows_a_bucket_to_its_region(self, aws: LocalAws) -> None:
+        aws.put_object("faulty", "k", b"data")
+        aws.inject(Fault(operation="s3.GetObject", kind="wrong_region", count=1))
+
+        assert aws.s3().get_object(Bucket="faulty", Key="k")["Body"].read() == b"data"
+
+    @pytest.mark.parametrize(
+        ("kind", "code", "fault"),
+        [
+            ("not_found", "AWS.SimpleQueueService.NonExistentQueue", QueueFault.MISSING),
+            ("kms_denied", "KMS.AccessDeniedException", QueueFault.DENIED),
+            ("clock_skew", "SignatureDoesNotMatch", QueueFault.CREDENTIALS),
+        ],
+    )
+    def test_a_queue_refuses_with_sqs_s_codes(
+        self, aws: LocalAws, name: str, kind: Any, code: str, fault: QueueFault
+    ) -> None:
+        url = aws.create_queue(name).queue_url
+        aws.inject(Fault(operation="sqs.SendMessage", kind=kind, count=1))
+
+        with pytest.raises(ClientError) as caught:
+            aws.sqs().send_message(QueueUrl=url, MessageBody="a")
+
+        assert caught.value.response["Error"]["Code"] == code
+        assert queue_fault(caught.value.response) == fault
+
+    def test_a_fault_of_another_service_leaves_a_request_alone(
+        self, aws: LocalAws, name: str
+    ) -> None:
+        url = aws.create_queue(name).queue_url
+        aws.inject(Fault(operation="*", kind="conflict"))
+
+        assert aws.sqs().send_message(QueueUrl=url, MessageBody="a")["MessageId"]

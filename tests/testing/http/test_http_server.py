@@ -76,6 +76,16 @@ def test_expect_continue_is_answered_before_the_body_of_every_request(
         assert read_until(client, b"ok\n").startswith(b"HTTP/1.1 200 OK\r\n")
 
 
+def test_expect_continue_is_answered_on_a_connection_in_use_too(client: socket.socket) -> None:
+    for _ in range(2):
+        client.sendall(POST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        first = read_until(client, b"\r\n\r\n")
+        client.sendall(b"ab")
+
+        assert first == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert read_until(client, b"ok\n").startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [

@@ -6,22 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from detection_testing.aws.s3.encryption import DEFAULT as DEFAULT_ENCRYPTION
+from detection_testing.aws.s3.encryption import is_kms
+from detection_testing.aws.s3.errors import S3Error
+
 DEFAULT_CONTENT_TYPE = "binary/octet-stream"
 """Content type that S3 returns for an object stored without one."""
-
-
-class S3Error(Exception):
-    """A request that S3 refuses.
-
-    Attributes:
-        code: As S3 names it.
-        status: HTTP status.
-    """
-
-    def __init__(self, code: str, message: str, *, status: int) -> None:
-        super().__init__(message)
-        self.code = code
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +21,11 @@ class StoredObject:
     Attributes:
         body: The bytes, or the file that holds them.
         size_bytes: Length.
-        etag: MD5 in hexadecimal, without quotes.
+        etag: 32 hexadecimal digits, without quotes: the MD5, unless a key of KMS encrypts it.
         modified_s: Unix seconds.
         content_type: As given.
-        content_encoding: As given.
+        headers: More headers of its answers, such as Content-Encoding.
+        encryption: See ``encryption_of``.
         metadata: User metadata, names without their prefix.
         checksums: Header name to value, as given and checked at the upload.
         version_id: None in a bucket without versioning.
@@ -46,7 +37,8 @@ class StoredObject:
     etag: str
     modified_s: float
     content_type: str = DEFAULT_CONTENT_TYPE
-    content_encoding: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    encryption: Mapping[str, str] = field(default_factory=lambda: DEFAULT_ENCRYPTION)
     metadata: Mapping[str, str] = field(default_factory=dict)
     checksums: Mapping[str, str] = field(default_factory=dict)
     version_id: str | None = None
@@ -84,8 +76,8 @@ class S3Store:
         return name in self._buckets or self._in_folder(name) is not None
 
     def delete_bucket(self, name: str) -> None:
-        """Delete an empty bucket."""
-        if self.keys(name):
+        """Delete an empty bucket: without an object or an old version of one."""
+        if self.keys(name) or self._bucket(name).objects:
             text = "The bucket you tried to delete is not empty"
             raise S3Error("BucketNotEmpty", text, status=409)
         self._buckets.pop(name, None)
@@ -98,7 +90,8 @@ class S3Store:
         *,
         now_s: float,
         content_type: str | None = None,
-        content_encoding: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        encryption: Mapping[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
         checksums: Mapping[str, str] | None = None,
     ) -> StoredObject:
@@ -107,10 +100,11 @@ class S3Store:
         stored = StoredObject(
             body=body,
             size_bytes=len(body),
-            etag=hashlib.md5(body, usedforsecurity=False).hexdigest(),
+            etag=_etag(body, encryption or {}),
             modified_s=now_s,
             content_type=content_type or DEFAULT_CONTENT_TYPE,
-            content_encoding=content_encoding,
+            headers=headers or {},
+            encryption=encryption or DEFAULT_ENCRYPTION,
             metadata=metadata or {},
             checksums=checksums or {},
             version_id=uuid.uuid4().hex if kept.versioned else None,
@@ -129,8 +123,29 @@ class S3Store:
             return _version(versions or [], version_id)
         stored = versions[-1] if versions else self._file(bucket, key)
         if stored is None or stored.deleted:
-            raise S3Error("NoSuchKey", "The specified key does not exist.", status=404)
+            raise no_such_key(key, marker=stored)
         return stored
+
+    def find(self, bucket: str, key: str) -> StoredObject | None:
+        """Return the newest version of an object, or None.
+
+        Raises:
+            S3Error: ``NoSuchBucket``.
+        """
+        versions = self._bucket(bucket).objects.get(key)
+        stored = versions[-1] if versions else self._file(bucket, key)
+        return None if stored is None or stored.deleted else stored
+
+    def delete_version(self, bucket: str, key: str, version_id: str) -> StoredObject | None:
+        """Delete one version for good, if there is such a one; return it."""
+        objects = self._bucket(bucket).objects
+        versions = objects.get(key, [])
+        found = next((v for v in versions if (v.version_id or "null") == version_id), None)
+        if found is not None:
+            versions.remove(found)
+        if not versions:
+            objects.pop(key, None)
+        return found
 
     def delete(self, bucket: str, key: str, *, now_s: float) -> StoredObject | None:
         """Delete an object; return the delete marker of a bucket that keeps versions."""
@@ -179,7 +194,8 @@ class S3Store:
             return self._buckets[name]
         except KeyError:
             text = "The specified bucket does not exist"
-            raise S3Error("NoSuchBucket", text, status=404) from None
+            details = {"BucketName": name}
+            raise S3Error("NoSuchBucket", text, status=404, details=details) from None
 
     def _in_folder(self, *parts: str) -> Path | None:
         if self._folder is None:
@@ -205,11 +221,28 @@ class S3Store:
         )
 
 
+def no_such_key(key: str, *, marker: StoredObject | None = None) -> S3Error:
+    """Return the error for an object that is not there, or no longer: then it has a marker."""
+    headers = {"x-amz-delete-marker": "true"} if marker else {}
+    if marker and marker.version_id:
+        headers["x-amz-version-id"] = marker.version_id
+    text = "The specified key does not exist."
+    return S3Error("NoSuchKey", text, status=404, details={"Key": key}, headers=headers)
+
+
+def _etag(body: bytes, encryption: Mapping[str, str]) -> str:
+    # S3 API reference, PutObject: the ETag of an object that SSE-KMS encrypts is not its MD5.
+    salt = uuid.uuid4().bytes if is_kms(encryption) else b""
+    return hashlib.md5(body + salt, usedforsecurity=False).hexdigest()
+
+
 def _version(versions: list[StoredObject], version_id: str) -> StoredObject:
     for stored in versions:
         if (stored.version_id or "null") == version_id:
             if stored.deleted:
                 text = "The specified method is not allowed against this resource."
-                raise S3Error("MethodNotAllowed", text, status=405)
+                headers = {"x-amz-delete-marker": "true", "Allow": "DELETE"}
+                raise S3Error("MethodNotAllowed", text, status=405, headers=headers)
             return stored
-    raise S3Error("NoSuchVersion", "The specified version does not exist.", status=404)
+    text = "The specified version does not exist."
+    raise S3Error("NoSuchVersion", text, status=404, details={"VersionId": version_id})

@@ -1,54 +1,49 @@
 """The body of an upload: decoded from aws-chunked, its checksums verified."""
 
-import base64
 import hashlib
-import zlib
-from collections.abc import Callable
+import re
 
-from detection_testing.aws.s3.store import S3Error
+from detection_testing.aws.s3.checksums import checksums_of
+from detection_testing.aws.s3.errors import S3Error
 from detection_testing.http.values import Request
 
-CHECKSUM_PREFIX = "x-amz-checksum-"
-_ABOUT_CHECKSUMS = {"x-amz-checksum-mode", "x-amz-checksum-type", "x-amz-checksum-algorithm"}
-
-# S3 user guide, checking object integrity. CRC-32C and CRC-64/NVME are stored unverified: the
-# standard library cannot compute them, and boto3 sends CRC-32 unless told otherwise.
-_DIGESTS: dict[str, Callable[[bytes], bytes]] = {
-    "x-amz-checksum-crc32": lambda data: zlib.crc32(data).to_bytes(4, "big"),
-    "x-amz-checksum-sha1": lambda data: hashlib.sha1(data, usedforsecurity=False).digest(),
-    "x-amz-checksum-sha256": lambda data: hashlib.sha256(data).digest(),
-    "content-md5": lambda data: hashlib.md5(data, usedforsecurity=False).digest(),
-}
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def read_upload(request: Request) -> tuple[bytes, dict[str, str]]:
-    """Return the uploaded bytes and the checksums that came with them.
+    """Return the uploaded bytes and the checksum that came with them, by its header.
 
     Raises:
-        S3Error: ``BadDigest``, ``IncompleteBody`` or ``InvalidRequest``.
+        S3Error: ``BadDigest``, ``InvalidDigest``, ``XAmzContentSHA256Mismatch``,
+            ``IncompleteBody``, ``MissingContentLength``, ``MalformedTrailerError`` or
+            ``InvalidRequest``.
     """
     body = request.body
     trailer: dict[str, str] = {}
-    if request.headers.get("x-amz-content-sha256", "").startswith("STREAMING-"):
+    kind = request.headers.get("x-amz-content-sha256", "")
+    if kind.startswith("STREAMING-"):
         body, trailer = _decode(body)
-        announced = request.headers.get("x-amz-decoded-content-length")
-        if announced is not None and announced != str(len(body)):
-            raise _incomplete()
-    given = {**request.headers, **trailer}
-    _verify(body, given)
-    checksums = {
-        name: value
-        for name, value in given.items()
-        if name.startswith(CHECKSUM_PREFIX) and name not in _ABOUT_CHECKSUMS
-    }
-    return body, checksums
+        _check_length(request.headers.get("x-amz-decoded-content-length"), body)
+        _check_trailer(request.headers.get("x-amz-trailer", ""), trailer)
+    elif _SHA256.fullmatch(kind) and kind != hashlib.sha256(body).hexdigest():
+        text = "The provided 'x-amz-content-sha256' header does not match what was computed."
+        raise S3Error("XAmzContentSHA256Mismatch", text, status=400)
+    return body, checksums_of({**request.headers, **trailer}, body)
 
 
-def _verify(body: bytes, given: dict[str, str]) -> None:
-    for name, digest in _DIGESTS.items():
-        if name in given and given[name] != base64.b64encode(digest(body)).decode():
-            text = f"The {name} you specified did not match the calculated checksum."
-            raise S3Error("BadDigest", text, status=400)
+def _check_length(announced: str | None, body: bytes) -> None:
+    if announced is None:
+        text = "You must provide the Content-Length HTTP header."
+        raise S3Error("MissingContentLength", text, status=411)
+    if announced != str(len(body)):
+        raise _incomplete()
+
+
+def _check_trailer(announced: str, trailer: dict[str, str]) -> None:
+    names = {name.strip().lower() for name in announced.split(",") if name.strip()}
+    if names - trailer.keys():
+        text = "The request contained trailing data that was not well-formed or did not conform "
+        raise S3Error("MalformedTrailerError", text + "to our published schema.", status=400)
 
 
 def _decode(data: bytes) -> tuple[bytes, dict[str, str]]:

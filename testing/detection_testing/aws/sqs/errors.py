@@ -54,6 +54,13 @@ WIRE: dict[str, Wire] = {
     ),
     "BatchRequestTooLong": _modelled("BatchRequestTooLong", _LEGACY + "BatchRequestTooLong"),
     "InvalidBatchEntryId": _modelled("InvalidBatchEntryId", _LEGACY + "InvalidBatchEntryId"),
+    "KmsAccessDenied": _modelled("KmsAccessDenied", "KMS.AccessDeniedException"),
+    "KmsDisabled": _modelled("KmsDisabled", "KMS.DisabledException"),
+    "KmsInvalidKeyUsage": _modelled("KmsInvalidKeyUsage", "KMS.InvalidKeyUsageException"),
+    "KmsInvalidState": _modelled("KmsInvalidState", "KMS.InvalidStateException"),
+    "KmsNotFound": _modelled("KmsNotFound", "KMS.NotFoundException"),
+    "KmsOptInRequired": _modelled("KmsOptInRequired", "KMS.OptInRequired", 403),
+    "KmsThrottled": _modelled("KmsThrottled", "KMS.ThrottlingException"),
     "ResourceNotFoundException": _modelled("ResourceNotFoundException", None, 404),
     "UnsupportedOperation": _modelled("UnsupportedOperation", _LEGACY + "UnsupportedOperation"),
     "InvalidParameterValue": Wire(
@@ -66,6 +73,9 @@ WIRE: dict[str, Wire] = {
         type=_COMMON + "AccessDeniedException", query_code="AccessDenied", status=403
     ),
     "InvalidAction": Wire(type=_COMMON + "UnknownOperationException", query_code="InvalidAction"),
+    "SignatureDoesNotMatch": Wire(
+        type=_COMMON + "InvalidSignatureException", query_code="SignatureDoesNotMatch", status=403
+    ),
     "InvalidClientTokenId": Wire(
         type=_COMMON + "UnrecognizedClientException", query_code="InvalidClientTokenId", status=403
     ),

@@ -1,15 +1,17 @@
 """Any order of polls, work, ticks, writes, faults and stops: no message is lost or settled twice.
 
-The real poller, visibility extender, settlement and ack writer run over a strict SQS queue on one
-virtual clock, in one thread. What other threads would do in the middle of a call to SQS is done
-there by ``meanwhile``.
+The real poller, visibility extender, delivery, settlement and ack writer run over a strict SQS
+queue on one virtual clock, in one thread, with a store and a topic. What other threads and another
+worker would do in the middle of a call is done there by ``meanwhile``.
 """
 
+import itertools
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -23,6 +25,7 @@ from detection_testing.aws.sqs.values import QueueSettings
 from detection_worker.core.messages.admission import HoldLimits
 from detection_worker.core.messages.outcome import RELEASE, Failure, RetryRules
 from detection_worker.core.messages.states import Event
+from detection_worker.errors import JobError
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.messages.acks import AckWriter, give_back
 from detection_worker.pipeline.messages.in_flight import InFlight
@@ -35,6 +38,12 @@ from detection_worker.pipeline.messages.settlement import (
     SettlementRules,
 )
 from detection_worker.pipeline.messages.visibility_extender import VisibilityExtender
+from detection_worker.pipeline.stages.breaker import CircuitBreaker
+from detection_worker.pipeline.stages.context import StageContext
+from detection_worker.pipeline.stages.delivery import Delivery
+from detection_worker.pipeline.stages.handovers import Concluded
+from detection_worker.results.base import Notification, ResultId, StoredResult
+from detection_worker.settings import ResultSettings
 from detection_worker.sources.base import (
     EntryFailure,
     QueueError,
@@ -60,8 +69,12 @@ MEANWHILE = (
     "drain too late",
     "finish",
     "another worker polls",
+    "another worker stores its result and dies",
     "SQS refuses the next call",
 )
+REFUSALS = ("store", "topic", "receiver", "store for all", "topic for all")
+TOPIC = "arn:aws:sns:us-east-1:123456789012:done"
+CALLBACK = "https://cb.test/x"
 
 
 class Source:
@@ -146,6 +159,50 @@ class Source:
             raise QueueError("service unavailable", code="ServiceUnavailable", fatal=False)
 
 
+class World:
+    """Store, topic and receiver; ``meanwhile`` runs in the middle of the next call."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.notified: Counter[str] = Counter()
+        self.told: dict[str, set[bytes]] = defaultdict(set)
+        self.refuses: set[str] = set()
+        self.meanwhile: Callable[[], None] | None = None
+
+    def put(self, result_id: ResultId, body: bytes) -> StoredResult:
+        self._call("store", ErrorCode.RESULT_NOT_STORED)
+        return self._stored(result_id, self.kept.setdefault(result_id.message_id, body))
+
+    def find(self, result_id: ResultId) -> StoredResult | None:
+        self._call("store", ErrorCode.RESULT_NOT_STORED)
+        body = self.kept.get(result_id.message_id)
+        return None if body is None else self._stored(result_id, body)
+
+    def publish(self, arn: str, notification: Notification) -> None:
+        assert arn == TOPIC
+        self._call("topic", ErrorCode.NOTIFICATION_FAILED)
+        self.notified[notification.id] += 1
+        assert json.loads(notification.body)["result_url"] in self.kept
+
+    def post(self, url: str, body: bytes, *, webhook_id: str, **_: object) -> None:
+        assert url == CALLBACK
+        self._call("receiver", ErrorCode.CALLBACK_UNREACHABLE)
+        self.told[webhook_id].add(body)
+
+    @staticmethod
+    def _stored(result_id: ResultId, body: bytes) -> StoredResult:
+        return StoredResult(url=result_id.message_id, body=body)
+
+    def _call(self, who: str, code: ErrorCode) -> None:
+        run, self.meanwhile = self.meanwhile, None
+        if run is not None:
+            run()
+        for refusal in (who, f"{who} for all"):
+            if refusal in self.refuses:
+                self.refuses.remove(refusal)
+                raise JobError(code, "scripted", environment=refusal.endswith("for all"))
+
+
 class CountedAcks(AckWriter):
     """Counts what is accepted and what is done for each message object."""
 
@@ -171,7 +228,8 @@ class Worker(RuleBasedStateMachine):
         super().__init__()
         self.source = Source()
         self.sent: set[str] = set()
-        self.finished: set[str] = set()
+        self.world = World()
+        self.bodies = itertools.count()
         self.jobs: list[Job] = []
         self.abandoned: list[Job] = []
         self.seen: list[Message] = []
@@ -207,6 +265,8 @@ class Worker(RuleBasedStateMachine):
             on_stall=self._stalled,
             clock=self._clock,
         )
+        self.breaker = CircuitBreaker(clock=self._clock)
+        self.delivery = Delivery(self._context())
         self.pollers = [self._poller(), self._poller()]
 
     # -- what happens: few rules, for each run leaves some of them out ---------------------------
@@ -214,7 +274,7 @@ class Worker(RuleBasedStateMachine):
     @rule(number=st.integers(0, 1), new=st.integers(0, 3), stays_drained=st.booleans())
     def poll(self, number: int, new: int, stays_drained: bool) -> None:  # noqa: FBT001
         for _ in range(new):
-            body = json.dumps({"sqs_to_ml_url": "s3://bucket/a.png"})
+            body = json.dumps({"sqs_to_ml_url": "s3://bucket/a.png", "callback_url": CALLBACK})
             self.sent.add(self.source.queue.send(body, now_s=self.source.now_s).message_id)
         if not stays_drained:
             self.pollers[number].resume()
@@ -231,8 +291,9 @@ class Worker(RuleBasedStateMachine):
                 ErrorCode.S3_UNAVAILABLE,
             ]
         ),
+        meanwhile=st.sampled_from(MEANWHILE),
     )
-    def work(self, index: int, what: Event | JobEnd | ErrorCode) -> None:
+    def work(self, index: int, what: Event | JobEnd | ErrorCode, meanwhile: str) -> None:
         if not self.jobs:
             return
         job = self.jobs[index % len(self.jobs)]
@@ -240,7 +301,9 @@ class Worker(RuleBasedStateMachine):
             self.in_flight.move(job.message, what)
         else:
             self.jobs.remove(job)
+            self.world.meanwhile = lambda: self._do(meanwhile)
             self._finish(job, what)
+            self.world.meanwhile = None
 
     @rule(drains_first=st.booleans(), meanwhile=st.sampled_from(MEANWHILE))
     def write(self, drains_first: bool, meanwhile: str) -> None:  # noqa: FBT001
@@ -260,10 +323,15 @@ class Worker(RuleBasedStateMachine):
         self.source.meanwhile = lambda: self._do(meanwhile)
         self.extender.tick()
         self.source.meanwhile = None
+        self.breaker.allows()
 
     @rule(what=st.sampled_from(MEANWHILE))
     def disturb(self, what: str) -> None:
         self._do(what)
+
+    @rule(who=st.sampled_from(REFUSALS))
+    def refuse(self, who: str) -> None:
+        self.world.refuses.add(who)
 
     @precondition(lambda self: len(self.seen) >= LATE)
     @rule(time_left_s=st.sampled_from([-1.0, 0.15, 60.0]))
@@ -279,7 +347,19 @@ class Worker(RuleBasedStateMachine):
         for poller in self.pollers:
             assert poller.polling == 0
         left = {m.message_id for m in self.source.queue._store.messages()}
-        assert self.sent - left <= self.finished | set(self.source.dead)
+        done = self.sent - left - set(self.source.dead)
+        told = {f"msg_{message_id}_0" for message_id in done}
+        assert done <= self.world.kept.keys()
+        assert told <= self.world.told.keys() & self.world.notified.keys()
+
+    @invariant()
+    def none_is_notified_twice(self) -> None:
+        assert max(self.world.notified.values(), default=0) <= 1
+
+    @invariant()
+    def everybody_is_told_the_same_bytes(self) -> None:
+        for message_id, body in self.world.kept.items():
+            assert self.world.told.get(f"msg_{message_id}_0", {body}) == {body}
 
     @invariant()
     def none_is_hidden_that_nobody_works_on(self) -> None:
@@ -345,6 +425,11 @@ class Worker(RuleBasedStateMachine):
             self._finish(self.jobs.pop(0), JobEnd.FINISHED)
         elif what == "another worker polls":
             self.source.queue.receive(max_messages=10, now_s=self.source.now_s, visibility_s=15)
+        elif what == "another worker stores its result and dies":
+            for found in self.source.queue.receive(
+                max_messages=10, now_s=self.source.now_s, visibility_s=15
+            ):
+                self.world.kept.setdefault(found.message.message_id, self._body())
         elif what == "SQS refuses the next call":
             self.source.refuses = True
 
@@ -364,10 +449,35 @@ class Worker(RuleBasedStateMachine):
         if isinstance(how, ErrorCode):
             self.settlement.settle_job(job, Failure(code=how, message="scripted"))
             return
-        self.finished.add(job.message.message_id)
-        known = Finished(body=b"", failure=None, delivered=True)
-        self.results.put(job.message.message_id, job.index, known)
-        self.settlement.settle_job(job, how)
+        self.in_flight.work_done(job)
+        self._deliver(job, Finished(body=self._body()))
+
+    def _body(self) -> bytes:
+        number = next(self.bodies)
+        return json.dumps({"number": number, "error": None, "file_type": "image"}).encode()
+
+    def _context(self) -> StageContext:
+        unused: Any = None
+        return StageContext(
+            storage=unused,
+            decoding=unused,
+            store=self.world,
+            notifier=self.world,
+            callbacks=self.world,
+            outbox=None,
+            in_flight=self.in_flight,
+            settlement=self.settlement,
+            breaker=self.breaker,
+            results=self.results,
+            metrics=self.metrics,
+            data=unused,
+            disk=unused,
+            destinations=ResultSettings(on_success=(TOPIC,)),
+            region="us-east-1",
+            queue_url="https://sqs.test/q",
+            on_result=None,
+            lanes={},
+        )
 
     def _release(self, *, time_left_s: float) -> None:
         for message in self.in_flight.to_release(time_left_s=time_left_s):
@@ -391,7 +501,7 @@ class Worker(RuleBasedStateMachine):
             may_receive=lambda: True,
             routes=Routes(
                 download=self._work_on,
-                deliver=self._unexpected,
+                deliver=self._deliver,
                 fail=self._unexpected,
                 settle=self._settle_known,
                 settle_empty=self._unexpected,
@@ -415,6 +525,13 @@ class Worker(RuleBasedStateMachine):
     def _settle_known(self, job: Job, outcome: JobOutcome) -> None:
         self.seen.append(job.message)
         self.settlement.settle_job(job, outcome)
+
+    def _deliver(self, job: Job, finished: Finished) -> None:
+        if job.message not in self.seen:
+            self.seen.append(job.message)
+        self.delivery.deliver(Concluded(job=job, finished=finished))
+        if not self.acks.accepted[job.message]:
+            self.abandoned.append(job)
 
     def _unexpected(self, *_: object) -> None:
         raise AssertionError("no such message was sent")

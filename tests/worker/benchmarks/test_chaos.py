@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "worker_chaos.py"
+SCRIPT = Path(__file__).parents[3] / "benchmarks" / "worker_chaos.py"
 
 
 @pytest.mark.slow

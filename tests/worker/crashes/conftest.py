@@ -79,15 +79,15 @@ class Scene:
 
     def run(self, kill: str | None = None, *, command: Sequence[str] = ()) -> int:
         """Run a worker until it has worked off what it received, or dies; return its exit code."""
-        return self.forks.run(
-            Order(
-                arguments=command or self._consume(),
-                environment=self.aws.environment(),
-                calls=str(self.calls),
-                log=str(self.folder / "log"),
-                kill=kill,
-            )
-        )
+        return self.forks.run(self._order(kill, command or self._consume()))
+
+    def freeze(self, step: str) -> int:
+        """Run a worker until it freezes at a step; return its process id."""
+        return self.forks.freeze(self._order(step, self._consume()))
+
+    def resume(self, pid: int) -> int:
+        """Let a frozen worker go on, and return its exit code."""
+        return self.forks.resume(pid)
 
     def wait(self, seconds: float = VISIBILITY_S + 1) -> None:
         """Let time pass for SQS: what a dead worker held becomes visible again."""
@@ -96,6 +96,15 @@ class Scene:
     def log(self) -> str:
         """Return what the workers logged."""
         return (self.folder / "log").read_text()
+
+    def _order(self, kill: str | None, command: Sequence[str]) -> Order:
+        return Order(
+            arguments=command,
+            environment=self.aws.environment(),
+            calls=str(self.calls),
+            log=str(self.folder / "log"),
+            kill=kill,
+        )
 
     def _consume(self) -> list[str]:
         return [
@@ -172,6 +181,11 @@ class Scene:
         s3, bucket = self.aws.s3(), f"{self.name}-results"
         listed = s3.list_objects_v2(Bucket=bucket).get("Contents", [])
         return [s3.get_object(Bucket=bucket, Key=o["Key"])["Body"].read() for o in listed]
+
+    @staticmethod
+    def parsed(notification: str) -> str:
+        """Return a notification without what JSON leaves open: spaces and escapes."""
+        return json.dumps(json.loads(notification), sort_keys=True)
 
     def left(self, url: str) -> int:
         """Return how many messages a queue holds."""

@@ -1,4 +1,4 @@
-"""Records of every message and callback."""
+"""Records of every message, S3 request and callback."""
 
 from typing import Literal, NamedTuple
 
@@ -37,6 +37,24 @@ class JournalEvent(NamedTuple):
     queue: str
     message_id: str
     detail: str = ""
+
+
+class S3Access(NamedTuple):
+    """One request for an object.
+
+    Attributes:
+        at_s: When it was carried out, Unix seconds on the server's clock.
+        operation: As S3 names it: ``GetObject``.
+        bucket: Name of the bucket.
+        key: Key of the object; empty for requests about a bucket.
+        status: What was answered; 304 for an object that the client has already.
+    """
+
+    at_s: float
+    operation: str
+    bucket: str
+    key: str
+    status: int
 
 
 class RecordedCallback(NamedTuple):

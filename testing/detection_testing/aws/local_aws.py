@@ -20,6 +20,7 @@ from detection_testing.aws.journal import (
     DEAD_LETTER_SUFFIX,
     JournalEvent,
     RecordedCallback,
+    S3Access,
 )
 from detection_testing.aws.server import ServerThread, arguments_of, main
 from detection_testing.aws.services import LocalOptions
@@ -222,6 +223,10 @@ class LocalAws:
     def journal(self, *, since: int = 0) -> list[JournalEvent]:
         """Return what happened to the messages of all queues, from the ``since``-th event on."""
         return [JournalEvent(*event) for event in self._control("GET", f"journal?since={since}")]
+
+    def s3_journal(self, *, since: int = 0) -> list[S3Access]:
+        """Return the requests that S3 carried out, from the ``since``-th on."""
+        return [S3Access(*each) for each in self._control("GET", f"s3_journal?since={since}")]
 
     def in_flight(self, queue: str) -> list[InFlight]:
         """Return the messages that consumers hold, of the queue with this name or URL."""

@@ -13,11 +13,11 @@ from detection_testing.aws.callbacks import CallbackHttp
 from detection_testing.aws.clock import ServerClock
 from detection_testing.aws.credentials import CredentialStore
 from detection_testing.aws.faults import Fault, FaultPlan, Injection
-from detection_testing.aws.journal import JournalEvent
+from detection_testing.aws.journal import JournalEvent, S3Access
 from detection_testing.aws.refusals import fault_error, refused
 from detection_testing.aws.s3.http import S3Http
 from detection_testing.aws.s3.store import S3Store
-from detection_testing.aws.s3.target import target_of
+from detection_testing.aws.s3.target import S3Target, target_of
 from detection_testing.aws.sqs.http import TARGET_PREFIX, SqsHttp
 from detection_testing.aws.sqs.registry import QueueRegistry
 from detection_testing.aws.sqs.values import TIDY, Disorder
@@ -64,6 +64,7 @@ class LocalServices:
     options: LocalOptions = field(default_factory=LocalOptions)
     clock: ServerClock = field(default_factory=ServerClock)
     journal: list[JournalEvent] = field(default_factory=list)
+    s3_journal: list[S3Access] = field(default_factory=list)
     requests: Counter[str] = field(default_factory=Counter)
     registry: QueueRegistry = field(init=False)
     faults: FaultPlan = field(init=False)
@@ -120,7 +121,12 @@ class LocalServices:
             if action in STS_ACTIONS:
                 return _Route("sts", action, lambda: self._sts.handle(action, request))
         s3 = target_of(request)
-        return _Route("s3", s3.operation, lambda: self._s3.handle(s3, request))
+        return _Route("s3", s3.operation, lambda: self._to_s3(s3, request))
+
+    def _to_s3(self, target: S3Target, request: Request) -> Response:
+        response = self._s3.handle(target, request)
+        self.s3_journal.append(S3Access(self.clock.now_s(), *target, response.status))
+        return response
 
 
 async def _inject(route: _Route, injection: Injection, request: Request) -> Response:

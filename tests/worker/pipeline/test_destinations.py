@@ -473,6 +473,21 @@ def test_a_destination_that_fails_for_one_message_stops_nobody(rig: Any) -> None
     assert pipeline.health.readiness() == {"models and queue": True, "downloads": True}
 
 
+def test_each_kind_of_destination_has_threads_of_its_own(rig: Any) -> None:
+    """With two callbacks at once, two more results can be stored, and two more published."""
+    rig.keep_results(on_success=(TOPIC,))
+    ids = [f"r{i}" for i in range(6)]
+    gates = [rig.store.script.gate(request_id) for request_id in ids]
+    rig.start(callback_workers=2)
+    for request_id in ids:
+        rig.send(f"7_{request_id}.png", request_id=request_id)
+
+    assert rig.eventually(lambda: len(rig.store.tried) == len(ids))
+    for gate in gates:
+        gate.set()
+    assert rig.eventually(rig.empty)
+
+
 # -- envelopes ---------------------------------------------------------------------------------
 
 

@@ -50,6 +50,15 @@ class PipelineDependencies:
     notifier: Notifier | None = None
     outbox: Outbox | None = None
 
+    def delivery_threads(self, callback_workers: int) -> int:
+        """Return how many results are delivered at once.
+
+        One waits for the store, then for topics, then for its receiver: as many threads for each,
+        so that destinations cost latency and no throughput.
+        """
+        kinds = (True, self.store is not None, self.notifier is not None)
+        return callback_workers * sum(kinds)
+
 
 def make_context(
     dependencies: PipelineDependencies,
@@ -89,6 +98,6 @@ def make_context(
             "download": consumer.downloaders,
             "decode": dependencies.decoders,
             "inference": 1,
-            "callback": consumer.callback_workers,
+            "callback": dependencies.delivery_threads(consumer.callback_workers),
         },
     )

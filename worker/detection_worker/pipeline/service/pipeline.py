@@ -205,7 +205,7 @@ class Pipeline:
         return Stage(
             "callback",
             Delivery(context).deliver,
-            threads=self._consumer.callback_workers,
+            threads=self._dependencies.delivery_threads(self._consumer.callback_workers),
             capacity=4 * self._consumer.max_in_flight,
         )
 

@@ -34,6 +34,7 @@ _TEMPLATE: Final = re.compile(TEMPLATE_PATTERN)
 _SAFE: Final = "!-_.*'()"
 """Beside letters and digits: S3 user guide, "Naming Amazon S3 objects", safe characters."""
 _CUT_ESCAPE: Final = re.compile(r"%[0-9A-F]?$")
+_LOOKS: Final = {"date": r"(?:\d{4}/\d{2}/\d{2}|undated)", "key": ".+"}
 _DOTS: Final = re.compile(r"^\.+")
 _DIGEST_CHARS: Final = 32
 
@@ -86,6 +87,19 @@ def result_key(
         _filled(template, values),
         tail=template.rpartition("}")[2],
         max_bytes=MAX_KEY_BYTES - len(prefix.encode()),
+    )
+
+
+def key_pattern(template: str) -> re.Pattern[str]:
+    """Return what the keys of a template look like, without their prefix."""
+    parts = _PLACEHOLDER.split(template)
+    # Literal text and names of placeholders take turns.
+    return re.compile(
+        "".join(
+            _LOOKS.get(part, "[^/]+") if at % 2 else re.escape(part)
+            for at, part in enumerate(parts)
+        ),
+        re.DOTALL,
     )
 
 

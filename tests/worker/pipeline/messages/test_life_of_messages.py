@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from detection_contract.error_codes import ErrorCode
+from detection_contract.messages import parse_body
 from detection_testing.aws.sqs.errors import SqsError
 from detection_testing.aws.sqs.queue import SqsQueue
 from detection_testing.aws.sqs.values import QueueSettings
@@ -514,7 +515,7 @@ class Worker(RuleBasedStateMachine):
                 pause_s=0.0,
                 pollers=1,
                 late_after_s=60.0,
-                endpoint_hosts=frozenset(),
+                parse=parse_body,
             ),
         )
 

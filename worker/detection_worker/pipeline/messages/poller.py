@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from detection_contract import user_messages
-from detection_contract.messages import InvalidMessage, parse_body
+from detection_contract.messages import InvalidMessage
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.messages.acks import give_back
@@ -22,6 +22,7 @@ from detection_worker.pipeline.messages.jobs import (
     open_job,
 )
 from detection_worker.pipeline.messages.log import log_outcome
+from detection_worker.pipeline.messages.parsing import Parse
 from detection_worker.pipeline.messages.result_cache import Finished, ResultCache
 from detection_worker.sources.base import MessageSource, QueueError, ReceivedMessage
 
@@ -46,7 +47,7 @@ class PollingRules:
         pause_s: First pause after a failed poll; it doubles up to a minute.
         pollers: Most polls at once; all but one rest while polls come back empty.
         late_after_s: A first receive after a longer wait counts as late.
-        endpoint_hosts: Hosts of S3-compatible endpoints whose URLs are accepted too.
+        parse: Reads the body of a message.
         callback_url: Callback URL of messages that name none; None leaves them without.
     """
 
@@ -56,7 +57,7 @@ class PollingRules:
     pause_s: float
     pollers: int
     late_after_s: float
-    endpoint_hosts: frozenset[str]
+    parse: Parse
     callback_url: str | None = None
 
 
@@ -316,16 +317,15 @@ class Poller:
 
     def _open(self, message: Message) -> None:
         """Parse a message and send its jobs on their way."""
-        hosts, default_url = self._rules.endpoint_hosts, self._rules.callback_url
+        default_url = self._rules.callback_url
         try:
-            parsed = parse_body(message.received.body, endpoint_hosts=hosts)
+            parsed = self._rules.parse(message.received.body)
         except InvalidMessage as exc:
             message.jobs = (bad_job(message, exc, default_url),)
             self._route(message.jobs[0], Failure(code=exc.code, message=str(exc)))
             return
-        message.jobs = tuple(
-            open_job(message, i, r, default_url) for i, r in enumerate(parsed.requests)
-        )
+        jobs = (open_job(message, i, r, default_url) for i, r in enumerate(parsed.requests))
+        message.jobs = tuple(jobs)
         for what in parsed.skipped:
             line = user_messages.LOG_SKIPPED.format(what=what, message_id=message.message_id)
             log_outcome(line, action="skip", about=message)

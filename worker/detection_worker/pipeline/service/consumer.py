@@ -18,6 +18,7 @@ from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.metrics import Metrics
 from detection_worker.outbox.queue import check_outbox_url
 from detection_worker.pipeline.files.downloads import sweep
+from detection_worker.pipeline.messages.parsing import body_parser
 from detection_worker.pipeline.messages.settlement import MessageCounts, Statistics
 from detection_worker.pipeline.service.control import Controls, asking_to_stop, control_server
 from detection_worker.pipeline.service.dependencies import PipelineDependencies
@@ -27,6 +28,7 @@ from detection_worker.pipeline.service.outbox import make_outbox
 from detection_worker.pipeline.service.pipeline import Pipeline
 from detection_worker.pipeline.service.startup import load_models, wait_for_queue
 from detection_worker.pipeline.stages.context import ResultHandler
+from detection_worker.results.checks import check_destinations
 from detection_worker.settings import ConsumerSettings, Settings
 from detection_worker.sources.base import QueueError
 from detection_worker.sources.sqs import SqsSource
@@ -78,7 +80,7 @@ class Consumer:
         )
         self._destinations = make_destinations(session, settings)
         self._outbox = make_outbox(session, settings, consumer, self._metrics.outbox)
-        self._check_outbox(consumer.queue_url, consumer.dead_letter_queue_url)
+        self._check_queues(consumer.queue_url, consumer.dead_letter_queue_url)
 
     def request_stop(self) -> None:
         """Drain and return from ``run``; a second call hands everything back at once."""
@@ -132,7 +134,7 @@ class Consumer:
                 return _out_of_reach(exc)
             if facts is None:
                 return self._exit_code(clean=True, finished=False)
-            self._check_outbox(facts.dead_letter_queue_url)
+            self._check_queues(facts.dead_letter_queue_url)
             outbox = self._outbox
             pipeline = Pipeline(
                 PipelineDependencies(
@@ -169,7 +171,8 @@ class Consumer:
             finally:
                 self._pipeline = None
 
-    def _check_outbox(self, *others: str | None) -> None:
+    def _check_queues(self, *others: str | None) -> None:
+        check_destinations(self._settings.results, queues=others)
         if self._outbox:
             check_outbox_url(self._outbox.queue.url, others=others)
 
@@ -231,7 +234,7 @@ class Consumer:
                     self._source,
                     self._consumer,
                     stop=self._stop,
-                    endpoint_hosts=self._settings.aws.endpoint_hosts,
+                    parse=body_parser(self._settings),
                 )
             except QueueError as exc:
                 return _out_of_reach(exc)

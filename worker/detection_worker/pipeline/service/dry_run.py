@@ -5,9 +5,10 @@ import threading
 
 from detection_contract import user_messages
 from detection_contract.aws.s3_urls import redact_url
-from detection_contract.messages import InvalidMessage, parse_body
+from detection_contract.messages import InvalidMessage
 from detection_worker.pipeline.messages.jobs import Message, bad_job, open_job
 from detection_worker.pipeline.messages.log import log_outcome
+from detection_worker.pipeline.messages.parsing import Parse
 from detection_worker.settings import ConsumerSettings
 from detection_worker.sources.base import MessageSource, ReceivedMessage, VisibilityChange
 
@@ -22,7 +23,7 @@ def dry_run(
     consumer: ConsumerSettings,
     *,
     stop: threading.Event,
-    endpoint_hosts: frozenset[str],
+    parse: Parse,
 ) -> int:
     """Look at messages without processing them and return how many were seen.
 
@@ -32,7 +33,7 @@ def dry_run(
         source: The queue.
         consumer: How to poll; ``run_once`` polls once.
         stop: Ends the loop.
-        endpoint_hosts: Hosts of S3-compatible endpoints whose URLs are accepted too.
+        parse: Reads the body of a message.
 
     Raises:
         QueueError: If the queue cannot be reached.
@@ -49,7 +50,7 @@ def dry_run(
                 log.info(user_messages.LOG_RECEIVED.format(count=len(received)))
             for message in received:
                 if message.message_id not in seen:
-                    _show(message, endpoint_hosts)
+                    _show(message, parse)
                 seen[message.message_id] = message
             if consumer.run_once:
                 break
@@ -58,10 +59,10 @@ def dry_run(
     return len(seen)
 
 
-def _show(received: ReceivedMessage, endpoint_hosts: frozenset[str]) -> None:
+def _show(received: ReceivedMessage, parse: Parse) -> None:
     message = Message(received, received_s=0.0)
     try:
-        parsed = parse_body(received.body, endpoint_hosts=endpoint_hosts)
+        parsed = parse(received.body)
     except InvalidMessage as exc:
         line = f"dry run: message {message.message_id} would fail: {exc.code}: {exc}"
         bad = bad_job(message, exc)

@@ -12,6 +12,7 @@ from detection_worker.pipeline.files.handovers import Decoded, Scored
 from detection_worker.pipeline.messages.acks import AckWriter
 from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.jobs import Job
+from detection_worker.pipeline.messages.parsing import body_parser
 from detection_worker.pipeline.messages.poller import Poller, PollingRules, Routes
 from detection_worker.pipeline.messages.result_cache import Finished
 from detection_worker.pipeline.messages.settlement import (
@@ -274,7 +275,7 @@ class Pipeline:
             pause_s=consumer.poll_interval_s,
             pollers=consumer.pollers,
             late_after_s=consumer.queue_wait_objective_s,
-            endpoint_hosts=self._settings.aws.endpoint_hosts,
+            parse=body_parser(self._settings),
             callback_url=self._settings.callback.url,
         )
 

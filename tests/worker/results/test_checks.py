@@ -1,0 +1,59 @@
+from dataclasses import replace
+
+import pytest
+
+from detection_worker.errors import UsageError
+from detection_worker.results.checks import check_destinations
+from detection_worker.settings import ResultSettings
+
+WORK = "arn:aws:sqs:eu-west-1:123456789012:work"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://sqs.eu-west-1.amazonaws.com/123456789012/work",
+        "https://sqs.eu-west-1.amazonaws.com/123456789012/work/",
+        "https://eu-west-1.queue.amazonaws.com/123456789012/work",
+        "https://vpce-1a-2b.sqs.eu-west-1.vpce.amazonaws.com/123456789012/work",
+        "http://localhost:4566/000000000000/work",
+        "http://localhost:9324/queue/work",
+        "http://localhost:9324/work",
+    ],
+)
+@pytest.mark.parametrize("option", ["on_success", "on_failure"])
+def test_a_worker_never_publishes_to_a_queue_of_its_own(option: str, url: str) -> None:
+    named = {option: ("arn:aws:sns:eu-west-1:123456789012:work", WORK)}
+    results = replace(ResultSettings(), **named)  # type: ignore[arg-type]
+
+    flag = option.replace("_", "-")
+    with pytest.raises(UsageError, match=f"--{flag} names a queue of this worker: {WORK}\n"):
+        check_destinations(results, queues=[None, url])
+
+
+def test_nor_to_its_outbox() -> None:
+    results = ResultSettings(
+        on_success=(WORK,), outbox_url="https://sqs.eu-west-1.amazonaws.com/123456789012/work"
+    )
+
+    with pytest.raises(UsageError, match="names a queue of this worker"):
+        check_destinations(results, queues=[])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://sqs.eu-west-1.amazonaws.com/123456789012/work2",
+        "https://sqs.eu-west-1.amazonaws.com/999999999999/work",
+        "https://sqs.us-east-1.amazonaws.com/123456789012/work",
+    ],
+)
+def test_a_queue_of_another_name_account_or_region_is_another(url: str) -> None:
+    check_destinations(ResultSettings(on_success=(WORK,)), queues=[url])
+
+
+def test_the_prefix_leaves_room_for_keys() -> None:
+    check_destinations(ResultSettings(results_url="s3://bucket/" + "x" * 500), queues=[])
+
+    with pytest.raises(UsageError, match="longer than 512 bytes"):
+        check_destinations(ResultSettings(results_url="s3://bucket/" + "ü" * 256), queues=[])

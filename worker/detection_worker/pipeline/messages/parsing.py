@@ -1,0 +1,87 @@
+"""What a message asks for, without events about objects that workers wrote themselves."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+from detection_contract.aws.s3_prefixes import S3PrefixLocation, parse_s3_prefix
+from detection_contract.aws.s3_urls import S3Location, s3_uri
+from detection_contract.media_types import kind_of_name
+from detection_contract.messages import ParsedBody, parse_body
+from detection_contract.result_keys import key_pattern
+from detection_worker.settings import ResultSettings, Settings
+
+Parse = Callable[[str], ParsedBody]
+"""Returns what a body asks for; raises ``InvalidMessage`` as ``parse_body`` does."""
+
+_CACHE_ENTRY: Final = re.compile("[0-9a-f]{64}.*")
+
+
+def body_parser(settings: Settings) -> Parse:
+    """Return the parser of a worker's messages.
+
+    If results or cache entries are written to the bucket whose events feed the queue, each of
+    them becomes an event too. A detection of it would fail, and the stored failure would be the
+    next event, for ever.
+    """
+    parse = partial(parse_body, endpoint_hosts=settings.aws.endpoint_hosts)
+    own = _own_objects(settings.results)
+    if not own:
+        return parse
+    return lambda body: _without(own, parse(body))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Own:
+    """Objects that workers write.
+
+    Attributes:
+        what: One of them, in words.
+        place: Bucket and prefix.
+        keys: Keys below the prefix.
+    """
+
+    what: str
+    place: S3PrefixLocation
+    keys: re.Pattern[str]
+
+    def holds(self, location: S3Location) -> bool:
+        """Return whether an object is one of them.
+
+        Without a prefix media lie beside them, which a template may not tell apart.
+        """
+        bucket, prefix = self.place.bucket, self.place.prefix
+        if location.bucket != bucket or not location.key.startswith(prefix):
+            return False
+        media = not prefix and kind_of_name(location.key) is not None
+        return not media and self.keys.fullmatch(location.key.removeprefix(prefix)) is not None
+
+
+def _own_objects(results: ResultSettings) -> list[_Own]:
+    places = (
+        ("the stored result", results.results_url, key_pattern(results.results_key)),
+        ("the cache entry", results.cache_url, _CACHE_ENTRY),
+    )
+    return [
+        _Own(what=what, place=parse_s3_prefix(url), keys=keys) for what, url, keys in places if url
+    ]
+
+
+def _without(own: list[_Own], parsed: ParsedBody) -> ParsedBody:
+    if parsed.kind != "s3_event":
+        return parsed
+    kept, skipped = [], []
+    for request in parsed.requests:
+        found = next((each for each in own if each.holds(request.location)), None)
+        if found is None:
+            kept.append(request)
+        else:
+            skipped.append(f"{found.what} {s3_uri(request.location)}")
+    return replace(
+        parsed,
+        kind="s3_event" if kept else "test_event",
+        requests=tuple(kept),
+        skipped=(*parsed.skipped, *skipped),
+    )

@@ -1,0 +1,64 @@
+"""Settings of destinations that would lose results or never end."""
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from detection_contract.aws.arns import DestinationArn, Service, parse_destination_arn
+from detection_contract.aws.s3_prefixes import parse_s3_prefix
+from detection_contract.aws.sqs_urls import region_of_queue
+from detection_contract.result_keys import MAX_PREFIX_BYTES
+from detection_worker.errors import UsageError
+from detection_worker.settings import ResultSettings
+
+
+def check_destinations(results: ResultSettings, *, queues: Iterable[str | None]) -> None:
+    """Refuse what no worker should start with.
+
+    Args:
+        results: Where results go.
+        queues: URLs of the queues that the worker reads or dead-letters to, as far as known:
+            what is published there would come back as work.
+
+    Raises:
+        UsageError: A destination is one of the queues or the outbox, or the prefix leaves no room
+            for keys.
+    """
+    taken = [url for url in (*queues, results.outbox_url) if url]
+    for option, arns in (
+        ("--on-success", results.on_success),
+        ("--on-failure", results.on_failure),
+    ):
+        for arn in map(parse_destination_arn, arns):
+            if any(_is_queue(arn, url) for url in taken):
+                raise UsageError(
+                    f"{option} names a queue of this worker: {arn.arn}\n"
+                    "Its notifications would come back as messages. Publish to a queue of their "
+                    "own."
+                )
+    _check_prefix(results)
+
+
+def _is_queue(arn: DestinationArn, url: str) -> bool:
+    """Return whether an ARN is that of a queue URL, as far as the URL says.
+
+    URLs of emulators and of some proxies name no region or no account.
+    """
+    *parents, name = urlsplit(url).path.rstrip("/").split("/")
+    account = parents[-1] if parents else ""
+    return (
+        arn.service is Service.SQS
+        and arn.name == name
+        and region_of_queue(url) in (None, arn.region)
+        and (not account.isdigit() or account in (arn.account, "000000000000"))
+    )
+
+
+def _check_prefix(results: ResultSettings) -> None:
+    if results.results_url is None:
+        return
+    prefix = parse_s3_prefix(results.results_url).prefix
+    if len(prefix.encode()) > MAX_PREFIX_BYTES:
+        raise UsageError(
+            f"The prefix of --results is longer than {MAX_PREFIX_BYTES} bytes\n"
+            "Shorten it: keys below it need the rest of the 1024 bytes that S3 takes."
+        )

@@ -111,10 +111,11 @@ class TrackResult(TypedDict):
 
 
 class DetectionResult(TypedDict):
-    """The result for one file; every field is always present.
+    """The result for one file; every field but ``cached`` is always present.
 
     For a failed job (``status`` ``failed``), fields that depend on a score are None. Read
     ``verdict`` before ``label``: the label is FAKE or REAL even for inconclusive scores.
+    ``cached`` is there if the scores are those of an earlier analysis of the same object.
     ``confidence``, ``prediction_score``, ``threshold`` and ``margin`` are in [0, 1]; see
     docs/messages.md for each field.
     """
@@ -145,3 +146,4 @@ class DetectionResult(TypedDict):
     margin: float | None
     raw_score: float | None
     tracks: list[TrackResult] | None
+    cached: NotRequired[bool]

@@ -9,8 +9,22 @@ import pytest
 
 from detection_contract.aws.s3_urls import S3Location
 from detection_worker.cache.base import CacheError, StoredEntry
+from detection_worker.cache.codec import Scores
 from detection_worker.cache.scores import MAX_REST_S, REST_S, ScoreCache
 from detection_worker.metrics import Metrics
+
+
+def keep(
+    cache: ScoreCache,
+    scores: Scores,
+    *,
+    replaces: str | None,
+    where: S3Location | None = None,
+) -> None:
+    entry = cache.remember(where or WHERE, scores, replaces=replaces)
+    if entry is not None:
+        cache.write(entry)
+
 
 WHERE = S3Location(bucket="media", key="a.png")
 
@@ -97,7 +111,7 @@ def test_what_is_put_is_found_here_and_by_another_worker(
 ) -> None:
     here, there = new_cache(), new_cache()
     assert here.find(WHERE).scores is None
-    here.put(WHERE, example.scores, replaces=None)
+    keep(here, example.scores, replaces=None)
 
     mine, theirs = here.find(WHERE), there.find(WHERE)
     here.confirmed(mine)
@@ -115,7 +129,7 @@ def test_what_is_put_is_found_here_and_by_another_worker(
 
 
 def test_a_version_is_an_object_of_its_own(cache: ScoreCache, example: Any) -> None:
-    cache.put(WHERE, example.scores, replaces=None)
+    keep(cache, example.scores, replaces=None)
 
     assert cache.find(replace(WHERE, version_id="v")).scores is None
     assert cache.find(replace(WHERE, region="eu-west-1")).scores is not None
@@ -124,14 +138,14 @@ def test_a_version_is_an_object_of_its_own(cache: ScoreCache, example: Any) -> N
 def test_a_damaged_entry_is_replaced(
     new_cache: Callable[[], ScoreCache], store: Store, metrics: Metrics, example: Any
 ) -> None:
-    new_cache().put(WHERE, example.scores, replaces=None)
+    keep(new_cache(), example.scores, replaces=None)
     store.damage()
 
     other = new_cache()
     found = other.find(WHERE)
     assert (found.scores, found.replaces) == (None, '"1"')
     assert not other.remembers(WHERE)
-    other.put(WHERE, example.scores, replaces=found.replaces)
+    keep(other, example.scores, replaces=found.replaces)
 
     assert new_cache().find(WHERE).scores is not None
     assert count(metrics, "lookups", "damaged") == 1
@@ -140,13 +154,13 @@ def test_a_damaged_entry_is_replaced(
 def test_outdated_scores_are_forgotten_and_replaced(
     cache: ScoreCache, metrics: Metrics, example: Any
 ) -> None:
-    cache.put(WHERE, example.scores, replaces=None)
+    keep(cache, example.scores, replaces=None)
     found = cache.find(WHERE)
 
     cache.outdated(WHERE)
     assert not cache.remembers(WHERE)
     newer = replace(example.scores, object=replace(example.scores.object, etag="newer"))
-    cache.put(WHERE, newer, replaces=found.replaces)
+    keep(cache, newer, replaces=found.replaces)
 
     again = cache.find(WHERE)
     assert again.scores is not None
@@ -158,10 +172,10 @@ def test_outdated_scores_are_forgotten_and_replaced(
 def test_the_slower_of_two_writers_gives_way(
     new_cache: Callable[[], ScoreCache], store: Store, metrics: Metrics, example: Any
 ) -> None:
-    new_cache().put(WHERE, example.scores, replaces=None)
+    keep(new_cache(), example.scores, replaces=None)
     slower = new_cache()
 
-    slower.put(WHERE, example.scores, replaces=None)
+    keep(slower, example.scores, replaces=None)
 
     assert count(metrics, "writes", "lost_race") == 1
     assert slower.remembers(WHERE)
@@ -177,9 +191,9 @@ def test_scores_that_another_try_may_better_are_not_kept(
     unnamed = replace(example.scores, object=replace(example.scores.object, etag=None))
     huge = replace(example.scores.object, content_type="x" * (1 << 20))
 
-    cache.put(WHERE, replace(example.scores, main=shaky), replaces=None)
-    cache.put(WHERE, unnamed, replaces=None)
-    cache.put(WHERE, replace(example.scores, object=huge), replaces=None)
+    keep(cache, replace(example.scores, main=shaky), replaces=None)
+    keep(cache, unnamed, replaces=None)
+    keep(cache, replace(example.scores, object=huge), replaces=None)
 
     assert store.calls == []
     assert not cache.remembers(WHERE)
@@ -216,7 +230,7 @@ def test_reading_goes_on_where_only_writing_fails(
 ) -> None:
     store.error = CacheError("denied", denied=True)
     for key in ("a", "b", "c"):
-        cache.put(replace(WHERE, key=key), example.scores, replaces=None)
+        keep(cache, example.scores, replaces=None, where=replace(WHERE, key=key))
     store.error = None
 
     assert cache.find(replace(WHERE, key="d")).scores is None

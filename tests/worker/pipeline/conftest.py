@@ -19,6 +19,7 @@ from detection_contract.result_types import DetectionResult
 from detection_testing.aws.sqs.errors import SqsError
 from detection_testing.aws.sqs.queue import SqsQueue
 from detection_testing.aws.sqs.values import Disorder, QueueSettings
+from detection_worker.cache.base import CacheError, StoredEntry
 from detection_worker.core.sampling import AudioSampling, ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
 from detection_worker.detectors.base import DetectorCard
@@ -249,6 +250,33 @@ class FakeStorage:
         target.write_bytes(b"x")
 
 
+class FakeEntries:
+    """Cache entries of all workers of a test, in a dictionary."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, StoredEntry] = {}
+        self.calls: list[str] = []
+        self.error: CacheError | None = None
+
+    def get(self, name: str) -> StoredEntry | None:
+        self._called("get")
+        return self.entries.get(name)
+
+    def put(self, name: str, body: bytes, *, replaces: str | None) -> str | None:
+        self._called("put")
+        old = self.entries.get(name)
+        if (old.etag if old else None) != replaces:
+            return None
+        etag = f'"{len(self.calls)}"'
+        self.entries[name] = StoredEntry(body=body, etag=etag)
+        return etag
+
+    def _called(self, call: str) -> None:
+        self.calls.append(call)
+        if self.error is not None:
+            raise self.error
+
+
 class FakeDecoder:
     """Units whose first pixel is taken from the name: ``7_x.png`` decodes to sevens."""
 
@@ -446,6 +474,7 @@ class Rig:
     callback_url: str | None = None
     store: FakeStore | None = None
     notifier: FakeNotifier | None = None
+    entries: FakeEntries | None = None
     pipeline: Pipeline | None = None
 
     @property
@@ -462,6 +491,10 @@ class Rig:
         self.destinations = ResultSettings(
             results_url="s3://results/", on_success=tuple(on_success), on_failure=tuple(on_failure)
         )
+
+    def share_scores(self) -> None:
+        """Give the pipeline, and those of ``another``, a shared cache of scores."""
+        self.entries = FakeEntries()
 
     def another(self, name: str) -> "Rig":
         """Return a second worker on the same queue, store and destinations."""
@@ -489,6 +522,7 @@ class Rig:
                 callbacks=self.callbacks,
                 store=self.store,
                 notifier=self.notifier,
+                entries=self.entries,
             ),
             settings=Settings(
                 data=DataSettings(s3_cache_dir=self.cache_dir),

@@ -35,6 +35,21 @@ class Lookup:
     from_memory: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unwritten:
+    """An entry that only this process knows so far.
+
+    Attributes:
+        name: Its name.
+        body: Its bytes.
+        replaces: ETag of the entry that it replaces; None if there is none.
+    """
+
+    name: str
+    body: bytes
+    replaces: str | None
+
+
 class ScoreCache:
     """Scores of objects that were analysed with these models and settings. Thread-safe.
 
@@ -99,27 +114,50 @@ class ScoreCache:
         self._memory.forget(self._id(location).name)
         self._metrics.cache_lookups.labels("stale").inc()
 
-    def put(self, location: S3Location, scores: Scores, *, replaces: str | None) -> None:
-        """Keep scores, here and for other workers.
+    def remember(
+        self, location: S3Location, scores: Scores, *, replaces: str | None
+    ) -> Unwritten | None:
+        """Keep scores in memory.
 
         Args:
             location: The object.
             scores: What was found in its present state; what another try may better is not kept.
             replaces: As the lookup said.
+
+        Returns:
+            What is to be written for other workers; None if they are not kept.
         """
         about, writes = self._id(location), self._metrics.cache_writes
         if scores.object.etag is None or scores.main.decoded.info.provisional:
             writes.labels("unfit").inc()
-            return
+            return None
         try:
             body = encode(about, scores)
         except ValueError as exc:
             log.warning("scores of %s are not cached: %s", location.key, exc)
             writes.labels("unfit").inc()
-            return
-        # First here: the object may be waited for, and the store may be slow.
+            return None
         self._memory.put(about.name, StoredEntry(body=body, etag=replaces))
-        self._write(about.name, body, replaces=replaces)
+        return Unwritten(name=about.name, body=body, replaces=replaces)
+
+    def write(self, entry: Unwritten) -> None:
+        """Write what was remembered for other workers; takes a few seconds at most."""
+        writes = self._metrics.cache_writes
+        if self._writing.rests:
+            writes.labels("error").inc()
+            return
+        try:
+            etag = self._store.put(entry.name, entry.body, replaces=entry.replaces)
+        except CacheError as exc:
+            self._writing.failed(exc)
+            writes.labels("denied" if exc.denied else "error").inc()
+            return
+        self._writing.worked()
+        if etag is None:
+            writes.labels("lost_race").inc()
+            return
+        writes.labels("ok").inc()
+        self._memory.put(entry.name, StoredEntry(body=entry.body, etag=etag or None))
 
     def _id(self, location: S3Location) -> EntryId:
         return EntryId(
@@ -144,24 +182,6 @@ class ScoreCache:
         if stored is None:
             lookups.labels("miss").inc()
         return stored
-
-    def _write(self, name: str, body: bytes, *, replaces: str | None) -> None:
-        writes = self._metrics.cache_writes
-        if self._writing.rests:
-            writes.labels("error").inc()
-            return
-        try:
-            etag = self._store.put(name, body, replaces=replaces)
-        except CacheError as exc:
-            self._writing.failed(exc)
-            writes.labels("denied" if exc.denied else "error").inc()
-            return
-        self._writing.worked()
-        if etag is None:
-            writes.labels("lost_race").inc()
-            return
-        writes.labels("ok").inc()
-        self._memory.put(name, StoredEntry(body=body, etag=etag or None))
 
 
 class _Rest:

@@ -97,6 +97,7 @@ class Settlement:
         counts: Counts for the statistics line.
         rules: What may become of messages.
         on_message_end: Called after each message, with the number ended so far.
+        on_job_end: Called with each job that ends, however it ends.
         clock: Monotonic seconds.
     """
 
@@ -110,6 +111,7 @@ class Settlement:
         counts: MessageCounts,
         rules: SettlementRules,
         on_message_end: Callable[[int], None],
+        on_job_end: Callable[[Job], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
@@ -119,6 +121,7 @@ class Settlement:
         self._counts = counts
         self._rules = rules
         self._on_message_end = on_message_end
+        self._on_job_end = on_job_end
         self._clock = clock
 
     def outcome_of(self, message: Message, *failures: Failure) -> Outcome:
@@ -139,6 +142,7 @@ class Settlement:
             kind: As the content of its media object says; None if that was never read.
         """
         self._in_flight.work_done(job)
+        self._on_job_end(job)
         if outcome is not JobEnd.ABANDONED:
             self._count_job(job, outcome, kind or job.kind)
         message = job.message

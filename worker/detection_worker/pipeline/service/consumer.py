@@ -152,6 +152,7 @@ class Consumer:
                     store=self._destinations.store,
                     notifier=self._destinations.notifier,
                     outbox=outbox.box if outbox else None,
+                    entries=self._destinations.entries,
                 ),
                 settings=self._settings,
                 consumer=self._consumer,

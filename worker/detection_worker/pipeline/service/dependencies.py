@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from detection_contract.media_types import MediaKind
+from detection_worker.cache.base import EntryStore
+from detection_worker.cache.digest import installed, scoring_digest
+from detection_worker.cache.scores import ScoreCache
 from detection_worker.callback.base import CallbackClient
 from detection_worker.detectors.base import Detector
 from detection_worker.media.values import Decoder
@@ -11,6 +14,7 @@ from detection_worker.metrics import Metrics
 from detection_worker.outbox.base import Outbox
 from detection_worker.pipeline.files.decoding import Decoding
 from detection_worker.pipeline.files.downloads import DiskBudget
+from detection_worker.pipeline.messages.flights import Flights
 from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.result_cache import ResultCache
 from detection_worker.pipeline.messages.settlement import Settlement
@@ -37,6 +41,7 @@ class PipelineDependencies:
         store: Keeps every envelope; None without one.
         notifier: Publishes notifications; None without destinations.
         outbox: Takes over callbacks that failed for now; None without one.
+        entries: Keeps the entries of the shared cache of scores; None without one.
     """
 
     source: MessageSource
@@ -49,6 +54,7 @@ class PipelineDependencies:
     store: ResultStore | None = None
     notifier: Notifier | None = None
     outbox: Outbox | None = None
+    entries: EntryStore | None = None
 
     def delivery_threads(self, callback_workers: int) -> int:
         """Return how many results are delivered at once.
@@ -60,6 +66,19 @@ class PipelineDependencies:
         return callback_workers * sum(kinds)
 
 
+def make_scores(
+    dependencies: PipelineDependencies, *, settings: Settings, metrics: Metrics
+) -> ScoreCache | None:
+    """Return the shared cache of scores of the loaded detectors; None without one."""
+    if dependencies.entries is None:
+        return None
+    cards = [detector.card for detector in dependencies.detectors.values()]
+    scoring = scoring_digest(
+        cards, settings.limits, video_audio=settings.video_audio, libraries=installed()
+    )
+    return ScoreCache(dependencies.entries, scoring=scoring, cards=cards, metrics=metrics)
+
+
 def make_context(
     dependencies: PipelineDependencies,
     *,
@@ -68,6 +87,8 @@ def make_context(
     metrics: Metrics,
     in_flight: InFlight,
     settlement: Settlement,
+    scores: ScoreCache | None,
+    flights: Flights | None,
     on_result: ResultHandler | None,
 ) -> StageContext:
     """Return what the stages of one pipeline work with."""
@@ -87,6 +108,8 @@ def make_context(
         settlement=settlement,
         breaker=CircuitBreaker(),
         results=ResultCache(),
+        scores=scores,
+        flights=flights,
         metrics=metrics,
         data=settings.data,
         disk=DiskBudget(consumer.max_bytes_in_flight),

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import boto3
 
 from detection_contract.aws.s3_prefixes import parse_s3_prefix
+from detection_worker.cache.base import EntryStore
+from detection_worker.cache.s3 import S3Entries
 from detection_worker.results.base import Notifier, ResultStore
 from detection_worker.results.notifier import AwsNotifier
 from detection_worker.results.s3_store import S3ResultStore
@@ -18,15 +20,33 @@ class Destinations:
     Attributes:
         store: Keeps every envelope; None without ``results_url``.
         notifier: Publishes notifications; None without ``on_success`` and ``on_failure``.
+        entries: Keeps the entries of the cache of scores; None without ``cache_url``.
     """
 
     store: ResultStore | None = None
     notifier: Notifier | None = None
+    entries: EntryStore | None = None
 
 
 def make_destinations(session: boto3.Session, settings: Settings) -> Destinations:
     """Return the destinations that the settings name; calls nothing yet."""
-    return Destinations(store=_store(session, settings), notifier=_notifier(session, settings))
+    return Destinations(
+        store=_store(session, settings),
+        notifier=_notifier(session, settings),
+        entries=_entries(session, settings),
+    )
+
+
+def _entries(session: boto3.Session, settings: Settings) -> EntryStore | None:
+    results = settings.results
+    if results.cache_url is None:
+        return None
+    return S3Entries(
+        session,
+        settings.aws,
+        parse_s3_prefix(results.cache_url),
+        expected_bucket_owner=results.results_bucket_owner,
+    )
 
 
 def _store(session: boto3.Session, settings: Settings) -> ResultStore | None:

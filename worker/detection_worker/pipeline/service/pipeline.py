@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from detection_worker.cache.scores import ScoreCache
 from detection_worker.core.messages.admission import HoldLimits
 from detection_worker.core.messages.outcome import RELEASE, Outcome, RetryRules
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.files.handovers import Decoded, Scored
 from detection_worker.pipeline.messages.acks import AckWriter
+from detection_worker.pipeline.messages.flights import Flights
 from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.jobs import Job
 from detection_worker.pipeline.messages.parsing import body_parser
@@ -21,14 +23,18 @@ from detection_worker.pipeline.messages.settlement import (
     SettlementRules,
 )
 from detection_worker.pipeline.messages.visibility_extender import VisibilityExtender
-from detection_worker.pipeline.service.dependencies import PipelineDependencies, make_context
+from detection_worker.pipeline.service.dependencies import (
+    PipelineDependencies,
+    make_context,
+    make_scores,
+)
 from detection_worker.pipeline.service.health import PipelineHealth
 from detection_worker.pipeline.stages.context import ResultHandler, StageContext
 from detection_worker.pipeline.stages.delivery import Delivery
 from detection_worker.pipeline.stages.handlers import StageHandlers
 from detection_worker.pipeline.stages.handovers import Concluded, Fetched
 from detection_worker.pipeline.stages.inference import InferenceStage
-from detection_worker.pipeline.stages.stage import Activity, Stage
+from detection_worker.pipeline.stages.stage import UNBOUNDED, Activity, Stage
 from detection_worker.settings import ConsumerSettings, Settings
 
 EXIT_MARGIN_S = 2.0
@@ -94,6 +100,8 @@ class Pipeline:
             limits=HoldLimits(messages=consumer.max_in_flight, seconds=consumer.prefetch_seconds),
         )
         self._acks = AckWriter(dependencies.source, self.in_flight, metrics)
+        scores = make_scores(dependencies, settings=settings, metrics=metrics)
+        self.flights = None if scores is None else self._make_flights(scores)
         self._settlement = self._make_settlement(counts, on_message_end)
         context = make_context(
             dependencies,
@@ -102,6 +110,8 @@ class Pipeline:
             metrics=metrics,
             in_flight=self.in_flight,
             settlement=self._settlement,
+            scores=scores,
+            flights=self.flights,
             on_result=on_result,
         )
         callback = self._callback_stage(context)
@@ -200,7 +210,14 @@ class Pipeline:
                 dead_letter_url=consumer.dead_letter_queue_url or facts.dead_letter_queue_url,
             ),
             on_message_end=on_message_end,
+            on_job_end=(lambda _: None) if self.flights is None else self.flights.ended,
         )
+
+    def _make_flights(self, scores: ScoreCache) -> Flights:
+        def resume(job: Job) -> None:
+            self.stages.download.put(job)
+
+        return Flights(is_known=scores.remembers, resume=resume)
 
     def _callback_stage(self, context: StageContext) -> Stage[Scored[Fetched] | Concluded, None]:
         return Stage(
@@ -239,7 +256,9 @@ class Pipeline:
             handlers.download,
             then=decode.put,
             threads=consumer.downloaders,
-            capacity=4 * held,
+            # Jobs that waited for the scores of another come back here from any stage: none may
+            # wait for room. What there can be is bounded by what is in flight.
+            capacity=4 * held if self.flights is None else UNBOUNDED,
         )
         return _Stages(download=download, decode=decode, inference=inference, callback=callback)
 

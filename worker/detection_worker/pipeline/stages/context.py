@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from detection_contract.result_types import DetectionResult
+from detection_worker.cache.scores import ScoreCache
 from detection_worker.callback.base import CallbackClient
 from detection_worker.metrics import Metrics
 from detection_worker.outbox.base import Outbox
 from detection_worker.pipeline.files.decoding import Decoding
 from detection_worker.pipeline.files.downloads import DiskBudget
+from detection_worker.pipeline.messages.flights import Flights
 from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.result_cache import ResultCache
 from detection_worker.pipeline.messages.settlement import Settlement
@@ -43,6 +45,8 @@ class StageContext:
         queue_url: Named in results.
         on_result: Called with every delivered result; may be None.
         lanes: Parallel workers of each stage, for the service time.
+        scores: The shared cache of scores; None without one.
+        flights: Which objects are being analysed; None without ``scores``.
     """
 
     storage: Storage
@@ -63,3 +67,5 @@ class StageContext:
     queue_url: str
     on_result: ResultHandler | None
     lanes: Mapping[str, int]
+    scores: ScoreCache | None = None
+    flights: Flights | None = None

@@ -4,11 +4,14 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from detection_contract import user_messages
 from detection_contract.media_types import MediaKind
 from detection_contract.results import encode_result
+from detection_worker.cache.codec import Scores
+from detection_worker.cache.scores import Unwritten
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.core.messages.states import Event
 from detection_worker.errors import Cancelled, JobError
@@ -18,6 +21,7 @@ from detection_worker.pipeline.files.analysis import (
     NotApplicableResult,
     conclude_tracks,
 )
+from detection_worker.pipeline.files.applicability import listened
 from detection_worker.pipeline.files.handovers import Scored
 from detection_worker.pipeline.messages.jobs import JobEnd, JobOutcome
 from detection_worker.pipeline.messages.log import log_bug, log_outcome
@@ -74,7 +78,10 @@ class Delivery:
             concluded = item if isinstance(item, Concluded) else self._conclude(item)
             # Units are large, and a callback can take minutes.
             del item
-            outcome = self._take_along(self._passage(concluded))
+            passage = self._passage(concluded)
+            if self._context.scores is not None and concluded.entry is not None:
+                self._context.scores.write(concluded.entry)
+            outcome = self._take_along(passage)
         except Cancelled:
             outcome = JobEnd.ABANDONED
         except Exception:  # noqa: BLE001 - a bug that one file brings to light fails that file
@@ -108,6 +115,10 @@ class Delivery:
     def _conclude(self, scored: Scored[Fetched]) -> Concluded:
         ticket = scored.ticket
         job = ticket.job
+        if self._context.scores is not None and not ticket.cached:
+            # What is kept has no sound to listen to.
+            sound = scored.sound and listened(scored.sound)
+            scored = replace(scored, main=listened(scored.main), sound=sound)
         found = conclude_tracks(scored.main, scored.sound, threshold=job.request.threshold)
         timings_s = {
             **ticket.timings_s,
@@ -119,8 +130,24 @@ class Delivery:
         )
         finished = Finished(body=encode_result(result))
         self._announce(ticket, found)
-        self._observe_service(found.info.kind, timings_s)
-        return Concluded(job=job, finished=finished, result=result, kind=found.info.kind)
+        if not ticket.cached:
+            # A burst of cached objects says nothing of what the next one will cost.
+            self._observe_service(found.info.kind, timings_s)
+        entry = self._remembered(scored)
+        return Concluded(
+            job=job, finished=finished, result=result, kind=found.info.kind, entry=entry
+        )
+
+    def _remembered(self, scored: Scored[Fetched]) -> Unwritten | None:
+        """Keep scores in memory, for the jobs that wait for them; return what is to be written."""
+        ticket, scores, flights = scored.ticket, self._context.scores, self._context.flights
+        location = ticket.job.request.location
+        if scores is None or flights is None or location is None or ticket.cached:
+            return None
+        known = Scores(object=ticket.file, main=scored.main, sound=scored.sound)
+        entry = scores.remember(location, known, replaces=ticket.replaces)
+        flights.ended(ticket.job)
+        return entry
 
     def _announce(self, ticket: Fetched, found: Analysis | NotApplicableResult) -> None:
         request_id = ticket.request_id

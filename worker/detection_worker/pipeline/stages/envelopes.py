@@ -104,7 +104,7 @@ def finished(
         request_id=ticket.request_id,
         sqs_to_ml_url=request.sqs_to_ml_url,
         file_path=request.sqs_to_ml_url,
-        local_path=str(ticket.file.path),
+        local_path=None if ticket.path is None else str(ticket.path),
         file_type=found.info.kind,
         opinion=opinion_of(found),
         threshold=request.threshold,
@@ -119,6 +119,7 @@ def finished(
         segments=found.segments,
         media=found.media,
         tracks=tracks_of(found),
+        extra={"cached": True} if ticket.cached else None,
     )
 
 

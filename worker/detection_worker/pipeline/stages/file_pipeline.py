@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from detection_contract.error_codes import ErrorCode
 from detection_worker.core.messages.outcome import Failure
@@ -19,9 +18,7 @@ from detection_worker.pipeline.files.analysis import (
 from detection_worker.pipeline.files.decoding import Decoding
 from detection_worker.pipeline.files.handovers import Decoded, Scored, Unscored
 from detection_worker.pipeline.stages.inference import InferenceStage
-from detection_worker.pipeline.stages.stage import Activity, Stage
-
-UNBOUNDED: Final = 0
+from detection_worker.pipeline.stages.stage import UNBOUNDED, Activity, Stage
 
 log = logging.getLogger(__name__)
 

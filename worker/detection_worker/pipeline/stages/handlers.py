@@ -3,8 +3,9 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from detection_contract import user_messages
 from detection_contract.aws.s3_urls import S3Location, redact_url
 from detection_contract.error_codes import ErrorCode
 from detection_contract.results import encode_result
+from detection_worker.cache.scores import Lookup
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.core.messages.states import Event
 from detection_worker.errors import Cancelled, JobError
@@ -24,6 +26,7 @@ from detection_worker.pipeline.stages import envelopes
 from detection_worker.pipeline.stages.breaker import download_trial, new_folder
 from detection_worker.pipeline.stages.context import StageContext
 from detection_worker.pipeline.stages.handovers import Concluded, Fetched
+from detection_worker.pipeline.stages.reuse import Reuse
 from detection_worker.pipeline.stages.store_step import StoreStep
 from detection_worker.storage.base import FetchedObject
 
@@ -54,18 +57,29 @@ class StageHandlers:
         self._context = context
         self._deliver = deliver
         self._store = StoreStep(context)
+        self._reuse = Reuse(context)
 
     # -- stages --------------------------------------------------------------------------------
 
     def download(self, job: Job) -> Fetched | None:
-        """Fetch the object into a private folder, unless its result is in the store."""
+        """Fetch the object into a private folder, unless its result or its scores are at hand.
+
+        None is returned too if another job's analysis of the same object is waited for.
+        """
         if self._context.store is not None and self._is_recalled(job):
+            return None
+        if not self._reuse.begin(job):
             return None
         done = self._attempt(job, "download", lambda: self._download(job))
         if done is None:
             return None
-        fetched, seconds = done
-        return replace(fetched, timings_s={"download": seconds})
+        found, seconds = done
+        timings_s = {"download": seconds}
+        if isinstance(found, Fetched):
+            return replace(found, timings_s=timings_s)
+        if found is not None:
+            self._take_cached(found, timings_s)
+        return None
 
     def decode(self, fetched: Fetched) -> Decoded[Fetched] | None:
         """Turn the file into units, and remove it."""
@@ -112,6 +126,7 @@ class StageHandlers:
             code=code,
         )
         self._context.in_flight.work_done(job)
+        self._reuse.over(job)
         outcome = self._context.settlement.outcome_of(job.message, failure)
         final = outcome.failure or failure
         kind = fetched.kind if fetched else job.kind
@@ -179,31 +194,62 @@ class StageHandlers:
         self._context.in_flight.move(job.message, Event.WORK_PAUSED)
         return result, seconds
 
-    def _download(self, job: Job) -> Fetched:
+    def _take_cached(self, found: Scored[Fetched], timings_s: Mapping[str, float]) -> None:
+        """Send a job on whose scores come from the cache: it needs the busy stages no more."""
+        ticket = replace(found.ticket, timings_s={**timings_s, "decode": 0.0})
+        self._context.in_flight.work_done(ticket.job)
+        line = f"scores of {ticket.request_id} come from the cache"
+        log_outcome(line, action="reuse", about=ticket)
+        self._deliver(replace(found, ticket=ticket))
+
+    def _download(self, job: Job) -> Fetched | Scored[Fetched] | None:
         job.check()
         location = job.request.location
         assert location is not None  # noqa: S101 - bad messages never reach this stage
         url = redact_url(job.request.sqs_to_ml_url or "")
         line = user_messages.LOG_PROCESSING.format(url=url, request_id=job.request_id)
         log_outcome(line, action="process", about=job)
+        lookup = self._reuse.find(location)
         self._context.disk.wait(cancelled=lambda: job.cancelled)
         cache_dir = self._context.data.s3_cache_dir
         trial = download_trial(self._context.storage, cache_dir, location)
         with self._context.breaker.watching(trial):
             folder = new_folder(cache_dir)
             try:
-                found = self._fetch(job, location, folder)
-                self._context.disk.use(found.size_bytes)
+                found = self._fetch(job, location, folder, lookup)
             except BaseException:
                 self._remove(folder)
                 raise
+        if found is None:
+            folder.rmdir()
+            return self._reuse.scored(job, lookup)
+        if not self._reuse.may_analyse(job, lookup):
+            self._remove(folder)
+            return None
+        self._context.disk.use(found.size_bytes)
         self._context.metrics.downloaded_bytes.inc(found.size_bytes)
-        return Fetched(job=job, file=found, folder=folder, kind=job.kind, timings_s={})
+        return Fetched(
+            job=job,
+            file=found,
+            folder=folder,
+            kind=job.kind,
+            timings_s={},
+            replaces=lookup.replaces,
+        )
 
-    def _fetch(self, job: Job, location: S3Location, folder: Path) -> FetchedObject:
-        return self._context.storage.fetch(
+    def _fetch(
+        self, job: Job, location: S3Location, folder: Path, lookup: Lookup
+    ) -> FetchedObject | None:
+        """Download the object; None if it is still the one whose scores are known."""
+        storage = self._context.storage
+        fetch = (
+            storage.fetch
+            if lookup.scores is None
+            else partial(storage.fetch_unless, known=lookup.scores.object)
+        )
+        return fetch(
             location,
-            folder / file_name(location.key),
+            target=folder / file_name(location.key),
             max_bytes=self._context.decoding.limits.max_bytes,
             on_progress=lambda: self._progress(job),
             cancelled=lambda: job.cancelled,
@@ -211,11 +257,12 @@ class StageHandlers:
 
     def _decode(self, fetched: Fetched) -> Decoded[Fetched]:
         job, location = fetched.job, fetched.job.request.location
+        assert fetched.path is not None and fetched.folder is not None  # noqa: S101, PT018 - downloaded
         try:
             job.check()
             decoded = self._context.decoding.decode_for(
                 fetched,
-                fetched.file.path,
+                fetched.path,
                 name=location.key if location else "",
                 on_progress=lambda: self._progress(job),
             )

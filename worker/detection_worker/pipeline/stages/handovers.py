@@ -9,28 +9,42 @@ from pathlib import Path
 
 from detection_contract.media_types import MediaKind
 from detection_contract.result_types import DetectionResult
+from detection_worker.cache.scores import Unwritten
 from detection_worker.pipeline.messages.jobs import Job
 from detection_worker.pipeline.messages.result_cache import Finished
-from detection_worker.storage.base import FetchedObject
+from detection_worker.storage.base import FetchedObject, ObjectFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fetched:
-    """A downloaded object of a job.
+    """An object of a job: downloaded, or known from the cache of scores.
 
     Attributes:
         job: The job that asks for it.
-        file: Where it lies and what S3 said of it.
-        folder: Private temporary folder; removed as soon as the file is decoded.
+        file: What S3 said of it; a ``FetchedObject`` says where it lies too.
+        folder: Private temporary folder, removed as soon as the file is decoded; None if nothing
+            was downloaded.
         kind: As its name announces, after decoding as its content says.
         timings_s: Seconds of each finished stage.
+        replaces: ETag of the cache entry that its scores replace; None if there is none.
     """
 
     job: Job
-    file: FetchedObject
-    folder: Path
+    file: ObjectFacts
+    folder: Path | None
     kind: MediaKind | None
     timings_s: Mapping[str, float]
+    replaces: str | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """Where it lies; None if nothing was downloaded."""
+        return self.file.path if isinstance(self.file, FetchedObject) else None
+
+    @property
+    def cached(self) -> bool:
+        """Its scores come from the cache."""
+        return self.folder is None
 
     @property
     def request_id(self) -> str:
@@ -57,9 +71,11 @@ class Concluded:
         finished: The encoded envelope, and how far it has come.
         result: The envelope; None if only its bytes were remembered.
         kind: Kind of the media object, if known.
+        entry: Its scores, to be written to the cache; None if they are not.
     """
 
     job: Job
     finished: Finished
     result: DetectionResult | None = None
     kind: MediaKind | None = None
+    entry: Unwritten | None = None

@@ -5,7 +5,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Generic, TypeVar, cast
+from typing import Final, Generic, TypeVar, cast
+
+UNBOUNDED: Final = 0
+"""As a capacity: any number of items may wait."""
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -67,7 +70,7 @@ class Stage(Generic[T, U]):
         then: Takes the item for the next stage; blocks while that is full.
         threads: How many items are worked on at once.
         capacity: How many may wait; ``put`` blocks beyond that, which holds back the stage before.
-            0 is without bound.
+            See ``UNBOUNDED``.
         activity: Counts the items; shared with a stage that waits for them.
     """
 

@@ -77,9 +77,16 @@ class Depths:
     def __init__(self) -> None:
         self.visible: dict[str, int] = {}
 
-    def read(self, queue: QueueRef, before: QueueReading, now_s: float) -> QueueReading:
+    def read(
+        self,
+        queue: QueueRef,
+        before: QueueReading,
+        now_s: float,
+        *,
+        outbox: QueueRef | None = None,
+    ) -> QueueReading:
         """Return the depth of now."""
-        del before
+        del before, outbox
         return QueueReading(
             sampled_at_s=now_s,
             visible=self.visible.get(queue.url, 0),

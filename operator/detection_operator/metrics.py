@@ -25,6 +25,7 @@ _GAUGES: Final = {
     "messages_in_flight": "Messages in flight: received and not deleted.",
     "messages_delayed": "Delayed messages, not visible yet.",
     "dead_letter_messages": "Messages in the dead-letter queue.",
+    "outbox_messages": "Callbacks in the outbox, due or delayed.",
     "oldest_message_age_seconds": "Lower bound of the age of the oldest waiting message.",
     "arrivals_per_second": "Arrival rate, smoothed.",
     "service_seconds": "Mean processing time of a message.",
@@ -106,7 +107,7 @@ class Metrics:
         seen: Observation,
         plan: Plan,
         status: dict[str, Any],
-        limits: dict[str, float],
+        more: dict[str, float | None],
     ) -> None:
         """Set the gauges of a DetectionQueue from its newest decision.
 
@@ -116,11 +117,14 @@ class Metrics:
             seen: The observation.
             plan: The plan.
             status: The status that was made from them.
-            limits: Values of ``max_replicas``, ``objective_seconds`` and ``objective_ratio``.
+            more: Values of ``max_replicas``, ``objective_seconds``, ``objective_ratio`` and
+                ``outbox_messages``.
         """
-        values = {**_values(seen, plan), **limits, **_costs(status)}
+        values = {**_values(seen, plan), **more, **_costs(status)}
         for gauge, value in values.items():
-            if value is not None:
+            if value is None:
+                self._queue[gauge].remove(namespace, name)
+            else:
                 self._queue[gauge].labels(namespace, name).set(value)
         terms = {term.rule.value: term.replicas for term in plan.terms}
         self._drop_terms(namespace, name, keep=set(terms))

@@ -26,7 +26,14 @@ class Address:
 class QueueReader(Protocol):
     """Reads queues."""
 
-    def read(self, queue: QueueRef, before: QueueReading, now_s: float) -> QueueReading:
+    def read(
+        self,
+        queue: QueueRef,
+        before: QueueReading,
+        now_s: float,
+        *,
+        outbox: QueueRef | None = None,
+    ) -> QueueReading:
         """Return a new reading; on failure ``before`` with its error set. Never raises."""
         ...
 

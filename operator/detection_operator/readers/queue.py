@@ -28,8 +28,8 @@ from detection_operator.spec.queue_spec import QueueRef
 
 BURST: Final = 100.0
 LONGEST_WAIT_S: Final = 5.0
-DEAD_LETTER_S: Final = 30.0
-"""The dead-letter queue is read this often: it doubles the requests and changes slowly."""
+SIDE_QUEUE_S: Final = 30.0
+"""Dead-letter queue and outbox are read this often: each is a request more and changes slowly."""
 CLIENTS: Final = 64
 """Regions and endpoints with a client; each takes some megabytes."""
 QUEUES: Final = 10_000
@@ -62,6 +62,22 @@ class _Failure:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outbox:
+    """The last read of an outbox.
+
+    Attributes:
+        read_at_s: When, by the reader's clock.
+        depth: All callbacks in it; None if it cannot be read.
+        idle_since_s: Since when every read has found some due and none in flight; None if the last
+            did not.
+    """
+
+    read_at_s: float
+    depth: int | None
+    idle_since_s: float | None
+
+
 class SqsReader:
     """Implements ``QueueReader``. Safe to use from several threads.
 
@@ -69,7 +85,7 @@ class SqsReader:
         observer: Called with the code of each request: ``ok`` or the error's.
         monotonic_s: A clock.
         sleep: Waits for the rate limit.
-        queues: Dead-letter queues that are remembered between two reads.
+        queues: Dead-letter queues, and outboxes, that are remembered between two reads.
     """
 
     def __init__(
@@ -87,9 +103,17 @@ class SqsReader:
         self._clients: LruCache[tuple[str, str | None], Any] = LruCache(CLIENTS)
         self._buckets: LruCache[tuple[str, str], TokenBucket] = LruCache(queues)
         self._urls: LruCache[str, str] = LruCache(queues)
+        self._outboxes: LruCache[str, _Outbox] = LruCache(queues)
         self._dead: LruCache[str, tuple[float, QueueReading]] = LruCache(queues)
 
-    def read(self, queue: QueueRef, before: QueueReading, now_s: float) -> QueueReading:
+    def read(
+        self,
+        queue: QueueRef,
+        before: QueueReading,
+        now_s: float,
+        *,
+        outbox: QueueRef | None = None,
+    ) -> QueueReading:
         """Return a new reading; on failure ``before`` with its error set."""
         attributes = self._attributes(queue, queue.url)
         if isinstance(attributes, _Failure):
@@ -102,7 +126,8 @@ class SqsReader:
             delayed=_count(attributes, DELAYED),
             settings=settings,
         )
-        return self._with_dead_letters(queue, depth, settings)
+        reading = self._with_dead_letters(queue, depth, settings)
+        return reading if outbox is None else self._with_outbox(outbox, reading)
 
     def close(self) -> None:
         """Close the connections."""
@@ -117,7 +142,7 @@ class SqsReader:
         if place is None:
             return depth
         read_at_s, dead = self._dead.get(place) or (float("-inf"), QueueReading())
-        if self._monotonic_s() - read_at_s >= DEAD_LETTER_S:
+        if self._monotonic_s() - read_at_s >= SIDE_QUEUE_S:
             dead = self._read_dead(queue, place, dead)
             self._dead.put(place, (self._monotonic_s(), dead))
         return replace(
@@ -126,6 +151,18 @@ class SqsReader:
             dead_letter_retention_s=dead.dead_letter_retention_s,
             dead_letter_error=dead.dead_letter_error,
         )
+
+    def _with_outbox(self, outbox: QueueRef, reading: QueueReading) -> QueueReading:
+        """Add the outbox; what the operator may not read stays unknown, which harms no worker."""
+        now_s = self._monotonic_s()
+        known = self._outboxes.get(outbox.url)
+        if known is None or now_s - known.read_at_s >= SIDE_QUEUE_S:
+            attributes = self._attributes(outbox, outbox.url)
+            since_s = known.idle_since_s if known else None
+            known = _outbox(attributes, read_at_s=now_s, idle_since_s=since_s)
+            self._outboxes.put(outbox.url, known)
+        idle_s = 0.0 if known.idle_since_s is None else known.read_at_s - known.idle_since_s
+        return replace(reading, outbox=known.depth, outbox_idle_s=idle_s)
 
     def _read_dead(self, queue: QueueRef, place: str, before: QueueReading) -> QueueReading:
         url = self._url(queue, place)
@@ -205,6 +242,21 @@ class SqsReader:
                 bucket = TokenBucket(CALLS_PER_S, BURST, self._monotonic_s)
                 self._buckets.put(place, bucket)
             return bucket
+
+
+def _outbox(
+    attributes: Mapping[str, str] | _Failure, *, read_at_s: float, idle_since_s: float | None
+) -> _Outbox:
+    if isinstance(attributes, _Failure):
+        return _Outbox(read_at_s=read_at_s, depth=None, idle_since_s=None)
+    # While something receives them, however slowly, some are in flight.
+    idle = _count(attributes, VISIBLE) > 0 and _count(attributes, IN_FLIGHT) == 0
+    since_s = read_at_s if idle_since_s is None else idle_since_s
+    return _Outbox(
+        read_at_s=read_at_s,
+        depth=sum(_count(attributes, name) for name in _COUNTS),
+        idle_since_s=since_s if idle else None,
+    )
 
 
 def queue_settings(attributes: Mapping[str, str]) -> QueueSettings:

@@ -44,6 +44,9 @@ class QueueReading:
         dead_letter: Depth of the dead-letter queue; None when there is none or it is unread.
         dead_letter_retention_s: Its retention; None when unread.
         dead_letter_error: Why it could not be read.
+        outbox: Callbacks in the outbox; None when there is none or it is unread.
+        outbox_idle_s: How long every read of the outbox has found callbacks due and none in
+            flight: nothing receives them.
     """
 
     sampled_at_s: float | None = None
@@ -56,6 +59,8 @@ class QueueReading:
     dead_letter: int | None = None
     dead_letter_retention_s: int | None = None
     dead_letter_error: ReadError | None = None
+    outbox: int | None = None
+    outbox_idle_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

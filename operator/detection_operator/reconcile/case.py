@@ -65,6 +65,7 @@ class Case:
             selector=self.gathered.selector,
             conflict=conflict,
             findings=(*self._findings(plan), *shared_queue_findings(self.queue, cluster)),
+            outbox=self.state.observed.reading.outbox,
             rejected=rejected.condition if rejected else None,
         )
 

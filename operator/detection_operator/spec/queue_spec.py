@@ -1,11 +1,12 @@
 """The spec of a DetectionQueue as frozen values with their defaults and bounds."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated, Final
 
 from pydantic import Field
 
+from detection_contract.aws.sqs_urls import region_of_queue
 from detection_contract.media_types import MediaKind
 from detection_operator.spec.fields import (
     DEAD_LETTER_PATTERN,
@@ -75,6 +76,10 @@ class QueueRef(SpecPart):
             "queue's redrive policy.",
         ),
     ] = FROM_REDRIVE_POLICY
+
+    def beside(self, url: str) -> "QueueRef":
+        """Return another queue that is read as this one: its region, unless its URL names one."""
+        return replace(self, url=url, region=region_of_queue(url) or self.region)
 
     @property
     def account(self) -> tuple[str, str]:
@@ -222,3 +227,11 @@ class QueueSpec(SpecPart):
             "cancelled."
         ),
     ] = False
+
+    @property
+    def outbox(self) -> QueueRef | None:
+        """Queue of the workers' callbacks that failed for now, if they have one."""
+        template = self.worker.template
+        if template is None or template.results is None or template.results.outbox_url is None:
+            return None
+        return self.queue.beside(template.results.outbox_url)

@@ -24,6 +24,9 @@ class QueueStatus(TypedDict, total=False):
     inFlight: Annotated[Count, Field(description="Messages received and not yet deleted.")]
     delayed: Annotated[Count, Field(description="Messages that are delayed.")]
     deadLetter: Annotated[Count, Field(description="Messages in the dead-letter queue.")]
+    outbox: Annotated[
+        Count, Field(description="Callbacks in the outbox of worker.template.results, if any.")
+    ]
     oldestAgeSeconds: Annotated[
         Count, Field(description="Age of the oldest visible message: a lower bound.")
     ]

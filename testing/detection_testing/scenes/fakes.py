@@ -50,6 +50,8 @@ class FakeQueue:
         visible: Messages that wait.
         in_flight: Messages that workers hold.
         dead_letter: Depth of the dead-letter queue.
+        outbox: Depth of the outbox, for specs that have one.
+        outbox_idle_s: How long its callbacks have been due.
         error: While set, every read fails with it.
         settings: Settings of the queue.
         reads: How often it was read.
@@ -58,11 +60,20 @@ class FakeQueue:
     visible: int = 0
     in_flight: int = 0
     dead_letter: int | None = 0
+    outbox: int | None = None
+    outbox_idle_s: float = 0.0
     error: ReadError | None = None
     settings: QueueSettings = HEALTHY
     reads: int = 0
 
-    def read(self, queue: QueueRef, before: QueueReading, now_s: float) -> QueueReading:
+    def read(
+        self,
+        queue: QueueRef,
+        before: QueueReading,
+        now_s: float,
+        *,
+        outbox: QueueRef | None = None,
+    ) -> QueueReading:
         """Return the counts, or what was read before with the error."""
         del queue
         self.reads += 1
@@ -75,6 +86,8 @@ class FakeQueue:
             settings=self.settings,
             dead_letter=self.dead_letter,
             dead_letter_retention_s=1_209_600,
+            outbox=None if outbox is None else self.outbox,
+            outbox_idle_s=self.outbox_idle_s,
         )
 
 

@@ -232,3 +232,80 @@ def test_the_rate_limit_lets_a_burst_through_and_then_paces() -> None:
     assert bucket.take() == 0.0
     bucket.punish()
     assert bucket.take() == 0.5
+
+
+# -- the outbox -----------------------------------------------------------------------------------
+
+
+def outbox_of(aws: LocalAws) -> tuple[QueueRef, QueueRef]:
+    """Return a work queue and its outbox."""
+    queue = reference(aws, aws.create_queue("video").queue_url)
+    return queue, queue.beside(aws.create_queue("outbox").queue_url)
+
+
+def test_due_and_delayed_callbacks_are_in_the_outbox(aws: LocalAws, reader: SqsReader) -> None:
+    queue, outbox = outbox_of(aws)
+    aws.send(outbox.url, ["{}"] * 2)
+    aws.sqs().send_message(QueueUrl=outbox.url, MessageBody="{}", DelaySeconds=900)
+
+    reading = reader.read(queue, QueueReading(), 1.0, outbox=outbox)
+
+    assert reading.outbox == 3
+    assert reader.read(queue, reading, 2.0).outbox is None
+
+
+def test_the_outbox_is_read_as_rarely_as_the_dead_letters(aws: LocalAws, codes: list[str]) -> None:
+    queue, outbox = outbox_of(aws)
+    clock = FakeClock()
+    with contextlib.closing(SqsReader(codes.append, monotonic_s=clock.monotonic_s)) as reader:
+        reader.read(queue, QueueReading(), 1.0, outbox=outbox)
+        codes.clear()
+        for _ in range(5):
+            reader.read(queue, QueueReading(), 1.0, outbox=outbox)
+        assert codes == ["ok"] * 5
+        clock.advance(30)
+        reader.read(queue, QueueReading(), 1.0, outbox=outbox)
+        assert codes == ["ok"] * 8
+
+
+def test_callbacks_are_idle_while_they_are_due_and_nothing_receives_them(aws: LocalAws) -> None:
+    queue, outbox = outbox_of(aws)
+    clock = FakeClock()
+    with contextlib.closing(SqsReader(monotonic_s=clock.monotonic_s)) as reader:
+
+        def idle_s() -> float:
+            clock.advance(60)
+            return reader.read(queue, QueueReading(), 1.0, outbox=outbox).outbox_idle_s
+
+        assert idle_s() == 0
+        aws.send(outbox.url, ["{}"] * 2)
+        assert [idle_s(), idle_s(), idle_s()] == [0, 60, 120]
+        [held] = aws.sqs().receive_message(QueueUrl=outbox.url)["Messages"]
+        assert [idle_s(), idle_s()] == [0, 0], "one is being sent, the other waits its turn"
+        aws.sqs().change_message_visibility(
+            QueueUrl=outbox.url, ReceiptHandle=held["ReceiptHandle"], VisibilityTimeout=0
+        )
+        assert [idle_s(), idle_s()] == [0, 60]
+        aws.sqs().purge_queue(QueueUrl=outbox.url)
+        assert idle_s() == 0
+
+
+def test_an_outbox_that_cannot_be_read_stays_unknown(aws: LocalAws, reader: SqsReader) -> None:
+    queue, _ = outbox_of(aws)
+
+    reading = reader.read(queue, QueueReading(), 1.0, outbox=queue.beside(f"{queue.url}-gone"))
+
+    assert (reading.error, reading.outbox, reading.outbox_idle_s) == (None, None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("url", "region"),
+    [
+        ("https://sqs.us-west-2.amazonaws.com/123456789012/outbox", "us-west-2"),
+        ("http://localhost:4566/000000000000/outbox", "eu-west-1"),
+    ],
+)
+def test_an_outbox_lies_where_its_url_says_or_beside_the_queue(url: str, region: str) -> None:
+    queue = QueueRef(url="https://sqs.eu-west-1.amazonaws.com/1/video", region="eu-west-1")
+
+    assert queue.beside(url) == QueueRef(url=url, region=region)

@@ -140,5 +140,5 @@ def read_queue(sources: Sources, spec: QueueSpec, observed: Observed) -> bool:
     if not observed.poll.is_due(sources.clock.monotonic_s()):
         return False
     now_s = sources.clock.wall_s()
-    observed.reading = sources.reader.read(spec.queue, observed.reading, now_s)
+    observed.reading = sources.reader.read(spec.queue, observed.reading, now_s, outbox=spec.outbox)
     return True

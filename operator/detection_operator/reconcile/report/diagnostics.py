@@ -15,6 +15,8 @@ MIN_SAMPLES: Final = 20
 P90_Z: Final = 1.2816
 P99_Z: Final = 2.3263
 """Quantiles of the normal distribution: a 99th percentile from mean and 90th, roughly."""
+OUTBOX_S: Final = 900.0
+"""Whatever sends callbacks polls the outbox at least every 20 s; this is after a restart, too."""
 GROUPS_READINGS: Final = 6
 """Readings in a row before idle workers of a FIFO queue count as too few message groups."""
 
@@ -54,7 +56,7 @@ def findings(case: DiagnosticInput) -> tuple[str, ...]:
     settings = case.reading.settings
     if settings is not None:
         found += [*_queue(case, settings), *_dead_letters(case, settings)]
-    return tuple(found)
+    return (*found, *_outbox(case))
 
 
 def has_idle_workers(reading: QueueReading, seen: Observation) -> bool:
@@ -82,6 +84,16 @@ def _queue(case: DiagnosticInput, settings: QueueSettings) -> Iterator[str]:
                 f"messages will expire unread: the queue retains them for"
                 f" {settings.retention_s} s, clearing the backlog takes longer"
             )
+
+
+def _outbox(case: DiagnosticInput) -> Iterator[str]:
+    """Workers send the outbox; without any, another sender shows in the outbox's counts."""
+    if case.seen.replicas == 0 and case.reading.outbox_idle_s >= OUTBOX_S:
+        yield (
+            "callbacks in the outbox are due, but there are no workers and nothing else receives"
+            " them: run detection-worker deliver (the chart's deliver.enabled), or set minReplicas"
+            " to 1"
+        )
 
 
 def _dead_letters(case: DiagnosticInput, settings: QueueSettings) -> Iterator[str]:

@@ -54,6 +54,7 @@ class Report:
         selector: Label selector of the pods.
         conflict: Who else writes the replicas; None: nobody.
         findings: Problems with the configuration or pods, a sentence each.
+        outbox: Callbacks in the workers' outbox; None when there is none or it is unread.
         rejected: What ``Ready`` says while the API server refuses the Deployment.
     """
 
@@ -65,6 +66,7 @@ class Report:
     selector: str = ""
     conflict: str | None = None
     findings: Sequence[str] = ()
+    outbox: int | None = None
     rejected: Condition | None = None
 
 
@@ -281,6 +283,8 @@ def _queue(report: Report) -> dict[str, Any] | None:
     }
     if seen.dead_letter is not None:
         queue["deadLetter"] = seen.dead_letter
+    if report.outbox is not None:
+        queue["outbox"] = report.outbox
     if estimates.arrivals_per_s is not None:
         queue["arrivalsPerMinute"] = round(estimates.arrivals_per_s * 60)
     return queue

@@ -50,10 +50,11 @@ class StatusWriter:
         """
         current = build_status(report, _previous(queue, reported))
         key, spec = key_of(queue), report.spec
-        limits = {
+        more = {
             "max_replicas": float(spec.scaling.max_replicas),
             "objective_seconds": float(spec.slo.queue_wait_s),
             "objective_ratio": spec.slo.objective_percent / 100,
+            "outbox_messages": report.outbox,
         }
         self.metrics.show(
             key.namespace,
@@ -61,7 +62,7 @@ class StatusWriter:
             seen=report.seen,
             plan=report.plan,
             status=current,
-            limits=limits,
+            more=more,
         )
         if not self._write(queue, reported, current):
             return False

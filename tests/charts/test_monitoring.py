@@ -65,6 +65,19 @@ FINE: dict[str, str] = {
         f'detection_worker_results_total{{{WORKER},destination="s3",result="result_not_stored"}}'
     ): "0+1x120",
     f'detection_worker_results_total{{{WORKER},destination="sns",result="ok"}}': "0+59x120",
+    f"detection_operator_outbox_messages{{{QUEUE}}}": "0x20 9-1x9 0x90",
+    f"detection_worker_callback_circuits_open{{{WORKER}}}": "0x30 1x20 0x70",
+    f'detection_worker_outbox_entries_total{{{WORKER},result="queued"}}': "0+2x120",
+    f'detection_worker_outbox_entries_total{{{WORKER},result="delivered"}}': "0+2x120",
+    f'detection_worker_outbox_entries_total{{{WORKER},result="retried"}}': "0+9x120",
+    f'detection_worker_outbox_entries_total{{{WORKER},result="dead_lettered"}}': "3x120",
+    f'detection_worker_outbox_entries_total{{{WORKER},result="kept"}}': "3x120",
+    f'detection_worker_outbox_entries_total{{{WORKER},result="refused"}}': "3x120",
+    f'detection_worker_cache_lookups_total{{{WORKER},result="hit"}}': "0+20x120",
+    f'detection_worker_cache_lookups_total{{{WORKER},result="miss"}}': "0+39x120",
+    f'detection_worker_cache_lookups_total{{{WORKER},result="error"}}': "0+1x120",
+    f'detection_worker_cache_writes_total{{{WORKER},result="ok"}}': "0+38x120",
+    f'detection_worker_cache_writes_total{{{WORKER},result="error"}}': "0+1x120",
 }
 """Two hours of a queue at its maximum that meets its objective, one sample a minute."""
 
@@ -133,6 +146,20 @@ CASES: dict[str, dict[str, str | None]] = {
             f'detection_worker_results_total{{{WORKER},destination="sns",'
             'result="notification_failed"}'
         ): "0+20x120"
+    },
+    "DetectionOutboxNotDelivered": {f"detection_operator_outbox_messages{{{QUEUE}}}": "9x120"},
+    "DetectionCallbackReceiverDown": {
+        f"detection_worker_callback_circuits_open{{{WORKER}}}": "0x20 2x100",
+        f"detection_operator_outbox_messages{{{QUEUE}}}": "9x120",
+    },
+    "DetectionOutboxDeadLetters": {
+        f'detection_worker_outbox_entries_total{{{WORKER},result="dead_lettered"}}': "0+1x120"
+    },
+    "DetectionOutboxRefuses": {
+        f'detection_worker_outbox_entries_total{{{WORKER},result="refused"}}': "0+1x120"
+    },
+    "DetectionCacheFails": {
+        f'detection_worker_cache_writes_total{{{WORKER},result="denied"}}': "0+20x120"
     },
 }
 """What differs from the fine queue when each alert fires; None takes a series away."""
@@ -356,6 +383,23 @@ def test_an_alert_fires_for_its_case_alone(
     promtool: str, chart: Path, tmp_path: Path, alert: str
 ) -> None:
     assert firing(promtool, chart, tmp_path, CASES[alert]) == {alert} | ALSO.get(alert, set())
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        'detection_worker_outbox_entries_total{%s,result="kept"}',
+        'detection_worker_cache_lookups_total{%s,result="damaged"}',
+        'detection_worker_results_total{%s,destination="s3",result="result_not_stored"}',
+    ],
+)
+def test_alerts_on_what_was_never_seen_before_fire(
+    promtool: str, chart: Path, tmp_path: Path, series: str
+) -> None:
+    """All series of the kind are of another result until the first failure."""
+    changes: dict[str, str | None] = {series % WORKER: "0x90 0+30x30"}
+
+    assert len(firing(promtool, chart, tmp_path, changes)) == 1
 
 
 def test_no_operator_at_all_is_noticed(promtool: str, chart: Path, tmp_path: Path) -> None:

@@ -493,6 +493,8 @@ class Worker(RuleBasedStateMachine):
         for job in fresh.jobs:
             failure = Failure(code=ErrorCode.TIMEOUT, message="no progress")
             self.settlement.settle_job(job, failure)
+            if not self.acks.accepted[fresh]:  # in the last second of its lease
+                self.abandoned.append(job)
 
     def _poller(self) -> Poller:
         return Poller(

@@ -1,19 +1,25 @@
-"""Real files of every kind, scored once by real models."""
+"""Real files of every kind, scored once by real models; two implementations of S3."""
 
 import json
 import shutil
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import boto3
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from detection_contract.aws.s3_urls import S3Location
 from detection_contract.media_types import MediaKind
+from detection_testing.aws.local_aws import LocalAws
 from detection_testing.media import sample_media
 from detection_testing.samples import sample_path
+from detection_worker.aws_session import make_session
 from detection_worker.cache.codec import EntryId, Scores
 from detection_worker.core.sampling import VideoSampling
 from detection_worker.core.verdict import Calibration, Pooling
@@ -25,7 +31,7 @@ from detection_worker.media.values import DecodedMedia
 from detection_worker.pipeline.files.analysis import units_of
 from detection_worker.pipeline.files.applicability import listened
 from detection_worker.pipeline.files.decoding import Decoding
-from detection_worker.settings import MediaLimits
+from detection_worker.settings import AwsSettings, MediaLimits
 from detection_worker.storage.base import ObjectFacts
 
 FACES = {"view": "faces", "face_scale": 1.3}
@@ -140,3 +146,55 @@ def _changed(tiny: Path, folder: Path, parts: Mapping[str, Mapping[str, object]]
         path = Path(shutil.copytree(tiny / name, folder / name)) / "manifest.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "preprocess": preprocess}))
     return folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cloud:
+    """An AWS to test against, with a bucket that no other test has."""
+
+    aws: AwsSettings
+    session: boto3.Session
+    bucket: str
+    s3: Any
+
+    def put(self, key: str, body: bytes, **fields: str) -> S3Location:
+        self.s3.put_object(Bucket=self.bucket, Key=key, Body=body, **fields)
+        return S3Location(bucket=self.bucket, key=key)
+
+
+def _cloud(url: str, key: str, secret: str) -> Cloud:
+    aws = AwsSettings(access_key_id=key, secret_access_key=secret, endpoint_url=url)
+    session, bucket = make_session(aws), f"cache-{uuid.uuid4().hex[:12]}"
+    s3 = session.client("s3", endpoint_url=url, region_name=aws.region)
+    s3.create_bucket(Bucket=bucket)
+    return Cloud(aws=aws, session=session, bucket=bucket, s3=s3)
+
+
+@pytest.fixture(scope="session")
+def running_local_aws() -> Iterator[LocalAws]:
+    with LocalAws.in_thread() as running:
+        yield running
+
+
+@pytest.fixture
+def local_aws(running_local_aws: LocalAws) -> Iterator[LocalAws]:
+    yield running_local_aws
+    running_local_aws.clear_faults()
+
+
+@pytest.fixture
+def local(local_aws: LocalAws) -> Cloud:
+    found = local_aws.credentials
+    return _cloud(local_aws.endpoint_url, found.access_key_id, found.secret_access_key)
+
+
+@pytest.fixture
+def moto(moto_server: str) -> Cloud:
+    return _cloud(moto_server, "AKIAIOSFODNN7EXAMPLE", "secret")
+
+
+@pytest.fixture(params=["local", "moto"])
+def cloud(request: pytest.FixtureRequest) -> Cloud:
+    """The strict local AWS and moto, in turn."""
+    found: Cloud = request.getfixturevalue(request.param)
+    return found

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Final, TypeVar
 
 import boto3
@@ -105,7 +106,8 @@ class S3Entries:
         response = self._client.get_object(**self._common, Key=self._prefix + name)
         until_s = time.monotonic() + BODY_S
         chunks, size = [], 0
-        with response["Body"] as stream:
+        # Not "with": the stream inside does not notice that it ends early.
+        with closing(response["Body"]) as stream:
             # One byte more than allowed shows that it is too long; the rest is not read.
             while size <= MAX_ENTRY_BYTES and (chunk := stream.read(CHUNK_BYTES)):
                 chunks.append(chunk)

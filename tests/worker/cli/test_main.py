@@ -31,6 +31,7 @@ GUIDE_OPTIONS = {
     ),
     "message": "--url --callback-url --threshold --queue-url --wait --yes --aws-region --help",
     "setup-aws": "--config --status --show-examples --help",
+    "iam-policy": "--for --queue-url --allowed-buckets --results --kms-key --help",
     "models": "--models-dir --json --help",
     "demo": "--messages --keep --models-dir --help",
 }
@@ -101,6 +102,7 @@ SLOW = ("boto3", "botocore", "pydantic", "numpy")
         ("consume", HEAVY + SLOW),
         ("message", HEAVY + SLOW),
         ("setup-aws", HEAVY + SLOW),
+        ("iam-policy", HEAVY + SLOW),
         ("models", HEAVY),
         ("demo", HEAVY),
     ],

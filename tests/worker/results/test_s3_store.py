@@ -75,16 +75,18 @@ def test_what_s3_is_told_of_a_result(cloud: Any, bucket: str, store: S3ResultSto
     }
 
 
-def test_of_two_deliveries_of_a_message_the_first_to_store_is_kept(moto: Any) -> None:
-    with store_in(moto, moto.bucket()) as store:
-        first = store.put(RESULT, BODY)
+def test_of_two_deliveries_of_a_message_the_first_to_store_is_kept(
+    store: S3ResultStore,
+) -> None:
+    first = store.put(RESULT, BODY)
 
-        assert store.put(RESULT, b'{"label":"REAL"}') == first
-        assert store.find(RESULT) == first
+    assert store.put(RESULT, b'{"label":"REAL"}') == first
+    assert store.find(RESULT) == first
 
 
-def test_many_workers_that_finish_one_message_report_the_same_bytes(moto: Any) -> None:
-    cloud, bucket = moto, moto.bucket()
+def test_many_workers_that_finish_one_message_report_the_same_bytes(
+    cloud: Any, bucket: str
+) -> None:
     reported: list[bytes] = []
     start = threading.Barrier(6)
 

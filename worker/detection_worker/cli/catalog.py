@@ -19,6 +19,7 @@ OWN: Final = {
     "results": "read stored results: a table, counts, CSV or Parquet",
     "dead-letters": "list, show, redrive and purge dead letters by reason",
     "setup-aws": "enter, check and save AWS credentials",
+    "iam-policy": "print the least-privilege IAM policy for these settings",
     "models": "list, describe, verify, import and remove detectors",
 }
 """The commands of this package, by name."""
@@ -31,6 +32,7 @@ MODULES: Final = {
     "results": "batch.results",
     "dead-letters": "batch.dead_letters",
     "setup-aws": "aws.setup",
+    "iam-policy": "aws.iam_policy",
     "models": "models",
     "demo": "demo",
 }

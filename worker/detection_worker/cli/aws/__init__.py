@@ -1,1 +1,1 @@
-"""AWS credentials on the command line: ``setup-aws`` and ``predict --setup-aws``."""
+"""AWS on the command line: credentials, and the policy that a worker needs."""

@@ -256,6 +256,7 @@ def test_a_second_interrupt_costs_no_result(
     monkeypatch.setattr(predict_run, "Predictor", lambda *_, **__: TwiceInterrupted())
     plan = Plan(
         names=["a.png", "b.png"],
+        total=2,
         threshold=0.5,
         output=str(tmp_path / "out.json"),
         form="json",

@@ -16,6 +16,7 @@ from detection_contract.error_codes import ErrorCode
 from detection_contract.result_types import DetectionResult
 from detection_worker.api.files import S3Files
 from detection_worker.api.inputs import LocalFile, at_hand, failed, fetched, finished, is_url
+from detection_worker.api.prefixes import Unlisted, expanded
 from detection_worker.errors import Cancelled, JobError, UsageError
 from detection_worker.pipeline.files.downloads import DiskBudget
 from detection_worker.pipeline.stages.file_pipeline import FileTask
@@ -66,12 +67,12 @@ class Batch:
     Models are loaded when the first file is there; inputs are read as they are needed.
 
     Args:
-        inputs: Paths and S3 URLs.
+        inputs: Paths, S3 URLs and S3 prefixes.
         needs: Dependencies and settings.
     """
 
     def __init__(self, inputs: Iterable[str | Path], needs: Needs) -> None:
-        self._inputs = iter(inputs)
+        self._inputs = expanded(inputs, needs.files)
         self._needs = needs
         self._stop = threading.Event()
         self._events: queue.SimpleQueue[_Item] = queue.SimpleQueue()
@@ -154,9 +155,12 @@ class Batch:
             except StopIteration:
                 self._exhausted = True
                 return
-            item = _Item(index=self._taken, asked=asked, started_s=time.perf_counter())
+            item = _Item(index=self._taken, asked=_name(asked), started_s=time.perf_counter())
             self._taken += 1
-            if is_url(asked):
+            if isinstance(asked, Unlisted):
+                item.error = asked.error
+                self._note(item)
+            elif is_url(item.asked):
                 self._downloads().put(item)
             else:
                 self._look_at(item)
@@ -258,6 +262,10 @@ class Batch:
             found.append(self._results.pop(self._given))
             self._given += 1
         return found
+
+
+def _name(asked: str | Path | Unlisted) -> str | Path:
+    return asked.asked if isinstance(asked, Unlisted) else asked
 
 
 def _download_bytes(file: LocalFile) -> int:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,12 +18,14 @@ from detection_contract.result_types import S3FileInfo
 from detection_contract.results import s3_file_info
 from detection_worker.aws_session import client, make_session
 from detection_worker.config import load_settings
+from detection_worker.core.batch.objects import S3Pattern, Selection, Skip, StoredObject
 from detection_worker.errors import JobError
 from detection_worker.pipeline.files.downloads import file_name, job_folder
 from detection_worker.settings import Settings
 from detection_worker.storage.base import FetchedObject
 from detection_worker.storage.s3 import S3Storage
 from detection_worker.storage.s3_errors import CALL_ERRORS, explain
+from detection_worker.storage.s3_listing import S3Listing
 
 READ_TIMEOUT_S = 10.0
 
@@ -196,6 +198,29 @@ class S3Files:
         finally:
             s3.close()
         return s3_file_info(head["ContentLength"], head.get("ContentType"), head["LastModified"])
+
+    def objects(self, pattern: S3Pattern) -> Iterator[tuple[StoredObject, Skip | None]]:
+        """Yield the objects that a prefix or a wildcard means, a page in memory at a time.
+
+        Args:
+            pattern: The objects; keys that it does not hold are left out.
+
+        Yields:
+            Each object, and why it is no media to analyse; None if it is.
+
+        Raises:
+            JobError: ``CREDENTIALS`` or one of ``S3_FORBIDDEN``, ``S3_NO_SUCH_BUCKET``,
+                ``S3_UNAVAILABLE``.
+        """
+        self._check_credentials()
+        listing = S3Listing(self._session, self._settings.aws)
+        selection = Selection(within=pattern)
+        try:
+            for item in listing.objects(pattern.bucket, pattern.prefix):
+                if pattern.holds(bucket=item.bucket, key=item.key):
+                    yield item, selection.why_not(item)
+        finally:
+            listing.close()
 
     def cleanup(self, path: str | Path | None = None) -> None:
         """Remove downloads in temporary folders.

@@ -140,12 +140,14 @@ class Predictor:
         results are not kept, so memory does not grow with the number of files.
 
         Args:
-            paths_or_urls: Paths, and S3 URLs in any documented form.
+            paths_or_urls: Paths, and S3 URLs in any documented form. ``s3://bucket/prefix/`` means
+                every media object below, ``s3://bucket/dir/*.mp4`` those that match: ``*`` stands
+                for any characters but ``/``, ``**`` for any.
             confidence_threshold: P(fake) from which the label is FAKE, in [0, 1]. None takes the
                 predictor's.
 
         Yields:
-            One result envelope for each input. A file that cannot be fetched, decoded or scored
+            One result envelope for each file. A file that cannot be fetched, decoded or scored
             has ``status`` ``failed`` and ``error``, and does not stop the others.
 
         Raises:

@@ -145,6 +145,15 @@ def csv_rows(
             version where that is no header.
     """
     text = io.TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        yield from _csv_rows(text, name, columns)
+    finally:
+        text.detach()  # the caller closes the file
+
+
+def _csv_rows(
+    text: io.TextIOWrapper, name: str, columns: Sequence[str] | None
+) -> Iterator[tuple[str, Mapping[str, str] | BadRow]]:
     rows, first = csv.reader(text), columns is None
     while True:
         try:

@@ -56,7 +56,8 @@ class Plan:
     """Inputs and options of one run.
 
     Attributes:
-        names: Paths and S3 URLs.
+        names: Paths, S3 URLs and S3 prefixes.
+        total: Number of files and objects that they name.
         threshold: P(fake) from which a file is FAKE, in [0, 1].
         output: Where results are written: a path, ``-`` for standard output, or None.
         form: One of ``FORMATS``.
@@ -68,6 +69,7 @@ class Plan:
     """
 
     names: Sequence[str]
+    total: int
     threshold: float
     output: str | None
     form: str
@@ -91,7 +93,8 @@ class Predict:
             "inputs",
             nargs="*",
             metavar="URL|FILE|DIR",
-            help="what to analyse; a folder means every media file below it",
+            help="what to analyse; a folder or s3://bucket/prefix/ means every media file below "
+            "it, s3://bucket/dir/*.mp4 those that match (** also matches /)",
         )
         parser.add_argument(
             "--input",
@@ -143,7 +146,7 @@ class Predict:
             code = credentials.report(loaded)
             print(f"\nChange it with: detection-worker setup-aws\n\n{credentials.EXAMPLES}")
             return code
-        plan = _plan(args)
+        plan = _plan(args, loaded.settings)
         settings = _quiet(loaded.settings, args)
         start_logging(settings)
         from detection_worker.cli.predict.run import run  # noqa: PLC0415 - numpy stays out of --help
@@ -151,18 +154,19 @@ class Predict:
         return run(plan, settings)
 
 
-def _plan(args: argparse.Namespace) -> Plan:
+def _plan(args: argparse.Namespace, settings: Settings) -> Plan:
     drawings = {kind: Path(getattr(args, kind)) for kind in DRAWINGS if getattr(args, kind)}
     output = _output(args)
     written = [*drawings.values(), *([] if output in (None, STDOUT) else [Path(str(output))])]
-    found = _found(args, written)
-    if drawings and len(found.names) > 1:
+    found = _found(args, written, settings)
+    if drawings and (len(found.names) > 1 or found.below):
         raise UsageError("Evidence is drawn for one image at a time\nName one file.")
     for path in written:
         check_writable(path)
         _check_no_input(path, found.names)
     return Plan(
         names=found.names,
+        total=found.total,
         threshold=args.threshold,
         output=output,
         form=format_of(args.format, output),
@@ -180,15 +184,21 @@ def _output(args: argparse.Namespace) -> str | None:
     return STDOUT if args.output in _STDOUT_NAMES else str(args.output)
 
 
-def _found(args: argparse.Namespace, written: Sequence[Path]) -> Found:
+def _found(args: argparse.Namespace, written: Sequence[Path], settings: Settings) -> Found:
     named = [*args.inputs, *args.input]
     if args.files_from is not None:
         named += listed(args.files_from)
     found = expand(named, leave_out=written)
     if not found.names:
-        raise UsageError("Nothing to analyse\nName a file, a folder or an S3 URL.")
+        raise UsageError("Nothing to analyse\nName a file, a folder, an S3 URL or prefix.")
+    if any("://" in name for name in found.names):
+        from detection_worker.cli.predict.objects import count_objects  # noqa: PLC0415 - boto3
+
+        count_objects(found, settings)
     if found.skipped:
         print(skipped_line(found.skipped, all_of_them=args.verbose), file=sys.stderr)
+    for why, count in found.skipped_objects.items():
+        print(f"Skipped {count}: {why}", file=sys.stderr)
     return found
 
 

@@ -4,6 +4,7 @@ import codecs
 import os
 import stat
 import sys
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +29,21 @@ class Found:
     """Inputs to analyse, and files that are skipped.
 
     Attributes:
-        names: Paths and S3 URLs, in order.
+        names: Paths, S3 URLs and S3 prefixes, in order.
         skipped: Skipped files in folders, each with the reason.
+        below: Media objects of the prefixes; they are listed again when they are analysed.
+        skipped_objects: Other objects of the prefixes, by reason.
     """
 
     names: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    below: dict[str, int] = field(default_factory=dict)
+    skipped_objects: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def total(self) -> int:
+        """Number of files and objects."""
+        return sum(self.below.get(name, 1) for name in self.names)
 
 
 def listed(source: str) -> list[str]:

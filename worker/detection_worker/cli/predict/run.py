@@ -34,8 +34,8 @@ def run(plan: Plan, settings: Settings) -> int:
     """
     if settings.models_dir is not None:
         list_models(settings.models_dir)  # reports a wrong folder before anything is fetched
-    several = len(plan.names) > 1
-    decoders = min(plan.decoders or usable_cores(), len(plan.names))
+    several = plan.total > 1
+    decoders = min(plan.decoders or usable_cores(), plan.total)
     with (
         Predictor(
             settings,
@@ -75,8 +75,8 @@ class _Report:
     def __init__(self, plan: Plan, sink: Sink) -> None:
         self._plan = plan
         self._sink = sink
-        self._several = len(plan.names) > 1
-        self._progress = Progress(len(plan.names), wanted=not plan.verbose)
+        self._several = plan.total > 1
+        self._progress = Progress(plan.total, wanted=not plan.verbose)
         self._width = columns(sys.stdout)
         self._table = Table(width=self._width)
         self._done = 0
@@ -138,7 +138,7 @@ class _Report:
     def _interrupted(self) -> None:
         if self._shows and self._done and self._several:
             print(self._table.foot())
-        total = len(self._plan.names)
+        total = self._plan.total
         where = ""
         if self._saves and self._sink.written:
             where = f"; they are in {printable(str(self._plan.output))}"

@@ -22,6 +22,7 @@ QUEUE_DENIED: Final = (
 QUEUE_UNREACHABLE: Final = (
     "SQS cannot be reached: {code} for {url}\nCheck the network, the queue URL and its region."
 )
+NO_OUTBOX: Final = "No outbox queue given\nSet DETECTION_OUTBOX_URL or use --outbox URL."
 NO_MODELS: Final = "No models could be loaded!\nTrain models using: detection-worker train --demo"
 NO_CONFIG_FILE: Final = (
     "Configuration file not found: {path}\n"

@@ -14,6 +14,7 @@ ENTRY_POINTS: Final = "detection_worker.commands"
 OWN: Final = {
     "predict": "analyse local files and S3 objects",
     "consume": "work off an SQS queue",
+    "deliver": "retry callbacks from an outbox, without models",
     "message": "make and send a test message, and wait for its result",
     "submit": "send a message for every object of an S3 prefix or a manifest",
     "results": "read stored results: a table, counts, CSV or Parquet",
@@ -27,6 +28,7 @@ OWN: Final = {
 MODULES: Final = {
     "predict": "predict.command",
     "consume": "queue.consume",
+    "deliver": "queue.deliver",
     "message": "queue.message",
     "submit": "batch.submit",
     "results": "batch.results",

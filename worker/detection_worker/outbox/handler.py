@@ -34,6 +34,8 @@ from detection_worker.sources.base import QueueError, ReceivedMessage
 RECENT: Final = 10_000
 """Entries that are remembered, in case they are received again although they were deleted."""
 
+_UNDELIVERED: Final = frozenset({"retried", "deferred", "dead_lettered", "kept"})
+
 log = logging.getLogger(__name__)
 
 
@@ -85,6 +87,9 @@ class EntryHandler:
         metrics: Counts what became of entries.
         wall_clock: Returns Unix seconds.
         random01: Returns a uniform random number in [0, 1).
+
+    Attributes:
+        all_delivered: No entry that was due has been left undelivered so far.
     """
 
     def __init__(
@@ -104,6 +109,7 @@ class EntryHandler:
         self._wall_clock = wall_clock
         self._random01 = random01
         self._settled = _Recent()
+        self.all_delivered = True
         self._delivered = _Recent()
 
     def sort(self, received: Sequence[ReceivedMessage]) -> list[Due]:
@@ -115,22 +121,18 @@ class EntryHandler:
         self._carry_out([(message, what) for message, what in found if not isinstance(what, Due)])
         return [what for _, what in found if isinstance(what, Due)]
 
-    def attempt(self, due: Due, *, cancelled: Callable[[], bool]) -> bool:
+    def attempt(self, due: Due, *, cancelled: Callable[[], bool]) -> None:
         """Try a callback once, and do with the entry what follows.
 
         Args:
             due: The entry.
             cancelled: Asked before the attempt.
 
-        Returns:
-            Whether the receiver has the result.
-
         Raises:
             Cancelled: ``cancelled`` returned True; the entry is as it was.
         """
         fate = self._tried(due.entry, cancelled)
         self._carry_out([(due.message, self._prepared(due, fate))])
-        return fate.action == "delete"
 
     # -- before an attempt ---------------------------------------------------------------------
 
@@ -287,6 +289,8 @@ class EntryHandler:
 
     def _count(self, result: str) -> None:
         self._metrics.entries.labels(result).inc()
+        if result in _UNDELIVERED:
+            self.all_delivered = False
 
 
 def _as_it_is(message: ReceivedMessage, delay_s: int, result: str) -> _Move:

@@ -82,7 +82,6 @@ class OutboxSender:
         self._hurry = threading.Event()
         self.error: str | None = None
         self.looped_s = clock()
-        self.undelivered = 0
         self._threads = [
             threading.Thread(target=self._work, name=f"outbox-{n}", daemon=True)
             for n in range(rules.threads)
@@ -212,8 +211,7 @@ class OutboxSender:
     def _work(self) -> None:
         while (due := self._waiting.get()) is not None:
             try:
-                delivered = self._handler.attempt(due, cancelled=self._closed)
-                self.undelivered += not delivered
+                self._handler.attempt(due, cancelled=self._closed)
             except Cancelled:
                 self._release([due.message])
             except Exception:

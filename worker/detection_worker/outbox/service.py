@@ -32,6 +32,7 @@ class OutboxService:
     Attributes:
         queue: The outbox queue.
         box: Takes callbacks that failed for now.
+        handler: Does what is to be done with them.
         sender: Sends them.
 
     Raises:
@@ -55,8 +56,8 @@ class OutboxService:
         # The schedule is the retry: each attempt is one request.
         self._client = HttpCallbackClient(replace(settings.callback, attempts=1))
         gated = self.gated(self._client, threads=rules.threads)
-        handler = EntryHandler(self.queue, gated, self._bodies, metrics)
-        self.sender = OutboxSender(self.queue, handler, rules)
+        self.handler = EntryHandler(self.queue, gated, self._bodies, metrics)
+        self.sender = OutboxSender(self.queue, self.handler, rules)
 
     def gated(self, client: CallbackClient, *, threads: int) -> GatedCallbacks:
         """Return a client that leaves out hosts that take nothing.

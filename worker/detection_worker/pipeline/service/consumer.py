@@ -13,7 +13,6 @@ from detection_contract.environment import EXIT_FAILED, EXIT_OK
 from detection_worker.aws_session import make_session
 from detection_worker.callback.client import HttpCallbackClient
 from detection_worker.cores import usable_cores
-from detection_worker.errors import UsageError
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.metrics import Metrics
 from detection_worker.outbox.queue import check_outbox_url
@@ -26,6 +25,7 @@ from detection_worker.pipeline.service.destinations import make_destinations
 from detection_worker.pipeline.service.dry_run import dry_run
 from detection_worker.pipeline.service.outbox import make_outbox
 from detection_worker.pipeline.service.pipeline import Pipeline
+from detection_worker.pipeline.service.reaching import out_of_reach
 from detection_worker.pipeline.service.startup import load_models, wait_for_queue
 from detection_worker.pipeline.stages.context import ResultHandler
 from detection_worker.results.checks import check_destinations
@@ -131,7 +131,7 @@ class Consumer:
                     self._source, self._consumer, stop=self._stop, on_wait=self._wait_for
                 )
             except QueueError as exc:
-                return _out_of_reach(exc)
+                return out_of_reach(exc)
             if facts is None:
                 return self._exit_code(clean=True, finished=False)
             self._check_queues(facts.dead_letter_queue_url)
@@ -168,7 +168,7 @@ class Consumer:
             try:
                 return self._run_pipeline(pipeline)
             except QueueError as exc:
-                return _out_of_reach(exc)
+                return out_of_reach(exc)
             finally:
                 self._pipeline = None
 
@@ -238,7 +238,7 @@ class Consumer:
                     parse=body_parser(self._settings),
                 )
             except QueueError as exc:
-                return _out_of_reach(exc)
+                return out_of_reach(exc)
         return EXIT_OK
 
     def _report_sometimes(self, ended: int) -> None:
@@ -313,15 +313,3 @@ class Consumer:
             idle = {"ready": False, "busy": False, "in_flight": 0}
             return {**base, **idle, "draining": self._draining, "drained": self._draining}
         return {**base, "ready": self._is_ready(), **pipeline.health.state()}
-
-
-def _out_of_reach(exc: QueueError) -> int:
-    """Return the exit code for a queue that cannot be read now.
-
-    Raises:
-        UsageError: Trying again is useless until a person has acted.
-    """
-    if exc.fatal:
-        raise UsageError(str(exc)) from exc
-    log.error("cannot reach the queue: %s", exc)
-    return EXIT_FAILED

@@ -9,11 +9,9 @@ from detection_worker.cores import usable_cores
 from detection_worker.detectors.model_folder.listing import bundled_models_dir
 from detection_worker.detectors.registry import LoadedDetectors, load_detectors
 from detection_worker.metrics import Metrics
+from detection_worker.pipeline.service.reaching import reach_queue
 from detection_worker.settings import ConsumerSettings, Settings
-from detection_worker.sources.base import MessageSource, QueueError, QueueFacts
-
-START_PAUSE_S = 2.0
-MAX_START_PAUSE_S = 60.0
+from detection_worker.sources.base import MessageSource, QueueFacts
 
 log = logging.getLogger(__name__)
 
@@ -47,35 +45,11 @@ def wait_for_queue(
     stop: threading.Event,
     on_wait: Callable[[str], None],
 ) -> QueueFacts | None:
-    """Read the queue's attributes; None if told to stop before it could be reached.
-
-    In a pod, broken credentials or a missing queue must not become a crash loop: the worker
-    stays up, not ready, and says why. At a terminal, and when it is to run once, it ends.
-
-    Args:
-        source: The queue.
-        consumer: Says whether somebody waits.
-        stop: Ends the wait.
-        on_wait: Told why it waits.
-
-    Raises:
-        QueueError: It cannot be read, and nobody waits for it.
-    """
-    pause_s = START_PAUSE_S
-    while not stop.is_set():
-        try:
-            facts = source.facts()
-        except QueueError as exc:
-            if consumer.run_once or (exc.fatal and not consumer.control_port):
-                raise
-            on_wait(str(exc))
-            log.error("cannot reach the queue: %s", exc)  # noqa: TRY400 - no bug, no traceback
-            stop.wait(pause_s)
-            pause_s = min(pause_s * 2, MAX_START_PAUSE_S)
-        else:
-            _warn(facts, consumer)
-            return facts
-    return None
+    """Read the queue's attributes as ``reach_queue``, and warn if it has no dead-letter queue."""
+    facts = reach_queue(source.facts, consumer, stop=stop, on_wait=on_wait)
+    if facts is not None:
+        _warn(facts, consumer)
+    return facts
 
 
 def _warn(facts: QueueFacts, consumer: ConsumerSettings) -> None:

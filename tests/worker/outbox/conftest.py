@@ -1,10 +1,9 @@
-"""An outbox on a strict SQS, with a receiver that a test turns off and on, and one clock for all."""
+"""An outbox on a strict SQS, a receiver that a test turns off and on, and one clock for all."""
 
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -55,11 +54,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         status, headers = self.server.answers.get(self.path, (200, {}))
-        time.sleep(self.server.delays_s.get(self.path, 0.0))
         headers_in = {name.lower(): value for name, value in self.headers.items()}
         post = Post(path=self.path, headers=headers_in, body=body, status=status)
         with self.server.lock:
             self.server.posts.append(post)
+        time.sleep(self.server.delays_s.get(self.path, 0.0))
         if status == 0:  # it takes the connection and never answers
             self.server.released.wait(30)
             self.close_connection = True
@@ -128,7 +127,6 @@ class Outbox:
     registry: CollectorRegistry
     client: HttpCallbackClient
     clock: Time
-    made: list[Callable[[], None]] = field(default_factory=list)
 
     def count(self, result: str) -> float:
         labels = {"result": result}
@@ -151,7 +149,7 @@ def aws_of(local: LocalAws) -> AwsSettings:
     )
 
 
-def make_outbox(
+def outbox_of(
     aws: AwsSettings,
     queue_url: str,
     clock: Time,
@@ -175,7 +173,7 @@ def make_outbox(
         wall_clock=clock.wall,
         random01=lambda: 0.0,
     )
-    rules = SenderRules(threads=threads, wait_s=wait_s, visibility_s=visibility_s)
+    rules = SenderRules(threads=threads, wait_s=wait_s, visibility_s=visibility_s, pause_s=0.1)
     return Outbox(
         queue=queue,
         gate=gate,
@@ -188,7 +186,7 @@ def make_outbox(
     )
 
 
-def pending(url: str, number: int = 0, **changes: Any) -> PendingCallback:
+def pending_of(url: str, number: int = 0, **changes: Any) -> PendingCallback:
     fields: dict[str, Any] = {
         "url": url,
         "body": b'{"request_id": "r-%d", "label": "FAKE", "name": "\xc3\xa9"}' % number,
@@ -203,7 +201,7 @@ def pending(url: str, number: int = 0, **changes: Any) -> PendingCallback:
     return PendingCallback(**{**fields, **changes})
 
 
-def until(done: Callable[[], bool], what: str, *, timeout_s: float = 30.0) -> None:
+def wait_until(done: Callable[[], bool], what: str, *, timeout_s: float = 30.0) -> None:
     end_s = time.monotonic() + timeout_s
     while not done():
         assert time.monotonic() < end_s, f"not in time: {what}"
@@ -240,8 +238,35 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def outbox(local: LocalAws, queues: Queues, clock: Time) -> Iterator[Outbox]:
-    made = make_outbox(aws_of(local), queues.queue_url, clock)
-    with closing(made.queue), closing(made.client):
-        yield made
-        made.sender.stop(timeout_s=5.0)
+def until() -> Callable[..., None]:
+    return wait_until
+
+
+@pytest.fixture
+def pending() -> Callable[..., PendingCallback]:
+    return pending_of
+
+
+@pytest.fixture
+def secret() -> str:
+    return SECRET
+
+
+@pytest.fixture
+def make_outbox(local: LocalAws, queues: Queues, clock: Time) -> Iterator[Callable[..., Outbox]]:
+    made: list[Outbox] = []
+
+    def make(queue_url: str | None = None, **options: Any) -> Outbox:
+        made.append(outbox_of(aws_of(local), queue_url or queues.queue_url, clock, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.sender.stop(timeout_s=5.0)
+        each.queue.close()
+        each.client.close()
+
+
+@pytest.fixture
+def outbox(make_outbox: Callable[..., Outbox]) -> Outbox:
+    return make_outbox()

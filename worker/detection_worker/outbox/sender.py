@@ -45,11 +45,13 @@ class SenderRules:
         threads: Attempts at once.
         wait_s: Longest long poll, 0 to 20 seconds; a poll under way at the end is waited for.
         visibility_s: Visibility timeout of received entries.
+        pause_s: After a failed poll; it doubles with each further one.
     """
 
     threads: int
     wait_s: int
     visibility_s: int = VISIBILITY_S
+    pause_s: float = PAUSE_S
 
 
 class OutboxSender:
@@ -158,7 +160,7 @@ class OutboxSender:
             thread.start()
 
     def _poll_on(self) -> None:
-        pause_s = PAUSE_S
+        pause_s = self._rules.pause_s
         while not self._stopping.is_set():
             self.looped_s = self._clock()
             try:
@@ -166,7 +168,7 @@ class OutboxSender:
                     self._stopping.wait(_LOOK_S)
                     continue
                 self._poll(self._rules.wait_s)
-                pause_s, self.error = PAUSE_S, None
+                pause_s, self.error = self._rules.pause_s, None
             except QueueError as exc:
                 self.error = str(exc)
                 log.warning("could not poll the outbox: %s", exc)

@@ -26,7 +26,7 @@ from detection_worker.outbox.entry import (
 )
 
 VALIDATOR = Draft202012Validator(load_schema("outbox-entry"))
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 MOMENTS = st.integers(0, 4_000_000_000_000).map(lambda ms: ms / 1000)
 GOOD: dict[str, Any] = {
     "version": 1,

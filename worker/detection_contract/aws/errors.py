@@ -62,6 +62,7 @@ _DENIED: Final = frozenset(
 _THROTTLED: Final = frozenset(
     {
         "KmsThrottled",
+        "KmsThrottling",
         "RequestLimitExceeded",
         "RequestThrottled",
         "SlowDown",
@@ -101,6 +102,8 @@ def queue_fault(response: Response) -> QueueFault | None:
         response: The ``response`` of botocore's ``ClientError``.
     """
     code, status = error_code(response), http_status(response)
+    if str(response.get("Error", {}).get("Code", "")).startswith("KMS."):
+        code = f"Kms{code}"  # the query protocol's KMS.DisabledException is SQS's KmsDisabled
     if code in _MISSING:
         return QueueFault.MISSING
     if code in _DENIED:

@@ -110,6 +110,8 @@ def _explain(
     refused: Refused, arn: DestinationArn, *, status: int, pause_s: float | None
 ) -> Failure:
     code = plain_code(refused.code)
+    if refused.code.startswith("KMS."):
+        code = f"Kms{code}"  # as SQS itself names it; its query protocol has KMS.NotFoundException
     low = code.lower()
     fault = queue_fault(
         {"Error": {"Code": refused.code}, "ResponseMetadata": {"HTTPStatusCode": status}}

@@ -1,8 +1,9 @@
 """The control interface of the local services, ``/_local/...``, in JSON.
 
-GET ``stats``, ``journal?since=N``, ``s3_journal?since=N``, ``callbacks?since=N``,
-``in_flight?queue=NAME``, ``faults``; POST ``faults`` (a fault), ``clear_faults``, ``clock``
-({"advance_s": 1}), ``purge`` ({"queue": NAME}).
+GET ``stats``, ``journal?since=N``, ``callbacks?since=N``, ``calls?since=N``,
+``published?since=N``, ``events?since=N``, ``in_flight?queue=NAME``, ``faults``;
+POST ``faults`` (a fault), ``clear_faults``, ``clock`` ({"advance_s": 1}), ``purge``
+({"queue": NAME}).
 """
 
 import base64
@@ -31,8 +32,10 @@ class AdminHttp:
         self._actions: dict[tuple[str, str], Callable[[Request], Any]] = {
             ("GET", "stats"): self._stats,
             ("GET", "journal"): self._journal,
-            ("GET", "s3_journal"): self._s3_journal,
             ("GET", "callbacks"): self._callbacks,
+            ("GET", "calls"): lambda request: services.calls[_since(request) :],
+            ("GET", "published"): lambda request: services.published[_since(request) :],
+            ("GET", "events"): lambda request: services.events[_since(request) :],
             ("GET", "in_flight"): self._in_flight,
             ("GET", "faults"): self._faults,
             ("POST", "faults"): self._add_fault,
@@ -71,9 +74,6 @@ class AdminHttp:
         for name in registry.names():
             registry.get(name).queue.advance(self._services.clock.now_s())
         return [tuple(event) for event in self._services.journal[_since(request) :]]
-
-    def _s3_journal(self, request: Request) -> list[tuple[Any, ...]]:
-        return [tuple(access) for access in self._services.s3_journal[_since(request) :]]
 
     def _callbacks(self, request: Request) -> list[dict[str, Any]]:
         recorded = self._services.callbacks.recorded[_since(request) :]

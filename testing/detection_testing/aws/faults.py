@@ -16,6 +16,7 @@ FaultKind = Literal[
     "wrong_region",
     "conflict",
     "clock_skew",
+    "partial",
     "reset",
     "drop_response",
     "truncate",
@@ -30,7 +31,8 @@ class Fault:
     ``latency`` waits before the operation. ``error``, ``throttle``, ``access_denied``,
     ``not_found`` (bucket, queue, topic or bus), ``kms_denied``, ``wrong_region`` (a bucket's),
     ``conflict`` (of conditional writes) and ``clock_skew`` refuse it in the words of its service,
-    ``reset`` resets the connection, all without carrying it out. ``drop_response`` carries it
+    ``reset`` resets the connection, all without carrying it out. ``partial`` lets the first
+    ``entries`` of a batch fail, and carries out the others. ``drop_response`` carries it
     out and closes the connection without an answer. ``truncate`` announces the whole answer and
     closes after a part of it; ``stall`` pauses inside it.
 
@@ -45,6 +47,7 @@ class Fault:
         status: HTTP status in place of the usual one.
         after_bytes: Bytes of the body before ``truncate`` or ``stall`` begins; None: half.
         path: Pattern of the request's path as sent, so that one object can be hit.
+        entries: How many entries of a batch ``partial`` hits.
     """
 
     operation: str
@@ -57,6 +60,7 @@ class Fault:
     status: int | None = None
     after_bytes: int | None = None
     path: str = "*"
+    entries: int = 1
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(FaultKind):

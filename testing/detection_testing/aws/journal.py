@@ -78,3 +78,49 @@ class RecordedCallback(NamedTuple):
     def accepted(self) -> bool:
         """The answer was a success."""
         return 200 <= self.status < 300
+
+
+class RecordedPublish(NamedTuple):
+    """One message published to a topic.
+
+    Attributes:
+        at_s: When, Unix seconds on the server's clock.
+        topic: Name of the topic.
+        message_id: As SNS answered; that of the first if it was a duplicate.
+        message: The text.
+        attributes: Message attributes that are text.
+        deduplication_id: FIFO only; else empty.
+        queues: Names of the queues that got it; none for a duplicate.
+    """
+
+    at_s: float
+    topic: str
+    message_id: str
+    message: str
+    attributes: dict[str, str]
+    deduplication_id: str
+    queues: list[str]
+
+
+class RecordedEvent(NamedTuple):
+    """One event put on an event bus.
+
+    Attributes:
+        at_s: When, Unix seconds on the server's clock.
+        bus: Name of the bus; empty if there is none such: EventBridge then drops the event.
+        event_id: As EventBridge answered.
+        source: The event's.
+        detail_type: The event's.
+        detail: JSON, as it came.
+        resources: ARNs.
+        queues: Names of the queues that rules sent it to.
+    """
+
+    at_s: float
+    bus: str
+    event_id: str
+    source: str
+    detail_type: str
+    detail: str
+    resources: list[str]
+    queues: list[str]

@@ -1,7 +1,9 @@
-"""A strict local AWS for tests, demos and benchmarks: SQS, S3, STS and a callback receiver."""
+"""A strict local AWS for tests, demos and benchmarks, with a receiver of callbacks.
+
+It has as much of SQS, S3, SNS, EventBridge and STS as the worker and its tests use.
+"""
 
 import base64
-import http.client
 import json
 import subprocess
 import sys
@@ -10,29 +12,27 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple
 
-import boto3
-from botocore.config import Config
-
 from detection_testing.aws.callbacks import PREFIX as CALLBACK_PREFIX
-from detection_testing.aws.credentials import LOCAL, Credentials
+from detection_testing.aws.caller import LocalCaller
+from detection_testing.aws.calls import RecordedCall, chosen, s3_accesses
 from detection_testing.aws.faults import Fault
 from detection_testing.aws.journal import (
     DEAD_LETTER_SUFFIX,
     JournalEvent,
     RecordedCallback,
+    RecordedEvent,
+    RecordedPublish,
     S3Access,
 )
 from detection_testing.aws.server import ServerThread, arguments_of, main
 from detection_testing.aws.services import LocalOptions
 from detection_testing.aws.sqs.registry import REGION
 from detection_testing.aws.sqs.values import InFlight
+from detection_testing.aws.sts.credentials import LOCAL, Credentials
 
 _STOP_S = 10.0
-_CALL_S = 60.0
 _BATCH = 10
 _DEFAULTS = LocalOptions()
-# A known key lets a request in; the signature itself is not verified.
-_AUTHORIZATION = f"AWS4-HMAC-SHA256 Credential={LOCAL.access_key_id}/local"
 
 
 class Queues(NamedTuple):
@@ -55,9 +55,7 @@ class LocalAws:
         self._options = options
         self._thread = None if own_process else ServerThread(options)
         self._process: subprocess.Popen[str] | None = None
-        self._session: Any = None
-        self._clients: dict[str, Any] = {}
-        self._port = 0
+        self._caller = LocalCaller(0)
 
     @classmethod
     def in_thread(cls, options: LocalOptions = _DEFAULTS) -> "LocalAws":
@@ -88,7 +86,7 @@ class LocalAws:
             RuntimeError: The server process ended before it was ready.
         """
         if self._thread is not None:
-            self._port = self._thread.start()
+            self._caller = LocalCaller(self._thread.start())
             return
         module = "detection_testing.aws.server"
         command = [sys.executable, "-m", module, "--with-parent", *arguments_of(self._options)]
@@ -99,13 +97,12 @@ class LocalAws:
         if not line:
             self.stop()
             raise RuntimeError("the local AWS process ended before it was ready")
-        self._port = int(json.loads(line)["endpoint_url"].rpartition(":")[2])
+        port = int(json.loads(line)["endpoint_url"].rpartition(":")[2])
+        self._caller = LocalCaller(port)
 
     def stop(self) -> None:
         """Stop serving and close every connection; harmless when stopped."""
-        for client in self._clients.values():
-            client.close()
-        self._clients.clear()
+        self._caller.close()
         if self._thread is not None:
             self._thread.stop()
         if self._process is not None:
@@ -121,8 +118,8 @@ class LocalAws:
 
     @property
     def endpoint_url(self) -> str:
-        """Where SQS, S3 and STS are served: one port for all."""
-        return f"http://127.0.0.1:{self._port}"
+        """Where every service is served: one port for all."""
+        return f"http://127.0.0.1:{self._caller.port}"
 
     @property
     def credentials(self) -> Credentials:
@@ -151,11 +148,64 @@ class LocalAws:
 
     def sqs(self) -> Any:
         """Return a boto3 SQS client that never retries; the same one each time."""
-        return self._client("sqs")
+        return self._caller.client("sqs")
 
     def s3(self) -> Any:
         """Return a boto3 S3 client that never retries; the same one each time."""
-        return self._client("s3")
+        return self._caller.client("s3")
+
+    def sns(self) -> Any:
+        """Return a boto3 SNS client that never retries; the same one each time."""
+        return self._caller.client("sns")
+
+    def events(self) -> Any:
+        """Return a boto3 EventBridge client that never retries; the same one each time."""
+        return self._caller.client("events")
+
+    def queue_arn(self, queue_url: str) -> str:
+        """Return the ARN of a queue."""
+        shown = self._caller.sqs("GetQueueAttributes", QueueUrl=queue_url, AttributeNames=["All"])
+        return str(shown["Attributes"]["QueueArn"])
+
+    def notify(self, bucket: str, queue_url: str, *, prefix: str = "", suffix: str = "") -> None:
+        """Let S3 tell a queue of every object that is put; S3 sends it a test event first.
+
+        Makes the bucket if need be; replaces what was set up for it before.
+
+        Args:
+            bucket: Name of the bucket.
+            queue_url: A standard queue.
+            prefix: Only keys that start with it.
+            suffix: Only keys that end with it.
+        """
+        self._caller.request("PUT", f"/{bucket}")
+        rules = [
+            {"Name": name, "Value": value}
+            for name, value in (("prefix", prefix), ("suffix", suffix))
+            if value
+        ]
+        configuration = {
+            "QueueArn": self.queue_arn(queue_url),
+            "Events": ["s3:ObjectCreated:*"],
+            **({"Filter": {"Key": {"FilterRules": rules}}} if rules else {}),
+        }
+        self.s3().put_bucket_notification_configuration(
+            Bucket=bucket,
+            NotificationConfiguration={"QueueConfigurations": [configuration]},
+        )
+
+    def create_topic(self, name: str, *queue_urls: str, raw: bool = True) -> str:
+        """Create a topic that queues subscribe to; return its ARN."""
+        kind = {"FifoTopic": "true"} if name.endswith(".fifo") else {}
+        arn = str(self.sns().create_topic(Name=name, Attributes=kind)["TopicArn"])
+        for url in queue_urls:
+            self.sns().subscribe(
+                TopicArn=arn,
+                Protocol="sqs",
+                Endpoint=self.queue_arn(url),
+                Attributes={"RawMessageDelivery": str(raw).lower()},
+            )
+        return arn
 
     def create_queue(
         self,
@@ -173,16 +223,18 @@ class LocalAws:
             stem, dot, fifo = name.partition(".fifo")
             dlq_name = stem + DEAD_LETTER_SUFFIX + dot + fifo
             kind = {"FifoQueue": "true"} if dot else {}
-            dlq_url = self._sqs_call("CreateQueue", QueueName=dlq_name, Attributes=kind)[
+            dlq_url = self._caller.sqs("CreateQueue", QueueName=dlq_name, Attributes=kind)[
                 "QueueUrl"
             ]
-            shown = self._sqs_call("GetQueueAttributes", QueueUrl=dlq_url, AttributeNames=["All"])
+            shown = self._caller.sqs(
+                "GetQueueAttributes", QueueUrl=dlq_url, AttributeNames=["All"]
+            )
             policy = {
                 "deadLetterTargetArn": shown["Attributes"]["QueueArn"],
                 "maxReceiveCount": max_receive_count,
             }
             given["RedrivePolicy"] = json.dumps(policy)
-        made = self._sqs_call("CreateQueue", QueueName=name, Attributes=given)
+        made = self._caller.sqs("CreateQueue", QueueName=name, Attributes=given)
         return Queues(queue_url=made["QueueUrl"], dlq_url=dlq_url)
 
     def send(self, queue_url: str, bodies: Iterable[str]) -> list[str]:
@@ -192,7 +244,7 @@ class LocalAws:
         for start in range(0, len(waiting), _BATCH):
             batch = waiting[start : start + _BATCH]
             entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(batch)]
-            sent = self._sqs_call("SendMessageBatch", QueueUrl=queue_url, Entries=entries)
+            sent = self._caller.sqs("SendMessageBatch", QueueUrl=queue_url, Entries=entries)
             ids += [entry["MessageId"] for entry in sent["Successful"]]
         return ids
 
@@ -206,36 +258,62 @@ class LocalAws:
         content_encoding: str | None = None,
     ) -> str:
         """Store an object, making the bucket if need be; return its ``s3://`` URL."""
-        self._call("PUT", f"/{bucket}")
+        self._caller.request("PUT", f"/{bucket}")
         headers = {"Content-Type": content_type}
         if content_encoding is not None:
             headers["Content-Encoding"] = content_encoding
-        self._call("PUT", f"/{bucket}/{urllib.parse.quote(key)}", body=data, headers=headers)
+        self._caller.request(
+            "PUT", f"/{bucket}/{urllib.parse.quote(key)}", body=data, headers=headers
+        )
         return f"s3://{bucket}/{key}"
 
     def callbacks(self, *, since: int = 0) -> list[RecordedCallback]:
         """Return the callbacks that arrived, from the ``since``-th on."""
-        shown = self._control("GET", f"callbacks?since={since}")
+        shown = self._caller.control("GET", f"callbacks?since={since}")
         return [
             RecordedCallback(**{**call, "body": base64.b64decode(call["body"])}) for call in shown
         ]
 
+    def calls(
+        self, *, since: int = 0, operation: str = "*", resource: str = "*"
+    ) -> list[RecordedCall]:
+        """Return requests to all services, from the ``since``-th on: those that match."""
+        calls = [
+            RecordedCall(*call) for call in self._caller.control("GET", f"calls?since={since}")
+        ]
+        return chosen(calls, operation=operation, resource=resource)
+
+    def published(self, *, since: int = 0) -> list[RecordedPublish]:
+        """Return what was published to topics, from the ``since``-th message on."""
+        shown = self._caller.control("GET", f"published?since={since}")
+        return [RecordedPublish(*each) for each in shown]
+
+    def put_events(self, *, since: int = 0) -> list[RecordedEvent]:
+        """Return what was put on event buses, from the ``since``-th event on."""
+        return [
+            RecordedEvent(*each) for each in self._caller.control("GET", f"events?since={since}")
+        ]
+
     def journal(self, *, since: int = 0) -> list[JournalEvent]:
         """Return what happened to the messages of all queues, from the ``since``-th event on."""
-        return [JournalEvent(*event) for event in self._control("GET", f"journal?since={since}")]
+        return [
+            JournalEvent(*event) for event in self._caller.control("GET", f"journal?since={since}")
+        ]
 
     def s3_journal(self, *, since: int = 0) -> list[S3Access]:
         """Return the requests that S3 carried out, from the ``since``-th on."""
-        return [S3Access(*each) for each in self._control("GET", f"s3_journal?since={since}")]
+        return s3_accesses(self.calls())[since:]
 
     def in_flight(self, queue: str) -> list[InFlight]:
         """Return the messages that consumers hold, of the queue with this name or URL."""
         name = urllib.parse.quote(queue.rpartition("/")[2])
-        return [InFlight(**held) for held in self._control("GET", f"in_flight?queue={name}")]
+        return [
+            InFlight(**held) for held in self._caller.control("GET", f"in_flight?queue={name}")
+        ]
 
     def stats(self) -> dict[str, Any]:
         """Return requests by operation, CPU seconds, and the counts of each queue."""
-        stats: dict[str, Any] = self._control("GET", "stats")
+        stats: dict[str, Any] = self._caller.control("GET", "stats")
         return stats
 
     def cpu_seconds(self) -> float:
@@ -244,70 +322,19 @@ class LocalAws:
 
     def inject(self, fault: Fault) -> None:
         """Put a fault in force."""
-        self._control("POST", "faults", fault.to_json())
+        self._caller.control("POST", "faults", fault.to_json())
 
     def clear_faults(self) -> None:
         """Lift every fault."""
-        self._control("POST", "clear_faults")
+        self._caller.control("POST", "clear_faults")
 
     def advance(self, seconds: float) -> None:
         """Move the server's clock forward."""
-        self._control("POST", "clock", {"advance_s": seconds})
+        self._caller.control("POST", "clock", {"advance_s": seconds})
 
     def purge(self, queue: str) -> None:
         """Empty the queue with this name or URL, as often as wanted."""
-        self._control("POST", "purge", {"queue": queue.rpartition("/")[2]})
-
-    def _client(self, service: str) -> Any:
-        if service not in self._clients:
-            if self._session is None:
-                self._session = boto3.Session(
-                    aws_access_key_id=LOCAL.access_key_id,
-                    aws_secret_access_key=LOCAL.secret_access_key,
-                    region_name=REGION,
-                )
-            config = Config(
-                retries={"total_max_attempts": 1, "mode": "standard"},
-                s3={"addressing_style": "path"},
-                max_pool_connections=32,
-            )
-            self._clients[service] = self._session.client(
-                service, endpoint_url=self.endpoint_url, config=config
-            )
-        return self._clients[service]
-
-    def _sqs_call(self, action: str, **parameters: Any) -> Any:
-        headers = {
-            "X-Amz-Target": f"AmazonSQS.{action}",
-            "Content-Type": "application/x-amz-json-1.0",
-        }
-        body = json.dumps(parameters).encode()
-        return json.loads(self._call("POST", "/", body=body, headers=headers))
-
-    def _control(self, method: str, path: str, document: Any = None) -> Any:
-        body = b"" if document is None else json.dumps(document).encode()
-        return json.loads(self._call(method, f"/_local/{path}", body=body))
-
-    def _call(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: bytes = b"",
-        headers: Mapping[str, str] | None = None,
-    ) -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_CALL_S)
-        try:
-            sent = {"Authorization": _AUTHORIZATION, **(headers or {})}
-            connection.request(method, path, body=body, headers=sent)
-            response = connection.getresponse()
-            answer = response.read()
-        finally:
-            connection.close()
-        if response.status >= 300:
-            text = answer.decode("utf-8", "replace")
-            raise RuntimeError(f"{method} {path}: {response.status} {text}")
-        return answer
+        self._caller.control("POST", "purge", {"queue": queue.rpartition("/")[2]})
 
 
 if __name__ == "__main__":

@@ -4,15 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from detection_testing.aws.credentials import Refusal
+from detection_testing.aws.eventbridge.buses import EventsError
+from detection_testing.aws.eventbridge.http import render_error as render_events_error
 from detection_testing.aws.faults import Fault
+from detection_testing.aws.query import QueryError
 from detection_testing.aws.s3.errors import S3Error
 from detection_testing.aws.s3.errors import render_error as render_s3_error
+from detection_testing.aws.sns.http import render_error as render_sns_error
 from detection_testing.aws.sqs.errors import SqsError
 from detection_testing.aws.sqs.http import render_error as render_sqs_error
 from detection_testing.aws.sqs.registry import ACCOUNT_ID, REGION
-from detection_testing.aws.sts import StsError
-from detection_testing.aws.sts import render_error as render_sts_error
+from detection_testing.aws.sts.credentials import Refusal
+from detection_testing.aws.sts.http import render_error as render_sts_error
 from detection_testing.http.values import Request, Response
 
 OTHER_REGION: Final = "eu-west-1"
@@ -68,6 +71,21 @@ _ANSWERS: Final[Mapping[str, Mapping[str, _Answer]]] = {
             details={"MaxAllowedSkewMilliseconds": "900000"},
         ),
     },
+    "sns": {
+        "error": _Answer("InternalError", 500),
+        "throttle": _Answer("Throttled", 429, "Rate exceeded"),
+        "access_denied": _Answer("AuthorizationError", 403, "not authorized to perform"),
+        "not_found": _Answer("NotFound", 404, "Topic does not exist"),
+        "kms_denied": _Answer("KMSAccessDenied", 400),
+        "clock_skew": _Answer("SignatureDoesNotMatch", 403, "Signature expired"),
+    },
+    "events": {
+        "error": _Answer("InternalException", 500),
+        "throttle": _Answer("ThrottlingException", 400, "Rate exceeded"),
+        "access_denied": _Answer("AccessDeniedException", 400, "not authorized to perform"),
+        "not_found": _Answer("ResourceNotFoundException", 400, "Event bus does not exist."),
+        "clock_skew": _Answer("InvalidSignatureException", 400, "Signature expired"),
+    },
     "sts": {
         "error": _Answer("InternalFailure", 500),
         "throttle": _Answer("Throttling", 400),
@@ -113,12 +131,10 @@ def fault_error(operation: str, fault: Fault, request: Request) -> Response | No
 
 
 def refused(service: str, refusal: Refusal, request: Request) -> Response:
-    """Return the answer of SQS or S3 to a request whose credentials are not good."""
+    """Return the answer of a service to a request whose credentials are not good."""
     text = "The security token included is not valid"
-    if service == "s3":
-        code, status = _S3_REFUSALS[refusal]
-        return _render("s3", _Answer(code, status, text), request)
-    return render_sqs_error(SqsError(refusal, text))
+    code, status = _S3_REFUSALS[refusal] if service == "s3" else (refusal, 403)
+    return _render(service, _Answer(code, status, text), request)
 
 
 def _render(service: str, answer: _Answer, request: Request) -> Response:
@@ -133,8 +149,12 @@ def _render(service: str, answer: _Answer, request: Request) -> Response:
             headers=answer.headers,
         )
         return render_s3_error(error, resource=request.path)
+    if service == "sns":
+        return render_sns_error(QueryError(answer.code, answer.text, status=answer.status))
+    if service == "events":
+        return render_events_error(EventsError(answer.code, answer.text, status=answer.status))
     if service == "sts":
-        return render_sts_error(StsError(answer.code, answer.text, status=answer.status))
+        return render_sts_error(QueryError(answer.code, answer.text, status=answer.status))
     return Response(status=answer.status, body=answer.code.encode())
 
 

@@ -27,6 +27,16 @@ class Peer(Protocol):
         ...
 
 
+class Spoiled(NamedTuple):
+    """Entries of a batch that fail on purpose: so many, from its first on, with this code.
+
+    An empty code leaves the choice to the service.
+    """
+
+    entries: int
+    code: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Request:
     """One request, its body complete.
@@ -39,6 +49,7 @@ class Request:
         body: Decoded from chunks, if it came in chunks.
         peer: The client that sent it.
         keep_alive: The connection may stay open afterwards.
+        spoiled: What of a batch is to fail, whatever it says.
     """
 
     method: str
@@ -48,6 +59,7 @@ class Request:
     peer: Peer
     keep_alive: bool = True
     body: bytes = b""
+    spoiled: Spoiled | None = None
 
     def parameters(self) -> dict[str, str]:
         """Return the query, decoded; parameters without a value are kept."""

@@ -11,7 +11,10 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import boto3
 import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from detection_testing.aws.check_report import check_total_queue
 from detection_testing.aws.faults import Fault
@@ -177,3 +180,35 @@ def test_run_by_hand_it_prints_its_endpoint_and_ends_on_sigterm() -> None:
 
         assert process.wait(10) == 0
     assert ready["pid"] == process.pid
+
+
+def test_calls_tell_who_asked_for_what(aws: LocalAws, name: str) -> None:
+    since = len(aws.calls())
+    url = aws.create_queue(name).queue_url
+    aws.put_object(f"calls-{name}", "a/b", b"x")
+    topic = aws.create_topic(f"calls-{name}", url)
+    config = Config(user_agent_appid="worker-1")
+    worker = boto3.client(
+        "s3",
+        endpoint_url=aws.endpoint_url,
+        region_name=aws.region,
+        aws_access_key_id=aws.credentials.access_key_id,
+        aws_secret_access_key=aws.credentials.secret_access_key,
+        config=config,
+    )
+
+    worker.get_object(Bucket=f"calls-{name}", Key="a/b")
+    with pytest.raises(ClientError):
+        aws.s3().get_object(Bucket=f"calls-{name}", Key="c")
+    aws.sqs().receive_message(QueueUrl=url, WaitTimeSeconds=1)
+    aws.sns().publish(TopicArn=topic, Message="m")
+
+    gets = aws.calls(since=since, operation="s3.GetObject")
+    assert [(c.resource, c.caller, c.status) for c in gets] == [
+        (f"calls-{name}/a/b", "worker-1", 200),
+        (f"calls-{name}/c", aws.credentials.access_key_id, 404),
+    ]
+    [poll] = aws.calls(since=since, operation="sqs.ReceiveMessage", resource=name)
+    [publish] = aws.calls(since=since, operation="sns.Publish")
+    assert (poll.status, publish.resource) == (200, topic)
+    assert gets[0].at_s <= poll.at_s <= publish.at_s

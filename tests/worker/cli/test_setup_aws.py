@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from detection_testing.aws.credentials import LOCAL
 from detection_testing.aws.local_aws import LocalAws
+from detection_testing.aws.sts.credentials import LOCAL
 
 GOOD, BAD = LOCAL.access_key_id, "AKIABADBADBADBAD"
 SECRET = LOCAL.secret_access_key

@@ -51,7 +51,7 @@ def checksums_of(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
     """Return the checksum header of an upload, which matches its bytes; empty if it has none.
 
     Args:
-        headers: Of the request, with those that trail its body.
+        headers: The headers of a request, with those that trail its body.
         body: The object.
 
     Raises:

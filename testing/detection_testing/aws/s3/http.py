@@ -1,7 +1,9 @@
 """Amazon S3 over HTTP: objects by path style and by virtual host, errors in XML."""
 
+import json
 import uuid
 from collections.abc import Callable
+from itertools import count
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
@@ -10,9 +12,17 @@ from detection_testing.aws.s3.checksums import checksums_of
 from detection_testing.aws.s3.deletion import deletions_of, render_deleted
 from detection_testing.aws.s3.errors import S3Error, render_error
 from detection_testing.aws.s3.listing import listing_of, page_of, render
+from detection_testing.aws.s3.notifications import (
+    QueueNotification,
+    event_of,
+    notifications_of,
+    setup_event,
+)
+from detection_testing.aws.s3.notifications import render as render_notifications
 from detection_testing.aws.s3.objects import ObjectActions
 from detection_testing.aws.s3.store import S3Store, StoredObject
 from detection_testing.aws.s3.target import S3Target
+from detection_testing.aws.sqs.delivery import QueueDelivery
 from detection_testing.aws.sqs.registry import ACCOUNT_ID, REGION
 from detection_testing.http.values import Request, Response
 
@@ -25,11 +35,15 @@ class S3Http:
     Args:
         store: The objects.
         clock: The server's.
+        queues: Where events of objects are sent to.
     """
 
-    def __init__(self, *, store: S3Store, clock: ServerClock) -> None:
+    def __init__(self, *, store: S3Store, clock: ServerClock, queues: QueueDelivery) -> None:
         self._store = store
         self._clock = clock
+        self._queues = queues
+        self._notifications: dict[str, list[QueueNotification]] = {}
+        self._sequence = count(1)
         self._objects = ObjectActions(store=store, clock=clock, changed=self._changed)
         self._actions: dict[str, Callable[[S3Target, Request], Response]] = {
             "GetObject": self._objects.get,
@@ -44,6 +58,8 @@ class S3Http:
             "PutBucketVersioning": self._versioning,
             "GetBucketLocation": self._location,
             "ListBuckets": self._buckets,
+            "PutBucketNotificationConfiguration": self._notify,
+            "GetBucketNotificationConfiguration": self._show_notifications,
         }
 
     def handle(self, target: S3Target, request: Request) -> Response:
@@ -59,7 +75,38 @@ class S3Http:
         return response
 
     def _changed(self, event: str, target: S3Target, stored: StoredObject | None) -> None:
-        pass
+        for notification in self._notifications.get(target.bucket, ()):
+            if notification.wants(event, target.key):
+                document = event_of(
+                    event,
+                    notification,
+                    bucket=target.bucket,
+                    key=target.key,
+                    stored=stored,
+                    sequence=next(self._sequence),
+                    now_s=self._clock.now_s(),
+                )
+                self._queues.send(notification.queue_arn, json.dumps(document))
+
+    def _notify(self, target: S3Target, request: Request) -> Response:
+        self._head_bucket(target, request)
+        found = notifications_of(request.body, is_standard=self._is_standard)
+        self._notifications[target.bucket] = found
+        for notification in found:
+            document = setup_event(target.bucket, now_s=self._clock.now_s())
+            self._queues.send(notification.queue_arn, json.dumps(document))
+        return Response()
+
+    def _show_notifications(self, target: S3Target, request: Request) -> Response:
+        self._head_bucket(target, request)
+        shown = render_notifications(self._notifications.get(target.bucket, []))
+        return _xml(
+            f'<NotificationConfiguration xmlns="{_NAMESPACE}">{shown}</NotificationConfiguration>'
+        )
+
+    def _is_standard(self, arn: str) -> bool:
+        queue = self._queues.find(arn)
+        return queue is not None and not queue.settings.fifo
 
     def _delete_all(self, target: S3Target, request: Request) -> Response:
         # S3 API reference, DeleteObjects: the body comes with its MD5 or another checksum.

@@ -100,7 +100,7 @@ def render(
     Args:
         bucket: Name of the bucket.
         page: Its entries.
-        parameters: Of the request: some are repeated.
+        parameters: The query of a request: some of it is repeated.
         find: Returns the object of a key.
     """
     coded = quote if parameters.get("encoding-type") == "url" else str

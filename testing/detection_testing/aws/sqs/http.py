@@ -6,9 +6,10 @@ from collections.abc import Awaitable
 from typing import Any
 
 from detection_testing.aws.clock import ServerClock
+from detection_testing.aws.sqs.actions.messages import MessageActions
+from detection_testing.aws.sqs.actions.queues import QueueActions
+from detection_testing.aws.sqs.delivery import QueueDelivery
 from detection_testing.aws.sqs.errors import SqsError
-from detection_testing.aws.sqs.message_actions import MessageActions
-from detection_testing.aws.sqs.queue_actions import QueueActions
 from detection_testing.aws.sqs.registry import QueueRegistry
 from detection_testing.http.values import Request, Response
 
@@ -24,6 +25,9 @@ class SqsHttp:
         clock: The server's.
         orphan_on_disconnect: A receive whose client has gone away still takes the messages, as on
             SQS; False leaves them in the queue.
+
+    Attributes:
+        delivery: Sends messages for other services.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class SqsHttp:
             registry=registry, clock=clock, orphan_on_disconnect=orphan_on_disconnect
         )
         queues = QueueActions(registry=registry, clock=clock, touch=messages.touch)
+        self.delivery = QueueDelivery(registry=registry, clock=clock, touch=messages.touch)
         self._actions = {**messages.actions(), **queues.actions()}
 
     def handle(self, operation: str, request: Request) -> Response | Awaitable[Response]:

@@ -1,29 +1,20 @@
 """AWS STS over HTTP: the query protocol, as far as a pod's identity needs it."""
 
 import re
-import uuid
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
+from detection_testing.aws import query
 from detection_testing.aws.clock import ServerClock
-from detection_testing.aws.credentials import CredentialStore
+from detection_testing.aws.query import QueryError, parameters_of
 from detection_testing.aws.sqs.registry import ACCOUNT_ID
+from detection_testing.aws.sts.credentials import CredentialStore
 from detection_testing.http.values import Request, Response
 
 ACTIONS = ("AssumeRoleWithWebIdentity", "GetCallerIdentity")
 _NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,512}")
-
-
-class StsError(Exception):
-    """A request that STS refuses."""
-
-    def __init__(self, code: str, message: str, *, status: int = 400) -> None:
-        super().__init__(message)
-        self.code = code
-        self.status = status
 
 
 class StsHttp:
@@ -56,13 +47,13 @@ class StsHttp:
             if action == "GetCallerIdentity":
                 return self._identity(request)
             return self._assume(parameters_of(request))
-        except StsError as exc:
+        except QueryError as exc:
             return render_error(exc)
 
     def _identity(self, request: Request) -> Response:
         refusal = self._credentials.refusal(request, now_s=self._clock.now_s())
         if refusal is not None:
-            raise StsError(
+            raise QueryError(
                 refusal, "The security token included in the request is invalid", status=403
             )
         arn = escape(self._credentials.identity(request))
@@ -74,7 +65,7 @@ class StsHttp:
         session = parameters.get("RoleSessionName", "")
         seconds = self._lifetime_s(parameters)
         if not _ROLE.fullmatch(role) or not session:
-            raise StsError("ValidationError", f"Invalid role {role!r} or session {session!r}")
+            raise QueryError("ValidationError", f"Invalid role {role!r} or session {session!r}")
         self._check_token(parameters.get("WebIdentityToken", ""))
         arn = role.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/" + session
         expires_s = self._clock.now_s() + seconds
@@ -94,36 +85,21 @@ class StsHttp:
         # STS API reference, AssumeRoleWithWebIdentity: 900 to 43,200 s, by default an hour.
         text = parameters.get("DurationSeconds", "3600")
         if not text.isdigit() or not 900 <= int(text) <= 43_200:
-            raise StsError("ValidationError", f"DurationSeconds {text} is not 900 to 43200")
+            raise QueryError("ValidationError", f"DurationSeconds {text} is not 900 to 43200")
         return int(text) if self._expiry_s is None else self._expiry_s
 
     def _check_token(self, token: str) -> None:
         if len(token) < 4:  # the API reference's minimum length
-            raise StsError("ValidationError", "WebIdentityToken must have length at least 4")
+            raise QueryError("ValidationError", "WebIdentityToken must have length at least 4")
         if self._token_file is not None and token != self._token_file.read_text():
             text = "Couldn't verify the token: it is not the current one"
-            raise StsError("InvalidIdentityToken", text)
+            raise QueryError("InvalidIdentityToken", text)
 
 
-def parameters_of(request: Request) -> dict[str, str]:
-    """Return the form fields of a query-protocol request."""
-    return dict(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
-
-
-def render_error(error: StsError) -> Response:
+def render_error(error: QueryError) -> Response:
     """Return an error as STS sends it."""
-    body = (
-        f'<ErrorResponse xmlns="{_NAMESPACE}"><Error><Type>Sender</Type>'
-        f"<Code>{error.code}</Code><Message>{escape(str(error))}</Message></Error>"
-        f"<RequestId>{uuid.uuid4()}</RequestId></ErrorResponse>"
-    )
-    return Response(status=error.status, headers={"Content-Type": "text/xml"}, body=body.encode())
+    return query.render_error(error, namespace=_NAMESPACE)
 
 
 def _render(action: str, result: str) -> Response:
-    body = (
-        f'<{action}Response xmlns="{_NAMESPACE}"><{action}Result>{result}</{action}Result>'
-        f"<ResponseMetadata><RequestId>{uuid.uuid4()}</RequestId></ResponseMetadata>"
-        f"</{action}Response>"
-    )
-    return Response(headers={"Content-Type": "text/xml"}, body=body.encode())
+    return query.render(action, result, namespace=_NAMESPACE)

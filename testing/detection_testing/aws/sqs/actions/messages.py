@@ -4,6 +4,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from detection_testing.aws.clock import ServerClock
+from detection_testing.aws.sqs.actions.parameters import (
+    Answer,
+    Parameters,
+    integer_of,
+    queue_of,
+    text_of,
+)
 from detection_testing.aws.sqs.errors import SqsError, bad_value
 from detection_testing.aws.sqs.messages import (
     attributes_md5,
@@ -11,18 +18,11 @@ from detection_testing.aws.sqs.messages import (
     check_message,
     render,
 )
-from detection_testing.aws.sqs.parameters import (
-    Answer,
-    Parameters,
-    integer_of,
-    queue_of,
-    text_of,
-)
 from detection_testing.aws.sqs.polls import LongPolls
 from detection_testing.aws.sqs.queue import SqsQueue
 from detection_testing.aws.sqs.registry import QueueRegistry
 from detection_testing.aws.sqs.values import MAX_MESSAGE_BYTES, Delivery, Message
-from detection_testing.http.values import Request
+from detection_testing.http.values import Request, Spoiled
 
 MAX_WAIT_S = 20
 """SQS API reference, ReceiveMessage."""
@@ -76,9 +76,9 @@ class MessageActions:
 
     def _batch(self, entry_action: _EntryAction) -> Action:
         def act(parameters: Parameters, request: Request) -> Answer:
-            del request
             queue = queue_of(parameters, self._registry).queue
-            answer = _each(queue, check_batch(parameters.get("Entries")), entry_action)
+            entries = check_batch(parameters.get("Entries"))
+            answer = _each(queue, entries, entry_action, request.spoiled)
             self._polls.touch(queue)
             return answer
 
@@ -86,14 +86,13 @@ class MessageActions:
 
     def _send_batch(self, parameters: Parameters, request: Request) -> Answer:
         # SQS API reference, SendMessageBatch: the sum of all entries is at most 1 MiB too.
-        del request
         queue = queue_of(parameters, self._registry).queue
         entries = check_batch(parameters.get("Entries"))
         total = sum(len(str(e.get("MessageBody", "")).encode()) for e in entries)
         if total > MAX_MESSAGE_BYTES:
             text = f"Batch requests cannot be longer than {MAX_MESSAGE_BYTES} bytes. "
             raise SqsError("BatchRequestTooLong", text + f"You have sent {total} bytes.")
-        answer = _each(queue, entries, self._send_entry)
+        answer = _each(queue, entries, self._send_entry, request.spoiled)
         self._polls.touch(queue)
         return answer
 
@@ -165,11 +164,14 @@ class MessageActions:
         return deliveries
 
 
-def _each(queue: SqsQueue, entries: list[Parameters], action: _EntryAction) -> Answer:
+def _each(
+    queue: SqsQueue, entries: list[Parameters], action: _EntryAction, spoiled: Spoiled | None
+) -> Answer:
     done: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
-    for entry in entries:
+    for at, entry in enumerate(entries):
         try:
+            _spoil(at, spoiled)
             done.append({"Id": entry["Id"], **action(queue, entry)})
         except SqsError as exc:
             failed.append(
@@ -183,6 +185,11 @@ def _each(queue: SqsQueue, entries: list[Parameters], action: _EntryAction) -> A
     # A list without entries is left out, as from SQS.
     answer = {"Successful": done, "Failed": failed}
     return {name: entries for name, entries in answer.items() if entries}
+
+
+def _spoil(at: int, spoiled: Spoiled | None) -> None:
+    if spoiled is not None and at < spoiled.entries:
+        raise SqsError(spoiled.code or "InternalFailure", "Injected")
 
 
 def _sent(message: Message) -> Answer:

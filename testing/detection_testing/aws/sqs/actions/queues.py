@@ -4,9 +4,9 @@ import uuid
 from collections.abc import Callable
 
 from detection_testing.aws.clock import ServerClock
+from detection_testing.aws.sqs.actions.messages import Action
+from detection_testing.aws.sqs.actions.parameters import Answer, Parameters, queue_of, text_of
 from detection_testing.aws.sqs.errors import SqsError
-from detection_testing.aws.sqs.message_actions import Action
-from detection_testing.aws.sqs.parameters import Answer, Parameters, queue_of, text_of
 from detection_testing.aws.sqs.queue import SqsQueue
 from detection_testing.aws.sqs.registry import ACCOUNT_ID, QueueRegistry
 from detection_testing.http.values import Request

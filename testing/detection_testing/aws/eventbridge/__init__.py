@@ -1,0 +1,1 @@
+"""Amazon EventBridge: buses, rules and the events that were put."""

@@ -1,0 +1,1 @@
+"""Amazon SNS: topics, subscriptions of queues, and what was published."""

@@ -1,0 +1,1 @@
+"""The actions of SQS, each from decoded parameters to a decoded answer."""

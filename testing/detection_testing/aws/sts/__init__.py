@@ -1,0 +1,1 @@
+"""STS and the credentials that the local services accept."""

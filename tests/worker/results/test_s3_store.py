@@ -1,13 +1,17 @@
 """The store of results on the strict local AWS and on moto."""
 
+import io
 import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from botocore.awsrequest import AWSResponse
+from urllib3 import HTTPResponse
 
 from detection_contract.aws.s3_prefixes import S3PrefixLocation
 from detection_contract.aws.s3_urls import S3Location, parse_s3_url
@@ -384,3 +388,28 @@ def test_a_lock_that_another_write_holds_is_waited_for(
     with store_in(local, local_bucket) as store:
         assert store.put(RESULT, BODY).body == BODY
         assert store.find(RESULT) is not None
+
+
+def test_a_bucket_of_another_region_is_followed_there(local: Any) -> None:
+    """As Amazon S3 answers: 301, 400 or 307 with the bucket's region in a header."""
+    aws = replace(local.aws, endpoint_url=None)
+    place = S3PrefixLocation(bucket="far", prefix="")
+    hosts: list[str] = []
+
+    def answer(request: Any, **_: object) -> AWSResponse:
+        hosts.append(urlsplit(request.url).netloc)
+        here = "eu-west-1" in hosts[-1]
+        headers = {"x-amz-bucket-region": "eu-west-1"}
+        error = b"<Error><Code>PermanentRedirect</Code><Message>m</Message></Error>"
+        raw = HTTPResponse(body=io.BytesIO(b"" if here else error), preload_content=False)
+        return AWSResponse(request.url, 200 if here else 301, headers, raw)
+
+    with closing(S3ResultStore(local.session, aws, prefix=place)) as store:
+        store._client.meta.events.register("before-send.s3", answer)
+        for _ in range(2):
+            store.put(RESULT, BODY)
+
+    assert hosts == [
+        "far.s3.amazonaws.com",
+        *["far.s3.eu-west-1.amazonaws.com"] * 2,
+    ]

@@ -195,6 +195,7 @@ def test_a_failed_result_has_the_same_fields_and_no_label() -> None:
         pytest.param(finished(opinion=opinion(verdict="inconclusive")), id="inconclusive"),
         pytest.param(finished(opinion=NO_OPINION), id="not applicable"),
         pytest.param(finished(extra={"note": "n"}), id="further field"),
+        pytest.param(finished(local_path=None, extra={"cached": True}), id="cached"),
         pytest.param(failed(), id="unreadable message"),
         *(pytest.param(failed(code=code), id=code.value) for code in ErrorCode),
     ],
@@ -207,6 +208,8 @@ def test_every_result_fits_the_schema(result: dict[str, object]) -> None:
     "result",
     [
         pytest.param(finished() | {"label": None}, id="finished without label"),
+        pytest.param(finished(local_path=None), id="finished without a path, and not cached"),
+        pytest.param(finished(extra={"cached": True}), id="cached, and yet with a path"),
         pytest.param(finished() | {"verdict": "real"}, id="verdict against the label"),
         pytest.param(finished() | {"verdict": None}, id="finished without verdict"),
         pytest.param(finished() | {"margin": None}, id="label without margin"),

@@ -1,4 +1,4 @@
-"""Notifications through moto's SNS, SQS and EventBridge to queues that are read."""
+"""Notifications through SNS, SQS and EventBridge, on moto and on the strict local AWS."""
 
 import json
 from collections import Counter
@@ -27,7 +27,7 @@ NOTE = Notification(
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue of moto, and how to read it."""
+    """A queue, and how to read it."""
 
     cloud: Any
     name: str
@@ -57,18 +57,18 @@ class Queue:
 
 
 @pytest.fixture
-def make_queue(moto: Any) -> Callable[..., Queue]:
+def make_queue(cloud: Any) -> Callable[..., Queue]:
     def make(name: str = "told", region: str = "us-east-1", **attributes: str) -> Queue:
         if attributes.get("FifoQueue"):
-            return Queue(moto, f"{name}-{moto.tag}.fifo", region).create(**attributes)
-        return Queue(moto, f"{name}-{moto.tag}", region).create(**attributes)
+            return Queue(cloud, f"{name}-{cloud.tag}.fifo", region).create(**attributes)
+        return Queue(cloud, f"{name}-{cloud.tag}", region).create(**attributes)
 
     return make
 
 
 @pytest.fixture
-def notifier(moto: Any) -> Iterator[AwsNotifier]:
-    with closing(AwsNotifier(moto.session, moto.aws)) as made:
+def notifier(cloud: Any) -> Iterator[AwsNotifier]:
+    with closing(AwsNotifier(cloud.session, cloud.aws)) as made:
         yield made
 
 
@@ -91,11 +91,11 @@ def values(message: Mapping[str, Any]) -> dict[str, str]:
 
 
 def test_a_topic_hands_body_and_attributes_to_its_subscribers(
-    moto: Any, notifier: AwsNotifier, make_queue: Callable[..., Queue]
+    cloud: Any, notifier: AwsNotifier, make_queue: Callable[..., Queue]
 ) -> None:
     queue = make_queue()
 
-    notifier.publish(subscribe(moto, queue), NOTE)
+    notifier.publish(subscribe(cloud, queue), NOTE)
 
     [message] = queue.receive()
     assert message["Body"] == NOTE.body
@@ -103,10 +103,10 @@ def test_a_topic_hands_body_and_attributes_to_its_subscribers(
 
 
 def test_subscribers_filter_by_attributes(
-    moto: Any, notifier: AwsNotifier, make_queue: Callable[..., Queue]
+    cloud: Any, notifier: AwsNotifier, make_queue: Callable[..., Queue]
 ) -> None:
     queue = make_queue()
-    topic = subscribe(moto, queue, {"label": ["FAKE"], "queue": [{"prefix": "video"}]})
+    topic = subscribe(cloud, queue, {"label": ["FAKE"], "queue": [{"prefix": "video"}]})
     real = {**NOTE.attributes, "label": "REAL", "queue": "video-eu"}
 
     notifier.publish(topic, replace(NOTE, body='{"n":1}', attributes=real))
@@ -147,15 +147,15 @@ def rule(cloud: Any, bus: str, pattern: Mapping[str, Any], queue: Queue) -> None
     ],
 )
 def test_rules_of_a_bus_match_events_by_their_fields(
-    moto: Any,
+    cloud: Any,
     notifier: AwsNotifier,
     make_queue: Callable[..., Queue],
     pattern: dict[str, Any],
     arrives: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
     queue = make_queue()
-    bus = moto.client("events").create_event_bus(Name=f"bus-{moto.tag}")["EventBusArn"]
-    rule(moto, bus, pattern, queue)
+    bus = cloud.client("events").create_event_bus(Name=f"bus-{cloud.tag}")["EventBusArn"]
+    rule(cloud, bus, pattern, queue)
 
     notifier.publish(bus, replace(NOTE, body='{"label":"FAKE"}'))
 
@@ -169,11 +169,11 @@ def test_rules_of_a_bus_match_events_by_their_fields(
 
 
 def test_a_failure_without_media_is_an_event_too(
-    moto: Any, notifier: AwsNotifier, make_queue: Callable[..., Queue]
+    cloud: Any, notifier: AwsNotifier, make_queue: Callable[..., Queue]
 ) -> None:
     queue = make_queue()
-    bus = moto.client("events").create_event_bus(Name=f"bus-{moto.tag}")["EventBusArn"]
-    rule(moto, bus, {"detail-type": ["Detection Failed"]}, queue)
+    bus = cloud.client("events").create_event_bus(Name=f"bus-{cloud.tag}")["EventBusArn"]
+    rule(cloud, bus, {"detail-type": ["Detection Failed"]}, queue)
 
     notifier.publish(bus, replace(NOTE, kind="failed", media_arn=None))
 
@@ -183,13 +183,13 @@ def test_a_failure_without_media_is_an_event_too(
 
 @pytest.mark.parametrize("by_topic", [False, True], ids=["queue", "topic"])
 def test_fifo_keeps_the_order_of_a_request_and_drops_what_is_sent_twice(
-    moto: Any,
+    cloud: Any,
     notifier: AwsNotifier,
     make_queue: Callable[..., Queue],
     by_topic: bool,  # noqa: FBT001 - whether a topic is in between
 ) -> None:
     queue = make_queue("fifo", FifoQueue="true")
-    arn = subscribe(moto, queue) if by_topic else queue.arn
+    arn = subscribe(cloud, queue) if by_topic else queue.arn
     odd = {**NOTE.attributes, "request_id": "ü " + "x" * 250}
 
     for note in (NOTE, NOTE, replace(NOTE, id="msg_m_1", attributes=odd)):
@@ -212,7 +212,7 @@ def test_each_destination_is_called_in_its_own_region(
 
 
 def test_many_threads_lose_nothing_and_share_calls(
-    moto: Any, notifier: AwsNotifier, make_queue: Callable[..., Queue]
+    cloud: Any, notifier: AwsNotifier, make_queue: Callable[..., Queue]
 ) -> None:
     queue = make_queue()
     notes = [replace(NOTE, id=f"msg_{n}_0", body=f'{{"n":{n}}}') for n in range(60)]
@@ -238,34 +238,37 @@ def failure(call: Callable[[], None]) -> JobError:
     return caught.value
 
 
-@pytest.mark.parametrize(
-    "arn",
-    [
-        f"arn:aws:sns:us-east-1:{ACCOUNT}:gone",
-        f"arn:aws:sqs:us-east-1:{ACCOUNT}:gone",
-        f"arn:aws:events:us-east-1:{ACCOUNT}:event-bus/gone",
-    ],
-)
+@pytest.mark.parametrize("service", ["sns", "sqs"])
 def test_a_destination_that_does_not_exist_stops_the_worker_until_it_does(
-    notifier: AwsNotifier, arn: str
+    notifier: AwsNotifier, service: str
 ) -> None:
+    arn = f"arn:aws:{service}:us-east-1:{ACCOUNT}:gone"
+
     error = failure(lambda: notifier.publish(arn, NOTE))
 
     assert error.environment
     assert "it does not exist in account 123456789012, region us-east-1" in error.message
 
 
-def test_a_queue_that_is_deleted_and_made_again_works_again(
-    moto: Any, notifier: AwsNotifier, make_queue: Callable[..., Queue]
-) -> None:
-    queue = make_queue()
-    notifier.publish(queue.arn, NOTE)
-    sqs = moto.client("sqs")
-    sqs.delete_queue(QueueUrl=sqs.get_queue_url(QueueName=queue.name)["QueueUrl"])
-    assert failure(lambda: notifier.publish(queue.arn, NOTE)).environment
+def test_a_bus_that_does_not_exist_is_told_if_the_service_tells(moto: Any) -> None:
+    """Amazon's takes events for a bus that is gone, and drops them."""
+    arn = f"arn:aws:events:us-east-1:{ACCOUNT}:event-bus/gone"
 
-    queue.create()
-    notifier.publish(queue.arn, NOTE)
+    with closing(AwsNotifier(moto.session, moto.aws)) as notifier:
+        assert failure(lambda: notifier.publish(arn, NOTE)).environment
+
+
+def test_a_queue_that_is_deleted_and_made_again_works_again(moto: Any) -> None:
+    queue = Queue(moto, f"again-{moto.tag}").create()
+    sqs = moto.client("sqs")
+
+    with closing(AwsNotifier(moto.session, moto.aws)) as notifier:
+        notifier.publish(queue.arn, NOTE)
+        sqs.delete_queue(QueueUrl=sqs.get_queue_url(QueueName=queue.name)["QueueUrl"])
+        assert failure(lambda: notifier.publish(queue.arn, NOTE)).environment
+
+        queue.create()
+        notifier.publish(queue.arn, NOTE)
 
     assert len(queue.receive()) == 1
 
@@ -287,30 +290,29 @@ def test_a_queue_that_takes_only_short_messages_gets_the_short_form(
     }
 
 
-def test_an_unknown_host_is_the_environments_fault(moto: Any) -> None:
-    aws = replace(moto.aws, endpoint_url="http://127.0.0.1:9")
-    with closing(AwsNotifier(moto.session, aws)) as notifier:
+def test_an_unknown_host_is_the_environments_fault(cloud: Any) -> None:
+    aws = replace(cloud.aws, endpoint_url="http://127.0.0.1:9")
+    with closing(AwsNotifier(cloud.session, aws)) as notifier:
         error = failure(lambda: notifier.publish(f"arn:aws:sqs:us-east-1:{ACCOUNT}:q", NOTE))
 
     assert error.environment
     assert "SQS cannot be reached (EndpointConnectionError)" in error.message
 
 
-@pytest.mark.parametrize(
-    ("variable", "service"),
-    [
-        ("AWS_ENDPOINT_URL_SNS", "sns"),
-        ("AWS_ENDPOINT_URL_SQS", "sqs"),
-        ("AWS_ENDPOINT_URL_EVENTBRIDGE", "events"),
-    ],
-)
+@pytest.mark.parametrize("service", ["SNS", "SQS", "EVENTBRIDGE"])
 def test_endpoints_of_single_services_come_from_the_environment(
-    moto: Any, monkeypatch: pytest.MonkeyPatch, variable: str, service: str
+    cloud: Any,
+    make_queue: Callable[..., Queue],
+    monkeypatch: pytest.MonkeyPatch,
+    service: str,
 ) -> None:
-    monkeypatch.setenv(variable, moto.aws.endpoint_url)
-    aws = replace(moto.aws, endpoint_url=None)
-    name = "event-bus/gone" if service == "events" else "gone"
+    queue = make_queue()
+    bus = cloud.client("events").create_event_bus(Name=f"bus-{cloud.tag}")["EventBusArn"]
+    arn = {"SNS": subscribe(cloud, queue), "SQS": queue.arn, "EVENTBRIDGE": bus}[service]
+    monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", cloud.aws.endpoint_url)
 
-    with closing(AwsNotifier(moto.session, aws)) as notifier:
-        arn = f"arn:aws:{service}:us-east-1:{ACCOUNT}:{name}"
-        assert "does not exist" in failure(lambda: notifier.publish(arn, NOTE)).message
+    with closing(AwsNotifier(cloud.session, replace(cloud.aws, endpoint_url=None))) as notifier:
+        notifier.publish(arn, NOTE)
+        [client] = notifier._clients.values()
+
+    assert client.meta.endpoint_url == cloud.aws.endpoint_url

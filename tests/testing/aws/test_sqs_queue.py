@@ -310,7 +310,7 @@ def test_moving_back_makes_new_messages_of_the_visible_ones() -> None:
     queue.receive(now_s=0.0)
     queue.receive(now_s=60.0)
 
-    moved = dead.move_all(target=queue, now_s=70.0)
+    moved = dead.move(lambda _: queue, limit=10, now_s=70.0)
 
     [again] = queue.receive(now_s=70.0)
     assert moved == 1

@@ -7,6 +7,7 @@ from typing import Any
 
 from detection_testing.aws.clock import ServerClock
 from detection_testing.aws.sqs.actions.messages import MessageActions
+from detection_testing.aws.sqs.actions.moves import MoveActions
 from detection_testing.aws.sqs.actions.queues import QueueActions
 from detection_testing.aws.sqs.delivery import QueueDelivery
 from detection_testing.aws.sqs.errors import SqsError
@@ -38,7 +39,8 @@ class SqsHttp:
         )
         queues = QueueActions(registry=registry, clock=clock, touch=messages.touch)
         self.delivery = QueueDelivery(registry=registry, clock=clock, touch=messages.touch)
-        self._actions = {**messages.actions(), **queues.actions()}
+        self._moves = MoveActions(registry=registry, clock=clock, touch=messages.touch)
+        self._actions = {**messages.actions(), **queues.actions(), **self._moves.actions()}
 
     def handle(self, operation: str, request: Request) -> Response | Awaitable[Response]:
         """Carry out one request; only a receive that waits returns an awaitable."""
@@ -46,6 +48,7 @@ class SqsHttp:
         if action is None:
             text = f"The action {operation} is not valid for this endpoint."
             return render_error(SqsError("InvalidAction", text))
+        self._moves.advance()
         try:
             answer = action(_parameters(request), request)
         except SqsError as exc:

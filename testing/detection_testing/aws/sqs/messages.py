@@ -49,6 +49,16 @@ def check_message(body: object, attributes: Mapping[str, Any], *, max_bytes: int
     return size
 
 
+def message_bytes(entry: Mapping[str, Any]) -> int:
+    """Return the size of a message to send, its attributes included."""
+    size = len(str(entry.get("MessageBody", "")).encode())
+    for name, value in (entry.get("MessageAttributes") or {}).items():
+        data_type = str(value.get("DataType", ""))
+        content = _attribute_content(value, binary=data_type.startswith("Binary"))
+        size += len(name.encode()) + len(data_type.encode()) + len(content)
+    return size
+
+
 def check_batch(entries: object) -> list[dict[str, Any]]:
     """Check the entries of a batch request as a whole and return them.
 

@@ -4,8 +4,6 @@
 "guide" is https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/.
 """
 
-import base64
-import binascii
 import hashlib
 import uuid
 from collections.abc import Callable, Mapping
@@ -16,6 +14,7 @@ from typing import Any
 
 from detection_testing.aws.journal import JournalEvent, Kind
 from detection_testing.aws.sqs.errors import SqsError, bad_value
+from detection_testing.aws.sqs.handles import Handles
 from detection_testing.aws.sqs.order import Deduplication, FifoOrder, StandardOrder
 from detection_testing.aws.sqs.store import MessageStore
 from detection_testing.aws.sqs.values import (
@@ -67,9 +66,8 @@ class SqsQueue:
         standard = StandardOrder(window=disorder.window, random=self._random)
         self._store = MessageStore(FifoOrder() if settings.fifo else standard)
         self._deduplication = Deduplication()
-        self._tag = uuid.uuid4().hex[:12]
         self._sequence = count(1)
-        self._receives = count(1)
+        self._handles = Handles()
         self._owners: dict[str, Message] = {}
 
     def send(
@@ -163,7 +161,7 @@ class SqsQueue:
         self.advance(now_s)
         message = self._owners.get(handle)
         if message is None:
-            known = self._store.get(self._message_id(handle))
+            known = self._store.get(self._handles.message_id(handle))
             if known is not None:
                 self._note(now_s, "stale_delete", known)
             return
@@ -187,7 +185,7 @@ class SqsQueue:
         _check_visibility(seconds)
         message = self._owners.get(handle)
         if message is None:
-            self._message_id(handle)
+            self._handles.message_id(handle)
             raise bad_value("ReceiptHandle", handle, _NOT_AVAILABLE)
         if message.state is not State.IN_FLIGHT:
             raise SqsError("MessageNotInflight", "The specified message isn't in flight.")
@@ -210,28 +208,27 @@ class SqsQueue:
             self._remove(message)
         return len(messages)
 
-    def move_all(self, *, target: "SqsQueue", now_s: float) -> int:
-        """Move every visible message to ``target``; return how many.
+    def move(
+        self, find_target: Callable[[Message], "SqsQueue | None"], *, limit: int, now_s: float
+    ) -> int:
+        """Move visible messages to their targets, up to ``limit``; return how many.
 
         Guide, dead-letter queue redrive: they arrive as new messages with a new id and send time.
+
+        Raises:
+            LookupError: A message has no target; it stays where it is.
         """
         self.advance(now_s)
-        moved = 0
-        while taken := self._store.take(MAX_RECEIVE):
-            for message in taken:
-                self._note(now_s, "moved", message, target.name)
-                self._owners.pop(message.handle, None)
-                self._store.drop_taken(message)
-                target.send(
-                    message.body,
-                    now_s=now_s,
-                    attributes=message.attributes,
-                    group_id=message.group_id,
-                    deduplication_id=uuid.uuid4().hex if target.settings.fifo else None,
-                    trace_header=message.trace_header,
-                )
-            moved += len(taken)
-        return moved
+        for moved in range(limit):
+            taken = self._store.take(1)
+            if not taken:
+                return moved
+            target = find_target(taken[0])
+            if target is None:
+                self._store.echo(taken[0])
+                raise LookupError(taken[0].message_id)
+            self._move(taken[0], target, now_s=now_s)
+        return limit
 
     def counts(self, *, now_s: float) -> Counts:
         """Return the messages by state; exact, where SQS's are approximate."""
@@ -299,8 +296,7 @@ class SqsQueue:
         message.received_s = now_s
         if message.receive_count == 1:
             message.first_received_s = now_s
-        plain = f"{self._tag} {message.message_id} {next(self._receives)}"
-        message.handle = base64.b64encode(plain.encode()).decode()
+        message.handle = self._handles.make(message.message_id)
         self._owners[message.handle] = message
         self._note(now_s, "received", message, str(message.receive_count))
         self._store.hide(message, due_s=now_s + timeout_s)
@@ -325,19 +321,22 @@ class SqsQueue:
         target.adopt(message, source_arn=self.arn, now_s=now_s)
         return True
 
+    def _move(self, message: Message, target: "SqsQueue", *, now_s: float) -> None:
+        self._note(now_s, "moved", message, target.name)
+        self._owners.pop(message.handle, None)
+        self._store.drop_taken(message)
+        target.send(
+            message.body,
+            now_s=now_s,
+            attributes=message.attributes,
+            group_id=message.group_id,
+            deduplication_id=uuid.uuid4().hex if target.settings.fifo else None,
+            trace_header=message.trace_header,
+        )
+
     def _remove(self, message: Message) -> None:
         self._owners.pop(message.handle, None)
         self._store.remove(message)
-
-    def _message_id(self, handle: str) -> str:
-        try:
-            tag, message_id, _ = base64.b64decode(handle, validate=True).decode().split(" ")
-        except (binascii.Error, UnicodeError, ValueError):
-            tag = message_id = ""
-        if tag != self._tag:
-            text = f'The input receipt handle "{handle}" is not a valid receipt handle.'
-            raise SqsError("ReceiptHandleIsInvalid", text)
-        return message_id
 
     def _note(self, at_s: float, kind: Kind, message: Message, detail: str = "") -> None:
         if self._journal is not None:

@@ -16,6 +16,7 @@ from detection_testing.aws.sqs.messages import (
     attributes_md5,
     check_batch,
     check_message,
+    message_bytes,
     render,
 )
 from detection_testing.aws.sqs.polls import LongPolls
@@ -88,7 +89,7 @@ class MessageActions:
         # SQS API reference, SendMessageBatch: the sum of all entries is at most 1 MiB too.
         queue = queue_of(parameters, self._registry).queue
         entries = check_batch(parameters.get("Entries"))
-        total = sum(len(str(e.get("MessageBody", "")).encode()) for e in entries)
+        total = sum(message_bytes(entry) for entry in entries)
         if total > MAX_MESSAGE_BYTES:
             text = f"Batch requests cannot be longer than {MAX_MESSAGE_BYTES} bytes. "
             raise SqsError("BatchRequestTooLong", text + f"You have sent {total} bytes.")

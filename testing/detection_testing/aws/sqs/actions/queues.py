@@ -1,12 +1,10 @@
-"""The SQS actions on queues: create, get, list, set attributes, purge, delete, redrive."""
+"""The SQS actions on queues: create, get, list, set attributes, purge, delete."""
 
-import uuid
 from collections.abc import Callable
 
 from detection_testing.aws.clock import ServerClock
 from detection_testing.aws.sqs.actions.messages import Action
 from detection_testing.aws.sqs.actions.parameters import Answer, Parameters, queue_of, text_of
-from detection_testing.aws.sqs.errors import SqsError
 from detection_testing.aws.sqs.queue import SqsQueue
 from detection_testing.aws.sqs.registry import ACCOUNT_ID, QueueRegistry
 from detection_testing.http.values import Request
@@ -39,7 +37,6 @@ class QueueActions:
             "SetQueueAttributes": self._change,
             "PurgeQueue": self._purge,
             "ListDeadLetterSourceQueues": self._sources,
-            "StartMessageMoveTask": self._move,
         }
 
     def _create(self, parameters: Parameters, request: Request) -> Answer:
@@ -91,30 +88,6 @@ class QueueActions:
     def _sources(self, parameters: Parameters, request: Request) -> Answer:
         arn = queue_of(parameters, self._registry).queue.arn
         return {"queueUrls": [_url(q, request) for q in self._registry.sources_of(arn)]}
-
-    def _move(self, parameters: Parameters, request: Request) -> Answer:
-        # SQS API reference, StartMessageMoveTask: from a dead-letter queue, to the queue named or
-        # back to the source. SQS works in the background; here it is done before the answer.
-        del request
-        source_arn = text_of(parameters, "SourceArn")
-        source = self._registry.find_arn(source_arn)
-        origins = self._registry.sources_of(source_arn)
-        if source is None:
-            text = "The resource that you specified for the SourceArn parameter doesn't exist."
-            raise SqsError("ResourceNotFoundException", text)
-        if not origins:
-            text = "Source queue must be configured as a Dead Letter Queue."
-            raise SqsError("InvalidParameterValue", text)
-        target_arn = parameters.get("DestinationArn") or origins[0].arn
-        target = self._registry.find_arn(target_arn)
-        if target is None:
-            text = (
-                "The resource that you specified for the DestinationArn parameter doesn't exist."
-            )
-            raise SqsError("ResourceNotFoundException", text)
-        source.move_all(target=target, now_s=self._clock.now_s())
-        self._touch(target)
-        return {"TaskHandle": uuid.uuid4().hex}
 
 
 def _url(queue: SqsQueue, request: Request) -> str:

@@ -40,7 +40,8 @@ QUEUE = "media"
 WAIT_S = 120.0
 SLOW_CALLBACK_S = 12
 WITHOUT_DATA = {
-    "DetectionWorkerMessagesKept": "every hopeless message found its dead-letter queue",
+    "DetectionWorkerResultsFail": "store and destination take every result",
+    "DetectionCacheFails": "the cache answers every lookup",
     "DetectionOperatorForbidden": "the role is complete",
     "DetectionOperatorReconcilesFail": "every reconcile succeeds",
 }
@@ -143,6 +144,8 @@ class Stage:
     namespace: str
     aws: LocalAws
     queue_url: str
+    outbox_url: str
+    told_url: str
     worker_port: int
     folder: Path
 
@@ -158,10 +161,22 @@ class Stage:
         found: list[dict[str, Any]] = self.cluster.get("-n", self.namespace, "pods")["items"]
         return [item for item in found if env.LABEL_QUEUE in item["metadata"]["labels"]]
 
-    def send(self, name: str, content: bytes, callback: str = "/ok") -> None:
+    def send(self, name: str, content: bytes, callback: str = "/ok", *, times: int = 1) -> None:
         url = self.aws.put_object("media", f"{uuid.uuid4().hex}/{name}", content)
-        body = {"sqs_to_ml_url": url, "callback_url": self.aws.callback_url(callback)}
-        self.aws.send(self.queue_url, [json.dumps(body)])
+        receiver = callback if "://" in callback else self.aws.callback_url(callback)
+        body = json.dumps({"sqs_to_ml_url": url, "callback_url": receiver})
+        self.aws.send(self.queue_url, [body] * times)
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """``spec.worker.template.results``: every place that results go to."""
+        *_, account, name = self.told_url.split("/")
+        return {
+            "url": "s3://results/detection/",
+            "onSuccess": [f"arn:aws:sqs:{self.aws.region}:{account}:{name}"],
+            "cacheURL": "s3://results/cache/",
+            "outboxURL": self.outbox_url,
+        }
 
     def play_kubelet(self) -> str:
         """Give the new pod a node and call it ready; the worker's process stands for it."""
@@ -204,6 +219,8 @@ class Stage:
             self.send("c.wav", audio)
         self.send("text.jpg", b"hello, I am text")
         self.send("a.jpg", image, callback="/status/500")
+        # Nobody listens there: its circuit opens, and later callbacks are deferred untried.
+        self.send("a.jpg", image, callback=f"http://localhost:{free_port()}/", times=4)
 
 
 def spec(stage: Stage) -> dict[str, Any]:
@@ -225,6 +242,7 @@ def spec(stage: Stage) -> dict[str, Any]:
             "template": {
                 "image": "detection-worker:1",
                 "serviceAccountName": "detection-queue-worker",
+                "results": stage.results,
             }
         },
     }
@@ -251,8 +269,11 @@ def scene(
         stack.callback(cluster.helm, "uninstall", "detection-queue", "-n", namespace, check=False)
         aws = stack.enter_context(LocalAws.in_process())
         queue_url, dead_letter_url = aws.create_queue(QUEUE, visibility_s=30, max_receive_count=3)
+        aws.s3().create_bucket(Bucket="results")
         stage = Stage(
             cluster=cluster, namespace=namespace, aws=aws, queue_url=queue_url,
+            outbox_url=aws.create_queue("outbox").queue_url,
+            told_url=aws.create_queue("told").queue_url,
             worker_port=free_port(), folder=folder,
         )  # fmt: skip
         end_pods = ("delete", "pods", "--all", "-n", namespace, "--grace-period=0", "--force")
@@ -313,6 +334,10 @@ def start_worker(stage: Stage, processes: Processes) -> None:
             env.CONTROL_HOST: "127.0.0.1",
             env.CONTROL_PORT: str(stage.worker_port),
             env.S3_CACHE_DIR: str(stage.folder / "cache"),
+            env.RESULTS_URL: stage.results["url"],
+            env.ON_SUCCESS: stage.results["onSuccess"][0],
+            env.CACHE_URL: stage.results["cacheURL"],
+            env.OUTBOX_URL: stage.outbox_url,
             "DETECTION_CALLBACK_MAX_ELAPSED_S": "2",
             "DETECTION_CALLBACK_READ_TIMEOUT_S": "60",
             "DETECTION_MAX_BACKOFF_S": "1",

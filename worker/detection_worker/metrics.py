@@ -13,6 +13,10 @@ STAGES: Final = ("download", "decode", "inference", "callback")
 SECONDS_BUCKETS: Final = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 )  # fmt: skip
+RARE_OUTCOME: Final = "kept"
+RARE_ENTRIES: Final = ("dead_lettered", "kept", "refused")
+"""What alerts look for. Exported from the start: Prometheus sees no increase in a series that
+begins with 1, and a worker that starts for one message may never count to 2."""
 EXEMPLAR_CHARS: Final = 100
 """OpenMetrics allows 128 characters for names and values of one exemplar together."""
 
@@ -35,6 +39,7 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.messages.labels(RARE_OUTCOME)
         self.jobs = Counter(
             "detection_worker_jobs",
             "Finished detections, by media kind, label and verdict.",
@@ -201,6 +206,8 @@ class OutboxMetrics:
             ["result"],
             registry=registry,
         )
+        for result in RARE_ENTRIES:
+            self.entries.labels(result)
         self.deferred = Counter(
             "detection_worker_callbacks_deferred",
             "Callbacks that were not tried because their host takes none, by reason.",

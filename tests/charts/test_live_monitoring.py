@@ -427,7 +427,7 @@ def settled(prometheus: Prometheus, series: str) -> bool:
 def tolerant(expr: str) -> str:
     """Return an alert's expression with its comparisons answered by 0 or 1, never by nothing."""
     inner = re.sub(r"absent\((.*)\)", r"\1", expr)
-    inner = inner.replace("unless ignoring", "and ignoring")
+    inner = re.sub(r"unless (ignoring|on)", r"and \1", inner)
     return re.sub(r"(==|>=|<=|(?<![!=])>|<)(?!=)", r"\1 bool", inner)
 
 

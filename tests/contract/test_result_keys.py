@@ -11,6 +11,7 @@ from detection_contract.result_keys import (
     MAX_PREFIX_BYTES,
     MAX_TEMPLATE_BYTES,
     is_key_template,
+    key_pattern,
     result_key,
 )
 
@@ -171,3 +172,25 @@ def test_a_key_that_would_be_too_long_keeps_its_ending_and_stays_its_own() -> No
     assert len(set(keys)) == len(keys)
     assert all(key.endswith(".json") and len(key) <= MAX_KEY_BYTES for key in keys)
     assert key_of(request_id=long, template=ALL) == key_of(request_id=long, template=ALL)
+
+
+@given(
+    st.sampled_from([DEFAULT_TEMPLATE, ALL, "a+b/{message_id}{index}"]),
+    st.text(min_size=1, max_size=60),
+    st.none() | st.floats(0, 4e9),
+    media_objects,
+)
+def test_keys_are_recognised_by_their_template(
+    template: str, request_id: str, sent_at_s: float | None, media: tuple[str, str] | None
+) -> None:
+    key = key_of(template, prefix="", request_id=request_id, sent_at_s=sent_at_s, media=media)
+
+    assert key_pattern(template).fullmatch(key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["clip.mp4", "2025/11/30/clip.mp4", "2025/11/30/a/req-1.json", "2025/11/req-1.json"],
+)
+def test_other_keys_are_not_taken_for_results(key: str) -> None:
+    assert not key_pattern(DEFAULT_TEMPLATE).fullmatch(key)

@@ -1,6 +1,11 @@
 import pytest
 
-from detection_contract.aws.sqs_urls import is_public_endpoint, own_endpoint, region_of_queue
+from detection_contract.aws.sqs_urls import (
+    is_public_endpoint,
+    is_same_queue,
+    own_endpoint,
+    region_of_queue,
+)
 
 
 @pytest.mark.parametrize(
@@ -70,3 +75,20 @@ def test_a_queue_elsewhere_is_its_own_endpoint(url: str, endpoint: str | None) -
 )
 def test_only_endpoints_of_sqs_itself_are_public(url: str, *, public: bool) -> None:
     assert is_public_endpoint(url) == public
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ("https://sqs.eu-west-1.amazonaws.com/1/q/", True),
+        ("https://eu-west-1.queue.amazonaws.com/1/q", True),
+        ("https://vpce-0a.sqs.eu-west-1.vpce.amazonaws.com/1/q", True),
+        ("https://sqs.us-east-1.amazonaws.com/1/q", False),
+        ("https://sqs.eu-west-1.amazonaws.com/2/q", False),
+        ("https://sqs.eu-west-1.amazonaws.com/1/q2", False),
+        ("http://localhost:9324/1/q", False),
+    ],
+)
+def test_two_urls_of_one_queue(other: str, same: bool) -> None:  # noqa: FBT001 - a column
+    assert is_same_queue("https://sqs.eu-west-1.amazonaws.com/1/q", other) is same
+    assert is_same_queue("http://LOCALHOST:9324/1/q", "http://localhost:9324/1/q")

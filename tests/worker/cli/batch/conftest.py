@@ -28,6 +28,7 @@ class Aws:
     bucket: str = ""
     queue_url: str = ""
     dlq_url: str = ""
+    is_moto: bool = False
 
     def put(self, key: str, body: bytes = b"x", **options: Any) -> None:
         self.s3.put_object(Bucket=self.bucket, Key=key, Body=body, **options)
@@ -150,7 +151,9 @@ def aws(request: pytest.FixtureRequest) -> Iterator[Aws]:
             "AWS_REGION": "us-east-1",
         }
     with ExitStack() as stack:
-        yield prepared(environment, stack)
+        made = prepared(environment, stack)
+        made.is_moto = request.param == "moto"
+        yield made
 
 
 RunOn = Callable[..., Any]

@@ -1,7 +1,6 @@
 """Message bodies to checked detection requests, and the making of messages."""
 
 import hashlib
-import ipaddress
 import json
 import re
 import uuid
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeVar, cast
 
 from detection_contract.aws.s3_urls import InvalidS3Url, S3Location, parse_s3_url, s3_uri
+from detection_contract.callback_urls import HIDDEN, MAX_CALLBACK_URL_CHARS, is_callback_url
 from detection_contract.error_codes import ErrorCode
 from detection_contract.events import BadEvent, CreatedObject, event_contents, unwrapped
 from detection_contract.json_text import BadJson, read_object
@@ -17,18 +17,8 @@ from detection_contract.notifications import notified_request
 
 DEFAULT_THRESHOLD: Final = 0.5
 MAX_REQUEST_ID_CHARS: Final = 256
-MAX_CALLBACK_URL_CHARS: Final = 2048
 
-# Control characters, line separators, and marks that reorder or hide text in a log.
-_HIDDEN: Final = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
-_UNPRINTABLE: Final = re.compile(f"[{_HIDDEN}]")
-# Hosts in their wire form: a name beyond ASCII is written in Punycode. No IGNORECASE: it would
-# take the long s for an s.
-_CALLBACK_URL: Final = re.compile(
-    r"[hH][tT][tT][pP][sS]?://"
-    r"(?:[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?\.?|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])"
-    rf"(?::(?P<port>[0-9]{{1,5}}))?(?:[/?#][^ \\{_HIDDEN}]*)?"
-)
+_UNPRINTABLE: Final = re.compile(f"[{HIDDEN}]")
 
 _T = TypeVar("_T")
 
@@ -277,12 +267,7 @@ def _callback_url(value: object) -> str | None:
         return None
     if not isinstance(value, str):
         raise _wrong_type("callback_url", "a string", value)
-    found = _CALLBACK_URL.fullmatch(value) if len(value) <= MAX_CALLBACK_URL_CHARS else None
-    if (
-        found is None
-        or not 0 < int(found["port"] or 80) < 65536
-        or not _is_ipv6(found["ipv6"] or "::")
-    ):
+    if not is_callback_url(value):
         # Not echoed: a callback URL may carry a token.
         raise _Fault(
             ErrorCode.BAD_CALLBACK_URL,
@@ -290,14 +275,6 @@ def _callback_url(value: object) -> str | None:
             f"spaces or control characters, at most {MAX_CALLBACK_URL_CHARS} characters",
         )
     return value
-
-
-def _is_ipv6(text: str) -> bool:
-    try:
-        ipaddress.IPv6Address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _request_id(value: object) -> str | None:

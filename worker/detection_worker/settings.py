@@ -15,6 +15,7 @@ from annotated_types import Interval, Predicate, doc
 
 from detection_contract.aws.arns import is_destination_arn
 from detection_contract.aws.s3_prefixes import is_s3_prefix
+from detection_contract.callback_urls import is_callback_url
 from detection_contract.result_keys import ALLOWED_TEMPLATE, DEFAULT_TEMPLATE, is_key_template
 from detection_contract.signing import decode_secret
 
@@ -53,6 +54,11 @@ def is_signing_secret(text: str) -> bool:
 
 
 HttpUrl = Annotated[str, Predicate(is_http_url), doc("an http or https URL")]
+CallbackUrl = Annotated[
+    str,
+    Predicate(is_callback_url),
+    doc("an http or https URL without user information, as in messages"),
+]
 Network = Annotated[str, Predicate(is_network)]
 SigningSecret = Annotated[str, Predicate(is_signing_secret)]
 S3Prefix = Annotated[
@@ -139,7 +145,7 @@ class MediaLimits:
 class CallbackSettings:
     """Timeouts, retries, allowed addresses and signatures of callbacks."""
 
-    url: HttpUrl | None = None
+    url: CallbackUrl | None = None
     """Callback URL of messages that name none, such as S3 events."""
     connect_timeout_s: Annotated[float, Interval(ge=0.1, le=300)] = 5.0
     read_timeout_s: Annotated[float, Interval(ge=0.1, le=300)] = 15.0

@@ -394,3 +394,13 @@ def test_lists_are_split_at_commas_and_checked(tmp_path: Path) -> None:
         UsageError, match=r"DETECTION_CALLBACK_ALLOWED_NETWORKS is '10\.0\.0\.1/8'"
     ):
         load_settings({}, {"DETECTION_CALLBACK_ALLOWED_NETWORKS": "10.0.0.1/8"}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://user:secret@cb.test/x", "ftp://cb.test/x", "https://cb test/x", "https:///x"]
+)
+def test_a_default_callback_that_no_message_may_name_is_refused(url: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="DETECTION_CALLBACK_URL") as caught:
+        load_settings({}, {"DETECTION_CALLBACK_URL": url}, tmp_path)
+
+    assert "secret" not in str(caught.value)

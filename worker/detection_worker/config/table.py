@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 
 from annotated_types import DocInfo, Interval, Predicate
 
+from detection_contract.callback_urls import is_callback_url
 from detection_worker.settings import (
     AwsSettings,
     CallbackSettings,
@@ -26,6 +27,8 @@ from detection_worker.settings import (
 )
 
 Group = Literal["aws", "data", "logging", "limits", "callback", "results", "consumer", "worker"]
+
+_URLS: Final = (is_http_url, is_callback_url)
 
 GROUPS: Final[dict[Group, type]] = {
     "aws": AwsSettings,
@@ -136,7 +139,7 @@ class Setting:
     @property
     def is_url(self) -> bool:
         """It is an http or https URL."""
-        return Predicate(is_http_url) in _parts(self.hint)[1]
+        return any(p in _parts(self.hint)[1] for p in map(Predicate, _URLS))
 
     def allowed(self) -> str:
         """Return what is allowed, as it follows ``Allowed:`` in an error."""

@@ -59,10 +59,10 @@ class PipelineDependencies:
     def delivery_threads(self, callback_workers: int) -> int:
         """Return how many results are delivered at once.
 
-        One waits for the store, then for topics, then for its receiver: as many threads for each,
-        so that destinations cost latency and no throughput.
+        One waits for the cache, the store, topics and its receiver in turn: as many threads for
+        each, so that destinations cost latency and no throughput.
         """
-        kinds = (True, self.store is not None, self.notifier is not None)
+        kinds = (True, self.store is not None, self.notifier is not None, self.entries is not None)
         return callback_workers * sum(kinds)
 
 

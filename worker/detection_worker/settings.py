@@ -53,6 +53,11 @@ def is_signing_secret(text: str) -> bool:
     return True
 
 
+def is_account_id(text: str) -> bool:
+    """Return whether ``text`` is the number of an AWS account."""
+    return len(text) == 12 and text.isascii() and text.isdigit()
+
+
 HttpUrl = Annotated[str, Predicate(is_http_url), doc("an http or https URL")]
 CallbackUrl = Annotated[
     str,
@@ -64,6 +69,7 @@ SigningSecret = Annotated[str, Predicate(is_signing_secret)]
 S3Prefix = Annotated[
     str, Predicate(is_s3_prefix), doc("a bucket and a prefix, such as s3://bucket/results/")
 ]
+AccountId = Annotated[str, Predicate(is_account_id), doc("an AWS account, twelve digits")]
 KeyTemplate = Annotated[str, Predicate(is_key_template), doc(ALLOWED_TEMPLATE)]
 DestinationArn = Annotated[str, Predicate(is_destination_arn)]
 _DESTINATIONS: Final = doc(
@@ -182,7 +188,7 @@ class ResultSettings:
     ``{message_id}``, ``{index}``, ``{bucket}`` and ``{key}`` (of the media) are filled in."""
     results_kms_key_id: str | None = None
     """KMS key of stored envelopes (SSE-KMS); None leaves encryption to the bucket."""
-    results_bucket_owner: str | None = None
+    results_bucket_owner: AccountId | None = None
     """AWS account that must own the buckets of results and cache."""
     on_success: Annotated[tuple[DestinationArn, ...], _DESTINATIONS] = ()
     """Destinations that are notified of every finished result."""

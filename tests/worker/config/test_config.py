@@ -48,6 +48,8 @@ def samples(row: Setting) -> tuple[tuple[str, object], ...]:  # noqa: PLR0911 - 
         return tuple((p, Path(p)) for p in ("/a/b", "/c", "/d e"))
     if row.name in ("results_url", "cache_url"):
         return tuple((u, u) for u in ("s3://abc/x/", "s3://abc", "s3://abc/x/y"))
+    if row.name == "results_bucket_owner":
+        return tuple((a, a) for a in ("123456789012", "000000000000", "999999999999"))
     if row.name == "results_key":
         keys = ("{request_id}", "{date}/{message_id}-{index}.json", "a/{bucket}/{request_id}")
         return tuple((k, k) for k in keys)

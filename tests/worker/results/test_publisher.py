@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError, ReadTimeoutError
+from hypothesis import given
+from hypothesis import strategies as st
 
 from detection_contract.aws.arns import DestinationArn, parse_destination_arn
 from detection_contract.error_codes import ErrorCode
@@ -166,6 +168,36 @@ def test_an_entry_that_the_answer_omits_is_not_taken_for_published(service: Any)
     errors = Publisher(destination, pause_s=0.0).publish(NOTES[:2])
 
     assert ["NoAnswer" in str(error) for error in errors] == [True, True]
+
+
+codes = st.sampled_from(["", "InternalError", "InvalidParameter", "Throttled", "NotFound"])
+calls = st.lists(
+    st.one_of(
+        st.lists(codes, min_size=4, max_size=4),
+        st.sampled_from(["InternalError", "InvalidParameterValue", "BatchRequestTooLong"]),
+    ),
+    max_size=12,
+)
+
+
+@given(calls)
+def test_whatever_a_service_answers_each_entry_is_published_once_or_fails(
+    script: list[list[str] | str],
+) -> None:
+    accepted: list[str] = []
+
+    def send(batch: Sequence[Notification]) -> Mapping[int, Refused]:
+        answer = script.pop(0) if script else [""] * 4
+        if isinstance(answer, str):
+            raise client_error(answer)
+        refused = {at: Refused(code=c, message="m") for at, c in enumerate(answer) if c}
+        accepted.extend(note.id for at, note in enumerate(batch) if at not in refused)
+        return {at: each for at, each in refused.items() if at < len(batch)}
+
+    errors = publish(Scripted(*[send] * 99))
+
+    told = [note.id for note, error in zip(NOTES, errors, strict=True) if error is None]
+    assert sorted(accepted) == told
 
 
 def test_every_thread_gets_an_error_of_its_own() -> None:

@@ -22,7 +22,7 @@ from detection_worker.errors import JobError
 from detection_worker.results.base import ResultId, StoredResult
 from detection_worker.results.s3_store_errors import Bucket, explain_store
 from detection_worker.settings import MIB, AwsSettings
-from detection_worker.storage.s3_errors import CALL_ERRORS
+from detection_worker.storage.s3_errors import CALL_ERRORS, missing_permission
 
 MESSAGE_ID: Final = "detection-message-id"
 INDEX: Final = "detection-index"
@@ -192,20 +192,21 @@ class S3ResultStore:
         if status == HTTPStatus.NOT_FOUND and code != "NoSuchBucket":
             return True
         if code == "AccessDenied":
-            self._warn_denied()
+            self._warn_denied(missing_permission(exc))
             return True
         return code in _UNUSABLE
 
-    def _warn_denied(self) -> None:
+    def _warn_denied(self, missing: str | None) -> None:
         with self._warn_lock:
             if self._warned:
                 return
             self._warned = True
         log.warning(
-            "stored results in %s cannot be read, so redelivered messages are analysed again; "
-            "allow s3:GetObject on them and s3:ListBucket on the bucket, without which S3 denies "
-            "objects that do not exist",
+            "stored results in %s cannot be read (%s), so redelivered messages are analysed "
+            "again; allow s3:GetObject on them and s3:ListBucket on the bucket, without which S3 "
+            "denies objects that do not exist",
             self._bucket.name,
+            f"{missing} is not allowed" if missing else "Access Denied",
         )
 
     def _object(self, key: str) -> dict[str, str]:

@@ -100,7 +100,7 @@ class Receiver(ThreadingHTTPServer):
 class Time:
     """One clock for sender and SQS, so that a test can wait for days in no time."""
 
-    def __init__(self, local: LocalAws) -> None:
+    def __init__(self, local: LocalAws | None) -> None:
         self._local = local
         self._ahead_s = 0.0
 
@@ -112,7 +112,8 @@ class Time:
 
     def advance(self, seconds: float) -> None:
         self._ahead_s += seconds
-        self._local.advance(seconds)
+        if self._local is not None:
+            self._local.advance(seconds)
 
 
 @dataclass(kw_only=True)
@@ -265,6 +266,19 @@ def make_outbox(local: LocalAws, queues: Queues, clock: Time) -> Iterator[Callab
         each.sender.stop(timeout_s=5.0)
         each.queue.close()
         each.client.close()
+
+
+@pytest.fixture
+def make_real() -> Callable[..., Outbox]:
+    """Make an outbox on another AWS, in real time."""
+
+    def make(endpoint_url: str, queue_url: str) -> Outbox:
+        aws = AwsSettings(
+            access_key_id="moto", secret_access_key="moto", endpoint_url=endpoint_url
+        )
+        return outbox_of(aws, queue_url, Time(None))
+
+    return make
 
 
 @pytest.fixture

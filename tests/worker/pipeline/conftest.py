@@ -26,6 +26,8 @@ from detection_worker.detectors.base import DetectorCard
 from detection_worker.errors import Cancelled, JobError
 from detection_worker.media.values import DecodedMedia, DecodeRequest, MediaInfo
 from detection_worker.metrics import Metrics
+from detection_worker.outbox.base import PendingCallback
+from detection_worker.outbox.gate import GatedCallbacks, HostGate
 from detection_worker.pipeline.messages.settlement import MessageCounts
 from detection_worker.pipeline.service.dependencies import PipelineDependencies
 from detection_worker.pipeline.service.pipeline import Pipeline
@@ -442,6 +444,20 @@ class FakeNotifier:
         self.journal.append(f"notify {arn}")
 
 
+class FakeOutbox:
+    """Takes callbacks; scripted by request id."""
+
+    def __init__(self, journal: list[str]) -> None:
+        self.script = Script()
+        self.journal = journal
+        self.taken: list[PendingCallback] = []
+
+    def put(self, callback: PendingCallback) -> None:
+        self.script.enter(callback.request_id, lambda: False)
+        self.taken.append(callback)
+        self.journal.append(f"outbox {callback.request_id}")
+
+
 @dataclass
 class Rig:
     """A pipeline and everything around it."""
@@ -475,6 +491,8 @@ class Rig:
     store: FakeStore | None = None
     notifier: FakeNotifier | None = None
     entries: FakeEntries | None = None
+    outbox: FakeOutbox | None = None
+    gate: HostGate | None = None
     pipeline: Pipeline | None = None
 
     @property
@@ -491,6 +509,11 @@ class Rig:
         self.destinations = ResultSettings(
             results_url="s3://results/", on_success=tuple(on_success), on_failure=tuple(on_failure)
         )
+
+    def keep_callbacks(self) -> None:
+        """Give the pipeline an outbox, and what is known of hosts."""
+        self.outbox = FakeOutbox(self.journal)
+        self.gate = HostGate(self.metrics.outbox)
 
     def share_scores(self) -> None:
         """Give the pipeline, and those of ``another``, a shared cache of scores."""
@@ -519,7 +542,14 @@ class Rig:
                 decoder=self.decoder,
                 decoders=2,
                 detectors=self.detectors,
-                callbacks=self.callbacks,
+                callbacks=(
+                    GatedCallbacks(
+                        self.callbacks, self.gate, threads=self.consumer.callback_workers
+                    )
+                    if self.gate
+                    else self.callbacks
+                ),
+                outbox=self.outbox,
                 store=self.store,
                 notifier=self.notifier,
                 entries=self.entries,

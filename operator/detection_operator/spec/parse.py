@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 from detection_contract.aws.arns import Service, parse_destination_arn
 from detection_contract.aws.s3_prefixes import is_s3_prefix, parse_s3_prefix
 from detection_contract.aws.sqs_urls import region_of_queue
+from detection_contract.callback_urls import is_callback_url
 from detection_contract.result_keys import ALLOWED_TEMPLATE, is_key_template
 from detection_operator.spec.fields import ADDRESS_PATTERN, ADDRESS_RULE
 from detection_operator.spec.queue_spec import QueueRef, QueueSpec
@@ -254,6 +255,9 @@ def _check_results(results: Results, queue: QueueRef) -> None:
         raise InvalidSpec(f"{_RESULTS}.kmsKeyID", "has no meaning without url")
     if results.url is results.cache_url is None and results.bucket_owner is not None:
         raise InvalidSpec(f"{_RESULTS}.bucketOwner", "has no meaning without url and cacheURL")
+    if results.callback_url is not None and not is_callback_url(results.callback_url):
+        # Not echoed: a callback URL may carry a token.
+        raise InvalidSpec(f"{_RESULTS}.callbackURL", "has a host that is no IPv6 address")
     _check_prefixes(results)
     _check_outbox(results, queue)
     _check_destinations(results, queue)

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from detection_contract.aws.arns import DESTINATION_PATTERN
+from detection_contract.callback_urls import MAX_CALLBACK_URL_CHARS
 from detection_contract.result_keys import (
     MAX_PREFIX_BYTES,
     MAX_TEMPLATE_BYTES,
@@ -95,7 +96,7 @@ class Results(SpecPart):
     callback_url: Annotated[
         Text | None,
         Field(
-            max_length=2048,
+            max_length=MAX_CALLBACK_URL_CHARS,
             pattern=CALLBACK_URL_PATTERN,
             description="Callback URL of messages that name none, such as S3 events.",
         ),

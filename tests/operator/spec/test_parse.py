@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from detection_contract.aws.arns import DESTINATION_PATTERN, parse_destination_arn
 from detection_contract.aws.s3_prefixes import is_s3_prefix
+from detection_contract.callback_urls import is_callback_url
 from detection_contract.media_types import MediaKind
 from detection_operator.spec.parse import (
     InvalidSpec,
@@ -18,7 +19,11 @@ from detection_operator.spec.parse import (
     parse_spec,
 )
 from detection_operator.spec.queue_spec import QueueSpec
-from detection_operator.spec.results import NO_BUCKET_PATTERN, S3_PREFIX_PATTERN
+from detection_operator.spec.results import (
+    CALLBACK_URL_PATTERN,
+    NO_BUCKET_PATTERN,
+    S3_PREFIX_PATTERN,
+)
 from detection_operator.spec.scaling import IdlePolicy, Mode
 
 
@@ -99,6 +104,7 @@ WRONG_RESULTS: list[tuple[str, str, dict[str, Any]]] = [
     ),
     ("a callback without a host", "callbackURL", {"callbackURL": "https:///x"}),
     ("a callback with a password", "callbackURL", {"callbackURL": "https://u:p@host/"}),
+    ("a callback to half an address", "callbackURL", {"callbackURL": "https://[::1::2]/"}),
     ("a callback to no port", "callbackURL", {"callbackURL": "https://host:65536/"}),
     ("the queue as outbox", "outboxURL", {"outboxURL": URL}),
     ("the dead letters as outbox", "outboxURL", {"outboxURL": f"{URL}-dlq"}),
@@ -238,6 +244,11 @@ def test_a_wrong_spec_is_refused_by_the_name_of_its_field(
 @given(arn=st.from_regex(re.compile(DESTINATION_PATTERN, re.ASCII), fullmatch=True))
 def test_every_destination_that_the_api_server_takes_is_one_for_the_worker(arn: str) -> None:
     assert parse_destination_arn(arn).arn == arn
+
+
+@given(url=st.from_regex(re.compile(CALLBACK_URL_PATTERN, re.ASCII), fullmatch=True))
+def test_every_callback_url_that_the_api_server_takes_is_one_for_the_worker(url: str) -> None:
+    assert is_callback_url(url) or "[" in url
 
 
 @given(url=st.from_regex(re.compile(S3_PREFIX_PATTERN, re.ASCII), fullmatch=True))

@@ -9,6 +9,7 @@ import pytest
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.process.logs import JsonFormatter
+from detection_worker.results.base import ResultId
 
 FOLDER = {
     "eventSource": "aws:s3",
@@ -111,3 +112,42 @@ def test_a_lost_lease_says_so_in_fields(rig: Any, caplog: pytest.LogCaptureFixtu
     assert rig.counts(1, "detection_worker_leases_lost_total")
     assert rig.eventually(lambda: [e for e in lines(caplog) if e.get("action") == "lost"])
     check(lines(caplog), {message_id: "r-1"})
+
+
+def test_destinations_that_fail_say_so_in_fields(
+    rig: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    topic = "arn:aws:sns:us-east-1:123456789012:done"
+    rig.keep_results(on_success=(topic,))
+    rig.store.script.errors["r-1"] = [rig.error(ErrorCode.RESULT_NOT_STORED)]
+    rig.notifier.script.errors[topic] = [rig.error(ErrorCode.NOTIFICATION_FAILED)]
+    rig.start(max_backoff_s=600, callback_workers=1)
+    requests = {rig.send(f"7_{i}.png", request_id=f"r-{i}"): f"r-{i}" for i in (1, 2)}
+
+    assert rig.counts(2, "detection_worker_messages_total", outcome="retried")
+
+    found = lines(caplog)
+    check(found, requests)
+    told = {e["request_id"]: e["code"] for e in found if e.get("action") == "deliver"}
+    assert told == {"r-1": "result_not_stored", "r-2": "notification_failed"}
+
+
+@pytest.mark.slow
+def test_a_result_found_in_the_store_says_so_in_fields(
+    rig: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    rig.keep_results()
+    rig.storage.script.errors["7_a.png"] = [rig.error(ErrorCode.S3_UNAVAILABLE)]
+    rig.start(max_backoff_s=1)
+    message_id = rig.send("7_a.png", request_id="r-1")
+    whose = ResultId(request_id="r-1", message_id=message_id, index=0, sent_at_s=None, media=None)
+    body = json.dumps({"request_id": "r-1", "error": None, "file_type": "image"}).encode()
+    rig.store.kept["r-1"] = (whose, body)
+
+    assert rig.eventually(rig.empty)
+
+    check(lines(caplog), {message_id: "r-1"})
+    [recalled] = [e for e in lines(caplog) if e.get("action") == "recall"]
+    assert (recalled["level"], recalled["result_url"]) == ("INFO", "s3://results/r-1.json")

@@ -124,6 +124,73 @@ def test_one_thread_checks_at_a_time(
     assert probed.probes == 1
 
 
+def test_a_check_that_takes_long_is_not_begun_again(
+    breaker: CircuitBreaker, now: list[float]
+) -> None:
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def again() -> None:
+        begun.release()
+        go_on.wait(10)
+
+    breaker.note(skewed(), Trial(check="results", paused="", works="", again=again))
+    now[0] += CHECK_PAUSE_S
+    first = threading.Thread(target=breaker.allows)
+    first.start()
+    assert begun.acquire(timeout=10)
+
+    now[0] += 600.0
+    assert not breaker.allows()
+
+    assert not begun.acquire(blocking=False)
+    go_on.set()
+    first.join()
+    assert breaker.allows()
+
+
+def test_a_check_that_fails_for_a_bug_is_made_again_later(
+    breaker: CircuitBreaker, now: list[float]
+) -> None:
+    errors: list[Exception] = [ValueError("nobody foresaw this")]
+
+    def again() -> None:
+        if errors:
+            raise errors.pop()
+
+    breaker.note(skewed(), Trial(check="results", paused="", works="", again=again))
+    now[0] += CHECK_PAUSE_S
+    with pytest.raises(ValueError, match="nobody foresaw"):
+        breaker.allows()
+
+    assert breaker.reasons == {"results": SKEWED}
+    now[0] += CHECK_PAUSE_S
+    assert breaker.allows()
+
+
+def test_each_destination_is_tried_by_itself(breaker: CircuitBreaker, now: list[float]) -> None:
+    broken = {"a", "b"}
+
+    def trial(name: str) -> Trial:
+        def again() -> None:
+            if name in broken:
+                raise JobError(ErrorCode.NOTIFICATION_FAILED, f"{name} is gone", environment=True)
+
+        works = f"{name} works"
+        return Trial(check="notifications", paused="", works=works, again=again, destination=name)
+
+    for name in ("a", "b"):
+        error = JobError(ErrorCode.NOTIFICATION_FAILED, f"{name} is gone", environment=True)
+        breaker.note(error, trial(name))
+    now[0] += CHECK_PAUSE_S
+    broken.remove("b")
+
+    assert not breaker.allows()
+    assert breaker.reasons == {"notifications": "a is gone"}
+    now[0] += CHECK_PAUSE_S
+    broken.clear()
+    assert breaker.allows()
+
+
 def test_a_folder_that_cannot_be_made_keeps_it_open(
     probed: Probed, now: list[float], tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ Destinations count among them: a bucket that denies one result denies them all.
 """
 
 import logging
+import math
 import shutil
 import threading
 import time
@@ -123,28 +124,34 @@ class CircuitBreaker:
         return not self._open
 
     def _take_due(self) -> list[_Open]:
-        """Return what to check now; its next check is later, so that one thread does it."""
+        """Return what to check now; nobody else checks it meanwhile, however long that takes."""
         with self._lock:
             now_s = self._clock()
             due = [opened for opened in self._open.values() if opened.check_at_s <= now_s]
             for opened in due:
-                self._open[opened.trial.key] = replace(
-                    opened,
-                    check_at_s=now_s + opened.pause_s,
-                    pause_s=min(opened.pause_s * 2, MAX_CHECK_PAUSE_S),
-                )
+                self._open[opened.trial.key] = replace(opened, check_at_s=math.inf)
         return due
 
     def _check(self, opened: _Open) -> None:
-        trial = opened.trial
-        reason = _reason_against(trial)
+        reason: str | None = opened.reason
+        try:
+            reason = _reason_against(opened.trial)
+        finally:
+            self._note_check(opened, reason)
+        if reason is None:
+            log.info("%s: receiving goes on", opened.trial.works)
+
+    def _note_check(self, opened: _Open, reason: str | None) -> None:
         with self._lock:
             if reason is None:
-                del self._open[trial.key]
-            else:
-                self._open[trial.key] = replace(self._open[trial.key], reason=reason)
-        if reason is None:
-            log.info("%s: receiving goes on", trial.works)
+                del self._open[opened.trial.key]
+                return
+            self._open[opened.trial.key] = replace(
+                opened,
+                reason=reason,
+                check_at_s=self._clock() + opened.pause_s,
+                pause_s=min(opened.pause_s * 2, MAX_CHECK_PAUSE_S),
+            )
 
 
 def _reason_against(trial: Trial) -> str | None:

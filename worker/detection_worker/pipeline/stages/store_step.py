@@ -96,7 +96,8 @@ class StoreStep:
         recalled = _concluded(job, found)
         if recalled is None:
             line = f"what the store has for {job.request_id} is no result: {found.url}"
-            log_outcome(line, action="recall", about=job, level=logging.WARNING)
+            code = ErrorCode.RESULT_NOT_STORED.value
+            log_outcome(line, action="recall", about=job, level=logging.WARNING, code=code)
             return None
         self._context.metrics.results.labels(DESTINATION, "found").inc()
         line = f"result found in the store for {job.request_id}"

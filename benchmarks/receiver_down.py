@@ -33,8 +33,8 @@ from typing import NamedTuple, Self
 from detection_testing.aws.faults import Fault
 from detection_testing.aws.local_aws import LocalAws
 from detection_testing.crashes.fleet import ForkedWorker, fork_worker, wait_for
+from detection_testing.crashes.process import speed_up_outbox
 from detection_testing.media.sample_media import make_image
-from detection_worker.core.outbox import fate, hosts, schedule
 from detection_worker.settings import (
     AwsSettings,
     CallbackSettings,
@@ -180,7 +180,7 @@ class Lab:
             max_backoff_s=2,
         )
         log = self.folder / "workers.log"
-        prepare = partial(scale_schedule, scale)
+        prepare = partial(speed_up_outbox, scale)
         with self._sending:  # a fork copies a lock that another thread holds
             self.workers.append(fork_worker(settings, consumer, log=log, prepare=prepare))
 
@@ -264,16 +264,6 @@ class Lab:
         """Return a callback URL; the two hosts have names of their own for the same machine."""
         url = self.aws.callback_url(f"/ok/{name}")
         return url.replace("127.0.0.1", "localhost") if name == DOWN else url
-
-
-def scale_schedule(scale: float) -> None:
-    """Divide every time of the outbox and of the hosts' circuits in this process."""
-    pauses_s = tuple(pause / scale for pause in schedule.PAUSES_S)
-    life_s = schedule.LIFE_S / scale
-    vars(schedule).update(PAUSES_S=pauses_s, LONGEST_S=schedule.LONGEST_S / scale, LIFE_S=life_s)
-    vars(fate).update(LIFE_S=life_s, OWN_PAUSE_S=fate.OWN_PAUSE_S / scale)
-    for name in ("FIRST_PAUSE_S", "MAX_PAUSE_S", "MIN_DEFERRAL_S", "MAX_DEFERRAL_S"):
-        vars(hosts)[name] /= scale
 
 
 def slow_down(aws: LocalAws) -> None:

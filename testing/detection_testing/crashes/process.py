@@ -24,12 +24,16 @@ from detection_contract.media_types import MediaKind
 from detection_testing.crashes.killing import Kill, Watch
 from detection_testing.crashes.stubs import StubDecoder, StubDetector
 from detection_worker.__main__ import main as detection_worker
+from detection_worker.core.outbox import fate, hosts, schedule
 from detection_worker.detectors.registry import LoadedDetectors
+from detection_worker.outbox import service as outbox
 from detection_worker.pipeline.service import consumer
 from detection_worker.pipeline.service.pipeline import Pipeline
 
 SERVICE = f"{consumer.__package__}."
 """Modules that start a consumer: what they import of models and decoders is replaced in them."""
+OUTBOX_PORTS = {"OutboxQueue": "OutboxQueue", "HttpCallbackClient": "CallbackClient"}
+"""Names of the ports that an outbox makes for itself."""
 NOT_PORTS = frozenset({"QueueFacts", "int", "Mapping"})
 
 
@@ -43,6 +47,7 @@ class Order:
         calls: File that calls of ports are noted in.
         log: File that its output is appended to.
         kill: Where it dies, as ``Kill`` writes it; None lets it live.
+        outbox_factor: What the pauses of its outbox are divided by.
         freeze: Stop it there instead, with SIGSTOP, until ``resume`` lets it go on.
     """
 
@@ -51,6 +56,7 @@ class Order:
     calls: str
     log: str
     kill: str | None = None
+    outbox_factor: float = 1.0
     freeze: bool = False
 
 
@@ -98,6 +104,7 @@ def _work(order: Order) -> int:
     number = signal.SIGSTOP if order.freeze else signal.SIGKILL
     watch = Watch(Path(order.calls), kill, number=number)
     replace_ports(watch)
+    speed_up_outbox(order.outbox_factor)
     return detection_worker(list(order.arguments))
 
 
@@ -113,6 +120,24 @@ def replace_ports(watch: Watch) -> None:
     for name, module in sys.modules.items():
         if name.startswith(SERVICE):
             vars(module).update({n: v for n, v in stand_ins.items() if n in vars(module)})
+    for name, port in OUTBOX_PORTS.items():
+        vars(outbox)[name] = _watching(port, vars(outbox)[name], watch)
+
+
+def _watching(name: str, make: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
+    return lambda *args, **rest: watch.wrap(name, make(*args, **rest))
+
+
+def speed_up_outbox(factor: float) -> None:
+    """Divide the pauses between the attempts of an outbox of this process."""
+    vars(schedule).update(
+        PAUSES_S=tuple(pause / factor for pause in schedule.PAUSES_S),
+        LONGEST_S=schedule.LONGEST_S / factor,
+        LIFE_S=schedule.LIFE_S / factor,
+    )
+    vars(fate).update(LIFE_S=schedule.LIFE_S, OWN_PAUSE_S=fate.OWN_PAUSE_S / factor)
+    for name in ("FIRST_PAUSE_S", "MAX_PAUSE_S", "MIN_DEFERRAL_S", "MAX_DEFERRAL_S"):
+        vars(hosts)[name] /= factor
 
 
 def watched(dependencies: Any, watch: Watch) -> Any:

@@ -58,8 +58,10 @@ class Scene:
         self.outbox_url, self.outbox_dlq_url = aws.create_queue(f"{name}-outbox")
         self.inboxes = [f"{name}-{kind}" for kind in ("topic", "queue", "bus")]
         urls = [aws.create_queue(inbox, dead_letter=False).queue_url for inbox in self.inboxes]
-        arns = [self._arn(url) for url in urls]
-        self.destinations = ",".join([self._topic(arns[0]), arns[1], self._bus(arns[2])])
+        topic = aws.create_topic(f"{name}-topic", urls[0])
+        self.destinations = ",".join(
+            [topic, aws.queue_arn(urls[1]), self._bus(aws.queue_arn(urls[2]))]
+        )
         for bucket in (f"{name}-media", f"{name}-results", f"{name}-cache"):
             aws.s3().create_bucket(Bucket=bucket)
 
@@ -89,6 +91,18 @@ class Scene:
         """Let a frozen worker go on, and return its exit code."""
         return self.forks.resume(pid)
 
+    def deliver(self, kill: str | None = None) -> int:
+        """Send what is due in the outbox; return the exit code."""
+        return self.run(
+            kill,
+            command=[
+                *("deliver", "--run-once"),
+                *("--outbox", self.outbox_url),
+                *("--wait-time", "1"),
+                "--callback-allow-private",
+            ],
+        )
+
     def wait(self, seconds: float = VISIBILITY_S + 1) -> None:
         """Let time pass for SQS: what a dead worker held becomes visible again."""
         self.aws.advance(seconds)
@@ -104,6 +118,7 @@ class Scene:
             calls=str(self.calls),
             log=str(self.folder / "log"),
             kill=kill,
+            outbox_factor=1000,
         )
 
     def _consume(self) -> list[str]:
@@ -141,8 +156,6 @@ class Scene:
 
     def downloads(self) -> list[Any]:
         """Return when S3 sent the media object."""
-        if not hasattr(self.aws, "s3_journal"):
-            return self.returned("Storage.fetch")
         return [
             a
             for a in self.aws.s3_journal()
@@ -193,24 +206,7 @@ class Scene:
 
     # -- setting up ----------------------------------------------------------------------------
 
-    def _arn(self, queue_url: str) -> str:
-        shown = self.aws.sqs().get_queue_attributes(
-            QueueUrl=queue_url, AttributeNames=["QueueArn"]
-        )
-        return str(shown["Attributes"]["QueueArn"])
-
-    def _topic(self, queue_arn: str) -> str:
-        if not hasattr(self.aws, "sns"):
-            return queue_arn
-        sns = self.aws.sns()
-        arn = str(sns.create_topic(Name=f"{self.name}-topic")["TopicArn"])
-        raw = {"RawMessageDelivery": "true"}
-        sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=queue_arn, Attributes=raw)
-        return arn
-
     def _bus(self, queue_arn: str) -> str:
-        if not hasattr(self.aws, "events"):
-            return queue_arn
         events = self.aws.events()
         arn = str(events.create_event_bus(Name=f"{self.name}-bus")["EventBusArn"])
         rule = {"Name": "all", "EventBusName": f"{self.name}-bus"}

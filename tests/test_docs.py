@@ -19,12 +19,18 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 from prometheus_client import Metric
+from referencing import Registry, Resource
 
 from detection_contract import environment, signing, user_messages
 from detection_contract.aws.s3_urls import InvalidS3Url, parse_s3_url
 from detection_contract.error_codes import Disposition, ErrorCode, disposition
 from detection_contract.media_types import EXTENSIONS, MediaKind
 from detection_contract.messages import parse_body
+from detection_contract.notifications import (
+    DETAIL_TYPES,
+    SOURCE,
+    notification_attributes,
+)
 from detection_contract.schemas import load_schema
 from detection_worker.__main__ import EXIT_BROKEN_PIPE
 from detection_worker.cli import catalog
@@ -175,6 +181,22 @@ def test_every_field_of_message_and_result_is_described() -> None:
     assert result_rows == list(properties)  # type: ignore[call-overload]
     for name in (*example["media"], *example["model"], *example["segments"][0]):
         assert f"`{name}`" in results
+
+
+def test_notifications_are_described_field_by_field_and_their_example_is_valid() -> None:
+    described = section(MESSAGES, "## Notifications")
+    fields = [name for row in rows(described)[:6] for name in spans(row[0])]
+    example, policy = map(json.loads, blocks(described, "json"))
+    schema = load_schema("notification")
+    results = Resource.from_contents(load_schema("result"))
+
+    assert fields == list(example) == list(schema["properties"])  # type: ignore[call-overload]
+    Draft202012Validator(schema, registry=results @ Registry()).validate(example)
+    attributes = notification_attributes(example, queue_url=example["queue_url"])
+    assert attributes.keys() <= {*spans(rows(described)[6][1])}
+    assert policy.keys() <= attributes.keys()
+    for word in (SOURCE, *DETAIL_TYPES.values()):
+        assert f"`{word}`" in described
 
 
 def test_every_reason_of_a_verdict_and_every_quality_code_is_explained() -> None:

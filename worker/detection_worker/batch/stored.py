@@ -43,7 +43,7 @@ class Wanted:
     """Which results are read.
 
     Attributes:
-        within: The objects.
+        within: The objects; without a wildcard only those whose keys end with ``.json``.
         since: Only results that were stored then or later; with a time zone.
         until: Only results that were stored before; with a time zone.
     """
@@ -54,7 +54,7 @@ class Wanted:
 
     def holds(self, item: StoredObject) -> bool:
         """Return whether an object is read, by its name and time."""
-        if not item.key.endswith(_SUFFIX):
+        if self.within.keys is None and not item.key.endswith(_SUFFIX):
             return False
         if not self.within.holds(bucket=item.bucket, key=item.key):
             return False

@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 
+from detection_contract.error_codes import ErrorCode
 from detection_testing.aws.faults import Fault
 from detection_testing.aws.local_aws import LocalAws
+from detection_worker.core.outbox.fate import Course
+from detection_worker.outbox.base import PendingCallback
+from detection_worker.outbox.entry import encode, entry_of
 
 
 def dead(run_on: Any, aws: Any, *args: str, url: str | None = None, stdin: str = "") -> Any:
@@ -78,6 +82,33 @@ def test_a_message_is_shown_without_secrets(aws: Any, run_on: Any) -> None:
     missing = dead(run_on, aws, "show", "nobody")
     assert (missing.code, "No dead letter has the id nobody" in missing.err) == (1, True)
     assert aws.count(aws.dlq_url) == 1
+
+
+def test_an_entry_of_an_outbox_is_shown_without_secrets(local: Any, run_on: Any) -> None:
+    result = {
+        "request_id": "r1",
+        "original_message": {"callback_url": "https://h.example/SECRET1"},
+    }
+    callback = PendingCallback(
+        url="https://hooks.example/T0/SECRET2?key=SECRET3",
+        body=json.dumps(result).encode(),
+        webhook_id="msg_m1_0",
+        request_id="r1",
+        message_id="m1",
+        result_url=None,
+        code=ErrorCode.CALLBACK_UNREACHABLE,
+        reason="no answer",
+    )
+    course = Course(attempts=9, first_tried_s=None)
+    body = encode(entry_of(callback, course=course, not_before_s=0.0))
+    local.sqs.send_message(QueueUrl=local.dlq_url, MessageBody=body)
+    [listed] = json.loads(dead(run_on, local, "list", "--code", "none", "--json").out)
+    ended = dead(run_on, local, "show", listed["id"])
+
+    assert listed["about"] == "callback of r1 to https://hooks.example/…"
+    assert '"webhook_id": "msg_m1_0"' in ended.out
+    assert "https://h.example/" in ended.out
+    assert "SECRET" not in ended.text
 
 
 def test_a_filter_redrives_its_messages_alone(aws: Any, run_on: Any) -> None:

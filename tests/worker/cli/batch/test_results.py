@@ -170,6 +170,20 @@ def test_filters_choose_what_is_shown_and_count_everything(stored: Any, run_on: 
     assert shown("--verdict", "not-applicable") == set()
 
 
+def test_a_wildcard_reads_keys_with_any_end(local: Any, run_on: Any) -> None:
+    local.put("results/r0", finished(0, score=0.9))
+    local.put("results/sub/r1.result", finished(1, score=0.9))
+    local.put("results/r2.json", finished(2, score=0.9))
+
+    def shown(pattern: str) -> list[str]:
+        ended = run_on(local, "results", f"s3://{local.bucket}/{pattern}", "--format", "jsonl")
+        return [json.loads(line)["request_id"] for line in ended.out.splitlines()]
+
+    assert shown("results/") == ["r2"]
+    assert shown("results/**") == ["r0", "r2", "r1"]
+    assert shown("results/*") == ["r0", "r2"]
+
+
 def test_times_are_those_of_the_storing(aws: Any, run_on: Any) -> None:
     aws.put("results/r0.json", finished(0, score=0.9))
     time.sleep(2.1)  # S3 counts seconds

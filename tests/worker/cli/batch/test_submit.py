@@ -291,6 +291,25 @@ def test_the_rate_is_kept(local: Any, run_on: Any) -> None:
     assert time.monotonic() - before >= 1.5  # the first ten go at once
 
 
+def test_a_terminal_shows_progress_and_ctrl_c_goes_on_later(
+    local: Any, at_terminal: Any, run_on: Any
+) -> None:
+    for number in range(60):
+        local.put(f"up/{number:02}.jpg", str(number).encode())
+    args = ("submit", f"s3://{local.bucket}/up/", "--queue-url", local.queue_url)
+    terminal = at_terminal(*args, "--rate", "20", env=local.environment)
+    terminal.answer("Send them? [Y/n]", "y")
+    terminal.expect(" of 60 messages, ")
+    terminal.expect(" left")
+    terminal.interrupt()
+
+    assert terminal.end() == 130
+    assert "of 60 messages were sent; the same command goes on" in terminal.seen
+    again = submit(run_on, local, f"s3://{local.bucket}/up/", "--yes")
+    assert "messages were sent by an earlier run" in again.out
+    assert len({b["request_id"] for b in local.bodies(local.queue_url)}) == 60
+
+
 def test_it_loads_no_torch(clean_environment: dict[str, str], home: Path) -> None:
     code = (
         "import sys\nfrom detection_worker.__main__ import main\n"

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,7 +15,7 @@ from detection_worker.batch.dead_letters import DeadLetter, Group
 from detection_worker.cli.terminal import printable, shown
 
 MAX_TEXT: Final = 2_000
-"""Longer texts of a body are cut: an outbox entry holds a whole result."""
+"""Longer texts of a body are cut."""
 _HIDDEN: Final = "[redacted]"
 _SECRET: Final = re.compile(
     r"token|secret|password|passwd|authorization|signature|credential|api[-_]?key", re.IGNORECASE
@@ -89,6 +90,10 @@ def about(letter: DeadLetter) -> str:
         url = exc.sqs_to_ml_url or ""
     if url:
         return shown(url)
+    body = _parsed(letter)
+    if isinstance(body, dict) and {"webhook_id", "url"} <= body.keys():  # an entry of an outbox
+        to = _safe_text(str(body["url"]), "url")
+        return printable(f"callback of {body.get('request_id')} to {to}")
     return printable(redact(json.dumps(safe(_parsed(letter)), ensure_ascii=False))[:100])
 
 
@@ -103,7 +108,10 @@ def safe(value: object, *, name: str = "") -> object:
     return _safe_text(value, name) if isinstance(value, str) else value
 
 
-def _safe_text(text: str, name: str) -> str:
+def _safe_text(text: str, name: str) -> object:
+    if text.startswith("{"):  # an entry of an outbox holds a whole result as text
+        with suppress(ValueError, RecursionError):
+            return safe(json.loads(text))
     if len(text) > MAX_TEXT:
         text = f"{text[:MAX_TEXT]}… ({len(text)} characters)"
     if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):

@@ -21,7 +21,8 @@ _BY_SUFFIX: Final = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet",
 }  # fmt: skip
 EPILOG: Final = """\
-Reads what workers with --results store: every .json object below the prefix. CSV and
+Reads what workers with --results store: every .json object below the prefix, or what a
+wildcard matches, such as 's3://bucket/results/**' for keys with another end. CSV and
 Parquet have the columns of predict; JSON Lines has whole envelopes. Objects that are no
 results are counted and named, and do not stop the others.
 

@@ -31,14 +31,17 @@ from detection_contract.notifications import (
     SOURCE,
     notification_attributes,
 )
+from detection_contract.result_keys import is_key_template
 from detection_contract.schemas import load_schema
 from detection_worker.__main__ import EXIT_BROKEN_PIPE
 from detection_worker.cli import catalog
 from detection_worker.cli.predict.command import EPILOG
 from detection_worker.cli.predict.results_file import CSV_COLUMNS, FORMATS
 from detection_worker.config.table import FILE_KEYS, SETTINGS, Setting
+from detection_worker.core.outbox.schedule import PAUSES_S
 from detection_worker.core.quality import QUALITIES
 from detection_worker.metrics import Metrics
+from detection_worker.settings import ResultSettings
 from detection_worker.sources.base import ReceivedMessage
 from detection_worker.sources.dead_letters import dead_letter_request
 
@@ -46,11 +49,11 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")],
 )
-README, MESSAGES, OPERATING, FILES, ARCHITECTURE = (
+README, MESSAGES, OPERATING, FILES, ARCHITECTURE, RESULTS = (
     (ROOT / name).read_text()
     for name in (
         *("README.md", "docs/messages.md", "docs/operating.md", "docs/files.md"),
-        "docs/architecture.md",
+        *("docs/architecture.md", "docs/results.md"),
     )
 )
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -267,6 +270,47 @@ def test_a_receivers_check_takes_what_was_signed_and_nothing_else(number: int) -
     assert not check("whsec_" + base64.b64encode(b"x" * 32).decode(), signed, body)
     assert not check(SECRET, old, body)
     assert not check(SECRET, {}, body)
+
+
+# -- where results go ----------------------------------------------------------------------------
+
+
+def test_subscribers_filter_by_what_notifications_carry() -> None:
+    result = json.loads(blocks(section(MESSAGES, "### A failed result"), "json")[0])
+    finished = json.loads(blocks(section(MESSAGES, "### A finished result"), "json")[0])
+    carried = {
+        name
+        for each in (result, finished)
+        for name in notification_attributes(each, queue_url=each["queue_url"])
+    }
+    policy, pattern = (json.loads(block) for block in blocks(RESULTS, "json"))
+
+    assert policy.keys() <= carried
+    assert pattern["source"] == [SOURCE]
+    assert pattern["$or"][0]["detail-type"] == [DETAIL_TYPES["failed"]]
+
+
+def test_the_placeholders_of_keys_are_explained() -> None:
+    table = rows(section(RESULTS, "## Stored results"))
+    fields = [name.strip("{}") for row in table for name in spans(row[0])]
+
+    assert is_key_template("/".join(f"{{{name}}}" for name in fields))
+    assert set(fields) == {"date", "request_id", "message_id", "index", "bucket", "key"}
+    assert f"`{ResultSettings().results_key}`" in RESULTS
+
+
+def test_the_schedule_of_the_outbox_is_told() -> None:
+    units = {"s": 1, "min": 60, "h": 3600}
+    told = re.search(r"Further attempts follow (.+?) after one another", RESULTS)
+    assert told
+
+    pauses = re.findall(r"(\d+) (s|min|h)\b", told[1])
+    assert tuple(float(n) * units[unit] for n, unit in pauses) == PAUSES_S
+
+
+def test_the_order_of_destinations_links_to_every_crash_point() -> None:
+    assert "architecture.md#crash-points" in section(RESULTS, "## The order")
+    assert ARCHITECTURE.count("`after ResultStore.put`") == 3
 
 
 # -- operating -----------------------------------------------------------------------------------

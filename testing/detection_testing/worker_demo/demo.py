@@ -1,6 +1,6 @@
-"""``detection-worker demo``: the real worker on a local SQS, S3 and callback receiver.
+"""``detection-worker demo``: the real worker on a local AWS and callback receiver.
 
-No AWS account, no network: what is uploaded, sent, detected and called back stays on the loopback
+No AWS account, no network: what is uploaded, sent, detected, stored and told stays on the loopback
 interface of this machine.
 """
 
@@ -11,15 +11,28 @@ import time
 from pathlib import Path
 
 from detection_testing.aws.local_aws import LocalAws
-from detection_testing.worker_demo.check import Outcome, problems
-from detection_testing.worker_demo.media import BUCKET, Upload, messages, uploads
+from detection_testing.worker_demo.check import (
+    Callback,
+    Notification,
+    Outcome,
+    problems,
+    wanted_of,
+)
+from detection_testing.worker_demo.media import BUCKET, Wanted, requests, uploads
+from detection_testing.worker_demo.site import (
+    FAILURES,
+    INBOX,
+    OUTBOX,
+    QUEUE,
+    TOPIC,
+    Site,
+)
 from detection_testing.worker_demo.table import Table
 from detection_testing.worker_demo.worker import WorkerProcess
 
-QUEUE = "deepfake-queue"
 TIMEOUT_S = 180.0
 LAST_RESULT_S = 5.0
-"""Once the queue is empty nothing more is to come; a callback may still be on its way."""
+"""Once the queues are empty nothing more is to come; a callback may still be on its way."""
 POLL_S = 0.05
 
 
@@ -30,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         args: ``messages`` (how many to send), ``keep`` (leave the services running at the end),
             ``models_dir`` (None takes the bundled ones), ``verbose``.
     """
-    print("Deepfake detection end to end on this machine; no AWS account, nothing leaves it.")
+    print("Deepfake detection end to end here; no AWS account, nothing leaves this machine.")
     with (
         tempfile.TemporaryDirectory(prefix="detection-demo-") as name,
         LocalAws.in_process() as aws,
@@ -40,13 +53,10 @@ def run(args: argparse.Namespace) -> int:
 
 class _Demo:
     def __init__(self, aws: LocalAws, folder: Path, args: argparse.Namespace) -> None:
-        self._aws = aws
+        self._site = Site(aws)
         self._args = args
-        self._queue_url, self._dead_letter_url = aws.create_queue(
-            QUEUE, visibility_s=30, max_receive_count=5, dead_letter=True
-        )
         self._worker = WorkerProcess(
-            queue_url=self._queue_url,
+            options=self._site.options(),
             environment=aws.environment(),
             endpoint_url=aws.endpoint_url,
             log_path=folder / "worker.log",
@@ -54,51 +64,47 @@ class _Demo:
             verbose=args.verbose,
         )
         self._table = Table()
+        self._outcome = Outcome(wanted=(), success_place=TOPIC, failure_place=FAILURES)
 
     def run(self) -> int:
-        files = uploads()
-        self._upload(files)
-        expected = messages(files, self._args.messages, self._aws.callback_url("/ok"))
-        self._send([m.body for m in expected])
+        self._outcome.wanted = self._ask()
         started = time.monotonic()
         with self._worker:
-            print(f"4. Worker: {self._worker.command_line}")
-            outcome = self._watch({m.request_id: m.upload for m in expected}, started)
-            outcome.worker_exit_code = self._worker.stop()
-        self._count_leftovers(outcome)
-        code = self._report(outcome)
+            print("4. Worker:", self._worker.command_line.replace(" --", " \\\n     --"))
+            self._watch(started)
+            self._outcome.worker_exit_code = self._worker.stop()
+        self._arrive()
+        code = self._report()
         if self._args.keep and code == 0:
             self._serve()
         return code
 
-    def _upload(self, files: list[Upload]) -> None:
-        for upload in files:
-            self._aws.put_object(BUCKET, upload.key, upload.content)
-        kinds = ", ".join(sorted({u.kind for u in files}))
-        print(f"1. Local SQS and S3 on {self._aws.endpoint_url}, and a callback receiver.")
-        print(
-            f"2. {len(files)} files ({kinds}) uploaded to s3://{BUCKET}; one is broken on purpose."
+    def _ask(self) -> list[Wanted]:
+        files = uploads()
+        callback_url, late_callback_url = self._site.callback_urls()
+        wanted = requests(
+            files,
+            self._args.messages,
+            callback_url=callback_url,
+            late_callback_url=late_callback_url,
         )
+        self._site.ask(wanted)
+        events = sum(w.by_event for w in wanted)
+        kinds = ", ".join(sorted({f.kind for f in files})).capitalize()
+        print(f"1. Local SQS and S3, SNS, callbacks on {self._site.aws.endpoint_url}.")
+        print(f"2. {kinds} files uploaded to s3://{BUCKET}, one broken on purpose.")
+        print(f"3. {events} events of S3 and {len(wanted) - events} messages sent to {QUEUE}.")
+        print("   Nobody waits for a callback of the events; one receiver is down at first.")
+        return wanted
 
-    def _send(self, bodies: list[str]) -> None:
-        self._aws.send(self._queue_url, bodies)
-        print(f"3. {len(bodies)} messages sent to {self._queue_url}")
-
-    def _watch(self, expected: dict[str, Upload], started: float) -> Outcome:
+    def _watch(self, started: float) -> None:
         """Print results as they arrive until all are there, the worker died or time is up."""
-        outcome = Outcome(expected=expected)
-        seen = 0
         emptied_s: float | None = None
-        while not outcome.complete and time.monotonic() - started < TIMEOUT_S:
-            callbacks = self._aws.callbacks(since=seen)
-            seen += len(callbacks)
-            for callback in callbacks:
-                result = json.loads(callback.body)
-                outcome.add(result, dict(callback.headers))
-                self._table.row(result, expected.get(str(result["request_id"])), len(outcome))
-            if callbacks:
+        while not self._outcome.complete and time.monotonic() - started < TIMEOUT_S:
+            if self._arrive():
                 continue
-            if self._open(self._queue_url):
+            left = self._site.left()
+            if left[QUEUE] or left[OUTBOX]:
                 emptied_s = None
             elif emptied_s is None:
                 emptied_s = time.monotonic()
@@ -107,18 +113,43 @@ class _Demo:
             if not self._worker.running:
                 break
             time.sleep(POLL_S)
-        outcome.seconds = time.monotonic() - started
-        return outcome
+        self._outcome.seconds = time.monotonic() - started
 
-    def _count_leftovers(self, outcome: Outcome) -> None:
-        outcome.left_in_queue = self._open(self._queue_url)
-        outcome.dead_letters = self._open(self._dead_letter_url)
+    def _arrive(self) -> bool:
+        """Take what has come; return whether anything has."""
+        notifications, callbacks = self._site.notifications(), self._site.callbacks()
+        for note in notifications:
+            self._note(note)
+        for call in callbacks:
+            self._take(call)
+        return bool(notifications or callbacks)
 
-    def _open(self, url: str) -> int:
-        counts: dict[str, int] = self._aws.stats()["queues"][url.rpartition("/")[2]]
-        return sum(counts.values())
+    def _note(self, note: Notification) -> None:
+        self._outcome.notifications.append(note)
+        wanted = self._wanted(note.body)
+        if wanted is None or wanted.by_event:
+            way = "topic" if note.place == TOPIC else "queue"
+            result = note.body["result"] or note.body
+            self._table.row(result, None if wanted is None else wanted.upload, way)
 
-    def _report(self, outcome: Outcome) -> int:
+    def _take(self, call: Callback) -> None:
+        late = any(c.webhook_id == call.webhook_id for c in self._outcome.callbacks)
+        self._outcome.callbacks.append(call)
+        if call.accepted:
+            result = json.loads(call.body)
+            wanted = self._wanted(result)
+            upload = None if wanted is None else wanted.upload
+            self._table.row(result, upload, "outbox" if late else "callback")
+
+    def _wanted(self, result: dict[str, object]) -> Wanted | None:
+        return wanted_of(self._outcome, str(result["request_id"]), str(result["sqs_to_ml_url"]))
+
+    def _report(self) -> int:
+        outcome = self._outcome
+        outcome.stored = self._site.stored()
+        left = self._site.left()
+        outcome.dead_letters = left.pop(f"{QUEUE}-dlq")
+        outcome.left = {name: count for name, count in left.items() if count and name != INBOX}
         wrong = problems(outcome)
         self._table.summary(outcome)
         for problem in wrong:
@@ -129,7 +160,8 @@ class _Demo:
         return 0
 
     def _serve(self) -> None:
-        print(f"Still serving on {self._aws.endpoint_url}; queue {self._queue_url}. Ctrl-C ends.")
+        url = self._site.aws.endpoint_url
+        print(f"Still serving on {url}; queue {self._site.queue_url}. Ctrl-C ends.")
         try:
             while True:
                 time.sleep(3600)

@@ -1,46 +1,71 @@
-"""Uploads and messages of the demo: sample files, and one that is broken on purpose."""
+"""Objects and requests of the demo: sample files, and one that is broken on purpose."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from detection_contract.messages import create_test_message
 from detection_testing.samples import SAMPLES, sample_path
 
-BUCKET = "demo-media"
-BROKEN_KEY = "uploads/truncated.jpg"
+BUCKET: Final = "demo-media"
+EVENTS_PREFIX: Final = "uploads/"
+"""S3 tells the queue of objects whose keys start so."""
+ARCHIVE_PREFIX: Final = "archive/"
+BROKEN: Final = "truncated.jpg"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """One object of the demo.
+    """One file of the demo.
 
     Attributes:
-        key: In the bucket.
+        name: File name.
         kind: ``image``, ``video`` or ``audio``.
         truth: ``real`` or ``fake``, or ``broken``.
         content: The bytes.
     """
 
-    key: str
+    name: str
     kind: str
     truth: str
     content: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One message of the demo."""
+class Wanted:
+    """One result that must arrive.
 
-    request_id: str
+    Attributes:
+        upload: The file.
+        key: Its object in the bucket.
+        request_id: Empty if S3 asks for it: S3's events have none.
+        body: The message; empty if S3 sends it.
+        late: The receiver of its callback is down at first.
+    """
+
     upload: Upload
-    body: str
+    key: str
+    request_id: str = ""
+    body: str = ""
+    late: bool = False
+
+    @property
+    def by_event(self) -> bool:
+        """S3 asks for it, and nobody waits for a callback."""
+        return not self.request_id
+
+    @property
+    def url(self) -> str:
+        """``s3://`` URL of the object."""
+        return f"s3://{BUCKET}/{self.key}"
 
 
 def uploads() -> list[Upload]:
-    """Return every sample and one truncated photograph."""
+    """Return every sample and a truncated photograph, each kind early in the list."""
     files = [
         Upload(
-            key=f"uploads/{sample.name}",
+            name=sample.name,
             kind=sample.kind.value,
             truth=sample.truth,
             content=sample_path(sample.name).read_bytes(),
@@ -48,21 +73,37 @@ def uploads() -> list[Upload]:
         for sample in SAMPLES
     ]
     image = next(f for f in files if f.kind == "image")
-    broken = Upload(key=BROKEN_KEY, kind="image", truth="broken", content=image.content[:300])
-    return [*files, broken]
+    broken = Upload(name=BROKEN, kind="image", truth="broken", content=image.content[:300])
+    first = [next(f for f in files if f.kind == kind) for kind in ("image", "audio", "video")]
+    return [*first, broken, *(f for f in files if f not in first)]
 
 
-def messages(files: list[Upload], count: int, callback_url: str) -> list[Message]:
-    """Return ``count`` messages that ask for the files in turn."""
-    made: list[Message] = []
-    for number in range(count):
+def requests(
+    files: Sequence[Upload], count: int, *, callback_url: str, late_callback_url: str
+) -> list[Wanted]:
+    """Return ``count`` requests for the files in turn: half by events of S3, half by messages.
+
+    A message asks for the object that an event tells of, if there is such a one: it is then asked
+    for twice. The first message is the one whose receiver is down at first.
+    """
+    by_event = [
+        Wanted(upload=f, key=EVENTS_PREFIX + f.name)
+        for f in (files[number % len(files)] for number in range((count + 1) // 2))
+    ]
+    known = {wanted.upload.name for wanted in by_event}
+    wanted = list(by_event)
+    for number in range(len(by_event), count):
         upload = files[number % len(files)]
+        late = number == len(by_event)
+        key = (EVENTS_PREFIX if upload.name in known else ARCHIVE_PREFIX) + upload.name
         request_id = f"demo-{number + 1:03d}"
         body = create_test_message(
-            sqs_to_ml_url=f"s3://{BUCKET}/{upload.key}",
-            callback_url=callback_url,
+            sqs_to_ml_url=f"s3://{BUCKET}/{key}",
+            callback_url=late_callback_url if late else callback_url,
             request_id=request_id,
             metadata={"truth": upload.truth},
         )
-        made.append(Message(request_id=request_id, upload=upload, body=json.dumps(body)))
-    return made
+        wanted.append(
+            Wanted(upload=upload, key=key, request_id=request_id, body=json.dumps(body), late=late)
+        )
+    return wanted

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -17,8 +17,8 @@ class WorkerProcess:
     """``detection-worker consume`` against local services.
 
     Args:
-        queue_url: What to consume.
-        endpoint_url: Local SQS and S3.
+        options: Queue and destinations, as a user would write them.
+        endpoint_url: Local AWS.
         environment: Credentials for them.
         log_path: Where its log goes.
         models_dir: None takes the bundled models.
@@ -28,7 +28,7 @@ class WorkerProcess:
     def __init__(
         self,
         *,
-        queue_url: str,
+        options: Sequence[str],
         endpoint_url: str,
         environment: Mapping[str, str],
         log_path: Path,
@@ -37,9 +37,10 @@ class WorkerProcess:
     ) -> None:
         self._arguments = [
             "consume",
-            *("--queue-url", queue_url),
+            *options,
             *("--endpoint-url", endpoint_url),
             *("--wait-time", "5"),
+            *("--callback-attempts", "1"),  # the outbox makes the others
             "--callback-allow-private",
             *(("--models-dir", models_dir) if models_dir else ()),
             *(("--verbose",) if verbose else ()),

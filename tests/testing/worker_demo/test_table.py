@@ -47,10 +47,18 @@ def result(**changes: Any) -> dict[str, Any]:
 def test_a_row_tells_the_verdict_and_no_label(
     changes: dict[str, Any], verdict: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Table().row(result(**changes), None, 1)
+    Table().row(result(**changes), None, "callback")
 
     _, head, row, *more = capsys.readouterr().out.splitlines()
     assert row[head.index("verdict") :].startswith(f"{verdict} ")
     assert "REAL" not in row
     assert more == (["    undecodable: x"] if verdict == "failed" else [])
+    assert row.endswith(" callback")
     assert max(len(line) for line in (head, row)) <= 80
+
+
+def test_a_result_from_the_cache_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    Table().row(result(cached=True), None, "topic")
+
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert row.endswith(" cached topic")

@@ -12,6 +12,7 @@ import pytest
 
 from detection_contract.error_codes import ErrorCode
 from detection_worker.errors import JobError
+from detection_worker.results import group_commit
 from detection_worker.results.base import Notification
 from detection_worker.results.notifier import AwsNotifier
 
@@ -212,18 +213,21 @@ def test_each_destination_is_called_in_its_own_region(
 
 
 def test_many_threads_lose_nothing_and_share_calls(
-    cloud: Any, notifier: AwsNotifier, make_queue: Callable[..., Queue]
+    cloud: Any, make_queue: Callable[..., Queue], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(group_commit, "BUSY_S", 60.0)  # also where threads start slowly
     queue = make_queue()
     notes = [replace(NOTE, id=f"msg_{n}_0", body=f'{{"n":{n}}}') for n in range(60)]
     calls: Counter[str] = Counter()
-    arn = queue.arn
-    notifier.publish(arn, NOTE)
-    [client] = notifier._clients.values()
-    client.meta.events.register("before-send", lambda **_: calls.update(["call"]))
 
-    with ThreadPoolExecutor(20) as threads:
-        list(threads.map(lambda note: notifier.publish(arn, note), notes))
+    with (
+        closing(AwsNotifier(cloud.session, cloud.aws, linger_s=0.5)) as notifier,
+        ThreadPoolExecutor(20) as threads,
+    ):
+        notifier.publish(queue.arn, NOTE)
+        [client] = notifier._clients.values()
+        client.meta.events.register("before-send", lambda **_: calls.update(["call"]))
+        list(threads.map(lambda note: notifier.publish(queue.arn, note), notes))
 
     bodies = Counter(message["Body"] for message in queue.receive())
     assert bodies == Counter([NOTE.body, *(note.body for note in notes)])

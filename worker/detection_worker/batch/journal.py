@@ -150,7 +150,7 @@ class Journal:
         try:
             while data:
                 data = data[os.write(self._handle, data) :]
-            os.fdatasync(self._handle)
+            os.fsync(self._handle)
         except OSError as exc:
             raise UsageError(
                 f"Cannot write the state file {self.path}: {exc.strerror}\n"

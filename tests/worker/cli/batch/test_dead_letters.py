@@ -140,6 +140,15 @@ def test_messages_that_sqs_moved_have_no_code(aws: Any, run_on: Any) -> None:
     assert aws.count(aws.dlq_url) == 1
 
 
+def test_a_list_that_was_cut_says_so(local: Any, run_on: Any) -> None:
+    for number in range(12):
+        local.bury(number, "undecodable")
+    cut, whole = (dead(run_on, local, "list", "--limit", n) for n in ("11", "13"))
+
+    assert "There may be more: only 11 were looked at" in cut.out
+    assert "There may be more" not in whole.out
+
+
 def test_a_limit_and_a_question(aws: Any, run_on: Any) -> None:
     for number in range(5):
         aws.bury(number, "undecodable")

@@ -26,16 +26,27 @@ def predict(run_cli: Any, tiny_models: Path) -> Any:
     return run
 
 
-@pytest.fixture
-def uploads(local: Any, tmp_path: Path) -> Any:
-    """Pictures in two folders, and objects that are none."""
+def filled(aws: Any, tmp_path: Path) -> Any:
+    """Put pictures into two folders, and objects that are none."""
     picture = sample_media.make_image(tmp_path / "a.png").read_bytes()
     for key in ("up/a b.png", "up/ünï+.png", "up/sub/c.PNG", "down/d.png"):
-        local.put(key, picture)
-    local.put("up/notes.txt", b"x")
-    local.put("up/sub/", b"")
-    local.put("up/zero.png", b"")
-    return local
+        aws.put(key, picture)
+    aws.put("up/notes.txt", b"x")
+    aws.put("up/sub/", b"")
+    aws.put("up/zero.png", b"")
+    return aws
+
+
+@pytest.fixture
+def uploads(local: Any, tmp_path: Path) -> Any:
+    """Pictures and other objects on the strict local AWS."""
+    return filled(local, tmp_path)
+
+
+@pytest.fixture
+def uploads_anywhere(aws: Any, tmp_path: Path) -> Any:
+    """The same on each implementation."""
+    return filled(aws, tmp_path)
 
 
 def settings_of(aws: Any, tmp_path: Path, models: Path | None = None) -> Settings:
@@ -51,7 +62,10 @@ def settings_of(aws: Any, tmp_path: Path, models: Path | None = None) -> Setting
 
 
 @pytest.mark.slow
-def test_a_prefix_stands_for_the_media_below_it(uploads: Any, predict: Any, home: Path) -> None:
+def test_a_prefix_stands_for_the_media_below_it(
+    uploads_anywhere: Any, predict: Any, home: Path
+) -> None:
+    uploads = uploads_anywhere
     sample_media.make_image(home / "local.png")
     ended = predict(
         uploads, "local.png", f"s3://{uploads.bucket}/up/", "--format", "jsonl", "-o", "out.jsonl"

@@ -72,7 +72,8 @@ class _Run:
     def list(self) -> int:
         """Print groups, or the messages of the codes that were asked for."""
         request = self._request
-        letters = [letter for letter in self._read() if self._wanted(letter)]
+        read = self._read()
+        letters = [letter for letter in read if self._wanted(letter)]
         if request.as_json:
             print(text.as_json(letters if request.codes else grouped(letters)))
             return EXIT_OK
@@ -82,6 +83,8 @@ class _Run:
             return EXIT_OK
         print(text.messages(letters) if request.codes else text.groups(grouped(letters)))
         print(f"{len(letters)} read; each reading counts as a delivery of the message")
+        if len(read) >= (request.limit or LIST_LIMIT):
+            print(f"There may be more: only {len(read)} were looked at; raise --limit")
         return EXIT_OK
 
     def show(self) -> int:

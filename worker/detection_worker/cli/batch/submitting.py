@@ -97,7 +97,7 @@ def _source(order: Order, loaded: Loaded, stack: ExitStack) -> Source:
 
 
 def _survey(source: Source, order: Order, journal: Journal | None) -> Survey:
-    progress = Progress(None, unit="objects listed")
+    progress = Progress(None, unit="objects listed", lines=True)
     after = None if journal is None else journal.position
     try:
         return survey(source, order.selection, after=after, on_item=progress.show)

@@ -154,7 +154,7 @@ class StageHandlers:
             self._context.settlement.settle_job(job, end)
 
     def _can_be_told(self, failure: Failure) -> bool:
-        """Say whether somebody can be told of it: a store and topics take what no callback can."""
+        """Say whether a failure can be reported: a store and topics take what no callback can."""
         told_otherwise = self._context.store or self._context.destinations.on_failure
         return bool(told_otherwise) or failure.code not in CALLBACK_CODES
 

@@ -13,7 +13,7 @@ from detection_worker.results.base import Notification, Notifier
 from detection_worker.results.notifications import notification_of
 
 _LABELS: Final = {Service.SNS: "sns", Service.SQS: "sqs", Service.EVENTBRIDGE: "eventbridge"}
-"""Of the services, in the metrics."""
+"""Labels of the services in the metrics."""
 
 
 class NotifyStep:

@@ -21,7 +21,7 @@ from detection_worker.pipeline.stages.handovers import Concluded
 from detection_worker.results.base import ResultId, ResultStore, StoredResult
 
 DESTINATION = "s3"
-"""Of the store, in the metrics."""
+"""Label of the store in the metrics."""
 
 T = TypeVar("T")
 

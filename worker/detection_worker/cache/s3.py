@@ -4,10 +4,12 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import closing
+from http import HTTPStatus
 from typing import Final, TypeVar
 
 import boto3
 from botocore.exceptions import ClientError
+from botocore.response import StreamingBody
 
 from detection_contract.aws.errors import error_code, http_status
 from detection_contract.aws.s3_prefixes import S3PrefixLocation
@@ -16,6 +18,7 @@ from detection_worker.cache.base import CacheError, StoredEntry
 from detection_worker.cache.codec import MAX_ENTRY_BYTES
 from detection_worker.settings import AwsSettings
 from detection_worker.storage.s3_errors import CALL_ERRORS
+from detection_worker.storage.s3_quick import QuickReads
 
 CONNECT_TIMEOUT_S: Final = 1.0
 READ_TIMEOUT_S: Final = 2.0
@@ -32,6 +35,8 @@ _NO_CONDITIONS: Final = frozenset({400, 501})
 """Stores that do not know conditional writes answer so."""
 _LIST_MISSING: Final = re.compile(r"not authorized to perform: s3:ListBucket\b")
 """Without this permission S3 denies access to an object that does not exist."""
+
+_NO_KEY: Final = b"<Code>NoSuchKey</Code>"
 
 R = TypeVar("R")
 
@@ -63,8 +68,11 @@ class S3Entries:
             pool=POOL,
             attempts=1,
         )
-        self._prefix = place.prefix
+        self._bucket, self._prefix = place.bucket, place.prefix
         self._common = {"Bucket": place.bucket}
+        self._quick = QuickReads(
+            session, self._client, expected_bucket_owner=expected_bucket_owner
+        )
         if expected_bucket_owner:
             self._common["ExpectedBucketOwner"] = expected_bucket_owner
         self._conditional = True
@@ -102,19 +110,19 @@ class S3Entries:
         self._conditional = False
         return etag
 
-    def _get(self, name: str) -> StoredEntry:
-        response = self._client.get_object(**self._common, Key=self._prefix + name)
-        until_s = time.monotonic() + BODY_S
-        chunks, size = [], 0
-        # Not "with": the stream inside does not notice that it ends early.
-        with closing(response["Body"]) as stream:
-            # One byte more than allowed shows that it is too long; the rest is not read.
-            while size <= MAX_ENTRY_BYTES and (chunk := stream.read(CHUNK_BYTES)):
-                chunks.append(chunk)
-                size += len(chunk)
-                if time.monotonic() > until_s:
-                    raise CacheError("an entry comes too slowly")
-        return StoredEntry(body=b"".join(chunks), etag=response.get("ETag") or None)
+    def _get(self, name: str) -> StoredEntry | None:
+        key = self._prefix + name
+        answer = self._quick.get(self._bucket, key)
+        if answer is not None:
+            if answer.status_code == HTTPStatus.OK:
+                stream = StreamingBody(answer.raw, answer.headers.get("content-length"))
+                return StoredEntry(body=_read(stream), etag=answer.headers.get("etag"))
+            # The whole answer is read, so that its connection can be used again.
+            if answer.status_code == HTTPStatus.NOT_FOUND and _NO_KEY in answer.content:
+                return None
+            answer.raw.close()
+        response = self._client.get_object(**self._common, Key=key)
+        return StoredEntry(body=_read(response["Body"]), etag=response.get("ETag") or None)
 
     def _put(self, name: str, body: bytes, **conditions: str) -> str:
         response = self._client.put_object(
@@ -125,6 +133,20 @@ class S3Entries:
             ContentType="application/json",
         )
         return str(response.get("ETag", ""))
+
+
+def _read(body: StreamingBody) -> bytes:
+    until_s = time.monotonic() + BODY_S
+    chunks, size = [], 0
+    # Not "with": the stream inside does not notice that it ends early.
+    with closing(body) as stream:
+        # One byte more than allowed shows that it is too long; the rest is not read.
+        while size <= MAX_ENTRY_BYTES and (chunk := stream.read(CHUNK_BYTES)):
+            chunks.append(chunk)
+            size += len(chunk)
+            if time.monotonic() > until_s:
+                raise CacheError("an entry comes too slowly")
+    return b"".join(chunks)
 
 
 def _twice(call: Callable[[], R]) -> R:

@@ -8,22 +8,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import boto3
-from botocore.exceptions import UnknownRegionError
 
-from detection_contract import user_messages
 from detection_contract.aws.s3_urls import S3Location, is_amazon_s3
 from detection_contract.error_codes import ErrorCode
-from detection_worker import aws_session
 from detection_worker.errors import JobError
 from detection_worker.settings import MIB, AwsSettings
 from detection_worker.storage.base import FetchedObject, ObjectFacts
-from detection_worker.storage.s3_answers import Head, NotModified
-from detection_worker.storage.s3_errors import Home, ObjectChanged, PermissionMissing
+from detection_worker.storage.s3_answers import Head, NotModified, uploaded
+from detection_worker.storage.s3_clients import RegionClients
+from detection_worker.storage.s3_errors import CALL_ERRORS, Home, ObjectChanged, PermissionMissing
 from detection_worker.storage.s3_ranges import (
     Progress,
     RangeReader,
@@ -34,10 +33,6 @@ from detection_worker.storage.s3_ranges import (
 FIRST_RANGE_BYTES: Final = 8 * MIB
 """One request returns size, type and ETag, and all of most images and short clips."""
 READ_TIMEOUT_S: Final = 10.0
-POOL: Final = 32
-"""Connections kept for each region: all downloading threads and the helpers of large objects."""
-MAX_REGIONS: Final = 32
-"""A client costs megabytes; messages may name any region."""
 MAX_BUCKETS: Final = 64
 PROBE_BYTES: Final = 16 * MIB
 """Room on the disk that a probe needs; with less, downloads would soon fail again."""
@@ -76,7 +71,6 @@ class S3Storage:
             read_timeout_s: Longest pause between two reads of a connection.
             retries: Retries of each range.
         """
-        self._session = session
         self._aws = aws
         self._extra = (
             {"ExpectedBucketOwner": expected_bucket_owner} if expected_bucket_owner else {}
@@ -84,18 +78,20 @@ class S3Storage:
         self._allowed_buckets = allowed_buckets
         self._range_bytes = first_range_bytes
         self._range_threads = range_threads
-        self._read_timeout_s = read_timeout_s
         self._retries = retries or Retries()
         self._helpers = ThreadPoolExecutor(range_threads, thread_name_prefix="s3-range")
         self._readable = _LastRead()
-        self._clients: dict[str, Any] = {}
-        self._clients_lock = threading.Lock()
+        self._clients = RegionClients(
+            session,
+            aws,
+            read_timeout_s=read_timeout_s,
+            expected_bucket_owner=expected_bucket_owner,
+        )
 
     def close(self) -> None:
         """End the helping threads and close all connections; no fetch may run."""
         self._helpers.shutdown()
-        for client in self._clients.values():
-            client.close()
+        self._clients.close()
 
     def fetch(
         self,
@@ -121,6 +117,8 @@ class S3Storage:
     ) -> FetchedObject | None:
         """Write the object to ``target`` unless it is known; see ``Storage.fetch_unless``."""
         etag = f'"{known.etag}"' if known.etag else None
+        if etag and self._is_still(location, known, etag, cancelled):
+            return None
 
         def progress() -> Progress:
             return Progress(on_progress, cancelled)
@@ -134,6 +132,30 @@ class S3Storage:
         # The ETag of a small object is its MD5, and two files of one MD5 can be made. Uploaded at
         # another time it is another object.
         return self._fetch(location, target, max_bytes, progress)
+
+    def _is_still(
+        self, location: S3Location, known: ObjectFacts, etag: str, cancelled: Callable[[], bool]
+    ) -> bool:
+        """Return whether S3 says at once that an object is the known one."""
+        self._check_allowed(location.bucket)
+        if cancelled():
+            return False
+        quick = self._clients.of(location.region).quick
+        with suppress(*CALL_ERRORS):
+            answer = quick.get(
+                location.bucket,
+                location.key,
+                version_id=location.version_id,
+                if_none_match=etag,
+                range="bytes=0-0",
+            )
+            if answer is not None and answer.status_code == HTTPStatus.NOT_MODIFIED:
+                answer.raw.drain_conn()
+                self._readable.put(location.bucket, location)
+                return uploaded(answer.headers) in {None, known.last_modified}
+            if answer is not None:
+                answer.raw.close()
+        return False
 
     def _fetch(
         self,
@@ -210,7 +232,7 @@ class S3Storage:
         unless_etag: str | None = None,
     ) -> RangeReader:
         return RangeReader(
-            self._client(location.region),
+            self._clients.of(location.region).client,
             location,
             fd=fd,
             max_bytes=max_bytes,
@@ -222,7 +244,7 @@ class S3Storage:
         )
 
     def _home(self) -> Home:
-        endpoint_url = str(self._client(None).meta.endpoint_url)
+        endpoint_url = str(self._clients.of(None).client.meta.endpoint_url)
         own = is_amazon_s3(endpoint_url)
         return Home(region=self._aws.region if own else None, host=urlsplit(endpoint_url).netloc)
 
@@ -257,43 +279,6 @@ class S3Storage:
             raise JobError(
                 ErrorCode.S3_FORBIDDEN, f"The bucket is not on the allow-list: {bucket}"
             )
-
-    def _client(self, region: str | None) -> Any:
-        # botocore follows redirects of S3 to another region, and remembers it for each bucket.
-        wanted = self._aws.region if region is None or self._aws.endpoint_url else region
-        with self._clients_lock:
-            if wanted not in self._clients:
-                if len(self._clients) >= MAX_REGIONS:
-                    wanted = self._aws.region
-                self._check_partition(wanted)
-                self._clients.setdefault(wanted, self._new_client(wanted))
-            return self._clients[wanted]
-
-    def _new_client(self, region: str) -> Any:
-        # RangeReader retries itself: it resumes within a body and can be cancelled.
-        return aws_session.client(
-            self._session,
-            "s3",
-            self._aws,
-            read_timeout_s=self._read_timeout_s,
-            pool=POOL,
-            attempts=1,
-            region=region,
-        )
-
-    def _check_partition(self, region: str) -> None:
-        """Refuse a region of another partition, which would call the credentials wrong."""
-        if region == self._aws.region:
-            return
-        with suppress(UnknownRegionError):
-            theirs = self._session.get_partition_for_region(region)
-            if theirs != self._session.get_partition_for_region(self._aws.region):
-                denied = user_messages.ACCESS_DENIED.partition("\n")[0]
-                raise JobError(
-                    ErrorCode.S3_FORBIDDEN,
-                    f"{denied} (region {region} is in the partition {theirs}, "
-                    f"the worker in that of {self._aws.region})",
-                )
 
 
 class _LastRead:

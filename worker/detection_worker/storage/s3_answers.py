@@ -52,11 +52,19 @@ def not_modified(exc: Exception) -> NotModified | None:
     """
     if not isinstance(exc, ClientError) or http_status(exc.response) != HTTPStatus.NOT_MODIFIED:
         return None
-    headers: Mapping[str, str] = exc.response["ResponseMetadata"].get("HTTPHeaders", {})
+    return NotModified(uploaded(exc.response["ResponseMetadata"].get("HTTPHeaders", {})))
+
+
+def uploaded(headers: Mapping[str, str]) -> datetime | None:
+    """Return when an object was uploaded, UTC; None if the headers do not say.
+
+    Args:
+        headers: With names in lower case, or a mapping that ignores case.
+    """
     try:
-        return NotModified(parsedate_to_datetime(headers["last-modified"]).astimezone(UTC))
+        return parsedate_to_datetime(headers["last-modified"]).astimezone(UTC)
     except (KeyError, ValueError):
-        return NotModified(None)
+        return None
 
 
 def parse_answer(response: dict[str, Any]) -> tuple[Head, int, int]:

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import boto3
@@ -28,9 +29,7 @@ class Cloud:
     tag: str
 
     def client(self, service: str, region: str | None = None) -> Any:
-        return self.session.client(
-            service, endpoint_url=self.aws.endpoint_url, region_name=region or self.aws.region
-        )
+        return client_of(self.session, service, self.aws.endpoint_url, region or self.aws.region)
 
     def bucket(self) -> str:
         name = f"results-{self.tag}"
@@ -38,9 +37,20 @@ class Cloud:
         return name
 
 
+@cache
+def client_of(session: boto3.Session, service: str, url: str, region: str) -> Any:
+    return session.client(service, endpoint_url=url, region_name=region)
+
+
+@cache
+def session_of(aws: AwsSettings) -> boto3.Session:
+    """Share the service descriptions that a session reads: most of what making a client costs."""
+    return make_session(aws)
+
+
 def cloud_at(url: str, *, key: str, secret: str) -> Cloud:
     aws = AwsSettings(access_key_id=key, secret_access_key=secret, endpoint_url=url)
-    return Cloud(aws=aws, session=make_session(aws), tag=uuid.uuid4().hex[:12])
+    return Cloud(aws=aws, session=session_of(aws), tag=uuid.uuid4().hex[:12])
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -28,7 +28,6 @@ SECRET = "whsec_" + "c2VjcmV0IG9mIDI0IGJ5dGVzIG9yIG1vcmU="
 CALLBACKS = CallbackSettings(
     allow_private=True,
     connect_timeout_s=1.0,
-    read_timeout_s=2.0,
     attempts=1,
     signing_secrets=(SECRET,),
 )
@@ -158,14 +157,16 @@ def outbox_of(
     threads: int = 4,
     visibility_s: int = 30,
     wait_s: int = 1,
-    callbacks: CallbackSettings = CALLBACKS,
+    read_timeout_s: float = 2.0,
 ) -> Outbox:
     session = make_session(aws)
     registry = CollectorRegistry()
     metrics = OutboxMetrics(registry)
     queue = OutboxQueue(session, aws, queue_url, wait_time_s=wait_s)
     gate = HostGate(metrics, clock=clock.monotonic, random01=lambda: 0.0)
-    client = HttpCallbackClient(callbacks, wall_clock=clock.wall)
+    client = HttpCallbackClient(
+        replace(CALLBACKS, read_timeout_s=read_timeout_s), wall_clock=clock.wall
+    )
     handler = EntryHandler(
         queue,
         GatedCallbacks(client, gate, threads=threads),

@@ -313,11 +313,8 @@ def test_a_store_that_cannot_be_read_now_is_tried_again(
 def test_a_slow_attempt_keeps_its_entry(
     local: LocalAws, queues: Queues, make_outbox: Make, receiver: Any, pending: Make, until: Make
 ) -> None:
-    outbox = make_outbox(visibility_s=2)
+    outbox = make_outbox(visibility_s=2, read_timeout_s=10.0)
     receiver.delays_s["/slow"] = 4.0
-    outbox.client._settings = outbox.client._settings.__class__(
-        allow_private=True, attempts=1, read_timeout_s=10.0
-    )
     outbox.box.put(pending(receiver.url("/slow")))
     outbox.sender.start()
     outbox.clock.advance(6.0)
@@ -347,6 +344,24 @@ def test_what_is_held_at_the_end_is_visible_at_once(
     delivered = len(receiver.posts)
     assert 1 <= delivered < 8
     assert counts(local, queues.queue_url) == (8 - delivered, 0, 0)
+
+
+def test_an_attempt_that_does_not_end_in_time_is_left_and_its_entry_given_back(
+    local: LocalAws, queues: Queues, make_outbox: Make, receiver: Any, pending: Make, until: Make
+) -> None:
+    outbox = make_outbox(read_timeout_s=20.0)
+    receiver.answers["/hang"] = (0, {})
+    outbox.box.put(pending(receiver.url("/hang")))
+    outbox.sender.start()
+    outbox.clock.advance(6.0)
+    until(lambda: receiver.posts, "it was called")
+    began_s = time.monotonic()
+
+    assert outbox.sender.stop(timeout_s=1.5)
+
+    assert time.monotonic() - began_s < 5.0
+    assert counts(local, queues.queue_url) == (1, 0, 0)
+    receiver.released.set()
 
 
 def test_a_pause_gives_back_what_waits_and_a_resume_goes_on(

@@ -59,7 +59,7 @@ class HostGate:
             ticket = self._hosts.enter(host, lane, now_s=self._clock())
             if isinstance(ticket, Ticket):
                 return ticket
-            refused = self._refused(host, ticket)
+            refused = self._refused(host, ticket, lane)
         self._metrics.deferred.labels(ticket.value).inc()
         raise refused
 
@@ -107,8 +107,8 @@ class HostGate:
         with self._lock:
             return self._hosts.open_hosts(now_s=self._clock())
 
-    def _refused(self, host: str, why: Refusal) -> HostRefused:
-        wait_s = self._hosts.deferral_s(host, now_s=self._clock(), random01=self._random01())
+    def _refused(self, host: str, why: Refusal, lane: Lane | None = None) -> HostRefused:
+        wait_s = self._hosts.deferral_s(host, lane, now_s=self._clock(), random01=self._random01())
         return HostRefused(
             ErrorCode.CALLBACK_UNREACHABLE,
             f"The callback to {host} was not tried: it {_WHY[why]}",

@@ -121,7 +121,10 @@ class OutboxSender:
         self._stopping.set()
 
     def stop(self, *, timeout_s: float) -> bool:
-        """Finish the attempts under way, give back the rest; False if something is left."""
+        """Finish the attempts under way, give back the rest; False if that was not possible.
+
+        An attempt that is not over after ``timeout_s`` is left alone, and its entry given back.
+        """
         if not self._extender.ident:
             return True  # it was never started
         deadline_s = time.monotonic() + timeout_s
@@ -135,9 +138,7 @@ class OutboxSender:
             self._waiting.put(None)
         if self._poller.is_alive():
             self._poller.join(max(0.0, deadline_s - time.monotonic()))
-        left = self._messages()
-        released = self._release(left)
-        return released and not left and not self._poller.is_alive()
+        return self._release(self._messages()) and not self._poller.is_alive()
 
     @property
     def held(self) -> int:

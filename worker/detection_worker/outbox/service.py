@@ -71,7 +71,7 @@ class OutboxService:
     def stop(self, *, timeout_s: float) -> bool:
         """Stop sending and close all connections; see ``OutboxSender.stop``."""
         stopped = self.sender.stop(timeout_s=timeout_s)
-        if stopped:
+        if not self.sender.held:
             self.close()
         return stopped
 

@@ -171,6 +171,27 @@ def test_entries_wait_half_as_long_as_their_host_has_been_down(down_s: float) ->
     assert least <= most <= min(2 * expected, MAX_DEFERRAL_S)
 
 
+def test_entries_of_a_slow_host_wait_as_long_as_those_before_them_take() -> None:
+    hosts, lane = Hosts(), Lane(threads=4)
+    attempt(hosts, lane, A, "ok", at_s=0.0, takes_s=6.0)
+    tickets = [hosts.enter(A, lane, now_s=10.0) for _ in range(3)]
+
+    def refuse(count: int) -> float:
+        for _ in range(count):
+            assert hosts.enter(A, lane, now_s=10.0) is Refusal.SHARE_USED
+        return hosts.deferral_s(A, lane, now_s=10.0, random01=0.0)
+
+    assert refuse(1) == MIN_DEFERRAL_S
+    assert refuse(29) == 30 * 6.0 / 3
+    assert refuse(10_000) == MAX_DEFERRAL_S
+    for ticket in tickets:
+        assert isinstance(ticket, Ticket)
+        hosts.leave(ticket, lane, "ok", now_s=16.0)
+    for n in range(20):
+        attempt(hosts, lane, A, "ok", at_s=20.0 + n, takes_s=6.0)
+    assert hosts.deferral_s(A, lane, now_s=50.0, random01=0.0) == MIN_DEFERRAL_S
+
+
 def test_entries_of_hosts_that_are_well_wait_a_moment() -> None:
     hosts = Hosts()
 

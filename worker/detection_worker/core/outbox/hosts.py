@@ -106,6 +106,7 @@ class _Host:
         retry_s: Monotonic seconds at which one attempt may look whether the host is back.
         pause_s: Length of the pause that ends then.
         looking: The attempt that looks; None if none does.
+        refused: How many were refused because its share was used; halved by each that ends.
     """
 
     failures: int = 0
@@ -114,6 +115,7 @@ class _Host:
     retry_s: float = 0.0
     pause_s: float = FIRST_PAUSE_S
     looking: Ticket | None = None
+    refused: int = 0
 
 
 class Hosts:
@@ -132,6 +134,7 @@ class Hosts:
         if self.is_shut(name, now_s=now_s):
             return Refusal.CIRCUIT_OPEN
         if self._is_slow(name, lane, now_s) and self._held_by_slow(lane, now_s) >= lane.share:
+            host.refused += 1
             return Refusal.SHARE_USED
         ticket = Ticket(host=name, began_s=now_s)
         lane.busy.append(ticket)
@@ -162,6 +165,7 @@ class Hosts:
         """End an attempt that ``enter`` let begin."""
         lane.busy.remove(ticket)
         host = self._known(ticket.host)
+        host.refused //= 2
         if end != "unknown":
             seconds = now_s - ticket.began_s
             before_s = seconds if host.answer_s is None else host.answer_s
@@ -185,11 +189,14 @@ class Hosts:
             return False
         return host.looking is not None or now_s < host.retry_s
 
-    def deferral_s(self, name: str, *, now_s: float, random01: float) -> float:
+    def deferral_s(
+        self, name: str, lane: Lane | None = None, *, now_s: float, random01: float
+    ) -> float:
         """Return how long an entry waits whose attempt was refused, 5 to 900 seconds.
 
         Args:
             name: The host.
+            lane: Where its share was used: it waits as long as those refused before it would take.
             now_s: Current time.
             random01: Uniform in [0, 1); entries that came together must not come back together.
         """
@@ -197,6 +204,8 @@ class Hosts:
         wait_s = MIN_DEFERRAL_S
         if host is not None and host.opened_s is not None:
             wait_s = max(wait_s, host.retry_s - now_s, DOWN_SHARE * (now_s - host.opened_s))
+        elif host is not None and lane is not None:
+            wait_s = max(wait_s, host.refused * (host.answer_s or SLOW_S) / lane.share)
         return min(wait_s * (1.0 + random01), MAX_DEFERRAL_S)
 
     def open_hosts(self, *, now_s: float) -> list[OpenHost]:

@@ -202,6 +202,15 @@ def test_a_listing_that_is_denied_says_what_is_missing(
     assert "s3:ListBucket" in ended.err
 
 
+def test_a_wrong_clock_is_told_from_wrong_keys(local: Any, strict: LocalAws, run_on: Any) -> None:
+    code = "RequestTimeTooSkewed"
+    strict.inject(Fault(operation="s3.ListObjectsV2", kind="error", code=code, status=403))
+    ended = submit(run_on, local, f"s3://{local.bucket}/up/", "--yes")
+
+    assert ended.code == 2
+    assert f"AWS credentials do not work: {code}\nThe clock of this machine" in ended.err
+
+
 def test_wrong_places_are_told_before_anything_is_sent(aws: Any, run_on: Any) -> None:
     bucket = submit(run_on, aws, "s3://no-such-bucket-here/up/", "--yes")
     queue = run_on(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from detection_worker.aws_session import explain_credentials, is_credentials_error
 from detection_worker.cli.predict.next_steps import STEPS
 from detection_worker.errors import JobError, UsageError
 from detection_worker.sources.base import QueueError
@@ -20,7 +21,10 @@ def explained(done: Callable[[], str] = lambda: "") -> Iterator[None]:
     try:
         yield
     except JobError as exc:
+        cause = exc.__cause__
         text = f"{exc.message}\n{STEPS.get(exc.code, _AGAIN)}"
+        if cause is not None and is_credentials_error(cause):
+            text = explain_credentials(cause)  # tells a wrong clock from wrong keys
         raise UsageError(_with(text, done())) from exc
     except QueueError as exc:
         text = str(exc) if "\n" in str(exc) else f"{exc}\n{_AGAIN}"

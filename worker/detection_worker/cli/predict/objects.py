@@ -2,10 +2,9 @@
 
 from detection_worker.api.files import S3Files
 from detection_worker.api.prefixes import nothing_in, pattern_of
+from detection_worker.cli.batch.failures import explained
 from detection_worker.cli.predict.inputs import Found
-from detection_worker.cli.predict.next_steps import STEPS
 from detection_worker.cli.progress import Progress
-from detection_worker.errors import JobError, UsageError
 from detection_worker.settings import Settings
 
 
@@ -21,7 +20,7 @@ def count_objects(found: Found, settings: Settings) -> None:
     progress = Progress(None, unit="objects listed")
     listed = 0
     try:
-        with S3Files(settings) as files:
+        with explained(), S3Files(settings) as files:
             for name, pattern in patterns.items():
                 found.below[name] = 0
                 for _, why in files.objects(pattern):
@@ -33,7 +32,5 @@ def count_objects(found: Found, settings: Settings) -> None:
                         found.skipped_objects[why] += 1
                 if not found.below[name]:
                     raise nothing_in(pattern)
-    except JobError as exc:
-        raise UsageError(f"{exc.message}\n{STEPS.get(exc.code, 'Name another prefix.')}") from exc
     finally:
         progress.clear()

@@ -514,8 +514,13 @@ def test_no_selector_of_the_operator_matches_what_delivers(render: Render) -> No
         ]
     ]
     monitor = named(objects, "PodMonitor", "detection-queue-deliver")
+    [endpoint] = monitor["spec"]["podMetricsEndpoints"]
+    [rule] = endpoint["relabelings"]
     assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
-    assert monitor["spec"]["podMetricsEndpoints"][0]["port"] == env.CONTROL_PORT_NAME
+    assert (endpoint["port"], endpoint["path"]) == (env.CONTROL_PORT_NAME, env.METRICS_PATH)
+    [source] = rule["sourceLabels"]
+    shown = {re.sub(r"\W", "_", name): value for name, value in labels.items()}
+    assert shown[source.removeprefix("__meta_kubernetes_pod_label_")] == MEDIA_OUTBOX["name"]
 
 
 def test_the_worker_s_program_understands_the_variables_of_an_outbox(

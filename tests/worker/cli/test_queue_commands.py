@@ -112,6 +112,18 @@ class TestValidateQueue:
         assert "Advice: --wait-time 0 polls without waiting" in without.out
         assert "Advice: maxReceiveCount is 1" in few.out
 
+    @pytest.mark.parametrize("which", ["", "-dlq"], ids=["queue", "dead-letter queue"])
+    def test_results_that_would_come_back_to_the_queue_are_refused(
+        self, run: Callable[..., Any], queue_url: str, which: str
+    ) -> None:
+        name = queue_url.rpartition("/")[2]
+        arn = f"arn:aws:sqs:us-east-1:123456789012:{name}{which}"
+
+        ended = run("consume", "--validate-queue", "--queue-url", queue_url, "--on-failure", arn)
+
+        assert ended.code == 2
+        assert f"--on-failure names a queue of this worker: {arn}" in ended.err
+
     def test_a_queue_that_is_not_there_is_named_with_the_guide_s_text(
         self, run: Callable[..., Any]
     ) -> None:

@@ -121,7 +121,8 @@ class Consume:
         if args.validate_queue:
             from detection_worker.cli.queue.validate import validate  # noqa: PLC0415 - boto3
 
-            return validate(consumer, loaded.aws_for_queue(consumer.queue_url))
+            aws = loaded.aws_for_queue(consumer.queue_url)
+            return validate(consumer, aws, loaded.settings.results)
         return _consume(loaded, consumer)
 
 

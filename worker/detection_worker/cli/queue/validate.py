@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from detection_worker.aws_session import make_session
 from detection_worker.errors import UsageError
-from detection_worker.settings import AwsSettings, ConsumerSettings
+from detection_worker.results.checks import check_destinations
+from detection_worker.settings import AwsSettings, ConsumerSettings, ResultSettings
 from detection_worker.sources.base import QueueError, QueueFacts
 from detection_worker.sources.sqs import SqsSource
 
@@ -14,11 +15,11 @@ counts, also of messages that are released unprocessed."""
 ENOUGH_RECEIVES = 10
 
 
-def validate(consumer: ConsumerSettings, aws: AwsSettings) -> int:
+def validate(consumer: ConsumerSettings, aws: AwsSettings, results: ResultSettings) -> int:
     """Print the queue's attributes and advice; 0 if it can be consumed.
 
     Raises:
-        UsageError: It does not exist, or access is denied.
+        UsageError: It does not exist, access is denied, or results would come back to it.
     """
     source = SqsSource(
         make_session(aws), aws, consumer.queue_url, wait_time_s=consumer.wait_time_s
@@ -29,6 +30,8 @@ def validate(consumer: ConsumerSettings, aws: AwsSettings) -> int:
         raise UsageError(str(exc)) from exc
     finally:
         source.close()
+    taken = (consumer.queue_url, consumer.dead_letter_queue_url, facts.dead_letter_queue_url)
+    check_destinations(results, queues=taken)
     print(f"Queue is valid: {consumer.queue_url}")
     print("\n".join(f"  {line}" for line in attribute_lines(facts)))
     for advice in advise(facts, consumer):

@@ -155,15 +155,31 @@ class Account:
             *more,
         ]
 
-    def work(self, *more: str, kill: str | None = None, **environment: str) -> int:
+    def work(self, *more: str, kill: str | None = None) -> int:
         """Run a worker with stub models until it has worked off what it received."""
+        return self._run(self.options(*more), kill)
+
+    def deliver(self) -> int:
+        """Send what is due in the outbox."""
+        return self._run(
+            [
+                *("deliver", "--run-once"),
+                *("--outbox", self.outbox_url),
+                *("--wait-time", "1"),
+                "--callback-allow-private",
+            ],
+            None,
+        )
+
+    def _run(self, arguments: list[str], kill: str | None) -> int:
         return self.forks.run(
             Order(
-                arguments=self.options(*more),
-                environment={**self.environment, **environment},
+                arguments=arguments,
+                environment=self.environment,
                 calls=str(self.folder / "calls"),
                 log=str(self.folder / "log"),
                 kill=kill,
+                outbox_factor=1000,
             )
         )
 

@@ -204,3 +204,70 @@ def test_a_bad_message_is_stored_and_told_although_nobody_can_be_called_back(acc
     assert told["error"] == json.loads(body)["error"]
     assert account.receiver.got == []
     assert account.left(account.dlq_url) == 1
+
+
+def test_a_second_request_for_an_object_is_answered_from_the_cache(account: Any) -> None:
+    cached = ("--cache", f"s3://{account.bucket('cache')}/scores/")
+    send(account)
+    work_until_done(account, *everything(account), *cached)
+    [entry] = account.stored("cache").values()
+    account.send(
+        f"s3://{account.bucket('media')}/a.jpg",
+        callback_url=account.receiver.url,
+        request_id="r-2",
+        confidence_threshold=0.99,
+    )
+
+    work_until_done(account, *everything(account), *cached)
+    assert account.count("Detector.logits") == 1
+    assert account.stored("cache") == {next(iter(account.stored("cache"))): entry}
+    first, second = (json.loads(body) for _, body in account.receiver.accepted)
+    assert (first["label"], second["label"]) == ("FAKE", "REAL")
+    assert first["prediction_score"] == second["prediction_score"]
+    assert second["cached"]
+
+    account.upload("a.jpg", b"\x02 another photo")
+    account.send(f"s3://{account.bucket('media')}/a.jpg", callback_url=account.receiver.url)
+    work_until_done(account, *everything(account), *cached)
+    assert account.count("Detector.logits") == 2
+    third = json.loads(account.receiver.accepted[-1][1])
+    assert third["prediction_score"] < first["prediction_score"]
+
+
+def test_a_receiver_that_is_down_gets_its_callback_from_the_outbox(account: Any) -> None:
+    account.receiver.status = 503
+    message_id = send(account)
+
+    options = (*everything(account), "--outbox", account.outbox_url, "--callback-attempts", "1")
+    work_until_done(account, *options)
+    assert account.receiver.accepted == []
+    assert account.left(account.outbox_url) == 1
+    [body] = account.stored().values()
+
+    account.receiver.status = 200
+    deadline = time.monotonic() + 60
+    while account.left(account.outbox_url) and time.monotonic() < deadline:
+        account.deliver()
+    check_that_everyone_has_the_same(account, message_id)
+    assert [posted for _, posted in account.receiver.accepted] == [body]
+
+
+def test_a_receiver_that_is_gone_ends_in_the_dead_letter_queue_of_the_outbox(account: Any) -> None:
+    dead_url = account.queue("outbox-dlq")
+    policy = {"deadLetterTargetArn": account.arn(dead_url), "maxReceiveCount": "5"}
+    account.client("sqs").set_queue_attributes(
+        QueueUrl=account.outbox_url, Attributes={"RedrivePolicy": json.dumps(policy)}
+    )
+    account.receiver.status = 503
+    send(account)
+    options = (*FAST, "--outbox", account.outbox_url, "--callback-attempts", "1")
+    work_until_done(account, *options)
+
+    account.receiver.status = 410
+    deadline = time.monotonic() + 60
+    while account.left(account.outbox_url) and time.monotonic() < deadline:
+        account.deliver()
+    [letter] = account.take(dead_url)
+    code = letter["MessageAttributes"]["DetectionErrorCode"]["StringValue"]
+    assert code == "callback_rejected"
+    assert json.loads(letter["Body"])["request_id"] == "r-1"

@@ -46,12 +46,15 @@ class SenderRules:
         wait_s: Longest long poll, 0 to 20 seconds; a poll under way at the end is waited for.
         visibility_s: Visibility timeout of received entries.
         pause_s: After a failed poll; it doubles with each further one.
+        pace_s: After a poll that left no entry waiting for a thread: beside inference, thousands
+            of entries that are only put off must not take the interpreter.
     """
 
     threads: int
     wait_s: int
     visibility_s: int = VISIBILITY_S
     pause_s: float = PAUSE_S
+    pace_s: float = 0.0
 
 
 class OutboxSender:
@@ -169,6 +172,8 @@ class OutboxSender:
                     self._stopping.wait(_LOOK_S)
                     continue
                 self._poll(self._rules.wait_s)
+                if self._waiting.empty():
+                    self._stopping.wait(self._rules.pace_s)
                 pause_s, self.error = self._rules.pause_s, None
             except QueueError as exc:
                 self.error = str(exc)

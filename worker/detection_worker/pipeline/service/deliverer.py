@@ -47,6 +47,7 @@ class Deliverer:
             consumer,
             OutboxMetrics(self._registry),
             threads=consumer.callback_workers,
+            pace_s=0.0,
         )
         if outbox is None:
             raise UsageError(NO_OUTBOX)

@@ -70,8 +70,8 @@ class S3Http:
             response = action(target, request)
         except S3Error as exc:
             return render_error(exc, resource=request.path)
-        response.headers["x-amz-request-id"] = uuid.uuid4().hex[:16].upper()
-        response.headers["x-amz-id-2"] = uuid.uuid4().hex
+        number = uuid.uuid4().hex
+        response.headers |= {"x-amz-request-id": number[:16].upper(), "x-amz-id-2": number}
         return response
 
     def _changed(self, event: str, target: S3Target, stored: StoredObject | None) -> None:

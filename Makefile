@@ -79,8 +79,11 @@ fast: setup
 chaos: setup  ## Chaos test: 200 SIGKILLs over 2,000 messages and 50 SIGTERM rounds; prints the figures
 	$(BIN)/python benchmarks/worker_chaos.py
 
-bench: setup  ## Benchmark throughput against a sequential loop and a thread pool; prints the table
+bench: setup  ## Benchmark throughput, the cost of destinations, the shared cache and a receiver that is down
 	$(BIN)/python benchmarks/worker_throughput.py
+	$(BIN)/python benchmarks/worker_throughput.py --destinations
+	$(BIN)/python benchmarks/shared_cache.py
+	$(BIN)/python benchmarks/receiver_down.py
 
 lock: setup  ## Resolve pyproject.toml again into requirements/; UPGRADE=--upgrade takes the newest versions
 	$(BIN)/python tools/lock.py $(UPGRADE)

@@ -13,7 +13,13 @@ and callback receiver in a process of its own answers S3 reads after 40 ms and c
 
 The local services share the machine's cores; their CPU share is printed next to each rate.
 
+``--destinations`` compares the worker with itself: with the callback alone, and with every
+destination (``--results``, an SNS topic and an EventBridge bus beside the callback; in a row of
+its own an SQS queue too). S3 writes then take 40 ms as well, publications 20 ms. The rows take
+turns, and the median of each counts.
+
     python benchmarks/worker_throughput.py                # two media sets, a few minutes
+    python benchmarks/worker_throughput.py --destinations
     python benchmarks/worker_throughput.py --json
 """
 
@@ -29,7 +35,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import boto3
@@ -58,6 +65,8 @@ S3_LATENCY_S = 0.040
 CALLBACK_LATENCY_S = 0.080
 BATCH_UNITS = 32
 POOL_SIZES = (2, 4, 8, 16, 32)
+PUBLISH_LATENCY_S = 0.020
+TURNS = 3
 WARM_SHARE = 0.1
 """Share of the results at the start that does not count."""
 
@@ -136,7 +145,7 @@ class Bench:
             name=name,
             per_s=_steady_rate(times),
             sqs_calls=sum(n for op, n in calls.items() if _is_consumer_call(op)) / messages,
-            s3_calls=calls["s3.GetObject"] / messages,
+            s3_calls=sum(n for op, n in calls.items() if _is_s3_call(op)) / messages,
             local_aws_cores=(after["cpu_process_s"] - before["cpu_process_s"]) / wall_s,
         )
         self._say(row)
@@ -161,7 +170,7 @@ class Bench:
             {
                 "sqs_to_ml_url": f"s3://{BUCKET}/{keys[number % len(keys)]}",
                 "callback_url": self.aws.callback_url("/ok"),
-                "request_id": f"r{number}",
+                "request_id": f"r{self._queues}-{number}",
             }
         )
 
@@ -268,8 +277,8 @@ def guide(
 # -- this worker ---------------------------------------------------------------------------------
 
 
-def worker(aws: LocalAws, models_dir: Path) -> Callable[[str], Callable[[], None]]:
-    """Return how to run ``detection-worker consume`` with its defaults."""
+def worker(aws: LocalAws, models_dir: Path, *options: str) -> Callable[[str], Callable[[], None]]:
+    """Return how to run ``detection-worker consume`` with its defaults and these options."""
 
     def start(queue_url: str) -> Callable[[], None]:
         process = subprocess.Popen(
@@ -280,6 +289,7 @@ def worker(aws: LocalAws, models_dir: Path) -> Callable[[str], Callable[[], None
                 *("--models-dir", str(models_dir)),
                 *("--wait-time", "2"),
                 "--callback-allow-private",
+                *options,
             ],
             env={**os.environ, **aws.environment(), "LOG_LEVEL": "WARNING"},
         )
@@ -384,6 +394,65 @@ def _steady_rate(times: list[float]) -> float:
     return (len(ordered) - first) / (ordered[-1] - ordered[first - 1])
 
 
+# -- the worker with and without destinations ----------------------------------------------------
+
+
+def compare_destinations(
+    aws: LocalAws, media: MediaSet, folder: Path, models_dir: Path, *, turns: int
+) -> dict[str, object]:
+    """Measure the worker with more and more destinations."""
+    for key, content in media.files.items():
+        aws.put_object(BUCKET, key, content)
+    bench = Bench(aws, media, folder, models_dir)
+    contenders = _destinations(aws)
+    rows: dict[str, list[Rate]] = {name: [] for name in contenders}
+    for _ in range(turns):
+        for name, options in contenders.items():
+            start = worker(aws, models_dir, *options)
+            rows[name].append(bench.measure(name, media.messages, start))
+    medians = {
+        name: sorted(found, key=lambda row: row.per_s)[turns // 2] for name, found in rows.items()
+    }
+    alone, *others = medians.values()
+    return {
+        "rows": [asdict(row) for row in medians.values()],
+        "shares": {row.name: row.per_s / alone.per_s for row in others},
+    }
+
+
+def _destinations(aws: LocalAws) -> dict[str, tuple[str, ...]]:
+    """Return the options of each row."""
+    topic = aws.create_topic("results")
+    queue_url, _ = aws.create_queue("results", dead_letter=False)
+    aws.s3().create_bucket(Bucket="results")
+    bus = f"arn:aws:events:{aws.region}:123456789012:event-bus/default"
+    every = ("--results", "s3://results/", "--on-success", f"{topic},{bus}")
+    return {
+        "callback": (),
+        "S3, SNS, events": every,
+        "and SQS": (*every[:-1], f"{every[-1]},{aws.queue_arn(queue_url)}"),
+    }
+
+
+def _print_destinations(name: str, report: Mapping[str, object]) -> None:
+    print(f"\n{name}")
+    print(f"  {'':16} {'msg/s':>8} {'share':>6} {'SQS/msg':>8} {'S3/msg':>7}")
+    rows, shares = report["rows"], report["shares"]
+    assert isinstance(rows, list)
+    assert isinstance(shares, dict)
+    for row in rows:
+        share = f"{shares[row['name']]:.2f}" if row["name"] in shares else ""
+        print(
+            f"  {row['name']:16} {row['per_s']:8.1f} {share:>6} {row['sqs_calls']:8.2f} "
+            f"{row['s3_calls']:7.2f}"
+        )
+
+
+def _is_s3_call(operation: str) -> bool:
+    # A call that a fault delays is counted a second time, as such.
+    return operation.startswith("s3.") and not operation.endswith(" (fault)")
+
+
 def _is_consumer_call(operation: str) -> bool:
     return operation.startswith("sqs.") and operation not in {
         "sqs.CreateQueue",
@@ -445,22 +514,37 @@ def main() -> int:
     parser.add_argument(
         "--sets", nargs="*", choices=["images", "videos"], default=["images", "videos"]
     )
+    parser.add_argument(
+        "--destinations", action="store_true", help="compare the worker with and without them"
+    )
+    parser.add_argument("--messages", type=int, help="default: 1500 images, 200 videos")
+    parser.add_argument(
+        "--turns", type=int, default=TURNS, help="runs of each row with --destinations"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
+    compare = partial(compare_destinations, turns=args.turns)
+    run = compare if args.destinations else run_set
+    show = _print_destinations if args.destinations else _print_table
     makers = {"images": small_images, "videos": videos}
     reports: dict[str, dict[str, object]] = {}
     with tempfile.TemporaryDirectory() as name, LocalAws.in_process() as aws:
         aws.inject(Fault(operation="s3.GetObject", kind="latency", seconds=S3_LATENCY_S))
+        aws.inject(Fault(operation="s3.PutObject", kind="latency", seconds=S3_LATENCY_S))
         aws.inject(Fault(operation="callback.*", kind="latency", seconds=CALLBACK_LATENCY_S))
+        for publish in ("sns.PublishBatch", "events.PutEvents"):
+            aws.inject(Fault(operation=publish, kind="latency", seconds=PUBLISH_LATENCY_S))
         for set_name in args.sets:
             folder = Path(name) / set_name
             folder.mkdir()
-            reports[set_name] = run_set(aws, makers[set_name](folder), folder, args.models_dir)
+            media = makers[set_name](folder)
+            media = replace(media, messages=args.messages or media.messages)
+            reports[set_name] = run(aws, media, folder, args.models_dir)
     if args.json:
         print(json.dumps(reports))
         return 0
     for set_name, report in reports.items():
-        _print_table(set_name, report)
+        show(set_name, report)
     return 0
 
 

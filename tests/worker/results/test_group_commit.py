@@ -1,3 +1,4 @@
+import itertools
 import threading
 import time
 from collections.abc import Sequence
@@ -159,3 +160,19 @@ def test_every_entry_is_sent_once_in_batches_within_the_limits(sizes: list[int])
     for batch in calls.batches:
         assert len(batch) <= 10
         assert len(batch) == 1 or sum(map(len, batch)) <= 100
+
+
+@given(st.lists(st.sampled_from(["good", "bad", "b" * 60]), max_size=35))
+def test_many_entries_of_one_caller_go_in_full_batches_and_fail_one_by_one(
+    kinds: list[str],
+) -> None:
+    calls = Calls()
+    entries = [f"{kind}-{number}" for number, kind in enumerate(kinds)]
+
+    outcomes = commit_of(calls, linger_s=0.0).put_all(entries)
+
+    assert [outcome is not None for outcome in outcomes] == [e.startswith("bad") for e in entries]
+    assert [entry for batch in calls.batches for entry in batch] == entries
+    for batch, following in itertools.pairwise(calls.batches):
+        more = [*batch, following[0]]
+        assert len(more) > 10 or sum(map(len, more)) > 100

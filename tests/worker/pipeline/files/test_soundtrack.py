@@ -323,6 +323,48 @@ def test_the_consumer_delivers_the_pictures_where_the_sound_breaks(films: Any) -
     ]
 
 
+@pytest.mark.parametrize(
+    ("code", "cached"),
+    [
+        (ErrorCode.TIMEOUT, False),
+        (ErrorCode.DECODE_MEMORY, False),
+        (ErrorCode.DECODE_CRASHED, False),
+        (ErrorCode.UNDECODABLE, True),
+        (ErrorCode.TOO_LONG, True),
+    ],
+)
+def test_pictures_without_their_sound_are_cached_only_if_it_is_the_files_fault(
+    code: ErrorCode, *, cached: bool, films: Any
+) -> None:
+    films.share_scores()
+    films.decoder.broken = JobError(code, "the sound does not work out")
+    films.start()
+    for number in range(2):
+        films.send("2_9_.mp4", request_id=f"r-{number}")
+        assert films.eventually(films.empty)
+
+    results = {post.request_id: post.result for post in films.callbacks.posted}
+    assert ("cached" in results["r-1"]) is cached
+    assert films.counts(0 if cached else 2, "detection_worker_cache_writes_total", result="unfit")
+    for result in results.values():
+        assert result["media"]["warnings"] == [
+            "the sound track was not judged: the sound does not work out"
+        ]
+
+
+def test_cached_scores_of_a_video_have_both_tracks(films: Any) -> None:
+    films.share_scores()
+    films.start()
+    for number in range(2):
+        films.send("2_9_.mp4", request_id=f"r-{number}")
+        assert films.eventually(films.empty)
+
+    results = {post.request_id: post.result for post in films.callbacks.posted}
+    assert results["r-1"]["cached"] is True
+    assert results["r-0"]["tracks"] == results["r-1"]["tracks"]
+    assert [track["label"] for track in results["r-1"]["tracks"]] == ["REAL", "FAKE"]
+
+
 def test_the_setting_keeps_the_consumer_from_listening(films: Any) -> None:
     films.video_audio = False
     films.start()

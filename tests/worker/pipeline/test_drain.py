@@ -234,3 +234,19 @@ def test_what_an_own_waiting_poll_takes_back_is_released_again(rig: Any) -> None
     visible, in_flight, _ = rig.source.counts()
     assert in_flight == 0
     assert visible + len(rig.callbacks.posted) == 12
+
+
+def test_a_worker_that_waits_for_its_last_poll_does_not_spin(rig: Any, monkeypatch: Any) -> None:
+    pipeline = rig.start(wait_time_s=2)
+    rig.source.slow_polls_s = 2.0
+    assert rig.source.polls.acquire(timeout=10)
+    looks, to_release = [], pipeline.in_flight.to_release
+
+    def counted(**options: Any) -> Any:
+        looks.append(options)
+        return to_release(**options)
+
+    monkeypatch.setattr(pipeline.in_flight, "to_release", counted)
+
+    assert rig.stop(grace_s=10.0)
+    assert len(looks) < 50

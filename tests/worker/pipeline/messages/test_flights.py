@@ -1,4 +1,4 @@
-"""Of the jobs about one object one is analysed at a time, and none is forgotten."""
+"""One of the jobs about an object is analysed at a time, and none is forgotten."""
 
 import random
 from typing import Any

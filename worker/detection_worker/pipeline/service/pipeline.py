@@ -173,7 +173,7 @@ class Pipeline:
         while time.monotonic() < work_until and not hurry():
             # A poll that was answered as the stop came may still have brought something in.
             self._release(time_left_s=math.inf)
-            if self.in_flight.wait_empty(timeout_s=0.1) and self.poller.join(timeout_s=0):
+            if self.in_flight.wait_empty(timeout_s=0.1) and self.poller.join(timeout_s=0.1):
                 break
         self._release(time_left_s=-1.0)
         flushed = self._acks.flush(timeout_s=max(0.5, deadline - time.monotonic()))

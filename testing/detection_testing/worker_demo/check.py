@@ -44,6 +44,7 @@ class Outcome:
         notifications: What subscribers got.
         callbacks: What receivers got.
         stored: Results in S3, by URL.
+        downloads: How often S3 sent an object, by URL.
         seconds: From the start of the worker to the last result.
         left: Messages that are still in a queue, by its name; those that are right are left out.
         dead_letters: Messages in the dead-letter queue.
@@ -56,6 +57,7 @@ class Outcome:
     notifications: list[Notification] = field(default_factory=list)
     callbacks: list[Callback] = field(default_factory=list)
     stored: Mapping[str, bytes] = field(default_factory=dict)
+    downloads: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     left: Mapping[str, int] = field(default_factory=dict)
     dead_letters: int = 0
@@ -113,6 +115,11 @@ def problems(outcome: Outcome) -> list[str]:
         found.append(f"{len(outcome.stored)} results are stored instead of {len(outcome.wanted)}")
     if outcome.cached != outcome.repeated:
         found.append(f"{outcome.cached} results came from the cache instead of {outcome.repeated}")
+    found += [
+        f"{url} was downloaded {outcome.downloads.get(url, 0)} times instead of once"
+        for url in {w.url for w in outcome.wanted if w.upload.truth != "broken"}
+        if outcome.downloads.get(url) != 1
+    ]
     if outcome.dead_letters != outcome.broken:
         found.append(f"{outcome.dead_letters} dead letters instead of {outcome.broken}")
     found += [f"{count} messages are left in {name}" for name, count in outcome.left.items()]

@@ -146,7 +146,7 @@ class _Demo:
 
     def _report(self) -> int:
         outcome = self._outcome
-        outcome.stored = self._site.stored()
+        outcome.stored, outcome.downloads = self._site.stored(), self._site.downloads()
         left = self._site.left()
         outcome.dead_letters = left.pop(f"{QUEUE}-dlq")
         outcome.left = {name: count for name, count in left.items() if count and name != INBOX}

@@ -1,6 +1,7 @@
 """The demo's account: buckets, queues, topic and receiver, and what has arrived in them."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -103,6 +104,11 @@ class Site:
                 body = s3.get_object(Bucket=_RESULTS_BUCKET, Key=key)["Body"].read()
                 found[f"s3://{_RESULTS_BUCKET}/{key}"] = body
         return found
+
+    def downloads(self) -> dict[str, int]:
+        """Return how often S3 sent an object, by its URL; "not modified" sends nothing."""
+        calls = self.aws.calls(operation="s3.GetObject", resource=f"{BUCKET}/*")
+        return Counter(f"s3://{call.resource}" for call in calls if call.status in (200, 206))
 
     def left(self) -> dict[str, int]:
         """Return how many messages are left, by queue."""

@@ -68,6 +68,7 @@ def outcome_of(changes: dict[int, dict[str, Any]] | None = None) -> Outcome:
         if not wanted.by_event:
             outcome.callbacks.append(Callback(body, webhook_id, accepted=True))
     outcome.stored = stored
+    outcome.downloads = {w.url: 1 for w in outcome.wanted}
     return outcome
 
 
@@ -197,6 +198,10 @@ def detect_again(outcome: Outcome) -> None:
             note.body["result"] = fresh
 
 
+def download_again(outcome: Outcome) -> None:
+    outcome.downloads = {**outcome.downloads, outcome.wanted[0].url: 2}
+
+
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
@@ -212,6 +217,7 @@ def detect_again(outcome: Outcome) -> None:
         (tell_elsewhere, ["told to failures instead of topic"]),
         (tell_another, ["another result than S3"]),
         (tell_strangers, ["a result that nobody asked for"]),
+        (download_again, ["was downloaded 2 times instead of once"]),
         (detect_again, ["1 results came from the cache instead of 2"]),
     ],
 )

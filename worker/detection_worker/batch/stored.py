@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -107,7 +107,7 @@ class NoResult(ValueError):  # noqa: N818 - reads as what it says
 
 
 def envelope_of(body: bytes) -> dict[str, object]:
-    """Return the envelope in an object; fields that older versions lack are null.
+    """Return the envelope in an object, as it is there.
 
     Raises:
         NoResult: It is none.
@@ -124,4 +124,9 @@ def envelope_of(body: bytes) -> dict[str, object]:
         raise NoResult("it is JSON, but no result")
     if isinstance(envelope.get("error"), dict) != (envelope["status"] == "failed"):
         raise NoResult("its status and its error contradict each other")
+    return envelope
+
+
+def filled(envelope: Mapping[str, object]) -> dict[str, object]:
+    """Return an envelope with every field; those that its version lacks are null."""
     return {**dict.fromkeys(_FIELDS), **envelope}

@@ -250,10 +250,10 @@ def test_a_full_redrive_is_sqs_own(local: Any, strict: LocalAws, run_on: Any) ->
 
 
 def test_ctrl_c_cancels_a_full_redrive(
-    local: Any, clean_environment: dict[str, str], home: Path
+    local: Any, strict: LocalAws, clean_environment: dict[str, str], home: Path
 ) -> None:
-    for number in range(40):
-        local.bury(number, None)
+    total = 600  # for two minutes, at five a second
+    strict.send(local.dlq_url, ["{}"] * total)
     command = [
         *(sys.executable, "-m", "detection_worker", "dead-letters", "redrive", "--yes"),
         *("--rate", "5", "--queue-url", local.queue_url),
@@ -273,15 +273,16 @@ def test_ctrl_c_cancels_a_full_redrive(
     assert process.returncode == 130
     assert f"Cancelled: {moved} messages were moved" in err
     assert task["Status"] == "CANCELLED"
-    assert 0 < moved < 40
-    assert moved + local.count(local.dlq_url) == 40
+    assert 0 < moved < total
+    assert moved + local.count(local.dlq_url) == total
 
 
-def test_one_task_at_a_time(local: Any, run_on: Any) -> None:
-    for number in range(40):
-        local.bury(number, None)
+def test_one_task_at_a_time(local: Any, strict: LocalAws, run_on: Any) -> None:
+    strict.send(local.dlq_url, ["{}"] * 600)
     local.sqs.start_message_move_task(
-        SourceArn=local.arn(local.dlq_url), MaxNumberOfMessagesPerSecond=1
+        SourceArn=local.arn(local.dlq_url),
+        DestinationArn=local.arn(local.queue_url),
+        MaxNumberOfMessagesPerSecond=1,
     )
     ended = dead(run_on, local, "redrive", "--yes")
 

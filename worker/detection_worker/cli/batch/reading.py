@@ -10,7 +10,7 @@ from typing import Final, Self, TextIO
 from detection_contract.environment import EXIT_FAILED, EXIT_OK
 from detection_contract.results import verdict_in_words
 from detection_worker.aws_session import make_session
-from detection_worker.batch.stored import READERS, Damaged, Wanted, read_results
+from detection_worker.batch.stored import READERS, Damaged, Wanted, filled, read_results
 from detection_worker.cli.batch.failures import explained
 from detection_worker.cli.batch.results import Query
 from detection_worker.cli.predict.results_file import STDOUT, Sink, layout, open_sink
@@ -103,10 +103,11 @@ class _Report:
             if isinstance(result, Damaged):
                 self._note(result)
                 continue
-            verdict = self._count(result)
+            whole = filled(result)
+            verdict = self._count(whole)
             if not query.verdicts or verdict in query.verdicts:
                 self.progress.clear()
-                sink.write(result)
+                sink.write(result if query.form == "jsonl" else whole)
 
     def end(self) -> None:
         """Print the counts: beside the results if these go to standard output."""

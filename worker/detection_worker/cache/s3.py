@@ -49,6 +49,7 @@ class S3Entries:
         aws: Region and endpoint.
         place: Bucket and prefix.
         expected_bucket_owner: Account that must own the bucket.
+        pool: Connections kept; as many as threads may use at once.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class S3Entries:
         place: S3PrefixLocation,
         *,
         expected_bucket_owner: str | None = None,
+        pool: int = POOL,
     ) -> None:
         self._client = aws_session.client(
             session,
@@ -65,7 +67,7 @@ class S3Entries:
             aws,
             read_timeout_s=READ_TIMEOUT_S,
             connect_timeout_s=CONNECT_TIMEOUT_S,
-            pool=POOL,
+            pool=pool,
             attempts=1,
         )
         self._bucket, self._prefix = place.bucket, place.prefix

@@ -71,6 +71,7 @@ class S3ResultStore:
         kms_key_id: str | None = None,
         bucket_owner: str | None = None,
         read_timeout_s: float = READ_TIMEOUT_S,
+        pool: int = POOL,
     ) -> None:
         """Connect to nothing yet.
 
@@ -82,12 +83,13 @@ class S3ResultStore:
             kms_key_id: KMS key for SSE-KMS; None leaves encryption to the bucket.
             bucket_owner: Account that must own the bucket.
             read_timeout_s: Longest pause between two reads of a connection.
+            pool: Connections kept; as many as threads may store at once.
         """
         self._bucket = Bucket(name=prefix.bucket, kms_key_id=kms_key_id, owner=bucket_owner)
         self._prefix = prefix.prefix
         self._template = template
         self._client = aws_session.client(
-            session, "s3", aws, read_timeout_s=read_timeout_s, pool=POOL
+            session, "s3", aws, read_timeout_s=read_timeout_s, pool=pool
         )
         self._conditional = True
         self._warn_lock = threading.Lock()

@@ -78,7 +78,7 @@ class Consumer:
             expected_bucket_owner=settings.aws.expected_bucket_owner,
             allowed_buckets=frozenset(settings.aws.allowed_buckets),
         )
-        self._destinations = make_destinations(session, settings)
+        self._destinations = make_destinations(session, settings, consumer)
         self._outbox = make_outbox(session, settings, consumer, self._metrics.outbox)
         self._check_queues(consumer.queue_url, consumer.dead_letter_queue_url)
 

@@ -62,8 +62,8 @@ class PipelineDependencies:
         One waits for the cache, the store, topics and its receiver in turn: as many threads for
         each, so that destinations cost latency and no throughput.
         """
-        kinds = (True, self.store is not None, self.notifier is not None, self.entries is not None)
-        return callback_workers * sum(kinds)
+        others = (self.store, self.notifier, self.entries)
+        return callback_workers * (1 + sum(other is not None for other in others))
 
 
 def make_scores(

@@ -10,7 +10,10 @@ from detection_worker.cache.s3 import S3Entries
 from detection_worker.results.base import Notifier, ResultStore
 from detection_worker.results.notifier import AwsNotifier
 from detection_worker.results.s3_store import S3ResultStore
-from detection_worker.settings import Settings
+from detection_worker.settings import ConsumerSettings, Settings
+
+KINDS = 4
+"""Cache, store, topics and receiver: where a result waits in turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,16 +31,20 @@ class Destinations:
     entries: EntryStore | None = None
 
 
-def make_destinations(session: boto3.Session, settings: Settings) -> Destinations:
+def make_destinations(
+    session: boto3.Session, settings: Settings, consumer: ConsumerSettings
+) -> Destinations:
     """Return the destinations that the settings name; calls nothing yet."""
+    # Whatever a result waits for, no connection is thrown away: see ``delivery_threads``.
+    pool = KINDS * consumer.callback_workers
     return Destinations(
-        store=_store(session, settings),
+        store=_store(session, settings, pool=pool),
         notifier=_notifier(session, settings),
-        entries=_entries(session, settings),
+        entries=_entries(session, settings, pool=pool),
     )
 
 
-def _entries(session: boto3.Session, settings: Settings) -> EntryStore | None:
+def _entries(session: boto3.Session, settings: Settings, *, pool: int) -> EntryStore | None:
     results = settings.results
     if results.cache_url is None:
         return None
@@ -46,10 +53,11 @@ def _entries(session: boto3.Session, settings: Settings) -> EntryStore | None:
         settings.aws,
         parse_s3_prefix(results.cache_url),
         expected_bucket_owner=results.results_bucket_owner,
+        pool=pool,
     )
 
 
-def _store(session: boto3.Session, settings: Settings) -> ResultStore | None:
+def _store(session: boto3.Session, settings: Settings, *, pool: int) -> ResultStore | None:
     results = settings.results
     if results.results_url is None:
         return None
@@ -60,6 +68,7 @@ def _store(session: boto3.Session, settings: Settings) -> ResultStore | None:
         template=results.results_key,
         kms_key_id=results.results_kms_key_id,
         bucket_owner=results.results_bucket_owner,
+        pool=pool,
     )
 
 

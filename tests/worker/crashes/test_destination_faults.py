@@ -73,11 +73,18 @@ def test_a_store_that_stays_busy_keeps_the_message_not_the_worker(waiting: Any, 
     check_that_all_is_well(waiting)
 
 
-@pytest.mark.parametrize("kind", ["access_denied", "not_found", "kms_denied", "clock_skew"])
-def test_a_queue_that_refuses_notifications_stops_the_worker(waiting: Any, kind: Any) -> None:
-    waiting.aws.inject(Fault(operation="sqs.SendMessageBatch", kind=kind))
+PUBLISHING = ("sns.PublishBatch", "sqs.SendMessageBatch", "events.PutEvents")
+
+
+@pytest.mark.parametrize("operation", PUBLISHING)
+@pytest.mark.parametrize("kind", ["access_denied", "clock_skew"])
+def test_a_destination_that_refuses_notifications_stops_the_worker(
+    waiting: Any, operation: str, kind: Any
+) -> None:
+    waiting.aws.inject(Fault(operation=operation, kind=kind))
     assert waiting.run() == 1
     assert waiting.posted() == []
+    assert sorted(waiting.seen()[2:5]) == [0, 1, 1]
     assert "receiving is paused until notifications can be published again" in waiting.log()
 
     waiting.aws.clear_faults()
@@ -87,21 +94,42 @@ def test_a_queue_that_refuses_notifications_stops_the_worker(waiting: Any, kind:
     check_that_all_is_well(waiting)
 
 
+@pytest.mark.parametrize("operation", PUBLISHING)
 @pytest.mark.parametrize("kind", ["throttle", "error", "reset"])
-def test_a_queue_that_recovers_at_once_costs_nothing(waiting: Any, kind: Any) -> None:
-    waiting.aws.inject(Fault(operation="sqs.SendMessageBatch", kind=kind, count=1))
+def test_a_destination_that_recovers_at_once_costs_nothing(
+    waiting: Any, operation: str, kind: Any
+) -> None:
+    waiting.aws.inject(Fault(operation=operation, kind=kind, count=1))
 
     assert waiting.run() == 0, waiting.log()
     assert waiting.seen() == (1, 1, 1, 1, 1, 1)
     check_that_all_is_well(waiting)
 
 
-def test_an_answer_that_is_lost_repeats_the_same_notification(waiting: Any) -> None:
-    """SQS had the message; the worker cannot know, and sends it again with the same id."""
-    waiting.aws.inject(Fault(operation="sqs.SendMessageBatch", kind="drop_response", count=1))
+@pytest.mark.parametrize("operation", PUBLISHING[:2])
+@pytest.mark.parametrize("kind", ["not_found", "kms_denied"])
+def test_a_destination_that_is_gone_or_encrypted_keeps_the_message(
+    waiting: Any, operation: str, kind: Any
+) -> None:
+    waiting.aws.inject(Fault(operation=operation, kind=kind))
+    assert waiting.run() == 1
+    assert waiting.posted() == []
+
+    waiting.aws.clear_faults()
+    waiting.wait()
+    assert waiting.run() == 0, waiting.log()
+    check_that_all_is_well(waiting)
+
+
+@pytest.mark.parametrize("operation", PUBLISHING)
+def test_an_answer_that_is_lost_repeats_the_same_notification(
+    waiting: Any, operation: str
+) -> None:
+    """The service had it; the worker cannot know, and sends it again with the same id."""
+    waiting.aws.inject(Fault(operation=operation, kind="drop_response", count=1))
 
     assert waiting.run() == 0, waiting.log()
-    assert sum(waiting.seen()[2:5]) >= 3
+    assert sorted(waiting.seen()[2:5]) == [1, 1, 2]
     check_that_all_is_well(waiting)
 
 

@@ -14,7 +14,7 @@ from detection_worker.outbox.handler import EntryHandler
 from detection_worker.outbox.queue import OutboxQueue
 from detection_worker.outbox.sender import OutboxSender, SenderRules
 from detection_worker.outbox.stored import StoredBodies
-from detection_worker.settings import Settings
+from detection_worker.settings import CallbackSettings, Settings
 
 SILENCE_S: Final = 120.0
 """A long poll of 20 s, its read timeout and the pause after an error, twice."""
@@ -53,8 +53,7 @@ class OutboxService:
         self._bodies = StoredBodies(
             session, settings.aws, bucket_owner=settings.results.results_bucket_owner
         )
-        # The schedule is the retry: each attempt is one request.
-        self._client = HttpCallbackClient(replace(settings.callback, attempts=1))
+        self._client = HttpCallbackClient(_single(settings.callback))
         gated = self.gated(self._client, threads=rules.threads)
         self.handler = EntryHandler(self.queue, gated, self._bodies, metrics)
         self.sender = OutboxSender(self.queue, self.handler, rules)
@@ -94,3 +93,9 @@ class OutboxService:
     def is_alive(self) -> bool:
         """Return whether the sender shows signs of life."""
         return self.sender.idle_s() < SILENCE_S
+
+
+def _single(settings: CallbackSettings) -> CallbackSettings:
+    """Return the settings of attempts of one request each: the schedule is the retry."""
+    longest_s = settings.connect_timeout_s + settings.read_timeout_s
+    return replace(settings, attempts=1, max_elapsed_s=longest_s)

@@ -71,6 +71,7 @@ class HttpCallbackClient:
         self,
         settings: CallbackSettings,
         *,
+        connections: int = CONNECTIONS,
         tls: ssl.SSLContext | None = None,
         resolve: Resolve = resolve,
         clock: Callable[[], float] = time.monotonic,
@@ -82,6 +83,7 @@ class HttpCallbackClient:
 
         Args:
             settings: Timeouts, retries, signing secrets, allowed networks.
+            connections: Kept for each host; as many as threads may post at once.
             tls: Trusted authorities; None means the system's and certifi's.
             resolve: Resolver from host and port to addresses.
             clock: Returns monotonic seconds.
@@ -102,7 +104,7 @@ class HttpCallbackClient:
         self._agent = f"detection-queue/{version('detection-queue')}"
         allowed = tuple(ip_network(n) for n in settings.allowed_networks)
         guard = Guard(allow_any=settings.allow_private, allowed=allowed, resolve=resolve)
-        self._adapter = GuardedAdapter(guard, connections=CONNECTIONS, tls=tls)
+        self._adapter = GuardedAdapter(guard, connections=connections, tls=tls)
 
     def close(self) -> None:
         """Close all idle connections."""

@@ -21,7 +21,7 @@ from detection_worker.pipeline.messages.parsing import body_parser
 from detection_worker.pipeline.messages.settlement import MessageCounts, Statistics
 from detection_worker.pipeline.service.control import Controls, asking_to_stop, control_server
 from detection_worker.pipeline.service.dependencies import PipelineDependencies
-from detection_worker.pipeline.service.destinations import make_destinations
+from detection_worker.pipeline.service.destinations import make_destinations, most_threads
 from detection_worker.pipeline.service.dry_run import dry_run
 from detection_worker.pipeline.service.outbox import make_outbox
 from detection_worker.pipeline.service.pipeline import Pipeline
@@ -122,7 +122,7 @@ class Consumer:
         # Decoding children start while torch is imported: both take a second.
         with (
             ProcessDecoder(decoders) as decoder,
-            closing(HttpCallbackClient(self._settings.callback)) as callbacks,
+            closing(self._callback_client()) as callbacks,
         ):
             self._wait_for("loading models")
             loaded = load_models(self._settings, self._consumer, self._metrics)
@@ -176,6 +176,10 @@ class Consumer:
         check_destinations(self._settings.results, queues=others)
         if self._outbox:
             check_outbox_url(self._outbox.queue.url, others=others)
+
+    def _callback_client(self) -> HttpCallbackClient:
+        threads = most_threads(self._consumer)
+        return HttpCallbackClient(self._settings.callback, connections=threads)
 
     def _wait_for(self, what: str) -> None:
         self._waiting_for = what

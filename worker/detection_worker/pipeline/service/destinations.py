@@ -31,12 +31,19 @@ class Destinations:
     entries: EntryStore | None = None
 
 
+def most_threads(consumer: ConsumerSettings) -> int:
+    """Return how many threads may want a connection to one destination at once.
+
+    With as many connections kept none is thrown away: see ``PipelineDependencies``.
+    """
+    return KINDS * consumer.callback_workers
+
+
 def make_destinations(
     session: boto3.Session, settings: Settings, consumer: ConsumerSettings
 ) -> Destinations:
     """Return the destinations that the settings name; calls nothing yet."""
-    # Whatever a result waits for, no connection is thrown away: see ``delivery_threads``.
-    pool = KINDS * consumer.callback_workers
+    pool = most_threads(consumer)
     return Destinations(
         store=_store(session, settings, pool=pool),
         notifier=_notifier(session, settings),

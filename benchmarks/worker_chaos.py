@@ -31,6 +31,7 @@ from detection_testing.aws.faults import Fault
 from detection_testing.aws.journal import RecordedCallback
 from detection_testing.aws.local_aws import LocalAws
 from detection_testing.crashes.fleet import ForkedWorker, fork_worker, wait_for
+from detection_testing.crashes.process import speed_up_outbox
 from detection_testing.media.sample_media import make_audio, make_image, make_video
 from detection_worker.settings import (
     AwsSettings,
@@ -44,6 +45,10 @@ from detection_worker.settings import (
 BUCKET, RESULTS, CACHE = "media", "results", "cache"
 TOLD = ("told-by-topic", "told-directly", "told-by-bus")
 SHARE_OF_REFUSALS = 0.1
+OUTBOX_FACTOR = 10
+"""What the outbox's pauses are divided by: the second is five minutes."""
+LAST_S = 600.0
+"""Longest wait for the last messages; the outbox's third pause is three minutes of it."""
 VISIBILITY_S = 4
 GRACE_S = 10.0
 START_UP_SHARE = 0.2
@@ -165,7 +170,12 @@ class Lab:
 
     def fork_worker(self) -> ForkedWorker:
         """Start a worker."""
-        return fork_worker(self._settings(), self._consumer(), log=self.folder / "workers.log")
+        return fork_worker(
+            self._settings(),
+            self._consumer(),
+            log=self.folder / "workers.log",
+            prepare=partial(speed_up_outbox, OUTBOX_FACTOR),
+        )
 
     def callbacks(self) -> dict[str, list[RecordedCallback]]:
         """Return the callbacks that were answered with 200, by request id."""
@@ -421,8 +431,9 @@ def _changed(callbacks: dict[str, list[RecordedCallback]], *, exactly: bool) -> 
 
 
 def _wait_until_empty(lab: Lab) -> None:
-    if not wait_for(lambda: lab.open_messages() == 0, timeout_s=300):
-        raise SystemExit(f"{lab.open_messages()} messages are still open after 300 s")
+    if not wait_for(lambda: lab.open_messages() == 0, timeout_s=LAST_S):
+        counts = lab.aws.stats()["queues"]
+        raise SystemExit(f"messages are still open after {LAST_S:.0f} s: {counts}")
 
 
 def _say(text: str) -> None:

@@ -8,12 +8,12 @@ from detection_operator.reconcile.act.rejected_deployment import for_generation
 from detection_operator.reconcile.observe.conflicts import shared_queue_findings
 from detection_operator.reconcile.observe.desired import DesiredSpec
 from detection_operator.reconcile.observe.gather import Gathered
+from detection_operator.reconcile.report.conditions import Report
 from detection_operator.reconcile.report.diagnostics import (
     DiagnosticInput,
     findings,
     has_idle_workers,
 )
-from detection_operator.reconcile.report.status import Report
 from detection_operator.reconcile.state import QueueState
 from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Plan

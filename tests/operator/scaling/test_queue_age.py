@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from detection_operator.reconcile.report.status import Report, conditions
+from detection_operator.reconcile.report.conditions import Report, conditions
 from detection_operator.scaling.decision import decide
 from detection_operator.scaling.memory import Memory
 from detection_operator.scaling.observation import Observation

@@ -158,7 +158,7 @@ def test_only_what_failed_is_repeated(rig: Any) -> None:
     rig.send("7_a.png", request_id="r")
 
     assert rig.eventually(rig.empty)
-    # The topic failed at first; the queue beside it was told all the same.
+    # The topic failed at first; the queue beside it was told anyway.
     assert rig.journal == ["store r", f"notify {QUEUE}", f"notify {TOPIC}", "post r"]
     assert rig.storage.script.count == {"7_a.png": 1}
     assert rig.store.sought == []

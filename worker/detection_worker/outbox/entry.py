@@ -38,7 +38,7 @@ class StoredBody:
 
     Attributes:
         url: Its ``s3://`` URL.
-        sha256: Of its bytes, in hexadecimal.
+        sha256: SHA-256 of its bytes, in hexadecimal.
     """
 
     url: str
@@ -57,7 +57,7 @@ class Entry:
     Attributes:
         url: The callback URL.
         webhook_id: The same for every attempt.
-        request_id: Of the result.
+        request_id: Request id of the result.
         message_id: SQS message id of the work message.
         content: The bytes of the envelope, or where they are.
         course: How far it has come.

@@ -14,7 +14,7 @@ from detection_worker.outbox.queue import BATCH, OutboxQueue
 from detection_worker.sources.base import QueueError, ReceivedMessage
 
 VISIBILITY_S: Final = 60
-"""Of a receive; extended while an entry is held, so it is the delay after a crash."""
+"""Visibility timeout of a receive; extended while an entry is held: the delay after a crash."""
 AHEAD: Final = BATCH
 """Entries that may wait for a thread: a full poll, so that one slow host does not hide others."""
 PAUSE_S: Final = 5.0

@@ -33,7 +33,7 @@ class Place:
     Attributes:
         base: URL up to the slash before the key.
         region: Region that requests are signed for.
-        user_agent: Of the client.
+        user_agent: User agent of the client.
     """
 
     base: str

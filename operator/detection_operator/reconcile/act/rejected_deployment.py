@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from detection_operator.errors import ClusterError, Forbidden, Rejected
-from detection_operator.reconcile.report.status import Condition
+from detection_operator.reconcile.report.conditions import Condition
 from detection_operator.spec.status import MESSAGE_MAX
 
 RETRY_S: Final = 10.0

@@ -9,8 +9,9 @@ from detection_operator.errors import NotFound
 from detection_operator.kube.objects import key_of
 from detection_operator.kube.port import Cluster, EventNote, Object
 from detection_operator.metrics import Metrics
+from detection_operator.reconcile.report.conditions import Report
 from detection_operator.reconcile.report.reported import Reported
-from detection_operator.reconcile.report.status import Report, build_status, invalid_status
+from detection_operator.reconcile.report.status import build_status, invalid_status
 from detection_operator.reconcile.report.transitions import Event, transitions
 from detection_operator.spec.parse import InvalidSpec
 

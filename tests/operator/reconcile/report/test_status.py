@@ -6,12 +6,8 @@ import jsonschema
 import pytest
 
 from detection_operator.kube.objects import timestamp
-from detection_operator.reconcile.report.status import (
-    Report,
-    build_status,
-    conditions,
-    invalid_status,
-)
+from detection_operator.reconcile.report.conditions import Report, conditions
+from detection_operator.reconcile.report.status import build_status, invalid_status
 from detection_operator.reconcile.report.transitions import Event, Scaled, transitions
 from detection_operator.scaling.decision import decide
 from detection_operator.scaling.memory import Memory

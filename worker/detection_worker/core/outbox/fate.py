@@ -25,7 +25,7 @@ class Course:
 
 
 START: Final = Course()
-"""Of an entry in the dead-letter queue: moved back, it has the whole schedule again."""
+"""The course of an entry in the dead-letter queue: moved back, it has the whole schedule again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ def reach_queue(
 
     Args:
         read_facts: Reads them.
-        consumer: Says whether somebody waits.
+        consumer: Its settings say whether a failure ends the process.
         stop: Ends the wait.
         on_wait: Told why it waits.
 

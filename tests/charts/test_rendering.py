@@ -477,6 +477,17 @@ def test_nothing_delivers_unless_it_is_wanted(render: Render) -> None:
     assert "deliver" not in json.dumps([item["metadata"]["name"] for item in render()])
 
 
+def test_stored_values_of_a_release_without_deliver_still_render(render: Render) -> None:
+    """Those are what `helm upgrade --reuse-values` renders with: no default of this chart."""
+    missing = {"deliver": None, "serviceAccounts": {"deliver": None}}
+    monitored = {
+        "monitoring": {"podMonitor": {"enabled": True}},
+        "networkPolicy": {"enabled": True},
+    }
+
+    assert render({**monitored, **missing}) == render(monitored)
+
+
 def test_each_outbox_has_a_deployment_of_its_own(render: Render) -> None:
     found = deliver_deployments(render(VALUE_SETS["deliver for several outboxes"]))
 
@@ -606,6 +617,21 @@ def test_deliver_runs_under_the_account_that_is_chosen(
             {**delivering(), "watchNamespaces": ["a"]},
             "the workers have no service account because watchNamespaces does not list it",
             id="no account",
+        ),
+        pytest.param(
+            {**delivering(), "serviceAccounts": {"worker": {"create": False}}},
+            "serviceAccounts.worker.create=false does not create",
+            id="an account that nothing creates",
+        ),
+        pytest.param(
+            {"deliver": {**delivering()["deliver"], "image": None}},
+            "use --reset-then-reuse-values",
+            id="stored values of an earlier chart",
+        ),
+        pytest.param(
+            {**delivering(), "serviceAccounts": {"deliver": None}},
+            "use --reset-then-reuse-values",
+            id="stored accounts of an earlier chart",
         ),
     ],
 )

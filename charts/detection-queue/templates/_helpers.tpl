@@ -49,6 +49,9 @@
 
 {{/* Fails with a message if nothing would be delivered, or the pods' service account would be missing. */}}
 {{- define "detection-queue.checkDeliver" -}}
+{{- if not (and .Values.deliver.image .Values.serviceAccounts.deliver) -}}
+{{- fail "deliver lacks defaults of this chart, as after an upgrade with --reuse-values, which keeps those of the earlier version: use --reset-then-reuse-values" -}}
+{{- end -}}
 {{- if not .Values.deliver.outboxes -}}
 {{- fail "deliver.enabled is true, but deliver.outboxes is empty: name at least one outbox" -}}
 {{- end -}}
@@ -60,6 +63,10 @@
 {{- $names = append $names .name -}}
 {{- end -}}
 {{- with .Values.serviceAccounts.deliver -}}
+{{- $worker := $.Values.serviceAccounts.worker -}}
+{{- if not (or .create .name $worker.create $worker.name) -}}
+{{- fail "deliver runs as the workers' service account, which serviceAccounts.worker.create=false does not create: set serviceAccounts.deliver.create, or the name of an account in serviceAccounts.worker.name or serviceAccounts.deliver.name" -}}
+{{- end -}}
 {{- if not (or .create .name (has $.Release.Namespace (include "detection-queue.namespaces" $ | fromJsonArray))) -}}
 {{- fail (printf "deliver runs in the release's namespace %s, where the workers have no service account because watchNamespaces does not list it: set serviceAccounts.deliver.create or serviceAccounts.deliver.name" $.Release.Namespace) -}}
 {{- end -}}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from detection_operator.reconcile.report import status
+from detection_operator.reconcile.report import conditions
 from detection_operator.scaling.observation import ReadError
 from detection_operator.scaling.rules.terms import Rule
 from detection_operator.spec.conditions import CONDITIONS
@@ -45,7 +45,7 @@ def test_every_term_of_a_plan_is_explained() -> None:
 
 
 def test_every_reason_of_a_condition_is_explained() -> None:
-    reasons = strings_at(Path(status.__file__).parents[1], "_condition", 2)
+    reasons = strings_at(Path(conditions.__file__).parents[1], "_condition", 2)
     reasons |= {str(error) for error in ReadError}
 
     assert len(reasons) > 15
@@ -56,7 +56,7 @@ def test_every_reason_of_a_condition_is_explained() -> None:
 
 
 def test_every_condition_is_explained() -> None:
-    source = ast.parse(Path(status.__file__).read_text(encoding="utf-8"))
+    source = ast.parse(Path(conditions.__file__).read_text(encoding="utf-8"))
     named = {
         str(node.value.value)
         for node in ast.walk(source)

@@ -150,6 +150,16 @@ def test_results_that_go_nowhere_else_change_nothing(results: dict[str, Any] | N
     assert built({"results": results}) == built()
 
 
+def test_kubernetes_expands_nothing_in_result_settings() -> None:
+    """The kubelet turns $(NAME) into that variable's value, and $$ into $."""
+    variables = environment_of(
+        built({"results": {"url": "s3://bucket/$(QUEUE_URL)/", "callbackURL": "https://x/a$$b"}})
+    )
+
+    assert variables[env.RESULTS_URL] == "s3://bucket/$$(QUEUE_URL)/"
+    assert variables[env.CALLBACK_URL] == "https://x/a$$$$b"
+
+
 def test_the_user_s_own_result_variable_wins() -> None:
     own = [{"name": env.RESULTS_URL, "value": "s3://mine/"}]
 

@@ -229,7 +229,8 @@ def _result_variables(results: Results) -> dict[str, str]:
         env.CACHE_URL: results.cache_url,
         env.OUTBOX_URL: results.outbox_url,
     }
-    return {name: value for name, value in variables.items() if value}
+    # Kubernetes replaces $(NAME), and $$ by $.
+    return {name: value.replace("$", "$$") for name, value in variables.items() if value}
 
 
 def _volumes(template: Template) -> list[dict[str, Any]]:

@@ -18,12 +18,12 @@ from cronsim import CronSim, CronSimError
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from detection_contract.aws.arns import Service, parse_destination_arn
+from detection_contract.aws.arns import may_be_queue, parse_destination_arn
 from detection_contract.aws.s3_prefixes import is_s3_prefix, parse_s3_prefix
-from detection_contract.aws.sqs_urls import region_of_queue
+from detection_contract.aws.sqs_urls import is_same_queue, region_of_queue
 from detection_contract.callback_urls import is_callback_url
 from detection_contract.result_keys import ALLOWED_TEMPLATE, is_key_template
-from detection_operator.spec.fields import ADDRESS_PATTERN, ADDRESS_RULE
+from detection_operator.spec.fields import ADDRESS_PATTERN, ADDRESS_RULE, FROM_REDRIVE_POLICY
 from detection_operator.spec.queue_spec import QueueRef, QueueSpec
 from detection_operator.spec.results import Results
 from detection_operator.spec.scaling import FallbackBehavior, Mode, Policy, Scaling, Schedule
@@ -280,34 +280,25 @@ def _check_outbox(results: Results, queue: QueueRef) -> None:
     outbox = results.outbox_url
     if outbox is None:
         return
-    if outbox in (queue.url, queue.dead_letter_queue):
-        other = "url" if outbox == queue.url else "deadLetterQueue"
-        raise InvalidSpec(f"{_RESULTS}.outboxURL", f"must differ from queue.{other}")
+    for other, url in (("url", queue.url), ("deadLetterQueue", queue.dead_letter_queue)):
+        if is_same_queue(outbox, url):
+            raise InvalidSpec(f"{_RESULTS}.outboxURL", f"must differ from queue.{other}")
     if outbox.endswith(".fifo"):
         why = "is a FIFO queue: SQS cannot delay its messages one by one"
         raise InvalidSpec(f"{_RESULTS}.outboxURL", why)
 
 
 def _check_destinations(results: Results, queue: QueueRef) -> None:
-    """Refuse to notify a queue that holds something else."""
+    """Refuse to notify a queue that holds something else, as workers do at their start."""
+    from_policy = queue.dead_letter_queue == FROM_REDRIVE_POLICY
     taken = {
         "the queue itself": queue.url,
-        "the dead-letter queue": queue.dead_letter_queue,
+        "the dead-letter queue": "" if from_policy else queue.dead_letter_queue,
         "the outbox": results.outbox_url or "",
     }
     lists = (("onSuccess", results.on_success), ("onFailure", results.on_failure))
     for name, arns in lists:
         for index, arn in enumerate(arns):
             for what, url in taken.items():
-                if _is_queue(arn, url, queue.region):
+                if may_be_queue(parse_destination_arn(arn), url):
                     raise InvalidSpec(f"{_RESULTS}.{name}[{index}]", f"is {what}")
-
-
-def _is_queue(arn: str, url: str, region: str | None) -> bool:
-    """Return whether a destination is the queue of a URL, which may lie in the region."""
-    found = parse_destination_arn(arn)
-    return (
-        found.service is Service.SQS
-        and url.endswith(f"/{found.account}/{found.name}")
-        and found.region in (region_of_queue(url), region)
-    )

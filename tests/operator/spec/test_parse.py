@@ -60,6 +60,7 @@ def test_a_spec_survives_the_way_to_a_manifest_and_back(spec_of: Callable[..., Q
 
 
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/video"
+VPC_HOST = "sqs.eu-west-1.vpce.amazonaws.com"
 LOCAL = "http://127.0.0.1:4566/000000000000/video"
 OFFICE = {"name": "office", "cron": "0 7 * * 1-5", "durationSeconds": 60, "minReplicas": 2}
 
@@ -107,6 +108,16 @@ WRONG_RESULTS: list[tuple[str, str, dict[str, Any]]] = [
     ("a callback to half an address", "callbackURL", {"callbackURL": "https://[::1::2]/"}),
     ("a callback to no port", "callbackURL", {"callbackURL": "https://host:65536/"}),
     ("the queue as outbox", "outboxURL", {"outboxURL": URL}),
+    (
+        "the queue by its legacy host",
+        "outboxURL",
+        {"outboxURL": "https://eu-west-1.queue.amazonaws.com/123456789012/video"},
+    ),
+    (
+        "the dead letters by a VPC endpoint",
+        "outboxURL",
+        {"outboxURL": f"https://vpce-1.{VPC_HOST}/123456789012/video-dlq"},
+    ),
     ("the dead letters as outbox", "outboxURL", {"outboxURL": f"{URL}-dlq"}),
     ("a FIFO outbox", "outboxURL", {"outboxURL": f"{URL}-outbox.fifo"}),
     ("an ARN as outbox", "outboxURL", {"outboxURL": f"{ARN}:outbox"}),
@@ -218,6 +229,14 @@ WRONG_RESULTS: list[tuple[str, str, dict[str, Any]]] = [
             id="minReplicas above the budget",
         ),
         pytest.param({"paused": "yes"}, "paused", id="a word for a boolean"),
+        pytest.param(
+            {
+                "queue": {"url": LOCAL, "region": "eu-west-1"},
+                "worker": {"template": {"image": "x", "results": {"onSuccess": [f"{ARN}:video"]}}},
+            },
+            "worker.template.results.onSuccess[0]",
+            id="results: the queue of an emulator",
+        ),
         *(
             pytest.param(
                 {

@@ -4,6 +4,9 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+from urllib.parse import urlsplit
+
+from detection_contract.aws.sqs_urls import region_of_queue
 
 
 class Service(StrEnum):
@@ -88,6 +91,21 @@ def parse_destination_arn(text: str) -> DestinationArn:
         region=found["region"],
         account=found["account"],
         name=found["name"].removeprefix("event-bus/"),
+    )
+
+
+def may_be_queue(arn: DestinationArn, url: str) -> bool:
+    """Return whether an ARN is that of a queue URL, as far as the URL says.
+
+    URLs of emulators and of some proxies name no region or no account.
+    """
+    *parents, name = urlsplit(url).path.rstrip("/").split("/")
+    account = parents[-1] if parents else ""
+    return (
+        arn.service is Service.SQS
+        and arn.name == name
+        and region_of_queue(url) in (None, arn.region)
+        and (not account.isdigit() or account in (arn.account, "000000000000"))
     )
 
 

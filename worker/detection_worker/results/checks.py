@@ -1,11 +1,9 @@
 """Settings of destinations that would lose results or never end."""
 
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
-from detection_contract.aws.arns import DestinationArn, Service, parse_destination_arn
+from detection_contract.aws.arns import may_be_queue, parse_destination_arn
 from detection_contract.aws.s3_prefixes import parse_s3_prefix
-from detection_contract.aws.sqs_urls import region_of_queue
 from detection_contract.result_keys import MAX_PREFIX_BYTES
 from detection_worker.errors import UsageError
 from detection_worker.settings import ResultSettings
@@ -29,28 +27,13 @@ def check_destinations(results: ResultSettings, *, queues: Iterable[str | None])
         ("--on-failure", results.on_failure),
     ):
         for arn in map(parse_destination_arn, arns):
-            if any(_is_queue(arn, url) for url in taken):
+            if any(may_be_queue(arn, url) for url in taken):
                 raise UsageError(
                     f"{option} names a queue of this worker: {arn.arn}\n"
                     "Its notifications would come back as messages. Publish to a queue of their "
                     "own."
                 )
     _check_prefix(results)
-
-
-def _is_queue(arn: DestinationArn, url: str) -> bool:
-    """Return whether an ARN is that of a queue URL, as far as the URL says.
-
-    URLs of emulators and of some proxies name no region or no account.
-    """
-    *parents, name = urlsplit(url).path.rstrip("/").split("/")
-    account = parents[-1] if parents else ""
-    return (
-        arn.service is Service.SQS
-        and arn.name == name
-        and region_of_queue(url) in (None, arn.region)
-        and (not account.isdigit() or account in (arn.account, "000000000000"))
-    )
 
 
 def _check_prefix(results: ResultSettings) -> None:

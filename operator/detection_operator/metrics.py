@@ -26,6 +26,7 @@ _GAUGES: Final = {
     "messages_delayed": "Delayed messages, not visible yet.",
     "dead_letter_messages": "Messages in the dead-letter queue.",
     "outbox_messages": "Callbacks in the outbox, due or delayed.",
+    "outbox_due_messages": "Callbacks in the outbox that are due and that nothing has received.",
     "oldest_message_age_seconds": "Lower bound of the age of the oldest waiting message.",
     "arrivals_per_second": "Arrival rate, smoothed.",
     "service_seconds": "Mean processing time of a message.",
@@ -118,7 +119,7 @@ class Metrics:
             plan: The plan.
             status: The status that was made from them.
             more: Values of ``max_replicas``, ``objective_seconds``, ``objective_ratio`` and
-                ``outbox_messages``.
+                ``outbox_messages`` and ``outbox_due_messages``.
         """
         values = {**_values(seen, plan), **more, **_costs(status)}
         for gauge, value in values.items():

@@ -30,6 +30,8 @@ BURST: Final = 100.0
 LONGEST_WAIT_S: Final = 5.0
 SIDE_QUEUE_S: Final = 30.0
 """Dead-letter queue and outbox are read this often: each is a request more and changes slowly."""
+UNREADABLE_S: Final = 300.0
+"""An outbox that cannot be read: one out of reach holds a reconcile for two timeouts each time."""
 CLIENTS: Final = 64
 """Regions and endpoints with a client; each takes some megabytes."""
 QUEUES: Final = 10_000
@@ -69,13 +71,20 @@ class _Outbox:
     Attributes:
         read_at_s: When, by the reader's clock.
         depth: All callbacks in it; None if it cannot be read.
+        due: Those that are visible; None if it cannot be read.
         idle_since_s: Since when every read has found some due and none in flight; None if the last
             did not.
     """
 
     read_at_s: float
     depth: int | None
+    due: int | None
     idle_since_s: float | None
+
+    @property
+    def every_s(self) -> float:
+        """Seconds between two reads."""
+        return UNREADABLE_S if self.depth is None else SIDE_QUEUE_S
 
 
 class SqsReader:
@@ -156,13 +165,13 @@ class SqsReader:
         """Add the outbox; what the operator may not read stays unknown, which harms no worker."""
         now_s = self._monotonic_s()
         known = self._outboxes.get(outbox.url)
-        if known is None or now_s - known.read_at_s >= SIDE_QUEUE_S:
+        if known is None or now_s - known.read_at_s >= known.every_s:
             attributes = self._attributes(outbox, outbox.url)
             since_s = known.idle_since_s if known else None
             known = _outbox(attributes, read_at_s=now_s, idle_since_s=since_s)
             self._outboxes.put(outbox.url, known)
         idle_s = 0.0 if known.idle_since_s is None else known.read_at_s - known.idle_since_s
-        return replace(reading, outbox=known.depth, outbox_idle_s=idle_s)
+        return replace(reading, outbox=known.depth, outbox_due=known.due, outbox_idle_s=idle_s)
 
     def _read_dead(self, queue: QueueRef, place: str, before: QueueReading) -> QueueReading:
         url = self._url(queue, place)
@@ -248,13 +257,15 @@ def _outbox(
     attributes: Mapping[str, str] | _Failure, *, read_at_s: float, idle_since_s: float | None
 ) -> _Outbox:
     if isinstance(attributes, _Failure):
-        return _Outbox(read_at_s=read_at_s, depth=None, idle_since_s=None)
+        return _Outbox(read_at_s=read_at_s, depth=None, due=None, idle_since_s=None)
+    due = _count(attributes, VISIBLE)
     # While something receives them, however slowly, some are in flight.
-    idle = _count(attributes, VISIBLE) > 0 and _count(attributes, IN_FLIGHT) == 0
+    idle = due > 0 and _count(attributes, IN_FLIGHT) == 0
     since_s = read_at_s if idle_since_s is None else idle_since_s
     return _Outbox(
         read_at_s=read_at_s,
         depth=sum(_count(attributes, name) for name in _COUNTS),
+        due=due,
         idle_since_s=since_s if idle else None,
     )
 

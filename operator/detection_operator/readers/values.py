@@ -45,6 +45,7 @@ class QueueReading:
         dead_letter_retention_s: Its retention; None when unread.
         dead_letter_error: Why it could not be read.
         outbox: Callbacks in the outbox; None when there is none or it is unread.
+        outbox_due: Those that are due and that nothing has received; None as above.
         outbox_idle_s: How long every read of the outbox has found callbacks due and none in
             flight: nothing receives them.
     """
@@ -60,6 +61,7 @@ class QueueReading:
     dead_letter_retention_s: int | None = None
     dead_letter_error: ReadError | None = None
     outbox: int | None = None
+    outbox_due: int | None = None
     outbox_idle_s: float = 0.0
 
 

@@ -66,6 +66,7 @@ class Case:
             conflict=conflict,
             findings=(*self._findings(plan), *shared_queue_findings(self.queue, cluster)),
             outbox=self.state.observed.reading.outbox,
+            outbox_due=self.state.observed.reading.outbox_due,
             rejected=rejected.condition if rejected else None,
         )
 

@@ -51,6 +51,7 @@ class FakeQueue:
         in_flight: Messages that workers hold.
         dead_letter: Depth of the dead-letter queue.
         outbox: Depth of the outbox, for specs that have one.
+        outbox_due: Its callbacks that are due.
         outbox_idle_s: How long its callbacks have been due.
         error: While set, every read fails with it.
         settings: Settings of the queue.
@@ -61,6 +62,7 @@ class FakeQueue:
     in_flight: int = 0
     dead_letter: int | None = 0
     outbox: int | None = None
+    outbox_due: int | None = None
     outbox_idle_s: float = 0.0
     error: ReadError | None = None
     settings: QueueSettings = HEALTHY
@@ -87,6 +89,7 @@ class FakeQueue:
             dead_letter=self.dead_letter,
             dead_letter_retention_s=1_209_600,
             outbox=None if outbox is None else self.outbox,
+            outbox_due=None if outbox is None else self.outbox_due,
             outbox_idle_s=self.outbox_idle_s,
         )
 

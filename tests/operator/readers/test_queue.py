@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from detection_operator.readers.queue import SqsReader, queue_settings
+from detection_operator.readers.queue import UNREADABLE_S, SqsReader, queue_settings
 from detection_operator.readers.rate_limit import TokenBucket
 from detection_operator.readers.values import QueueReading
 from detection_operator.scaling.observation import ReadError
@@ -250,7 +250,7 @@ def test_due_and_delayed_callbacks_are_in_the_outbox(aws: LocalAws, reader: SqsR
 
     reading = reader.read(queue, QueueReading(), 1.0, outbox=outbox)
 
-    assert reading.outbox == 3
+    assert (reading.outbox, reading.outbox_due) == (3, 2)
     assert reader.read(queue, reading, 2.0).outbox is None
 
 
@@ -296,6 +296,22 @@ def test_an_outbox_that_cannot_be_read_stays_unknown(aws: LocalAws, reader: SqsR
     reading = reader.read(queue, QueueReading(), 1.0, outbox=queue.beside(f"{queue.url}-gone"))
 
     assert (reading.error, reading.outbox, reading.outbox_idle_s) == (None, None, 0.0)
+
+
+def test_an_outbox_that_cannot_be_read_is_tried_again_now_and_then(
+    aws: LocalAws, codes: list[str]
+) -> None:
+    queue, _ = outbox_of(aws)
+    gone, clock = queue.beside(f"{queue.url}-later"), FakeClock()
+    with contextlib.closing(SqsReader(codes.append, monotonic_s=clock.monotonic_s)) as reader:
+        reader.read(queue, QueueReading(), 1.0, outbox=gone)
+        codes.clear()
+        clock.advance(UNREADABLE_S - 1)
+        assert reader.read(queue, QueueReading(), 1.0, outbox=gone).outbox is None
+        assert codes == ["ok"] * 2, "the queue and its dead letters alone"
+        aws.create_queue("video-later")
+        clock.advance(1)
+        assert reader.read(queue, QueueReading(), 1.0, outbox=gone).outbox == 0
 
 
 @pytest.mark.parametrize(

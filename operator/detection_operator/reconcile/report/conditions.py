@@ -51,6 +51,7 @@ class Report:
         conflict: Who else writes the replicas; None: nobody.
         findings: Problems with the configuration or pods, a sentence each.
         outbox: Callbacks in the workers' outbox; None when there is none or it is unread.
+        outbox_due: Those that are due and that nothing has received; None as above.
         rejected: What ``Ready`` says while the API server refuses the Deployment.
     """
 
@@ -63,6 +64,7 @@ class Report:
     conflict: str | None = None
     findings: Sequence[str] = ()
     outbox: int | None = None
+    outbox_due: int | None = None
     rejected: Condition | None = None
 
 

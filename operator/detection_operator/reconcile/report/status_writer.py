@@ -56,6 +56,7 @@ class StatusWriter:
             "objective_seconds": float(spec.slo.queue_wait_s),
             "objective_ratio": spec.slo.objective_percent / 100,
             "outbox_messages": report.outbox,
+            "outbox_due_messages": report.outbox_due,
         }
         self.metrics.show(
             key.namespace,

@@ -18,24 +18,24 @@ def spec(**results: Any) -> dict[str, Any]:
     return made
 
 
-def depth_metric(world: World, key: Key) -> float | None:
+def metric(world: World, key: Key, name: str = "outbox_messages") -> float | None:
     labels = {"namespace": key.namespace, "name": key.name}
-    return world.metrics.registry.get_sample_value("detection_operator_outbox_messages", labels)
+    return world.metrics.registry.get_sample_value(f"detection_operator_{name}", labels)
 
 
 def test_its_depth_is_shown_while_the_spec_names_one() -> None:
     world = World()
-    world.queue.outbox = 7
+    world.queue.outbox, world.queue.outbox_due = 7, 2
     key = world.create_queue("video", spec(outboxURL=OUTBOX))
 
     world.run(90)
 
     assert world.status(key)["queue"]["outbox"] == 7
-    assert depth_metric(world, key) == 7
+    assert (metric(world, key), metric(world, key, "outbox_due_messages")) == (7, 2)
     world.edit_queue(key, lambda made: made["spec"]["worker"]["template"].pop("results"))
     world.run(90)
     assert "outbox" not in world.status(key)["queue"]
-    assert depth_metric(world, key) is None
+    assert metric(world, key) is metric(world, key, "outbox_due_messages") is None
 
 
 @pytest.mark.parametrize(

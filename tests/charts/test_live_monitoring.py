@@ -208,8 +208,11 @@ class Stage:
         self.kubectl("patch", "pod", name, "--subresource=status", "--type=merge", "-p", patch)
         return name
 
-    def media(self) -> None:
-        """Send one of everything: sound, broken, with a receiver that fails."""
+    def media(self) -> str:
+        """Send one of everything: sound, broken, with a receiver that fails.
+
+        Returns the URL of a receiver that opens its circuit: nobody listens there.
+        """
         image = sample_media.make_image(self.folder / "a.jpg").read_bytes()
         audio = sample_media.make_audio(
             self.folder / "c.wav", codec="pcm_s16le", seconds=3, rate_hz=16000, seed=1
@@ -219,8 +222,9 @@ class Stage:
             self.send("c.wav", audio)
         self.send("text.jpg", b"hello, I am text")
         self.send("a.jpg", image, callback="/status/500")
-        # Nobody listens there: its circuit opens, and later callbacks are deferred untried.
-        self.send("a.jpg", image, callback=f"http://localhost:{free_port()}/", times=4)
+        down = f"http://localhost:{free_port()}/"
+        self.send("a.jpg", image, callback=down, times=4)
+        return down
 
 
 def spec(stage: Stage) -> dict[str, Any]:
@@ -403,8 +407,13 @@ def play(stage: Stage, processes: Processes, prometheus: Prometheus) -> dict[str
     stage.kubectl("delete", "pod", name, "--grace-period=0", "--force", "--wait=false")
     lost = "detection_operator_busy_terminated_total"
     eventually("the loss of a busy worker noticed", lambda: prometheus.values(lost))
-    stage.media()
+    down = stage.media()
     stage.play_kubelet()
+    shut = "detection_worker_callback_circuits_open > 0"
+    eventually("an open circuit", lambda: prometheus.values(shut))
+    stage.send("slow.jpg", image, callback=down)
+    deferred = "detection_worker_callbacks_deferred_total"
+    eventually("a callback that is put off untried", lambda: prometheus.values(deferred))
     works = 'detection_worker_messages_total{outcome="deleted"} > 4'
     eventually("work done", lambda: prometheus.values(works))
     status = eventually("a learned status", lambda: attained(stage.queue()))

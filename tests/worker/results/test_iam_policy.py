@@ -274,6 +274,15 @@ def test_queues_that_only_redrive_policies_know_are_asked_for(capsys: Capture) -
     notes = capsys.readouterr().err
     assert "without --dead-letter-queue-url" in notes
     assert "without --outbox-dead-letter-queue-url" in notes
+    assert "without --results" not in notes
+
+
+def test_deliver_is_told_of_results_that_it_may_not_read(
+    capsys: Capture,
+) -> None:
+    for more, told in ((), True), (("--results", "s3://results/"), False):
+        assert main(["iam-policy", "--for", "deliver", *OUTBOX, *more]) == 0
+        assert ("without --results" in capsys.readouterr().err) is told
 
 
 # -- on moto, which enforces policies -----------------------------------------------------------

@@ -130,6 +130,11 @@ def _url(given: str | None) -> str | None:
 
 
 def _notes(used: Used) -> Iterator[str]:
+    if used.queue_url is None and used.results.results_url is None:
+        yield (
+            "without --results, as the workers have it, callbacks of more than 128 KiB may not be "
+            "read, which the outbox only points to"
+        )
     if used.queue_url and not used.dead_letter_queue_url:
         yield (
             "without --dead-letter-queue-url the worker may not copy messages to the dead-letter "

@@ -135,6 +135,10 @@ def test_a_large_envelope_stays_in_the_store_if_there_is_one() -> None:
         pytest.param({"not_before": "soon"}, "not_before is no time", id="no time"),
         pytest.param({"not_before": 5}, "not_before is no time", id="number"),
         pytest.param({"first_tried_at": "2026-11-30T12:00:00"}, "no time zone", id="no zone"),
+        pytest.param(
+            {"first_tried_at": "0001-01-01T00:00:00+14:00"}, "no year", id="before all years"
+        ),
+        pytest.param({"not_before": "9999-12-31T23:59:59-14:00"}, "no year", id="after all years"),
         pytest.param({"body": None}, "body is no text", id="body null"),
         pytest.param({"body": {"label": "FAKE"}}, "body is no text", id="body object"),
         pytest.param(STORED, "neither a body", id="body and URL"),
@@ -145,7 +149,7 @@ def test_a_damaged_entry_is_told_with_what_is_wrong(changes: dict[str, Any], rea
 
     with pytest.raises(DamagedEntry, match=reason):
         decode(json.dumps(fields))
-    assert not VALIDATOR.is_valid(fields) or reason == "no time zone"
+    assert not VALIDATOR.is_valid(fields) or reason in ("no time zone", "no year")
 
 
 @pytest.mark.parametrize(

@@ -225,7 +225,10 @@ def _moment(fields: Mapping[str, object], name: str) -> float | None:
         raise DamagedEntry(f"{name} is no time") from None
     if moment.tzinfo is None:
         raise DamagedEntry(f"{name} has no time zone")
-    return moment.timestamp()
+    try:
+        return moment.astimezone(UTC).timestamp()
+    except OverflowError:
+        raise DamagedEntry(f"{name} is no year of UTC") from None
 
 
 def _iso(unix_s: float | None) -> str | None:

@@ -262,6 +262,7 @@ class EntryHandler:
             )
         except QueueError as exc:
             log.error("entry %s could not be dead-lettered: %s", message.message_id, exc)  # noqa: TRY400 - no bug
+            self.all_delivered = False
             return False
         self._settled.add(message.message_id)
         self._count("dead_lettered")
@@ -282,6 +283,7 @@ class EntryHandler:
                 done.append(move.message)
             else:
                 log.warning("entry %s was not sent on: %s", move.message.message_id, failure)
+                self._note(move.result)
         for message, failure in zip(done, self._queue.delete(done), strict=True):
             self._settled.add(message.message_id)
             if failure is not None:
@@ -289,6 +291,9 @@ class EntryHandler:
 
     def _count(self, result: str) -> None:
         self._metrics.entries.labels(result).inc()
+        self._note(result)
+
+    def _note(self, result: str) -> None:
         if result in _UNDELIVERED:
             self.all_delivered = False
 

@@ -1,6 +1,7 @@
 """Stored results read back: envelopes of a prefix, many at once, in the order of their keys."""
 
 import json
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +22,7 @@ MAX_BYTES: Final = 32 << 20
 message, which the envelope echoes, has at most one mebibyte."""
 _SUFFIX: Final = ".json"
 _FIELDS: Final = tuple(DetectionResult.__annotations__)
+_MODEL: Final = frozenset({"name", "version"})
 _STATUSES: Final = ("finished", "failed")
 _FATAL: Final = frozenset({ErrorCode.CREDENTIALS, ErrorCode.S3_NO_SUCH_BUCKET})
 
@@ -113,18 +115,41 @@ def envelope_of(body: bytes) -> dict[str, object]:
         NoResult: It is none.
     """
     try:
-        envelope = json.loads(body.decode("utf-8-sig"))
+        envelope = json.loads(
+            body.decode("utf-8-sig"), parse_constant=_number, parse_float=_number, parse_int=_int
+        )
+        if b"\\u" in body:  # half a surrogate pair cannot be written
+            json.dumps(envelope, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise NoResult("it is not JSON") from None
     if (
         not isinstance(envelope, dict)
         or not isinstance(envelope.get("request_id"), str)
         or envelope.get("status") not in _STATUSES
+        or not _is_model(envelope.get("model"))
     ):
         raise NoResult("it is JSON, but no result")
     if isinstance(envelope.get("error"), dict) != (envelope["status"] == "failed"):
         raise NoResult("its status and its error contradict each other")
     return envelope
+
+
+def _is_model(value: object) -> bool:
+    return value is None or (isinstance(value, dict) and value.keys() >= _MODEL)
+
+
+def _number(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(digits)
+    return number
+
+
+def _int(digits: str) -> int:
+    number = int(digits)
+    if abs(number) >= 1 << 63:  # no field of a result comes near it, and Parquet has no room
+        raise ValueError(digits)
+    return number
 
 
 def filled(envelope: Mapping[str, object]) -> dict[str, object]:

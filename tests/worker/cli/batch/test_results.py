@@ -208,9 +208,15 @@ def test_damaged_objects_are_named_and_stop_nothing(
     local.put("results/half.json", whole[: len(whole) // 2])
     local.put("results/latin.json", whole.replace("ü".encode(), b"\xfc"))
     local.put("results/list.json", b"[]")
-    local.put("results/message.json", b'{"sqs_to_ml_url": "s3://b/k"}')
+    local.put("results/a-message.json", b'{"sqs_to_ml_url": "s3://b/k"}')
     local.put("results/denied.json", whole)
     local.put("results/zero.json", b"")
+    local.put("results/nan.json", whole.replace(b"0.9", b"NaN"))
+    local.put("results/huge.json", whole.replace(b"0.9", b"1e999"))
+    local.put("results/long.json", whole.replace(b"0.9", b"1" + b"0" * 400))
+    local.put("results/half-pair.json", whole.replace("ü".encode(), b"\\ud800"))
+    other = {**json.loads(whole), "model": {"id": 7}}
+    local.put("results/other-model.json", json.dumps(other).encode())
     local.put("results/z.json", whole)
     path = f"/{local.bucket}/results/denied.json"
     strict.inject(Fault(operation="s3.GetObject", kind="access_denied", path=path))
@@ -219,10 +225,13 @@ def test_damaged_objects_are_named_and_stop_nothing(
     assert ended.code == 1
     assert len(ended.out.splitlines()) == 2
     assert "2 results read: 2 fake" in ended.err
-    assert "No results: 6 objects" in ended.err
+    assert "No results: 11 objects" in ended.err
     assert "half.json: it is not JSON" in ended.err
     assert "denied.json: Failed to download S3 file: Access Denied" in ended.err
-    assert "message.json: it is JSON, but no result" in ended.err
+    assert "a-message.json: it is JSON, but no result" in ended.err
+    table = results(run_on, local)
+    assert "2 results read: 2 fake" in table.out, table.text
+    assert "No results: 11 objects" in table.err
 
 
 def test_results_of_an_older_version_are_read(local: Any, run_on: Any) -> None:

@@ -291,6 +291,31 @@ def test_one_task_at_a_time(local: Any, strict: LocalAws, run_on: Any) -> None:
     assert "use --one-by-one" in ended.err
 
 
+def test_a_target_that_does_not_exist_is_named(aws: Any, run_on: Any) -> None:
+    aws.bury(1, "undecodable")
+    ended = dead(run_on, aws, "redrive", "--to", f"{aws.queue_url}-gone", "--yes")
+
+    assert ended.code == 2
+    assert f"SQS queue does not exist: {aws.queue_url}-gone" in ended.err
+    assert "move task" not in ended.err
+    assert aws.count(aws.dlq_url) == 1
+
+
+def test_reasons_are_listed_without_secrets(local: Any, run_on: Any) -> None:
+    reason = "no answer from https://user:hunter2@host/?signature=abc123"
+    code, text = ({"DataType": "String", "StringValue": v} for v in ("callback_rejected", reason))
+    local.sqs.send_message(
+        QueueUrl=local.dlq_url,
+        MessageBody="{}",
+        MessageAttributes={"DetectionErrorCode": code, "DetectionErrorReason": text},
+    )
+    ended = dead(run_on, local, "list")
+
+    assert "no answer from https://" in ended.out
+    assert "hunter2" not in ended.out
+    assert "abc123" not in ended.out
+
+
 @pytest.mark.slow
 def test_kills_in_the_middle_of_a_redrive_lose_nothing(
     local: Any, strict: LocalAws, clean_environment: dict[str, str], home: Path

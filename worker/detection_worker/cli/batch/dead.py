@@ -216,8 +216,9 @@ class _Run:
 
     def _move(self, to: str) -> int:
         task = MoveTask(self._client, self._queue.url, self._queue.arn)
+        to_arn = arn_of(self._client, to)
         try:
-            task.start(to_arn=arn_of(self._client, to), rate=self._request.rate)
+            task.start(to_arn=to_arn, rate=self._request.rate)
         except QueueError as exc:
             raise UsageError(
                 f"SQS does not start a move task: {str(exc).partition(chr(10))[0]}\n"

@@ -36,7 +36,7 @@ def groups(found: Sequence[Group]) -> str:
                 oldest=_sent(oldest),
                 example=oldest.message.message_id,
             ),
-            f"    {printable(oldest.reason)}",
+            f"    {printable(redact(oldest.reason))}",
             f"    {about(oldest)}",
         ]
     return "\n".join(lines)

@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import quote
 
 from detection_contract.aws.s3_urls import MAX_KEY_BYTES
+from detection_contract.media_types import kind_of_name
 
 DEFAULT_TEMPLATE: Final = "{date}/{request_id}.json"
 FIELDS: Final = ("date", "request_id", "message_id", "index", "bucket", "key")
@@ -47,6 +48,19 @@ def is_key_template(text: str) -> bool:
     own = "request_id" in fields or {"message_id", "index"} <= fields
     short = len(text.encode()) <= MAX_TEMPLATE_BYTES
     return own and short and not {".", ".."} & set(text.split("/"))
+
+
+def is_plain(prefix: str) -> bool:
+    """Return whether URLs of the objects below a prefix name them, and no others."""
+    return "?" not in prefix and not {".", ".."} & set(prefix.split("/"))
+
+
+def names_media(template: str) -> bool:
+    """Return whether results of events end like media: as ``{key}``, or with such an extension.
+
+    Request ids that workers make for events have no extension.
+    """
+    return template.endswith("{key}") or kind_of_name(template) is not None
 
 
 def result_key(

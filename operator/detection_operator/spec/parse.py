@@ -22,7 +22,7 @@ from detection_contract.aws.arns import may_be_queue, parse_destination_arn
 from detection_contract.aws.s3_prefixes import is_s3_prefix, parse_s3_prefix
 from detection_contract.aws.sqs_urls import is_same_queue, region_of_queue
 from detection_contract.callback_urls import is_callback_url
-from detection_contract.result_keys import ALLOWED_TEMPLATE, is_key_template
+from detection_contract.result_keys import ALLOWED_TEMPLATE, is_key_template, is_plain, names_media
 from detection_operator.spec.fields import ADDRESS_PATTERN, ADDRESS_RULE, FROM_REDRIVE_POLICY
 from detection_operator.spec.queue_spec import QueueRef, QueueSpec
 from detection_operator.spec.results import Results
@@ -270,6 +270,13 @@ def _check_prefixes(results: Results) -> None:
     for name, url in (("url", results.url), ("cacheURL", results.cache_url)):
         if url is not None and not is_s3_prefix(url):
             raise InvalidSpec(f"{_RESULTS}.{name}", f"{url!r} has a bucket that S3 does not allow")
+        if url is not None and not is_plain(parse_s3_prefix(url).prefix):
+            raise InvalidSpec(f"{_RESULTS}.{name}", f"{url!r} has a ? or a folder . or ..")
+    beside_media = results.url is not None and not parse_s3_prefix(results.url).prefix
+    if key is not None and beside_media and names_media(key):
+        raise InvalidSpec(
+            f"{_RESULTS}.keyTemplate", f"{key!r} names media: end it in .json, or add a prefix"
+        )
     if results.url is not None and results.cache_url is not None:
         stored, cached = parse_s3_prefix(results.url), parse_s3_prefix(results.cache_url)
         if stored.bucket == cached.bucket and stored.prefix.startswith(cached.prefix):

@@ -81,6 +81,12 @@ WRONG_RESULTS: list[tuple[str, str, dict[str, Any]]] = [
         (f"a key {key!r}", "keyTemplate", {"url": "s3://bucket/", "keyTemplate": key})
         for key in ("../{request_id}", "{message_id}", "a//{request_id}", "/{request_id}", "{x}")
     ),
+    *(
+        (f"results called {key}", "keyTemplate", {"url": "s3://bucket/", "keyTemplate": key})
+        for key in ("{request_id}/{key}", "{request_id}.jpg")
+    ),
+    ("a parent folder", "url", {"url": "s3://bucket/../a/"}),
+    ("a query", "cacheURL", {"cacheURL": "s3://bucket/a?b/"}),
     ("a control character", "keyTemplate", {"url": "s3://bucket/", "keyTemplate": "{index}\x07"}),
     (
         "an unknown part of a key",

@@ -57,3 +57,29 @@ def test_the_prefix_leaves_room_for_keys() -> None:
 
     with pytest.raises(UsageError, match="longer than 512 bytes"):
         check_destinations(ResultSettings(results_url="s3://bucket/" + "ü" * 256), queues=[])
+
+
+@pytest.mark.parametrize(
+    "template", ["{request_id}/{key}", "{request_id}.jpg", "{request_id}.MP4"]
+)
+def test_results_beside_the_media_are_not_named_like_media(template: str) -> None:
+    results = ResultSettings(results_url="s3://media", results_key=template)
+
+    with pytest.raises(UsageError, match="its events"):
+        check_destinations(results, queues=[])
+
+    check_destinations(replace(results, results_url="s3://media/results/"), queues=[])
+
+
+@pytest.mark.parametrize("template", ["{request_id}/{key}.json", "{request_id}"])
+def test_names_that_no_media_have_need_no_prefix(template: str) -> None:
+    check_destinations(ResultSettings(results_url="s3://media/", results_key=template), queues=[])
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/../x/", "s3://bucket/a/./", "s3://bucket/a?b/"])
+@pytest.mark.parametrize("setting", ["results_url", "cache_url"])
+def test_prefixes_have_no_folders_of_dots_and_no_query(setting: str, url: str) -> None:
+    results = replace(ResultSettings(), **{setting: url})  # type: ignore[arg-type]
+
+    with pytest.raises(UsageError, match="The prefix of --"):
+        check_destinations(results, queues=[])

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from detection_contract.aws.arns import may_be_queue, parse_destination_arn
 from detection_contract.aws.s3_prefixes import parse_s3_prefix
-from detection_contract.result_keys import MAX_PREFIX_BYTES
+from detection_contract.result_keys import MAX_PREFIX_BYTES, is_plain, names_media
 from detection_worker.errors import UsageError
 from detection_worker.settings import ResultSettings
 
@@ -18,8 +18,8 @@ def check_destinations(results: ResultSettings, *, queues: Iterable[str | None])
             what is published there would come back as work.
 
     Raises:
-        UsageError: A destination is one of the queues or the outbox, or the prefix leaves no room
-            for keys.
+        UsageError: A destination is one of the queues or the outbox, a prefix leaves no room for
+            keys or makes bad ones, or results could be taken for media.
     """
     taken = [url for url in (*queues, results.outbox_url) if url]
     for option, arns in (
@@ -33,15 +33,33 @@ def check_destinations(results: ResultSettings, *, queues: Iterable[str | None])
                     "Its notifications would come back as messages. Publish to a queue of their "
                     "own."
                 )
-    _check_prefix(results)
+    _check_prefix("--cache", results.cache_url)
+    _check_prefix("--results", results.results_url)
+    _check_names(results)
 
 
-def _check_prefix(results: ResultSettings) -> None:
-    if results.results_url is None:
+def _check_prefix(option: str, url: str | None) -> None:
+    if url is None:
         return
-    prefix = parse_s3_prefix(results.results_url).prefix
+    prefix = parse_s3_prefix(url).prefix
     if len(prefix.encode()) > MAX_PREFIX_BYTES:
         raise UsageError(
-            f"The prefix of --results is longer than {MAX_PREFIX_BYTES} bytes\n"
+            f"The prefix of {option} is longer than {MAX_PREFIX_BYTES} bytes\n"
             "Shorten it: keys below it need the rest of the 1024 bytes that S3 takes."
+        )
+    if not is_plain(prefix):
+        raise UsageError(
+            f"The prefix of {option} is {prefix!r}\n"
+            "Leave out ? and folders . and ..: URLs of the objects below it would name others."
+        )
+
+
+def _check_names(results: ResultSettings) -> None:
+    if results.results_url is None or parse_s3_prefix(results.results_url).prefix:
+        return
+    if names_media(results.results_key):
+        raise UsageError(
+            f"--results-key {results.results_key} gives results the names of media files\n"
+            "In the bucket of the media its events would have each of them analysed in turn: end "
+            "the key in .json, or add a prefix to --results."
         )

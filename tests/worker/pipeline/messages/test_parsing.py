@@ -92,6 +92,30 @@ def test_without_a_prefix_results_are_told_from_the_media_beside_them(template: 
     assert keys_of(found) == ["clip.mp4", "a/b/Clip-0.MOV"]
 
 
+def test_media_under_the_prefix_of_results_and_entries_are_not_taken_for_them() -> None:
+    keys = ("uploads/clip.mp4", f"uploads/{'0a' * 32}.jpg", "uploads/2026/11/30/a.json.png")
+
+    found = parsed(
+        event(*keys),
+        results_url="s3://media/uploads/",
+        results_key="{bucket}/{key}/{request_id}.json",
+        cache_url="s3://media/uploads/",
+    )
+
+    assert keys_of(found) == list(keys)
+
+
+@pytest.mark.parametrize("template", ["{request_id}/{key}", "{request_id}.jpg", "{request_id}"])
+def test_results_that_are_named_like_media_are_results_under_their_prefix(template: str) -> None:
+    key = template.format(request_id="a.png", key="clip.mp4")
+
+    found = parsed(
+        event(f"results/{key}"), results_url="s3://media/results/", results_key=template
+    )
+
+    assert keys_of(found) == []
+
+
 def test_a_message_that_names_a_stored_result_is_answered_as_before() -> None:
     body = json.dumps({"sqs_to_ml_url": f"s3://media/{STORED}"})
 

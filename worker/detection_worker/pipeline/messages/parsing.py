@@ -10,7 +10,7 @@ from detection_contract.aws.s3_prefixes import S3PrefixLocation, parse_s3_prefix
 from detection_contract.aws.s3_urls import S3Location, s3_uri
 from detection_contract.media_types import kind_of_name
 from detection_contract.messages import ParsedBody, parse_body
-from detection_contract.result_keys import key_pattern
+from detection_contract.result_keys import key_pattern, names_media
 from detection_worker.settings import ResultSettings, Settings
 
 Parse = Callable[[str], ParsedBody]
@@ -41,32 +41,44 @@ class _Own:
         what: One of them, in words.
         place: Bucket and prefix.
         keys: Keys below the prefix.
+        like_media: Some of them may end like the names of media.
     """
 
     what: str
     place: S3PrefixLocation
     keys: re.Pattern[str]
+    like_media: bool
 
     def holds(self, location: S3Location) -> bool:
         """Return whether an object is one of them.
 
-        Without a prefix media lie beside them, which a template may not tell apart.
+        Media may lie beside them, surely so without a prefix; a template may not tell them apart.
         """
         bucket, prefix = self.place.bucket, self.place.prefix
         if location.bucket != bucket or not location.key.startswith(prefix):
             return False
-        media = not prefix and kind_of_name(location.key) is not None
-        return not media and self.keys.fullmatch(location.key.removeprefix(prefix)) is not None
+        if kind_of_name(location.key) is not None and not self.like_media:
+            return False
+        return self.keys.fullmatch(location.key.removeprefix(prefix)) is not None
 
 
 def _own_objects(results: ResultSettings) -> list[_Own]:
-    places = (
-        ("the stored result", results.results_url, key_pattern(results.results_key)),
-        ("the cache entry", results.cache_url, _CACHE_ENTRY),
-    )
-    return [
-        _Own(what=what, place=parse_s3_prefix(url), keys=keys) for what, url, keys in places if url
-    ]
+    own = []
+    if results.results_url:
+        place, template = parse_s3_prefix(results.results_url), results.results_key
+        ends_with_id = template.endswith("{request_id}")
+        own.append(
+            _Own(
+                what="the stored result",
+                place=place,
+                keys=key_pattern(template),
+                like_media=bool(place.prefix) and (names_media(template) or ends_with_id),
+            )
+        )
+    if results.cache_url:
+        place = parse_s3_prefix(results.cache_url)
+        own.append(_Own(what="the cache entry", place=place, keys=_CACHE_ENTRY, like_media=False))
+    return own
 
 
 def _without(own: list[_Own], parsed: ParsedBody) -> ParsedBody:

@@ -175,6 +175,13 @@ RULES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
             )
             for name in ("url", "cacheURL")
         ),
+        *(
+            (
+                f"!has(self.{name}) || !self.{name}.matches('/[.][.]?(/|$)')",
+                f"results.{name} has a folder . or ..",
+            )
+            for name in ("url", "cacheURL")
+        ),
         (
             "!has(self.url) || !has(self.cacheURL)"
             " || !(self.url + (self.url.endsWith('/') ? '' : '/'))"

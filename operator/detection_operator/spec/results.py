@@ -15,8 +15,8 @@ from detection_contract.result_keys import (
 from detection_operator.spec.fields import QUEUE_URL_PATTERN, SpecPart, Text, Unique
 
 MAX_DESTINATIONS: Final = 10
-S3_PREFIX_PATTERN: Final = "^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[ -~]*)?$"
-"""In ASCII, so that characters are the bytes that S3 counts."""
+S3_PREFIX_PATTERN: Final = "^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[ ->@-~]*)?$"
+"""In ASCII, so that characters are the bytes that S3 counts; a ? would begin a query."""
 NO_BUCKET_PATTERN: Final = "^s3://([^/]*[.][.]|[0-9]{1,3}([.][0-9]{1,3}){3}(/|$))"
 """Names of a bucket's letters that S3 does not allow: two dots in a row, IPv4 addresses."""
 CALLBACK_URL_PATTERN: Final = (

@@ -50,6 +50,9 @@ WRONG_RESULTS: list[tuple[dict[str, Any], str]] = [
     ({"url": "https://bucket/results/"}, "should match"),
     ({"url": "s3://a..b/"}, "results.url has a bucket name that S3 does not allow"),
     ({"cacheURL": "s3://10.0.0.1/c"}, "results.cacheURL has a bucket name that S3 does not allow"),
+    ({"url": "s3://bucket/?x"}, "should match"),
+    ({"url": "s3://bucket/../r/"}, "results.url has a folder . or .."),
+    ({"cacheURL": "s3://bucket/c/."}, "results.cacheURL has a folder . or .."),
     ({"url": "s3://bucket/c/r", "cacheURL": "s3://bucket/c"}, "lies below results.cacheURL"),
     ({"keyTemplate": "{request_id}"}, "keyTemplate has no meaning without results.url"),
     (

@@ -11,6 +11,7 @@ import shlex
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,6 +39,7 @@ from detection_worker.cli import catalog
 from detection_worker.cli.predict.command import EPILOG
 from detection_worker.cli.predict.results_file import CSV_COLUMNS, FORMATS
 from detection_worker.config.table import FILE_KEYS, SETTINGS, Setting
+from detection_worker.core.outbox.hosts import OpenHost
 from detection_worker.core.outbox.schedule import PAUSES_S
 from detection_worker.core.quality import QUALITIES
 from detection_worker.metrics import Metrics
@@ -408,8 +410,15 @@ def test_every_field_of_the_state_is_explained() -> None:
         *keys_returned_by("state", "pipeline/service/health.py"),
     }
 
-    assert explained == real
+    [told] = (set(spans(row[1])) for row in rows(state) if row[0] == "`outbox`")
+
+    assert explained == real | {"outbox"}
     assert set(json.loads(example)) == real
+    assert told - {"/drain"} == {
+        *keys_returned_by("state", "outbox/service.py"),
+        *keys_returned_by("state", "outbox/gate.py"),
+        *(field.name for field in fields(OpenHost)),
+    }
 
 
 def test_every_health_check_is_explained() -> None:
@@ -417,7 +426,7 @@ def test_every_health_check_is_explained() -> None:
         n for r in rows(section(OPERATING, "### /healthz and /readyz")) for n in spans(r[0])
     }
     real = {
-        *{"starting", "download", "decode", "callback", "running"},
+        *{"starting", "download", "decode", "callback", "running", "outbox"},
         *keys_returned_by("liveness", "pipeline/service/health.py"),
         *keys_returned_by("readiness", "pipeline/service/health.py"),
     }

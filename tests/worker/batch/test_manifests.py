@@ -71,6 +71,17 @@ def test_csv_without_a_header_is_bucket_key_and_version(tmp_path: Path) -> None:
     ]
 
 
+def test_csv_that_ends_inside_quotes_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text('"media","a.jpg"\n"media","b.jpg\n"media","c.jp')
+    items = read(path)
+
+    assert keys(items) == [("media", "a.jpg", None)]
+    assert whys(items)
+    path.write_text('"media","a.jpg"\n"media","b.j')
+    assert whys(read(path)) == ["m.csv, line 2: unexpected end of data"]
+
+
 def test_a_list_of_keys_takes_the_bucket_of_the_prefix(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("a.mp4\nb.mp4\n")

@@ -154,7 +154,7 @@ def csv_rows(
 def _csv_rows(
     text: io.TextIOWrapper, name: str, columns: Sequence[str] | None
 ) -> Iterator[tuple[str, Mapping[str, str] | BadRow]]:
-    rows, first = csv.reader(text), columns is None
+    rows, first = csv.reader(text, strict=True), columns is None  # an open quote is damage
     while True:
         try:
             cells = next(rows)

@@ -1,6 +1,7 @@
 """From scores to the deletion: stored, notified, posted, in this order and once each."""
 
 import json
+import threading
 import logging
 import time
 from typing import Any
@@ -501,3 +502,20 @@ def test_a_failed_forward_pass_says_what_it_cost(rig: Any) -> None:
     assert "inference_failed" in post.result["error"]["message"]
     assert set(post.result["timings_ms"]) == {"download", "decode", "inference", "total"}
     assert post.result["timings_ms"]["inference"] > 0
+
+
+def test_a_store_that_never_answers_does_not_hold_the_exit(rig: Any) -> None:
+    gate = rig.store.script.gate("r")
+    pipeline = rig.start()
+    rig.send("1_a.png", request_id="r")
+    assert rig.store.script.entered["r"].wait(5)
+    assert pipeline.stop(grace_s=1.0)
+    closing = threading.Thread(target=pipeline.close)
+
+    closing.start()
+    closing.join(30)
+
+    assert not closing.is_alive(), "the hanging thread was not waited for"
+    assert rig.source.counts() == (1, 0, 0)
+    rig.pipeline = None
+    gate.set()

@@ -58,11 +58,11 @@ class _Stages:
     callback: Stage[Scored[Fetched] | Concluded, None]
 
     def close(self) -> None:
-        """Let each finish what it has, in order, then stop."""
-        self.download.close()
-        self.decode.close()
+        """Let each finish what it has, in order, then stop; wait for no call that hangs."""
+        self.download.close(timeout_s=EXIT_MARGIN_S)
+        self.decode.close(timeout_s=EXIT_MARGIN_S)
         self.inference.close()
-        self.callback.close()
+        self.callback.close(timeout_s=EXIT_MARGIN_S)
 
 
 class Pipeline:

@@ -1,10 +1,12 @@
 """A stage: a bounded queue and threads that work it off."""
 
 import logging
+import math
 import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Generic, TypeVar, cast
 
 UNBOUNDED: Final = 0
@@ -118,12 +120,23 @@ class Stage(Generic[T, U]):
         """Return for how long the oldest item has been worked on; 0 when idle."""
         return self._activity.oldest_s()
 
-    def close(self) -> None:
-        """Let every thread finish its item and what waits, then stop."""
-        for _ in self._threads:
-            self._queue.put(None)
+    def close(self, *, timeout_s: float | None = None) -> None:
+        """Let every thread finish its item and what waits, then stop.
+
+        Args:
+            timeout_s: A thread whose item takes longer is left behind: it ends with the process.
+                None waits for all.
+        """
+        until_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+
+        def left_s() -> float | None:
+            return None if timeout_s is None else max(0.0, until_s - time.monotonic())
+
+        with suppress(queue.Full):
+            for _ in self._threads:
+                self._queue.put(None, timeout=left_s())
         for thread in self._threads:
-            thread.join()
+            thread.join(left_s())
 
     def _run(self) -> None:
         while True:

@@ -1,8 +1,8 @@
 """From scores to the deletion: stored, notified, posted, in this order and once each."""
 
 import json
-import threading
 import logging
+import threading
 import time
 from typing import Any
 
@@ -505,6 +505,7 @@ def test_a_failed_forward_pass_says_what_it_cost(rig: Any) -> None:
 
 
 def test_a_store_that_never_answers_does_not_hold_the_exit(rig: Any) -> None:
+    rig.keep_results()
     gate = rig.store.script.gate("r")
     pipeline = rig.start()
     rig.send("1_a.png", request_id="r")

@@ -21,6 +21,7 @@ from detection_testing.aws.local_aws import LocalAws
 from detection_worker.errors import JobError
 from detection_worker.results.base import ResultId, StoredResult
 from detection_worker.results.s3_store import S3ResultStore
+from detection_worker.storage.s3_quick import Place
 
 BODY = '{"request_id":"req-1","label":"FAKE","é":1}'.encode()
 RESULT = ResultId(
@@ -33,10 +34,25 @@ RESULT = ResultId(
 KEY = "out/2025/11/30/req-1.json"
 
 
+_known = False
+"""Whether botocore has asked for the bucket before, so that writes are signed by the worker."""
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["new bucket", "known bucket"])
+def known(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    value: bool = request.param
+    monkeypatch.setitem(globals(), "_known", value)
+    return value
+
+
 @contextmanager
 def store_in(cloud: Any, bucket: str, **options: Any) -> Iterator[S3ResultStore]:
     prefix = S3PrefixLocation(bucket=bucket, prefix="out/")
     with closing(S3ResultStore(cloud.session, cloud.aws, prefix=prefix, **options)) as made:
+        if _known:
+            base = f"{cloud.aws.endpoint_url}/{bucket}"
+            place = Place(base=base, region=cloud.aws.region, user_agent="worker")
+            made._quick._places[bucket] = place
         yield made
 
 
@@ -360,11 +376,13 @@ def test_a_body_that_breaks_off_is_an_error_and_not_an_absent_result(
 
 
 def test_a_store_that_knows_no_conditions_is_written_to_without_them(
-    local_aws: LocalAws, local: Any, local_bucket: str
+    local_aws: LocalAws,
+    local: Any,
+    local_bucket: str,
+    known: bool,  # noqa: FBT001 - a fixture
 ) -> None:
-    local_aws.inject(
-        Fault(operation="s3.PutObject", kind="error", code="NotImplemented", status=501, count=1)
-    )
+    fault = Fault(operation="s3.PutObject", kind="error", code="NotImplemented", status=501)
+    local_aws.inject(replace(fault, count=1 + known))
     with store_in(local, local_bucket) as store:
         stored = store.put(RESULT, BODY)
 
@@ -396,7 +414,7 @@ def test_a_bucket_of_another_region_is_followed_there(local: Any) -> None:
     place = S3PrefixLocation(bucket="far", prefix="")
     hosts: list[str] = []
 
-    def answer(request: Any, **_: object) -> AWSResponse:
+    def answer(request: Any) -> AWSResponse:
         hosts.append(urlsplit(request.url).netloc)
         here = "eu-west-1" in hosts[-1]
         headers = {"x-amz-bucket-region": "eu-west-1"}
@@ -405,7 +423,7 @@ def test_a_bucket_of_another_region_is_followed_there(local: Any) -> None:
         return AWSResponse(request.url, 200 if here else 301, headers, raw)
 
     with closing(S3ResultStore(local.session, aws, prefix=place)) as store:
-        store._client.meta.events.register("before-send.s3", answer)
+        store._client._endpoint.http_session.send = answer
         for _ in range(2):
             store.put(RESULT, BODY)
 

@@ -36,6 +36,13 @@ class S3Handler(BaseHTTPRequestHandler):
             fault = self.server.faults.popleft() if self.server.faults else None
         (fault or S3Handler.answer)(self)
 
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        with self.server.lock:
+            self.server.requests.append((self.path, dict(self.headers.items())))
+            self.server.put(self.path, body)
+        self.head(b"", etag='"one"', span=None)
+
     def answer(self) -> None:
         stored = self.server.objects.get(self.path.partition("?")[0])
         if stored is None:

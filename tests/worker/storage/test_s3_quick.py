@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from detection_worker.aws_session import client, make_session
 from detection_worker.settings import AwsSettings
-from detection_worker.storage.s3_quick import Keys, QuickReads, sign
+from detection_worker.storage.s3_quick import Keys, QuickCalls, sign
 
 NOW = datetime(2026, 11, 30, 8, 15, 2, tzinfo=UTC)
 KEY = "a b/ä+~(1)%41/./x.jpg"
@@ -33,9 +33,16 @@ KEY = "a b/ä+~(1)%41/./x.jpg"
     ),
     region=st.sampled_from(["us-east-1", "eu-west-1", "cn-north-1"]),
     owner=st.none() | st.just("123456789012"),
+    body=st.none() | st.binary(max_size=20),
 )
 def test_it_signs_as_botocore_does(
-    key: str, version: str | None, token: str | None, host: str, region: str, owner: str | None
+    key: str,
+    version: str | None,
+    token: str | None,
+    host: str,
+    region: str,
+    owner: str | None,
+    body: bytes | None,
 ) -> None:
     path = quote(key, safe="/~", errors="replace")
     url = f"https://{host}/{path}"
@@ -44,6 +51,9 @@ def test_it_signs_as_botocore_does(
     headers = {"if-none-match": '"e"', "range": "bytes=0-0", "user-agent": "u"}
     if owner is not None:
         headers["x-amz-expected-bucket-owner"] = owner
+    method = "GET" if body is None else "PUT"
+    if body is not None:
+        headers |= {"content-type": "application/json", "x-amz-meta-detection-index": "0"}
 
     ours = sign(
         url,
@@ -51,9 +61,11 @@ def test_it_signs_as_botocore_does(
         keys=Keys(access_key="AKID", secret_key="secret/+", token=token),
         region=region,
         now=NOW,
+        method=method,
+        body=body or b"",
     )
 
-    theirs = AWSRequest("GET", url, headers=headers)
+    theirs = AWSRequest(method, url, headers=headers)
     theirs.context["timestamp"] = NOW.strftime("%Y%m%dT%H%M%SZ")
     signer = botocore.auth.S3SigV4Auth(Credentials("AKID", "secret/+", token), "s3", region)
     theirs.headers["host"] = ours["host"]
@@ -79,10 +91,10 @@ def asked(aws: AwsSettings) -> Iterator[Callable[..., Any]]:
     """Make quick reads and the client that they go with."""
     clients: list[Any] = []
 
-    def make(**options: Any) -> tuple[QuickReads, Any]:
+    def make(**options: Any) -> tuple[QuickCalls, Any]:
         session = make_session(aws)
         clients.append(client(session, "s3", aws, read_timeout_s=0.4, attempts=1))
-        return QuickReads(session, clients[-1], **options), clients[-1]
+        return QuickCalls(session, clients[-1], **options), clients[-1]
 
     yield make
     for each in clients:
@@ -125,6 +137,56 @@ def test_it_asks_for_the_same_path_as_botocore(
     assert ours == theirs
     assert our_headers["user-agent"] == their_headers["User-Agent"]
     assert our_headers["host"] == their_headers["Host"]
+
+
+OF_ONE_REQUEST = {"amz-sdk-invocation-id", "amz-sdk-request", "authorization", "x-amz-date"}
+
+
+@pytest.mark.parametrize("condition", [{}, {"IfNoneMatch": "*"}, {"IfMatch": '"one"'}], ids=str)
+@pytest.mark.parametrize("owner", [None, "123456789012"])
+def test_it_writes_what_botocore_writes(
+    condition: dict[str, str], owner: str | None, s3: Any, asked: Callable[..., Any]
+) -> None:
+    quick, s3_client = asked(expected_bucket_owner=owner)
+    metadata = {"detection-index": "0", "detection-message-id": "a%20b"}
+    parameters = {
+        "ContentType": "application/json",
+        "ChecksumAlgorithm": "SHA256",
+        "ChecksumSHA256": "LCa0a2j/xo/5m0U8HTBBNBNCLXBkg7+g+YpeiGJm564=",
+        "ServerSideEncryption": "aws:kms",
+        "SSEKMSKeyId": "alias/results",
+        **condition,
+    }
+    owned = {"ExpectedBucketOwner": owner} if owner else {}
+    body = b"foo"
+    assert quick.put("media", KEY, body, parameters=parameters) is None
+    s3_client.put_object(
+        Bucket="media", Key=KEY, Body=body, Metadata=metadata, **parameters, **owned
+    )
+
+    answer = quick.put("media", KEY, body, parameters=parameters, metadata=metadata)
+
+    assert (answer.status_code, answer.headers["etag"]) == (200, '"one"')
+    (their_path, theirs), (our_path, ours) = s3.requests
+    assert our_path == their_path
+    assert s3.objects[our_path] == (body, '"one"')
+    assert _shared(ours) == _shared(theirs)
+
+
+def _shared(headers: dict[str, str]) -> dict[str, str]:
+    """Return headers in lower case without those that differ from request to request."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    return {name: value for name, value in lower.items() if name not in OF_ONE_REQUEST}
+
+
+def test_headers_that_are_not_ascii_are_left_to_botocore(
+    s3: Any, asked: Callable[..., Any]
+) -> None:
+    quick, s3_client = asked()
+    s3_client.put_object(Bucket="media", Key="k", Body=b"")
+
+    assert quick.put("media", "k", b"", parameters={"SSEKMSKeyId": "clé"}) is None
+    assert quick.put("media", "k", b"", parameters={}).status_code == 200
 
 
 def test_the_owner_of_the_bucket_is_checked(s3: Any, asked: Callable[..., Any]) -> None:
@@ -175,7 +237,7 @@ def test_without_botocores_connections_everything_is_left_to_it(aws: AwsSettings
     session = make_session(aws)
     s3_client = client(session, "s3", aws, read_timeout_s=0.4)
     endpoint, s3_client._endpoint = s3_client._endpoint, None
-    quick = QuickReads(session, s3_client)
+    quick = QuickCalls(session, s3_client)
     s3_client._endpoint = endpoint
 
     quick._places["b"] = None  # type: ignore[assignment] # never looked at

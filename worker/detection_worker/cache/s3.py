@@ -18,7 +18,7 @@ from detection_worker.cache.base import CacheError, StoredEntry
 from detection_worker.cache.codec import MAX_ENTRY_BYTES
 from detection_worker.settings import AwsSettings
 from detection_worker.storage.s3_errors import CALL_ERRORS
-from detection_worker.storage.s3_quick import QuickReads
+from detection_worker.storage.s3_quick import QuickCalls
 
 CONNECT_TIMEOUT_S: Final = 1.0
 READ_TIMEOUT_S: Final = 2.0
@@ -29,6 +29,7 @@ RETRY_WITHIN_S: Final = 0.5
 """A call that fails sooner is made once more: a kept connection may have been closed meanwhile."""
 POOL: Final = 32
 CHUNK_BYTES: Final = 64 * 1024
+_JSON: Final = "application/json"
 _LOST: Final = frozenset({409, 412})
 """``If-None-Match`` and ``If-Match`` answer so if another worker writes or wrote the entry."""
 _NO_CONDITIONS: Final = frozenset({400, 501})
@@ -72,7 +73,7 @@ class S3Entries:
         )
         self._bucket, self._prefix = place.bucket, place.prefix
         self._common = {"Bucket": place.bucket}
-        self._quick = QuickReads(
+        self._quick = QuickCalls(
             session, self._client, expected_bucket_owner=expected_bucket_owner
         )
         if expected_bucket_owner:
@@ -127,13 +128,11 @@ class S3Entries:
         return StoredEntry(body=_read(response["Body"]), etag=response.get("ETag") or None)
 
     def _put(self, name: str, body: bytes, **conditions: str) -> str:
-        response = self._client.put_object(
-            **self._common,
-            **conditions,
-            Key=self._prefix + name,
-            Body=body,
-            ContentType="application/json",
-        )
+        key, parameters = self._prefix + name, {"ContentType": _JSON, **conditions}
+        answer = self._quick.put(self._bucket, key, body, parameters=parameters)
+        if answer is not None and answer.status_code == HTTPStatus.OK:
+            return str(answer.headers.get("etag", ""))
+        response = self._client.put_object(**self._common, **parameters, Key=key, Body=body)
         return str(response.get("ETag", ""))
 
 

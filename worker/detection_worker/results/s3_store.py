@@ -23,6 +23,7 @@ from detection_worker.results.base import ResultId, StoredResult
 from detection_worker.results.s3_store_errors import Bucket, explain_store
 from detection_worker.settings import MIB, AwsSettings
 from detection_worker.storage.s3_errors import CALL_ERRORS, missing_permission
+from detection_worker.storage.s3_quick import QuickCalls
 
 MESSAGE_ID: Final = "detection-message-id"
 INDEX: Final = "detection-index"
@@ -91,6 +92,7 @@ class S3ResultStore:
         self._client = aws_session.client(
             session, "s3", aws, read_timeout_s=read_timeout_s, pool=pool
         )
+        self._quick = QuickCalls(session, self._client, expected_bucket_owner=bucket_owner)
         self._conditional = True
         self._warn_lock = threading.Lock()
         self._warned = False
@@ -160,18 +162,35 @@ class S3ResultStore:
         self, key: str, result_id: ResultId, body: bytes, condition: Mapping[str, str]
     ) -> None:
         digest = hashlib.sha256(body)
-        self._client.put_object(
-            **self._object(key),
-            Body=body,
-            ContentType="application/json",
+        metadata = {**_marks(result_id), SHA256: digest.hexdigest()}
+        parameters = {
+            "ContentType": "application/json",
             # Given, not left to botocore, which would send it after the body: other stores than
             # S3 do not know trailers.
-            ChecksumAlgorithm="SHA256",
-            ChecksumSHA256=b64encode(digest.digest()).decode(),
-            Metadata={**_marks(result_id), SHA256: digest.hexdigest()},
+            "ChecksumAlgorithm": "SHA256",
+            "ChecksumSHA256": b64encode(digest.digest()).decode(),
             **self._bucket.encryption,
             **condition,
-        )
+        }
+        if not self._quickly(key, body, metadata, parameters):
+            self._client.put_object(
+                **self._object(key), **parameters, Body=body, Metadata=metadata
+            )
+
+    def _quickly(
+        self, key: str, body: bytes, metadata: Mapping[str, str], parameters: Mapping[str, str]
+    ) -> bool:
+        """Write without botocore; False if it has to say what is wrong, and what helps.
+
+        A write whose answer is lost is found by the condition of the next.
+        """
+        try:
+            answer = self._quick.put(
+                self._bucket.name, key, body, parameters=parameters, metadata=metadata
+            )
+        except CALL_ERRORS:
+            return False
+        return answer is not None and answer.status_code == HTTPStatus.OK
 
     def _get(self, key: str, result_id: ResultId) -> _There | None:
         try:

@@ -13,7 +13,7 @@ from detection_contract.error_codes import ErrorCode
 from detection_worker import aws_session
 from detection_worker.errors import JobError
 from detection_worker.settings import AwsSettings
-from detection_worker.storage.s3_quick import QuickReads
+from detection_worker.storage.s3_quick import QuickCalls
 
 POOL: Final = 32
 """Connections kept for each region: all downloading threads and the helpers of large objects."""
@@ -23,10 +23,10 @@ MAX_REGIONS: Final = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connected:
-    """A region's client, and small reads by its connections."""
+    """A region's client, and small calls by its connections."""
 
     client: Any
-    quick: QuickReads
+    quick: QuickCalls
 
 
 class RegionClients:
@@ -86,7 +86,7 @@ class RegionClients:
             attempts=1,
             region=region,
         )
-        quick = QuickReads(self._session, client, expected_bucket_owner=self._owner)
+        quick = QuickCalls(self._session, client, expected_bucket_owner=self._owner)
         return Connected(client=client, quick=quick)
 
     def _check_partition(self, region: str) -> None:

@@ -4,11 +4,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-LINGER_S: Final = 0.02
-"""How long a batch is collected under load."""
+LINGER_S: Final = 0.1
+"""How long a batch is collected under load: full with a hundred entries a second."""
 BUSY_S: Final = 0.1
 """Two entries within this time are load; a lone one is sent at once."""
 
@@ -24,16 +24,17 @@ class _Waiting(Generic[Entry]):
     Attributes:
         entry: What to send.
         size_bytes: How much it counts against the limit of a batch.
-        taken: It is in a batch.
-        done: The batch was sent.
+        leads: Its thread collects and sends the next batch.
         error: Why the entry failed.
+        woken: Set once it leads or is sent. One for each entry: a condition that all share would
+            wake every thread for every entry.
     """
 
     entry: Entry
     size_bytes: int
-    taken: bool = False
-    done: bool = False
+    leads: bool = False
     error: Exception | None = None
+    woken: threading.Event = field(default_factory=threading.Event)
 
 
 class GroupCommit(Generic[Entry]):
@@ -64,7 +65,7 @@ class GroupCommit(Generic[Entry]):
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._linger_s = linger_s
-        self._changed = threading.Condition()
+        self._full = threading.Condition()
         self._queue: deque[_Waiting[Entry]] = deque()
         self._collecting = False
         self._last_s = -BUSY_S
@@ -84,37 +85,42 @@ class GroupCommit(Generic[Entry]):
         mine = [_Waiting(entry=entry, size_bytes=self._size_bytes(entry)) for entry in entries]
         busy = self._join(mine)
         for each in mine:
-            while not each.done:
-                if batch := self._next_batch(each, busy=busy):
-                    self._send_batch(batch)
+            each.woken.wait()
+            if each.leads:
+                self._send_batch(self._collect(busy=busy))
         return [each.error for each in mine]
 
     def _join(self, mine: Sequence[_Waiting[Entry]]) -> bool:
         """Queue entries; return whether others came shortly before."""
         now_s = time.monotonic()
-        with self._changed:
+        with self._full:
             busy = now_s - self._last_s < BUSY_S
             self._last_s = now_s
             self._queue.extend(mine)
-            self._changed.notify_all()
+            if not self._collecting:
+                self._appoint()
+            elif self._count()[1]:
+                self._full.notify()
         return busy
 
-    def _next_batch(self, mine: _Waiting[Entry], *, busy: bool) -> list[_Waiting[Entry]]:
-        """Return a batch to send, or nothing once the caller's own entry is sent by another."""
-        with self._changed:
-            self._changed.wait_for(lambda: mine.done or not (mine.taken or self._collecting))
-            if mine.done:
-                return []
-            self._collecting = True
+    def _appoint(self) -> None:
+        """Have the thread of the oldest entry collect the next batch, if there is one."""
+        self._collecting = bool(self._queue)
+        if self._queue:
+            self._queue[0].leads = True
+            self._queue[0].woken.set()
+
+    def _collect(self, *, busy: bool) -> list[_Waiting[Entry]]:
+        """Return a batch that begins with the caller's own entry."""
+        with self._full:
+            count = 1
             try:
                 if busy:
-                    self._changed.wait_for(lambda: self._count()[1], timeout=self._linger_s)
-                batch = [self._queue.popleft() for _ in range(self._count()[0])]
+                    self._full.wait_for(lambda: self._count()[1], timeout=self._linger_s)
+                count = self._count()[0]
             finally:
-                self._collecting = False
-                self._changed.notify_all()
-            for waiting in batch:
-                waiting.taken = True
+                batch = [self._queue.popleft() for _ in range(count)]
+                self._appoint()
             return batch
 
     def _count(self) -> tuple[int, bool]:
@@ -136,7 +142,6 @@ class GroupCommit(Generic[Entry]):
         except Exception as exc:  # noqa: BLE001 - raised again in the threads whose entries these are
             errors = [exc for _ in batch]
         finally:
-            with self._changed:
-                for waiting, error in zip(batch, errors, strict=True):
-                    waiting.error, waiting.done = error, True
-                self._changed.notify_all()
+            for waiting, error in zip(batch, errors, strict=True):
+                waiting.error = error
+                waiting.woken.set()

@@ -9,7 +9,6 @@ from detection_contract.aws.arns import DestinationArn, Service
 from detection_contract.notifications import DETAIL_TYPES, SOURCE
 from detection_contract.result_keys import encoded
 from detection_worker.results.base import Notification
-from detection_worker.results.forms import encode_form_once
 
 MAX_ENTRIES: Final = 10
 """Limit of one call, with each of the three services."""
@@ -58,10 +57,6 @@ class SnsTopic:
     def __init__(self, client: Any, arn: DestinationArn) -> None:
         self.arn = arn
         self._client = client
-        # Registered once, however many topics share the client.
-        client.meta.events.register_last(
-            "before-call.sns", encode_form_once, unique_id="detection-queue-form"
-        )
 
     def size_bytes(self, notification: Notification) -> int:
         """Return the size of body and attributes."""

@@ -4,17 +4,36 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-LINGER_S: Final = 0.1
-"""How long a batch is collected under load: full with a hundred entries a second."""
+LINGER_S: Final = 0.02
+"""How long a batch is collected under load."""
 BUSY_S: Final = 0.1
 """Two entries within this time are load; a lone one is sent at once."""
 
 Entry = TypeVar("Entry")
 Send = Callable[[Sequence[Entry]], Sequence[Exception | None]]
 """Sends a batch; returns for each entry why it failed, None if it did not."""
+
+
+class _Caller:
+    """A thread that waits for its entries.
+
+    Attributes:
+        unsent: How many of its entries are not sent yet.
+        leads: It collects and sends the next batch.
+        sends: It collects or sends one.
+        woken: Set when one of these has changed. One for each thread: a condition that all share
+            would wake every thread for every entry.
+    """
+
+    __slots__ = ("leads", "sends", "unsent", "woken")
+
+    def __init__(self, unsent: int) -> None:
+        self.unsent = unsent
+        self.leads = self.sends = False
+        self.woken = threading.Event()
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -24,17 +43,14 @@ class _Waiting(Generic[Entry]):
     Attributes:
         entry: What to send.
         size_bytes: How much it counts against the limit of a batch.
-        leads: Its thread collects and sends the next batch.
+        caller: Its thread.
         error: Why the entry failed.
-        woken: Set once it leads or is sent. One for each entry: a condition that all share would
-            wake every thread for every entry.
     """
 
     entry: Entry
     size_bytes: int
-    leads: bool = False
+    caller: _Caller
     error: Exception | None = None
-    woken: threading.Event = field(default_factory=threading.Event)
 
 
 class GroupCommit(Generic[Entry]):
@@ -82,12 +98,18 @@ class GroupCommit(Generic[Entry]):
 
     def put_all(self, entries: Sequence[Entry]) -> list[Exception | None]:
         """Send entries, with others if there are any; return why each failed, or None."""
-        mine = [_Waiting(entry=entry, size_bytes=self._size_bytes(entry)) for entry in entries]
+        caller = _Caller(len(entries))
+        mine = [
+            _Waiting(entry=entry, size_bytes=self._size_bytes(entry), caller=caller)
+            for entry in entries
+        ]
         busy = self._join(mine)
-        for each in mine:
-            each.woken.wait()
-            if each.leads:
-                self._send_batch(self._collect(busy=busy))
+        while caller.unsent:
+            caller.woken.wait()
+            caller.woken.clear()
+            if caller.leads:
+                self._send_batch(self._collect(caller, busy=busy))
+                self._send_on(caller)
         return [each.error for each in mine]
 
     def _join(self, mine: Sequence[_Waiting[Entry]]) -> bool:
@@ -104,16 +126,19 @@ class GroupCommit(Generic[Entry]):
         return busy
 
     def _appoint(self) -> None:
-        """Have the thread of the oldest entry collect the next batch, if there is one."""
-        self._collecting = bool(self._queue)
-        if self._queue:
-            self._queue[0].leads = True
-            self._queue[0].woken.set()
+        """Have a thread that only waits collect the next batch, if there is one."""
+        idle = (each.caller for each in self._queue if not each.caller.sends)
+        leader = next(idle, None)
+        self._collecting = leader is not None
+        if leader is not None:
+            leader.leads = leader.sends = True
+            leader.woken.set()
 
-    def _collect(self, *, busy: bool) -> list[_Waiting[Entry]]:
-        """Return a batch that begins with the caller's own entry."""
+    def _collect(self, leader: _Caller, *, busy: bool) -> list[_Waiting[Entry]]:
+        """Return the next batch, and let another thread collect the one after it."""
         with self._full:
-            count = 1
+            leader.leads = False
+            count = 0
             try:
                 if busy:
                     self._full.wait_for(lambda: self._count()[1], timeout=self._linger_s)
@@ -122,6 +147,13 @@ class GroupCommit(Generic[Entry]):
                 batch = [self._queue.popleft() for _ in range(count)]
                 self._appoint()
             return batch
+
+    def _send_on(self, caller: _Caller) -> None:
+        """Let a thread that has sent a batch lead again: it may have more entries."""
+        with self._full:
+            caller.sends = False
+            if not self._collecting:
+                self._appoint()
 
     def _count(self) -> tuple[int, bool]:
         """Return how many entries the next batch has, at least one, and whether it is full."""
@@ -142,6 +174,9 @@ class GroupCommit(Generic[Entry]):
         except Exception as exc:  # noqa: BLE001 - raised again in the threads whose entries these are
             errors = [exc for _ in batch]
         finally:
-            for waiting, error in zip(batch, errors, strict=True):
-                waiting.error = error
-                waiting.woken.set()
+            with self._full:
+                for waiting, error in zip(batch, errors, strict=True):
+                    waiting.error = error
+                    waiting.caller.unsent -= 1
+                    if not waiting.caller.unsent:
+                        waiting.caller.woken.set()

@@ -26,7 +26,11 @@ from detection_worker.pipeline.service.dry_run import dry_run
 from detection_worker.pipeline.service.outbox import make_outbox
 from detection_worker.pipeline.service.pipeline import Pipeline
 from detection_worker.pipeline.service.reaching import out_of_reach
-from detection_worker.pipeline.service.startup import load_models, wait_for_queue
+from detection_worker.pipeline.service.startup import (
+    load_models,
+    spared_by_collector,
+    wait_for_queue,
+)
 from detection_worker.pipeline.stages.context import ResultHandler
 from detection_worker.results.checks import check_destinations
 from detection_worker.settings import ConsumerSettings, Settings
@@ -166,7 +170,8 @@ class Consumer:
             if self._draining:
                 pipeline.drain()
             try:
-                return self._run_pipeline(pipeline)
+                with spared_by_collector():
+                    return self._run_pipeline(pipeline)
             except QueueError as exc:
                 return out_of_reach(exc)
             finally:

@@ -8,7 +8,9 @@ from detection_contract.aws.s3_prefixes import parse_s3_prefix
 from detection_worker.cache.base import EntryStore
 from detection_worker.cache.s3 import S3Entries
 from detection_worker.results.base import Notifier, ResultStore
-from detection_worker.results.notifier import AwsNotifier
+from detection_worker.results.destinations import MAX_ENTRIES
+from detection_worker.results.group_commit import LINGER_S as SHORT_LINGER_S
+from detection_worker.results.notifier import LINGER_S, AwsNotifier
 from detection_worker.results.s3_store import S3ResultStore
 from detection_worker.settings import ConsumerSettings, Settings
 
@@ -46,7 +48,7 @@ def make_destinations(
     pool = most_threads(consumer)
     return Destinations(
         store=_store(session, settings, pool=pool),
-        notifier=_notifier(session, settings),
+        notifier=_notifier(session, settings, consumer),
         entries=_entries(session, settings, pool=pool),
     )
 
@@ -79,6 +81,11 @@ def _store(session: boto3.Session, settings: Settings, *, pool: int) -> ResultSt
     )
 
 
-def _notifier(session: boto3.Session, settings: Settings) -> Notifier | None:
-    named = settings.results.on_success or settings.results.on_failure
-    return AwsNotifier(session, settings.aws) if named else None
+def _notifier(
+    session: boto3.Session, settings: Settings, consumer: ConsumerSettings
+) -> Notifier | None:
+    if not (settings.results.on_success or settings.results.on_failure):
+        return None
+    # Few threads never fill a call, and would only wait.
+    many = consumer.callback_workers >= MAX_ENTRIES
+    return AwsNotifier(session, settings.aws, linger_s=LINGER_S if many else SHORT_LINGER_S)

@@ -214,7 +214,7 @@ def sign(
         region: Region of the bucket.
         now: UTC.
         method: HTTP method.
-        body: Of the request.
+        body: The request's.
     """
     parts, stamp = urlsplit(url), now.strftime("%Y%m%dT%H%M%SZ")
     payload = hashlib.sha256(body).hexdigest()

@@ -198,6 +198,7 @@ def test_kills_lose_nothing(
         before = len(receiver.posts)
         until(lambda: len(receiver.posts) >= before + 30, "it works")  # noqa: B023 - used at once
         process.end(signal.SIGKILL)
+        time.sleep(1.5)  # SQS answers a poll of the dead process no more
         local.advance(61.0)
     last = deliver()
 

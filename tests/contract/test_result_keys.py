@@ -11,7 +11,9 @@ from detection_contract.result_keys import (
     MAX_PREFIX_BYTES,
     MAX_TEMPLATE_BYTES,
     is_key_template,
+    is_plain,
     key_pattern,
+    names_media,
     result_key,
 )
 
@@ -194,3 +196,25 @@ def test_keys_are_recognised_by_their_template(
 )
 def test_other_keys_are_not_taken_for_results(key: str) -> None:
     assert not key_pattern(DEFAULT_TEMPLATE).fullmatch(key)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "plain"),
+    [("", True), ("a/b.c/..d/", True), ("a?b/", False), ("a/../b/", False), ("./a/", False)],
+)
+def test_prefixes_whose_urls_name_their_objects(prefix: str, *, plain: bool) -> None:
+    assert is_plain(prefix) is plain
+
+
+@pytest.mark.parametrize(
+    ("template", "media"),
+    [
+        ("{date}/{request_id}.json", False),
+        ("{request_id}", False),
+        ("{request_id}/{key}", True),
+        ("{request_id}.JPG", True),
+        ("{key}/{request_id}.json", False),
+    ],
+)
+def test_templates_whose_keys_end_like_media(template: str, *, media: bool) -> None:
+    assert names_media(template) is media

@@ -6,6 +6,7 @@ from detection_contract.aws.arns import (
     DESTINATION_PATTERN,
     Service,
     is_destination_arn,
+    may_be_queue,
     parse_destination_arn,
     partition_of,
 )
@@ -79,3 +80,23 @@ def test_a_location_without_a_region_is_in_the_partition_of_the_worker() -> None
     location = S3Location(bucket="b", key="k")
 
     assert object_arn(location, region="us-gov-west-1") == "arn:aws-us-gov:s3:::b/k"
+
+
+@pytest.mark.parametrize(
+    ("url", "same"),
+    [
+        ("https://sqs.us-east-1.amazonaws.com/123456789012/q", True),
+        ("https://queue.amazonaws.com/123456789012/q", True),
+        ("http://localhost:4566/000000000000/q", True),
+        ("http://localhost:4566/queue/q/", True),
+        ("https://sqs.eu-west-1.amazonaws.com/123456789012/q", False),
+        ("https://sqs.us-east-1.amazonaws.com/210987654321/q", False),
+        ("https://sqs.us-east-1.amazonaws.com/123456789012/other", False),
+    ],
+)
+def test_the_queue_that_an_arn_and_a_url_name(url: str, *, same: bool) -> None:
+    queue = parse_destination_arn("arn:aws:sqs:us-east-1:123456789012:q")
+    topic = parse_destination_arn("arn:aws:sns:us-east-1:123456789012:q")
+
+    assert may_be_queue(queue, url) is same
+    assert not may_be_queue(topic, url)

@@ -1,11 +1,26 @@
-"""A models folder with small untrained detectors, for tests of whatever loads models."""
+"""A models folder with small untrained detectors, and a strict local AWS that tests share."""
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from detection_testing.aws.local_aws import LocalAws
+
+
+@pytest.fixture(scope="session")
+def running_local_aws() -> Iterator[LocalAws]:
+    with LocalAws.in_thread() as running:
+        yield running
+
+
+@pytest.fixture
+def local_aws(running_local_aws: LocalAws) -> Iterator[LocalAws]:
+    yield running_local_aws
+    running_local_aws.clear_faults()
 
 
 @pytest.fixture(scope="session")

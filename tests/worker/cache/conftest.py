@@ -3,7 +3,7 @@
 import json
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -168,18 +168,6 @@ def _cloud(url: str, key: str, secret: str) -> Cloud:
     s3 = session.client("s3", endpoint_url=url, region_name=aws.region)
     s3.create_bucket(Bucket=bucket)
     return Cloud(aws=aws, session=session, bucket=bucket, s3=s3)
-
-
-@pytest.fixture(scope="session")
-def running_local_aws() -> Iterator[LocalAws]:
-    with LocalAws.in_thread() as running:
-        yield running
-
-
-@pytest.fixture
-def local_aws(running_local_aws: LocalAws) -> Iterator[LocalAws]:
-    yield running_local_aws
-    running_local_aws.clear_faults()
 
 
 @pytest.fixture

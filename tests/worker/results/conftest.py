@@ -1,7 +1,6 @@
 """Results go to moto's server and to the strict local AWS."""
 
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -51,18 +50,6 @@ def session_of(aws: AwsSettings) -> boto3.Session:
 def cloud_at(url: str, *, key: str, secret: str) -> Cloud:
     aws = AwsSettings(access_key_id=key, secret_access_key=secret, endpoint_url=url)
     return Cloud(aws=aws, session=session_of(aws), tag=uuid.uuid4().hex[:12])
-
-
-@pytest.fixture(scope="session")
-def running_local_aws() -> Iterator[LocalAws]:
-    with LocalAws.in_thread() as running:
-        yield running
-
-
-@pytest.fixture
-def local_aws(running_local_aws: LocalAws) -> Iterator[LocalAws]:
-    yield running_local_aws
-    running_local_aws.clear_faults()
 
 
 @pytest.fixture

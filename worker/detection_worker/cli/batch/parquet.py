@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from detection_worker.cli.files import PUBLIC
-from detection_worker.cli.predict.results_file import CSV_COLUMNS, column_values
+from detection_worker.cli.predict.results_file import CSV_COLUMNS, cannot_write, column_values
 from detection_worker.errors import UsageError
 
 ROWS: Final = 10_000
@@ -49,7 +49,7 @@ class ParquetSink:
                 self._temporary = Path(file.name)
             self._writer: Any = pq.ParquetWriter(self._temporary, self._schema)
         except OSError as exc:
-            raise self._cannot(exc) from exc
+            raise cannot_write(self._path, exc) from exc
 
     def write(self, result: Mapping[str, object]) -> None:
         """Add one result.
@@ -67,13 +67,7 @@ class ParquetSink:
         try:
             self._writer.write_table(self._pa.Table.from_pylist(rows, schema=self._schema))
         except OSError as exc:
-            raise self._cannot(exc) from exc
-
-    def _cannot(self, exc: OSError) -> UsageError:
-        return UsageError(
-            f"Cannot write {self._path}: {exc.strerror or exc}\n"
-            "Choose a place with room that you may write to."
-        )
+            raise cannot_write(self._path, exc) from exc
 
     def __enter__(self) -> Self:
         return self

@@ -161,7 +161,7 @@ class StreamSink:
         except BrokenPipeError:
             raise
         except OSError as exc:
-            raise _cannot(self._path or "standard output", exc, self.written) from exc
+            raise cannot_write(self._path or "standard output", exc, self.written) from exc
 
     def __enter__(self) -> Self:
         return self
@@ -203,7 +203,7 @@ class FileSink:
             self._temporary = Path(name)
             os.fchmod(self._handle, PUBLIC)
         except OSError as exc:
-            raise _cannot(self._path, exc, 0) from exc
+            raise cannot_write(self._path, exc) from exc
 
     def write(self, result: Mapping[str, object]) -> None:
         """Append one result."""
@@ -216,7 +216,7 @@ class FileSink:
                 self._temporary = None
         except OSError as exc:
             self._undo()
-            raise _cannot(self._path, exc, self.written) from exc
+            raise cannot_write(self._path, exc, self.written) from exc
         self._end += len(record)
         self.written += 1
 
@@ -317,11 +317,12 @@ def _write_at(handle: int, data: bytes, offset: int) -> None:
         data, offset = data[count:], offset + count
 
 
-def _cannot(where: Path | str, exc: OSError, written: int) -> UsageError:
+def cannot_write(where: Path | str, exc: OSError, written: int = 0) -> UsageError:
+    """Return the error of an output that takes nothing; ``written`` results are kept there."""
     kept = f"The {written} results before it are kept there. " if written else ""
     return UsageError(
-        f"Cannot write {printable(str(where))}: {exc.strerror}\n{kept}Choose a place with room "
-        "that you may write to."
+        f"Cannot write {printable(str(where))}: {exc.strerror or exc}\n{kept}"
+        "Choose a place with room that you may write to."
     )
 
 

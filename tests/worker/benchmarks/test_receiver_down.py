@@ -16,4 +16,4 @@ def test_callbacks_of_a_host_that_was_down_arrive_later(benchmark_report: Any) -
         assert part["for_down"] > 0
         assert part["through_outbox"] > 0
         assert (part["lost"], part["changed"], part["wrong_ids"]) == (0, 0, 0)
-    assert report["outage and kills"]["kills"] == 2
+    assert report["kills"]["kills"] == 2

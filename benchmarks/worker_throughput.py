@@ -16,10 +16,13 @@ The local services share the machine's cores; their CPU share is printed next to
 ``--destinations`` compares the worker with itself: with the callback alone, and with every
 destination (``--results``, an SNS topic and an EventBridge bus beside the callback; in a row of
 its own an SQS queue too). S3 writes then take 40 ms as well, publications 20 ms. The rows take
-turns, and the median of each counts.
+turns, and the median of each counts. Beside each rate is the CPU that a message costs the worker
+with all its processes, and the local services: neither depends on what else the machine does.
+``--pin`` gives the worker a core of its own, so that its rate is not the local services' either.
 
     python benchmarks/worker_throughput.py                # two media sets, a few minutes
     python benchmarks/worker_throughput.py --destinations
+    python benchmarks/worker_throughput.py --destinations --pin
     python benchmarks/worker_throughput.py --json
 """
 
@@ -33,8 +36,9 @@ import tempfile
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -48,6 +52,7 @@ from botocore.config import Config
 from detection_contract.media_types import MediaKind
 from detection_testing.aws.faults import Fault
 from detection_testing.aws.local_aws import LocalAws
+from detection_testing.cpu import tree_cpu_s
 from detection_testing.media.sample_media import make_image, make_video
 from detection_worker.core.verdict import judge
 from detection_worker.detectors.base import Detector
@@ -100,6 +105,8 @@ class Rate:
         sqs_calls: For each message; None where none are made.
         s3_calls: For each message.
         local_aws_cores: CPU of the local services while it ran, in cores.
+        cpu_ms: CPU of the contender's processes for each message after the warm-up.
+        local_aws_ms: CPU of the local services for each message.
     """
 
     name: str
@@ -107,6 +114,21 @@ class Rate:
     sqs_calls: float | None = None
     s3_calls: float | None = None
     local_aws_cores: float | None = None
+    cpu_ms: float | None = None
+    local_aws_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A contender that was started.
+
+    Attributes:
+        stop: Ends it.
+        cpu_s: CPU seconds of its processes so far.
+    """
+
+    stop: Callable[[], None]
+    cpu_s: Callable[[], float]
 
 
 @dataclass(slots=True)
@@ -120,13 +142,13 @@ class Bench:
     rows: list[Rate] = field(default_factory=list)
     _queues: int = 0
 
-    def measure(self, name: str, messages: int, run: Callable[[str], Callable[[], None]]) -> Rate:
+    def measure(self, name: str, messages: int, run: Callable[[str], Running]) -> Rate:
         """Let a contender consume a fresh queue and return its steady rate.
 
         Args:
             name: Label of the row.
             messages: Number of messages to send.
-            run: Starts the contender on a queue URL and returns how to stop it.
+            run: Starts the contender on a queue URL.
         """
         self._queues += 1
         queue_url, _ = self.aws.create_queue(f"bench-{self._queues}", max_receive_count=100)
@@ -134,11 +156,12 @@ class Bench:
         before = self.aws.stats()
         known = len(self.aws.callbacks())
         started = time.monotonic()
-        stop = run(queue_url)
-        times = self._wait_for(known, messages)
+        running = run(queue_url)
+        times, cpu_ms = self._wait_for(known, messages, running.cpu_s)
         wall_s = time.monotonic() - started
-        stop()
+        running.stop()
         after = self.aws.stats()
+        local_s = after["cpu_process_s"] - before["cpu_process_s"]
         calls = Counter(after["requests"])
         calls.subtract(before["requests"])
         row = Rate(
@@ -146,7 +169,9 @@ class Bench:
             per_s=_steady_rate(times),
             sqs_calls=sum(n for op, n in calls.items() if _is_consumer_call(op)) / messages,
             s3_calls=sum(n for op, n in calls.items() if _is_s3_call(op)) / messages,
-            local_aws_cores=(after["cpu_process_s"] - before["cpu_process_s"]) / wall_s,
+            local_aws_cores=local_s / wall_s,
+            cpu_ms=cpu_ms,
+            local_aws_ms=local_s / messages * 1000,
         )
         self._say(row)
         return row
@@ -174,16 +199,23 @@ class Bench:
             }
         )
 
-    def _wait_for(self, known: int, messages: int) -> list[float]:
+    def _wait_for(
+        self, known: int, messages: int, cpu_s: Callable[[], float]
+    ) -> tuple[list[float], float]:
+        """Return when each result came, and the CPU ms of each after the warm-up."""
         deadline = time.monotonic() + 600
         times: list[float] = []
+        warm: tuple[int, float] | None = None
         while len(times) < messages:
             if time.monotonic() > deadline:
                 raise SystemExit(f"only {len(times)} of {messages} results arrived in 600 s")
             fresh = self.aws.callbacks(since=known + len(times))
             times += [c.at_s for c in fresh]
+            if warm is None and len(times) >= messages * WARM_SHARE:
+                warm = len(times), cpu_s()
             time.sleep(0.1)
-        return times
+        count, before_s = warm or (0, 0.0)
+        return times, (cpu_s() - before_s) / max(1, messages - count) * 1000
 
     def _say(self, row: Rate) -> None:
         self.rows.append(row)
@@ -251,12 +283,10 @@ class GuideLoop:
         return {"label": verdict.label, "prediction_score": verdict.score}
 
 
-def guide(
-    aws: LocalAws, detectors: Detectors, *, threads: int
-) -> Callable[[str], Callable[[], None]]:
+def guide(aws: LocalAws, detectors: Detectors, *, threads: int) -> Callable[[str], Running]:
     """Return how to run the guide's loop on ``threads`` threads."""
 
-    def start(queue_url: str) -> Callable[[], None]:
+    def start(queue_url: str) -> Running:
         loop = GuideLoop(aws, queue_url, detectors)
         # A lone loop gives its forward pass all cores; many loops share them one each.
         torch.set_num_threads((os.cpu_count() or 1) if threads == 1 else 1)
@@ -269,7 +299,7 @@ def guide(
                 future.result()
             pool.shutdown()
 
-        return stop
+        return Running(stop=stop, cpu_s=time.process_time)
 
     return start
 
@@ -277,31 +307,53 @@ def guide(
 # -- this worker ---------------------------------------------------------------------------------
 
 
-def worker(aws: LocalAws, models_dir: Path, *options: str) -> Callable[[str], Callable[[], None]]:
-    """Return how to run ``detection-worker consume`` with its defaults and these options."""
+def worker(
+    aws: LocalAws, models_dir: Path, *options: str, core: int | None = None
+) -> Callable[[str], Running]:
+    """Return how to run ``detection-worker consume`` with its defaults and these options.
 
-    def start(queue_url: str) -> Callable[[], None]:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-m", "detection_worker", "consume"),
-                *("--queue-url", queue_url),
-                *("--endpoint-url", aws.endpoint_url),
-                *("--models-dir", str(models_dir)),
-                *("--wait-time", "2"),
-                "--callback-allow-private",
-                *options,
-            ],
-            env={**os.environ, **aws.environment(), "LOG_LEVEL": "WARNING"},
-        )
+    Args:
+        aws: What it works with.
+        models_dir: Its models.
+        options: Further ones of the command.
+        core: The only core that it may use; None for all.
+    """
+
+    def start(queue_url: str) -> Running:
+        with pinned(core):  # a process has the cores of the thread that starts it
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-P", "-m", "detection_worker", "consume"),
+                    *("--queue-url", queue_url),
+                    *("--endpoint-url", aws.endpoint_url),
+                    *("--models-dir", str(models_dir)),
+                    *("--wait-time", "2"),
+                    "--callback-allow-private",
+                    *options,
+                ],
+                env={**os.environ, **aws.environment(), "LOG_LEVEL": "WARNING"},
+            )
 
         def stop() -> None:
             process.send_signal(signal.SIGTERM)
             if process.wait(60) != 0:
                 raise SystemExit("the worker did not end cleanly")
 
-        return stop
+        return Running(stop=stop, cpu_s=lambda: tree_cpu_s(process.pid))
 
     return start
+
+
+@contextmanager
+def pinned(core: int | None) -> Iterator[None]:
+    """Run on one core meanwhile, this thread and what it starts; None changes nothing."""
+    before = os.sched_getaffinity(0)
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 # -- the machine's limit -------------------------------------------------------------------------
@@ -398,9 +450,15 @@ def _steady_rate(times: list[float]) -> float:
 
 
 def compare_destinations(
-    aws: LocalAws, media: MediaSet, folder: Path, models_dir: Path, *, turns: int
+    aws: LocalAws,
+    media: MediaSet,
+    folder: Path,
+    models_dir: Path,
+    *,
+    turns: int,
+    core: int | None = None,
 ) -> dict[str, object]:
-    """Measure the worker with more and more destinations."""
+    """Measure the worker with more and more destinations, on one core or on all."""
     for key, content in media.files.items():
         aws.put_object(BUCKET, key, content)
     bench = Bench(aws, media, folder, models_dir)
@@ -408,7 +466,7 @@ def compare_destinations(
     rows: dict[str, list[Rate]] = {name: [] for name in contenders}
     for _ in range(turns):
         for name, options in contenders.items():
-            start = worker(aws, models_dir, *options)
+            start = worker(aws, models_dir, *options, core=core)
             rows[name].append(bench.measure(name, media.messages, start))
     medians = {
         name: sorted(found, key=lambda row: row.per_s)[turns // 2] for name, found in rows.items()
@@ -436,7 +494,10 @@ def _destinations(aws: LocalAws) -> dict[str, tuple[str, ...]]:
 
 def _print_destinations(name: str, report: Mapping[str, object]) -> None:
     print(f"\n{name}")
-    print(f"  {'':16} {'msg/s':>8} {'share':>6} {'SQS/msg':>8} {'S3/msg':>7}")
+    print(
+        f"  {'':16} {'msg/s':>8} {'share':>6} {'SQS/msg':>8} {'S3/msg':>7} {'CPU ms/msg':>11} "
+        f"{'local AWS':>10}"
+    )
     rows, shares = report["rows"], report["shares"]
     assert isinstance(rows, list)
     assert isinstance(shares, dict)
@@ -444,7 +505,7 @@ def _print_destinations(name: str, report: Mapping[str, object]) -> None:
         share = f"{shares[row['name']]:.2f}" if row["name"] in shares else ""
         print(
             f"  {row['name']:16} {row['per_s']:8.1f} {share:>6} {row['sqs_calls']:8.2f} "
-            f"{row['s3_calls']:7.2f}"
+            f"{row['s3_calls']:7.2f} {row['cpu_ms']:11.2f} {row['local_aws_ms']:10.2f}"
         )
 
 
@@ -517,18 +578,31 @@ def main() -> int:
     parser.add_argument(
         "--destinations", action="store_true", help="compare the worker with and without them"
     )
+    parser.add_argument(
+        "--pin",
+        action="store_true",
+        help="with --destinations: a core for the worker, another for the local services",
+    )
     parser.add_argument("--messages", type=int, help="default: 1500 images, 200 videos")
     parser.add_argument(
         "--turns", type=int, default=TURNS, help="runs of each row with --destinations"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
-    compare = partial(compare_destinations, turns=args.turns)
+    if args.pin and not args.destinations:
+        parser.error("--pin needs --destinations: the other contenders run in this process")
+    cores = sorted(os.sched_getaffinity(0))
+    own, theirs = (cores[0], cores[-1]) if args.pin else (None, None)
+    compare = partial(compare_destinations, turns=args.turns, core=own)
     run = compare if args.destinations else run_set
     show = _print_destinations if args.destinations else _print_table
     makers = {"images": small_images, "videos": videos}
     reports: dict[str, dict[str, object]] = {}
-    with tempfile.TemporaryDirectory() as name, LocalAws.in_process() as aws:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        pinned(theirs),
+        LocalAws.in_process() as aws,
+    ):
         aws.inject(Fault(operation="s3.GetObject", kind="latency", seconds=S3_LATENCY_S))
         aws.inject(Fault(operation="s3.PutObject", kind="latency", seconds=S3_LATENCY_S))
         aws.inject(Fault(operation="callback.*", kind="latency", seconds=CALLBACK_LATENCY_S))

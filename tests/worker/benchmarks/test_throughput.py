@@ -17,4 +17,5 @@ def test_a_message_costs_few_calls_with_every_destination(benchmark_report: Any)
     assert 1 <= alone["s3_calls"] < 1.3
     assert 2 <= every["s3_calls"] < 2.3
     assert 2 <= and_sqs["s3_calls"] < 2.3
+    assert all(row["cpu_ms"] > 0 and row["local_aws_ms"] > 0 for row in report["images"]["rows"])
     assert set(report["images"]["shares"]) == {every["name"], and_sqs["name"]}

@@ -148,6 +148,18 @@ class MediaLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisSettings:
+    """How much of a long file is looked at; None leaves it to each model."""
+
+    # More frames are smaller where they are kept whole, and no face is found in a tiny one.
+    frames: Annotated[int, Interval(ge=1, le=256)] | None = None
+    """Most frames of a video; see ``core.sampling.looked_at``."""
+    # 1,024 windows of 4 s are 262 MB while they wait for the device.
+    windows: Annotated[int, Interval(ge=1, le=1024)] | None = None
+    """Most windows of sound."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackSettings:
     """Timeouts, retries, allowed addresses and signatures of callbacks."""
 
@@ -260,6 +272,7 @@ class Settings:
     data: DataSettings = field(default_factory=DataSettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
     limits: MediaLimits = field(default_factory=MediaLimits)
+    analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
     callback: CallbackSettings = field(default_factory=CallbackSettings)
     results: ResultSettings = field(default_factory=ResultSettings)
     models_dir: Path | None = None

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from detection_operator.spec.fields import Name, Object, SpecPart, Text, UniqueBy
+from detection_operator.spec.fields import Integer, Name, Object, SpecPart, Text, UniqueBy
 from detection_operator.spec.results import Results
 
 
@@ -77,6 +77,22 @@ class Template(SpecPart):
     models: Annotated[Models, Field(description="Where the model files come from.")] = field(
         default_factory=Models
     )
+    frames: Annotated[
+        Integer | None,
+        Field(
+            ge=1,
+            le=256,
+            description="Most frames of a video that are looked at; without it the model decides.",
+        ),
+    ] = None
+    windows: Annotated[
+        Integer | None,
+        Field(
+            ge=1,
+            le=1024,
+            description="Most windows of sound that are looked at; without it the model decides.",
+        ),
+    ] = None
     results: Annotated[
         Results | None,
         Field(description="Where results go besides the callback that a message names."),

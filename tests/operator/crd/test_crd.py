@@ -80,6 +80,8 @@ def manifest_with(minimal: dict[str, Any], path: list[str], value: int) -> dict[
     if path[0] == "scaling":
         # Room for the field under test: its own bounds are what counts here.
         spec["scaling"] = {"maxReplicas": 10_000}
+    if path[0] == "worker":
+        spec["worker"] = {"template": {"image": "worker:1"}}
     target = spec
     for name in path[:-1]:
         target = target.setdefault(name, {})

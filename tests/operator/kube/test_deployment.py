@@ -8,11 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection_contract import environment as env
+from detection_operator.crd.manifest import manifest as crd
 from detection_operator.kube.manifests.deployment import deployment, digest
 from detection_operator.kube.manifests.disruption import disruption_budget
 from detection_operator.spec.parse import InvalidSpec, parse_spec
 from detection_worker.config.load import load_settings
-from detection_worker.settings import ResultSettings
+from detection_worker.config.table import setting
+from detection_worker.settings import AnalysisSettings, ResultSettings
 
 QUEUE = {"metadata": {"name": "video", "namespace": "media", "uid": "u-1"}}
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/video"
@@ -143,6 +145,31 @@ def test_the_worker_takes_the_variables_of_every_result_setting(tmp_path: Path) 
         outbox_url=f"{URL}-outbox",
     )
     assert settings.callback.url == "https://example.com/hook"
+
+
+def test_the_worker_takes_how_much_of_a_file_to_look_at(tmp_path: Path) -> None:
+    variables = environment_of(built({"frames": 64, "windows": 128}))
+    own = environment_of(
+        built({"frames": 64, "env": [{"name": "DETECTION_FRAMES", "value": "8"}]})
+    )
+
+    settings = load_settings({}, variables, tmp_path).settings
+
+    assert set(variables) <= set(env.WORKER_VARIABLES)
+    assert settings.analysis == AnalysisSettings(frames=64, windows=128)
+    assert own[env.FRAMES] == "8"
+    assert not {env.FRAMES, env.WINDOWS} & environment_of(built()).keys()
+
+
+@pytest.mark.parametrize("name", ["frames", "windows"])
+def test_frames_and_windows_have_the_worker_s_range(name: str) -> None:
+    spec = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    template = spec["properties"]["worker"]["properties"]["template"]["properties"]
+
+    assert setting("analysis", name).bounds == (
+        template[name]["minimum"],
+        template[name]["maximum"],
+    )
 
 
 @pytest.mark.parametrize("results", [None, {}, {"onSuccess": [], "onFailure": []}])

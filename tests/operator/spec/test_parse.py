@@ -165,6 +165,20 @@ WRONG_RESULTS: list[tuple[str, str, dict[str, Any]]] = [
             "worker",
             id="two workers",
         ),
+        *(
+            pytest.param(
+                {"worker": {"template": {"image": "a", name: number}}},
+                f"worker.template.{name}",
+                id=f"{name} {number}",
+            )
+            for name, number in (
+                ("frames", 0),
+                ("frames", 257),
+                ("frames", 1.5),
+                ("windows", "8"),
+                ("windows", 1025),
+            )
+        ),
         pytest.param({"scaling": {"mode": "auto"}}, "scaling.mode", id="a word in lower case"),
         pytest.param({"scaling": {"mode": "Manual"}}, "replicas", id="Manual without replicas"),
         pytest.param({"scaling": {"minReplicas": 41}}, "scaling.minReplicas", id="min above max"),

@@ -231,6 +231,22 @@ class TestPredictor:
         assert (own["label"], own["threshold"]) == ("FAKE", 0.0)
         assert (given["label"], given["threshold"]) == ("REAL", 1.0)
 
+    def test_another_number_of_frames_and_windows_is_looked_at(
+        self, tiny_models: Path, tmp_path: Path
+    ) -> None:
+        video = sample_media.make_video(tmp_path / "a.mp4")
+        sound = sample_media.make_audio(tmp_path / "a.wav", codec="pcm_s16le", seconds=30)
+
+        with EnhancedDeepfakePredictor(models_dir=tiny_models, frames=7, windows=2) as predictor:
+            seen, heard = predictor.predict_many([video, sound])
+        with pytest.raises(UsageError, match="--frames is 257"):
+            EnhancedDeepfakePredictor(models_dir=tiny_models, frames=257)
+
+        assert seen["media"] is not None
+        assert heard["media"] is not None
+        assert (seen["media"]["frames_analysed"], len(seen["segments"])) == (7, 7)
+        assert (heard["media"]["frames_analysed"], len(heard["segments"])) == (2, 2)
+
     def test_a_closed_predictor_says_so(self, tiny_models: Path, tmp_path: Path) -> None:
         image = sample_media.make_image(tmp_path / "a.jpg")
         predictor = EnhancedDeepfakePredictor(models_dir=tiny_models)

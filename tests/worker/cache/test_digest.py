@@ -1,6 +1,7 @@
 """The digest changes with everything that changes a score, and with nothing else."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from detection_worker.core.applicability import Scope
 from detection_worker.core.sampling import AudioSampling, ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling, Thresholds
 from detection_worker.detectors.base import DetectorCard
-from detection_worker.settings import MediaLimits
+from detection_worker.detectors.registry import load_detectors
+from detection_worker.settings import AnalysisSettings, MediaLimits
 
 IMAGE = DetectorCard(
     name="pixels",
@@ -65,6 +67,22 @@ def test_it_is_the_same_in_every_process_and_order() -> None:
 )
 def test_another_model_gives_another_digest(change: dict[str, Any]) -> None:
     assert digest(replace(IMAGE, **change), AUDIO) != digest()
+
+
+def test_another_number_of_frames_or_windows_gives_another_digest(tiny_models: Path) -> None:
+    def of(analysis: AnalysisSettings) -> str:
+        return digest(*load_detectors(tiny_models, threads=1, analysis=analysis).cards)
+
+    asked = [
+        AnalysisSettings(),
+        AnalysisSettings(frames=5),
+        AnalysisSettings(windows=5),
+        AnalysisSettings(frames=5, windows=5),
+    ]
+
+    assert len({of(analysis) for analysis in asked}) == 4
+    # The models' own numbers, said aloud, are no change.
+    assert of(AnalysisSettings(frames=4, windows=4)) == of(AnalysisSettings())
 
 
 def test_a_model_that_listens_for_speech_is_another() -> None:

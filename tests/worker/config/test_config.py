@@ -344,8 +344,9 @@ def test_every_number_has_an_upper_bound_and_a_default_within(row: Setting) -> N
     assert row.bounds is not None
     low, high = row.bounds
     assert math.isfinite(high)
-    assert isinstance(row.default, int | float)
-    assert low <= row.default <= high
+    if row.group != "analysis":  # there the model has a number of its own
+        assert isinstance(row.default, int | float)
+        assert low <= row.default <= high
 
 
 @given(st.text())

@@ -1,7 +1,9 @@
 """How much of a media object is looked at, and in which shapes."""
 
+from dataclasses import replace
+
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from detection_worker.core.sampling import (
@@ -12,6 +14,7 @@ from detection_worker.core.sampling import (
     Sampling,
     VideoSampling,
     bounded,
+    looked_at,
     pictures,
     spread,
     spread_clips,
@@ -59,6 +62,60 @@ def test_a_unit_has_the_shape_that_its_detector_takes(
     sampling: Sampling, shape: tuple[int, ...]
 ) -> None:
     assert unit_shape(sampling) == shape
+
+
+@pytest.mark.parametrize(
+    ("sampling", "asked", "frames"),
+    [
+        pytest.param(VideoSampling(), 64, 64, id="more"),
+        pytest.param(VideoSampling(), 1, 1, id="fewer"),
+        pytest.param(VideoSampling(), None, 16, id="the model's own"),
+        pytest.param(VideoSampling(crop_px=512), 64, 30, id="no more pixels than may wait"),
+        pytest.param(
+            VideoSampling(crop_px=2048, max_frames=3), 64, 3, id="what the model takes anyway"
+        ),
+        pytest.param(VideoSampling(crop_px=512, view="faces"), 64, 64, id="frames get smaller"),
+        pytest.param(CLIPS, 11, 8, id="whole clips"),
+        pytest.param(CLIPS, 1, 4, id="at least one clip"),
+    ],
+)
+def test_another_number_of_frames_takes_the_place_of_the_models(
+    sampling: VideoSampling, asked: int | None, frames: int
+) -> None:
+    found = looked_at(sampling, frames=asked, windows=7)
+
+    assert found == replace(sampling, max_frames=frames)
+
+
+def test_another_number_of_windows_is_for_sound_alone() -> None:
+    assert looked_at(AudioSampling(), frames=3, windows=7) == AudioSampling(max_windows=7)
+    assert looked_at(AudioSampling(), frames=3, windows=None) == AudioSampling()
+    assert looked_at(ImageSampling(), frames=3, windows=7) == ImageSampling()
+
+
+@given(
+    frames=st.integers(1, 256),
+    crop_px=st.integers(1, 600),
+    clip_frames=st.integers(1, 40),
+    clips=st.integers(1, 4),
+)
+def test_no_number_of_frames_breaks_the_rules_of_clips(
+    frames: int, crop_px: int, clip_frames: int, clips: int
+) -> None:
+    assume(clip_frames * clips * crop_px**2 <= FRAMES_PIXELS)
+    own = VideoSampling(
+        max_frames=clips * clip_frames,
+        crop_px=crop_px,
+        crops_per_frame=1,
+        view="whole",
+        clip_frames=clip_frames,
+    )
+
+    found = looked_at(own, frames=frames, windows=None)
+
+    assert isinstance(found, VideoSampling)
+    assert found.max_frames <= max(frames, clip_frames)
+    assert found.max_frames * crop_px**2 <= FRAMES_PIXELS
 
 
 def test_clips_that_do_not_fit_are_refused_with_the_reason() -> None:

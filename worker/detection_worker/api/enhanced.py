@@ -26,6 +26,8 @@ class EnhancedDeepfakePredictor(Predictor):
         device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``, which takes the GPU if there is one.
         prefer: Names of models to use first for their media kind.
         threshold: P(fake) from which the label is FAKE, in [0, 1].
+        frames: Most frames of a video to look at; None takes the model's own number.
+        windows: Most windows of sound to look at; None takes the model's own number.
 
     Raises:
         UsageError: A setting is wrong, or the config file that was named does not exist.
@@ -45,6 +47,8 @@ class EnhancedDeepfakePredictor(Predictor):
         device: str | None = None,
         prefer: str | Sequence[str] | None = None,
         threshold: float = DEFAULT_THRESHOLD,
+        frames: int | None = None,
+        windows: int | None = None,
     ) -> None:
         options: dict[str, object] = {
             "aws_access_key_id": aws_access_key_id,
@@ -55,6 +59,8 @@ class EnhancedDeepfakePredictor(Predictor):
             "config": config,
             "endpoint_url": endpoint_url,
             "prefer": prefer if prefer is None or isinstance(prefer, str) else list(prefer),
+            "frames": frames,
+            "windows": windows,
         }
         super().__init__(
             load_settings(options, os.environ, Path.cwd()).settings,

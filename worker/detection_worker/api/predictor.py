@@ -308,6 +308,7 @@ class Predictor:
             device=_device(self._device),
             threads=self._threads,
             prefer=self._settings.models_prefer,
+            analysis=self._settings.analysis,
         )
         for problem in loaded.problems:
             log.warning("model not loaded: %s", problem)

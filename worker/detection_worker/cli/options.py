@@ -30,6 +30,8 @@ HELP: Final = {
     "max_bytes": "refuse larger files",
     "max_pixels": "refuse larger frames",
     "max_duration": "refuse longer recordings, seconds",
+    "frames": "most frames of a video to look at; default: the model's",
+    "windows": "most windows of sound to look at; default: the model's",
     "decode_timeout": "longest decoding of one file, seconds",
     "callback_connect_timeout": "seconds to connect to a callback URL",
     "callback_read_timeout": "seconds to wait for a callback's answer",

@@ -11,6 +11,7 @@ from detection_worker.config.table import CREDENTIALS, Group, Setting, rows_of, 
 from detection_worker.config.values import Value, parse
 from detection_worker.errors import UsageError
 from detection_worker.settings import (
+    AnalysisSettings,
     AwsSettings,
     CallbackSettings,
     ConsumerSettings,
@@ -73,6 +74,7 @@ def load_settings(options: Mapping[str, object], environ: Mapping[str, str], cwd
             data=DataSettings(**group("data")),
             logging=LoggingSettings(**group("logging")),
             limits=MediaLimits(**group("limits")),
+            analysis=AnalysisSettings(**group("analysis")),
             callback=CallbackSettings(**group("callback")),
             results=ResultSettings(**group("results")),
             **group("worker"),

@@ -15,6 +15,7 @@ from annotated_types import DocInfo, Interval, Predicate
 
 from detection_contract.callback_urls import is_callback_url
 from detection_worker.settings import (
+    AnalysisSettings,
     AwsSettings,
     CallbackSettings,
     ConsumerSettings,
@@ -26,7 +27,9 @@ from detection_worker.settings import (
     is_http_url,
 )
 
-Group = Literal["aws", "data", "logging", "limits", "callback", "results", "consumer", "worker"]
+Group = Literal[
+    "aws", "data", "logging", "limits", "analysis", "callback", "results", "consumer", "worker"
+]
 
 _URLS: Final = (is_http_url, is_callback_url)
 
@@ -35,6 +38,7 @@ GROUPS: Final[dict[Group, type]] = {
     "data": DataSettings,
     "logging": LoggingSettings,
     "limits": MediaLimits,
+    "analysis": AnalysisSettings,
     "callback": CallbackSettings,
     "results": ResultSettings,
     "consumer": ConsumerSettings,

@@ -5,7 +5,7 @@ Units of one detector all have one shape, so that units of different messages sh
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 View = Literal["crops", "whole", "centre", "faces"]
@@ -123,6 +123,33 @@ def _wrong_clips(sampling: VideoSampling) -> str | None:
         f"have {FRAMES_PIXELS}": pixels > FRAMES_PIXELS,
     }
     return next((text for text, holds in wrong.items() if holds), None)
+
+
+def looked_at(sampling: Sampling, *, frames: int | None, windows: int | None) -> Sampling:
+    """Return ``sampling`` with other numbers of frames and windows; None leaves one as it is.
+
+    Of clips there are as many as ``frames`` has room for, and at least one. Units that are cut out
+    at their full size get no more pixels together than ``FRAMES_PIXELS``, or than the model's own
+    number of frames has; frames of the view ``faces`` become smaller instead, as ``bounded`` says.
+
+    Args:
+        sampling: A model's own.
+        frames: Most frames of a video, >= 1.
+        windows: Most windows of sound, >= 1.
+    """
+    if isinstance(sampling, AudioSampling) and windows is not None:
+        return replace(sampling, max_windows=windows)
+    if isinstance(sampling, VideoSampling) and frames is not None:
+        return replace(sampling, max_frames=_allowed_frames(sampling, frames))
+    return sampling
+
+
+def _allowed_frames(sampling: VideoSampling, frames: int) -> int:
+    together = sampling.clip_frames
+    if sampling.view != "faces":
+        pixels = sampling.crop_px**2 * units_per_picture(sampling)
+        frames = min(frames, max(sampling.max_frames, FRAMES_PIXELS // pixels))
+    return max(1, frames // together) * together
 
 
 def units_per_picture(sampling: PictureSampling) -> int:

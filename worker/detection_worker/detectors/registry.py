@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from detection_contract import user_messages
 from detection_contract.media_types import MediaKind
-from detection_worker.core.sampling import PictureSampling
+from detection_worker.core.sampling import PictureSampling, looked_at
 from detection_worker.detectors.architectures import build_network
 from detection_worker.detectors.base import Detector, DetectorCard
 from detection_worker.detectors.faces import model as face_model
@@ -16,6 +16,7 @@ from detection_worker.detectors.model_folder import manifest as manifests
 from detection_worker.detectors.model_folder.listing import bundled_models_dir, ranked, read_all
 from detection_worker.detectors.model_folder.manifest import Borrowed, Manifest, ModelError
 from detection_worker.errors import UsageError
+from detection_worker.settings import AnalysisSettings
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +52,12 @@ class LoadedDetectors:
 
 
 def load_detectors(
-    models_dir: Path, *, device: str = "cpu", threads: int = 0, prefer: Sequence[str] = ()
+    models_dir: Path,
+    *,
+    device: str = "cpu",
+    threads: int = 0,
+    prefer: Sequence[str] = (),
+    analysis: AnalysisSettings = AnalysisSettings(),  # noqa: B008 - frozen
 ) -> LoadedDetectors:
     """Load the best usable model of each kind and check its known answers.
 
@@ -64,6 +70,7 @@ def load_detectors(
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: Threads of one forward pass, for the whole process; 0 leaves torch's own choice.
         prefer: Names of models that win over others of their kind.
+        analysis: What it says takes the place of the models' own numbers of frames and windows.
 
     Raises:
         UsageError: If no model could be loaded, the device is absent, or a preferred model is.
@@ -74,7 +81,7 @@ def load_detectors(
             reason = problems.get(name) or f"Choose from: {', '.join(sorted(found)) or 'none'}"
             raise UsageError(f"Model not found or not usable: {name}\n{reason}")
     _prepare_torch(device, threads)
-    loader = _Loader(models_dir=models_dir, manifests=found, device=device)
+    loader = _Loader(models_dir=models_dir, manifests=found, device=device, analysis=analysis)
     by_kind: dict[MediaKind, Detector] = {}
     for kind in MediaKind:
         for candidate in ranked(found, kind, prefer):
@@ -95,11 +102,17 @@ class _Loader:
     """Loads models of one directory; a network that two models share is loaded once."""
 
     def __init__(
-        self, *, models_dir: Path, manifests: Mapping[str, Manifest], device: str
+        self,
+        *,
+        models_dir: Path,
+        manifests: Mapping[str, Manifest],
+        device: str,
+        analysis: AnalysisSettings,
     ) -> None:
         self._models_dir = models_dir
         self._manifests = manifests
         self._device = device
+        self._analysis = analysis
         self._networks: dict[str, torch.nn.Module] = {}
         self._faces: MtcnnFinder | None = None
 
@@ -120,9 +133,8 @@ class _Loader:
         from detection_worker.detectors.faces import view  # noqa: PLC0415 - needs torch
 
         finder = self._face_finder() if _looks_at_faces(manifest) else None
-        card = manifest.card()
         detector: Detector = torch_detector.TorchDetector(
-            card=card if finder is None else replace(card, finder_sha256=finder.sha256),
+            card=self._card(manifest, finder),
             module=self._network(self._owner(manifest, where)),
             fake_index=manifest.fake_index,
             device=self._device,
@@ -134,6 +146,12 @@ class _Loader:
         except RuntimeError as exc:
             raise ModelError(f"{where}: selftest: {exc}") from exc
         return detector
+
+    def _card(self, manifest: Manifest, finder: "MtcnnFinder | None") -> DetectorCard:
+        asked = self._analysis
+        sampling = looked_at(manifest.sampling, frames=asked.frames, windows=asked.windows)
+        sha256 = None if finder is None else finder.sha256
+        return replace(manifest.card(), sampling=sampling, finder_sha256=sha256)
 
     def _face_finder(self) -> "MtcnnFinder":
         if self._faces is None:

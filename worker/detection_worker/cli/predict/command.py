@@ -25,6 +25,8 @@ SETTINGS: Final = (
     "models_dir",
     "prefer",
     "video_audio",
+    "frames",
+    "windows",
     "device",
     "torch_threads",
     "decoders",

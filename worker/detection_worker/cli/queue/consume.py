@@ -38,6 +38,8 @@ GROUPS: Final = {
         "models_dir",
         "prefer",
         "video_audio",
+        "frames",
+        "windows",
         "device",
         "torch_threads",
         "batch_units",

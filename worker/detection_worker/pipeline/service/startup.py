@@ -31,6 +31,7 @@ def load_models(
         device=_device(consumer.device),
         threads=consumer.torch_threads or usable_cores(),
         prefer=settings.models_prefer,
+        analysis=settings.analysis,
     )
     for problem in loaded.problems:
         log.warning("model not loaded: %s", problem)

@@ -241,6 +241,9 @@ class ConsumerSettings:
     decoders: Annotated[int, Interval(ge=0, le=256)] = 0
     """Decoding child processes; 0 means one for each core."""
     callback_workers: Annotated[int, Interval(ge=1, le=1024)] = 24
+    feeders: Annotated[int, Interval(ge=0, le=32)] | None = None
+    """Processes that receive, download, decode and deliver for the one that owns the device; 0
+    does it all in one process, None chooses by cores and device."""
     batch_units: Annotated[int, Interval(ge=1, le=4096)] = 32
     """Most units (crops, windows) in one forward pass."""
     batch_wait_s: Annotated[float, Interval(ge=0, le=10)] = 0.004

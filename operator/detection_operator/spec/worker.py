@@ -74,6 +74,15 @@ class Template(SpecPart):
         tuple[Object, ...],
         Field(max_length=32, description="Node taints that the pods tolerate (Toleration)."),
     ] = ()
+    feeders: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=32,
+            description="Processes of a worker that feed its device; 0 for none. Left out, the "
+            "worker chooses by cores and device.",
+        ),
+    ] = None
     models: Annotated[Models, Field(description="Where the model files come from.")] = field(
         default_factory=Models
     )

@@ -112,6 +112,15 @@ def test_an_upgrade_of_the_operator_rolls_no_worker_out(
     assert digest(manifest) == sha256
 
 
+@pytest.mark.parametrize(
+    ("template", "value"), [({}, None), ({"feeders": 0}, "0"), ({"feeders": 4}, "4")]
+)
+def test_the_worker_learns_how_many_feeders_it_is_to_have(
+    template: dict[str, Any], value: str | None
+) -> None:
+    assert environment_of(built(template)).get(env.FEEDERS) == value
+
+
 RESULTS: dict[str, Any] = {
     "url": "s3://bucket/results/",
     "keyTemplate": "{request_id}.json",

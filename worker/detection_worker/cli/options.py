@@ -61,6 +61,7 @@ HELP: Final = {
     "pollers": "polling threads",
     "downloaders": "downloading threads",
     "decoders": "decoding processes; 0 for one each core",
+    "feeders": "processes that feed the device; 0 for none; default: by cores and device",
     "callback_workers": "threads that post results",
     "batch_units": "most crops or windows in one forward pass",
     "device": "cpu, cuda, cuda:N, or auto: the GPU if there is one",

@@ -54,6 +54,7 @@ GROUPS: Final = {
         "expected_bucket_owner",
     ),
     "throughput": (
+        "feeders",
         "max_in_flight",
         "prefetch_seconds",
         "max_bytes_in_flight",

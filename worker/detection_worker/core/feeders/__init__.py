@@ -1,0 +1,1 @@
+"""How many processes feed the device, and what they are together."""

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from detection_contract.media_types import MediaKind
 from detection_worker.core.faces import SeenFace
@@ -15,6 +15,8 @@ from detection_worker.settings import MediaLimits
 
 MAX_STREAMS = 32
 """Most streams that a result lists."""
+Empty = Callable[[tuple[int, ...], DTypeLike], NDArray[Any]]
+"""Makes an array of a shape and type whose values are not set yet, as ``np.empty``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

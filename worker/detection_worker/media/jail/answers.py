@@ -32,6 +32,7 @@ from detection_worker.media.values import (
     MAX_STREAMS,
     DecodedMedia,
     DecodeOrder,
+    Empty,
     MediaInfo,
     MediaStream,
 )
@@ -110,19 +111,22 @@ def parse_done(header: dict[str, Any], order: DecodeOrder) -> Announced:
     return Announced(info=info, units=units, frames=frames, shape=shape)
 
 
-def receive_arrays(announced: Announced, receive: Receive) -> DecodedMedia:
+def receive_arrays(
+    announced: Announced, receive: Receive, *, empty: Empty = np.empty
+) -> DecodedMedia:
     """Return the media whose arrays come next on the wire.
 
     Args:
         announced: From ``parse_done``.
         receive: Fills buffers.
+        empty: Makes the array of units.
 
     Raises:
         ProtocolError: The values contradict the header.
     """
     sound = announced.info.kind is MediaKind.AUDIO
     n, clips = announced.units, len(announced.shape) == 4
-    units = np.empty((n, *announced.shape), np.float32 if sound else np.uint8)
+    units = empty((n, *announced.shape), np.float32 if sound else np.uint8)
     frame_of = np.empty(n, np.int32)
     times = np.empty((announced.frames, 2 if clips else 1), np.float64)
     boxes = np.empty((0 if sound else n, 4), np.int32)

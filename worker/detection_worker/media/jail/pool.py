@@ -11,11 +11,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
 from detection_contract.error_codes import ErrorCode
 from detection_worker.errors import Cancelled, JobError, UsageError
 from detection_worker.media.jail.process import ChildProcess, Patience, ReportedError
 from detection_worker.media.jail.wire import order_of
-from detection_worker.media.values import DecodedMedia, DecodeRequest
+from detection_worker.media.values import DecodedMedia, DecodeRequest, Empty
 from detection_worker.settings import MIB, MediaLimits
 
 log = logging.getLogger(__name__)
@@ -35,13 +37,17 @@ class ProcessDecoder:
     Args:
         children: Processes, and so parallel decodes, >= 1.
         recycle_after: Files after which a child is replaced, >= 1.
+        empty: Makes the arrays that units are received into, for example in shared memory.
     """
 
-    def __init__(self, children: int, *, recycle_after: int = 500) -> None:
+    def __init__(
+        self, children: int, *, recycle_after: int = 500, empty: Empty = np.empty
+    ) -> None:
         if children < 1 or recycle_after < 1:
             raise ValueError(f"{children = } and {recycle_after = } must be at least 1")
         self._count = children
         self._recycle_after = recycle_after
+        self._empty = empty
         self._idle: deque[ChildProcess] = deque()
         self._changed = threading.Condition()
         self._closed = threading.Event()
@@ -214,7 +220,7 @@ class ProcessDecoder:
     def _start_children(self) -> None:
         while self._orders.get() and not self._closed.is_set():
             try:
-                child = ChildProcess()
+                child = ChildProcess(empty=self._empty)
             except OSError as exc:
                 log.warning("cannot start a decoding child", extra={"error": exc.strerror})
                 self._orders.put(True)  # noqa: FBT003 - one more child

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from detection_contract.error_codes import ErrorCode
 from detection_worker.errors import JobError
 from detection_worker.media.jail import answers, wire
 from detection_worker.media.jail.wire import ProtocolError
-from detection_worker.media.values import DecodedMedia, DecodeOrder
+from detection_worker.media.values import DecodedMedia, DecodeOrder, Empty
 
 PROGRAM = (sys.executable, "-P", "-m", "detection_worker.media.jail.child")
 JAIL_PARTS = ("rlimits", "landlock", "seccomp")
@@ -71,12 +73,14 @@ class ChildProcess:
 
     Args:
         program: What to run; it gets a socket's descriptor and our process id as arguments.
+        empty: Makes the arrays that units are received into.
 
     Raises:
         OSError: No process could be started.
     """
 
-    def __init__(self, program: Sequence[str] = PROGRAM) -> None:
+    def __init__(self, program: Sequence[str] = PROGRAM, *, empty: Empty = np.empty) -> None:
+        self._empty = empty
         self.decoded = 0
         self.ready = False
         self.jail: tuple[str, ...] = ()
@@ -164,7 +168,9 @@ class ChildProcess:
         if header["type"] != "done":
             raise ProtocolError("unknown type")
         announced = answers.parse_done(header, order)
-        return answers.receive_arrays(announced, lambda b: self._fill(b, patience))
+        return answers.receive_arrays(
+            announced, lambda b: self._fill(b, patience), empty=self._empty
+        )
 
     def kill(self) -> None:
         """End the process now, whatever it does, and reap it."""

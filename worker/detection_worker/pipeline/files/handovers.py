@@ -1,5 +1,6 @@
 """What one step hands over to the next on a file's way from decoding to a verdict."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -96,3 +97,52 @@ class Unscored:
 
     failure: Failure
     seconds: float
+
+
+class Inference(Protocol[T]):
+    """Scores decoded files: in this process, or in the one that owns the device."""
+
+    @property
+    def alive_s(self) -> float:
+        """When it last gave a sign of life, on ``time.monotonic``."""
+        ...
+
+    @property
+    def busy(self) -> int:
+        """Files in the forward pass."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Files that wait for their turn."""
+        ...
+
+    def put(self, decoded: Decoded[T]) -> None:
+        """Score a decoded file; blocks while too many or too large ones wait."""
+        ...
+
+    def close(self) -> None:
+        """Score what waits, then stop."""
+        ...
+
+
+class MakeInference(Protocol[T]):
+    """Makes the ``Inference`` of a pipeline."""
+
+    def __call__(
+        self,
+        *,
+        decoding: Callable[[], int],
+        on_scored: Callable[[T, Scored[T] | Unscored | None], None],
+        on_progress: Callable[[T], None],
+    ) -> Inference[T]:
+        """Return a running one.
+
+        Args:
+            decoding: Says how many files wait for decoding or are decoded, with those that are
+                being put in.
+            on_scored: Called for each file with its scores, with why it failed, or with None if
+                its result is no longer wanted. Quick: it runs on the only thread.
+            on_progress: Called for each file that got ahead.
+        """
+        ...

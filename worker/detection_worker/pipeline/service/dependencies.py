@@ -14,12 +14,14 @@ from detection_worker.metrics import Metrics
 from detection_worker.outbox.base import Outbox
 from detection_worker.pipeline.files.decoding import Decoding
 from detection_worker.pipeline.files.downloads import DiskBudget
+from detection_worker.pipeline.files.handovers import MakeInference
 from detection_worker.pipeline.messages.flights import Flights
 from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.result_cache import ResultCache
 from detection_worker.pipeline.messages.settlement import Settlement
 from detection_worker.pipeline.stages.breaker import CircuitBreaker
 from detection_worker.pipeline.stages.context import ResultHandler, StageContext
+from detection_worker.pipeline.stages.handovers import Fetched
 from detection_worker.results.base import Notifier, ResultStore
 from detection_worker.settings import ConsumerSettings, Settings
 from detection_worker.sources.base import MessageSource, QueueFacts
@@ -42,6 +44,7 @@ class PipelineDependencies:
         notifier: Publishes notifications; None without destinations.
         outbox: Takes over callbacks that failed for now; None without one.
         entries: Keeps the entries of the shared cache of scores; None without one.
+        inference: Makes what scores; None scores in this process.
     """
 
     source: MessageSource
@@ -55,6 +58,7 @@ class PipelineDependencies:
     notifier: Notifier | None = None
     outbox: Outbox | None = None
     entries: EntryStore | None = None
+    inference: MakeInference[Fetched] | None = None
 
     def delivery_threads(self, callback_workers: int) -> int:
         """Return how many results are delivered at once.

@@ -8,6 +8,7 @@ from typing import Any
 
 from detection_contract.results import iso_utc
 from detection_worker.metrics import Metrics
+from detection_worker.pipeline.files.handovers import Inference
 from detection_worker.pipeline.messages.acks import AckWriter
 from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.poller import Poller
@@ -15,7 +16,6 @@ from detection_worker.pipeline.messages.settlement import MessageCounts
 from detection_worker.pipeline.messages.visibility_extender import VisibilityExtender
 from detection_worker.pipeline.stages.breaker import CircuitBreaker
 from detection_worker.pipeline.stages.handovers import Fetched
-from detection_worker.pipeline.stages.inference import InferenceStage
 from detection_worker.pipeline.stages.stage import Stage
 
 SLACK_S = 60.0
@@ -49,7 +49,7 @@ class PipelineHealth:
     breaker: CircuitBreaker
     extender: VisibilityExtender
     acks: AckWriter
-    inference: InferenceStage[Fetched]
+    inference: Inference[Fetched]
     stages: Sequence[Stage[Any, Any]]
     counts: MessageCounts
     metrics: Metrics

@@ -9,7 +9,7 @@ from detection_worker.cache.scores import ScoreCache
 from detection_worker.core.messages.admission import HoldLimits
 from detection_worker.core.messages.outcome import RELEASE, Outcome, RetryRules
 from detection_worker.metrics import Metrics
-from detection_worker.pipeline.files.handovers import Decoded, Scored
+from detection_worker.pipeline.files.handovers import Decoded, Inference, Scored, Unscored
 from detection_worker.pipeline.messages.acks import AckWriter
 from detection_worker.pipeline.messages.flights import Flights
 from detection_worker.pipeline.messages.in_flight import InFlight
@@ -54,7 +54,7 @@ class _Stages:
 
     download: Stage[Job, Fetched]
     decode: Stage[Fetched, Decoded[Fetched]]
-    inference: InferenceStage[Fetched]
+    inference: Inference[Fetched]
     callback: Stage[Scored[Fetched] | Concluded, None]
 
     def close(self) -> None:
@@ -233,15 +233,11 @@ class Pipeline:
         """Make the stages from the last to the first, for each knows only its next."""
         consumer, held = self._consumer, self._consumer.max_in_flight
         decoding = Activity()
-        # Few decoded files may wait: each can hold megabytes of units.
-        inference: InferenceStage[Fetched] = InferenceStage(
-            max_units=consumer.batch_units,
-            max_wait_s=consumer.batch_wait_s,
-            more_coming=lambda: len(decoding) > 0,
+        make_inference = self._dependencies.inference or self._inference_here
+        inference = make_inference(
+            decoding=lambda: len(decoding),
             on_scored=handlers.scored,
             on_progress=handlers.got_ahead,
-            on_batch=self._metrics.batch_units.observe,
-            capacity=max(8, consumer.batch_units),
         )
         decode = Stage(
             "decode",
@@ -261,6 +257,24 @@ class Pipeline:
             capacity=4 * held if self.flights is None else UNBOUNDED,
         )
         return _Stages(download=download, decode=decode, inference=inference, callback=callback)
+
+    def _inference_here(
+        self,
+        *,
+        decoding: Callable[[], int],
+        on_scored: Callable[[Fetched, Scored[Fetched] | Unscored | None], None],
+        on_progress: Callable[[Fetched], None],
+    ) -> Inference[Fetched]:
+        # Few decoded files may wait: each can hold megabytes of units.
+        return InferenceStage(
+            max_units=self._consumer.batch_units,
+            max_wait_s=self._consumer.batch_wait_s,
+            more_coming=lambda: decoding() > 0,
+            on_scored=on_scored,
+            on_progress=on_progress,
+            on_batch=self._metrics.batch_units.observe,
+            capacity=max(8, self._consumer.batch_units),
+        )
 
     def _make_poller(self, context: StageContext, handlers: StageHandlers) -> Poller:
         settlement = self._settlement

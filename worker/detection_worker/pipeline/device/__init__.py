@@ -1,0 +1,1 @@
+"""One process owns the device; feeders send it units through shared memory and get scores back."""

@@ -1,5 +1,6 @@
 """The gate in front of detectors that judge speech."""
 
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detection_testing.samples import sample_path
+from detection_worker.core import speech
 from detection_worker.core.speech import has_speech, liveliness
 
 Sound = NDArray[np.float32]
@@ -159,3 +161,105 @@ def test_measures_of_any_sound_are_finite_and_in_range(
     assert 0 <= found.voiced_s <= samples / RATE_HZ + 0.04
     assert math.isfinite(found.change)
     assert math.isfinite(found.modulation_db)
+
+
+def measured_by_the_book(sound: Sound) -> tuple[float, float, float, float]:
+    """Return what ``Liveliness`` has, by full Fourier transforms and products of all frames."""
+    length, hop = 512, 256
+    frames = np.lib.stride_tricks.sliding_window_view(sound, length)[::hop]
+    frames = frames - frames.mean(axis=1, keepdims=True)
+    level_db = 10 * np.log10(np.square(frames).mean(axis=1) + 1e-12)
+    loud = level_db > max(speech.FLOOR_DBFS, np.percentile(level_db, 95) - speech.RANGE_DB)
+    if not loud.any():
+        return 0.0, 0.0, 0.0, 0.0
+    hann = np.hanning(length)
+    power = np.square(np.abs(np.fft.rfft(frames * hann, 2 * length, axis=1)))
+    at_hz = np.linspace(0, RATE_HZ / 2, length + 1)
+    weights = np.where((at_hz >= 100) & (at_hz <= 1_000), at_hz, 0)
+    fading = np.fft.irfft(np.square(np.abs(np.fft.rfft(hann, 2 * length))))
+    correlation = np.fft.irfft(power * weights, axis=1) / np.where(fading > 1e-9, fading, 1)
+    pitched = correlation[:, 40:268].max(axis=1) / (correlation[:, 0] + 1e-12) > speech.VOICED
+    pitched &= loud
+    voiced = pitched & np.append(pitched[1:], False) & np.insert(pitched[:-1], 0, False)
+    mel = np.linspace(2595 * np.log10(1 + 1 / 7), 2595 * np.log10(1 + 38 / 7), 17)
+    edges = np.searchsorted(at_hz, 700 * (10 ** (mel / 2595) - 1))
+    density = np.stack([power[:, a:b].mean(axis=1) for a, b in itertools.pairwise(edges)], axis=1)
+    shapes = np.log(density + 0.01 * density.max(axis=1, keepdims=True) + 1e-12)
+    shapes -= shapes.mean(axis=1, keepdims=True)
+    pairs = loud[3:] & loud[:-3] & (voiced[3:] | voiced[:-3])
+    changes = np.abs(shapes[3:] - shapes[:-3]).mean(axis=1)[pairs]
+    return (
+        voiced.sum() * 0.016,
+        voiced.sum() / loud.sum(),
+        float(np.median(changes)) if len(changes) else 0.0,
+        float(level_db[loud].std()),
+    )
+
+
+def part_of(kind: str, rng: np.random.Generator, t: NDArray[np.float64]) -> NDArray[np.floating]:
+    match kind:
+        case "speech":
+            return np.roll(np.resize(read(sample_path(SPEECH[0])), len(t)), rng.integers(len(t)))
+        case "tone":
+            return np.asarray(
+                np.sin(2 * np.pi * rng.uniform(60, 900) * t + 3 * np.sin(20 * t)) / 2
+            )
+        case "chord":
+            return np.resize(chords(rng.uniform(0.1, 1.0)), len(t))
+        case "noise":
+            return np.resize(noise(rng.uniform(0, 1.2)), len(t))
+    return np.asarray((np.arange(len(t)) % rng.integers(200, 8_000) == 0) * 0.9)
+
+
+def made_sound(seed: int, kinds: list[str], *, seconds: float = 6) -> Sound:
+    """Return a mix of speech, tones, chords, noise and pulses that swell and fade."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    total = np.zeros(len(t))
+    for kind in kinds:
+        depth, rate_hz = rng.uniform(0, 1), rng.uniform(0.2, 12)
+        swell = 1 - depth * (0.5 + 0.5 * np.sin(2 * np.pi * rate_hz * t))
+        total += part_of(kind, rng, t) * swell
+    return np.asarray(total * 10 ** rng.uniform(-2.5, 0), dtype=np.float32)
+
+
+KINDS = st.lists(
+    st.sampled_from(["speech", "tone", "chord", "noise", "pulses"]), min_size=1, max_size=3
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32 - 1), KINDS)
+def test_the_measures_are_those_of_full_transforms_and_the_decision_follows_from_them(
+    seed: int, kinds: list[str]
+) -> None:
+    sound = made_sound(seed, kinds, seconds=4)
+
+    found = liveliness(sound, sample_rate_hz=RATE_HZ)
+
+    measures = found.voiced_s, found.voiced_share, found.change, found.modulation_db
+    assert measures == pytest.approx(measured_by_the_book(sound), abs=1e-4)
+    assert has_speech(sound[None], sample_rate_hz=RATE_HZ) == found.may_be_speech
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), KINDS, st.sampled_from([32_000, 16_000, 10_000, 64_000]))
+def test_windows_that_overlap_are_judged_as_each_by_itself(
+    seed: int, kinds: list[str], hop: int
+) -> None:
+    sound = made_sound(seed, kinds)
+    windows = np.lib.stride_tricks.sliding_window_view(sound, 4 * RATE_HZ)[::hop]
+
+    alone = [has_speech(window[None], sample_rate_hz=RATE_HZ) for window in windows]
+
+    assert has_speech(windows, sample_rate_hz=RATE_HZ, hop=hop) == any(alone)
+
+
+def test_a_hop_that_the_windows_do_not_keep_changes_no_decision() -> None:
+    """Windows of a long sound are further apart than its hop, and channels follow each other."""
+    sound = read(sample_path("reading.wav"))
+    windows = np.zeros((3, 2 * RATE_HZ), np.float32)
+    windows[2] = sound[: 2 * RATE_HZ]
+
+    assert has_speech(windows, sample_rate_hz=RATE_HZ, hop=16_000)
+    assert not has_speech(windows[:2], sample_rate_hz=RATE_HZ, hop=16_000)

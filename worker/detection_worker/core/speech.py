@@ -48,6 +48,10 @@ DRAWN_OUT_CHANGE: Final = 0.03
 """Enough for a single drawn-out vowel, if it swells and fades by ``DRAWN_OUT_MODULATION_DB``."""
 DRAWN_OUT_MODULATION_DB: Final = 5.0
 
+ONE_THREAD: Final = 1 << 18
+"""Multiplications up to which OpenBLAS keeps a product of matrices to one thread. Beyond, its
+other threads go on spinning after the product for longer than the whole gate takes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Liveliness:
@@ -76,7 +80,9 @@ class Liveliness:
         return self.change >= DRAWN_OUT_CHANGE and self.modulation_db >= DRAWN_OUT_MODULATION_DB
 
 
-def has_speech(windows: Array, *, sample_rate_hz: int, duration_s: float | None = None) -> bool:
+def has_speech(
+    windows: Array, *, sample_rate_hz: int, duration_s: float | None = None, hop: int | None = None
+) -> bool:
     """Return whether any of the windows may hold speech.
 
     Args:
@@ -84,14 +90,21 @@ def has_speech(windows: Array, *, sample_rate_hz: int, duration_s: float | None 
         sample_rate_hz: Sample rate of ``windows``; at least 2,000.
         duration_s: Length of the recording; a shorter one was repeated to fill its only window,
             and repetition must not count as change. None if nothing was repeated.
+        hop: Samples from one window's start to the next where windows overlap: what two windows
+            share is measured once. It changes no answer.
     """
     samples = windows.shape[1]
     if duration_s is not None:
         samples = min(samples, round(duration_s * sample_rate_hz))
-    return any(
-        liveliness(window[:samples], sample_rate_hz=sample_rate_hz).may_be_speech
-        for window in windows
-    )
+    before: _Frames | None = None
+    for window in windows:
+        frames = _Frames(window[:samples], sample_rate_hz)
+        if before is not None and hop is not None:
+            frames.take_over(before, hop=hop)
+        if frames.may_be_speech():
+            return True
+        before = frames
+    return False
 
 
 def liveliness(sound: Array, *, sample_rate_hz: int) -> Liveliness:
@@ -101,19 +114,64 @@ def liveliness(sound: Array, *, sample_rate_hz: int) -> Liveliness:
         sound: Mono in [-1, 1], shape ``(samples,)``.
         sample_rate_hz: Sample rate of ``sound``; at least 2,000.
     """
-    frames = _frames(sound, sample_rate_hz)
-    level_db = 10 * np.log10(np.square(frames).mean(axis=1) + 1e-12)
-    loud = level_db > max(FLOOR_DBFS, float(np.percentile(level_db, 95)) - RANGE_DB)
-    if not loud.any():
-        return Liveliness(voiced_s=0.0, voiced_share=0.0, change=0.0, modulation_db=0.0)
-    spectra = _spectra(frames)
-    voiced = _lasting(loud & (_periodicity(spectra, sample_rate_hz, frames.shape[1]) > VOICED))
-    return Liveliness(
-        voiced_s=float(voiced.sum() * HOP_S),
-        voiced_share=float(voiced.sum() / loud.sum()),
-        change=_change(spectra, loud, voiced, sample_rate_hz=sample_rate_hz),
-        modulation_db=float(level_db[loud].std()),
-    )
+    return _Frames(sound, sample_rate_hz).liveliness()
+
+
+class _Frames:
+    """The frames of one window, each measured once and only if it is no pause."""
+
+    def __init__(self, sound: Array, sample_rate_hz: int) -> None:
+        self.sound = sound
+        self.rate_hz = sample_rate_hz
+        self.frames = _frames(sound, sample_rate_hz)
+        count = len(self.frames)
+        level = np.einsum("ij,ij->i", self.frames, self.frames) / self.frames.shape[1]
+        self.level_db = 10 * np.log10(level + 1e-12)
+        self.loud = self.level_db > max(
+            FLOOR_DBFS, float(np.percentile(self.level_db, 95)) - RANGE_DB
+        )
+        self.measured = np.zeros(count, np.bool_)
+        self.periodicity = np.zeros(count, np.float32)
+        self.density = np.zeros((count, BANDS), np.float32)
+
+    def take_over(self, before: "_Frames", *, hop: int) -> None:
+        """Take over what was measured of a window that starts ``hop`` samples before this one."""
+        skipped, rest = divmod(hop, round(HOP_S * self.rate_hz))
+        if rest or not np.array_equal(before.sound[hop:], self.sound[:-hop]):
+            return
+        shared = max(0, len(before.frames) - skipped)
+        for name in ("measured", "periodicity", "density"):
+            getattr(self, name)[:shared] = getattr(before, name)[skipped:]
+
+    def may_be_speech(self) -> bool:
+        """As ``Liveliness`` has it; a level that hardly varies needs no spectra."""
+        if not self.loud.any() or self._modulation_db() < LEAST_MODULATION_DB:
+            return False
+        return self.liveliness().may_be_speech
+
+    def liveliness(self) -> Liveliness:
+        loud = self.loud
+        if not loud.any():
+            return Liveliness(voiced_s=0.0, voiced_share=0.0, change=0.0, modulation_db=0.0)
+        self._measure()
+        voiced = _lasting(loud & (self.periodicity > VOICED))
+        return Liveliness(
+            voiced_s=float(voiced.sum() * HOP_S),
+            voiced_share=float(voiced.sum() / loud.sum()),
+            change=_change(self.density, loud, voiced),
+            modulation_db=self._modulation_db(),
+        )
+
+    def _modulation_db(self) -> float:
+        return float(self.level_db[self.loud].std())
+
+    def _measure(self) -> None:
+        new = self.loud & ~self.measured
+        frames = self.frames[new]
+        spectra = _spectra(frames)
+        self.periodicity[new] = _periodicity(spectra, self.rate_hz, frames.shape[1])
+        self.density[new] = _product(spectra, _bands(self.rate_hz, spectra.shape[1]))
+        self.measured |= new
 
 
 def _lasting(voiced: Mask) -> Mask:
@@ -133,9 +191,8 @@ def _frames(sound: Array, sample_rate_hz: int) -> Array:
 def _spectra(frames: Array) -> Array:
     """Power spectra, padded so that the autocorrelation does not wrap around."""
     length = frames.shape[1]
-    window = np.hanning(length).astype(np.float32)
-    amplitudes = np.fft.rfft(frames * window, _padded(length), axis=1)
-    return np.asarray(np.square(np.abs(amplitudes)), dtype=np.float32)
+    amplitudes = np.fft.rfft(frames * _hann(length), _padded(length), axis=1)
+    return np.asarray(np.square(amplitudes.real) + np.square(amplitudes.imag), dtype=np.float32)
 
 
 def _padded(length: int) -> int:
@@ -143,27 +200,27 @@ def _padded(length: int) -> int:
     return 1 << (2 * length - 1).bit_length()
 
 
+def _product(rows: Array, matrix: Array) -> Array:
+    """The product of two matrices, so many rows at a time that one thread computes it."""
+    step = max(1, ONE_THREAD // matrix.size)
+    out = np.empty((len(rows), matrix.shape[1]), np.float32)
+    for at in range(0, len(rows), step):
+        np.matmul(rows[at : at + step], matrix, out=out[at : at + step])
+    return out
+
+
 def _periodicity(spectra: Array, sample_rate_hz: int, length: int) -> Array:
     """The autocorrelation's highest value at the lag of a pitch, about 0 to 1."""
-    shortest, longest = (round(sample_rate_hz / hz) for hz in reversed(PITCH_HZ))
-    at_hz = np.linspace(0, sample_rate_hz / 2, spectra.shape[1])
-    # Weighted by frequency, because rumble falls with it and is periodic otherwise.
-    weights = np.where((at_hz >= VOICE_HZ[0]) & (at_hz <= VOICE_HZ[1]), at_hz, 0.0)
-    correlation = np.fft.irfft(spectra * weights.astype(np.float32), axis=1)
-    # Dividing by the window's own undoes its fading with the lag (Boersma 1993).
-    window = np.hanning(length)
-    fading = np.fft.irfft(np.square(np.abs(np.fft.rfft(window, _padded(length)))))
-    at_lags = correlation[:, shortest : longest + 1] / fading[shortest : longest + 1]
-    energy = correlation[:, :1] / fading[0]
-    return np.asarray((at_lags / (energy + 1e-12)).max(axis=1), dtype=np.float32)
+    bins, at_lags = _lags(sample_rate_hz, length)
+    correlation = _product(np.ascontiguousarray(spectra[:, bins]), at_lags)
+    return np.asarray(correlation[:, 1:].max(axis=1) / (correlation[:, 0] + 1e-12), np.float32)
 
 
-def _change(spectra: Array, loud: Mask, voiced: Mask, *, sample_rate_hz: int) -> float:
+def _change(density: Array, loud: Mask, voiced: Mask) -> float:
     voice = voiced[LAG_FRAMES:] | voiced[:-LAG_FRAMES]
     pairs = loud[LAG_FRAMES:] & loud[:-LAG_FRAMES] & voice
     if not pairs.any():
         return 0.0
-    density = spectra @ _bands(sample_rate_hz, spectra.shape[1]).T
     energies = np.log(density + BAND_RANGE * density.max(axis=1, keepdims=True) + 1e-12)
     shapes = energies - energies.mean(axis=1, keepdims=True)
     changes = np.abs(shapes[LAG_FRAMES:] - shapes[:-LAG_FRAMES]).mean(axis=1)
@@ -171,11 +228,43 @@ def _change(spectra: Array, loud: Mask, voiced: Mask, *, sample_rate_hz: int) ->
 
 
 @lru_cache(maxsize=8)
+def _hann(length: int) -> Array:
+    return np.hanning(length).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _lags(sample_rate_hz: int, length: int) -> tuple[slice, Array]:
+    """From the power of some bins to the autocorrelation at lag 0 and at those of a pitch.
+
+    Returns:
+        Which bins; shape ``(bins, 1 + lags)``.
+    """
+    shortest, longest = (round(sample_rate_hz / hz) for hz in reversed(PITCH_HZ))
+    lags = np.array([0, *range(shortest, longest + 1)])
+    padded = _padded(length)
+    at_hz = np.linspace(0, sample_rate_hz / 2, padded // 2 + 1)
+    inside = np.flatnonzero((at_hz >= VOICE_HZ[0]) & (at_hz <= VOICE_HZ[1]))
+    bins = slice(int(inside[0]), int(inside[-1]) + 1)
+    # All bins but the highest stand for their mirror image too. Weighted by frequency, because
+    # rumble falls with it and is periodic otherwise.
+    weights = np.where(inside < padded // 2, 2, 1) * at_hz[bins] / padded
+    cosines = np.cos(2 * np.pi / padded * (np.outer(inside, lags) % padded))
+    # Dividing by the window's own undoes its fading with the lag (Boersma 1993).
+    window = np.hanning(length)
+    fading = np.fft.irfft(np.square(np.abs(np.fft.rfft(window, padded))))[lags]
+    return bins, np.asarray(weights[:, None] * cosines / fading, dtype=np.float32)
+
+
+@lru_cache(maxsize=8)
 def _bands(sample_rate_hz: int, bins: int) -> Array:
-    """Which bins belong to which band, evenly spaced on the mel scale (O'Shaughnessy 1987)."""
+    """How much each bin adds to each band; evenly spaced on the mel scale (O'Shaughnessy 1987).
+
+    Shape ``(bins, BANDS)``.
+    """
     top_hz = min(BANDS_HZ[1], sample_rate_hz / 2)
     low, high = (2595 * math.log10(1 + hz / 700) for hz in (BANDS_HZ[0], top_hz))
     edges_hz = 700 * (10 ** (np.linspace(low, high, BANDS + 1) / 2595) - 1)
     at_hz = np.linspace(0, sample_rate_hz / 2, bins)
     inside = (at_hz >= edges_hz[:-1, None]) & (at_hz < edges_hz[1:, None])
-    return np.asarray(inside / np.maximum(inside.sum(axis=1, keepdims=True), 1), dtype=np.float32)
+    shares = inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)
+    return np.ascontiguousarray(shares.T, dtype=np.float32)

@@ -52,6 +52,7 @@ def speech_in(decoded: DecodedMedia, card: DetectorCard) -> bool | None:
         decoded.units.astype(np.float32, copy=False),
         sample_rate_hz=card.sampling.sample_rate_hz,
         duration_s=decoded.info.duration_s,
+        hop=card.sampling.hop,
     )
 
 

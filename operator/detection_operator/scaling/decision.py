@@ -101,7 +101,8 @@ def decide(spec: QueueSpec, observation: Observation, memory: Memory, now_s: flo
         return _plan(inputs, terms, needed=observation.replicas, wanted=observation.replicas)
     if not fresh:
         _apply(UNREAD, inputs, terms)
-        return _plan(inputs, terms, needed=observation.replicas, wanted=observation.replicas)
+        kept = inputs.settled_replicas
+        return _plan(inputs, terms, needed=kept, wanted=kept)
     _apply(NEEDS, inputs, terms)
     needed = terms[-1].replicas if terms else 0
     _apply(FLOORS, inputs, terms)

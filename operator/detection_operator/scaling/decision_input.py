@@ -52,6 +52,16 @@ class DecisionInput:
         return self.mix.mean_s / self.spec.service_time.messages_in_parallel
 
     @property
+    def settled_replicas(self) -> int:
+        """Replicas that run, without the surge of a roll-out.
+
+        The surge comes on top of the plan: if it counted as what runs, each decision that keeps
+        what runs would ask for more than the one before.
+        """
+        current, planned = self.seen.replicas, self.history.desired
+        return min(current, planned) if self.seen.outdated and planned is not None else current
+
+    @property
     def present(self) -> int:
         """Replicas that work or soon will."""
         return self.seen.ready + self.seen.starting

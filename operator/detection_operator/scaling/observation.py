@@ -47,6 +47,7 @@ class Observation:
         dead_letter: Messages in the dead-letter queue; None when there is none or it is unread.
         oldest_age_s: Longest wait among recently received messages; None unknown.
         replicas: Replicas that the Deployment asks for now.
+        outdated: Those of them that a roll-out is replacing; their substitutes count too.
         ready: Pods that can take messages (draining ones cannot).
         starting: Pods that have a node, or wait for one for a moment only.
         unschedulable: Pods for which the cluster has no node.
@@ -86,6 +87,7 @@ class Observation:
     dead_letter: int | None = None
     oldest_age_s: float | None = None
     replicas: int = 0
+    outdated: int = 0
     ready: int = 0
     starting: int = 0
     unschedulable: int = 0

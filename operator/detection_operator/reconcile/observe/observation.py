@@ -69,6 +69,7 @@ def observation(
         dead_letter=reading.dead_letter,
         oldest_age_s=oldest_age_s,
         replicas=sum(item.replicas for item in groups),
+        outdated=sum(item.replicas for item in groups if not item.current),
         ready=ready,
         starting=len(starting) + _count(workers, PodPhase.READY) - ready,
         unschedulable=len(stuck),

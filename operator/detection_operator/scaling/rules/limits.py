@@ -208,7 +208,7 @@ def fall_back(inputs: DecisionInput, replicas: int) -> Term | None:
     """Keep what runs while the queue cannot be read; after a while follow the fallback."""
     since_s = inputs.estimators.unread_since_s
     lost_s = 0.0 if since_s is None else inputs.now_s - since_s
-    fallback, current = inputs.spec.scaling.fallback, inputs.seen.replicas
+    fallback, current = inputs.spec.scaling.fallback, inputs.settled_replicas
     minimum = fallback.replicas or 0
     if lost_s < fallback.after_s or fallback.behavior is FallbackBehavior.HOLD:
         number, sentence = max(replicas, current), "keeping {replicas}"

@@ -610,6 +610,31 @@ def test_a_new_image_comes_in_where_there_is_no_room_for_more_pods(make_world: M
     assert world.lost == []
 
 
+def test_the_surge_of_a_roll_out_is_not_kept_when_the_queue_is_unread(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world()
+    world.nodes.ready_after_s = 30.0
+    key = world.create_queue("video", spec(scaling={"minReplicas": 4, "maxReplicas": 20}))
+    world.run(60)
+    world.queue.error = ReadError.THROTTLED
+
+    def change(obj: dict[str, Any]) -> None:
+        obj["spec"]["worker"]["template"]["image"] = "worker:2"
+
+    world.edit_queue(key, change)
+    most = [0]
+
+    def done() -> bool:
+        most.append(sum(d["spec"]["replicas"] for d in world.cluster.of_kind("Deployment")))
+        images = {pod["spec"]["containers"][0]["image"] for pod in world.cluster.of_kind("Pod")}
+        return images == {"worker:2"} and len(world.cluster.of_kind("Deployment")) == 1
+
+    assert world.run(900, until=done)
+    assert world.replicas == 4
+    assert max(most) == 5
+
+
 def adopt(world: World, replicas: int) -> Key:
     world.create_deployment("mine", replicas=replicas)
     return world.create_queue("video", adopting("mine"))

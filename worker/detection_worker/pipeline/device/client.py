@@ -12,27 +12,21 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, Generic
 
-import numpy as np
-
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
 from detection_worker.core.free_ranges import ALIGNMENT
 from detection_worker.core.messages.outcome import Failure
-from detection_worker.detectors.base import ScoredTrack
 from detection_worker.pipeline.device.cards import RemoteDetector, parse_welcome
 from detection_worker.pipeline.device.memory import SharedMemory, place_of
+from detection_worker.pipeline.device.outcomes import outcome_of, units_at
 from detection_worker.pipeline.device.wire import (
     MAX_PACKET_BYTES,
     BadPacket,
     Packet,
     Request,
     Says,
-    TrackScores,
-    UnitsAt,
     pack,
     parse,
-    parse_failure,
-    parse_scores,
     request_body,
 )
 from detection_worker.pipeline.files.handovers import (
@@ -221,7 +215,7 @@ class RemoteInference(Generic[T]):
         sound = None if decoded.sound is None else self._shared(decoded.sound)
         pending.decoded = decoded = replace(decoded, main=main, sound=sound)
         fds: list[int] = []
-        tracks = tuple(_units_at(track, fds) for track in decoded.tracks)
+        tracks = tuple(units_at(track, fds) for track in decoded.tracks)
         request = Request(request_id=decoded.ticket.request_id, tracks=tracks)
         packet = pack(
             Says.SCORE, ticket=number, more=self._decoding() > 1, body=request_body(request)
@@ -275,7 +269,7 @@ class RemoteInference(Generic[T]):
         pending.answer += packet.body
         if packet.more:
             return
-        outcome = _outcome(packet.says, bytes(pending.answer), pending.decoded)
+        outcome = outcome_of(packet.says, bytes(pending.answer), pending.decoded)
         self._forget(packet.ticket)
         self._call(lambda: self._on_scored(ticket, None if ticket.cancelled else outcome))
 
@@ -323,59 +317,3 @@ class RemoteInference(Generic[T]):
             # A bug here must not end the only thread that takes scores; the visibility extender
             # stops messages that make no progress.
             log.exception("taking scores failed")
-
-
-def _units_at(track: DecodedTrack, fds: list[int]) -> UnitsAt:
-    media = track.media
-    place = place_of(media.units)
-    assert place is not None  # noqa: S101 - it was put into shared memory
-    if place.fd is not None:
-        fds.append(place.fd)
-    detector = track.detector
-    searched = isinstance(detector, RemoteDetector) and detector.finds_units
-    return UnitsAt(
-        kind=media.info.kind,
-        own=place.fd is not None,
-        offset=place.offset,
-        shape=media.units.shape,
-        size_px=(media.info.width or 0, media.info.height or 0),
-        boxes=media.boxes if searched else np.empty((0, 4), np.int32),
-    )
-
-
-def _outcome(says: Says, body: bytes, decoded: Decoded[T]) -> Scored[T] | Unscored | None:
-    if says is Says.DROPPED:
-        return None
-    if says is Says.FAILED:
-        failure, seconds = parse_failure(body)
-        return Unscored(failure=failure, seconds=seconds)
-    if says is not Says.SCORED:
-        raise BadPacket(f"it may not say {says.name}")
-    scores = parse_scores(body)
-    if len(scores.tracks) != len(decoded.tracks):
-        raise BadPacket("scores of other tracks")
-    main, *sound = [
-        _scored(track, found) for track, found in zip(decoded.tracks, scores.tracks, strict=True)
-    ]
-    return Scored(
-        ticket=decoded.ticket,
-        main=main,
-        sound=sound[0] if sound else None,
-        seconds=scores.seconds,
-    )
-
-
-def _scored(track: DecodedTrack, scores: TrackScores) -> ScoredTrack:
-    media, card, found = track.media, track.detector.card, scores.found
-    if found is None and len(scores.logits) != len(media.units):
-        raise BadPacket("scores of other units")
-    # Speech is listened for later; of pictures nobody needs the pixels any more.
-    if found is not None or not card.listens:
-        units = np.empty((len(scores.logits), 0), np.uint8)
-        if found is None:
-            media = replace(media, units=units)
-        else:
-            media = replace(
-                media, units=units, frame=found.frame, boxes=found.boxes, faces=found.faces
-            )
-    return ScoredTrack(decoded=media, logits=scores.logits, card=card)

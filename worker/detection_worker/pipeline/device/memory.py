@@ -66,7 +66,7 @@ class Place:
     """Where an array lies.
 
     Attributes:
-        offset: Of its first byte, in the block.
+        offset: From the start of the block to its first byte.
         fd: Descriptor of a block of its own; None if it lies in the feeder's.
     """
 
@@ -140,8 +140,8 @@ class SharedMemory:
         """Return a new array, its values undefined; never waits for room.
 
         Args:
-            shape: Of at least one element.
-            dtype: Of its elements.
+            shape: At least one element.
+            dtype: Type of the elements.
 
         Raises:
             OSError: The feeder's block has no room for it, and the machine no other.

@@ -1,7 +1,6 @@
 """The process that owns the device: takes units from feeders, scores them together, answers."""
 
 import logging
-import math
 import os
 import selectors
 import socket
@@ -9,17 +8,12 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Final
 
 from detection_contract.media_types import MediaKind
-from detection_worker.core.free_ranges import ALIGNMENT
-from detection_worker.core.sampling import FRAME_PX, FRAMES_PIXELS, AudioSampling, unit_shape
-from detection_worker.detectors.base import Detector, FindsUnits, ScoredTrack
-from detection_worker.media.values import DecodedMedia, MediaInfo
+from detection_worker.detectors.base import Detector, ScoredTrack
 from detection_worker.pipeline.device.cards import welcome_body
+from detection_worker.pipeline.device.checks import check, media_at
 from detection_worker.pipeline.device.link import MAX_TICKETS, Link, RemoteTicket
 from detection_worker.pipeline.device.memory import BadMemory, mapped
 from detection_worker.pipeline.device.wire import (
@@ -43,7 +37,7 @@ from detection_worker.pipeline.files.handovers import Decoded, DecodedTrack, Sco
 from detection_worker.pipeline.stages.inference import WAITING_BYTES, InferenceStage
 
 PACKETS_AT_ONCE: Final = 64
-"""Of one feeder, before the others have their turn."""
+"""Read from one feeder before the others have their turn."""
 _UNLIMITED: Final = 0
 """As the capacity of the stage: feeders have limits of their own, and the reader may not wait."""
 
@@ -59,7 +53,7 @@ class DeviceServer:
         detectors: Loaded, by media kind.
         max_units: Most units in one forward pass.
         max_wait_s: How long an idle device waits for units that are being decoded.
-        memory_bytes: Shared memory of each feeder.
+        memory_bytes: Shared memory that each feeder gets.
         on_batch: Called with the number of units in each forward pass.
     """
 
@@ -243,11 +237,11 @@ class DeviceServer:
         detector = self._detectors.get(at.kind)
         if detector is None:
             raise BadPacket(f"there is no detector for {at.kind.value}")
-        _check(at, detector)
+        check(at, detector)
         if at.own and not fds:
             raise BadPacket("a descriptor is missing")
         memory = mapped(fds.pop(0)) if at.own else link.memory
-        return DecodedTrack(media=_media(at, memory), detector=detector)
+        return DecodedTrack(media=media_at(at, memory), detector=detector)
 
     def _drop(self, link: Link) -> None:
         if link in self._links:
@@ -301,64 +295,3 @@ def _track_scores(scored: ScoredTrack) -> TrackScores:
     if media.faces is not None:
         found = FoundUnits(frame=media.frame, boxes=media.boxes, faces=media.faces)
     return TrackScores(logits=scored.logits, found=found)
-
-
-# -- what a feeder may send ------------------------------------------------------------------
-
-
-def _check(at: UnitsAt, detector: Detector) -> None:
-    """Raise ``BadPacket`` unless units are what the detector takes."""
-    count, *rest = at.shape
-    sampling = detector.card.sampling
-    if count < 1:
-        raise BadPacket("no units")
-    if not isinstance(detector, FindsUnits):
-        if tuple(rest) != unit_shape(sampling):
-            raise BadPacket(f"units of shape {rest} for {detector.card.name}")
-        return
-    if isinstance(sampling, AudioSampling) or len(rest) != 3:
-        raise BadPacket(f"frames of shape {rest} for {detector.card.name}")
-    height, width, channels = rest
-    sides = (height, width, *at.size_px)
-    if min(sides) < 1 or max(height, width) > FRAME_PX or channels != 3:
-        raise BadPacket(f"frames of shape {rest} for {detector.card.name}")
-    if count * height * width > FRAMES_PIXELS or len(at.boxes) != count:
-        raise BadPacket("frames are too large, or have too few boxes")
-
-
-def _media(at: UnitsAt, memory: NDArray[np.uint8]) -> DecodedMedia:
-    """What the stage needs to know of a file; the feeder knows the rest."""
-    count = at.shape[0]
-    return DecodedMedia(
-        info=_info(at),
-        units=_units(at, memory),
-        frame=np.arange(count, dtype=np.int32),
-        at_s=np.zeros(count),
-        boxes=at.boxes,
-    )
-
-
-def _units(at: UnitsAt, memory: NDArray[np.uint8]) -> NDArray[Any]:
-    dtype = np.dtype(np.float32 if at.kind is MediaKind.AUDIO else np.uint8)
-    stop = at.offset + math.prod(at.shape) * dtype.itemsize
-    if at.offset % ALIGNMENT or stop > len(memory):
-        raise BadPacket("units lie outside of their memory")
-    return memory[at.offset : stop].view(dtype).reshape(at.shape)
-
-
-def _info(at: UnitsAt) -> MediaInfo:
-    width, height = at.size_px
-    return MediaInfo(
-        kind=at.kind,
-        container="",
-        codec=None,
-        size_bytes=0,
-        sha256="",
-        width=width,
-        height=height,
-        duration_s=None,
-        frames_analysed=at.shape[0],
-        sample_rate_hz=None,
-        truncated=False,
-        warnings=(),
-    )

@@ -26,7 +26,7 @@ MAX_ID_BYTES: Final = 1024
 MAX_TRACKS: Final = 2
 """Pictures and sound."""
 MAX_DIMENSIONS: Final = 5
-"""Of units: clips have most."""
+"""Units have at most so many: clips do."""
 
 _HEADER: Final = struct.Struct("=BBQ")
 _REQUEST: Final = struct.Struct("=BH")
@@ -62,7 +62,7 @@ class Packet:
 
     Attributes:
         says: What it is about.
-        more: Of an answer: another part follows. Of units: others are being decoded.
+        more: Another part of an answer follows; with units: others are being decoded.
         ticket: The feeder's number for a file; 0 if it is about none.
         body: What follows the header.
     """
@@ -81,7 +81,7 @@ class UnitsAt:
         kind: Media kind.
         own: The units have a block of their own, whose descriptor comes with the packet.
         offset: Bytes from the start of the block.
-        shape: Of the units.
+        shape: That of the units.
         size_px: Width and height of the pictures; zeros for sound.
         boxes: What each frame shows of the picture, int32 ``(n, 4)``, if units have yet to be
             found in them; else empty.

@@ -185,7 +185,7 @@ def test_an_object_that_changes_between_the_calls_is_analysed_as_it_is_now(
     strict.run()
 
     worker = strict.worker()
-    entries: Any = worker._destinations.entries
+    entries: Any = worker._adapters.destinations.entries
     get: Callable[[str], Any] = entries.get
 
     def get_then_overwrite(name: str) -> Any:

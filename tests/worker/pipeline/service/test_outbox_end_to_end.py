@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -56,6 +57,10 @@ def depth(aws: LocalAws, url: str) -> int:
     return sum(int(shown[f"ApproximateNumberOfMessages{kind}"]) for kind in kinds)
 
 
+def outbox_of(consumer: Consumer) -> dict[str, Any]:
+    return cast(dict[str, Any], consumer.steering.state()["outbox"])
+
+
 @pytest.mark.slow
 def test_a_worker_posts_later_what_a_receiver_did_not_take(
     aws: LocalAws, tmp_path: Path, tiny_models: Path
@@ -85,7 +90,7 @@ def test_a_worker_posts_later_what_a_receiver_did_not_take(
     try:
         assert eventually(lambda: depth(aws, work.queue_url) == 0)
         assert eventually(lambda: depth(aws, outbox.queue_url) == 0)
-        state = consumer._state()
+        state = consumer.steering.state()
     finally:
         consumer.request_stop()
         thread.join(60)
@@ -99,7 +104,7 @@ def test_a_worker_posts_later_what_a_receiver_did_not_take(
         "open_hosts": [],
         "last_error": None,
     }
-    assert consumer._liveness()["outbox"] is True
+    assert consumer.steering.liveness()["outbox"] is True
     posted = aws.callbacks()
     accepted = {json.loads(c.body)["request_id"]: c for c in posted if c.accepted}
     assert accepted.keys() == paths.keys()
@@ -120,11 +125,10 @@ def test_a_drain_holds_back_the_outbox_too(
     settings = settings_of(aws, outbox.queue_url, folder=tmp_path, models=tiny_models)
     consumer = Consumer(settings, ConsumerSettings(queue_url="http://sqs.test/1/work"))
 
-    consumer._drain()
-    assert consumer._outbox is not None
-    assert consumer._outbox.state()["sending"] is False
-    consumer._resume()
-    assert consumer._outbox.state()["sending"] is True
+    consumer.steering.drain()
+    assert outbox_of(consumer)["sending"] is False
+    consumer.steering.resume()
+    assert outbox_of(consumer)["sending"] is True
 
 
 @pytest.mark.parametrize(
@@ -146,4 +150,5 @@ def test_a_queue_that_cannot_be_an_outbox_is_refused(
 
     with pytest.raises(UsageError, match=said):
         Consumer(settings, consumer)
-    assert Consumer(replace(settings, results=ResultSettings()), consumer)._outbox is None
+    without = Consumer(replace(settings, results=ResultSettings()), consumer)
+    assert "outbox" not in without.steering.state()

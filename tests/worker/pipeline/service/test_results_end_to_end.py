@@ -212,7 +212,7 @@ def test_a_destination_that_refuses_everything_costs_no_message(
         stand.send(request_id)
     stand.aws.inject(replace(fault, operation=operation))
     with stand.running() as consumer:
-        assert stand.eventually(lambda: check in consumer._readiness())
+        assert stand.eventually(lambda: check in consumer.steering.readiness())
         asked = stand.aws.stats()["requests"]
 
         def refused() -> int:
@@ -226,7 +226,7 @@ def test_a_destination_that_refuses_everything_costs_no_message(
         stand.aws.clear_faults()
 
         assert stand.eventually(lambda: stand.count(stand.queue_url) == 0)
-        assert consumer._is_ready()
+        assert consumer.steering.is_ready()
 
     assert stand.count(stand.dlq_url) == 0
     stored = {json.loads(body)["request_id"]: body for body in stand.stored().values()}
@@ -243,7 +243,7 @@ def test_a_store_that_is_throttled_keeps_its_message_and_pauses_nobody(stand: St
     with stand.running() as consumer:
         stand.send("slow")
         assert stand.eventually(lambda: stand.count(stand.queue_url) == 0)
-        assert consumer._is_ready()
+        assert consumer.steering.is_ready()
     assert [json.loads(b)["request_id"] for b in stand.stored().values()] == ["slow"]
     assert stand.downloads() == before + 1
 

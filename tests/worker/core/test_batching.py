@@ -62,6 +62,28 @@ def test_a_full_lane_does_not_wait() -> None:
     assert b.wait_s(now_s=0, more_coming=True) == 0
 
 
+def test_a_lane_may_have_a_limit_of_its_own_that_changes() -> None:
+    limits: dict[str, int | None] = {"a": 2, "b": None}
+    b: Batcher[str, str] = Batcher(max_units=4, max_wait_s=1.0, limit=limits.__getitem__)
+    b.add("gpu", "a", units=9, now_s=0)
+    b.add("cpu", "b", units=9, now_s=1)
+
+    assert b.wait_s(now_s=0, more_coming=True) == 0, "one lane is full"
+    taken = []
+    for limit in (2, 1):
+        limits["a"] = limit
+        batch = b.take()
+        assert batch is not None
+        taken.append([(s.job, s.stop - s.start) for s in batch[1]])
+    limits["a"] = 9
+    b.take()
+    last = b.take()
+
+    assert taken == [[("a", 2)], [("a", 1)]]
+    assert last is not None
+    assert last[1][0].stop == 4
+
+
 def test_nothing_to_take_is_none() -> None:
     assert batcher().take() is None
 

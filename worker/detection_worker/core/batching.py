@@ -1,7 +1,7 @@
 """Which units to put through the device together."""
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -32,10 +32,19 @@ class Batcher(Generic[L, J]):
     Args:
         max_units: Most units in a batch, >= 1.
         max_wait_s: How long the oldest unit may wait for neighbours that are on their way.
+        limit: Returns the most units, >= 1, of a batch that begins with a job, as of now; None
+            for ``max_units``.
     """
 
-    def __init__(self, *, max_units: int, max_wait_s: float) -> None:
-        self._max_units = max_units
+    def __init__(
+        self,
+        *,
+        max_units: int,
+        max_wait_s: float,
+        limit: Callable[[J], int | None] = lambda _: None,
+    ) -> None:
+        self.max_units = max_units
+        self._limit = limit
         self._max_wait_s = max_wait_s
         self._lanes: dict[L, deque[_Waiting[J]]] = {}
 
@@ -73,12 +82,17 @@ class Batcher(Generic[L, J]):
 
     def _full(self) -> bool:
         return any(
-            sum(w.units - w.done for w in lane) >= self._max_units for lane in self._lanes.values()
+            sum(w.units - w.done for w in lane) >= self._most(lane)
+            for lane in self._lanes.values()
+            if lane
         )
+
+    def _most(self, lane: deque[_Waiting[J]]) -> int:
+        return self._limit(lane[0].job) or self.max_units
 
     def _fill(self, lane: deque[_Waiting[J]]) -> list[Slice[J]]:
         batch: list[Slice[J]] = []
-        room = self._max_units
+        room = self._most(lane)
         while lane and room:
             head = lane[0]
             count = min(room, head.units - head.done)

@@ -1,6 +1,6 @@
 """What the pipeline knows about a detector."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -14,6 +14,7 @@ from detection_worker.core.verdict import Calibration, Pooling, Thresholds
 from detection_worker.media.values import DecodedMedia
 
 Grade = Literal["demo", "experimental", "published"]
+Units = NDArray[np.uint8] | NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +87,76 @@ class Detector(Protocol):
 
         Args:
             units: As in ``DecodedMedia.units``, ``n >= 1``.
+
+        Raises:
+            DeviceLost: The device answers no more; see there.
         """
         ...
+
+
+class DeviceLost(Exception):  # noqa: N818 - a state, not a mistake
+    """The device failed for good in this process, such as a GPU after an illegal access.
+
+    Nothing that was under way is to blame, and only a new process can use the device.
+    """
+
+
+class PendingLogits(Protocol):
+    """A forward pass under way."""
+
+    def result(self) -> NDArray[np.float32]:
+        """Wait for it; return the logits as ``Detector.logits`` does, or raise why it failed."""
+        ...
+
+
+class GatheredUnits(Protocol):
+    """Units of one batch, on their way to the device."""
+
+    def submit(self) -> PendingLogits:
+        """Start the forward pass without waiting for it; to be called once."""
+        ...
+
+
+class DevicePasses(Protocol):
+    """Forward passes that run while the next ones are prepared: what ``logits`` does, in parts.
+
+    ``gather``, ``submit`` and ``result`` each belong to one thread, which may be three different
+    ones. Whatever was gathered must be submitted, and whatever was submitted be waited for: both
+    hold a buffer that the next one waits for.
+    """
+
+    @property
+    def batch_units(self) -> int:
+        """Most units of one pass at present, >= 1; fewer after the device ran out of memory."""
+        ...
+
+    @property
+    def at_once(self) -> int:
+        """Passes that may be gathered or under way at once, >= 1."""
+        ...
+
+    def gather(self, parts: Sequence[Units]) -> GatheredUnits:
+        """Copy units into one of the device's buffers.
+
+        Args:
+            parts: Units as ``logits`` takes them, at most ``batch_units`` together.
+        """
+        ...
+
+
+@runtime_checkable
+class HasPasses(Protocol):
+    """A detector that may have an asynchronous form."""
+
+    @property
+    def passes(self) -> DevicePasses | None:
+        """That form; None where a pass leaves the caller nothing to do meanwhile: on a CPU."""
+        ...
+
+
+def passes_of(detector: Detector) -> DevicePasses | None:
+    """Return a detector's asynchronous form; None if it only has ``logits``."""
+    return detector.passes if isinstance(detector, HasPasses) else None
 
 
 @runtime_checkable

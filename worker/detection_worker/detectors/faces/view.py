@@ -18,7 +18,7 @@ from detection_worker.core.faces import (
 )
 from detection_worker.core.sampling import AudioSampling, ImageSampling, PictureSampling
 from detection_worker.core.tracks import track
-from detection_worker.detectors.base import Detector, DetectorCard
+from detection_worker.detectors.base import Detector, DetectorCard, DevicePasses, passes_of
 from detection_worker.detectors.faces.crops import cut
 from detection_worker.detectors.faces.finding import FaceFinder
 from detection_worker.media.values import DecodedMedia
@@ -51,6 +51,11 @@ class FaceViewDetector:
     def logits(self, units: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
         """Return one logit of "fake" for each face; see ``Detector``."""
         return self._detector.logits(units)
+
+    @property
+    def passes(self) -> DevicePasses | None:
+        """The asynchronous form of the detector that scores the faces."""
+        return passes_of(self._detector)
 
     def find_units(self, media: DecodedMedia, *, on_progress: Callable[[], None]) -> DecodedMedia:
         """Return the most prominent faces of each frame as units; see ``FindsUnits``."""

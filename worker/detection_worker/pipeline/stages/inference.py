@@ -1,27 +1,35 @@
 """The inference stage: one thread owns the device and scores units of many files together."""
 
 import logging
-import queue
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Generic, cast
+from dataclasses import dataclass
+from typing import Generic
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detection_contract.error_codes import ErrorCode
+from detection_worker.core.batch_size import CPU_UNITS
 from detection_worker.core.batching import Batcher, Slice
 from detection_worker.core.messages.outcome import Failure
-from detection_worker.detectors.base import Detector, ScoredTrack
+from detection_worker.detectors.base import DeviceLost, passes_of
 from detection_worker.errors import Cancelled
-from detection_worker.media.values import DecodedMedia
 from detection_worker.pipeline.files.analysis import units_of
 from detection_worker.pipeline.files.handovers import Decoded, DecodedTrack, Scored, T, Unscored
-from detection_worker.pipeline.messages.log import log_outcome
-
-Units = NDArray[np.uint8] | NDArray[np.float32]
+from detection_worker.pipeline.stages.scoring.in_work import (
+    FileInWork,
+    ScoringBatch,
+    TrackInWork,
+    Turn,
+    blame,
+    joined,
+    parts_of,
+    spread_logits,
+)
+from detection_worker.pipeline.stages.scoring.mailbox import Mailbox
+from detection_worker.pipeline.stages.scoring.passes import Ended, Gathered, PassesUnderWay
 
 log = logging.getLogger(__name__)
 
@@ -31,69 +39,21 @@ WAITING_BYTES = 256 << 20
 """Five videos as whole frames."""
 
 
-@dataclass(slots=True, eq=False)
-class _TrackInWork:
-    """A track whose units are being scored: ``filled`` of its ``logits`` are there."""
-
-    media: DecodedMedia
-    detector: Detector
-    logits: NDArray[np.float32]
-    filled: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class _FileInWork(Generic[T]):
-    """A file on the device's thread, which alone changes it.
-
-    Attributes:
-        ticket: What it is scored for.
-        waiting: Tracks whose turn has not come.
-        scored: Tracks that are done.
-        seconds: Its share of the device's time so far.
-        failure: Why it failed, once it has.
-    """
-
-    ticket: T
-    waiting: list[DecodedTrack]
-    scored: list[ScoredTrack] = field(default_factory=list)
-    seconds: float = 0.0
-    failure: Failure | None = None
-
-    @property
-    def wanted(self) -> bool:
-        """It has not failed, and its result is still wanted."""
-        return self.failure is None and not self.ticket.cancelled
-
-    def outcome(self) -> Scored[T] | Unscored | None:
-        """Return how it ends; None if its result is no longer wanted."""
-        if self.ticket.cancelled:
-            return None
-        if self.failure is not None:
-            return Unscored(failure=self.failure, seconds=self.seconds)
-        main, *sound = self.scored
-        return Scored(
-            ticket=self.ticket,
-            main=main,
-            sound=sound[0] if sound else None,
-            seconds=self.seconds,
-        )
-
-
-@dataclass(slots=True, eq=False)
-class _Turn(Generic[T]):
-    """One track of one file in the batcher."""
-
-    file: _FileInWork[T]
-    track: _TrackInWork
+@dataclass(frozen=True, slots=True)
+class _Close:
+    """Nothing more will be put in."""
 
 
 class InferenceStage(Generic[T]):
     """A thread that batches units across files.
 
-    A batch that fails is halved until the culprit is alone: its neighbours are scored.
+    A detector that has passes (``DevicePasses``) works while the thread goes on: the next batch is
+    gathered by another thread, results are waited for by a third. Any other detector is called and
+    waited for. A batch that fails is halved until the culprit is alone: its neighbours are scored.
 
     Args:
-        max_units: Most units in one forward pass.
+        max_units: Most units in one forward pass; 0 leaves it to the device: 32 on a CPU, on a GPU
+            what its measured times ask for.
         max_wait_s: How long an idle device waits for units that are being decoded.
         more_coming: Says whether something is being decoded.
         on_scored: Called for each file with its scores, with why it failed, or with None if its
@@ -105,7 +65,9 @@ class InferenceStage(Generic[T]):
             frames, for a detector that looks at faces, are tens of megabytes a video.
 
     Attributes:
-        device: Held while a detector works; detectors are not thread-safe.
+        device: Held while a detector works or is given work; detectors are not thread-safe.
+        busy: Files on the device.
+        alive_s: When the thread last got ahead, monotonic; never again once the device is lost.
     """
 
     def __init__(
@@ -120,16 +82,20 @@ class InferenceStage(Generic[T]):
         capacity: int,
         capacity_bytes: int = WAITING_BYTES,
     ) -> None:
-        self._batcher: Batcher[int, _Turn[T]] = Batcher(max_units=max_units, max_wait_s=max_wait_s)
+        self._max_units = max_units
+        self._batcher: Batcher[int, Turn[T]] = Batcher(
+            max_units=max_units or CPU_UNITS, max_wait_s=max_wait_s, limit=self._limit
+        )
         self._more_coming = more_coming
         self._on_scored = on_scored
         self._on_progress = on_progress
         self._on_batch = on_batch
-        self._inbox: queue.Queue[Decoded[T] | None] = queue.Queue(capacity)
-        self._capacity_bytes = capacity_bytes
-        self._waiting_bytes = 0
-        self._room = threading.Condition()
+        self._mail: Mailbox[Decoded[T], Gathered[T] | Ended[T] | _Close] = Mailbox(
+            capacity=capacity, capacity_bytes=capacity_bytes
+        )
+        self._passes: PassesUnderWay[T] = PassesUnderWay(self._mail.tell)
         self._closing = False
+        self._lost: Failure | None = None
         self.device = threading.Lock()
         self.busy = 0
         self.alive_s = time.monotonic()
@@ -141,83 +107,95 @@ class InferenceStage(Generic[T]):
 
     def put(self, decoded: Decoded[T]) -> None:
         """Score a decoded file; blocks while too many or too large ones wait."""
-        size = decoded.size_bytes
-        with self._room:
-            self._room.wait_for(
-                lambda: (
-                    not self._waiting_bytes or self._waiting_bytes + size <= self._capacity_bytes
-                )
-            )
-            self._waiting_bytes += size
-        self._inbox.put(decoded)
+        self._mail.put(decoded, size=decoded.size_bytes)
 
     @property
     def waiting(self) -> int:
         """Files that wait in front of the batcher."""
-        return self._inbox.qsize()
+        return self._mail.waiting
 
     def close(self) -> None:
         """Score what waits, then stop."""
-        self._inbox.put(None)
+        self._mail.tell(_Close())
         self._thread.join()
 
+    # -- the thread ----------------------------------------------------------------------------
+
     def _run(self) -> None:
-        while not self._closing or len(self._batcher):
-            self.alive_s = time.monotonic()
+        while not self._closing or self._mail.waiting or len(self._batcher) or len(self._passes):
+            if not len(self._passes):
+                # A device that hangs has a pass under way, and no news of it.
+                self._show_life()
             try:
                 self._collect()
-                batch = self._batcher.take()
-                if batch is not None:
-                    self._score_batch(batch[1])
+                self._start_batch()
             except Exception:
                 # A bug here must not end the only thread that scores; the visibility extender
                 # stops messages that make no progress.
                 log.exception("the inference stage failed")
+        self._passes.close()
+
+    def _show_life(self) -> None:
+        if self._lost is None:
+            self.alive_s = time.monotonic()
 
     def _collect(self) -> None:
-        """Move files to the batcher until it is worth starting a forward pass."""
-        pause_s = 0.0 if len(self._batcher) or self._closing else IDLE_S
-        while True:
-            try:
-                item = (
-                    self._inbox.get(timeout=pause_s) if pause_s > 0 else self._inbox.get_nowait()
-                )
-            except queue.Empty:
-                return
-            if item is None:
+        """Take what came until it is worth starting a forward pass."""
+        pause_s = self._first_pause_s()
+        while (item := self._mail.take(timeout_s=pause_s, files=self._hungry)) is not None:
+            if isinstance(item, _Close):
                 self._closing = True
+            elif isinstance(item, Gathered):
+                self._submit(item)
+            elif isinstance(item, Ended):
+                self._end(item)
             else:
-                self._make_room(item)
-                self._next_track(_FileInWork(ticket=item.ticket, waiting=[*item.tracks]))
+                file = FileInWork(ticket=item.ticket, waiting=[*item.tracks], failure=self._lost)
+                self._next_track(file)
             # Frames can be large, and those that a detector searched for faces are done with.
-            item = None
-            pause_s = self._batcher.wait_s(
-                now_s=time.monotonic(), more_coming=self._more_coming() and not self._closing
-            )
+            del item
+            pause_s = IDLE_S if self._passes.full else self._wait_s()
 
-    def _make_room(self, decoded: Decoded[T]) -> None:
-        with self._room:
-            self._waiting_bytes -= decoded.size_bytes
-            self._room.notify_all()
+    @property
+    def _hungry(self) -> bool:
+        """Files are wanted: the next batch is not there yet, or can be started."""
+        return not self._passes.full or len(self._batcher) < self._batcher.max_units
 
-    def _next_track(self, file: _FileInWork[T]) -> None:
+    def _first_pause_s(self) -> float:
+        if self._passes.full or not (len(self._batcher) or self._closing):
+            return IDLE_S
+        # Under a pass there is time to wait for a full batch.
+        return self._wait_s() if len(self._passes) else 0.0
+
+    def _wait_s(self) -> float:
+        if not len(self._batcher) and len(self._passes):
+            return IDLE_S
+        more_coming = self._more_coming() and not self._closing
+        return self._batcher.wait_s(now_s=time.monotonic(), more_coming=more_coming)
+
+    def _next_track(self, file: FileInWork[T]) -> None:
         """Queue the units of the next track that has any, or end the file."""
         while file.wanted and file.waiting:
             track = self._found(file, file.waiting.pop(0))
             if track is None:
                 break
             if len(track.logits):
-                turn = _Turn(file=file, track=track)
-                units = len(track.logits)
+                turn, units = Turn(file=file, track=track), len(track.logits)
                 self._batcher.add(id(track.detector), turn, units=units, now_s=time.monotonic())
                 return
-            file.scored.append(_scored(track))
+            file.scored.append(track.scored())
         self._on_scored(file.ticket, file.outcome())
 
-    def _found(self, file: _FileInWork[T], track: DecodedTrack) -> _TrackInWork | None:
+    def _limit(self, turn: Turn[T]) -> int | None:
+        passes = passes_of(turn.track.detector)
+        if passes is None:
+            return None
+        return min(self._max_units or passes.batch_units, passes.batch_units)
+
+    def _found(self, file: FileInWork[T], track: DecodedTrack) -> TrackInWork | None:
         """Find the units of a track; None if that failed or is no longer wanted."""
         started = time.perf_counter()
-        self.busy = 1
+        self.busy += 1
         try:
             with self.device:
                 media = units_of(
@@ -225,87 +203,116 @@ class InferenceStage(Generic[T]):
                 )
         except Cancelled:
             return None
+        except DeviceLost as exc:
+            file.failure = self._lose(exc)
+            return None
         except Exception as exc:  # noqa: BLE001 - torch raises whatever; only this file fails
-            _blame(file, exc)
+            blame(file, exc)
             return None
         finally:
-            self.busy = 0
+            self.busy -= 1
             file.seconds += time.perf_counter() - started
         logits = np.empty(len(media.units), dtype=np.float32)
-        return _TrackInWork(media=media, detector=track.detector, logits=logits)
+        return TrackInWork(media=media, detector=track.detector, logits=logits)
 
     def _searched(self, ticket: T) -> None:
-        self.alive_s = time.monotonic()
+        self._show_life()
         if ticket.cancelled:
             raise Cancelled
         self._on_progress(ticket)
 
-    def _score_batch(self, slices: Sequence[Slice[_Turn[T]]]) -> None:
-        live = [s for s in slices if s.job.file.wanted]
-        self.busy = len(live)
-        if live:
-            started = time.perf_counter()
-            self._score_or_split(live)
-            _share_time(live, time.perf_counter() - started)
-        self.busy = 0
-        for s in slices:
+    # -- batches -------------------------------------------------------------------------------
+
+    def _start_batch(self) -> None:
+        taken = None if self._passes.full else self._batcher.take()
+        if taken is None:
+            return
+        batch = ScoringBatch(taken[1])
+        passes = passes_of(batch.detector)
+        self.busy += len(batch.live)
+        if not batch.live or self._lost is not None:
+            self._conclude(batch)
+        elif passes is None:
+            self._score_here(batch)
+            self._conclude(batch)
+        else:
+            self._on_batch(len(batch))
+            self._passes.start(batch, parts_of(batch.live), passes)
+
+    def _submit(self, gathered: Gathered[T]) -> None:
+        """Start the pass of a batch whose units lie ready."""
+        try:
+            with self.device:
+                pending = gathered.units.result().submit()
+        except Exception as exc:  # noqa: BLE001 - torch raises whatever; the batch is tried again
+            self._passes.fail(gathered.batch, exc)
+        else:
+            self._passes.wait_for(gathered.batch, pending)
+
+    def _end(self, ended: Ended[T]) -> None:
+        """Take the logits of a pass; without them, score its units again, in parts if need be."""
+        self._passes.end()
+        self._show_life()
+        batch = ended.batch
+        batch.share_time(ended.seconds)
+        try:
+            spread_logits(ended.logits.result(), batch.live)
+        except DeviceLost as exc:
+            self._lose(exc)
+        except Exception as exc:  # noqa: BLE001 - torch raises whatever; the culprit is isolated
+            log.info("a forward pass of %d units failed: %s", len(batch), exc)
+            self._score_here(batch)
+        self._conclude(batch)
+
+    def _conclude(self, batch: ScoringBatch[T]) -> None:
+        """Let the files of a batch go on; those of a lost device end."""
+        self.busy -= len(batch.live)
+        for s in batch.slices:
             file, track = s.job.file, s.job.track
+            file.failure = file.failure or self._lost
             track.filled += s.stop - s.start
             if track.filled == len(track.logits):
-                file.scored.append(_scored(track))
+                file.scored.append(track.scored())
                 self._next_track(file)
             else:
                 self._on_progress(file.ticket)
 
-    def _score_or_split(self, slices: Sequence[Slice[_Turn[T]]]) -> None:
+    def _score_here(self, batch: ScoringBatch[T]) -> None:
+        """Score a batch while this thread waits."""
+        started = time.perf_counter()
+        try:
+            self._score_or_split(batch.live)
+        except DeviceLost as exc:
+            self._lose(exc)
+        batch.share_time(time.perf_counter() - started)
+
+    def _score_or_split(self, slices: Sequence[Slice[Turn[T]]]) -> None:
         try:
             self._score(slices)
+        except DeviceLost:
+            raise
         except Exception as exc:  # noqa: BLE001 - torch raises whatever; the culprit is isolated
             if len(slices) == 1:
-                _blame(slices[0].job.file, exc)
+                blame(slices[0].job.file, exc)
                 return
             middle = len(slices) // 2
             self._score_or_split(slices[:middle])
             self._score_or_split(slices[middle:])
 
-    def _score(self, slices: Sequence[Slice[_Turn[T]]]) -> None:
-        parts = [s.job.track.media.units[s.start : s.stop] for s in slices]
-        units = parts[0] if len(parts) == 1 else _joined(parts)
+    def _score(self, slices: Sequence[Slice[Turn[T]]]) -> None:
+        parts = parts_of(slices)
+        units = parts[0] if len(parts) == 1 else joined(parts)
         self._on_batch(len(units))
         with self.device:
             logits = slices[0].job.track.detector.logits(units)
-        at = 0
-        for s in slices:
-            part = logits[at : at + s.stop - s.start]
-            at += len(part)
-            if not np.isfinite(part).all():
-                raise ValueError("the detector gave a score that is not finite")
-            s.job.track.logits[s.start : s.stop] = part
+        spread_logits(logits, slices)
 
-
-def _scored(track: _TrackInWork) -> ScoredTrack:
-    return ScoredTrack(decoded=track.media, logits=track.logits, card=track.detector.card)
-
-
-def _share_time(slices: Sequence[Slice[_Turn[T]]], seconds: float) -> None:
-    total = sum(s.stop - s.start for s in slices)
-    for s in slices:
-        s.job.file.seconds += seconds * (s.stop - s.start) / total
-
-
-def _blame(file: _FileInWork[T], exc: Exception) -> None:
-    log_outcome(
-        f"inference failed for {file.ticket.request_id}: {exc}",
-        action="inference",
-        about=file.ticket,
-        level=logging.WARNING,
-        code=ErrorCode.INFERENCE_FAILED.value,
-    )
-    file.failure = Failure(
-        code=ErrorCode.INFERENCE_FAILED, message=f"the detector failed: {type(exc).__name__}"
-    )
-
-
-def _joined(parts: Sequence[Units]) -> Units:
-    # All parts of one lane have one dtype; the type checker cannot know.
-    return cast("Units", np.concatenate(parts))
+    def _lose(self, exc: DeviceLost) -> Failure:
+        """Note that the device is gone: no file is to blame, and a new process is needed."""
+        if self._lost is None:
+            log.critical("the device is lost, this process has to be started again: %s", exc)
+            self._lost = Failure(
+                code=ErrorCode.INFERENCE_FAILED, message="the device is lost", environment=True
+            )
+            self.alive_s = -math.inf
+        return self._lost

@@ -60,7 +60,7 @@ class InferenceStage(Generic[T]):
             result is no longer wanted. Quick: it runs on the device's thread.
         on_progress: Called for each file that got ahead.
         on_batch: Called with the number of units in each forward pass.
-        capacity: Files that may wait.
+        capacity: Files that may wait; 0 for any number.
         capacity_bytes: What their units may take together; a single file may take more. Whole
             frames, for a detector that looks at faces, are tens of megabytes a video.
 

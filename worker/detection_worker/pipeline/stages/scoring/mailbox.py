@@ -12,7 +12,7 @@ class Mailbox(Generic[F, N]):
     """Files and news for one reader. Thread-safe.
 
     Args:
-        capacity: Files that may wait.
+        capacity: Files that may wait; 0 for any number.
         capacity_bytes: What they may take together; a single file may take more.
     """
 
@@ -67,6 +67,6 @@ class Mailbox(Generic[F, N]):
             return file
 
     def _has_room(self, size: int) -> bool:
-        if len(self._files) >= self._capacity:
+        if self._capacity and len(self._files) >= self._capacity:
             return False
         return not self._bytes or self._bytes + size <= self._capacity_bytes

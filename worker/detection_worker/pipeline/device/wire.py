@@ -265,7 +265,12 @@ def _found(reader: "_Reader", units: int) -> FoundUnits:
 
 def failure_body(failure: Failure, *, seconds: float) -> bytes:
     """Return the body of ``FAILED``."""
-    text = {"code": failure.code.value, "message": failure.message, "seconds": seconds}
+    text = {
+        "code": failure.code.value,
+        "message": failure.message,
+        "environment": failure.environment,
+        "seconds": seconds,
+    }
     return json.dumps(text).encode()
 
 
@@ -277,7 +282,11 @@ def parse_failure(body: bytes) -> tuple[Failure, float]:
     """
     try:
         raw = json.loads(body)
-        failure = Failure(code=ErrorCode(raw["code"]), message=str(raw["message"]))
+        failure = Failure(
+            code=ErrorCode(raw["code"]),
+            message=str(raw["message"]),
+            environment=raw["environment"] is True,
+        )
         return failure, float(raw["seconds"])
     except (ValueError, TypeError, LookupError) as exc:
         raise BadPacket("no failure") from exc

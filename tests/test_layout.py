@@ -98,6 +98,18 @@ print([m for m in ("torch", "boto3", "botocore", "urllib3", "requests") if m in 
     assert python(code) == "[]"
 
 
+def test_a_process_that_feeds_the_device_does_not_load_torch() -> None:
+    """Everything but scoring runs without it: torch takes a second and 300 MB."""
+    code = """
+import sys
+import detection_worker.pipeline.service.consumer
+import detection_worker.pipeline.service.pipeline
+import detection_worker.pipeline.stages.file_pipeline
+print([m for m in ("torch", "torchaudio", "torchvision", "safetensors") if m in sys.modules])
+"""
+    assert python(code) == "[]"
+
+
 def test_modules_stay_small() -> None:
     too_long = {
         str(f): lines

@@ -93,7 +93,7 @@ def train_head(order: Order, *, log: Log) -> Made:
     Raises:
         UsageError: The folders, the network or the device cannot be used.
     """
-    registry.check_device(order.device)
+    registry.chosen_device(order.device)
     items, kind, others = _items(order)
     name = order.name or f"{kind.value}-head"
     package.check_free(order.output, (name,), force=order.force)

@@ -271,11 +271,21 @@ def test_of_two_gpus_there_is_no_third(
 
     refusal = ""
     try:
-        registry.check_device(device)
+        registry.chosen_device(device)
     except UsageError as exc:
         refusal = str(exc)
 
     assert refusal.startswith(f"No such device: {device}\n") is not there
+
+
+@pytest.mark.parametrize(("gpus", "chosen"), [(0, "cpu"), (2, "cuda")])
+def test_auto_takes_a_gpu_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, chosen: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+
+    assert registry.chosen_device("auto") == chosen
 
 
 def test_the_list_shows_the_chosen_models_and_the_broken_ones(make_model: MakeModel) -> None:

@@ -305,7 +305,7 @@ class Predictor:
         started_s = time.perf_counter()
         loaded = load_detectors(
             self._settings.models_dir or bundled_models_dir(),
-            device=_device(self._device),
+            device=self._device,
             threads=self._threads,
             prefer=self._settings.models_prefer,
             analysis=self._settings.analysis,
@@ -335,11 +335,3 @@ def _checked(threshold: float, name: str) -> float:
 
 def _closed() -> UsageError:
     return UsageError("The predictor is closed\nMake a new one.")
-
-
-def _device(wanted: str) -> str:
-    if wanted != "auto":
-        return wanted
-    import torch  # noqa: PLC0415 - takes seconds, and --help needs none of it
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -67,7 +67,7 @@ def load_detectors(
 
     Args:
         models_dir: Holds one folder for each model.
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``, which takes the GPU if there is one.
         threads: Threads of one forward pass, for the whole process; 0 leaves torch's own choice.
         prefer: Names of models that win over others of their kind.
         analysis: What it says takes the place of the models' own numbers of frames and windows.
@@ -80,8 +80,13 @@ def load_detectors(
         if name not in found:
             reason = problems.get(name) or f"Choose from: {', '.join(sorted(found)) or 'none'}"
             raise UsageError(f"Model not found or not usable: {name}\n{reason}")
-    _prepare_torch(device, threads)
-    loader = _Loader(models_dir=models_dir, manifests=found, device=device, analysis=analysis)
+    _set_threads(threads)
+    loader = _Loader(
+        models_dir=models_dir,
+        manifests=found,
+        device=chosen_device(device),
+        analysis=analysis,
+    )
     by_kind: dict[MediaKind, Detector] = {}
     for kind in MediaKind:
         for candidate in ranked(found, kind, prefer):
@@ -202,23 +207,26 @@ def _onnx_network(
     return network.build(data, architecture.params, where=path)
 
 
-def check_device(device: str) -> None:
-    """Check that torch can use a device.
+def chosen_device(wanted: str) -> str:
+    """Return the device that torch calls by this name, for ``auto`` the GPU if there is one.
 
     Raises:
-        UsageError: The device is neither ``cpu`` nor a GPU of this machine.
+        UsageError: The device is neither ``cpu`` nor ``auto`` nor a GPU of this machine.
     """
     import torch  # noqa: PLC0415 - slow import; see _Loader._load
 
-    number = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", device)
-    count = torch.cuda.device_count() if number and torch.cuda.is_available() else 0
-    if device != "cpu" and not (number and int(number[1] or 0) < count):
-        raise UsageError(f"No such device: {device}\nUse cpu, or cuda on a machine with a GPU.")
+    number = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", wanted)
+    asks = wanted == "auto" or number is not None
+    count = torch.cuda.device_count() if asks and torch.cuda.is_available() else 0
+    if wanted == "auto":
+        return "cuda" if count else "cpu"
+    if wanted != "cpu" and not (number and int(number[1] or 0) < count):
+        raise UsageError(f"No such device: {wanted}\nUse cpu, or cuda on a machine with a GPU.")
+    return wanted
 
 
-def _prepare_torch(device: str, threads: int) -> None:
+def _set_threads(threads: int) -> None:
     import torch  # noqa: PLC0415 - slow import; see _Loader._load
 
     if threads > 0:
         torch.set_num_threads(threads)
-    check_device(device)

@@ -28,7 +28,7 @@ def load_models(
     """
     loaded = load_detectors(
         settings.models_dir or bundled_models_dir(),
-        device=_device(consumer.device),
+        device=consumer.device,
         threads=consumer.torch_threads or usable_cores(),
         prefer=settings.models_prefer,
         analysis=settings.analysis,
@@ -61,15 +61,6 @@ def _warn(facts: QueueFacts, consumer: ConsumerSettings) -> None:
             "the queue has no dead-letter queue: messages that cannot succeed stay in it and "
             "are tried again and again; set a redrive policy or --dead-letter-queue-url"
         )
-
-
-def _device(wanted: str) -> str:
-    if wanted != "auto":
-        return wanted
-    # Imported here so that a process which never scores does not pay for torch.
-    import torch  # noqa: PLC0415
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @contextmanager

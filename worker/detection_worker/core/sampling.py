@@ -8,6 +8,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from detection_worker.core.channels import MOST_APART
+
 View = Literal["crops", "whole", "centre", "faces"]
 """How a network wants to see a picture; every unit is ``crop_px`` x ``crop_px``.
 
@@ -164,6 +166,13 @@ def pictures(sampling: PictureSampling) -> int:
     if isinstance(sampling, ImageSampling):
         return 1
     return sampling.max_frames // sampling.clip_frames
+
+
+def most_units(sampling: Sampling) -> int:
+    """Return the most units that decoding takes from one media object."""
+    if isinstance(sampling, AudioSampling):
+        return sampling.max_windows * (1 + MOST_APART)
+    return pictures(sampling) * units_per_picture(sampling)
 
 
 def frames_per_unit(sampling: Sampling) -> int:

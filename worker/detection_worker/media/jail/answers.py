@@ -15,16 +15,15 @@ from numpy.typing import NDArray
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
-from detection_worker.core.channels import MOST_APART
 from detection_worker.core.sampling import (
     FRAME_PX,
     FRAMES_PIXELS,
     AudioSampling,
     Sampling,
     frames_per_unit,
+    most_units,
     pictures,
     unit_shape,
-    units_per_picture,
 )
 from detection_worker.errors import JobError
 from detection_worker.media.jail.wire import MAX_TEXT_CHARS, ProtocolError, bytes_of
@@ -147,9 +146,8 @@ def receive_arrays(
 def _most(kind: MediaKind, order: DecodeOrder) -> tuple[int, int]:
     sampling = _sampling(kind, order)
     if isinstance(sampling, AudioSampling):
-        return sampling.max_windows * (1 + MOST_APART), sampling.max_windows
-    frames = pictures(sampling)
-    return frames * units_per_picture(sampling), frames
+        return most_units(sampling), sampling.max_windows
+    return most_units(sampling), pictures(sampling)
 
 
 def _sampling(kind: MediaKind, order: DecodeOrder) -> Sampling:

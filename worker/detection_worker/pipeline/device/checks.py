@@ -8,7 +8,13 @@ from numpy.typing import NDArray
 
 from detection_contract.media_types import MediaKind
 from detection_worker.core.free_ranges import ALIGNMENT
-from detection_worker.core.sampling import FRAME_PX, FRAMES_PIXELS, AudioSampling, unit_shape
+from detection_worker.core.sampling import (
+    FRAME_PX,
+    FRAMES_PIXELS,
+    AudioSampling,
+    most_units,
+    unit_shape,
+)
 from detection_worker.detectors.base import Detector, FindsUnits
 from detection_worker.media.values import DecodedMedia, MediaInfo
 from detection_worker.pipeline.device.wire import BadPacket, UnitsAt
@@ -22,8 +28,8 @@ def check(at: UnitsAt, detector: Detector) -> None:
     """
     count, *rest = at.shape
     sampling = detector.card.sampling
-    if count < 1:
-        raise BadPacket("no units")
+    if not 1 <= count <= most_units(sampling):
+        raise BadPacket(f"{count} units for {detector.card.name}")
     if not isinstance(detector, FindsUnits):
         if tuple(rest) != unit_shape(sampling):
             raise BadPacket(f"units of shape {rest} for {detector.card.name}")

@@ -206,7 +206,8 @@ class DeviceServer:
         except BlockingIOError:
             return False
         except (BadPacket, BadMemory) as exc:
-            log.warning("%s is disconnected: it broke the protocol: %s", link.name, exc)
+            # As text: the exception holds on to what the feeder sent.
+            log.warning("%s is disconnected: it broke the protocol: %s", link.name, str(exc))
             self._drop(link)
             return False
         except OSError:

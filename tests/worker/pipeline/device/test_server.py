@@ -129,6 +129,7 @@ def test_descriptors_that_nobody_asked_for_are_closed(rig: Any) -> None:
 def test_a_number_that_is_in_use_is_refused(rig: Any) -> None:
     feeder = rig.feeder()
     feeder.put("gate", feeder.media(IMAGE, 7))
+    assert rig.detectors[IMAGE].entered.wait(20)
     with welcomed(rig) as liar:
         liar.send(score(at(IMAGE, 1, 8, 8, 3)))
         liar.send(score(at(IMAGE, 1, 8, 8, 3)))
@@ -140,6 +141,7 @@ def test_a_number_that_is_in_use_is_refused(rig: Any) -> None:
 def test_a_feeder_cannot_have_more_files_than_any_that_is_in_order(rig: Any) -> None:
     feeder = rig.feeder()
     feeder.put("gate", feeder.media(IMAGE, 7))
+    assert rig.detectors[IMAGE].entered.wait(20)
     with welcomed(rig) as liar:
         for number in range(MAX_TICKETS):
             liar.send(score(at(IMAGE, 1, 8, 8, 3), ticket=number))

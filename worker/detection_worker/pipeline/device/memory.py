@@ -43,7 +43,9 @@ def sealed_memory(size: int) -> int:
 
 
 def mapped(fd: int) -> NDArray[np.uint8]:
-    """Return the bytes behind a descriptor, read-only; they stay mapped as long as the array.
+    """Return the bytes behind a descriptor; they stay mapped as long as the array.
+
+    They are writable, though nobody here writes: torch copies what is not.
 
     Raises:
         BadMemory: They are not those of ``sealed_memory``, so that reading them might end the
@@ -58,7 +60,7 @@ def mapped(fd: int) -> NDArray[np.uint8]:
     # Huge pages may not be there when they are touched.
     if seals & _SEALS != _SEALS or found.st_blksize != mmap.PAGESIZE or not found.st_size:
         raise BadMemory("no sealed memory")
-    return np.frombuffer(mmap.mmap(fd, found.st_size, prot=mmap.PROT_READ), dtype=np.uint8)
+    return np.frombuffer(mmap.mmap(fd, found.st_size), dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

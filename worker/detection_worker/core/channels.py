@@ -4,6 +4,7 @@ A detector hears the mix of all channels. What is in antiphase, as a whole, in s
 for some time, or comes a little later in one channel, is heard by people and lost in the mix.
 """
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -47,7 +48,8 @@ def heard(mix: Array, channels: Array, weights: Array) -> tuple[Array, bool]:
         Shape ``(n, samples)``, ``1 <= n <= 1 + MOST_APART``; whether channels are judged apart.
     """
     part_of = weights != 0
-    channels, weights = channels[part_of], weights[part_of]
+    if not part_of.all():
+        channels, weights = channels[part_of], weights[part_of]
     if len(channels) < 2 or not cancels(channels, weights):
         return mix[None], False
     apart = channels[_distinct(channels)]
@@ -61,7 +63,7 @@ def cancels(channels: Array, weights: Array) -> bool:
     """Return whether much of the channels is lost in their mix; see ``heard``."""
     if (channels[1:] == channels[:1]).all() and (weights > 0).all():
         return False
-    spectra = _spectra(channels * weights[:, None])
+    spectra = _spectra(channels, weights)
     kept = _smoothed(_power(spectra.sum(axis=0)))
     expected = _smoothed(_power(spectra).sum(axis=0))
     audible = expected > AUDIBLE * expected.max()
@@ -72,13 +74,19 @@ def cancels(channels: Array, weights: Array) -> bool:
     return bool(max(power_share, lost.sum() / audible.sum()) > LOST_SHARE)
 
 
-def _spectra(channels: Array) -> NDArray[np.complex64]:
+@lru_cache(maxsize=1)
+def _hann() -> Array:
+    return np.hanning(FRAME).astype(np.float32)
+
+
+def _spectra(channels: Array, weights: Array) -> NDArray[np.complex64]:
     """Shape ``(channels, frames, bins)``, at least one frame."""
     count = max(1, channels.shape[1] // FRAME)
-    padded = np.pad(channels, ((0, 0), (0, max(0, FRAME - channels.shape[1]))))
-    frames = padded[:, : count * FRAME].reshape(len(channels), count, FRAME)
-    window = np.hanning(FRAME).astype(np.float32)
-    return np.asarray(rfft(frames * window, axis=2), dtype=np.complex64)
+    if channels.shape[1] < FRAME:
+        channels = np.pad(channels, ((0, 0), (0, FRAME - channels.shape[1])))
+    frames = channels[:, : count * FRAME].reshape(len(channels), count, FRAME)
+    scale = weights[:, None, None] * _hann()
+    return np.asarray(rfft(frames * scale, axis=2), dtype=np.complex64)
 
 
 def _power(spectra: NDArray[np.complex64]) -> Array:
@@ -86,10 +94,13 @@ def _power(spectra: NDArray[np.complex64]) -> Array:
 
 
 def _smoothed(power: Array) -> Array:
-    """Means over ``SMOOTHED`` frames, what is left over with the last."""
-    starts = np.arange(0, max(1, len(power) - SMOOTHED // 2), SMOOTHED)
-    lengths = np.diff([*starts, len(power)])
-    return np.asarray(np.add.reduceat(power, starts, axis=0) / lengths[:, None])
+    """Means over ``SMOOTHED`` frames; a rest of up to half as many belongs to the last."""
+    frames, bins = power.shape
+    whole = max(0, (frames + SMOOTHED // 2 - 1) // SMOOTHED - 1)
+    rest = power[whole * SMOOTHED :].mean(axis=0, keepdims=True)
+    return np.concatenate(
+        [power[: whole * SMOOTHED].reshape(whole, SMOOTHED, bins).mean(axis=1), rest]
+    )
 
 
 def _distinct(channels: Array) -> list[int]:

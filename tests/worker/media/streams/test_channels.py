@@ -170,8 +170,8 @@ def test_channels_that_come_later_in_a_stream_are_looked_at_too() -> None:
     windows = Windows(AudioSampling(window=2 * RATE_HZ, hop=RATE_HZ, max_windows=4))
 
     windows.push(voice[:RATE_HZ])
-    windows.push(half @ stereo, stereo, half)
-    windows.push(half @ stereo, stereo, half)
+    windows.push(np.vstack([half @ stereo, stereo]), half)
+    windows.push(np.vstack([half @ stereo, stereo]), half)
     found = windows.finish_apart()
 
     assert found.starts_s.tolist() == [0.0, 1.0, 2.0, 3.0]

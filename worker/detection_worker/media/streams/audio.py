@@ -1,16 +1,16 @@
 """Sound to windows of mono samples, by PyAV. Runs in the child."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
-from numpy.typing import NDArray
 
 from detection_contract.error_codes import ErrorCode
 from detection_worker.core.sampling import AudioSampling
@@ -23,11 +23,11 @@ RATES_HZ = range(1_000, 768_001)
 """Beyond any recorder; a resampler for a rate made up by an attacker would need gigabytes."""
 FLAC_BLOCK_SAMPLES = 65_535
 """Most samples of one packet (RFC 9639 section 8.2)."""
-BATCH_SAMPLES = 16_384
+BATCH_SAMPLES = 65_536
 """Converted at once: packets are small, and each conversion has a price of its own."""
 WEIGHING_SAMPLES = 64
-Resampled = tuple[Samples, Samples | None, Samples | None]
-"""Mono, what it was mixed from and with which weights; as ``Windows.push`` takes it."""
+Resampled = tuple[Samples, Samples | None]
+"""Sound and weights as ``Windows.push`` takes them."""
 INT32_SCALE = np.float32(2.0**-31)
 
 
@@ -152,47 +152,54 @@ class _Resampler:
         self._rate_hz = rate_hz
         self._shape: tuple[Any, ...] | None = None
         self._swr: AudioResampler | None = None
+        self._fifo = AudioFifo()
         self._weights = np.empty(0, np.float32)
-        self._pending: list[NDArray[np.int32]] = []
-        self._pending_samples = 0
         self.source_rate_hz = 0
 
-    def push(self, frame: Any) -> Iterator[Resampled]:
+    def push(self, frame: Any) -> Iterable[Resampled]:
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if shape != self._shape:
-            yield from self.flush()
-            self._shape = shape
-            self.source_rate_hz = self.source_rate_hz or frame.sample_rate
-            self._weights = _mono_weights(frame.layout, frame.sample_rate)
-            layout = "mono" if len(self._weights) < 2 else frame.layout
-            self._swr = AudioResampler(format="s32", layout=layout, rate=self._rate_hz)
+        rest = () if shape == self._shape else self._restarted(shape, frame)
         # Damaged time stamps would be filled up with silence or refused.
         frame.pts = None
-        self._resample(frame)
-        if self._pending_samples >= BATCH_SAMPLES:
-            yield self._converted()
+        self._fifo.write(frame)
+        if self._fifo.samples < BATCH_SAMPLES:
+            return rest
+        return (*rest, *self._converted(self._fifo.read()))
 
     def flush(self) -> Iterator[Resampled]:
-        if self._swr is not None:
-            self._resample(None)
-            self._swr = None
-            if self._pending:
-                yield self._converted()
-
-    def _resample(self, frame: Any) -> None:
         if self._swr is None:
             return
-        for out in self._swr.resample(frame):
-            self._pending.append(np.asarray(out.to_ndarray(), np.int32))
-            self._pending_samples += out.samples
+        if self._fifo.samples:
+            yield from self._converted(self._fifo.read())
+        yield from self._converted(None)
+        self._swr = None
 
-    def _converted(self) -> Resampled:
-        packed = np.concatenate(self._pending, axis=1).reshape(-1, len(self._weights))
-        self._pending, self._pending_samples = [], 0
-        sound = np.ascontiguousarray(packed.T, dtype=np.float32) * INT32_SCALE
-        if len(sound) < 2:
-            return sound[0], None, None
-        return self._weights @ sound, sound, self._weights
+    def _restarted(self, shape: tuple[Any, ...], frame: Any) -> tuple[Resampled, ...]:
+        """Set up for frames like this one; return what is left of those before."""
+        rest = tuple(self.flush())
+        self._shape = shape
+        self.source_rate_hz = self.source_rate_hz or frame.sample_rate
+        self._weights = _mono_weights(frame.layout, frame.sample_rate)
+        layout = "mono" if len(self._weights) < 2 else frame.layout
+        self._fifo = AudioFifo()
+        # Packed: PyAV reads beyond the planes of a frame that has eight.
+        self._swr = AudioResampler(format="s32", layout=layout, rate=self._rate_hz)
+        return rest
+
+    def _converted(self, frame: Any) -> Iterator[Resampled]:
+        if frame is not None:
+            frame.pts = None
+        count = len(self._weights)
+        for out in self._swr.resample(frame) if self._swr is not None else ():
+            rows = np.empty((count if count < 2 else 1 + count, out.samples), np.float32)
+            channels = rows[-count:]
+            channels[:] = out.to_ndarray().reshape(-1, count).T
+            channels *= INT32_SCALE
+            if count < 2:
+                yield channels[0], None
+            else:
+                np.matmul(self._weights, channels, out=rows[0])
+                yield rows, self._weights
 
 
 def _mono_weights(layout: Any, rate_hz: int) -> Samples:

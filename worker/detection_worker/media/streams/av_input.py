@@ -15,6 +15,13 @@ from detection_worker.media.containers.sniff import Content
 
 READ_BYTES = 256 * 1024
 """FFmpeg asks Python for this much at once; the default of 32 KiB costs eight times the calls."""
+WAV_PROBE_PACKETS = 8
+"""How far FFmpeg looks for another codec under the name of PCM, which takes a millisecond a packet
+of CD sound; its own number is 32."""
+DTS_PROBE_BYTES = 32 * 16 * 1024
+"""What FFmpeg would look at in 32 packets: discs with DTS may start with a second of silence."""
+DTS_SYNCS = tuple(bytes.fromhex(word) for word in ("7ffe8001", "fe7f0180", "1fffe800", "ff1f00e8"))
+"""Words that start a frame of DTS, of 16 and of 14 bits, in both byte orders (ETSI TS 102 114)."""
 MICROSECONDS = 1_000_000
 OPACITY_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """WebM keeps the opacity beside each frame; FFmpeg's own decoders of these leave it out."""
@@ -50,7 +57,7 @@ def open_media(file: BinaryIO, content: Content) -> InputContainer:
             _Nameless(file),
             "r",
             format=demuxer.partition(",")[0],
-            options={"format_whitelist": demuxer, "protocol_whitelist": "none"},
+            options=_options(demuxer, file),
             buffer_size=READ_BYTES,
             io_open=_refuse,
             metadata_errors="replace",
@@ -64,6 +71,16 @@ def open_media(file: BinaryIO, content: Content) -> InputContainer:
             # The pool runs one child for each core.
             stream.codec_context.thread_count = 1
     return container
+
+
+def _options(demuxer: str, file: BinaryIO) -> dict[str, str]:
+    options = {"format_whitelist": demuxer, "protocol_whitelist": "none"}
+    if demuxer == "wav":
+        start = file.read(DTS_PROBE_BYTES)
+        file.seek(0)
+        if not any(sync in start for sync in DTS_SYNCS):
+            options["max_probe_packets"] = str(WAV_PROBE_PACKETS)
+    return options
 
 
 def undecodable(container: str, exc: Exception) -> JobError:
@@ -139,7 +156,8 @@ class Reader:
         try:
             for packet in self._container.demux(self._stream):
                 self._tick()
-                self.partial = self.partial or packet.is_corrupt
+                if packet.is_corrupt:
+                    self.partial = True
                 yield packet
         except MemoryError:
             raise
@@ -153,7 +171,7 @@ class Reader:
 
     def _decoded(self, packet: Any) -> list[Any]:
         if self._decoder is None:
-            return list(packet.decode())
+            return packet.decode()  # type: ignore[no-any-return]
         return list(self._decoder.decode(packet if packet.size else None))
 
     def frames(self) -> Iterator[Any]:
@@ -166,6 +184,6 @@ class Reader:
             except (FFmpegError, ValueError):
                 self.broken += not packet.is_corrupt
                 continue
-            if packet.size:
+            if self.broken and packet.size:
                 self.damaged, self.broken = self.damaged + self.broken, 0
             yield from decoded

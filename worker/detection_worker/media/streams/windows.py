@@ -57,19 +57,16 @@ class Windows:
         """Samples pushed so far."""
         return self._samples
 
-    def push(
-        self, sound: Samples, channels: Samples | None = None, weights: Samples | None = None
-    ) -> None:
+    def push(self, sound: Samples, weights: Samples | None = None) -> None:
         """Add sound that follows the last one.
 
         Args:
-            sound: Mono, shape ``(samples,)``.
-            channels: What it was mixed from, shape ``(channels, samples)``; None if nothing.
+            sound: Mono, shape ``(samples,)``; or a mix, then what it was mixed from, shape
+                ``(1 + channels, samples)``.
             weights: Weight of each channel in the mix, shape ``(channels,)``.
         """
-        if channels is not None and weights is not None:
+        if weights is not None:
             self._weights = max(self._weights, weights, key=len)
-            sound = np.concatenate([sound[None], channels])
         self._held.append(np.atleast_2d(sound))
         self._samples += sound.shape[-1]
         if self._samples >= self._next * self._sampling.hop + self._sampling.window:
@@ -91,9 +88,7 @@ class Windows:
     def _joined(self) -> Samples:
         """What is held in one piece; a channel that is not always there is silent else."""
         rows = max(len(part) for part in self._held)
-        return np.concatenate(
-            [np.pad(part, ((0, rows - len(part)), (0, 0))) for part in self._held], axis=1
-        )
+        return np.concatenate([_with_rows(part, rows) for part in self._held], axis=1)
 
     def _window(self, rows: Samples) -> _Window:
         units, apart = heard(rows[0], rows[1:], self._weights[: len(rows) - 1])
@@ -128,3 +123,7 @@ class Windows:
             starts_s=np.array([w.number * self._sampling.hop / rate_hz for w in chosen]),
             apart=sum(w.apart for w in chosen),
         )
+
+
+def _with_rows(part: Samples, rows: int) -> Samples:
+    return part if len(part) == rows else np.pad(part, ((0, rows - len(part)), (0, 0)))

@@ -178,6 +178,11 @@ class Metrics:
             "1 while models are loaded and the queue answers.",
             registry=self.registry,
         )
+        self.feeder_restarts = Counter(
+            "detection_worker_feeder_restarts",
+            "Feeders that ended by themselves and were started again.",
+            registry=self.registry,
+        )
         self.model = Gauge(
             "detection_worker_model_info",
             "1 for each loaded model.",

@@ -141,11 +141,11 @@ def _print_message(url: str, loaded: Loaded) -> int:
 
 
 def _consume(loaded: Loaded, consumer: ConsumerSettings) -> int:
-    from detection_worker.pipeline.service.consumer import Consumer  # noqa: PLC0415 - heavy; --help is not
+    from detection_worker.pipeline.service.feeders.choice import make_worker  # noqa: PLC0415 - heavy; --help is not
 
     settings = replace(loaded.settings, aws=loaded.aws_for_queue(consumer.queue_url))
     start_logging(settings)
-    return Consumer(settings, consumer).run()
+    return make_worker(settings, consumer).run()
 
 
 COMMAND: Final[Command] = Consume()

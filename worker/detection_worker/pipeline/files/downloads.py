@@ -92,6 +92,12 @@ def sweep(cache_dir: Path) -> int:
     return removed
 
 
+def sweep_after(cache_dir: Path, pid: int) -> None:
+    """Remove the folders of a process that has just ended; those of others stay."""
+    for folder in cache_dir.glob(f"{PREFIX}{pid}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _lives(pid: int, mark: str | None) -> bool:
     return mark == _OURS if pid == os.getpid() else _runs(pid)
 

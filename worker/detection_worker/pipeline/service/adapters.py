@@ -10,10 +10,12 @@ from detection_worker.detectors.base import Detector
 from detection_worker.media.values import Decoder
 from detection_worker.metrics import Metrics
 from detection_worker.outbox.queue import check_outbox_url
+from detection_worker.pipeline.files.handovers import MakeInference
 from detection_worker.pipeline.service.dependencies import PipelineDependencies
 from detection_worker.pipeline.service.destinations import make_destinations, most_threads
 from detection_worker.pipeline.service.outbox import make_outbox
 from detection_worker.pipeline.service.pipeline import Pipeline
+from detection_worker.pipeline.stages.handovers import Fetched
 from detection_worker.results.checks import check_destinations
 from detection_worker.settings import ConsumerSettings, Settings
 from detection_worker.sources.base import QueueFacts
@@ -79,6 +81,8 @@ class Adapters:
         decoders: int,
         detectors: Mapping[MediaKind, Detector],
         callbacks: HttpCallbackClient,
+        inference: MakeInference[Fetched] | None = None,
+        device_share: float = 1.0,
     ) -> PipelineDependencies:
         """Return what a pipeline stands on; the arguments as in ``PipelineDependencies``."""
         outbox = self.outbox
@@ -98,6 +102,8 @@ class Adapters:
             notifier=self.destinations.notifier,
             outbox=outbox.box if outbox else None,
             entries=self.destinations.entries,
+            inference=inference,
+            device_share=device_share,
         )
 
     def stop(self, pipeline: Pipeline, *, grace_s: float, hurry: Callable[[], bool]) -> bool:

@@ -31,7 +31,7 @@ class Controls:
         refresh: Called before the metrics are read.
     """
 
-    health: Callable[[], Mapping[str, bool]]
+    health: Callable[[], Mapping[str, bool | str]]
     readiness: Callable[[], Mapping[str, bool | str]]
     state: Callable[[], Mapping[str, object]]
     drain: Callable[[], None]

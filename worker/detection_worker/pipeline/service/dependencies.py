@@ -45,6 +45,7 @@ class PipelineDependencies:
         outbox: Takes over callbacks that failed for now; None without one.
         entries: Keeps the entries of the shared cache of scores; None without one.
         inference: Makes what scores; None scores in this process.
+        device_share: Part of the device's time that this pipeline gets, above 0 and at most 1.
     """
 
     source: MessageSource
@@ -59,6 +60,7 @@ class PipelineDependencies:
     outbox: Outbox | None = None
     entries: EntryStore | None = None
     inference: MakeInference[Fetched] | None = None
+    device_share: float = 1.0
 
     def delivery_threads(self, callback_workers: int) -> int:
         """Return how many results are delivered at once.
@@ -124,7 +126,7 @@ def make_context(
         lanes={
             "download": consumer.downloaders,
             "decode": dependencies.decoders,
-            "inference": 1,
+            "inference": dependencies.device_share,
             "callback": dependencies.delivery_threads(consumer.callback_workers),
         },
     )

@@ -44,7 +44,8 @@ class StageContext:
         region: The worker's AWS region.
         queue_url: Named in results.
         on_result: Called with every delivered result; may be None.
-        lanes: Parallel workers of each stage, for the service time.
+        lanes: Parallel workers of each stage, a part of one where it is shared, for the service
+            time.
         scores: The shared cache of scores; None without one.
         flights: Which objects are being analysed; None without ``scores``.
     """
@@ -66,6 +67,6 @@ class StageContext:
     region: str
     queue_url: str
     on_result: ResultHandler | None
-    lanes: Mapping[str, int]
+    lanes: Mapping[str, float]
     scores: ScoreCache | None = None
     flights: Flights | None = None

@@ -406,10 +406,13 @@ def test_every_field_of_the_state_is_explained() -> None:
     [example] = blocks(state, "json")
     explained = {name for row in rows(state) for name in spans(row[0])}
     real = {
-        *keys_returned_by("_state", "pipeline/service/consumer.py"),
+        *keys_returned_by("state", "pipeline/service/steering.py"),
         *keys_returned_by("state", "pipeline/service/health.py"),
     }
 
+    assert set(keys_returned_by("merged", "core/feeders/state.py")) == set(
+        keys_returned_by("state", "pipeline/service/health.py")
+    )
     [told] = (set(spans(row[1])) for row in rows(state) if row[0] == "`outbox`")
 
     assert explained == real | {"outbox"}
@@ -428,6 +431,7 @@ def test_every_health_check_is_explained() -> None:
     real = {
         *{"starting", "download", "decode", "callback", "running", "outbox"},
         *keys_returned_by("liveness", "pipeline/service/health.py"),
+        *keys_returned_by("liveness", "pipeline/service/feeders/steering.py"),
         *keys_returned_by("readiness", "pipeline/service/health.py"),
     }
 

@@ -34,7 +34,7 @@ SERVICE = f"{consumer.__package__}."
 """Modules that start a consumer: what they import of models and decoders is replaced in them."""
 OUTBOX_PORTS = {"OutboxQueue": "OutboxQueue", "HttpCallbackClient": "CallbackClient"}
 """Names of the ports that an outbox makes for itself."""
-NOT_PORTS = frozenset({"QueueFacts", "int", "Mapping"})
+NOT_PORTS = frozenset({"QueueFacts", "int", "float", "Mapping"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,12 @@ def framed(body: bytes) -> bytes:
 def test_packets_arrive_in_order_and_whole() -> None:
     one, two = map(Channel, socket.socketpair())
     large = {"text": "ä" * 1_000_000}
-    sender = threading.Thread(target=lambda: [one.send(p) for p in (large, {"n": 2})])
+
+    def send() -> None:
+        one.send(large)
+        one.send({"n": 2})
+
+    sender = threading.Thread(target=send)
     sender.start()
 
     assert two.receive(timeout_s=10) == large

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Gauge, Metric
-from prometheus_client.openmetrics.exposition import generate_latest
+from prometheus_client.exposition import choose_encoder
 
 from detection_worker.metrics import Metrics, exemplar
 from detection_worker.pipeline.service.feeders.series import (
@@ -15,6 +15,8 @@ from detection_worker.pipeline.service.feeders.series import (
     families_of,
     lasting,
 )
+
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 
 
 def over_the_wire(metrics: Metrics) -> Any:
@@ -116,7 +118,7 @@ def test_the_newest_exemplar_is_kept(three: tuple[Metrics, ...]) -> None:
     two.jobs.labels("image", "FAKE", "fake").inc(exemplar=dict(exemplar("older")))
     one.jobs.labels("image", "FAKE", "fake").inc(exemplar=dict(exemplar("newer")))
 
-    text = generate_latest(worker(*map(over_the_wire, three), feeders=2)).decode()
+    text = choose_encoder(OPEN_METRICS)[0](worker(*map(over_the_wire, three), feeders=2)).decode()
 
     (line,) = [t for t in text.splitlines() if "detection_worker_jobs_total{" in t]
     assert line.split(" ")[1:5] == ["2.0", "#", '{request_id="newer"}', "1.0"]

@@ -16,7 +16,7 @@ from detection_worker.pipeline.service.feeders.series import Family
 FIRST_PAUSE_S: Final = 1.0
 MAX_PAUSE_S: Final = 60.0
 SETTLED_S: Final = 60.0
-"""A feeder that lived for so long is started again at once."""
+"""A feeder that lived longer is started again at once."""
 MOST_SILENT: Final = 20
 """Answers, asked for once a second, that a feeder may owe before it is killed: its leases still
 hold then, and a node that stood still for minutes costs one answer."""

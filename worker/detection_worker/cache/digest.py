@@ -10,8 +10,18 @@ from typing import Final
 from detection_worker.detectors.base import DetectorCard
 from detection_worker.settings import MediaLimits
 
-LIBRARIES: Final = ("detection-queue", "av", "numpy", "onnxruntime", "pillow", "torch")
+LIBRARIES: Final = (
+    "detection-queue",
+    "av",
+    "numpy",
+    "onnxruntime",
+    "pillow",
+    "simplejpeg",
+    "torch",
+)
 """Distributions that decode and compute; a new version of one may move a score."""
+DECODING: Final = 2
+"""Goes up with each release that makes other units of the same file."""
 _LIMITS: Final = ("max_bytes", "max_pixels", "max_duration_s", "max_frames_decoded")
 """Limits of the file itself. Time and memory only decide whether decoding fails."""
 
@@ -41,6 +51,7 @@ def scoring_digest(
             "limits": {name: every[name] for name in _LIMITS},
             "video_audio": video_audio,
             "libraries": dict(libraries),
+            "decoding": DECODING,
         }
     )
 

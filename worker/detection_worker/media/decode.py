@@ -8,6 +8,7 @@ import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import BinaryIO, Literal
 
 import numpy as np
@@ -29,7 +30,7 @@ from detection_worker.media.streams.audio import Sound, read_audio
 from detection_worker.media.streams.video import Clip, check_moving, read_video
 from detection_worker.media.streams.windows import Heard
 from detection_worker.media.values import DecodedMedia, DecodeOrder, MediaInfo, MediaStream
-from detection_worker.media.views import see
+from detection_worker.media.views import resizes, see
 from detection_worker.settings import MediaLimits
 
 CHUNK_BYTES = 1024 * 1024
@@ -142,7 +143,12 @@ def _decode_image(source: _Source, order: DecodeOrder) -> DecodedMedia:
     if order.image is None:
         raise _no_model(MediaKind.IMAGE)
     name = source.content.container
-    picture = read_image(source.file, name, max_pixels=order.limits.max_pixels)
+    picture = read_image(
+        source.file,
+        name,
+        max_pixels=order.limits.max_pixels,
+        padded=partial(resizes, order.image),
+    )
     units, boxes = see(picture.pixels, order.image)
     left, top, right, bottom = picture.box
     info = MediaInfo(

@@ -21,6 +21,14 @@ APPLICATIONS = range(0xE0, 0xF0)
 JFIF, EXIF_OR_XMP, ADOBE = 0xE0, 0xE1, 0xEE
 """The first and the last tell libjpeg which colours the components are."""
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+PROGRESSIVE = 0xC2
+PLAIN_FRAMES = frozenset({0xC0, 0xC1, PROGRESSIVE})
+"""Coded by Huffman's method; the other two are baseline and extended."""
+PLAIN_BYTES = 64 * 1024 * 1024
+"""A larger file is not read as a whole into memory."""
+MOST_SCANS = 64
+"""Encoders write about ten. Each may run through the whole picture, and a file that is refused at
+its end is decoded twice."""
 BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 """Markers without a length: TEM, restarts and the start of the image."""
 EXIF_PREFIX = b"Exif\0\0"
@@ -38,6 +46,8 @@ class _Header:
     exif: bytes = b""
     xmp: bytes = b""
     metadata_bytes: int = 0
+    frame: int | None = None
+    components: bytes = b""
     scan_at: int | None = None
 
 
@@ -52,9 +62,12 @@ def read_jpeg(file: BinaryIO) -> StillSource:
     if header.scan_at is not None:
         header.parts.append(range(header.scan_at, size))
     large = header.metadata_bytes > METADATA_BYTES
+    truncated = header.scan_at is None or not _ends(file, header.scan_at, size)
+    usual = header.frame in PLAIN_FRAMES and size <= PLAIN_BYTES
     return StillSource(
         file=spliced(file, header.parts),
-        truncated=header.scan_at is None or not _ends(file, header.scan_at),
+        truncated=truncated,
+        plain=usual and not truncated and _few_scans(file, header),
         orientation=orientation_of(header.exif, header.xmp),
         warnings=(LARGE_METADATA,) if large else (),
     )
@@ -96,6 +109,8 @@ def _length(file: BinaryIO, offset: int) -> int:
 
 def _take(file: BinaryIO, header: _Header, *, marker: int, span: range) -> None:
     if marker in FRAMES:
+        header.frame = marker
+        header.components = read_at(file, span.start + 9, 1)
         bits = (read_at(file, span.start + 4, 1) or b"\x08")[0]
         if bits != 8:
             raise JobError(
@@ -124,11 +139,20 @@ def _take_metadata(file: BinaryIO, header: _Header, span: range) -> None:
         header.xmp = header.xmp or data.removeprefix(XMP_PREFIX)
 
 
-def _ends(file: BinaryIO, scan_at: int) -> bool:
+def _few_scans(file: BinaryIO, header: _Header) -> bool:
+    scan_at = header.scan_at or 0
+    if header.frame != PROGRESSIVE and read_at(file, scan_at + 4, 1) == header.components:
+        return True  # libjpeg reads none behind one that has all components
+    return read_at(file, scan_at, PLAIN_BYTES).count(bytes((0xFF, START_OF_SCAN))) <= MOST_SCANS
+
+
+def _ends(file: BinaryIO, scan_at: int, size: int) -> bool:
     """Return whether an end of image follows the first scan, whatever the file holds behind it.
 
     Inside of a scan a byte of 0xFF has a zero behind it, so nothing else looks like the marker.
     """
+    if read_at(file, size - len(END), len(END)) == END:  # of nearly every file
+        return True
     file.seek(scan_at)
     last = b""
     while block := file.read(SEARCHED_BYTES):

@@ -23,7 +23,7 @@ class Shown:
     """The visible part of a picture.
 
     Attributes:
-        pixels: RGB, shape ``(height, width, 3)``.
+        pixels: RGB, shape ``(height, width, 3)``, or 4 if it is padded.
         box: Left, top, right, bottom of it in the whole picture.
         warnings: Human-readable warnings.
     """
@@ -63,6 +63,16 @@ def show(image: Image.Image, *, bits: int) -> Shown:
     if not grey:
         samples.check_colours(image, pixels, bits=bits)
     return Shown(pixels=pixels, box=box, warnings=(*notes, *samples.darkness(pixels)))
+
+
+def opaque(pixels: Pixels) -> Shown:
+    """Return a picture of which all is visible.
+
+    Args:
+        pixels: As in ``Shown``.
+    """
+    height, width = pixels.shape[:2]
+    return Shown(pixels=pixels, box=(0, 0, width, height), warnings=samples.darkness(pixels))
 
 
 def _cropped(box: Box, size: tuple[int, int]) -> str:

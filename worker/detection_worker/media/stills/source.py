@@ -30,6 +30,7 @@ class StillSource:
         orientation: How the stored pixels lie, 1 to 8 as in EXIF (CIPA DC-008 section 4.6.5).
         bits: Bits of a sample; 8 unless the container says otherwise.
         sample_kind: What one pixel is made of, human-readable, if the container says so.
+        plain: A whole JPEG of the usual kind: ``turbo`` is asked before Pillow.
         warnings: Human-readable warnings.
     """
 
@@ -40,6 +41,7 @@ class StillSource:
     orientation: int = 1
     bits: int = 8
     sample_kind: str | None = None
+    plain: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -84,12 +86,14 @@ class Spliced(io.RawIOBase):
             return 0
         part, skipped = self._parts[index], self._position - self._starts[index]
         wanted = part[skipped : skipped + len(buffer)]
+        count = len(wanted)
         if isinstance(wanted, range):
             self._file.seek(wanted.start)
-            wanted = self._file.read(len(wanted))
-        buffer[: len(wanted)] = wanted
-        self._position += len(wanted)
-        return len(wanted)
+            count = self._file.readinto(memoryview(buffer)[:count])  # type: ignore[attr-defined]
+        else:
+            buffer[:count] = wanted
+        self._position += count
+        return count
 
 
 def spliced(file: BinaryIO, parts: Sequence[bytes | range]) -> BinaryIO:

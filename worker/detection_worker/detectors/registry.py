@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from detection_contract import user_messages
 from detection_contract.media_types import MediaKind
 from detection_worker.core.sampling import PictureSampling, looked_at
+from detection_worker.cores import let_idle_threads_sleep
 from detection_worker.detectors.architectures import build_network
 from detection_worker.detectors.base import Detector, DetectorCard
 from detection_worker.detectors.faces import model as face_model
@@ -80,11 +81,12 @@ def load_detectors(
         if name not in found:
             reason = problems.get(name) or f"Choose from: {', '.join(sorted(found)) or 'none'}"
             raise UsageError(f"Model not found or not usable: {name}\n{reason}")
+    on = chosen_device(device)
     _set_threads(threads)
     loader = _Loader(
         models_dir=models_dir,
         manifests=found,
-        device=chosen_device(device),
+        device=on,
         analysis=analysis,
     )
     by_kind: dict[MediaKind, Detector] = {}
@@ -189,8 +191,15 @@ class _Loader:
             network = build_network(architecture.name, architecture.params, where=where)
             tensors = weights.load_weights(folder, file)
             weights.fill(network, tensors, where=str(folder / file.file))
-            self._networks[manifest.id] = network
+            self._networks[manifest.id] = self._optimised(network, manifest)
         return self._networks[manifest.id]
+
+    def _optimised(self, network: "torch.nn.Module", manifest: Manifest) -> "torch.nn.Module":
+        from detection_worker.detectors import optimise, self_test  # noqa: PLC0415 - needs torch
+
+        unit = self_test.unit(manifest.sampling, seed=0)
+        optimise.fold(network.eval(), unit, name=manifest.id)
+        return optimise.laid_out(network, device=self._device)
 
 
 def _looks_at_faces(manifest: Manifest) -> bool:
@@ -213,6 +222,7 @@ def chosen_device(wanted: str) -> str:
     Raises:
         UsageError: The device is neither ``cpu`` nor ``auto`` nor a GPU of this machine.
     """
+    let_idle_threads_sleep()
     import torch  # noqa: PLC0415 - slow import; see _Loader._load
 
     number = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", wanted)

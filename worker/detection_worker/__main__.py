@@ -17,6 +17,7 @@ from detection_contract.process.arguments import ArgumentParser
 from detection_contract.process.logs import redact
 from detection_contract.process.signals import end_by_sigterm
 from detection_worker.cli import catalog
+from detection_worker.cores import let_idle_threads_sleep
 from detection_worker.errors import UsageError
 
 EXIT_BROKEN_PIPE: Final = 128 + signal.SIGPIPE
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0: done. 1: failed. 2: wrong usage or set-up. 130: interrupted.
     """
     end_by_sigterm()
+    let_idle_threads_sleep()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name that the terminal's encoding lacks must not end the command.

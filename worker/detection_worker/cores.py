@@ -1,4 +1,4 @@
-"""The number of processor cores that this process may use."""
+"""The processor cores that this process may use, and how its idle threads leave them alone."""
 
 import math
 import os
@@ -24,3 +24,12 @@ def usable_cores(cpu_max: Path = CGROUP_CPU_MAX) -> int:
     except (OSError, ValueError):
         return max(1, allowed or 1)
     return max(1, min(allowed or 1, limit))
+
+
+def let_idle_threads_sleep() -> None:
+    """Have the threads of a forward pass sleep between its layers; call it before torch is loaded.
+
+    By default they spin, on cores that decoding and networking need. ``OMP_WAIT_POLICY`` of the
+    user's own wins.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,7 +1,6 @@
 """The consumer process: adapters, signals, control server and statistics around the pipeline."""
 
 import logging
-import os
 import signal
 import sys
 import threading
@@ -95,9 +94,6 @@ class Consumer:
         """
         log.info(user_messages.LOG_STARTING.format(queue_url=self._consumer.queue_url))
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        # Read when torch is loaded. By default idle compute threads spin, on cores that decoding
-        # and networking need.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         if self._consumer.dry_run:
             return self._dry_run()
         host, port = self._consumer.control_host, self._consumer.control_port

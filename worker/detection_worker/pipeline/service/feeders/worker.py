@@ -1,7 +1,6 @@
 """The main process of a worker with feeders: it owns the device and answers for all of them."""
 
 import logging
-import os
 import signal
 import sys
 import threading
@@ -93,8 +92,6 @@ class FedWorker:
         """
         log.info(user_messages.LOG_STARTING.format(queue_url=self._consumer.queue_url))
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        # Read when torch is loaded; see ``Consumer.run``.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         host, port = self._consumer.control_host, self._consumer.control_port
         sweep(self._settings.data.s3_cache_dir)
         with (

@@ -30,8 +30,13 @@ class ProtocolError(Exception):
 
 def frame(header: dict[str, Any]) -> bytes:
     """Return a header with its length in front."""
-    body = json.dumps(header, separators=(",", ":")).encode()
+    body = json.dumps(header, separators=(",", ":"), default=_fields).encode()
     return LENGTH.pack(len(body)) + body
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    """Return a dataclass as a dict, but no deeper: ``asdict`` copies each value twice over."""
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
 
 def header_length(prefix: bytes) -> int:
@@ -78,7 +83,7 @@ def order_of(request: DecodeRequest) -> DecodeOrder:
 
 def pack_order(order: DecodeOrder) -> bytes:
     """Return an order as a frame."""
-    return frame({"type": "decode", **dataclasses.asdict(order)})
+    return frame({"type": "decode", **_fields(order)})
 
 
 def parse_order(header: dict[str, Any]) -> DecodeOrder:
@@ -99,7 +104,7 @@ def pack_done(media: DecodedMedia) -> list[bytes | memoryview]:
     """Return a finished decode as buffers to send one after another."""
     header = {
         "type": "done",
-        "info": dataclasses.asdict(media.info),
+        "info": media.info,
         "units": len(media.units),
         "frames": len(media.at_s),
         "shape": media.units.shape[1:],

@@ -55,7 +55,7 @@ class Spliced(io.RawIOBase):
 
     def __init__(self, file: BinaryIO, parts: Sequence[bytes | range]) -> None:
         self._file = file
-        self._parts = [part for part in parts if len(part)]
+        self._parts = _joined(parts)
         self._starts = [0, *accumulate(len(part) for part in self._parts)]
         self._position = 0
 
@@ -94,6 +94,18 @@ class Spliced(io.RawIOBase):
             buffer[:count] = wanted
         self._position += count
         return count
+
+
+def _joined(parts: Sequence[bytes | range]) -> list[bytes | range]:
+    """Return what there is, with ranges that follow each other as one."""
+    joined: list[bytes | range] = []
+    for part in parts:
+        last = joined[-1] if joined else None
+        if isinstance(part, range) and isinstance(last, range) and last.stop == part.start:
+            joined[-1] = range(last.start, part.stop)
+        elif len(part):
+            joined.append(part)
+    return joined
 
 
 def spliced(file: BinaryIO, parts: Sequence[bytes | range]) -> BinaryIO:

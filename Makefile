@@ -76,8 +76,9 @@ coverage: setup  ## Branch coverage of the contract, core and scaling; below 100
 fast: setup
 	$(BIN)/python -m pytest -m "not slow"
 
-chaos: setup  ## Chaos test: 200 SIGKILLs over 2,000 messages and 50 SIGTERM rounds; prints the figures
+chaos: setup  ## Chaos test: 200 SIGKILLs over 2,000 messages, 50 SIGTERM rounds, without and with feeders; prints figures
 	$(BIN)/python benchmarks/worker_chaos.py
+	$(BIN)/python benchmarks/worker_chaos.py --feeders 2
 
 bench: setup  ## Benchmark throughput, the cost of destinations, the shared cache and a receiver that is down
 	$(BIN)/python benchmarks/worker_throughput.py

@@ -7,16 +7,19 @@ end as a result at every destination or as a dead letter; after SIGTERM nothing 
 The destinations are a store (``--results``), an SNS topic, an SQS queue and an EventBridge bus
 (``--on-success``), and a callback, of which one in ten is refused at first and goes through the
 ``--outbox``; there is a shared ``--cache``.
+With ``--feeders`` every second SIGKILL hits one feeder of a worker that lives on.
 ``--no-destinations`` leaves all but the callback out. Every message has an object of its own. A
 file counts as analysed a second time if S3 sent its object to a worker after its envelope, or the
 scores in the cache, were there.
 
     python benchmarks/worker_chaos.py             # 200 kills over 2,000 messages, 50 stops
+    python benchmarks/worker_chaos.py --feeders 2
     python benchmarks/worker_chaos.py --messages 100 --kills 8 --stops 3 --json
 """
 
 import argparse
 import json
+import os
 import random
 import signal
 import sys
@@ -30,14 +33,15 @@ from pathlib import Path
 from detection_testing.aws.faults import Fault
 from detection_testing.aws.journal import RecordedCallback
 from detection_testing.aws.local_aws import LocalAws
+from detection_testing.crashes.feeder import with_short_pauses
 from detection_testing.crashes.fleet import ForkedWorker, fork_worker, wait_for
-from detection_testing.crashes.process import speed_up_outbox
 from detection_testing.media.sample_media import make_audio, make_image, make_video
 from detection_worker.settings import (
     AwsSettings,
     CallbackSettings,
     ConsumerSettings,
     DataSettings,
+    LoggingSettings,
     ResultSettings,
     Settings,
 )
@@ -69,6 +73,7 @@ class KillReport:
         messages: Messages sent.
         kills: SIGKILLs while the queue was worked on.
         kills_with_work: Kills that hit a worker with messages in flight.
+        feeder_kills: Kills that hit one feeder of a worker.
         lost: Messages that are missing at a destination and in the dead-letter queue.
         dead_lettered: Messages that ended in the dead-letter queue.
         second_inferences: Finished files that were downloaded again.
@@ -85,6 +90,7 @@ class KillReport:
     messages: int
     kills: int
     kills_with_work: int
+    feeder_kills: int
     lost: int
     dead_lettered: int
     second_inferences: int
@@ -124,12 +130,19 @@ class Lab:
     """Local AWS, a queue, destinations, and forked workers."""
 
     def __init__(
-        self, aws: LocalAws, folder: Path, models_dir: Path | None, *, destinations: bool
+        self,
+        aws: LocalAws,
+        folder: Path,
+        models_dir: Path | None,
+        *,
+        destinations: bool,
+        feeders: int,
     ) -> None:
         self.aws = aws
         self._models_dir = models_dir
         self.folder = folder
         self.destinations = destinations
+        self.feeders = feeders
         self.queue_url, self.dead_letter_url = aws.create_queue(
             "chaos", visibility_s=VISIBILITY_S, max_receive_count=1000, dead_letter=True
         )
@@ -174,7 +187,7 @@ class Lab:
             self._settings(),
             self._consumer(),
             log=self.folder / "workers.log",
-            prepare=partial(speed_up_outbox, OUTBOX_FACTOR),
+            prepare=with_short_pauses(OUTBOX_FACTOR),
         )
 
     def callbacks(self) -> dict[str, list[RecordedCallback]]:
@@ -261,6 +274,7 @@ class Lab:
                 endpoint_url=self.aws.endpoint_url,
             ),
             data=DataSettings(s3_cache_dir=self.folder / "cache"),
+            logging=LoggingSettings(level="WARNING"),
             callback=CallbackSettings(allow_private=True, attempts=1 if self.destinations else 3),
             results=everything if self.destinations else ResultSettings(),
             models_dir=self._models_dir,
@@ -271,6 +285,7 @@ class Lab:
             queue_url=self.queue_url,
             wait_time_s=2,
             visibility_timeout_s=VISIBILITY_S,
+            feeders=self.feeders,
             decoders=1,
             torch_threads=1,
             downloaders=4,
@@ -285,11 +300,17 @@ def kill_round(lab: Lab, *, messages: int, kills: int, workers: int) -> KillRepo
     """Send messages and kill workers until both are used up; then let the rest finish."""
     started = time.monotonic()
     pool = [lab.fork_worker() for _ in range(workers)]
-    with_work = 0
+    with_work = feeders = 0
     for number in range(1, kills + 1):
         due = messages * number // kills - len(lab.sent)
-        with_work += _kill_at_random(lab, pool.pop(0), due=due)
-        pool.append(lab.fork_worker())
+        victim = pool.pop(0)
+        if lab.feeders and number % 2:
+            feeders += 1
+            with_work += _kill_a_feeder(lab, victim, due=due)
+            pool.append(victim)
+        else:
+            with_work += _kill_at_random(lab, victim, due=due)
+            pool.append(lab.fork_worker())
         if number % 20 == 0:
             _say(
                 f"  {number} kills, {with_work} with work in hand, {len(lab.sent)} sent, "
@@ -298,10 +319,14 @@ def kill_round(lab: Lab, *, messages: int, kills: int, workers: int) -> KillRepo
     _wait_until_empty(lab)
     for worker in pool:
         worker.end(signal.SIGTERM)
-    return _kill_report(lab, kills=kills, with_work=with_work, started=started)
+    return _kill_report(
+        lab, kills=kills, with_work=with_work, feeder_kills=feeders, started=started
+    )
 
 
-def _kill_report(lab: Lab, *, kills: int, with_work: int, started: float) -> KillReport:
+def _kill_report(
+    lab: Lab, *, kills: int, with_work: int, feeder_kills: int, started: float
+) -> KillReport:
     callbacks, dead = lab.callbacks(), lab.dead_letters()
     told = [lab.notifications(queue) for queue in TOLD]
     everywhere = set(callbacks)
@@ -319,6 +344,7 @@ def _kill_report(lab: Lab, *, kills: int, with_work: int, started: float) -> Kil
         messages=len(lab.sent),
         kills=kills,
         kills_with_work=with_work,
+        feeder_kills=feeder_kills,
         lost=len(lab.sent.keys() - everywhere) - dead,
         dead_lettered=dead,
         second_inferences=second,
@@ -373,6 +399,16 @@ def _kill_at_random(lab: Lab, victim: ForkedWorker, *, due: int) -> bool:
     time.sleep(random.uniform(*WORKING_S))
     held = bool(victim.state().get("in_flight"))
     victim.end(signal.SIGKILL)
+    return held
+
+
+def _kill_a_feeder(lab: Lab, victim: ForkedWorker, *, due: int) -> bool:
+    """Kill one feeder of a worker that works; say whether the worker had messages in hand."""
+    victim.wait_ready()
+    lab.send(due)
+    time.sleep(random.uniform(*WORKING_S))
+    held = bool(victim.state().get("in_flight"))
+    os.kill(random.choice(victim.feeders()), signal.SIGKILL)
     return held
 
 
@@ -447,6 +483,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--stops", type=int, default=50)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--feeders", type=int, default=0, help="feeders of each worker")
     parser.add_argument("--models-dir", type=Path, help="default: the bundled models")
     parser.add_argument("--no-destinations", action="store_true", help="callbacks alone")
     parser.add_argument("--seed", type=int, default=20261123)
@@ -456,7 +493,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, LocalAws.in_process() as aws:
         _slow_down(aws, "s3.GetObject", S3_LATENCY_S)
         _slow_down(aws, "callback.*", CALLBACK_LATENCY_S)
-        lab = Lab(aws, Path(name), args.models_dir, destinations=not args.no_destinations)
+        lab = Lab(
+            aws,
+            Path(name),
+            args.models_dir,
+            destinations=not args.no_destinations,
+            feeders=args.feeders,
+        )
         _say(f"killing {args.workers} workers {args.kills} times over {args.messages} messages")
         killed = kill_round(lab, messages=args.messages, kills=args.kills, workers=args.workers)
         _say(f"stopping a worker under load {args.stops} times")

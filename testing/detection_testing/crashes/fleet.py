@@ -8,11 +8,12 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from detection_worker.pipeline.service.consumer import Consumer
+from detection_worker.pipeline.service.feeders.choice import make_worker
 from detection_worker.settings import ConsumerSettings, Settings
 
 READY_TIMEOUT_S = 60.0
@@ -60,6 +61,10 @@ class ForkedWorker:
         if not wait_for(lambda: bool(self.state().get("ready")), timeout_s=READY_TIMEOUT_S):
             raise RuntimeError("a worker did not get ready")
 
+    def feeders(self) -> list[int]:
+        """Return the process ids of its feeders."""
+        return [pid for pid in _children(self.pid) if b"feeder" in _command(pid)]
+
     def end(self, number: signal.Signals) -> int:
         """Send a signal, wait for the exit and return the exit code, negative for a signal."""
         os.kill(self.pid, number)
@@ -80,7 +85,7 @@ def fork_worker(
 
     Args:
         settings: The worker's.
-        consumer: The worker's, but for the control server.
+        consumer: The worker's, but for the control server; it has no feeders unless this says so.
         log: File that its log is appended to.
         prepare: Called in the new process before the worker starts.
     """
@@ -90,10 +95,17 @@ def fork_worker(
         # The child never returns into this program.
         code = 1
         try:
-            logging.basicConfig(stream=log.open("a"), level=logging.WARNING, force=True)
+            stream = log.open("a")
+            os.dup2(stream.fileno(), 2)  # its feeders log to stderr
+            logging.basicConfig(stream=stream, level=logging.WARNING, force=True)
             prepare()
-            controlled = replace(consumer, control_host="127.0.0.1", control_port=port)
-            code = Consumer(settings, controlled).run()
+            controlled = replace(
+                consumer,
+                control_host="127.0.0.1",
+                control_port=port,
+                feeders=consumer.feeders or 0,
+            )
+            code = make_worker(settings, controlled).run()
         except BaseException:  # noqa: BLE001 - whatever it is, the log has it
             _LOG.exception("the worker failed")
         finally:
@@ -109,6 +121,24 @@ def wait_for(condition: Callable[[], bool], *, timeout_s: float) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def _children(parent: int) -> list[int]:
+    """Return the processes that a process has started and that still run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            state, ppid = stat.read_text().rpartition(")")[2].split()[:2]
+            if int(ppid) == parent and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _free_port() -> int:

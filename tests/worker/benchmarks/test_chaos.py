@@ -7,7 +7,14 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("options", [(), ("--no-destinations",)], ids=["all", "callbacks alone"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param((), id="all"),
+        pytest.param(("--no-destinations",), id="callbacks alone"),
+        pytest.param(("--no-destinations", "--feeders", "2"), id="feeders"),
+    ],
+)
 def test_killed_and_stopped_workers_lose_nothing(benchmark_report: Any, options: Any) -> None:
     small = ("--messages", "60", "--kills", "6", "--stops", "3")
     code, report = benchmark_report("worker_chaos.py", *small, *options)
@@ -19,5 +26,6 @@ def test_killed_and_stopped_workers_lose_nothing(benchmark_report: Any, options:
     assert killed["second_inferences"] == 0
     assert (killed["changed_duplicates"], killed["changed_notifications"]) == (0, 0)
     assert (killed["through_outbox"] > 0) == (not options)
+    assert killed["feeder_kills"] == (3 if "--feeders" in options else 0)
     assert (stopped["orphans"], stopped["unclean"]) == (0, 0)
     assert stopped["slowest_exit_s"] < stopped["grace_s"] - 2

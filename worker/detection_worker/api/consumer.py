@@ -13,6 +13,7 @@ from detection_worker.errors import UsageError
 
 if TYPE_CHECKING:
     from detection_worker.pipeline.service.consumer import Consumer
+    from detection_worker.pipeline.service.feeders.worker import FedWorker
 
 MessageHandler = Callable[[DetectionResult], None]
 """Gets each result envelope."""
@@ -59,7 +60,7 @@ class SQSDeepfakeConsumer:
         load_consumer(self._options, os.environ)
         self._lock = threading.Lock()
         self._running = False
-        self._consumer: Consumer | None = None
+        self._consumer: Consumer | FedWorker | None = None
 
     def start_consuming(
         self, *, run_once: bool = False, message_handler: MessageHandler | None = None
@@ -82,13 +83,13 @@ class SQSDeepfakeConsumer:
             UsageError: No model, queue or credentials, or this consumer is already running.
         """
         # Here, so that importing the API stays cheap.
-        from detection_worker.pipeline.service.consumer import Consumer  # noqa: PLC0415 - heavy
+        from detection_worker.pipeline.service.feeders.choice import make_worker  # noqa: PLC0415 - heavy
 
         options = {**self._options, "run_once": True} if run_once else self._options
         with self._lock:
             if self._running:
                 raise UsageError("This consumer is running\nMake another one, or stop it first.")
-            self._consumer = Consumer(
+            self._consumer = make_worker(
                 self._settings, load_consumer(options, os.environ), on_result=message_handler
             )
             self._running = True

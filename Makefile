@@ -13,7 +13,7 @@ INSTALLED := $(VENV)/.installed
 # requirements/ lists every package (`make lock`): pip resolves nothing.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PIP_ARGS)
 
-.PHONY: help setup tools demo operator-demo test check format lint types contracts dockerfiles coverage fast chaos bench lock clean
+.PHONY: help setup tools demo operator-demo test check format lint types contracts dockerfiles coverage test-gpu fast chaos bench lock clean
 .DEFAULT_GOAL := help
 
 help:            ## Show this list
@@ -72,6 +72,9 @@ dockerfiles: setup  ## Lint the Dockerfiles
 coverage: setup  ## Branch coverage of the contract, core and scaling; below 100 % is an error
 	$(BIN)/python -m coverage run -m pytest --strict-skips $(PURE)
 	$(BIN)/python -m coverage report
+
+test-gpu: setup  ## Tests that need a GPU, and what of it can be tested without
+	$(BIN)/python -m pytest -m gpu tests/worker
 
 fast: setup
 	$(BIN)/python -m pytest -m "not slow"

@@ -1,0 +1,152 @@
+"""What a GPU can do, and how much of it the worker makes use of: one run of at most 8 minutes.
+
+- ``device``: what is measured on.
+- ``start``: seconds from the process to the first result, by part.
+- ``golden``: how far half precision moves the scores of the models in the package.
+- ``stage``: the inference stage against bare forward passes of the same batch size.
+- ``worker``: ``detection-worker consume`` on a strict local SQS, S3 (40 ms) and callback receiver
+  (80 ms) against the smaller of its decode and forward limits; the GPU's busy share and memory.
+- ``memory``: what running out of memory costs.
+- ``forward``: units a second of every architecture by batch size, in float32, float16 and
+  bfloat16, as plain passes and as CUDA graphs; weights are untrained.
+- ``compiled``: what torch.compile gains and what it costs at the start.
+- ``decoding``: JPEG by nvJPEG and by the CPU.
+
+Each section runs in a process of its own for a bounded time (``gpu_sections.py``): one that fails
+or takes too long keeps the rows that it had, and costs the others nothing.
+
+    python benchmarks/gpu.py                       # on the first GPU
+    python benchmarks/gpu.py --json > gpu.json
+    python benchmarks/gpu.py --device cpu --quick  # shows that it runs; no figure of a GPU
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+Row = dict[str, Any]
+
+SECONDS: Final = {
+    "device": 30,
+    "start": 45,
+    "golden": 30,
+    "stage": 60,
+    "worker": 90,
+    "memory": 30,
+    "forward": 100,
+    "compiled": 60,
+    "decoding": 30,
+}
+"""Time of each section; 475 s together."""
+STAGE_GOAL: Final = 0.90
+WORKER_GOAL: Final = 0.85
+READY_GOAL_S: Final = 15.0
+
+
+def run_section(name: str, *, device: str, quick: bool, seconds: float) -> Row:
+    """Return a section's rows, and why it ended early if it did."""
+    command = [sys.executable, str(Path(__file__).with_name("gpu_sections.py")), name]
+    command += ["--device", device, *(["--quick"] if quick else [])]
+    began_s = time.monotonic()
+    late = threading.Event()
+    said: list[str] = []
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+
+        def stop() -> None:
+            late.set()
+            os.killpg(process.pid, signal.SIGKILL)  # with the worker that it may have started
+
+        timer = threading.Timer(seconds, stop)
+        timer.start()
+        reader = threading.Thread(target=said.extend, args=(process.stderr,))
+        reader.start()
+        rows = [json.loads(line) for line in process.stdout if line.startswith("{")]
+        reader.join()
+        code = process.wait()
+        timer.cancel()
+    report: Row = {"rows": rows, "seconds": round(time.monotonic() - began_s, 1)}
+    if late.is_set():
+        report["error"] = f"stopped after {seconds:g} s"
+    elif code:
+        report["error"] = said[-1].strip() if said else f"exit code {code}"
+    return report
+
+
+def goals(report: Row) -> list[Row]:
+    """Return each goal with what was measured; a section without rows has none."""
+    found = [
+        _goal(f"stage / forward limit, {row['model']}", row["share"], STAGE_GOAL)
+        for row in report.get("stage", {}).get("rows", [])
+    ]
+    for row in report.get("worker", {}).get("rows", []):
+        limit = min(row["forward_limit_per_s"], row["decode_limit_per_s"])
+        found.append(_goal("worker / limit", row["per_s"] / limit, WORKER_GOAL))
+        found.append(_goal("ready, s", row["ready_s"], READY_GOAL_S, most=True))
+    found += [
+        {"goal": f"{row['precision']} keeps the scores of {row['model']}", "met": row["holds"]}
+        for row in report.get("golden", {}).get("rows", [])
+    ]
+    return found
+
+
+def _goal(name: str, measured: float, wanted: float, *, most: bool = False) -> Row:
+    met = measured <= wanted if most else measured >= wanted
+    return {"goal": name, "measured": round(measured, 3), "wanted": wanted, "met": met}
+
+
+def print_report(report: Row) -> None:
+    """Print a table for each section, and the goals."""
+    for name in SECONDS:
+        section = report[name]
+        print(f"\n{name} ({section['seconds']} s)")
+        for row in section["rows"]:
+            print("  " + "  ".join(f"{key} {_short(value)}" for key, value in row.items()))
+        if "error" in section:
+            print(f"  NOT COMPLETE: {section['error']}")
+    print("\ngoals" if report["device_name"] != "cpu" else "\ngoals (not of a GPU)")
+    for goal in report["goals"]:
+        figures = f"{goal['measured']} (wanted {goal['wanted']})" if "wanted" in goal else ""
+        print(f"  {'met ' if goal['met'] else 'MISSED'} {goal['goal']} {figures}")
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def main() -> int:
+    """Run all sections and print what they found."""
+    parser = argparse.ArgumentParser(description="What a GPU can do, and the worker with it.")
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:N, or cpu to try it out")
+    parser.add_argument("--quick", action="store_true", help="little of everything")
+    parser.add_argument("--sections", nargs="*", choices=SECONDS, default=list(SECONDS))
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    args = parser.parse_args()
+    report: Row = {"device_name": args.device}
+    for name in SECONDS:
+        if name not in args.sections:
+            report[name] = {"rows": [], "seconds": 0.0, "error": "left out"}
+            continue
+        print(f"  {name} …", file=sys.stderr, flush=True)
+        report[name] = run_section(
+            name, device=args.device, quick=args.quick, seconds=SECONDS[name]
+        )
+    report["goals"] = goals(report)
+    say: Callable[[Row], None] = (lambda r: print(json.dumps(r))) if args.json else print_report
+    say(report)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -14,6 +14,7 @@ from detection_worker.core.verdict import Calibration, Pooling, Thresholds
 from detection_worker.media.values import DecodedMedia
 
 Grade = Literal["demo", "experimental", "published"]
+Precision = Literal["float32", "float16", "bfloat16"]
 Units = NDArray[np.uint8] | NDArray[np.float32]
 
 
@@ -35,6 +36,7 @@ class DetectorCard:
         scope: Media that it can judge.
         finder_sha256: Digest of the weights that find its units, the face finder's; None if none
             do.
+        precision: What its network computes with.
     """
 
     name: str
@@ -49,6 +51,7 @@ class DetectorCard:
     thresholds: Thresholds | None = None
     scope: Scope = ANYTHING
     finder_sha256: str | None = None
+    precision: Precision = "float32"
 
     @property
     def listens(self) -> bool:

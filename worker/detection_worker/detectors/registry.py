@@ -22,7 +22,9 @@ from detection_worker.settings import AnalysisSettings
 if TYPE_CHECKING:
     import torch
 
+    from detection_worker.detectors.device.start import DeviceStart
     from detection_worker.detectors.faces.finding import MtcnnFinder
+    from detection_worker.detectors.torch_detector import TorchDetector
 
 _BREAKAGE: Final = (
     RuntimeError,
@@ -59,6 +61,7 @@ def load_detectors(
     threads: int = 0,
     prefer: Sequence[str] = (),
     analysis: AnalysisSettings = AnalysisSettings(),  # noqa: B008 - frozen
+    batch_units: int = 0,
 ) -> LoadedDetectors:
     """Load the best usable model of each kind and check its known answers.
 
@@ -71,7 +74,9 @@ def load_detectors(
         device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``, which takes the GPU if there is one.
         threads: Threads of one forward pass, for the whole process; 0 leaves torch's own choice.
         prefer: Names of models that win over others of their kind.
-        analysis: What it says takes the place of the models' own numbers of frames and windows.
+        analysis: What it says takes the place of the models' own numbers of frames and windows;
+            and the precision of the networks.
+        batch_units: Most units of one pass on a GPU; 0 lets measured times decide.
 
     Raises:
         UsageError: If no model could be loaded, the device is absent, or a preferred model is.
@@ -88,6 +93,7 @@ def load_detectors(
         manifests=found,
         device=on,
         analysis=analysis,
+        batch_units=batch_units,
     )
     by_kind: dict[MediaKind, Detector] = {}
     for kind in MediaKind:
@@ -115,6 +121,7 @@ class _Loader:
         manifests: Mapping[str, Manifest],
         device: str,
         analysis: AnalysisSettings,
+        batch_units: int,
     ) -> None:
         self._models_dir = models_dir
         self._manifests = manifests
@@ -122,6 +129,8 @@ class _Loader:
         self._analysis = analysis
         self._networks: dict[str, torch.nn.Module] = {}
         self._faces: MtcnnFinder | None = None
+        self._batch_units = batch_units
+        self._start: DeviceStart | None = None
 
     def load(self, manifest: Manifest) -> Detector:
         where = str(self._models_dir / manifest.id / manifests.MANIFEST_NAME)
@@ -140,19 +149,34 @@ class _Loader:
         from detection_worker.detectors.faces import view  # noqa: PLC0415 - needs torch
 
         finder = self._face_finder() if _looks_at_faces(manifest) else None
-        detector: Detector = torch_detector.TorchDetector(
+        scoring = torch_detector.TorchDetector(
             card=self._card(manifest, finder),
             module=self._network(self._owner(manifest, where)),
             fake_index=manifest.fake_index,
             device=self._device,
         )
+        detector: Detector = scoring
         if finder is not None:
-            detector = view.FaceViewDetector(detector, finder)
+            detector = view.FaceViewDetector(scoring, finder)
         try:
             self_test.check(detector, manifest.self_test, device=self._device, where=where)
         except RuntimeError as exc:
             raise ModelError(f"{where}: selftest: {exc}") from exc
+        self._prepare(scoring)
         return detector
+
+    def _prepare(self, detector: "TorchDetector") -> None:
+        """Set the precision; find out what a GPU does best."""
+        precision = self._analysis.precision
+        if self._device == "cpu":
+            detector.use_precision("float32" if precision == "auto" else precision)
+            return
+        from detection_worker.detectors.device.start import DeviceStart  # noqa: PLC0415 - needs torch
+
+        self._start = self._start or DeviceStart(
+            device=detector.network[1], precision=precision, batch_units=self._batch_units
+        )
+        self._start.prepare(detector)
 
     def _card(self, manifest: Manifest, finder: "MtcnnFinder | None") -> DetectorCard:
         asked = self._analysis

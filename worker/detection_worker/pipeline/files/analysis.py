@@ -271,6 +271,7 @@ def _model(card: DetectorCard) -> dict[str, object]:
         "grade": card.grade,
         "calibrated": card.calibrated,
         "thresholds": None if card.thresholds is None else asdict(card.thresholds),
+        **({} if card.precision == "float32" else {"precision": card.precision}),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from detection_worker.cache.scores import ScoreCache
+from detection_worker.core.batch_size import CPU_UNITS
 from detection_worker.core.messages.admission import HoldLimits
 from detection_worker.core.messages.outcome import RELEASE, Outcome, RetryRules
 from detection_worker.metrics import Metrics
@@ -273,7 +274,7 @@ class Pipeline:
             on_scored=on_scored,
             on_progress=on_progress,
             on_batch=self._metrics.batch_units.observe,
-            capacity=max(8, self._consumer.batch_units),
+            capacity=max(8, self._consumer.batch_units or CPU_UNITS),
         )
 
     def _make_poller(self, context: StageContext, handlers: StageHandlers) -> Poller:

@@ -32,6 +32,7 @@ def load_models(
         threads=consumer.torch_threads or usable_cores(),
         prefer=settings.models_prefer,
         analysis=settings.analysis,
+        batch_units=consumer.batch_units,
     )
     for problem in loaded.problems:
         log.warning("model not loaded: %s", problem)

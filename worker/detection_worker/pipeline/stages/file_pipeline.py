@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detection_contract.error_codes import ErrorCode
+from detection_worker.core.batch_size import CPU_UNITS
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.errors import Cancelled, JobError
 from detection_worker.pipeline.files.analysis import (
@@ -84,7 +85,7 @@ class FilePipeline:
     Args:
         decoding: How files are decoded; the caller closes its decoder, after ``close``.
         decoders: Files that are decoded at once.
-        batch_units: Most units in one forward pass.
+        batch_units: Most units in one forward pass; 0 leaves it to the device.
         batch_wait_s: How long an idle device waits for units that are being decoded.
     """
 
@@ -99,7 +100,7 @@ class FilePipeline:
             more_coming=lambda: len(decoding_now) > 0,
             on_scored=_scored,
             on_progress=lambda _: None,
-            capacity=max(8, batch_units),
+            capacity=max(8, batch_units or CPU_UNITS),
         )
         self._decode_stage: Stage[FileTask, Decoded[FileTask]] = Stage(
             "decode",

@@ -295,9 +295,12 @@ class InferenceStage(Generic[T]):
             if len(slices) == 1:
                 blame(slices[0].job.file, exc)
                 return
-            middle = len(slices) // 2
-            self._score_or_split(slices[:middle])
-            self._score_or_split(slices[middle:])
+        else:
+            return
+        # Out here the error is gone, and with its frames what the failed pass had computed.
+        middle = len(slices) // 2
+        self._score_or_split(slices[:middle])
+        self._score_or_split(slices[middle:])
 
     def _score(self, slices: Sequence[Slice[Turn[T]]]) -> None:
         parts = parts_of(slices)

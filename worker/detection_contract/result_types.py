@@ -61,6 +61,7 @@ class ModelInfo(TypedDict):
     grade: Literal["demo", "experimental", "published"]
     calibrated: bool
     thresholds: ModelThresholds | None
+    precision: NotRequired[Literal["float16", "bfloat16"]]
 
 
 class StreamInfo(TypedDict):

@@ -1,7 +1,7 @@
 """The workers of a DetectionQueue."""
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -100,6 +100,13 @@ class Template(SpecPart):
             ge=1,
             le=1024,
             description="Most windows of sound that are looked at; without it the model decides.",
+        ),
+    ] = None
+    precision: Annotated[
+        Literal["auto", "float32", "float16", "bfloat16"] | None,
+        Field(
+            description="Precision of the networks: auto takes half precision on a GPU for "
+            "models whose scores hold. Default: float32.",
         ),
     ] = None
     results: Annotated[

@@ -157,7 +157,7 @@ def test_the_worker_takes_the_variables_of_every_result_setting(tmp_path: Path) 
 
 
 def test_the_worker_takes_how_much_of_a_file_to_look_at(tmp_path: Path) -> None:
-    variables = environment_of(built({"frames": 64, "windows": 128}))
+    variables = environment_of(built({"frames": 64, "windows": 128, "precision": "auto"}))
     own = environment_of(
         built({"frames": 64, "env": [{"name": "DETECTION_FRAMES", "value": "8"}]})
     )
@@ -165,9 +165,16 @@ def test_the_worker_takes_how_much_of_a_file_to_look_at(tmp_path: Path) -> None:
     settings = load_settings({}, variables, tmp_path).settings
 
     assert set(variables) <= set(env.WORKER_VARIABLES)
-    assert settings.analysis == AnalysisSettings(frames=64, windows=128)
+    assert settings.analysis == AnalysisSettings(frames=64, windows=128, precision="auto")
     assert own[env.FRAMES] == "8"
     assert not {env.FRAMES, env.WINDOWS} & environment_of(built()).keys()
+
+
+def test_the_precisions_are_the_worker_s() -> None:
+    spec = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    template = spec["properties"]["worker"]["properties"]["template"]["properties"]
+
+    assert tuple(template["precision"]["enum"]) == setting("analysis", "precision").words
 
 
 @pytest.mark.parametrize("name", ["frames", "windows"])

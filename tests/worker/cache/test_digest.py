@@ -58,6 +58,7 @@ def test_it_is_the_same_in_every_process_and_order() -> None:
         {"name": "other"},
         {"version": "1.0.1"},
         {"sha256": "c" * 64},
+        {"precision": "bfloat16"},
         {"finder_sha256": "d" * 64},
         {"sampling": ImageSampling(max_crops=5)},
         {"sampling": ImageSampling(view="faces")},

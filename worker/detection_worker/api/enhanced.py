@@ -28,6 +28,8 @@ class EnhancedDeepfakePredictor(Predictor):
         threshold: P(fake) from which the label is FAKE, in [0, 1].
         frames: Most frames of a video to look at; None takes the model's own number.
         windows: Most windows of sound to look at; None takes the model's own number.
+        precision: ``float32``, ``float16``, ``bfloat16``, or ``auto``: half on a GPU if scores
+            hold.
 
     Raises:
         UsageError: A setting is wrong, or the config file that was named does not exist.
@@ -49,6 +51,7 @@ class EnhancedDeepfakePredictor(Predictor):
         threshold: float = DEFAULT_THRESHOLD,
         frames: int | None = None,
         windows: int | None = None,
+        precision: str | None = None,
     ) -> None:
         options: dict[str, object] = {
             "aws_access_key_id": aws_access_key_id,
@@ -61,6 +64,7 @@ class EnhancedDeepfakePredictor(Predictor):
             "prefer": prefer if prefer is None or isinstance(prefer, str) else list(prefer),
             "frames": frames,
             "windows": windows,
+            "precision": precision,
         }
         super().__init__(
             load_settings(options, os.environ, Path.cwd()).settings,

@@ -27,7 +27,8 @@ from detection_worker.pipeline.files.decoding import Decoding
 from detection_worker.pipeline.stages.file_pipeline import FilePipeline, FileTask
 from detection_worker.settings import Settings
 
-BATCH_UNITS: Final = 32
+BATCH_UNITS: Final = 0
+"""Units of one forward pass: as many as the device asks for."""
 BATCH_WAIT_S: Final = 0.004
 """Seconds an idle device waits for more units; both are the consumer's defaults."""
 

@@ -85,4 +85,6 @@ def _of_card(card: DetectorCard) -> dict[str, object]:
         "finder_sha256": card.finder_sha256,
         "sampling": [type(card.sampling).__name__, asdict(card.sampling)],
         "speech": card.scope.speech,
+        # Left out where it is the usual one: scores that were stored before stay found.
+        **({} if card.precision == "float32" else {"precision": card.precision}),
     }

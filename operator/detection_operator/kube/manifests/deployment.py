@@ -210,12 +210,13 @@ def _environment(spec: QueueSpec, template: Template) -> list[dict[str, Any]]:
         ours[env.DEAD_LETTER_QUEUE_URL] = spec.queue.dead_letter_queue
     if template.models.claim_name is not None:
         ours[env.MODELS_DIR] = template.models.mount_path
-    numbers = {
+    optional = {
         env.FRAMES: template.frames,
         env.WINDOWS: template.windows,
+        env.PRECISION: template.precision,
         env.FEEDERS: template.feeders,
     }
-    ours |= {name: str(number) for name, number in numbers.items() if number is not None}
+    ours |= {name: str(value) for name, value in optional.items() if value is not None}
     if template.results is not None:
         ours |= _result_variables(template.results)
     theirs = {item["name"] for item in template.env if "name" in item}

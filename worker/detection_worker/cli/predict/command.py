@@ -28,6 +28,7 @@ SETTINGS: Final = (
     "frames",
     "windows",
     "device",
+    "precision",
     "torch_threads",
     "decoders",
     "s3_cache_dir",

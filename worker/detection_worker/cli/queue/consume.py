@@ -41,6 +41,7 @@ GROUPS: Final = {
         "frames",
         "windows",
         "device",
+        "precision",
         "torch_threads",
         "batch_units",
         "decoders",

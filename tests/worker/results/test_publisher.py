@@ -151,19 +151,24 @@ def test_a_call_that_is_too_long_is_split(error: ClientError) -> None:
     assert [len(batch) for batch in destination.sent] == [4, 1, 1, 1, 1]
 
 
+@pytest.mark.parametrize("quick", [None, {"ResponseMetadata": {}}], ids=["botocore", "quick"])
 @pytest.mark.parametrize("service", DESTINATIONS)
-def test_an_entry_that_the_answer_omits_is_not_taken_for_published(service: Any) -> None:
+def test_an_entry_that_the_answer_omits_is_not_taken_for_published(
+    service: Any, quick: Any
+) -> None:
     """As from any other web server that answers 200."""
 
     class Client:
         meta = SimpleNamespace(endpoint_url="http://h")
 
         def call(self, **_: Any) -> dict[str, Any]:
+            assert quick is None
             return {}
 
         publish_batch = send_message_batch = put_events = call
 
-    destination = DESTINATIONS[service](Client(), ARNS[service])
+    operation: Any = SimpleNamespace(post=lambda _: quick)
+    destination = DESTINATIONS[service](Client(), operation, ARNS[service])
 
     errors = Publisher(destination, pause_s=0.0).publish(NOTES[:2])
 

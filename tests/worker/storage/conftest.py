@@ -15,6 +15,7 @@ from typing import Any
 
 import boto3
 import pytest
+from requests.structures import CaseInsensitiveDict
 
 from detection_worker.aws_session import make_session
 from detection_worker.settings import AwsSettings
@@ -32,14 +33,14 @@ class S3Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         with self.server.lock:
-            self.server.requests.append((self.path, dict(self.headers.items())))
+            self.server.requests.append((self.path, CaseInsensitiveDict(self.headers.items())))
             fault = self.server.faults.popleft() if self.server.faults else None
         (fault or S3Handler.answer)(self)
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         with self.server.lock:
-            self.server.requests.append((self.path, dict(self.headers.items())))
+            self.server.requests.append((self.path, CaseInsensitiveDict(self.headers.items())))
             self.server.put(self.path, body)
         self.head(b"", etag='"one"', span=None)
 
@@ -107,7 +108,7 @@ class S3Server(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.objects: dict[str, tuple[bytes, str]] = {}
         self.faults: deque[Fault] = deque()
-        self.requests: list[tuple[str, dict[str, str]]] = []
+        self.requests: list[tuple[str, CaseInsensitiveDict[str]]] = []
         self.connections = 0
 
     @property

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection_worker.aws_session import client, make_session
+from detection_worker.quick.signing import Keys, sign
 from detection_worker.settings import AwsSettings
-from detection_worker.storage.s3_quick import Keys, QuickCalls, sign
+from detection_worker.storage.s3_quick import QuickCalls
 
 NOW = datetime(2026, 11, 30, 8, 15, 2, tzinfo=UTC)
 KEY = "a b/ä+~(1)%41/./x.jpg"

@@ -16,7 +16,7 @@ from detection_contract.aws.s3_urls import parse_s3_url as parse_location
 from detection_contract.error_codes import ErrorCode
 from detection_contract.result_types import S3FileInfo
 from detection_contract.results import s3_file_info
-from detection_worker.aws_session import client, make_session
+from detection_worker.aws_session import CALL_ERRORS, client, make_session
 from detection_worker.config import load_settings
 from detection_worker.core.batch.objects import S3Pattern, Selection, Skip, StoredObject
 from detection_worker.errors import JobError
@@ -24,7 +24,7 @@ from detection_worker.pipeline.files.downloads import file_name, job_folder
 from detection_worker.settings import Settings
 from detection_worker.storage.base import FetchedObject
 from detection_worker.storage.s3 import S3Storage
-from detection_worker.storage.s3_errors import CALL_ERRORS, explain
+from detection_worker.storage.s3_errors import explain
 from detection_worker.storage.s3_listing import S3Listing
 
 READ_TIMEOUT_S = 10.0

@@ -14,10 +14,10 @@ from botocore.response import StreamingBody
 from detection_contract.aws.errors import error_code, http_status
 from detection_contract.aws.s3_prefixes import S3PrefixLocation
 from detection_worker import aws_session
+from detection_worker.aws_session import CALL_ERRORS
 from detection_worker.cache.base import CacheError, StoredEntry
 from detection_worker.cache.codec import MAX_ENTRY_BYTES
 from detection_worker.settings import AwsSettings
-from detection_worker.storage.s3_errors import CALL_ERRORS
 from detection_worker.storage.s3_quick import QuickCalls
 
 CONNECT_TIMEOUT_S: Final = 1.0
@@ -118,12 +118,12 @@ class S3Entries:
         answer = self._quick.get(self._bucket, key)
         if answer is not None:
             if answer.status_code == HTTPStatus.OK:
-                stream = StreamingBody(answer.raw, answer.headers.get("content-length"))
+                stream = StreamingBody(answer, answer.headers.get("content-length"))
                 return StoredEntry(body=_read(stream), etag=answer.headers.get("etag"))
             # The whole answer is read, so that its connection can be used again.
             if answer.status_code == HTTPStatus.NOT_FOUND and _NO_KEY in answer.content:
                 return None
-            answer.raw.close()
+            answer.close()
         response = self._client.get_object(**self._common, Key=key)
         return StoredEntry(body=_read(response["Body"]), etag=response.get("ETag") or None)
 

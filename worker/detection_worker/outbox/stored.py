@@ -6,10 +6,11 @@ import boto3
 
 from detection_contract.error_codes import ErrorCode
 from detection_worker import aws_session
+from detection_worker.aws_session import CALL_ERRORS
 from detection_worker.errors import JobError
 from detection_worker.outbox.entry import StoredBody, sha256_of
 from detection_worker.settings import MIB, AwsSettings
-from detection_worker.storage.s3_errors import CALL_ERRORS, Interrupted, explain
+from detection_worker.storage.s3_errors import Interrupted, explain
 
 READ_TIMEOUT_S: Final = 10.0
 MAX_BYTES: Final = 64 * MIB

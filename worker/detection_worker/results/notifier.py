@@ -12,14 +12,15 @@ import boto3
 from detection_contract.aws.arns import DestinationArn, Service, parse_destination_arn
 from detection_contract.notifications import MAX_BYTES, without_result
 from detection_worker import aws_session
+from detection_worker.aws_session import CALL_ERRORS
 from detection_worker.errors import JobError
+from detection_worker.quick.operations import QuickOperation
 from detection_worker.results.base import Notification
 from detection_worker.results.destinations import DESTINATIONS, MAX_ENTRIES, Destination
 from detection_worker.results.forms import encode_form_once
 from detection_worker.results.group_commit import GroupCommit
 from detection_worker.results.notifier_errors import Failure, explain_call, explain_entry
 from detection_worker.settings import AwsSettings
-from detection_worker.storage.s3_errors import CALL_ERRORS
 
 READ_TIMEOUT_S: Final = 5.0
 """Three attempts end before a message without progress is given up."""
@@ -77,7 +78,9 @@ class AwsNotifier:
         with self._lock:
             if arn not in self._commits:
                 parts = parse_destination_arn(arn)
-                destination = DESTINATIONS[parts.service](self._client(parts), parts)
+                kind, client = DESTINATIONS[parts.service], self._client(parts)
+                quick = QuickOperation(self._session, client, kind.OPERATION)
+                destination = kind(client, quick, parts)
                 self._commits[arn] = GroupCommit(
                     Publisher(destination).publish,
                     size_bytes=destination.size_bytes,

@@ -18,11 +18,12 @@ from detection_contract.aws.s3_prefixes import S3PrefixLocation
 from detection_contract.aws.s3_urls import S3Location, s3_uri
 from detection_contract.result_keys import DEFAULT_TEMPLATE, encoded, result_key
 from detection_worker import aws_session
+from detection_worker.aws_session import CALL_ERRORS
 from detection_worker.errors import JobError
 from detection_worker.results.base import ResultId, StoredResult
 from detection_worker.results.s3_store_errors import Bucket, explain_store
 from detection_worker.settings import MIB, AwsSettings
-from detection_worker.storage.s3_errors import CALL_ERRORS, missing_permission
+from detection_worker.storage.s3_errors import missing_permission
 from detection_worker.storage.s3_quick import QuickCalls
 
 MESSAGE_ID: Final = "detection-message-id"

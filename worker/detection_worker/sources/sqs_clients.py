@@ -7,9 +7,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
-from urllib3.exceptions import HTTPError
+from botocore.exceptions import ClientError
 
 from detection_contract import user_messages
 from detection_contract.aws.errors import QueueFault, error_code, queue_fault
@@ -19,8 +17,6 @@ from detection_worker.settings import AwsSettings
 from detection_worker.sources.base import QueueError
 
 POOL: Final = 16
-CALL_ERRORS: Final = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError)
-"""Exceptions that a call can raise; any other is a bug."""
 
 
 def queue_client(
@@ -67,7 +63,7 @@ def explained(queue_url: str) -> Iterator[None]:
     """Turn errors of a call into ``QueueError``; other exceptions are bugs and pass."""
     try:
         yield
-    except CALL_ERRORS as exc:
+    except aws_session.CALL_ERRORS as exc:
         raise _queue_error(exc, queue_url) from exc
 
 

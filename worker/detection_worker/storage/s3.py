@@ -17,12 +17,13 @@ import boto3
 
 from detection_contract.aws.s3_urls import S3Location, is_amazon_s3
 from detection_contract.error_codes import ErrorCode
+from detection_worker.aws_session import CALL_ERRORS
 from detection_worker.errors import JobError
 from detection_worker.settings import MIB, AwsSettings
 from detection_worker.storage.base import FetchedObject, ObjectFacts
 from detection_worker.storage.s3_answers import Head, NotModified, uploaded
 from detection_worker.storage.s3_clients import RegionClients
-from detection_worker.storage.s3_errors import CALL_ERRORS, Home, ObjectChanged, PermissionMissing
+from detection_worker.storage.s3_errors import Home, ObjectChanged, PermissionMissing
 from detection_worker.storage.s3_ranges import (
     Progress,
     RangeReader,
@@ -150,11 +151,11 @@ class S3Storage:
                 range="bytes=0-0",
             )
             if answer is not None and answer.status_code == HTTPStatus.NOT_MODIFIED:
-                answer.raw.drain_conn()
+                answer.close()
                 self._readable.put(location.bucket, location)
                 return uploaded(answer.headers) in {None, known.last_modified}
             if answer is not None:
-                answer.raw.close()
+                answer.close()
         return False
 
     def _fetch(
@@ -232,7 +233,7 @@ class S3Storage:
         unless_etag: str | None = None,
     ) -> RangeReader:
         return RangeReader(
-            self._clients.of(location.region).client,
+            self._clients.of(location.region),
             location,
             fd=fd,
             max_bytes=max_bytes,

@@ -10,6 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from detection_contract.aws.errors import http_status
+from detection_worker.quick.exchange import Answer
 from detection_worker.storage.s3_errors import Interrupted
 
 
@@ -65,6 +66,29 @@ def uploaded(headers: Mapping[str, str]) -> datetime | None:
         return parsedate_to_datetime(headers["last-modified"]).astimezone(UTC)
     except (KeyError, ValueError):
         return None
+
+
+def as_response(answer: Answer) -> dict[str, Any] | None:
+    """Return a quick answer as botocore's to ``get_object``, as far as ``parse_answer`` reads it.
+
+    Returns:
+        None for one that botocore has to judge; it is closed.
+    """
+    headers = answer.headers
+    modified = uploaded(headers)
+    if modified is None and "last-modified" in headers:
+        answer.close()
+        return None
+    return {
+        "ResponseMetadata": {"HTTPStatusCode": answer.status_code},
+        "Body": answer,
+        "ContentLength": headers.get("content-length"),
+        "ContentRange": headers.get("content-range", ""),
+        "ETag": headers.get("etag"),
+        "ContentType": headers.get("content-type"),
+        "LastModified": modified,
+        "ContentEncoding": headers.get("content-encoding"),
+    }
 
 
 def parse_answer(response: dict[str, Any]) -> tuple[Head, int, int]:

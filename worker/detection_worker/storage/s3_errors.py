@@ -7,7 +7,6 @@ from typing import Final
 from urllib.parse import unquote_plus, urlsplit
 
 from botocore.exceptions import (
-    BotoCoreError,
     ClientError,
     EndpointProviderError,
     InvalidRegionError,
@@ -15,7 +14,6 @@ from botocore.exceptions import (
     ParamValidationError,
 )
 from botocore.parsers import ResponseParserError
-from urllib3.exceptions import HTTPError
 
 from detection_contract import user_messages
 from detection_contract.aws.errors import error_code, http_status
@@ -28,8 +26,6 @@ from detection_worker.aws_session import (
 )
 from detection_worker.errors import JobError
 
-CALL_ERRORS: Final = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError)
-"""Exceptions that a call can raise; any other is a bug."""
 PASSING_CODES: Final = frozenset({"OperationAborted", "RequestTimeout", "SlowDown", "Throttling"})
 _ENCODED: Final = re.compile(r"(?=.*(?:\+|%[0-9A-Fa-f]{2}))[!-~]+")
 """A URL-encoded key contains neither spaces nor characters beyond ASCII."""

@@ -11,10 +11,11 @@ from detection_contract.aws.errors import error_code, http_status
 from detection_contract.aws.s3_urls import S3Location
 from detection_contract.error_codes import ErrorCode
 from detection_worker import aws_session
+from detection_worker.aws_session import CALL_ERRORS
 from detection_worker.core.batch.objects import StoredObject
 from detection_worker.errors import JobError
 from detection_worker.settings import AwsSettings
-from detection_worker.storage.s3_errors import CALL_ERRORS, explain
+from detection_worker.storage.s3_errors import explain
 
 PAGE: Final = 1000
 """Most keys of one ListObjectsV2."""

@@ -6,25 +6,27 @@ sent as botocore's own first request for the bucket was. Anything but a plain an
 botocore, which knows redirects, regions, access points and retries.
 """
 
-import hashlib
-import hmac
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import boto3
-from botocore.awsrequest import AWSPreparedRequest
+from botocore.exceptions import ClientError
+from botocore.parsers import create_parser
+from requests.structures import CaseInsensitiveDict
+
+from detection_worker.quick.exchange import CHUNK_BYTES, Answer, Connections
+from detection_worker.quick.signing import keys_of, sign
 
 MAX_BUCKETS: Final = 64
-_ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _SCHEMES: Final = frozenset({"v4", "s3v4"})
 """Botocore's names of Signature Version 4."""
 _UNESCAPED: Final = "/~"
-_SIGNED: Final = frozenset({"content-type", "host"})
-"""Besides those of Amazon's own."""
+_FOLLOWED: Final = frozenset({300, 301, 302, 303, 307, 308, 400})
+"""Statuses after which botocore may ask another region, or tells which keys are wrong."""
 _LEARNED_FROM: Final = ("GetObject", "PutObject")
 _HEADERS: Final = {
     "ChecksumAlgorithm": "x-amz-sdk-checksum-algorithm",
@@ -54,15 +56,6 @@ class Place:
     user_agent: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keys:
-    """AWS credentials at one moment."""
-
-    access_key: str
-    secret_key: str
-    token: str | None = None
-
-
 class QuickCalls:
     """Reads and writes objects of buckets that the client has asked before. Thread-safe.
 
@@ -78,8 +71,10 @@ class QuickCalls:
         self._credentials = session.get_credentials
         owner = expected_bucket_owner
         self._extra = {"x-amz-expected-bucket-owner": owner} if owner else {}
-        # Not public, and only of use as long as it is there.
-        self._http = getattr(getattr(client, "_endpoint", None), "http_session", None)
+        self._connections = Connections(client)
+        model = client.meta.service_model
+        self._parser = create_parser(model.metadata["protocol"])
+        self._shape = model.operation_model("GetObject").output_shape
         self._lock = threading.Lock()
         self._places: dict[str, Place] = {}
         for operation in _LEARNED_FROM:
@@ -87,8 +82,8 @@ class QuickCalls:
 
     def get(
         self, bucket: str, key: str, *, version_id: str | None = None, **headers: str
-    ) -> Any | None:
-        """Return the answer of S3 as botocore's ``AWSResponse``, its body unread.
+    ) -> Answer | None:
+        """Return the answer of S3, its body unread.
 
         Args:
             bucket: As botocore was given it.
@@ -100,7 +95,7 @@ class QuickCalls:
             None if it has to be asked by botocore: nothing was sent.
 
         Raises:
-            Exception: One of ``s3_errors.CALL_ERRORS``.
+            Exception: One of ``aws_session.CALL_ERRORS``.
         """
         query = "" if version_id is None else f"?versionId={quote(version_id, safe='')}"
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -114,8 +109,8 @@ class QuickCalls:
         *,
         parameters: Mapping[str, str],
         metadata: Mapping[str, str] | None = None,
-    ) -> Any | None:
-        """Write an object; return the answer of S3 as botocore's ``AWSResponse``, its body read.
+    ) -> Answer | None:
+        """Write an object; return the answer of S3, its body read.
 
         Args:
             bucket: As botocore was given it.
@@ -128,11 +123,33 @@ class QuickCalls:
             None if botocore has to write it: nothing was sent.
 
         Raises:
-            Exception: One of ``s3_errors.CALL_ERRORS``; the object may have been written.
+            Exception: One of ``aws_session.CALL_ERRORS``; the object may have been written.
         """
         headers = {_HEADERS[name]: value for name, value in parameters.items()}
         marks = {f"x-amz-meta-{name}": value for name, value in (metadata or {}).items()}
-        return self._send("PUT", bucket, quote(key, safe=_UNESCAPED), headers | marks, body=body)
+        path = quote(key, safe=_UNESCAPED)
+        answer = self._send("PUT", bucket, path, headers | marks, body=body)
+        if answer is not None:
+            with answer:
+                answer.read(CHUNK_BYTES)
+        return answer
+
+    def error_of(self, answer: Answer) -> ClientError | None:
+        """Return what botocore would raise for an answer to a read, which is read and closed.
+
+        Returns:
+            None for an answer that botocore might not leave at that.
+        """
+        with answer:
+            if answer.status_code in _FOLLOWED:
+                return None
+            body = answer.read(CHUNK_BYTES)
+        told = {
+            "status_code": answer.status_code,
+            "headers": CaseInsensitiveDict(answer.headers),
+            "body": body,
+        }
+        return ClientError(self._parser.parse(told, self._shape), "GetObject")
 
     def _send(
         self,
@@ -141,29 +158,24 @@ class QuickCalls:
         path: str,
         headers: Mapping[str, str],
         *,
-        body: bytes | None = None,
-    ) -> Any | None:
+        body: bytes = b"",
+    ) -> Answer | None:
         place, found = self._places.get(bucket), self._credentials()
         # Of headers that are not ASCII botocore knows what to say.
         plain = all(value.isascii() for value in headers.values())
-        if place is None or found is None or self._http is None or not plain:
+        if place is None or found is None or not plain:
             return None
-        frozen = found.get_frozen_credentials()
         url = f"{place.base}/{path}"
         signed = sign(
             url,
             {**headers, **self._extra, "user-agent": place.user_agent},
-            keys=Keys(
-                access_key=frozen.access_key, secret_key=frozen.secret_key, token=frozen.token
-            ),
+            keys=keys_of(found),
             region=place.region,
             now=datetime.now(tz=UTC),
             method=method,
-            body=body or b"",
+            body=body,
         )
-        # A body that is not read at once keeps its connection.
-        request = AWSPreparedRequest(method, url, signed, body, stream_output=body is None)
-        return self._http.send(request)
+        return self._connections.send(method, url, signed, body)
 
     def _learn(self, request: Any, **_: Any) -> None:
         """Note how botocore asks for an object of a bucket."""
@@ -191,54 +203,3 @@ def _place_of(request: Any) -> tuple[str, Place] | None:
         return None
     place = Place(base=url.removesuffix(end), region=region, user_agent=user_agent)
     return str(asked["Bucket"]), place
-
-
-def sign(
-    url: str,
-    headers: Mapping[str, str],
-    *,
-    keys: Keys,
-    region: str,
-    now: datetime,
-    method: str = "GET",
-    body: bytes = b"",
-) -> dict[str, str]:
-    """Return the headers of a request to S3 with its signature of version 4.
-
-    https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
-
-    Args:
-        url: Percent-encoded once, as S3 wants it, with at most one query parameter.
-        headers: In lower case.
-        keys: The caller's.
-        region: Region of the bucket.
-        now: UTC.
-        method: HTTP method.
-        body: The request's.
-    """
-    parts, stamp = urlsplit(url), now.strftime("%Y%m%dT%H%M%SZ")
-    payload = hashlib.sha256(body).hexdigest()
-    all_headers = {
-        **headers,
-        "host": parts.netloc,
-        "x-amz-content-sha256": payload,
-        "x-amz-date": stamp,
-    }
-    if keys.token:
-        all_headers["x-amz-security-token"] = keys.token
-    names = sorted(name for name in all_headers if name in _SIGNED or name.startswith("x-amz-"))
-    listed = "".join(f"{name}:{all_headers[name].strip()}\n" for name in names)
-    signed_names = ";".join(names)
-    request = "\n".join((method, parts.path, parts.query, listed, signed_names, payload))
-    scope = f"{stamp[:8]}/{region}/s3/aws4_request"
-    digest = hashlib.sha256(request.encode()).hexdigest()
-    text = f"{_ALGORITHM}\n{stamp}\n{scope}\n{digest}"
-    key = f"AWS4{keys.secret_key}".encode()
-    for part in scope.split("/"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    signature = hmac.digest(key, text.encode(), "sha256").hex()
-    all_headers["authorization"] = (
-        f"{_ALGORITHM} Credential={keys.access_key}/{scope}, "
-        f"SignedHeaders={signed_names}, Signature={signature}"
-    )
-    return all_headers

@@ -4,18 +4,22 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
 import urllib3.exceptions
+from botocore.exceptions import ClientError
 
 from detection_contract.aws.s3_urls import S3Location
 from detection_contract.error_codes import ErrorCode
+from detection_worker.aws_session import CALL_ERRORS
 from detection_worker.errors import Cancelled, JobError
-from detection_worker.storage.s3_answers import Head, not_modified, parse_answer
+from detection_worker.quick.exchange import Answer
+from detection_worker.storage.s3_answers import Head, as_response, not_modified, parse_answer
+from detection_worker.storage.s3_clients import Connected
 from detection_worker.storage.s3_errors import (
-    CALL_ERRORS,
     Home,
     Interrupted,
     ObjectChanged,
@@ -32,6 +36,8 @@ MIN_RATE_BYTES_S: Final = 16 * 1024
 """A connection below this rate is closed; no link between S3 and a worker is so slow."""
 UNKNOWN_CODINGS: Final = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz"})
 """Content codings that the decoder cannot undo. Names that are no coding at all are ignored."""
+_HEADERS: Final = {"Range": "range", "IfMatch": "if_match", "IfNoneMatch": "if_none_match"}
+_SUCCESSES: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
 _POLL_S: Final = 0.05
 
 
@@ -110,7 +116,7 @@ class RangeReader:
 
     def __init__(
         self,
-        client: Any,
+        connected: Connected,
         location: S3Location,
         *,
         fd: int,
@@ -124,7 +130,7 @@ class RangeReader:
         """Prepare for one object.
 
         Args:
-            client: A boto3 S3 client.
+            connected: How S3 is asked.
             location: The object.
             fd: File descriptor open for writing; the caller closes it.
             max_bytes: Larger objects are refused by the first answer.
@@ -134,7 +140,7 @@ class RangeReader:
             retries: Retries of each range.
             unless_etag: ETag with quotes of an object that need not be read.
         """
-        self._client = client
+        self._client, self._quick = connected.client, connected.quick
         self._location = location
         self._fd = fd
         self._max_bytes = max_bytes
@@ -177,8 +183,9 @@ class RangeReader:
         return cursor.head, cursor.position
 
     def _read_once(self, cursor: _Cursor) -> None:
+        parameters = self._parameters(cursor)
         try:
-            response = self._client.get_object(**self._parameters(cursor))
+            response = self._quickly(parameters) or self._client.get_object(**parameters)
         except CALL_ERRORS as exc:
             if self._unless_etag and (same := not_modified(exc)):
                 raise same from exc
@@ -198,6 +205,33 @@ class RangeReader:
                 raise Interrupted("S3 answered with another range")
             cursor.position = position  # 0 if the store ignores ranges
             self._copy(stream, cursor, length)
+
+    def _quickly(self, parameters: Mapping[str, str]) -> dict[str, Any] | None:
+        """Ask S3 without botocore; None if botocore has to ask.
+
+        Raises:
+            ClientError: What botocore would raise.
+        """
+        headers = {_HEADERS[name]: value for name, value in parameters.items() if name in _HEADERS}
+        try:
+            answer = self._quick.get(
+                self._location.bucket,
+                self._location.key,
+                version_id=self._location.version_id,
+                **headers,
+            )
+            if answer is None:
+                return None
+            if answer.status_code not in _SUCCESSES:
+                error = self._quick.error_of(answer)
+                if error is not None:
+                    raise error
+                return None
+        except ClientError:
+            raise
+        except CALL_ERRORS:
+            return None
+        return as_response(answer)
 
     def _parameters(self, cursor: _Cursor) -> dict[str, str]:
         parameters = {**self._request, "Range": f"bytes={cursor.position}-{cursor.stop - 1}"}
@@ -225,7 +259,9 @@ class RangeReader:
                 f"not supported (gzip and deflate are): {shown(self._location)}",
             )
 
-    def _copy(self, stream: urllib3.BaseHTTPResponse, cursor: _Cursor, length: int) -> None:
+    def _copy(
+        self, stream: urllib3.BaseHTTPResponse | Answer, cursor: _Cursor, length: int
+    ) -> None:
         rate = _RateCheck(self._retries.stall_window_s)
         end = cursor.position + length
         while cursor.position < end:

@@ -1,6 +1,7 @@
 """CPU time of processes, from ``/proc``."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +17,27 @@ def tree_cpu_s(pid: int) -> float:
     Counts in ticks of 10 ms. What ended, and was not waited for yet, is missing; so is all of a
     process that is gone.
     """
+    return sum(_ticks(pid)) / _TICKS_S + sum(map(tree_cpu_s, children_of(pid)))
+
+
+def own_cpu_s(pid: int) -> float:
+    """Return the CPU seconds of a process alone, in ticks of 10 ms; 0 once it is gone."""
+    return sum(_ticks(pid)[:2]) / _TICKS_S
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the process ids of a process's children; none once it is gone."""
+    found: list[int] = []
+    with suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):  # a thread may end meanwhile
+                found += map(int, (thread / "children").read_text().split())
+    return found
+
+
+def _ticks(pid: int) -> list[int]:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        threads = list(Path(f"/proc/{pid}/task").iterdir())
-        children = [int(each) for t in threads for each in (t / "children").read_text().split()]
     except OSError:
-        return 0.0
-    own_s = sum(int(ticks) for ticks in fields[_UTIME : _UTIME + 4]) / _TICKS_S
-    return own_s + sum(tree_cpu_s(child) for child in children)
+        return []
+    return [int(ticks) for ticks in fields[_UTIME : _UTIME + 4]]

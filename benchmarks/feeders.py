@@ -1,7 +1,7 @@
 """How many messages a second one device process takes, and what each feeder adds.
 
-The device is a fake one: it answers at once (``0 ms``), or scores ``--units-per-s`` units a second
-by the clock, so that the figures are about everything but the forward pass.
+The device is a fake one: it answers at once (``0 ms``), or scores 2,000 units a second by the
+clock (``--units-per-s``), so that the figures are about everything but the forward pass.
 
 ``device``: one process owns the fake device, feeder processes hand it small images (four units
 each) as fast as they can and do nothing else. Measured are messages a second and the CPU of the
@@ -508,7 +508,7 @@ def device_part(args: argparse.Namespace) -> dict[str, object]:
     """Measure the device's process with one and two feeders."""
     rows = [
         measure_device(units_per_s, feeders=feeders, messages=args.pushed)
-        for units_per_s in (math.inf, args.units_per_s)
+        for units_per_s in args.units_per_s
         for feeders in (1, 2)
     ]
     lowest = min(row.limit_per_s for row in rows)
@@ -520,7 +520,7 @@ def worker_part(args: argparse.Namespace) -> dict[str, object]:
     with services() as local:
         rows = [
             measure_worker(local, units_per_s, feeders=feeders, messages=args.messages)
-            for units_per_s in (math.inf, args.units_per_s)
+            for units_per_s in args.units_per_s
             for feeders in (0, 1, 2)
         ]
     scaling = {
@@ -560,7 +560,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--parts", nargs="*", choices=parts, default=list(parts))
     parser.add_argument("--messages", type=int, default=1000, help="of each worker")
     parser.add_argument("--pushed", type=int, default=10_000, help="in each row of the device")
-    parser.add_argument("--units-per-s", type=float, default=2000.0)
+    parser.add_argument(
+        "--units-per-s",
+        type=float,
+        nargs="+",
+        default=[math.inf, 2000.0],
+        help="of the fake devices; inf answers at once",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(arguments)
     reports = {name: parts[name](args) for name in args.parts}

@@ -13,7 +13,7 @@ from detection_contract.media_types import MediaKind
 from detection_worker.core.applicability import Scope
 from detection_worker.core.sampling import AudioSampling, ImageSampling, Sampling, VideoSampling
 from detection_worker.core.verdict import Calibration, Pooling, Thresholds
-from detection_worker.detectors.base import Detector, DetectorCard, FindsUnits
+from detection_worker.detectors.base import Detector, DetectorCard, finds_units
 from detection_worker.pipeline.device.wire import BadPacket
 
 VERSION: Final = 1
@@ -46,7 +46,7 @@ def welcome_body(detectors: Mapping[MediaKind, Detector]) -> bytes:
         {
             "card": dataclasses.asdict(detector.card),
             "sampling": type(detector.card.sampling).__name__,
-            "finds_units": isinstance(detector, FindsUnits),
+            "finds_units": finds_units(detector),
         }
         for detector in detectors.values()
     ]

@@ -15,7 +15,7 @@ from detection_worker.core.sampling import (
     most_units,
     unit_shape,
 )
-from detection_worker.detectors.base import Detector, FindsUnits
+from detection_worker.detectors.base import Detector, DetectorCard, finds_units
 from detection_worker.media.values import DecodedMedia, MediaInfo
 from detection_worker.pipeline.device.wire import BadPacket, UnitsAt
 
@@ -27,19 +27,23 @@ def check(at: UnitsAt, detector: Detector) -> None:
         BadPacket: They are not.
     """
     count, *rest = at.shape
-    sampling = detector.card.sampling
-    if not 1 <= count <= most_units(sampling):
-        raise BadPacket(f"{count} units for {detector.card.name}")
-    if not isinstance(detector, FindsUnits):
-        if tuple(rest) != unit_shape(sampling):
-            raise BadPacket(f"units of shape {rest} for {detector.card.name}")
-        return
-    if isinstance(sampling, AudioSampling) or len(rest) != 3:
-        raise BadPacket(f"frames of shape {rest} for {detector.card.name}")
+    card = detector.card
+    if not 1 <= count <= most_units(card.sampling):
+        raise BadPacket(f"{count} units for {card.name}")
+    if finds_units(detector):
+        _check_frames(at, card)
+    elif tuple(rest) != unit_shape(card.sampling):
+        raise BadPacket(f"units of shape {rest} for {card.name}")
+
+
+def _check_frames(at: UnitsAt, card: DetectorCard) -> None:
+    count, *rest = at.shape
+    if isinstance(card.sampling, AudioSampling) or len(rest) != 3:
+        raise BadPacket(f"frames of shape {rest} for {card.name}")
     height, width, channels = rest
     sides = (height, width, *at.size_px)
     if min(sides) < 1 or max(height, width) > FRAME_PX or channels != 3:
-        raise BadPacket(f"frames of shape {rest} for {detector.card.name}")
+        raise BadPacket(f"frames of shape {rest} for {card.name}")
     if count * height * width > FRAMES_PIXELS or len(at.boxes) != count:
         raise BadPacket("frames are too large, or have too few boxes")
 

@@ -13,7 +13,7 @@ from detection_worker.core.applicability import Inapplicable, NotApplicable
 from detection_worker.core.fusion import Track, fuse
 from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSampling
 from detection_worker.core.verdict import Pooling, Verdict, judge
-from detection_worker.detectors.base import Detector, DetectorCard, FindsUnits, ScoredTrack
+from detection_worker.detectors.base import Detector, DetectorCard, ScoredTrack, finds_units
 from detection_worker.errors import JobError
 from detection_worker.media.values import DecodedMedia, DecodeRequest, MediaInfo
 from detection_worker.pipeline.files.applicability import not_applicable_reason, quality_of
@@ -258,7 +258,7 @@ def units_of(
         decoded: As the decoder gave it.
         on_progress: Called while units are looked for; what it raises ends the search.
     """
-    if isinstance(detector, FindsUnits):
+    if finds_units(detector):
         return detector.find_units(decoded, on_progress=on_progress)
     return decoded
 

@@ -86,6 +86,7 @@ class MediaFacts(TypedDict):
     height: int | None
     duration_s: float | None
     frames_analysed: int
+    analysed_s: float | None
     sample_rate_hz: int | None
     size_bytes: int
     sha256: str

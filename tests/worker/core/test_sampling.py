@@ -14,7 +14,9 @@ from detection_worker.core.sampling import (
     Sampling,
     VideoSampling,
     bounded,
+    covered_s,
     looked_at,
+    most_units,
     pictures,
     spread,
     spread_clips,
@@ -152,3 +154,33 @@ def test_nothing_is_spread_over_less_than_nothing(total: int, wanted: int) -> No
 def test_a_clip_without_frames_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot spread 1 clips of 0 over 10"):
         spread_clips(10, wanted=1, frames=0, stride=1)
+
+
+@pytest.mark.parametrize(
+    ("starts_s", "duration_s", "covered"),
+    [
+        pytest.param([0], 10, 4, id="one window"),
+        pytest.param([0, 2, 4], 9, 8, id="windows that overlap, and a rest"),
+        pytest.param([3, 20, 40], 60, 12, id="windows apart"),
+        pytest.param([0], 1.5, 1.5, id="sound that was repeated to fill the window"),
+    ],
+)
+def test_windows_cover_what_lies_in_any_of_them(
+    starts_s: list[float], duration_s: float, covered: float
+) -> None:
+    assert covered_s(AudioSampling(), starts_s, duration_s) == covered
+
+
+@pytest.mark.parametrize(
+    ("windows", "units"),
+    [
+        pytest.param(1, 5, id="one window with all its channels"),
+        pytest.param(64, 320, id="64 windows with all their channels"),
+        pytest.param(256, 320, id="as many channels in fewer windows"),
+        pytest.param(1024, 1024, id="as many as asked for"),
+    ],
+)
+def test_windows_with_channels_apart_cost_no_more_than_64_of_them_or_what_is_asked_for(
+    windows: int, units: int
+) -> None:
+    assert most_units(AudioSampling(max_windows=windows)) == units

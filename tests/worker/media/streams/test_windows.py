@@ -1,8 +1,15 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detection_worker.core.sampling import AudioSampling, spread
+from detection_worker.core.sampling import (
+    APART_UNITS,
+    AudioSampling,
+    covered_s,
+    most_units,
+    spread,
+)
 from detection_worker.media.streams.windows import Windows
 
 
@@ -49,3 +56,56 @@ def test_windows_of_long_sound_reach_from_its_start_to_its_end(count: int, most:
     share = windows.samples / len(at_s)
     assert at_s[0] <= share
     assert at_s[-1] >= windows.samples - 2 * share - 1
+
+
+BUNDLED = AudioSampling()
+"""As the bundled models have it."""
+
+
+def windows_of(seconds: float, *, channels: int = 1) -> Windows:
+    """Return windows of silence, or of channels that cancel each other in their mix."""
+    windows = Windows(BUNDLED)
+    block = np.zeros(BUNDLED.sample_rate_hz * 4, np.float32)
+    weights = None
+    if channels > 1:
+        noise = np.random.default_rng(0).normal(0, 0.1, (channels - 1, len(block)))
+        voices = np.vstack([noise, -noise.sum(axis=0)]).astype(np.float32)
+        weights = np.full(channels, 1 / channels, np.float32)
+        block = np.vstack([weights @ voices, voices]).astype(np.float32)
+    for _ in range(round(seconds / 4)):
+        windows.push(block, weights)
+    return windows
+
+
+@pytest.mark.parametrize(
+    ("seconds", "count", "covered"),
+    [
+        pytest.param(8, 3, 8, id="8 s: whole, twice"),
+        pytest.param(60, 29, 60, id="a minute: whole, twice"),
+        pytest.param(512, 255, 512, id="8 minutes: whole, twice"),
+        pytest.param(1020, 256, 1020, id="17 minutes: without a gap"),
+        pytest.param(800, 256, 800, id="13 minutes: partly twice, without a gap"),
+        pytest.param(3600, 256, 1024, id="an hour: 17 minutes of it"),
+    ],
+)
+def test_sound_is_covered_densely_up_to_a_limit_and_evenly_beyond(
+    seconds: int, count: int, covered: float
+) -> None:
+    starts_s = windows_of(seconds).finish_apart().starts_s
+
+    assert len(starts_s) == count
+    assert covered_s(BUNDLED, starts_s.tolist(), seconds) == covered
+    gaps = np.diff(starts_s)
+    assert gaps.max() <= 2 * seconds / count + 2
+    assert gaps.max() <= 2 * gaps.min()
+
+
+def test_channels_that_are_judged_apart_take_the_place_of_windows() -> None:
+    few = windows_of(120, channels=2).finish_apart()
+    many = windows_of(800, channels=5).finish_apart()
+
+    assert few.apart == len(few.starts_s) == 59
+    assert len(many.units) <= APART_UNITS == most_units(BUNDLED)
+    assert len(many.units) > APART_UNITS - 10
+    assert many.starts_s[0] < 20
+    assert many.starts_s[-1] > 780

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection_worker.core.channels import heard
-from detection_worker.core.sampling import AudioSampling, spread
+from detection_worker.core.sampling import AudioSampling, most_units, spread
 
 Samples = NDArray[np.float32]
 
@@ -38,14 +38,15 @@ class Heard:
 class Windows:
     """Keeps windows spread over all the sound pushed, in memory that does not grow with it.
 
-    Every window is kept until there are twice as many as wanted; then every other one is dropped
-    and only every other one is kept from there on, and so forth.
+    Every window is kept until there are twice as many as wanted, or twice as many units; then
+    every other one is dropped and only every other one is kept from there on, and so forth.
     """
 
     def __init__(self, sampling: AudioSampling) -> None:
         self._sampling = sampling
         self._stride = 1
         self._kept: list[_Window] = []
+        self._most_units = most_units(sampling)
         self._next = 0
         self._held: list[Samples] = []
         self._held_from = 0
@@ -79,7 +80,7 @@ class Windows:
             offset = start - self._held_from
             self._kept.append(self._window(held[:, offset : offset + window]))
             self._next += self._stride
-            if len(self._kept) > 2 * self._sampling.max_windows:
+            if self._too_many():
                 self._halve()
         drop = min(max(self._next * hop - self._held_from, 0), held.shape[1])
         self._held = [held[:, drop:].copy()]
@@ -93,6 +94,21 @@ class Windows:
     def _window(self, rows: Samples) -> _Window:
         units, apart = heard(rows[0], rows[1:], self._weights[: len(rows) - 1])
         return _Window(number=self._next, units=units.copy(), apart=apart)
+
+    def _too_many(self) -> bool:
+        windows = len(self._kept)
+        return (
+            windows > 2 * self._sampling.max_windows or _units(self._kept) > 2 * self._most_units
+        )
+
+    def _chosen(self) -> list[_Window]:
+        """The windows that are wanted; fewer if channels that are judged apart are too many."""
+        wanted = self._sampling.max_windows
+        chosen = [self._kept[i] for i in spread(len(self._kept), wanted)]
+        while (units := _units(chosen)) > self._most_units:
+            wanted = max(1, len(chosen) * self._most_units // units)
+            chosen = [self._kept[i] for i in spread(len(self._kept), wanted)]
+        return chosen
 
     def _halve(self) -> None:
         self._kept = self._kept[::2]
@@ -110,7 +126,7 @@ class Windows:
     def finish_apart(self) -> Heard:
         """Return the windows as ``finish`` does, with channels where they are judged apart."""
         window, rate_hz = self._sampling.window, self._sampling.sample_rate_hz
-        chosen = [self._kept[i] for i in spread(len(self._kept), self._sampling.max_windows)]
+        chosen = self._chosen()
         if self._samples and not chosen:
             whole = self._window(self._joined())
             repeated = np.stack([np.resize(sound, window) for sound in whole.units])
@@ -123,6 +139,10 @@ class Windows:
             starts_s=np.array([w.number * self._sampling.hop / rate_hz for w in chosen]),
             apart=sum(w.apart for w in chosen),
         )
+
+
+def _units(windows: list[_Window]) -> int:
+    return sum(len(window.units) for window in windows)
 
 
 def _with_rows(part: Samples, rows: int) -> Samples:

@@ -11,7 +11,7 @@ from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind, kind_of_name
 from detection_worker.core.applicability import Inapplicable, NotApplicable
 from detection_worker.core.fusion import Track, fuse
-from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSampling
+from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSampling, covered_s
 from detection_worker.core.verdict import Pooling, Verdict, judge
 from detection_worker.detectors.base import Detector, DetectorCard, ScoredTrack, finds_units
 from detection_worker.errors import JobError
@@ -83,7 +83,7 @@ class NotApplicableResult(NotApplicable):
         self.info = decoded.info
         self.model = _model(card)
         self.segments = segments_of(decoded, None, card)
-        self.media = _media(decoded.info, card)
+        self.media = _media(decoded, card)
         self.tracks = tracks
 
 
@@ -163,7 +163,7 @@ def conclude(
         info=decoded.info,
         model=_model(card),
         segments=segments_of(decoded, verdict, card),
-        media=_media(decoded.info, card),
+        media=_media(decoded, card),
     )
 
 
@@ -275,7 +275,15 @@ def _model(card: DetectorCard) -> dict[str, object]:
     }
 
 
-def _media(info: MediaInfo, card: DetectorCard) -> dict[str, object]:
+def _analysed_s(decoded: DecodedMedia, card: DetectorCard) -> float | None:
+    duration_s = decoded.info.duration_s
+    if not isinstance(card.sampling, AudioSampling) or duration_s is None:
+        return None
+    return round(covered_s(card.sampling, decoded.at_s.tolist(), duration_s), 3)
+
+
+def _media(decoded: DecodedMedia, card: DetectorCard) -> dict[str, object]:
+    info = decoded.info
     return {
         "container": info.container,
         "codec": info.codec,
@@ -283,6 +291,7 @@ def _media(info: MediaInfo, card: DetectorCard) -> dict[str, object]:
         "height": info.height,
         "duration_s": None if info.duration_s is None else round(info.duration_s, 3),
         "frames_analysed": info.frames_analysed,
+        "analysed_s": _analysed_s(decoded, card),
         "sample_rate_hz": info.sample_rate_hz,
         "size_bytes": info.size_bytes,
         "sha256": info.sha256,

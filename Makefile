@@ -73,7 +73,7 @@ coverage: setup  ## Branch coverage of the contract, core and scaling; below 100
 	$(BIN)/python -m coverage run -m pytest --strict-skips $(PURE)
 	$(BIN)/python -m coverage report
 
-test-gpu: setup  ## Tests that need a GPU, and what of it can be tested without
+test-gpu: setup  ## Run the tests that need a GPU; without one they are skipped and say so
 	$(BIN)/python -m pytest -m gpu tests/worker
 
 fast: setup

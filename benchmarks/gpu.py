@@ -59,7 +59,13 @@ def run_section(name: str, *, device: str, quick: bool, seconds: float) -> Row:
     late = threading.Event()
     said: list[str] = []
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # As the worker's commands: idle threads of torch leave the cores to decoding.
+        env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

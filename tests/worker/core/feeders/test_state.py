@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from detection_worker.core.feeders.state import (
     NO_COUNTS,
     checks_of,
     counts_of,
+    ended,
     merged,
     service_seconds,
 )
@@ -37,7 +39,7 @@ def state(**changes: Any) -> dict[str, Any]:
     }
 
 
-def merge(*states: dict[str, Any], feeders: int = 2, runtime_s: float = 10.0) -> dict[str, Any]:
+def merge(*states: Mapping[str, Any], feeders: int = 2, runtime_s: float = 10.0) -> dict[str, Any]:
     return merged(
         states, counts=counts_of(states), feeders=feeders, age_s=1.5, runtime_s=runtime_s
     )
@@ -130,6 +132,28 @@ def test_the_counts_of_those_that_have_died_stay() -> None:
     assert found["statistics"] == {
         "processed": 3, "failed": 1, "retried": 1, "runtime_s": 3.0, "rate_per_s": 1.0,
     }  # fmt: skip
+
+
+def test_a_feeder_that_has_died_holds_and_counts_nothing() -> None:
+    last = state(
+        busy=True,
+        in_flight=3,
+        held_seconds=9.0,
+        service_seconds={"image": 1.0},
+        received=7,
+        last_error="no route",
+    )
+
+    gone = ended(last, at="2026-01-01T00:00:05.000Z")
+
+    found = merge(gone, state(service_seconds={"image": 4.0}, received=1))
+    assert gone.keys() == last.keys()
+    assert (found["busy"], found["since"]) == (False, "2026-01-01T00:00:05.000Z")
+    assert (found["in_flight"], found["held_seconds"], found["received"]) == (0, 0.0, 1)
+    assert found["service_seconds"] == {"image": 2.0}
+    assert found["stages"] == STAGES
+    assert found["last_error"] is None
+    assert merge(gone, state(draining=True, drained=True))["drained"] is True
 
 
 def test_the_first_error_is_shown() -> None:

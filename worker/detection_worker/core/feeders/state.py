@@ -44,13 +44,38 @@ def counts_of(states: Iterable[State]) -> dict[str, Any]:
     }
 
 
+def ended(state: State, *, at: str) -> State:
+    """Return the state of the place of a feeder that has died: nothing is held or counted there.
+
+    Args:
+        state: Its last one.
+        at: When it was found dead, as ``since``.
+    """
+    return {
+        **state,
+        **NO_COUNTS,
+        "busy": False,
+        "since": at,
+        "busy_expires_at": None,
+        "in_flight": 0,
+        "held_seconds": 0.0,
+        "draining": True,
+        "drained": True,
+        "polling": 0,
+        "service_seconds": {},
+        "stages": {name: dict.fromkeys(found, 0) for name, found in state["stages"].items()},
+        "last_error": None,
+    }
+
+
 def merged(
     states: Sequence[State], *, counts: State, feeders: int, age_s: float | None, runtime_s: float
 ) -> dict[str, object]:
     """Return the state of a worker.
 
     Args:
-        states: The newest state of each feeder that has begun, at least one.
+        states: The newest state of each feeder that has begun, ``ended`` ones included, at
+            least one.
         counts: ``counts_of`` these and of those that have died.
         feeders: How many feeders the worker has, >= 1.
         age_s: How long the latest message had waited in the queue.

@@ -94,10 +94,8 @@ class Fleet:
             return
         if process.failed and slot.starts == 1:
             raise UsageError(process.failed)
-        self._departed = counts_of(s for s in (self._departed, slot.state) if s)
-        self._departed_series = added(self._departed_series, lasting(slot.series))
+        self._leave(slot)
         sweep_after(slot.orders.settings.data.s3_cache_dir, process.pid)
-        slot.leave()
         pause_s = slot.put_off(lived_s=time.monotonic() - process.started_s)
         log.error(
             "feeder %d %s: it is started again in %.0f s; SQS shows its messages again by itself",
@@ -105,6 +103,12 @@ class Fleet:
             how,
             pause_s,
         )
+
+    def _leave(self, slot: Slot) -> None:
+        """End a feeder now, and keep what it has counted."""
+        self._departed = counts_of(s for s in (self._departed, slot.state) if s)
+        self._departed_series = added(self._departed_series, lasting(slot.series))
+        slot.leave()
 
     def _restart(self, slot: Slot) -> None:
         self._on_restart()
@@ -116,7 +120,7 @@ class Fleet:
         """End every feeder now; what they hold comes back when its leases end."""
         with self._lock:
             for slot in self.slots:
-                slot.leave()
+                self._leave(slot)
 
     def stop(self, *, grace_s: float, hurry: Callable[[], bool]) -> bool:
         """Drain and end every feeder; see ``Pipeline.stop``.
@@ -144,7 +148,7 @@ class Fleet:
         with self._lock:
             for slot in self.slots:
                 if not slot.begun:
-                    slot.leave()
+                    self._leave(slot)
 
     def _have_stopped(self) -> bool:
         return all(p.last_words or p.ended() for p in self._running())
@@ -194,6 +198,12 @@ class Fleet:
         """Return the last answers of the feeders that have a pipeline."""
         with self._lock:
             return [slot.status for slot in self.slots if slot.status and slot.state]
+
+    def states(self) -> list[State]:
+        """Return the states of all feeders that have or had a pipeline."""
+        with self._lock:
+            found = [slot.state or slot.idle for slot in self.slots]
+            return [state for state in found if state]
 
     def counts(self) -> dict[str, Any]:
         """Return the counts of all feeders since the start, those that have died included."""

@@ -4,9 +4,11 @@ import logging
 import socket
 import time
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Final
 
-from detection_worker.core.feeders.state import State
+from detection_contract.results import iso_utc
+from detection_worker.core.feeders.state import State, ended
 from detection_worker.pipeline.device.server import DeviceServer, feeder_sockets
 from detection_worker.pipeline.service.feeders.channel import Packet
 from detection_worker.pipeline.service.feeders.orders import Begin, Orders, packed
@@ -40,6 +42,7 @@ class Slot:
         late: It owes an answer.
         silent: Times in a row that it was looked at and had not answered.
         status: Its last answer; None before the first.
+        idle: The state while no process of its has a pipeline; None before the first had one.
         series: Its metrics when they were last asked for.
         pause_s: Between its next end and the start after that.
         start_at_s: When it is to be started, on ``time.monotonic``.
@@ -53,6 +56,7 @@ class Slot:
     late: bool = False
     silent: int = 0
     status: Packet | None = None
+    idle: State | None = None
     series: list[Family] = field(default_factory=list)
     pause_s: float = FIRST_PAUSE_S
     start_at_s: float = 0.0
@@ -64,7 +68,7 @@ class Slot:
 
     @property
     def state(self) -> State | None:
-        """The last known state of its pipeline; None before there is one."""
+        """The last known state of its process's pipeline; None before there is one."""
         found: State | None = self.status["state"] if self.status else None
         return found if found and "served" in found else None
 
@@ -106,6 +110,8 @@ class Slot:
 
     def leave(self) -> None:
         """End the process now, and forget what it said."""
+        if self.state:
+            self.idle = ended(self.state, at=iso_utc(datetime.now(UTC)))
         if self.process:
             self.process.kill()
         if self.device:

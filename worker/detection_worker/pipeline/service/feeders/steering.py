@@ -118,7 +118,7 @@ class FleetSteering:
     def state(self) -> dict[str, object]:
         """Return /state."""
         self._fleet.ask("status")
-        statuses, draining = self._fleet.statuses(), self._fleet.draining
+        states, draining = self._fleet.states(), self._fleet.draining
         base: dict[str, object] = {
             "pid": os.getpid(),
             "started_at": self._started_s,
@@ -126,15 +126,15 @@ class FleetSteering:
             "queue_url": self._queue_url,
             "stopping": self._stopping.is_set(),
         }
-        outboxes = [s["state"]["outbox"] for s in statuses if "outbox" in s["state"]]
+        outboxes = [state["outbox"] for state in states if "outbox" in state]
         if outboxes:
             base["outbox"] = outboxes[0]
-        if not statuses:
+        if not states:
             idle = {"ready": False, "busy": False, "in_flight": 0}
             drained = draining and not any(slot.begun for slot in self._fleet.slots)
             return {**base, **idle, "draining": draining, "drained": drained}
         found = merged(
-            [status["state"] for status in statuses],
+            states,
             counts=self._fleet.counts(),
             feeders=len(self._fleet.slots),
             age_s=self._fleet.age_s,

@@ -1,6 +1,7 @@
 """The Python API by the guide's names."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -230,6 +231,42 @@ class TestPredictor:
 
         assert (own["label"], own["threshold"]) == ("FAKE", 0.0)
         assert (given["label"], given["threshold"]) == ("REAL", 1.0)
+
+    def test_only_the_models_that_a_file_needs_are_loaded(
+        self, tiny_models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
+        image = sample_media.make_image(tmp_path / "a.jpg")
+        called_image = sample_media.make_audio(tmp_path / "b.wav", codec="pcm_s16le", seconds=5)
+        called_image = called_image.rename(tmp_path / "b.jpg")
+
+        with EnhancedDeepfakePredictor(models_dir=tiny_models) as predictor:
+            results = list(predictor.predict_many([image, image, called_image, called_image]))
+
+        assert [result["file_type"] for result in results] == ["image", "image", "audio", "audio"]
+        assert [r.message for r in caplog.records if "Loaded models" in r.message] == [
+            "Loaded models: ['image']",
+            "Loaded models: ['image', 'video', 'audio']",
+        ]
+
+    def test_a_kind_whose_models_are_broken_stops_no_other(
+        self, tiny_models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        models = shutil.copytree(tiny_models, tmp_path / "models")
+        (models / "tiny-image" / "model.safetensors").write_bytes(b"")
+        image = sample_media.make_image(tmp_path / "a.jpg")
+        sound = sample_media.make_audio(tmp_path / "b.wav", codec="pcm_s16le", seconds=5)
+
+        with EnhancedDeepfakePredictor(models_dir=models) as predictor:
+            broken, heard = predictor.predict_many([image, sound])
+
+        assert (broken["status"], heard["status"]) == ("failed", "finished")
+        assert broken["error"] is not None
+        assert broken["error"]["code"] == "no_model"
+        told = [
+            r.message for r in caplog.records if r.message.startswith("model not loaded: tiny")
+        ]
+        assert len(told) == len(set(told)) >= 1
 
     def test_another_number_of_frames_and_windows_is_looked_at(
         self, tiny_models: Path, tmp_path: Path

@@ -4,13 +4,13 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from detection_contract import user_messages
 from detection_contract.media_types import MediaKind
 from detection_contract.messages import DEFAULT_THRESHOLD
 from detection_contract.result_types import DetectionResult
@@ -18,9 +18,8 @@ from detection_worker.api.batch import Batch, Needs, concluded
 from detection_worker.api.evidence import EvidenceKind, draw
 from detection_worker.api.files import S3Files
 from detection_worker.api.inputs import LocalFile, at_hand, fetched, is_url
+from detection_worker.api.lazy_models import ALL_KINDS, LazyModels
 from detection_worker.cores import usable_cores
-from detection_worker.detectors.model_folder.listing import bundled_models_dir
-from detection_worker.detectors.registry import load_detectors
 from detection_worker.errors import Cancelled, UsageError
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.pipeline.files.decoding import Decoding
@@ -62,11 +61,10 @@ class Predictor:
         decoders: int = 0,
     ) -> None:
         self._settings = settings
-        self._device = device
-        self._threads = threads
         self._threshold = _checked(threshold, "threshold")
         self._decoders = decoders or usable_cores()
         self._decoder = ProcessDecoder(1)
+        self._models = LazyModels(settings, device=device, threads=threads)
         self._decoding: Decoding | None = None
         self._pipeline: FilePipeline | None = None
         self._files: S3Files | None = None
@@ -82,7 +80,7 @@ class Predictor:
             return self._files
 
     def load_models(self) -> list[str]:
-        """Load the detectors if they are not loaded yet.
+        """Load the models of all kinds, where a file would load those that it needs.
 
         Returns:
             The media kinds that can be scored: ``image``, ``video``, ``audio``.
@@ -90,11 +88,9 @@ class Predictor:
         Raises:
             UsageError: No model could be loaded, or the predictor is closed.
         """
-        self._running()
         with self._lock:
-            return (
-                [] if self._decoding is None else [kind.value for kind in self._decoding.detectors]
-            )
+            self._running(ALL_KINDS)
+            return [kind.value for kind in MediaKind if kind in self._models.by_kind]
 
     def predict_auto(
         self, path_or_url: str | Path, *, confidence_threshold: float | None = None
@@ -282,18 +278,24 @@ class Predictor:
         # One lock over both: a task put in after ``close`` would never end.
         with self._lock:
             self._decoder.grow(decoders)
-            pipeline = self._running()
             for task in tasks:
-                pipeline.put(task)
+                self._running(self._models.needed_for(task.name)).put(task)
 
-    def _running(self) -> FilePipeline:
-        """Return the pipeline; the first call loads the models and starts it."""
+    def _running(self, kinds: Collection[MediaKind]) -> FilePipeline:
+        """Return the pipeline, with the models of these kinds; the first call starts it."""
         with self._lock:
             if self._closed:
                 raise _closed()
+            self._decoder.start()
+            self._load(kinds)
             if self._pipeline is None:
-                self._decoder.start()
-                self._decoding = self._load()
+                self._decoding = Decoding(
+                    decoder=self._decoder,
+                    detectors=self._models.by_kind,
+                    limits=self._settings.limits,
+                    video_audio=self._settings.video_audio,
+                    load_others=lambda: self._load(ALL_KINDS),
+                )
                 self._pipeline = FilePipeline(
                     self._decoding,
                     decoders=self._decoders,
@@ -302,25 +304,10 @@ class Predictor:
                 )
             return self._pipeline
 
-    def _load(self) -> Decoding:
-        started_s = time.perf_counter()
-        loaded = load_detectors(
-            self._settings.models_dir or bundled_models_dir(),
-            device=self._device,
-            threads=self._threads,
-            prefer=self._settings.models_prefer,
-            analysis=self._settings.analysis,
-        )
-        for problem in loaded.problems:
-            log.warning("model not loaded: %s", problem)
-        log.info(user_messages.LOG_LOADED.format(kinds=[kind.value for kind in loaded.by_kind]))
-        log.debug("models loaded in %.1f s", time.perf_counter() - started_s)
-        return Decoding(
-            decoder=self._decoder,
-            detectors=loaded.by_kind,
-            limits=self._settings.limits,
-            video_audio=self._settings.video_audio,
-        )
+    def _load(self, kinds: Collection[MediaKind]) -> None:
+        with self._lock:
+            idle = self._pipeline.device if self._pipeline else nullcontext()
+            self._models.load(kinds, idle=idle)
 
 
 def _results(batch: Batch) -> Iterator[DetectionResult]:

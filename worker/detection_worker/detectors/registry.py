@@ -1,7 +1,7 @@
 """Load the best model of each kind: the only way from a directory of models to detectors."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -81,34 +81,99 @@ def load_detectors(
     Raises:
         UsageError: If no model could be loaded, the device is absent, or a preferred model is.
     """
-    found, problems = read_all(models_dir)
-    for name in prefer:
-        if name not in found:
-            reason = problems.get(name) or f"Choose from: {', '.join(sorted(found)) or 'none'}"
-            raise UsageError(f"Model not found or not usable: {name}\n{reason}")
-    on = chosen_device(device)
-    _set_threads(threads)
-    loader = _Loader(
-        models_dir=models_dir,
-        manifests=found,
-        device=on,
+    models = ModelDirectory(
+        models_dir,
+        device=device,
+        threads=threads,
+        prefer=prefer,
         analysis=analysis,
         batch_units=batch_units,
     )
-    by_kind: dict[MediaKind, Detector] = {}
-    for kind in MediaKind:
-        for candidate in ranked(found, kind, prefer):
-            try:
-                by_kind[kind] = loader.load(candidate)
-            except ModelError as exc:
-                problems[candidate.id] = str(exc)
-            else:
-                break
-    notes = [f"{name}: {problem}" for name, problem in sorted(problems.items())]
-    if not by_kind:
-        raise UsageError("\n".join([user_messages.NO_MODELS, *notes]))
-    cards = tuple(detector.card for detector in by_kind.values())
-    return LoadedDetectors(by_kind=by_kind, cards=cards, problems=notes)
+    models.load(MediaKind)
+    cards = tuple(detector.card for detector in models.by_kind.values())
+    return LoadedDetectors(by_kind=models.by_kind, cards=cards, problems=models.problems)
+
+
+class ModelDirectory:
+    """The models of one directory, of which those of a kind are loaded when they are asked for.
+
+    Not thread-safe: one thread loads, and no loaded detector may be in use meanwhile.
+
+    Args:
+        models_dir: As for ``load_detectors``.
+        device: As for ``load_detectors``.
+        threads: As for ``load_detectors``.
+        prefer: As for ``load_detectors``.
+        analysis: As for ``load_detectors``.
+        batch_units: As for ``load_detectors``.
+
+    Attributes:
+        by_kind: The detectors that are loaded; grows.
+
+    Raises:
+        UsageError: The device is absent, or a preferred model is.
+    """
+
+    def __init__(
+        self,
+        models_dir: Path,
+        *,
+        device: str,
+        threads: int,
+        prefer: Sequence[str],
+        analysis: AnalysisSettings,
+        batch_units: int = 0,
+    ) -> None:
+        self.by_kind: dict[MediaKind, Detector] = {}
+        self._found, self._problems = read_all(models_dir)
+        self._prefer = prefer
+        for name in prefer:
+            if name not in self._found:
+                choice = f"Choose from: {', '.join(sorted(self._found)) or 'none'}"
+                reason = self._problems.get(name) or choice
+                raise UsageError(f"Model not found or not usable: {name}\n{reason}")
+        on = chosen_device(device)
+        _set_threads(threads)
+        self._loader = _Loader(
+            models_dir=models_dir,
+            manifests=self._found,
+            device=on,
+            analysis=analysis,
+            batch_units=batch_units,
+        )
+        self._tried: set[MediaKind] = set()
+
+    @property
+    def problems(self) -> list[str]:
+        """Model folders that could not be loaded so far, each with the reason."""
+        return [f"{name}: {problem}" for name, problem in sorted(self._problems.items())]
+
+    def load(self, kinds: Iterable[MediaKind]) -> bool:
+        """Load the best usable model of each of these kinds; return whether any came.
+
+        Raises:
+            UsageError: None is loaded, and no other model of the directory can be.
+        """
+        before = len(self.by_kind)
+        self._load(kinds)
+        if not self.by_kind:
+            self._load(MediaKind)
+        if not self.by_kind:
+            raise UsageError("\n".join([user_messages.NO_MODELS, *self.problems]))
+        return len(self.by_kind) > before
+
+    def _load(self, kinds: Iterable[MediaKind]) -> None:
+        for kind in kinds:
+            if kind in self._tried:
+                continue
+            self._tried.add(kind)
+            for candidate in ranked(self._found, kind, self._prefer):
+                try:
+                    self.by_kind[kind] = self._loader.load(candidate)
+                except ModelError as exc:
+                    self._problems[candidate.id] = str(exc)
+                else:
+                    break
 
 
 class _Loader:

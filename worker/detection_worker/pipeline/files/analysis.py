@@ -102,7 +102,8 @@ def decode_request(
         detectors: By media kind; a kind without a detector is refused by the decoder.
         limits: What the file may cost.
     """
-    sampling = {kind: d.card.sampling for kind, d in detectors.items()}
+    # A copy: another thread may load one more meanwhile.
+    sampling = {kind: d.card.sampling for kind, d in dict(detectors).items()}
     image = sampling.get(MediaKind.IMAGE)
     video = sampling.get(MediaKind.VIDEO)
     audio = sampling.get(MediaKind.AUDIO)

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.detectors.base import Detector
-from detection_worker.media.values import DecodedMedia, Decoder
+from detection_worker.errors import JobError
+from detection_worker.media.values import DecodedMedia, Decoder, DecodeRequest
 from detection_worker.pipeline.files.analysis import decode_request, detector_for
 from detection_worker.pipeline.files.handovers import Decoded, DecodedTrack, T
 from detection_worker.pipeline.files.soundtrack import decode_sound
@@ -23,15 +25,17 @@ class Decoding:
 
     Attributes:
         decoder: Makes units of them.
-        detectors: By media kind.
+        detectors: By media kind; may grow.
         limits: What one file may cost.
         video_audio: Decode the sound of videos too.
+        load_others: Loads the detectors that no file needed so far.
     """
 
     decoder: Decoder
     detectors: Mapping[MediaKind, Detector]
     limits: MediaLimits
     video_audio: bool
+    load_others: Callable[[], object] = lambda: None
 
     def decode(
         self,
@@ -53,8 +57,18 @@ class Decoding:
             JobError: With a media code, or ``NO_MODEL``.
             Cancelled: ``cancelled`` said so.
         """
-        request = decode_request(path, name=name, detectors=self.detectors, limits=self.limits)
-        decoded = self.decoder.decode(request, on_progress=on_progress, cancelled=cancelled)
+        request = self._request(path, name)
+        try:
+            decoded = self.decoder.decode(request, on_progress=on_progress, cancelled=cancelled)
+        except JobError as exc:
+            if exc.code is not ErrorCode.NO_MODEL:
+                raise
+            # A name can announce another kind than its content is of.
+            self.load_others()
+            before, request = request, self._request(path, name)
+            if request == before:
+                raise
+            decoded = self.decoder.decode(request, on_progress=on_progress, cancelled=cancelled)
         if not self.video_audio:
             return decoded, None
         return decode_sound(
@@ -94,6 +108,9 @@ class Decoding:
             main=self._track(media),
             sound=None if sound is None else self._track(sound),
         )
+
+    def _request(self, path: Path, name: str) -> DecodeRequest:
+        return decode_request(path, name=name, detectors=self.detectors, limits=self.limits)
 
     def _track(self, media: DecodedMedia) -> DecodedTrack:
         return DecodedTrack(media=media, detector=detector_for(media.info.kind, self.detectors))

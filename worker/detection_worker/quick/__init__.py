@@ -1,1 +1,1 @@
-"""Calls to AWS for a tenth of botocore's CPU: plain requests and plain answers only."""
+"""HTTP requests and calls to AWS for a tenth of the CPU: plain requests and plain answers only."""

@@ -10,7 +10,8 @@ import boto3
 from botocore.parsers import create_parser
 
 from detection_worker.aws_session import CALL_ERRORS
-from detection_worker.quick.exchange import Answer, Connections
+from detection_worker.quick.answers import Answer
+from detection_worker.quick.exchange import Connections
 from detection_worker.quick.signing import ALGORITHM, keys_of, sign
 
 _OF_ONE_REQUEST: Final = frozenset(
@@ -34,7 +35,7 @@ class _Way:
     """How an operation is called.
 
     Attributes:
-        url: Of the service.
+        url: The service's.
         headers: Those that all its requests have, by names in lower case.
         region: That requests are signed for.
         service: Its name in signatures.

@@ -10,7 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from detection_contract.aws.errors import http_status
-from detection_worker.quick.exchange import Answer
+from detection_worker.quick.answers import Answer
 from detection_worker.storage.s3_errors import Interrupted
 
 

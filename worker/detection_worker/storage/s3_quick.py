@@ -18,7 +18,8 @@ from botocore.exceptions import ClientError
 from botocore.parsers import create_parser
 from requests.structures import CaseInsensitiveDict
 
-from detection_worker.quick.exchange import CHUNK_BYTES, Answer, Connections
+from detection_worker.quick.answers import CHUNK_BYTES, Answer
+from detection_worker.quick.exchange import Connections
 from detection_worker.quick.signing import keys_of, sign
 
 MAX_BUCKETS: Final = 64
@@ -162,7 +163,7 @@ class QuickCalls:
     ) -> Answer | None:
         place, found = self._places.get(bucket), self._credentials()
         # Of headers that are not ASCII botocore knows what to say.
-        plain = all(value.isascii() for value in headers.values())
+        plain = all(value.isascii() and value.isprintable() for value in headers.values())
         if place is None or found is None or not plain:
             return None
         url = f"{place.base}/{path}"

@@ -1,6 +1,6 @@
 """Open containers of video and sound so that they can read nothing but their own bytes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any, BinaryIO, NoReturn
 
 import av
@@ -25,6 +25,11 @@ DTS_SYNCS = tuple(bytes.fromhex(word) for word in ("7ffe8001", "fe7f0180", "1fff
 MICROSECONDS = 1_000_000
 OPACITY_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """WebM keeps the opacity beside each frame; FFmpeg's own decoders of these leave it out."""
+
+LEAVE_OUT_CODECS = frozenset({"h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video"})
+"""Their decoders can leave out frames that no other refers to, from one packet to the next. That
+of AV1 is only asked when it opens, encoders of the others make no such frames or it is not known
+to work; ProRes and JPEG refer to nothing."""
 
 
 class _Nameless:
@@ -151,6 +156,16 @@ class Reader:
         self.broken = 0
         self.partial = False
 
+    @property
+    def can_leave_out(self) -> bool:
+        """Frames that no other refers to can be left out."""
+        context: Any = self._stream.codec_context
+        return self._decoder is None and context.codec.canonical_name in LEAVE_OUT_CODECS
+
+    def forget(self) -> None:
+        """Forget what was damaged: everything is decoded again."""
+        self.damaged = self.broken = 0
+
     def packets(self) -> Iterator[Any]:
         """Yield the stream's packets from the current position on, without decoding."""
         try:
@@ -174,9 +189,17 @@ class Reader:
             return packet.decode()  # type: ignore[no-any-return]
         return list(self._decoder.decode(packet if packet.size else None))
 
-    def frames(self) -> Iterator[Any]:
-        """Yield decoded frames from the current position on."""
+    def frames(self, wanted: Container[int] | None = None) -> Iterator[Any]:
+        """Yield decoded frames from the current position on.
+
+        Args:
+            wanted: Only frames shown at these times are needed, in the stream's time base: leave
+                others out, if ``can_leave_out`` and no frame refers to them.
+        """
+        context: Any = self._stream.codec_context
         for packet in self.packets():
+            needed = wanted is None or not packet.size or packet.pts in wanted
+            context.skip_frame = "DEFAULT" if needed else "NONREF"
             try:
                 decoded = self._decoded(packet)
             except MemoryError:

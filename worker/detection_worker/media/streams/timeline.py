@@ -51,6 +51,11 @@ class Timeline:
         """Seeking to a time leads to its frame."""
         return self.exact and len(self.keyframes) > 0 and not self.ambiguous
 
+    @property
+    def distinct(self) -> bool:
+        """Each time names one frame, and decoding can start before any of them."""
+        return self.seekable and bool(np.all(np.diff(self.times) > 0))
+
     def at_s(self, pts: int | None, index: int) -> float:
         """Return the display time of a frame from the start; ``index`` counts if it has no pts."""
         if pts is None or not self.exact:
@@ -158,6 +163,15 @@ class Plan:
     seek_to: tuple[int, ...]
     clip_frames: int = 1
     clip_stride: int = 1
+
+    def shown_at(self, timeline: Timeline) -> list[list[int]]:
+        """Return when the chosen frames are shown, ascending; one list for each frame or clip."""
+        if not self.seek_to:
+            times, size = timeline.times[list(self.indices)].tolist(), self.clip_frames
+            return [times[at : at + size] for at in range(0, len(times), size)]
+        span = (self.clip_frames - 1) * self.clip_stride + 1
+        starts = np.searchsorted(timeline.times, self.seek_to).tolist()
+        return [timeline.times[at : at + span : self.clip_stride].tolist() for at in starts]
 
 
 def plan(timeline: Timeline, wanted: int) -> Plan:

@@ -1,13 +1,11 @@
 """Video to units of frames spread over its whole length, by PyAV. Runs in the child."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import numpy as np
 from av.container import InputContainer
-from av.error import FFmpegError
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -18,9 +16,15 @@ from detection_worker.media.crops import Pixels
 from detection_worker.media.stills.shown import ON_WHITE
 from detection_worker.media.streams.av_input import Reader, start_s
 from detection_worker.media.streams.display import alpha_of, hides_all, upright
+from detection_worker.media.streams.frames import (
+    Frames,
+    check_pixels,
+    take_by_seeking,
+    take_in_order,
+    take_only,
+)
 from detection_worker.media.streams.selection import StillPictureError, is_still, pixel_aspect
 from detection_worker.media.streams.timeline import (
-    Plan,
     Timeline,
     TimelineBuilder,
     plan,
@@ -97,22 +101,26 @@ def read_video(
         MemoryError: A frame does not fit.
     """
     context: Any = stream.codec_context
-    _check_pixels(context.width, context.height, limits)
+    check_pixels(context.width, context.height, limits)
     reader = Reader(container, stream, tick)
     timeline = _list_packets(container, stream, reader=reader, limits=limits)
     broken, reader.broken = reader.broken, 0
-    taker = _Taker(sampling, timeline, pixel_aspect=pixel_aspect(stream))
     clips = sampling.clip_frames > 1
     chosen = plan_clips(timeline, sampling) if clips else plan(timeline, sampling.max_frames)
-    frames = _Frames(container, stream, reader=reader, limits=limits)
-    _take_by_seeking(frames, chosen, taker)
-    if not len(taker) and not timeline.ambiguous and frames.seek(chosen.start):
-        _take_in_order(frames, chosen, taker)
+    taker = _Taker(sampling, timeline, pixel_aspect=pixel_aspect(stream))
+    frames = Frames(container, stream, reader=reader, limits=limits)
+    if not take_only(frames, chosen, timeline, taker):
+        taker = _Taker(sampling, timeline, pixel_aspect=pixel_aspect(stream))
+        reader.forget()
+        frames = Frames(container, stream, reader=reader, limits=limits)
+        take_by_seeking(frames, chosen, taker)
+        if not len(taker) and not timeline.ambiguous and frames.seek(chosen.start):
+            take_in_order(frames, chosen, taker)
     if not len(taker):
         with reopen() as again:
             same = again.streams.video[container.streams.video.index(stream)]
             fresh = Reader(again, same, tick)
-            _take_in_order(_Frames(again, same, reader=fresh, limits=limits), chosen, taker)
+            take_in_order(Frames(again, same, reader=fresh, limits=limits), chosen, taker)
             reader.damaged += fresh.damaged + fresh.broken
     clip = taker.finish()
     clip.duration_s = timeline.duration_s
@@ -123,14 +131,6 @@ def read_video(
     clip.partial, clip.broken = reader.partial, broken
     clip.damaged = reader.damaged + reader.broken
     return clip
-
-
-def _check_pixels(width: int, height: int, limits: MediaLimits) -> None:
-    if width * height > limits.max_pixels:
-        raise JobError(
-            ErrorCode.TOO_MANY_PIXELS,
-            f"a frame has {width} x {height} pixels; at most {limits.max_pixels} are allowed",
-        )
 
 
 def check_moving(
@@ -166,44 +166,6 @@ def _list_packets(
     if is_still(container, stream, timeline):
         raise StillPictureError
     return timeline
-
-
-class _Frames:
-    """Decoded frames of one stream, under the limits."""
-
-    def __init__(
-        self,
-        container: InputContainer,
-        stream: VideoStream,
-        *,
-        reader: Reader,
-        limits: MediaLimits,
-    ) -> None:
-        self._container = container
-        self._stream = stream
-        self._reader = reader
-        self._limits = limits
-        self._decoded = 0
-
-    def seek(self, when: int) -> bool:
-        """Go to the keyframe at or before ``when``, in the stream's time base."""
-        try:
-            self._container.seek(when, stream=self._stream)
-        except FFmpegError:
-            return False
-        self._reader.rewound()
-        return True
-
-    def __iter__(self) -> Iterator[Any]:
-        for frame in self._reader.frames():
-            self._decoded += 1
-            if self._decoded > self._limits.max_frames_decoded:
-                raise JobError(
-                    ErrorCode.TOO_LONG,
-                    f"more than {self._limits.max_frames_decoded} frames would have to be decoded",
-                )
-            _check_pixels(frame.width, frame.height, self._limits)
-            yield frame
 
 
 class _Taker:
@@ -266,32 +228,3 @@ class _Taker:
             lacking = self._sampling.clip_frames - len(own)
             clips.append(np.concatenate([*own, *[own[-1]] * lacking])[None])
         return clips
-
-
-def _take_by_seeking(frames: _Frames, chosen: Plan, taker: _Taker) -> None:
-    last = None
-    span = (chosen.clip_frames - 1) * chosen.clip_stride + 1
-    for part, when in enumerate(chosen.seek_to):
-        if not frames.seek(when):
-            break
-        for frame in islice(_from(frames, when), 0, span, chosen.clip_stride):
-            if last is None or frame.pts > last:
-                last = frame.pts
-                taker.take(frame, 0, part=part)
-
-
-def _from(frames: _Frames, when: int) -> Iterator[Any]:
-    return (f for f in frames if f.pts is not None and f.pts >= when)
-
-
-def _take_in_order(frames: _Frames, chosen: Plan, taker: _Taker) -> None:
-    wanted = {index: i // chosen.clip_frames for i, index in enumerate(chosen.indices)}
-    first = None
-    for index, frame in enumerate(frames):
-        first = first or frame
-        if index in wanted:
-            taker.take(frame, index, part=wanted[index])
-        if index >= chosen.indices[-1]:
-            break
-    if first is not None and not len(taker):
-        taker.take(first, 0, part=0)

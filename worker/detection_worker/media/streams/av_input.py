@@ -1,6 +1,6 @@
 """Open containers of video and sound so that they can read nothing but their own bytes."""
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import Any, BinaryIO, NoReturn
 
 import av
@@ -30,6 +30,10 @@ LEAVE_OUT_CODECS = frozenset({"h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video
 """Their decoders can leave out frames that no other refers to, from one packet to the next. That
 of AV1 is only asked when it opens, encoders of the others make no such frames or it is not known
 to work; ProRes and JPEG refer to nothing."""
+
+DISPLAY_TIMES = frozenset({"mov", "matroska"})
+"""Demuxers of containers that say when a packet is shown. AVI and ASF only say when it is decoded:
+FFmpeg guesses the rest, and not as the decoder does."""
 
 
 class _Nameless:
@@ -155,12 +159,19 @@ class Reader:
         self.damaged = 0
         self.broken = 0
         self.partial = False
+        self._next: Any = None
 
     @property
     def can_leave_out(self) -> bool:
-        """Frames that no other refers to can be left out."""
+        """Frames that no other refers to can be left out, and packets name the frames wanted."""
         context: Any = self._stream.codec_context
-        return self._decoder is None and context.codec.canonical_name in LEAVE_OUT_CODECS
+        timed = self._container.format.name.partition(",")[0] in DISPLAY_TIMES
+        return timed and self._decoder is None and context.codec.canonical_name in LEAVE_OUT_CODECS
+
+    @property
+    def found_damage(self) -> bool:
+        """Packets could not be read or decoded."""
+        return self.damaged + self.broken > 0
 
     def forget(self) -> None:
         """Forget what was damaged: everything is decoded again."""
@@ -168,6 +179,9 @@ class Reader:
 
     def packets(self) -> Iterator[Any]:
         """Yield the stream's packets from the current position on, without decoding."""
+        if self._next is not None:
+            packet, self._next = self._next, None
+            yield packet
         try:
             for packet in self._container.demux(self._stream):
                 self._tick()
@@ -181,22 +195,35 @@ class Reader:
 
     def rewound(self) -> None:
         """Forget what was decoded: the container is at another position."""
+        self._next = None
         if self._decoder is not None:
             self._decoder.flush_buffers()
+
+    def is_at(self, keyframe: int) -> bool:
+        """Return whether the next packet is the keyframe shown at this time."""
+        try:
+            self._next = next(self._container.demux(self._stream))
+        except MemoryError:
+            raise
+        except (FFmpegError, ValueError):
+            return False
+        return bool(self._next.is_keyframe and self._next.pts == keyframe)
 
     def _decoded(self, packet: Any) -> list[Any]:
         if self._decoder is None:
             return packet.decode()  # type: ignore[no-any-return]
         return list(self._decoder.decode(packet if packet.size else None))
 
-    def frames(self, wanted: Container[int] | None = None) -> Iterator[Any]:
+    def frames(self, wanted: Set[int] | None = None) -> Iterator[Any]:
         """Yield decoded frames from the current position on.
 
         Args:
             wanted: Only frames shown at these times are needed, in the stream's time base: leave
-                others out, if ``can_leave_out`` and no frame refers to them.
+                others out, if ``can_leave_out`` and no frame refers to them, and end when the
+                decoder has given back the last one.
         """
         context: Any = self._stream.codec_context
+        left = set(wanted or ())
         for packet in self.packets():
             needed = wanted is None or not packet.size or packet.pts in wanted
             context.skip_frame = "DEFAULT" if needed else "NONREF"
@@ -210,3 +237,7 @@ class Reader:
             if self.broken and packet.size:
                 self.damaged, self.broken = self.damaged + self.broken, 0
             yield from decoded
+            left.discard(packet.pts)
+            if wanted is not None and not left:
+                yield from context.decode(None)
+                return

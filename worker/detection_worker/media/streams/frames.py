@@ -11,7 +11,7 @@ from av.video.stream import VideoStream
 from detection_contract.error_codes import ErrorCode
 from detection_worker.errors import JobError
 from detection_worker.media.streams.av_input import Reader
-from detection_worker.media.streams.timeline import Plan, Timeline
+from detection_worker.media.streams.timeline import Entry, Plan, Timeline
 from detection_worker.settings import MediaLimits
 
 
@@ -62,11 +62,18 @@ class Frames:
         self._reader.rewound()
         return True
 
+    def enter(self, entry: Entry, when: int) -> bool:
+        """Go to a keyframe; if the container does not find it, where ``seek`` goes."""
+        for request in entry.requests:
+            if self.seek(request) and self._reader.is_at(entry.keyframe):
+                return True
+        return self.seek(when)
+
     def __iter__(self) -> Iterator[Any]:
         return self._checked(self._reader.frames())
 
     def only(self, wanted: Set[int]) -> Iterator[Any]:
-        """Yield the frames shown at the times ``wanted``, and others.
+        """Yield the frames shown at the times ``wanted``, and others before the last of them.
 
         Frames that no other refers to are left out. If two fields of a frame are packets of their
         own, as in H.264, only the first has the frame's time.
@@ -75,7 +82,7 @@ class Frames:
             _UnsureError: Something is damaged, or frames consist of fields.
         """
         for frame in self._checked(self._reader.frames(wanted)):
-            if frame.interlaced_frame or self._reader.damaged or self._reader.broken:
+            if frame.interlaced_frame or frame.is_corrupt or self._reader.found_damage:
                 raise _UnsureError
             yield frame
 
@@ -122,22 +129,22 @@ def take_only(frames: Frames, chosen: Plan, timeline: Timeline, taker: Taker) ->
     try:
         if not chosen.seek_to:
             wanted = {when: part for part, times in enumerate(parts) for when in times}
-            _take(frames, wanted, taker, start=chosen.start)
+            _take(frames, wanted, taker, entry=timeline.entry(chosen.start))
             return True
         for part, times in enumerate(parts):
-            _take(frames, dict.fromkeys(times, part), taker, start=times[0])
+            _take(frames, dict.fromkeys(times, part), taker, entry=timeline.entry(times[0]))
     except _UnsureError:
         return False
     return True
 
 
-def _take(frames: Frames, wanted: Mapping[int, int], taker: Taker, *, start: int) -> None:
+def _take(frames: Frames, wanted: Mapping[int, int], taker: Taker, *, entry: Entry) -> None:
     """Take the frames shown at the times ``wanted``, all of them.
 
     Raises:
         _UnsureError: One of them did not come.
     """
-    if not frames.seek(start):
+    if not frames.enter(entry, min(wanted)):
         raise _UnsureError
     awaited = iter(sorted(wanted))
     due = next(awaited, None)

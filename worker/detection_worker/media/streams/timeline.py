@@ -56,11 +56,32 @@ class Timeline:
         """Each time names one frame, and decoding can start before any of them."""
         return self.seekable and bool(np.all(np.diff(self.times) > 0))
 
+    def entry(self, when: int) -> "Entry":
+        """Return where decoding can start for what is shown at ``when``; some start is needed."""
+        i = max(0, int(np.searchsorted(self.keyframes, when, side="right")) - 1)
+        after = self.keyframes[i + 1] if i + 1 < len(self.keyframes) else self.times[-1]
+        between = when + max(0, int(after) - when) // 2
+        return Entry(keyframe=int(self.keyframes[i]), requests=(when, between))
+
     def at_s(self, pts: int | None, index: int) -> float:
         """Return the display time of a frame from the start; ``index`` counts if it has no pts."""
         if pts is None or not self.exact:
             return index * self.frame_s
         return max(0.0, pts * self.time_base - self.origin_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """Where to start decoding.
+
+    Attributes:
+        keyframe: Display time of the keyframe.
+        requests: Times to seek, one after another, until it is reached: from its own time FFmpeg
+            goes to the keyframe before, in MP4 files whose first frame is shown late.
+    """
+
+    keyframe: int
+    requests: tuple[int, ...]
 
 
 class TimelineBuilder:

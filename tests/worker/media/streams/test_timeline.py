@@ -3,7 +3,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection_worker.core.sampling import VideoSampling, spread
-from detection_worker.media.streams.timeline import Timeline, TimelineBuilder, plan, plan_clips
+from detection_worker.media.streams.timeline import (
+    Entry,
+    Timeline,
+    TimelineBuilder,
+    plan,
+    plan_clips,
+)
 
 
 def timeline(frames: int, *, every: int, fps: int = 25) -> Timeline:
@@ -56,6 +62,53 @@ def test_clips_of_a_long_video_are_sought_where_they_start() -> None:
 )
 def test_clips_are_decoded_in_order_where_seeking_saves_nothing(frames: int, every: int) -> None:
     assert plan_clips(timeline(frames, every=every), CLIPS).seek_to == ()
+
+
+def test_planned_frames_are_known_by_their_times() -> None:
+    short, long = timeline(150, every=150), timeline(90_000, every=50)
+
+    assert plan(short, 3).shown_at(short) == [[2_500], [7_500], [12_500]]
+    sought = plan(long, 16)
+    assert sought.shown_at(long) == [[when] for when in sought.seek_to]
+
+
+@pytest.mark.parametrize(
+    ("frames", "first"),
+    [
+        pytest.param(9_000, [148_900, 149_200, 149_500], id="sought"),
+        pytest.param(100, [500, 800, 1_100], id="in order"),
+    ],
+)
+def test_frames_of_a_clip_are_known_together(frames: int, first: list[int]) -> None:
+    found = timeline(frames, every=50)
+
+    shown = plan_clips(found, CLIPS).shown_at(found)
+
+    assert [len(times) for times in shown] == [8, 8, 8]
+    assert shown[0][:3] == first
+
+
+def test_a_video_shorter_than_a_clip_is_shown_as_far_as_it_goes() -> None:
+    found = timeline(10, every=10)
+
+    assert plan_clips(found, CLIPS).shown_at(found) == [[0, 300, 600, 900]]
+
+
+def test_decoding_starts_at_the_keyframe_before() -> None:
+    found = timeline(100, every=25)
+
+    assert found.entry(2_600) == Entry(keyframe=2_500, requests=(2_600, 3_800))
+    assert found.entry(2_500) == Entry(keyframe=2_500, requests=(2_500, 3_750))
+    assert found.entry(9_900) == Entry(keyframe=7_500, requests=(9_900, 9_900))
+
+
+def test_a_time_that_comes_twice_names_no_frame() -> None:
+    builder = TimelineBuilder(time_base=0.04, frame_s=0.04, max_duration_s=10)
+    for when in (0, 1, 1, 2):
+        builder.add(when, keyframe=when == 0, exact=True)
+
+    assert not builder.finish().distinct
+    assert timeline(4, every=4).distinct
 
 
 def test_the_duration_comes_from_the_packets() -> None:

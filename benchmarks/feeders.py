@@ -157,7 +157,7 @@ class DeviceRow:
         device_ms: CPU of the device's process for each message.
         limit_per_s: Messages a second of which that would be all of one core.
         device_cores: CPU of the device's process while it ran, in cores.
-        share_of_clock: Of what the fake device's own clock allows; None at 0 ms.
+        share_of_clock: Part of what the fake device's own clock allows; None at 0 ms.
     """
 
     device: str

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from detection_worker.media.values import DecodedMedia, DecodeRequest, MediaInfo
 from detection_worker.metrics import Metrics
 from detection_worker.outbox.base import PendingCallback
 from detection_worker.outbox.gate import GatedCallbacks, HostGate
+from detection_worker.pipeline.device.client import Device, RemoteInference, connect
+from detection_worker.pipeline.device.server import DeviceServer
 from detection_worker.pipeline.messages.settlement import MessageCounts
 from detection_worker.pipeline.service.dependencies import PipelineDependencies
 from detection_worker.pipeline.service.pipeline import Pipeline
@@ -494,6 +497,9 @@ class Rig:
     outbox: FakeOutbox | None = None
     gate: HostGate | None = None
     pipeline: Pipeline | None = None
+    remote: bool = False
+    """Score through a connection to a server of the device, as a feeder does."""
+    server: DeviceServer | None = None
 
     @property
     def journal(self) -> list[str]:
@@ -534,14 +540,16 @@ class Rig:
 
     def start(self, **changes: object) -> Pipeline:
         self.consumer = replace(self.consumer, **changes)  # type: ignore[arg-type] # test values
+        device = self._connected() if self.remote else None
         self.pipeline = Pipeline(
             PipelineDependencies(
+                inference=None if device is None else partial(RemoteInference, device),
                 source=self.source,
                 facts=self.source.facts(),
                 storage=self.storage,
                 decoder=self.decoder,
                 decoders=2,
-                detectors=self.detectors,
+                detectors=self.detectors if device is None else device.detectors,
                 callbacks=(
                     GatedCallbacks(
                         self.callbacks, self.gate, threads=self.consumer.callback_workers
@@ -567,6 +575,21 @@ class Rig:
         )
         self.pipeline.start()
         return self.pipeline
+
+    def _connected(self) -> Device:
+        # The server takes units of the detector's shape only: those of ``FakeDecoder``.
+        for detector in self.detectors.values():
+            sound = detector.card.kind is MediaKind.AUDIO
+            sampling = AudioSampling(window=16) if sound else ImageSampling(crop_px=8)
+            detector.card = replace(detector.card, sampling=sampling)
+        self.server = DeviceServer(
+            self.detectors,
+            max_units=self.consumer.batch_units,
+            max_wait_s=self.consumer.batch_wait_s,
+            memory_bytes=1 << 20,
+            on_batch=self.metrics.batch_units.observe,
+        )
+        return connect(self.server.connect(), timeout_s=20)
 
     def send(self, key: str, **fields: object) -> str:
         return self.source.send(
@@ -616,12 +639,14 @@ class Rig:
                     gate.set()
         clean = pipeline.stop(grace_s=grace_s)
         pipeline.close()
+        if self.server is not None:
+            self.server.close()
         return clean
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    built = Rig(cache_dir=tmp_path / "cache")
+def rig(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Rig]:
+    built = Rig(cache_dir=tmp_path / "cache", remote=getattr(request, "param", None) == "device")
     yield built
     if built.source.poll_gate is not None:
         built.source.poll_gate.set()

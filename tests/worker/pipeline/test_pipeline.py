@@ -12,6 +12,10 @@ from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
 from detection_worker.core.verdict import Thresholds
 
+in_both_ways = pytest.mark.parametrize("rig", ["here", "device"], indirect=True)
+"""With a stage in the same process, and through a connection to the device's."""
+pytestmark = in_both_ways
+
 
 def test_a_message_is_detected_reported_and_deleted(rig: Any) -> None:
     rig.start()

@@ -11,12 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import DTypeLike, NDArray
 
 from detection_contract.media_types import MediaKind
 from detection_testing.media import sample_media
 from detection_testing.samples import sample_path
+from detection_worker.core.sampling import VideoSampling
 from detection_worker.detectors.registry import load_detectors
+from detection_worker.errors import Cancelled
 from detection_worker.media.jail.pool import ProcessDecoder
+from detection_worker.media.values import DecodedMedia, DecodeRequest
 from detection_worker.pipeline.device.client import connect
 from detection_worker.pipeline.device.memory import place_of
 from detection_worker.pipeline.device.server import DeviceServer, feeder_sockets
@@ -197,6 +201,43 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     tone = np.sin(np.arange(4 * 16_000) / 7).astype(np.float32)
     return sample_media.add_sound(path, tone, rate_hz=16_000)
+
+
+def test_a_decode_that_ends_early_leaves_no_memory_taken(film: Path, rig: Any) -> None:
+    memory = rig.feeder().device.memory
+    request = DecodeRequest(
+        path=film,
+        announced=VIDEO,
+        image=None,
+        video=VideoSampling(max_frames=4),
+        audio=None,
+        limits=MediaLimits(),
+    )
+
+    def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        taken.append(memory.empty(shape, dtype))
+        return taken[-1]
+
+    def decode(cancelled: Callable[[], bool]) -> DecodedMedia:
+        return decoder.decode(request, on_progress=lambda: None, cancelled=cancelled)
+
+    def cut_short() -> None:
+        for _ in range(100):  # most likely at once: the answer is larger than a socket's buffer
+            taken.clear()
+            decode(lambda: bool(taken))
+
+    taken: list[NDArray[Any]] = []
+    with ProcessDecoder(1, empty=empty) as decoder:
+        decoded = decode(lambda: False)
+        assert place_of(decoded.units)
+        assert taken.pop() is decoded.units
+        del decoded
+        assert memory.free == memory.size
+        # Once there is an array for the answer: the child is killed while it fills it.
+        with pytest.raises(Cancelled):
+            cut_short()
+        taken.clear()
+        assert memory.free == memory.size
 
 
 @pytest.fixture(params=["crops", "faces"])

@@ -115,7 +115,9 @@ def test_memory_that_may_not_stay_is_refused(rig: Any, tmp_path: Path, which: st
     assert rig.eventually(lambda: descriptors() <= before)
 
 
-def test_descriptors_that_nobody_asked_for_are_closed(rig: Any) -> None:
+def test_descriptors_that_nobody_asked_for_are_closed(
+    rig: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     with welcomed(rig) as liar:
         before, fd = descriptors(), sealed_memory(4096)
         for number in range(20):
@@ -124,6 +126,23 @@ def test_descriptors_that_nobody_asked_for_are_closed(rig: Any) -> None:
         assert rig.eventually(lambda: descriptors() == before)
         socket.send_fds(liar, [pack(Says.CANCEL)], [liar.fileno()] * 50)
         assert liar.recv(1) == b""
+    assert "descriptors were lost" in caplog.text
+
+
+def test_memory_that_cannot_be_mapped_costs_one_feeder(
+    rig: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    feeder = rig.feeder()
+
+    def refuse(fd: int) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr("detection_worker.pipeline.device.server.mapped", refuse)
+    feeder.put("large", feeder.media(VIDEO, *[1] * 12, side=400))
+
+    assert feeder.lost.wait(20)
+    assert feeder.outcome("large") is None
+    assert "feeder-1 is disconnected: [Errno 12] Cannot allocate memory" in caplog.text
 
 
 def test_a_number_that_is_in_use_is_refused(rig: Any) -> None:

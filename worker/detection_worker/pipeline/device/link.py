@@ -120,8 +120,10 @@ class Link:
             if (level, what) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
         try:
-            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            if flags & socket.MSG_TRUNC:
                 raise BadPacket("a packet is too long")
+            if flags & socket.MSG_CTRUNC:  # too many, or more than this process may have
+                raise BadPacket("descriptors were lost")
             yield memoryview(buffer)[:size], fds
         finally:
             for fd in fds:

@@ -210,7 +210,11 @@ class DeviceServer:
             log.warning("%s is disconnected: it broke the protocol: %s", link.name, str(exc))
             self._drop(link)
             return False
-        except OSError:
+        except ConnectionError:  # it was killed
+            self._drop(link)
+            return False
+        except OSError as exc:
+            log.warning("%s is disconnected: %s", link.name, exc)
             self._drop(link)
             return False
         return True

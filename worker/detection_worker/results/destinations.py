@@ -11,7 +11,7 @@ from detection_contract.notifications import DETAIL_TYPES, SOURCE
 from detection_contract.result_keys import encoded
 from detection_worker.quick.operations import QuickOperation
 from detection_worker.results.base import Notification
-from detection_worker.results.forms import form
+from detection_worker.results.forms import form, quoted
 
 MAX_ENTRIES: Final = 10
 """Limit of one call, with each of the three services."""
@@ -70,10 +70,10 @@ class SnsTopic:
 
     def send(self, batch: Sequence[Notification]) -> Mapping[int, Refused]:
         """Publish a batch."""
-        fields = {"Action": self.OPERATION, "Version": _SNS_VERSION, "TopicArn": self.arn.arn}
-        for at, notification in enumerate(batch):
-            fields |= self._fields(at, notification)
-        answer = self._quick.post(form(fields).encode()) or self._client.publish_batch(
+        head = {"Action": self.OPERATION, "Version": _SNS_VERSION, "TopicArn": self.arn.arn}
+        entries = (self._form(at, each) for at, each in enumerate(batch))
+        body = "&".join((form(head), *entries)).encode()
+        answer = self._quick.post(body) or self._client.publish_batch(
             TopicArn=self.arn.arn,
             PublishBatchRequestEntries=[self._entry(at, each) for at, each in enumerate(batch)],
         )
@@ -87,17 +87,19 @@ class SnsTopic:
             **_order(self.arn, notification),
         }
 
-    def _fields(self, at: int, notification: Notification) -> dict[str, str]:
+    def _form(self, at: int, notification: Notification) -> str:
         """Return an entry in the query protocol."""
         place = f"PublishBatchRequestEntries.member.{at + 1}"
-        fields = {f"{place}.Id": str(at), f"{place}.Message": notification.body}
+        found = f"{place}.Id={at}&{place}.Message={quoted(notification.body)}"
         for number, (name, value) in enumerate(notification.attributes.items(), start=1):
-            attribute = f"{place}.MessageAttributes.entry.{number}"
-            fields[f"{attribute}.Name"] = name
-            fields[f"{attribute}.Value.DataType"] = "String"
-            fields[f"{attribute}.Value.StringValue"] = value
-        order = _order(self.arn, notification)
-        return fields | {f"{place}.{name}": value for name, value in order.items()}
+            attribute = f"&{place}.MessageAttributes.entry.{number}."
+            found += (
+                f"{attribute}Name={quoted(name)}{attribute}Value.DataType=String"
+                f"{attribute}Value.StringValue={quoted(value)}"
+            )
+        for name, value in _order(self.arn, notification).items():
+            found += f"&{place}.{name}={quoted(value)}"
+        return found
 
 
 class SqsQueue:

@@ -170,7 +170,7 @@ class InFlight:
             The new state; None if the table refuses the event, or if ``message`` is not the one
             in flight: it was dropped, or cancelled by ``reopen``.
         """
-        with self._changed:
+        with self._lock:
             return self._move(message, event)
 
     def reopen(self, message: Message) -> Message | None:
@@ -238,7 +238,7 @@ class InFlight:
 
     def work_done(self, job: Job) -> None:
         """Stop counting a job: it needs the busy stages no more."""
-        with self._changed:
+        with self._lock:
             self._admission.done(job.message, job.index)
             self._changed.notify_all()
 

@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
+from detection_worker.pipeline.device.client import LOOK_UP_MS
 from detection_worker.pipeline.files.handovers import Scored, Unscored
 from detection_worker.pipeline.stages.inference import InferenceStage
 
@@ -207,6 +209,43 @@ def test_a_search_ends_when_its_result_is_no_longer_wanted(rig: Any) -> None:
 
     assert feeder.outcome("film") is None
     assert rig.units == []
+
+
+def test_a_file_that_is_given_up_while_it_is_handed_over_is_not_scored(
+    rig: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feeder = rig.feeder()
+    feeder.put("gate", feeder.media(IMAGE, 7))
+    assert rig.detectors[IMAGE].entered.wait(20)
+    decoded = feeder.decoded("slow", feeder.media(IMAGE, 1, shared=False))
+    empty = type(feeder.device.memory).empty
+
+    def slow(*args: Any) -> Any:
+        decoded.ticket.cancelled = True
+        time.sleep(3 * LOOK_UP_MS / 1000)
+        return empty(*args)
+
+    monkeypatch.setattr(type(feeder.device.memory), "empty", slow)
+    feeder.inference.put(decoded)
+    [link] = rig.server._links
+    assert rig.eventually(lambda: any(t.cancelled for t in list(link.tickets.values())))
+    rig.open_gates()
+
+    assert feeder.outcome("slow") is None
+    assert rig.units == [1]
+
+
+def test_a_bug_in_handing_over_fails_one_file(rig: Any, caplog: pytest.LogCaptureFixture) -> None:
+    feeder = rig.feeder()
+    wrong = feeder.media(IMAGE, 1)
+    object.__setattr__(wrong.info, "width", -1)
+    feeder.put("wrong", wrong)
+    feeder.put("fine", feeder.media(IMAGE, 1))
+
+    failed = feeder.outcome("wrong")
+    assert (failed.failure.code, failed.failure.message) == (ErrorCode.INTERNAL, "internal error")
+    assert "handing wrong to the device failed" in caplog.text
+    assert feeder.logits("fine") == [-4]
 
 
 def test_files_beyond_the_capacity_wait(rig: Any) -> None:

@@ -99,11 +99,12 @@ def _welcomed(sock: socket.socket) -> Device:
 
 @dataclass(slots=True, eq=False)
 class _Pending(Generic[T]):
-    """A file that was sent: its units may not be given back before it is answered."""
+    """A file that is sent: its units may not be given back before it is answered."""
 
     decoded: Decoded[T]
     size: int
     answer: bytearray = field(default_factory=bytearray)
+    sent: bool = False
     cancelled: bool = False
 
 
@@ -176,6 +177,9 @@ class RemoteInference(Generic[T]):
             pass  # the receiver's thread sees it too, and ends every file
         except OSError as exc:
             self._fail(number, f"the file cannot be handed to the device: {exc.strerror}")
+        except Exception:
+            log.exception("handing %s to the device failed", decoded.ticket.request_id)
+            self._fail(number, "internal error")
 
     def close(self) -> None:
         """Wait for the scores of what was put in, then stop."""
@@ -224,6 +228,7 @@ class RemoteInference(Generic[T]):
             socket.send_fds(self._device.sock, [packet], fds)
         else:
             self._device.sock.send(packet)
+        pending.sent = True
 
     def _shared(self, track: DecodedTrack) -> DecodedTrack:
         """Return a track whose units lie in shared memory; usually they do already."""
@@ -279,7 +284,8 @@ class RemoteInference(Generic[T]):
             return
         self._looked_s = self.alive_s
         for number, pending in list(self._pending.items()):
-            if pending.decoded.ticket.cancelled and not pending.cancelled:
+            told = pending.cancelled or not pending.sent
+            if pending.decoded.ticket.cancelled and not told:
                 with suppress(BlockingIOError):
                     self._device.sock.send(pack(Says.CANCEL, ticket=number), socket.MSG_DONTWAIT)
                     pending.cancelled = True

@@ -1,0 +1,1 @@
+"""Parts of ``worker_throughput.py``: loads, contenders in processes of their own, measuring."""

@@ -1,0 +1,143 @@
+"""The worker compared with a sequential loop, pools of it, LitServe and the machine's limit."""
+
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from detection_testing.aws.local_aws import LocalAws
+from detection_testing.http.tunnel import TlsFront, make_certificate
+from throughput.litserve_peer import BRIDGE_THREADS, why_absent
+from throughput.media import MediaSet
+from throughput.processes import contender, worker
+from throughput.rates import Bench, Rate
+
+POOL_SIZES: Final = (2, 4, 8, 16, 32)
+SEQUENTIAL, LITSERVE, WORKER, TLS, LIMIT = "sequential", "litserve", "worker", "with TLS", "limit"
+ROWS: Final = (SEQUENTIAL, "pools", LITSERVE, WORKER, TLS, LIMIT)
+
+
+def compare(
+    aws: LocalAws, media: MediaSet, folder: Path, models_dir: Path, *, only: tuple[str, ...]
+) -> dict[str, object]:
+    """Measure contenders on one media set.
+
+    Args:
+        aws: The local services.
+        media: Files and numbers of messages.
+        folder: For files.
+        models_dir: Models of every contender.
+        only: Which rows of ``ROWS``.
+    """
+    bench = Bench(aws, media, folder)
+    absent = {LITSERVE: why_absent()} if LITSERVE in only else {}
+    if SEQUENTIAL in only:
+        loop = contender(aws, models_dir, "guide", threads=1)
+        bench.measure(SEQUENTIAL, media.slow_messages, loop)
+    for size in POOL_SIZES if "pools" in only else ():
+        messages = min(media.messages, media.slow_messages * size)
+        pool = contender(aws, models_dir, "guide", threads=size)
+        bench.measure(f"pool {size}", messages, pool)
+    if LITSERVE in only and absent[LITSERVE] is None:
+        bridge = contender(aws, models_dir, LITSERVE, threads=BRIDGE_THREADS)
+        bench.measure(LITSERVE, media.messages, bridge)
+    if WORKER in only:
+        ours = worker(aws, models_dir, report=folder / "threads.json")
+        bench.measure(WORKER, media.messages, ours)
+    if TLS in only:
+        with _tls(aws, folder) as (options, environment, url):
+            ours = worker(
+                aws,
+                models_dir,
+                *options,
+                environment=environment,
+                report=folder / "threads-tls.json",
+            )
+            bench.measure(TLS, media.messages, ours, callback_url=url)
+    if LIMIT in only:
+        bench.limit(models_dir)
+    reasons = {name: reason for name, reason in absent.items() if reason}
+    return {
+        "rows": [asdict(row) for row in bench.rows],
+        "absent": reasons,
+        **_ratios(bench.rows),
+    }
+
+
+@contextmanager
+def _tls(aws: LocalAws, folder: Path) -> Iterator[tuple[tuple[str, ...], Mapping[str, str], str]]:
+    """Have the services behind TLS; yields options and variables of the worker, and a URL."""
+    certificate = make_certificate(folder, "localhost")
+    port = urllib.parse.urlsplit(aws.endpoint_url).port
+    assert port is not None
+    front = TlsFront(("127.0.0.1", port), certificate)
+    endpoint = f"https://localhost:{front.port}"
+    trusted = str(folder / "localhost.crt")
+    try:
+        yield (
+            ("--endpoint-url", endpoint),
+            {
+                "AWS_ENDPOINT_URL": endpoint,
+                "AWS_CA_BUNDLE": trusted,
+                "SSL_CERT_FILE": trusted,
+            },
+            aws.callback_url("/ok").replace(aws.endpoint_url, endpoint),
+        )
+    finally:
+        front.close()
+
+
+def _ratios(rows: list[Rate]) -> dict[str, object]:
+    """Return what the worker makes of the others, as far as they were measured."""
+    by_name = {row.name: row for row in rows}
+    pools = [row for row in rows if row.name.startswith("pool ")]
+    best = max(pools, key=lambda row: row.per_s, default=None)
+    ours = by_name.get(WORKER)
+    if ours is None:
+        return {}
+
+    def over(peer: Rate | None) -> float | None:
+        return None if peer is None else ours.per_s / peer.per_s
+
+    return {
+        "times_sequential": over(by_name.get(SEQUENTIAL)),
+        "times_best_pool": over(best),
+        "best_pool": None if best is None else best.name,
+        "times_litserve": over(by_name.get(LITSERVE)),
+        "share_of_limit": over(by_name.get(LIMIT)),
+        "sqs_calls_per_message": ours.sqs_calls,
+    }
+
+
+def show(name: str, report: Mapping[str, object]) -> None:
+    """Print the table of one media set."""
+    rows, absent = report["rows"], report["absent"]
+    assert isinstance(rows, list)
+    assert isinstance(absent, dict)
+    print(f"\n{name}")
+    print(
+        f"  {'':12} {'msg/s':>8} {'CPU ms/msg':>11} {'SQS/msg':>8} {'S3/msg':>7} "
+        f"{'local AWS, cores':>17}"
+    )
+    for row in rows:
+        cells = [row["cpu_ms"], row["sqs_calls"], row["s3_calls"], row["local_aws_cores"]]
+        shown = ["" if c is None else f"{c:.2f}" for c in cells]
+        print(
+            f"  {row['name']:12} {row['per_s']:8.1f} {shown[0]:>11} {shown[1]:>8} "
+            f"{shown[2]:>7} {shown[3]:>17}"
+        )
+        for stage, cpu_ms in sorted(row["stages"].items(), key=lambda pair: -pair[1]):
+            if cpu_ms >= 0.01:
+                print(f"    {stage:20} {cpu_ms:11.2f}")
+    for peer, reason in absent.items():
+        print(f"  {peer:12} {reason}")
+    for text, key in (
+        ("worker / sequential", "times_sequential"),
+        (f"worker / best pool ({report.get('best_pool')})", "times_best_pool"),
+        ("worker / LitServe", "times_litserve"),
+        ("worker / limit", "share_of_limit"),
+    ):
+        if isinstance(ratio := report.get(key), float):
+            print(f"  {text:32} {ratio:.2f}")

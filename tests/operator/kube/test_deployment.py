@@ -170,6 +170,16 @@ def test_the_worker_takes_how_much_of_a_file_to_look_at(tmp_path: Path) -> None:
     assert not {env.FRAMES, env.WINDOWS} & environment_of(built()).keys()
 
 
+@pytest.mark.parametrize(
+    "name", ["nvidia.com/gpu", "nvidia.com/gpu.shared", "nvidia.com/mig-1g.10gb"]
+)
+def test_whole_shared_and_sliced_gpus_are_asked_for_as_written(name: str) -> None:
+    deployment = built({"resources": {"limits": {name: 1, "memory": "16Gi"}}})
+
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["resources"] == {"limits": {name: 1, "memory": "16Gi"}}
+
+
 def test_the_precisions_are_the_worker_s() -> None:
     spec = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     template = spec["properties"]["worker"]["properties"]["template"]["properties"]

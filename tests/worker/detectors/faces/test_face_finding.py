@@ -5,6 +5,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -108,3 +109,35 @@ def test_a_wall_of_faces_costs_no_more_than_it_may(
     [faces] = finder.find(wall[None])
 
     assert 80 <= len(faces) <= finding.MAX_CANDIDATES
+
+
+def test_frames_that_find_no_memory_are_searched_a_few_at_a_time(
+    finder: MtcnnFinder, astronaut: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = np.stack([astronaut[:128, 128:320]] * 5)
+    wanted = finder.find(frames)
+    searched: list[int] = []
+    real = finder._find
+
+    def with_little_memory(part: Picture) -> list[tuple[Face, ...]]:
+        searched.append(len(part))
+        if len(part) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(part)
+
+    monkeypatch.setattr(finder, "_find", with_little_memory)
+
+    assert finder.find(frames) == wanted
+    assert searched == [5, 2, 2, 1]
+
+
+def test_one_frame_that_finds_no_memory_fails(
+    finder: MtcnnFinder, astronaut: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_memory(_: Picture) -> list[tuple[Face, ...]]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(finder, "_find", without_memory)
+
+    with pytest.raises(torch.OutOfMemoryError):
+        finder.find(astronaut[None])

@@ -33,7 +33,7 @@ from detection_worker.pipeline.stages.scoring.in_work import (
     TrackInWork,
     Turn,
 )
-from detection_worker.pipeline.stages.scoring.passes import Ended, Gathered, PassesUnderWay
+from detection_worker.pipeline.stages.scoring.passes import Ended, News, PassesUnderWay
 
 POISON, ODD, LOSING = 9, 8, 7
 """Values of units: one that no pass bears, one without a score, one that ends the device."""
@@ -94,6 +94,23 @@ class FakeDevice:
         return Buffer(self, units)
 
 
+class FakeFinder(FakeDevice):
+    """Finds all units of a file, once the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_find = threading.Semaphore(0)
+        self.searches = 0
+
+    def find_units(self, media: DecodedMedia, *, on_progress: Callable[[], None]) -> DecodedMedia:
+        self.searches += 1
+        assert self.may_find.acquire(timeout=30)
+        on_progress()
+        if POISON in media.units:
+            raise RuntimeError("nine has no face")
+        return media
+
+
 @dataclass(slots=True, eq=False)
 class Buffer:
     device: FakeDevice
@@ -137,9 +154,9 @@ class Rig:
             capacity=8,
         )
 
-    def put(self, name: str, *values: int) -> Ticket:
+    def put(self, name: str, *values: int, detector: FakeDevice | None = None) -> Ticket:
         ticket = Ticket(name)
-        track = DecodedTrack(media=picture(values), detector=self.device)
+        track = DecodedTrack(media=picture(values), detector=detector or self.device)
         self.stage.put(Decoded(ticket=ticket, main=track))
         return ticket
 
@@ -319,6 +336,42 @@ def test_a_device_lost_in_a_search_is_no_fault_of_the_file(rig: Rig) -> None:
     assert rig.stage.alive_s == -math.inf
 
 
+def test_other_files_are_scored_while_one_is_searched_for_faces(rig: Rig) -> None:
+    finder = FakeFinder()
+    for device in (rig.device, finder):
+        device.may_end.release(100)
+
+    rig.put("faces", 1, detector=finder)
+    assert eventually(lambda: finder.searches == 1)
+    rig.put("plain", 2)
+    assert eventually(lambda: "plain" in rig.outcomes)
+
+    assert list(rig.outcomes) == ["plain"]
+    assert rig.stage.busy == 1
+    finder.may_find.release()
+    assert eventually(lambda: "faces" in rig.outcomes)
+    assert (rig.logits("faces"), rig.stage.busy) == ([-4.0], 0)
+
+
+def test_files_whose_faces_cannot_be_searched_wait_outside(rig: Rig) -> None:
+    finder = FakeFinder()
+    finder.may_end.release(100)
+
+    tickets = [
+        rig.put(f"{i}", value, detector=finder) for i, value in enumerate((1, POISON, 2, 3))
+    ]
+    assert eventually(lambda: finder.searches == 1)
+    assert eventually(lambda: rig.stage.waiting == 2)
+    tickets[2].cancelled = True
+    finder.may_find.release(100)
+
+    assert eventually(lambda: len(rig.outcomes) == 4)
+    assert (rig.logits("0"), rig.outcomes["2"], rig.logits("3")) == ([-4.0], None, [-2.0])
+    failed = rig.outcomes["1"]
+    assert isinstance(failed, Unscored)
+    assert failed.failure.message == "the detector failed: RuntimeError"
+
+
 def test_what_is_no_longer_wanted_is_not_told(rig: Rig) -> None:
     rig.device.batch_units = rig.device.at_once = 1
     tickets = [rig.put("running", 1), rig.put("waiting", 2)]
@@ -362,7 +415,7 @@ def test_closing_waits_for_what_is_under_way(device: FakeDevice) -> None:
 
 
 def test_a_pass_is_charged_from_when_the_device_was_free() -> None:
-    told: list[Gathered[Ticket] | Ended[Ticket]] = []
+    told: list[News[Ticket]] = []
     now_s = [0.0]
     device = FakeDevice()
     passes: PassesUnderWay[Ticket] = PassesUnderWay(told.append, clock_s=lambda: now_s[0])

@@ -10,8 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from detection_worker.core.batch_size import halved
 from detection_worker.core.faces import Face
 from detection_worker.core.verdict import sigmoid
+from detection_worker.detectors.device_errors import (
+    give_back_memory,
+    is_out_of_memory,
+    lost_device_told,
+)
 from detection_worker.detectors.faces.crops import Boxes, Mipmaps
 from detection_worker.detectors.networks.image.mtcnn import (
     LANDMARKS,
@@ -69,12 +75,32 @@ class MtcnnFinder:
         self._networks = networks.to(self._device).eval()
 
     def find(self, frames: NDArray[np.uint8]) -> list[tuple[Face, ...]]:
-        """Return the faces of each frame, surest first; see ``FaceFinder``."""
+        """Return the faces of each frame, surest first; see ``FaceFinder``.
+
+        Raises:
+            DeviceLost: The device answers no more.
+        """
         step = max(1, CHUNK_PIXELS // (frames.shape[1] * frames.shape[2]))
         found: list[tuple[Face, ...]] = []
-        for start in range(0, len(frames), step):
-            found += self._find(frames[start : start + step])
+        with lost_device_told(self._device):
+            while len(found) < len(frames):
+                part = frames[len(found) : len(found) + step]
+                faces = self._found_or_none(part)
+                if faces is None:
+                    step = halved(len(part))
+                    give_back_memory(self._device)
+                else:
+                    found += faces
         return found
+
+    def _found_or_none(self, frames: NDArray[np.uint8]) -> list[tuple[Face, ...]] | None:
+        """Return the faces of frames; None if there is no memory for so many."""
+        try:
+            return self._find(frames)
+        except Exception as exc:
+            if len(frames) == 1 or not is_out_of_memory(exc):
+                raise
+            return None
 
     def _find(self, frames: NDArray[np.uint8]) -> list[tuple[Face, ...]]:
         with torch.inference_mode():

@@ -4,32 +4,40 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Generic
 
 import numpy as np
 
 from detection_contract.error_codes import ErrorCode
 from detection_worker.core.batch_size import CPU_UNITS
-from detection_worker.core.batching import Batcher, Slice
+from detection_worker.core.batching import Batcher
 from detection_worker.core.messages.outcome import Failure
-from detection_worker.detectors.base import DeviceLost, passes_of
+from detection_worker.detectors.base import Detector, DeviceLost, FindsUnits, passes_of
 from detection_worker.errors import Cancelled
 from detection_worker.pipeline.files.analysis import units_of
 from detection_worker.pipeline.files.handovers import Decoded, DecodedTrack, Scored, T, Unscored
+from detection_worker.pipeline.stages.scoring.blocking import BlockingPasses
 from detection_worker.pipeline.stages.scoring.in_work import (
     FileInWork,
     ScoringBatch,
     TrackInWork,
     Turn,
     blame,
-    joined,
     parts_of,
     spread_logits,
 )
 from detection_worker.pipeline.stages.scoring.mailbox import Mailbox
-from detection_worker.pipeline.stages.scoring.passes import Ended, Gathered, PassesUnderWay
+from detection_worker.pipeline.stages.scoring.passes import (
+    Close,
+    Ended,
+    Gathered,
+    GotAhead,
+    News,
+    Outcome,
+    PassesUnderWay,
+    Searched,
+)
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +45,8 @@ IDLE_S = 0.5
 """How often an idle thread shows that it is alive."""
 WAITING_BYTES = 256 << 20
 """Five videos as whole frames."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Close:
-    """Nothing more will be put in."""
+SEARCHES = 2
+"""Files that are searched for faces, or wait for it, at once: their frames are large."""
 
 
 class InferenceStage(Generic[T]):
@@ -90,13 +95,15 @@ class InferenceStage(Generic[T]):
         self._on_scored = on_scored
         self._on_progress = on_progress
         self._on_batch = on_batch
-        self._mail: Mailbox[Decoded[T], Gathered[T] | Ended[T] | _Close] = Mailbox(
+        self._mail: Mailbox[Decoded[T], News[T]] = Mailbox(
             capacity=capacity, capacity_bytes=capacity_bytes
         )
         self._passes: PassesUnderWay[T] = PassesUnderWay(self._mail.tell)
+        self._aside: dict[Detector, bool] = {}
         self._closing = False
         self._lost: Failure | None = None
         self.device = threading.Lock()
+        self._blocking: BlockingPasses[T] = BlockingPasses(self.device, on_batch)
         self.busy = 0
         self.alive_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
@@ -116,7 +123,7 @@ class InferenceStage(Generic[T]):
 
     def close(self) -> None:
         """Score what waits, then stop."""
-        self._mail.tell(_Close())
+        self._mail.tell(Close())
         self._thread.join()
 
     # -- the thread ----------------------------------------------------------------------------
@@ -143,22 +150,35 @@ class InferenceStage(Generic[T]):
         """Take what came until it is worth starting a forward pass."""
         pause_s = self._first_pause_s()
         while (item := self._mail.take(timeout_s=pause_s, files=self._hungry)) is not None:
-            if isinstance(item, _Close):
-                self._closing = True
-            elif isinstance(item, Gathered):
-                self._submit(item)
-            elif isinstance(item, Ended):
-                self._end(item)
-            else:
+            if isinstance(item, Decoded):
                 file = FileInWork(ticket=item.ticket, waiting=[*item.tracks], failure=self._lost)
                 self._next_track(file)
+            else:
+                self._hear(item)
             # Frames can be large, and those that a detector searched for faces are done with.
             del item
             pause_s = IDLE_S if self._passes.full else self._wait_s()
 
+    def _hear(self, news: News[T]) -> None:
+        if isinstance(news, Gathered):
+            self._submit(news)
+        elif isinstance(news, Ended):
+            self._end(news)
+        elif isinstance(news, Searched):
+            self._passes.end_search()
+            self._show_life()
+            self._take_units(news)
+        elif isinstance(news, GotAhead):
+            self._show_life()
+            self._on_progress(news.ticket)
+        else:
+            self._closing = True
+
     @property
     def _hungry(self) -> bool:
         """Files are wanted: the next batch is not there yet, or can be started."""
+        if self._passes.searching >= SEARCHES:
+            return False
         return not self._passes.full or len(self._batcher) < self._batcher.max_units
 
     def _first_pause_s(self) -> float:
@@ -174,52 +194,68 @@ class InferenceStage(Generic[T]):
         return self._batcher.wait_s(now_s=time.monotonic(), more_coming=more_coming)
 
     def _next_track(self, file: FileInWork[T]) -> None:
-        """Queue the units of the next track that has any, or end the file."""
-        while file.wanted and file.waiting:
-            track = self._found(file, file.waiting.pop(0))
-            if track is None:
-                break
-            if len(track.logits):
-                turn, units = Turn(file=file, track=track), len(track.logits)
-                self._batcher.add(id(track.detector), turn, units=units, now_s=time.monotonic())
+        """Find the units of the next track, or end the file."""
+        if not (file.wanted and file.waiting):
+            self._on_scored(file.ticket, file.outcome())
+            return
+        track = file.waiting.pop(0)
+        self.busy += 1
+        if self._searches_aside(track.detector):
+            self._passes.search(file, track)
+        else:
+            self._take_units(self._searched_here(file, track))
+
+    def _searches_aside(self, detector: Detector) -> bool:
+        """Return whether this thread need not wait while a detector searches."""
+        if detector not in self._aside:
+            has_passes = passes_of(detector) is not None
+            self._aside[detector] = has_passes and isinstance(detector, FindsUnits)
+        return self._aside[detector]
+
+    def _searched_here(self, file: FileInWork[T], track: DecodedTrack) -> Searched[T]:
+        began_s = time.perf_counter()
+        with self.device:
+            media = Outcome(
+                lambda: units_of(
+                    track.detector, track.media, on_progress=lambda: self._got_ahead(file.ticket)
+                )
+            )
+        return Searched(file, track, media, time.perf_counter() - began_s)
+
+    def _got_ahead(self, ticket: T) -> None:
+        self._show_life()
+        if ticket.cancelled:
+            raise Cancelled
+        self._on_progress(ticket)
+
+    def _take_units(self, searched: Searched[T]) -> None:
+        """Queue the units of a track; if there are none, go on with the next."""
+        file, detector = searched.file, searched.track.detector
+        self.busy -= 1
+        file.seconds += searched.seconds
+        try:
+            media = searched.media.result()
+        except Cancelled:
+            pass
+        except DeviceLost as exc:
+            file.failure = self._lose(exc)
+        except Exception as exc:  # noqa: BLE001 - torch raises whatever; only this file fails
+            blame(file, exc)
+        else:
+            units = len(media.units)
+            work = TrackInWork(media=media, detector=detector, logits=np.empty(units, np.float32))
+            if units:
+                turn = Turn(file=file, track=work)
+                self._batcher.add(id(detector), turn, units=units, now_s=time.monotonic())
                 return
-            file.scored.append(track.scored())
-        self._on_scored(file.ticket, file.outcome())
+            file.scored.append(work.scored())
+        self._next_track(file)
 
     def _limit(self, turn: Turn[T]) -> int | None:
         passes = passes_of(turn.track.detector)
         if passes is None:
             return None
         return min(self._max_units or passes.batch_units, passes.batch_units)
-
-    def _found(self, file: FileInWork[T], track: DecodedTrack) -> TrackInWork | None:
-        """Find the units of a track; None if that failed or is no longer wanted."""
-        started = time.perf_counter()
-        self.busy += 1
-        try:
-            with self.device:
-                media = units_of(
-                    track.detector, track.media, on_progress=lambda: self._searched(file.ticket)
-                )
-        except Cancelled:
-            return None
-        except DeviceLost as exc:
-            file.failure = self._lose(exc)
-            return None
-        except Exception as exc:  # noqa: BLE001 - torch raises whatever; only this file fails
-            blame(file, exc)
-            return None
-        finally:
-            self.busy -= 1
-            file.seconds += time.perf_counter() - started
-        logits = np.empty(len(media.units), dtype=np.float32)
-        return TrackInWork(media=media, detector=track.detector, logits=logits)
-
-    def _searched(self, ticket: T) -> None:
-        self._show_life()
-        if ticket.cancelled:
-            raise Cancelled
-        self._on_progress(ticket)
 
     # -- batches -------------------------------------------------------------------------------
 
@@ -281,34 +317,10 @@ class InferenceStage(Generic[T]):
         """Score a batch while this thread waits."""
         started = time.perf_counter()
         try:
-            self._score_or_split(batch.live)
+            self._blocking.score(batch.live)
         except DeviceLost as exc:
             self._lose(exc)
         batch.share_time(time.perf_counter() - started)
-
-    def _score_or_split(self, slices: Sequence[Slice[Turn[T]]]) -> None:
-        try:
-            self._score(slices)
-        except DeviceLost:
-            raise
-        except Exception as exc:  # noqa: BLE001 - torch raises whatever; the culprit is isolated
-            if len(slices) == 1:
-                blame(slices[0].job.file, exc)
-                return
-        else:
-            return
-        # Out here the error is gone, and with its frames what the failed pass had computed.
-        middle = len(slices) // 2
-        self._score_or_split(slices[:middle])
-        self._score_or_split(slices[middle:])
-
-    def _score(self, slices: Sequence[Slice[Turn[T]]]) -> None:
-        parts = parts_of(slices)
-        units = parts[0] if len(parts) == 1 else joined(parts)
-        self._on_batch(len(units))
-        with self.device:
-            logits = slices[0].job.track.detector.logits(units)
-        spread_logits(logits, slices)
 
     def _lose(self, exc: DeviceLost) -> Failure:
         """Note that the device is gone: no file is to blame, and a new process is needed."""

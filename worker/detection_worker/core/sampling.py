@@ -89,7 +89,7 @@ class AudioSampling:
         hop: Samples from one window's start to the next.
         max_windows: Most windows, spread uniformly if the sound is longer. It bounds what a long
             sound costs: windows of 4 s that start every 2 s leave no gap in 17 minutes then, and
-            256 of them cost the bundled model 3 s of a CPU core, as much as decoding an hour.
+            256 of them cost the bundled model 2 s of a CPU core, less than decoding an hour.
     """
 
     sample_rate_hz: int = 16_000

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -282,3 +284,15 @@ def test_pillow_decodes_where_there_is_no_libjpeg_turbo(
     monkeypatch.setattr(turbo, "simplejpeg", None)
 
     assert said(WHOLE) == by_pillow(WHOLE)
+
+
+def test_the_process_that_holds_credentials_loads_no_decoder() -> None:
+    program = (
+        "import sys, detection_worker.pipeline.service.consumer, detection_worker.api\n"
+        "print([name for name in ('simplejpeg', 'av') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "[]\n"

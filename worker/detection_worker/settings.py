@@ -256,7 +256,8 @@ class ConsumerSettings:
     device: str = "auto"
     """``cpu``, ``cuda``, ``cuda:N``, or ``auto``: the GPU if there is one."""
     torch_threads: Annotated[int, Interval(ge=0, le=256)] = 0
-    """Threads of one forward pass; 0 means one for each core."""
+    """Threads of one forward pass; 0 means one for each core in a long pass, and 1 in a short one,
+    where more would lose."""
     stall_timeout_s: Annotated[float, Interval(ge=1, le=_LEASE_S)] = 60.0
     """Seconds without progress after which work on a message is stopped and it is released."""
     shutdown_grace_s: Annotated[float, Interval(ge=0, le=_LEASE_S)] = 30.0

@@ -231,3 +231,32 @@ def test_a_folded_network_explains_its_scores_as_before(tiny_models: Path) -> No
     assert norms_of(found.network[0]) == []
     trained = saliency(TorchDetector(card=found.card, module=network), units)
     np.testing.assert_allclose(folded, trained, rtol=1e-3, atol=1e-3 * float(trained.max()))
+
+
+def test_a_long_pass_gets_all_threads_and_a_short_one_one() -> None:
+    network = build_network("image_residual", {}, where="x").eval()
+    seen: list[int] = []
+    network.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+    unit = self_test.unit(PICTURE, seed=0)
+    work = optimise.choose_threads(network, unit, most=2)
+    network.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+    long = -(-optimise.LONG_PASS // work)
+    seen.clear()
+
+    for count in (1, long - 1, long, 1):
+        network(inputs(PICTURE)[:1].expand(count, -1, -1, -1))
+
+    assert seen[1::2] == [1, 1, 2, 1]
+
+
+def test_the_work_of_a_network_is_its_multiply_adds() -> None:
+    network = nn.Sequential(nn.Unflatten(1, (1, -1)), nn.Conv1d(1, 4, 3), nn.Flatten())
+    samples = SPEECH.window
+
+    work = optimise.choose_threads(network, self_test.unit(SPEECH, seed=0), most=2)
+
+    assert work == 4 * 3 * (samples - 2)
+
+
+def test_a_network_that_fails_is_left_to_the_self_test() -> None:
+    assert optimise.choose_threads(Failing(), self_test.unit(SPEECH, seed=0), most=2) == 0

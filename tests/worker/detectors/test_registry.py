@@ -288,6 +288,23 @@ def test_auto_takes_a_gpu_where_there_is_one(
     assert registry.chosen_device("auto") == chosen
 
 
+@pytest.mark.parametrize(("threads", "used"), [(0, 1), (2, 2)])
+def test_a_short_pass_runs_on_one_thread_unless_a_number_is_given(
+    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, threads: int, used: int
+) -> None:
+    monkeypatch.setattr(registry, "usable_cores", lambda: 4)
+    before = torch.get_num_threads()
+    try:
+        loaded = registry.load_detectors(make_model("a").parent, threads=threads)
+        detector = loaded.by_kind[MediaKind.IMAGE]
+        detector.logits(self_test.unit(detector.card.sampling, seed=1))
+        seen = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+    assert seen == used
+
+
 def test_the_list_shows_the_chosen_models_and_the_broken_ones(make_model: MakeModel) -> None:
     make_model("a", version="1.0")
     make_model("b", version="2.0")

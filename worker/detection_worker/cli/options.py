@@ -66,7 +66,7 @@ HELP: Final = {
     "batch_units": "most crops or windows in one forward pass; 0: 32, on a GPU as measured",
     "device": "cpu, cuda, cuda:N, or auto: the GPU if there is one",
     "precision": "precision of the networks; auto: half on a GPU where scores hold",
-    "torch_threads": "threads of one forward pass; 0 for one each core",
+    "torch_threads": "threads of a forward pass; 0 for one each core, in short passes for 1",
     "stall_timeout": "stop work on a message after this long without progress, seconds",
     "shutdown_grace": "longest time from SIGTERM to exit, seconds",
     "dead_letter_queue_url": "dead-letter queue; default: that of the redrive policy",

@@ -1,4 +1,4 @@
-"""Networks made faster for scoring, with the same scores: batch norms folded into their layers.
+"""Networks made faster for scoring, with the same scores: folded batch norms, no idle threads.
 
 In evaluation a batch norm is a factor and an offset for each channel. Behind a convolution or a
 linear layer both can be multiplied into its weights once (Jacob et al., "Quantization and Training
@@ -23,6 +23,10 @@ from torch import Tensor, nn
 
 TOLERANCE: Final = 1e-5
 """Largest difference of an output from the unfolded network's, relative to it or to 1."""
+LONG_PASS: Final = 1_000_000_000
+"""Multiply-adds from which a pass gets all threads; 30 to 50 ms on one core. Of pictures of 128 px
+four took 11 % more CPU on two threads than on one, thirty-two took none (AMD EPYC, two cores:
+``python benchmarks/startup.py --only forward``)."""
 NORMS: Final = (nn.BatchNorm1d, nn.BatchNorm2d)
 LAYERS: Final = (nn.Conv1d, nn.Conv2d, nn.Linear)
 _BREAKAGE: Final = (RuntimeError, ValueError, TypeError, LookupError)
@@ -60,8 +64,7 @@ def fold(network: nn.Module, unit: Unit, *, name: str) -> int:
         return 0
     try:
         with torch.no_grad():
-            x = torch.from_numpy(unit)
-            count = _fold(network, x.movedim(-1, -3) if x.ndim > 2 else x)
+            count = _fold(network, _input(unit))
     except _BREAKAGE as exc:
         log.debug("%s: batch norms are not folded: %s", name, exc)
         return 0
@@ -76,6 +79,54 @@ def laid_out(network: nn.Module, *, device: str) -> nn.Module:
     by side. On a GPU ``TorchDetector`` decides.
     """
     return network.to(memory_format=torch.channels_last) if device == "cpu" else network
+
+
+def choose_threads(network: nn.Module, unit: Unit, *, most: int) -> int:
+    """Let each pass run on one thread where more would lose; return multiply-adds of one unit.
+
+    Threads meet after every layer. In a short pass waking them and waiting for each other costs
+    more than they save, and takes a core from decoding. What a pass costs is counted, not timed:
+    the same batch must give the same bits wherever and whenever it is scored.
+
+    Args:
+        network: In evaluation mode, on the CPU.
+        unit: As for ``fold``.
+        most: Threads of a long pass.
+    """
+    work = _multiply_adds(network, unit)
+
+    def choose(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        wanted = most if len(inputs[0]) * work >= LONG_PASS else 1
+        if wanted != torch.get_num_threads():
+            torch.set_num_threads(wanted)
+
+    network.register_forward_pre_hook(choose)
+    return work
+
+
+def _multiply_adds(network: nn.Module, unit: Unit) -> int:
+    """Return those of convolutions and linear layers, which are nearly all; 0 if it fails."""
+    found = [0]
+
+    def count(layer: nn.Module, _: object, output: Tensor) -> None:
+        assert isinstance(layer, LAYERS)  # noqa: S101 - hooked so
+        found[0] += output.numel() * layer.weight[0].numel()
+
+    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, LAYERS)]
+    try:
+        with torch.no_grad():
+            network(_input(unit))
+    except _BREAKAGE:
+        return 0
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found[0]
+
+
+def _input(unit: Unit) -> Tensor:
+    x = torch.from_numpy(unit)
+    return x.movedim(-1, -3) if x.ndim > 2 else x
 
 
 def _fold(network: nn.Module, example: Tensor) -> int:

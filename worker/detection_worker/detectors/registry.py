@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from detection_contract import user_messages
 from detection_contract.media_types import MediaKind
 from detection_worker.core.sampling import PictureSampling, looked_at
-from detection_worker.cores import let_idle_threads_sleep
+from detection_worker.cores import let_idle_threads_sleep, usable_cores
 from detection_worker.detectors.architectures import build_network
 from detection_worker.detectors.base import Detector, DetectorCard
 from detection_worker.detectors.faces import model as face_model
@@ -72,7 +72,8 @@ def load_detectors(
     Args:
         models_dir: Holds one folder for each model.
         device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``, which takes the GPU if there is one.
-        threads: Threads of one forward pass, for the whole process; 0 leaves torch's own choice.
+        threads: Threads of one forward pass, for the whole process; 0: one for each core in a long
+            pass, one alone in a short one.
         prefer: Names of models that win over others of their kind.
         analysis: What it says takes the place of the models' own numbers of frames and windows;
             and the precision of the networks.
@@ -133,13 +134,13 @@ class ModelDirectory:
                 reason = self._problems.get(name) or choice
                 raise UsageError(f"Model not found or not usable: {name}\n{reason}")
         on = chosen_device(device)
-        _set_threads(threads)
         self._loader = _Loader(
             models_dir=models_dir,
             manifests=self._found,
             device=on,
             analysis=analysis,
             batch_units=batch_units,
+            threads=threads,
         )
         self._tried: set[MediaKind] = set()
 
@@ -187,6 +188,7 @@ class _Loader:
         device: str,
         analysis: AnalysisSettings,
         batch_units: int,
+        threads: int,
     ) -> None:
         self._models_dir = models_dir
         self._manifests = manifests
@@ -195,6 +197,7 @@ class _Loader:
         self._networks: dict[str, torch.nn.Module] = {}
         self._faces: MtcnnFinder | None = None
         self._batch_units = batch_units
+        self._threads = threads
         self._start: DeviceStart | None = None
 
     def load(self, manifest: Manifest) -> Detector:
@@ -213,6 +216,8 @@ class _Loader:
         from detection_worker.detectors import self_test, torch_detector  # noqa: PLC0415 - needs torch
         from detection_worker.detectors.faces import view  # noqa: PLC0415 - needs torch
 
+        # Every time: passes of the networks that are there choose a number of their own.
+        _set_threads(self._threads or usable_cores())
         finder = self._face_finder() if _looks_at_faces(manifest) else None
         scoring = torch_detector.TorchDetector(
             card=self._card(manifest, finder),
@@ -288,6 +293,9 @@ class _Loader:
 
         unit = self_test.unit(manifest.sampling, seed=0)
         optimise.fold(network.eval(), unit, name=manifest.id)
+        most = usable_cores()
+        if self._device == "cpu" and not self._threads and most > 1:
+            optimise.choose_threads(network, unit, most=most)
         return optimise.laid_out(network, device=self._device)
 
 
@@ -327,5 +335,4 @@ def chosen_device(wanted: str) -> str:
 def _set_threads(threads: int) -> None:
     import torch  # noqa: PLC0415 - slow import; see _Loader._load
 
-    if threads > 0:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from detection_contract import user_messages
-from detection_worker.cores import usable_cores
 from detection_worker.detectors.model_folder.listing import bundled_models_dir
 from detection_worker.detectors.registry import LoadedDetectors, load_detectors
 from detection_worker.metrics import Metrics
@@ -29,7 +28,7 @@ def load_models(
     loaded = load_detectors(
         settings.models_dir or bundled_models_dir(),
         device=consumer.device,
-        threads=consumer.torch_threads or usable_cores(),
+        threads=consumer.torch_threads,
         prefer=settings.models_prefer,
         analysis=settings.analysis,
         batch_units=consumer.batch_units,

@@ -100,12 +100,12 @@ def _driver() -> str | None:
     return found[0] if found else None
 
 
-def _nvidia_smi(fields: str) -> list[str]:
-    """Return what nvidia-smi says of the first GPU; nothing if there is no such program."""
+def _nvidia_smi(fields: str, *, index: int = 0) -> list[str]:
+    """Return what nvidia-smi says of a GPU; nothing if there is no such program."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
-    command = [program, f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
+    command = [program, f"--id={index}", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
     return [part.strip() for line in said.stdout.splitlines()[:1] for part in line.split(",")]
 
@@ -426,22 +426,19 @@ class BusyShare:
     """Samples a GPU: share of the time in which a kernel ran, and memory in use."""
 
     def __init__(self, plan: Plan) -> None:
-        self._index = int(plan.device.partition(":")[2] or 0)
+        self._read = _reader(plan) if plan.cuda else None
         self._shares: list[float] = []
         self._memory: list[float] = []
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
-        self._read = _reader(self._index) if plan.cuda else None
 
     def __enter__(self) -> "BusyShare":
-        if self._read is not None:
-            self._thread.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
-        if self._read is not None:
-            self._thread.join()
+        self._thread.join()
 
     @property
     def share(self) -> float | None:
@@ -455,34 +452,56 @@ class BusyShare:
         return max(self._memory, default=None)
 
     def _sample(self) -> None:
-        assert self._read is not None
-        while not self._end.wait(SAMPLE_S):
+        while self._read is not None and not self._end.wait(SAMPLE_S):
             share, memory = self._read()
-            self._shares.append(share)
             self._memory.append(memory)
+            if share is not None:
+                self._shares.append(share)
 
 
-def _reader(index: int) -> Callable[[], tuple[float, float]] | None:
-    """Return how to read busy share and MiB in use; None if nothing here can tell."""
-    try:
-        import pynvml  # type: ignore[import-not-found] # nvidia-ml-py
-    except ImportError:
-        if not _nvidia_smi("utilization.gpu"):
-            return None
+Reading = tuple[float | None, float]
+"""Busy share, if it can be told, and MiB in use."""
 
-        def by_program() -> tuple[float, float]:
-            share, memory = _nvidia_smi("utilization.gpu,memory.used")
-            return float(share) / 100, float(memory)
 
-        return by_program
+def _reader(plan: Plan) -> Callable[[], Reading]:
+    """Return the first way to read a GPU that works here; MIG slices tell no busy share."""
+    index = int(plan.device.partition(":")[2] or 0)
+    for make in (_by_library, _by_program):
+        try:
+            read = make(index)
+            read()
+        except Exception:  # noqa: BLE001 - NVML raises its own; the next way may work
+            continue
+        return read
+    return partial(_by_torch, plan.device)
+
+
+def _by_library(index: int) -> Callable[[], Reading]:
+    import pynvml  # type: ignore[import-not-found] # nvidia-ml-py
+
     pynvml.nvmlInit()
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
 
-    def by_library() -> tuple[float, float]:
+    def read() -> Reading:
         share = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
         return share, pynvml.nvmlDeviceGetMemoryInfo(handle).used / 2**20
 
-    return by_library
+    return read
+
+
+def _by_program(index: int) -> Callable[[], Reading]:
+    def read() -> Reading:
+        share, memory = _nvidia_smi("utilization.gpu,memory.used", index=index)
+        return float(share) / 100, float(memory)
+
+    return read
+
+
+def _by_torch(device_name: str) -> Reading:
+    import torch
+
+    free, total = torch.cuda.mem_get_info(torch.device(device_name))
+    return None, (total - free) / 2**20
 
 
 # -- the start -----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from detection_contract.media_types import MediaKind
 from detection_testing.samples import sample_path
 from detection_training.audio.lengths import MODEL
 from detection_training.audio.sound import RATE_HZ, read_sound
-from detection_training.audio.splices import Pair, measure, table
+from detection_training.scripts.splices import Pair, measure, table
 from detection_worker.detectors import registry
 from detection_worker.detectors.model_folder import listing
 

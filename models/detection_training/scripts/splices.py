@@ -1,8 +1,8 @@
 """What a generated part of a long recording does to the score of the bundled audio model.
 
-``python -m detection_training.audio.splices`` downloads held-out speech, puts a copy of 3 s into a
-minute of each voice and prints how often the recording is called fake with and without it: by the
-mean of all windows, as the model pools, of every other one and so forth, and by their maximum.
+``python -m detection_training.scripts.splices`` downloads held-out speech, puts a copy of 3 s
+into a minute of each voice and prints how often the recording is called fake with and without it:
+by the mean of all windows, as the model pools, of every other one and so on, and by their maximum.
 """
 
 import argparse

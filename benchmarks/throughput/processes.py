@@ -153,5 +153,7 @@ def _running(
 
 def _stages(report: Path, pid: int) -> Mapping[str, float]:
     """Return CPU seconds by stage: of the threads as last written, and of the decoders."""
-    threads: dict[str, float] = json.loads(report.read_text()) if report.exists() else {}
+    if not report.exists():
+        return {}
+    threads: dict[str, float] = json.loads(report.read_text())
     return threads | {DECODERS: tree_cpu_s(pid) - sum(threads.values())}

@@ -1,7 +1,8 @@
 """The worker, with the CPU of its threads written to a file twice a second.
 
 ``python -m throughput.threads consume ...`` is ``detection-worker consume ...``. Threads are named
-after the stages that they serve; those without a name are torch's.
+after the stages that they serve; those without a name are torch's. The kernel counts nanoseconds
+(``schedstat``): many threads of a stage spend less than a tick each.
 """
 
 import json
@@ -13,7 +14,6 @@ from typing import Final
 
 REPORT: Final = "DETECTION_BENCH_THREADS"
 INTERVAL_S: Final = 0.5
-_TICKS_S: Final = os.sysconf("SC_CLK_TCK")
 STAGES: Final = {
     "MainThread": "start",
     "poll": "SQS",
@@ -41,13 +41,13 @@ class ThreadTimes:
         names = {t.native_id: t.name for t in threading.enumerate()}
         for task in Path("/proc/self/task").iterdir():
             try:
-                fields = (task / "stat").read_text().rpartition(")")[2].split()
+                spent_s = int((task / "schedstat").read_text().split()[0]) / 1e9
             except OSError:
                 continue  # it ended just now
             number = int(task.name)
             known = self._seen.get(number, ("", 0.0))[0]
             name = stage_of(names[number]) if number in names else known or stage_of("")
-            self._seen[number] = name, (int(fields[11]) + int(fields[12])) / _TICKS_S
+            self._seen[number] = name, spent_s
         total: dict[str, float] = {}
         for name, seconds in self._seen.values():
             total[name] = total.get(name, 0.0) + seconds
@@ -72,8 +72,9 @@ def _watch(report: Path) -> None:
 if __name__ == "__main__":
     from detection_worker.__main__ import main
 
-    watcher = threading.Thread(
-        target=_watch, args=(Path(os.environ[REPORT]),), name="this benchmark", daemon=True
-    )
-    watcher.start()
+    if Path("/proc/self/schedstat").exists():  # else no stage is told
+        watcher = threading.Thread(
+            target=_watch, args=(Path(os.environ[REPORT]),), name="this benchmark", daemon=True
+        )
+        watcher.start()
     raise SystemExit(main())

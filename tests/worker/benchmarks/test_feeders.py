@@ -17,7 +17,8 @@ def test_the_device_does_little_for_a_message_whoever_feeds_it(benchmark_report:
     # CPU, not the clock.
     assert all(0 < row["device_ms"] < 1 for row in device)
     alone, *fed = worker
-    assert [row["feeders"] for row in worker] == [0, 1, 2]
+    assert [row["feeders"] for row in worker] == [0, 1, 2, 1, 2]
+    assert [row["pace"] for row in worker] == [None, None, None, 50, 50]
     assert all(row["device_ms"] < alone["device_ms"] / 2 for row in fed)
     assert all(row["feeder_ms"] > row["device_ms"] for row in fed)
     assert set(report["worker"]["scaling"]) == {"0 ms"}

@@ -83,9 +83,10 @@ chaos: setup  ## Chaos test: 200 SIGKILLs over 2,000 messages, 50 SIGTERM rounds
 	$(BIN)/python benchmarks/worker_chaos.py
 	$(BIN)/python benchmarks/worker_chaos.py --feeders 2
 
-bench: setup  ## Benchmark throughput, the cost of destinations, the shared cache and a receiver that is down
+bench: setup  ## Benchmark throughput, the cost of destinations, feeders, the shared cache and a receiver that is down
 	$(BIN)/python benchmarks/worker_throughput.py
 	$(BIN)/python benchmarks/worker_throughput.py --destinations
+	$(BIN)/python benchmarks/feeders.py
 	$(BIN)/python benchmarks/shared_cache.py
 	$(BIN)/python benchmarks/receiver_down.py
 

@@ -70,7 +70,6 @@ SAMPLING = ImageSampling(crop_px=128, max_crops=UNITS)
 S3_LATENCY_S = 0.040
 CALLBACK_LATENCY_S = 0.080
 AT_ONCE = 10
-IDLE_S = 4.0
 WARM_UP_SHARE = 0.3
 """Messages before those that count: connections, caches and first calls."""
 WAIT_S = 600.0
@@ -398,6 +397,7 @@ def measure_worker(
     *,
     feeders: int,
     messages: int,
+    idle_s: float,
     pace: float | None = None,
 ) -> WorkerRow:
     """Let a worker consume a queue: what warms it up, nothing for a while, then what counts."""
@@ -406,8 +406,8 @@ def measure_worker(
         _consumed(local, queue_url, math.ceil(messages * WARM_UP_SHARE))
         time.sleep(1.0)  # for the last deletions
         before = _cpu(pid, local)
-        time.sleep(IDLE_S)
-        idle = _cpu(pid, local).since(before).times(1 / IDLE_S)
+        time.sleep(idle_s)
+        idle = _cpu(pid, local).since(before).times(1 / idle_s)
         before = _cpu(pid, local)
         per_s = math.inf if pace is None else pace * feeders
         wall_s = _consumed(local, queue_url, messages, per_s=per_s)
@@ -536,7 +536,9 @@ def worker_part(args: argparse.Namespace) -> dict[str, object]:
     scaling: dict[str, float] = {}
     with services() as local:
         for units_per_s in args.units_per_s:
-            measure = partial(measure_worker, local, units_per_s, messages=args.messages)
+            measure = partial(
+                measure_worker, local, units_per_s, messages=args.messages, idle_s=args.idle_s
+            )
             rows += [measure(feeders=feeders) for feeders in (0, 1, 2)]
             one, two = (measure(feeders=feeders, pace=args.pace) for feeders in (1, 2))
             rows += [one, two]
@@ -577,6 +579,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--messages", type=int, default=1000, help="of each worker")
     parser.add_argument(
         "--pace", type=float, default=50.0, help="messages a second for each feeder"
+    )
+    parser.add_argument(
+        "--idle-s", type=float, default=4.0, help="seconds for what an idle worker takes"
     )
     parser.add_argument("--pushed", type=int, default=10_000, help="in each row of the device")
     parser.add_argument(

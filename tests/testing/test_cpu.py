@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 
-from detection_testing.cpu import tree_cpu_s
+from detection_testing.cpu import children_of, own_cpu_s, tree_cpu_s
 
 BURN = "import time\nwhile time.process_time() < 0.3: pass\n"
 ENOUGH_S = 0.5
@@ -30,6 +30,8 @@ def test_descendants_count_while_they_live_and_after_they_ended() -> None:
         while tree_cpu_s(process.pid) < ENOUGH_S and time.monotonic() < deadline:
             time.sleep(0.05)
         assert tree_cpu_s(process.pid) >= ENOUGH_S
+        assert 0 < own_cpu_s(process.pid) < ENOUGH_S
+        assert len(children_of(process.pid)) == 1
         process.stdin.close()
     assert process.returncode == 0
 
@@ -37,4 +39,5 @@ def test_descendants_count_while_they_live_and_after_they_ended() -> None:
 def test_a_process_that_is_gone_has_none() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
-    assert tree_cpu_s(process.pid) == 0.0
+    assert tree_cpu_s(process.pid) == own_cpu_s(process.pid) == 0.0
+    assert children_of(process.pid) == []

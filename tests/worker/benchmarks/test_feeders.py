@@ -8,7 +8,7 @@ import pytest
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_device_does_little_for_a_message_whoever_feeds_it(benchmark_report: Any) -> None:
-    small = ("--messages", "60", "--pushed", "600", "--units-per-s", "inf")
+    small = ("--messages", "60", "--pushed", "600", "--units-per-s", "inf", "--idle-s", "1")
     code, report = benchmark_report("feeders.py", *small)
 
     assert code == 0

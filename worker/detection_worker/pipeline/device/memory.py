@@ -19,11 +19,16 @@ from numpy.typing import DTypeLike, NDArray
 
 from detection_worker.core.free_ranges import FreeRanges
 
-_SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+AVAILABLE: Final = hasattr(os, "memfd_create")
+"""This system has such memory; elsewhere this module can be imported, not used."""
 
 
 class BadMemory(Exception):  # noqa: N818 - reads as what it says
     """A feeder sent memory that cannot be trusted to stay."""
+
+
+def _seals() -> int:
+    return fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 def sealed_memory(size: int) -> int:
@@ -35,7 +40,7 @@ def sealed_memory(size: int) -> int:
     fd = os.memfd_create("detection-units", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(fd, size)
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _seals())
     except BaseException:
         os.close(fd)
         raise
@@ -58,7 +63,7 @@ def mapped(fd: int) -> NDArray[np.uint8]:
     except OSError as exc:
         raise BadMemory("no sealed memory") from exc
     # Huge pages may not be there when they are touched.
-    if seals & _SEALS != _SEALS or found.st_blksize != mmap.PAGESIZE or not found.st_size:
+    if ~seals & _seals() or found.st_blksize != mmap.PAGESIZE or not found.st_size:
         raise BadMemory("no sealed memory")
     return np.frombuffer(mmap.mmap(fd, found.st_size), dtype=np.uint8)
 

@@ -1,11 +1,14 @@
 """Which worker the settings ask for."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from detection_worker.errors import UsageError
 from detection_worker.pipeline.service.consumer import Consumer
 from detection_worker.pipeline.service.feeders import choice
 from detection_worker.pipeline.service.feeders.worker import FedWorker
@@ -40,6 +43,34 @@ def test_a_handler_of_results_gets_them_in_its_own_process() -> None:
     worker = choice.make_worker(Settings(), replace(PLAIN, feeders=2), on_result=print)
 
     assert type(worker) is Consumer
+
+
+def test_without_shared_memory_there_are_no_feeders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detection_worker.pipeline.device.memory.AVAILABLE", False)
+    many = replace(PLAIN, device="cuda")
+
+    assert type(choice.make_worker(Settings(), many)) is Consumer
+    assert type(choice.make_worker(Settings(), replace(many, feeders=0))) is Consumer
+    with pytest.raises(UsageError, match="Feeders need Linux"):
+        choice.make_worker(Settings(), replace(many, feeders=2))
+
+
+def test_a_system_without_shared_memory_can_start_a_worker() -> None:
+    """As on macOS, where these names are missing."""
+    program = """
+import fcntl, os, socket
+for name in [n for n in dir(fcntl) if "SEAL" in n]:
+    delattr(fcntl, name)
+for name in ("memfd_create", "MFD_CLOEXEC", "MFD_ALLOW_SEALING", "eventfd", "EFD_CLOEXEC"):
+    delattr(os, name)
+del socket.MSG_CMSG_CLOEXEC, socket.SOCK_SEQPACKET
+from detection_worker.pipeline.service.feeders.choice import memory
+print(memory.AVAILABLE)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert told.stdout == "False\n"
 
 
 def test_a_driver_tells_whether_there_is_a_gpu(

@@ -5,6 +5,8 @@ from typing import Final
 
 from detection_worker.core.feeders.count import count_of
 from detection_worker.cores import usable_cores
+from detection_worker.errors import UsageError
+from detection_worker.pipeline.device import memory
 from detection_worker.pipeline.service.consumer import Consumer
 from detection_worker.pipeline.service.feeders.worker import FedWorker
 from detection_worker.pipeline.stages.context import ResultHandler
@@ -18,8 +20,19 @@ guess costs speed and nothing else."""
 def make_worker(
     settings: Settings, consumer: ConsumerSettings, *, on_result: ResultHandler | None = None
 ) -> Consumer | FedWorker:
-    """Return a worker; the arguments and errors as for ``Consumer``."""
+    """Return a worker; the arguments and errors as for ``Consumer``.
+
+    Raises:
+        UsageError: Feeders are asked for where there can be none.
+    """
     alone = consumer.run_once or consumer.dry_run or on_result is not None
+    if not alone and not memory.AVAILABLE:
+        if consumer.feeders:
+            raise UsageError(
+                "Feeders need Linux: they share memory as only Linux has it.\n"
+                "Leave out --feeders; the worker then does everything in one process."
+            )
+        alone = True
     feeders = count_of(
         wanted=consumer.feeders, cores=usable_cores(), gpu=uses_gpu(consumer.device), alone=alone
     )

@@ -124,6 +124,34 @@ class TestValidateQueue:
         assert ended.code == 2
         assert f"--on-failure names a queue of this worker: {arn}" in ended.err
 
+    def test_the_outbox_is_shown_and_advised_about(
+        self, run: Callable[..., Any], local_aws: LocalAws, queue_url: str
+    ) -> None:
+        outbox = local_aws.create_queue("outbox", dead_letter=False).queue_url
+        options = ("consume", "--validate-queue", "--queue-url", queue_url, "--outbox")
+
+        ended, same, none = (run(*options, url) for url in (outbox, queue_url, MISSING_QUEUE))
+
+        assert ended.code == 0
+        assert f"Outbox is valid: {outbox}" in ended.out
+        assert "Advice: the outbox has no dead-letter queue" in ended.out
+        assert same.code == 2
+        assert "must be a queue of its own" in same.err
+        assert none.code == 2
+        assert "SQS queue does not exist" in none.err
+
+    def test_results_may_not_hide_what_the_outbox_could_not_deliver(
+        self, run: Callable[..., Any], local_aws: LocalAws, queue_url: str
+    ) -> None:
+        outbox = local_aws.create_queue("outbox-of-results").queue_url
+        arn = "arn:aws:sqs:us-east-1:123456789012:outbox-of-results-dlq"
+        options = ("--queue-url", queue_url, "--outbox", outbox, "--on-success", arn)
+
+        ended = run("consume", "--validate-queue", *options)
+
+        assert ended.code == 2
+        assert f"--on-success names a queue of this worker: {arn}" in ended.err
+
     def test_a_queue_that_is_not_there_is_named_with_the_guide_s_text(
         self, run: Callable[..., Any]
     ) -> None:

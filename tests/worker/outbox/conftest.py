@@ -76,6 +76,9 @@ class Receiver(ThreadingHTTPServer):
     """Answers 200 unless ``answers`` says otherwise for a path."""
 
     daemon_threads = True
+    # With the default of 5, the kernel drops some of thirty connections that come at once to a
+    # busy machine, and lets them wait for seconds.
+    request_queue_size = 128
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

@@ -236,15 +236,16 @@ def test_run_once_says_whether_all_that_was_due_is_delivered(
 
 
 @pytest.mark.parametrize(
-    ("status", "operation"),
+    ("status", "operation", "left"),
     [
-        pytest.param(503, "sqs.SendMessageBatch", id="not sent on"),
-        pytest.param(410, "sqs.SendMessage", id="not dead-lettered"),
+        pytest.param(503, "sqs.SendMessageBatch", (1, 0), id="not sent on"),
+        # With no dead-letter queue to be had, it waits for a day.
+        pytest.param(410, "sqs.SendMessage", (0, 1), id="not dead-lettered"),
     ],
 )
 def test_run_once_fails_if_sqs_does_not_take_what_was_not_delivered(
     local: LocalAws, queues: Queues, outbox: Any, receiver: Any, pending: Make, deliver: Make,
-    status: int, operation: str,
+    status: int, operation: str, left: tuple[int, int],
 ) -> None:  # fmt: skip
     receiver.answers["/x"] = (status, {})
     outbox.box.put(pending(receiver.url("/x")))
@@ -255,7 +256,21 @@ def test_run_once_fails_if_sqs_does_not_take_what_was_not_delivered(
     _, err = process.process.communicate(timeout=60)
 
     assert process.process.returncode == 1, err
-    assert held_or_visible(local, queues) == (1, 0)
+    assert held_or_visible(local, queues) == left
+
+
+@pytest.mark.parametrize("options", [(), ("--run-once",)], ids=["service", "once"])
+def test_a_work_queue_is_refused_and_left_as_it_is(
+    local: LocalAws, queues: Queues, deliver: Make, options: tuple[str, ...]
+) -> None:
+    local.send(queues.queue_url, ['{"sqs_to_ml_url": "s3://media/a.jpg"}'] * 12)
+
+    process = deliver(*options)
+    _, err = process.process.communicate(timeout=60)
+
+    assert process.process.returncode == 2, err
+    assert "This queue is no outbox" in err
+    assert held_or_visible(local, queues) == (0, 12)
 
 
 def test_a_queue_that_does_not_exist_ends_it_at_a_terminal_and_is_waited_for_in_a_pod(

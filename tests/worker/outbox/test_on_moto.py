@@ -72,7 +72,7 @@ def test_callbacks_are_delayed_delivered_and_dead_lettered(
     on_moto.box.put(pending(receiver.url("/large"), 101, body=body, result_url=stored))
     missing = f"s3://{bucket}/none.json"
     on_moto.box.put(pending(receiver.url("/none"), 102, body=body, result_url=missing))
-    client("sqs").send_message(QueueUrl=url, MessageBody="damaged")
+    client("sqs").send_message(QueueUrl=url, MessageBody='{"version": 1}')
     on_moto.sender.start()
 
     until(lambda: left(client, url) == 0, "the outbox is empty", timeout_s=60.0)

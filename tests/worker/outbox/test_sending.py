@@ -208,10 +208,9 @@ def test_a_receiver_that_never_answers_holds_nobody(
 @pytest.mark.parametrize(
     "body",
     [
-        pytest.param("no JSON at all", id="text"),
         pytest.param('{"version": 1}', id="fields missing"),
         pytest.param('{"version": "1"}', id="version"),
-        pytest.param("[1]", id="array"),
+        pytest.param('{"version": 1, "url": "http://h", "attempts": -1}', id="attempts"),
     ],
 )
 def test_a_damaged_entry_is_dead_lettered_as_it_is_with_the_reason(
@@ -226,6 +225,68 @@ def test_a_damaged_entry_is_dead_lettered_as_it_is_with_the_reason(
     assert dead["Body"] == body
     assert reason_of(dead)[0] == "bad_json"
     assert "damaged" in reason_of(dead)[1]
+
+
+FOREIGN = [
+    pytest.param("no JSON at all", id="text"),
+    pytest.param("[1]", id="array"),
+    pytest.param('{"sqs_to_ml_url": "s3://media/a.jpg", "callback_url": "http://h"}', id="work"),
+    pytest.param('{"Records": []}', id="S3 event"),
+]
+
+
+@pytest.mark.parametrize("body", FOREIGN)
+def test_messages_of_another_kind_show_that_the_queue_is_no_outbox(
+    local: LocalAws, queues: Queues, outbox: Any, until: Make, body: str
+) -> None:
+    local.send(queues.queue_url, [body] * 12)
+    outbox.sender.start()
+
+    until(lambda: outbox.sender.refused is not None, "it is refused")
+
+    assert "no outbox" in str(outbox.sender.error)
+    until(lambda: counts(local, queues.queue_url) == (12, 0, 0), "all were given back")
+    received = local.stats()["requests"]["sqs.ReceiveMessage"]
+    time.sleep(0.5)
+    assert local.stats()["requests"]["sqs.ReceiveMessage"] == received
+    assert outbox.sender.idle_s() < 5.0
+    assert dead_letters(local, queues.dlq_url) == []
+
+
+@pytest.mark.parametrize("body", FOREIGN)
+def test_a_stray_message_in_an_outbox_is_left_alone(
+    local: LocalAws, queues: Queues, outbox: Any, receiver: Any, pending: Make, until: Make,
+    body: str,
+) -> None:  # fmt: skip
+    outbox.box.put(pending(receiver.url()))
+    outbox.clock.advance(6.0)
+    outbox.sender.start()
+    until(lambda: outbox.count("delivered") == 1, "an entry was seen")
+
+    local.send(queues.queue_url, [body])
+
+    until(lambda: outbox.count("foreign") == 1, "the stray was seen")
+    until(lambda: counts(local, queues.queue_url) == (0, 1, 0), "it stays")
+    assert outbox.sender.refused is None
+    assert dead_letters(local, queues.dlq_url) == []
+
+
+def test_an_entry_that_cannot_be_dead_lettered_is_not_posted_each_minute(
+    local: LocalAws, queues: Queues, outbox: Any, receiver: Any, pending: Make, until: Make
+) -> None:
+    receiver.answers["/gone"] = (410, {})
+    local.sqs().delete_queue(QueueUrl=queues.dlq_url)
+    outbox.box.put(pending(receiver.url("/gone")))
+    outbox.clock.advance(6.0)
+    outbox.sender.start()
+
+    until(lambda: outbox.count("kept") == 1, "it is kept")
+    for _ in range(10):
+        outbox.clock.advance(61.0)
+        time.sleep(0.1)
+
+    until(lambda: counts(local, queues.queue_url) == (0, 0, 1), "it waits")
+    assert len(receiver.posts) == 1
 
 
 def test_an_entry_of_a_later_version_is_left_to_others(
@@ -251,7 +312,7 @@ def test_without_a_dead_letter_queue_nothing_is_lost(
     outbox = make_outbox(url)
     receiver.answers["/gone"] = (410, {})
     outbox.box.put(pending(receiver.url("/gone")))
-    local.send(url, ["damaged"])
+    local.send(url, ['{"version": 1}'])
     outbox.sender.start()
     outbox.clock.advance(6.0)
 

@@ -28,6 +28,10 @@ class DamagedEntry(ValueError):  # noqa: N818 - reads as what it says
     """A message is no entry; the text says why and quotes nothing."""
 
 
+class ForeignMessage(DamagedEntry):
+    """A message is of another kind, such as a work message: it may be wanted where it is."""
+
+
 class NewerEntry(Exception):  # noqa: N818 - not an error: others understand it
     """An entry was written by a later version of this package."""
 
@@ -141,13 +145,16 @@ def decode(text: str) -> Entry:
     """Return the entry that a message holds; fields that are not known are ignored.
 
     Raises:
-        DamagedEntry: It holds none.
+        ForeignMessage: It is no entry at all.
+        DamagedEntry: It holds none that is whole.
         NewerEntry: A later version wrote it.
     """
     try:
         fields = read_object(text)
     except BadJson as exc:
-        raise DamagedEntry(str(exc)) from None
+        raise ForeignMessage(str(exc)) from None
+    if "version" not in fields:
+        raise ForeignMessage("it has no version")
     _check_version(fields)
     return Entry(
         url=_text(fields, "url"),

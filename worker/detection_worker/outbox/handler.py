@@ -22,6 +22,7 @@ from detection_worker.metrics import OutboxMetrics
 from detection_worker.outbox.entry import (
     DamagedEntry,
     Entry,
+    ForeignMessage,
     NewerEntry,
     StoredBody,
     decode,
@@ -29,6 +30,7 @@ from detection_worker.outbox.entry import (
 )
 from detection_worker.outbox.gate import GatedCallbacks, HostRefused
 from detection_worker.outbox.queue import OutboxQueue, Outgoing
+from detection_worker.outbox.recognition import Recognition
 from detection_worker.sources.base import QueueError, ReceivedMessage
 
 RECENT: Final = 10_000
@@ -109,6 +111,7 @@ class EntryHandler:
         self._wall_clock = wall_clock
         self._random01 = random01
         self._settled = _Recent()
+        self._recognition = Recognition(queue.url)
         self.all_delivered = True
         self._delivered = _Recent()
 
@@ -116,7 +119,12 @@ class EntryHandler:
         """Return the entries to try now; the others are dealt with, ten to a call.
 
         Messages whose handling fails stay as they are, and come back when their visibility ends.
+
+        Raises:
+            NotAnOutbox: They are of another kind, and no entry has been seen so far: nothing was
+                done with them.
         """
+        self._recognition.check(received)
         found = [(message, self._sorted(message)) for message in received]
         self._carry_out([(message, what) for message, what in found if not isinstance(what, Due)])
         return [what for _, what in found if isinstance(what, Due)]
@@ -165,6 +173,10 @@ class EntryHandler:
         return due
 
     def _damaged(self, message: ReceivedMessage, exc: DamagedEntry) -> "_Move | bool":
+        if isinstance(exc, ForeignMessage):
+            log.error("message %s is no entry and is left alone: %s", message.message_id, exc)
+            self._count("foreign")
+            return False
         reason = f"the outbox entry is damaged: {exc}"
         failure = Failure(code=ErrorCode.BAD_JSON, message=reason)
         log.error("message %s: %s", message.message_id, reason)
@@ -263,7 +275,8 @@ class EntryHandler:
         except QueueError as exc:
             log.error("entry %s could not be dead-lettered: %s", message.message_id, exc)  # noqa: TRY400 - no bug
             self.all_delivered = False
-            return False
+            # Where that queue is gone or denied, another attempt a minute helps nobody.
+            return otherwise if exc.fatal else False
         self._settled.add(message.message_id)
         self._count("dead_lettered")
         return True

@@ -11,6 +11,7 @@ from typing import Final
 from detection_worker.errors import Cancelled
 from detection_worker.outbox.handler import Due, EntryHandler
 from detection_worker.outbox.queue import BATCH, OutboxQueue
+from detection_worker.outbox.recognition import NotAnOutbox
 from detection_worker.sources.base import QueueError, ReceivedMessage
 
 VISIBILITY_S: Final = 60
@@ -19,6 +20,8 @@ AHEAD: Final = BATCH
 """Entries that may wait for a thread: a full poll, so that one slow host does not hide others."""
 PAUSE_S: Final = 5.0
 MAX_PAUSE_S: Final = 60.0
+FOREIGN_PAUSE_S: Final = 900.0
+"""After messages that are no entries: each receive brings them nearer to a dead-letter queue."""
 _LOOK_S: Final = 0.2
 
 log = logging.getLogger(__name__)
@@ -65,6 +68,11 @@ class OutboxSender:
         handler: Does what is to be done with entries.
         rules: How to send.
         clock: Monotonic seconds.
+
+    Attributes:
+        error: Why nothing is received now; None while all is well.
+        looped_s: When the poller last showed a sign of life.
+        refused: Set once the queue has shown to be no outbox.
     """
 
     def __init__(
@@ -86,6 +94,7 @@ class OutboxSender:
         self._paused = threading.Event()
         self._hurry = threading.Event()
         self.error: str | None = None
+        self.refused: QueueError | None = None
         self.looped_s = clock()
         self._threads = [
             threading.Thread(target=self._work, name=f"outbox-{n}", daemon=True)
@@ -175,6 +184,10 @@ class OutboxSender:
                 if self._waiting.empty():
                     self._stopping.wait(self._rules.pace_s)
                 pause_s, self.error = self._rules.pause_s, None
+            except NotAnOutbox as exc:
+                self.error, self.refused = str(exc), exc
+                log.error("%s", exc)  # noqa: TRY400 - no bug
+                self._rest(FOREIGN_PAUSE_S)
             except QueueError as exc:
                 self.error = str(exc)
                 log.warning("could not poll the outbox: %s", exc)
@@ -183,6 +196,12 @@ class OutboxSender:
             except Exception:
                 log.exception("sending the outbox failed")
                 self._stopping.wait(pause_s)
+
+    def _rest(self, seconds: float) -> None:
+        """Wait, and look alive."""
+        until_s = self._clock() + seconds
+        while self._clock() < until_s and not self._stopping.wait(_LOOK_S):
+            self.looped_s = self._clock()
 
     def _closed(self) -> bool:
         return self._stopping.is_set() or self._paused.is_set()
@@ -207,6 +226,9 @@ class OutboxSender:
         due: list[Due] = []
         try:
             due = self._handler.sort(received)
+        except NotAnOutbox:
+            self._release(received)
+            raise
         finally:
             kept = {each.message.receipt_handle for each in due}
             self._forget([m for m in received if m.receipt_handle not in kept])

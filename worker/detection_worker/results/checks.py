@@ -14,8 +14,9 @@ def check_destinations(results: ResultSettings, *, queues: Iterable[str | None])
 
     Args:
         results: Where results go.
-        queues: URLs of the queues that the worker reads or dead-letters to, as far as known:
-            what is published there would come back as work.
+        queues: URLs of the queues that the worker reads or dead-letters to, those of its outbox
+            included, as far as known: what is published there would come back as work, or hide
+            what cannot be delivered.
 
     Raises:
         UsageError: A destination is one of the queues or the outbox, a prefix leaves no room for

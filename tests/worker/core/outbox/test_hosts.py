@@ -139,6 +139,24 @@ def test_slow_hosts_leave_a_quarter_of_the_threads_to_the_others(
     assert isinstance(hosts.enter(B, lane, now_s=500.0), Ticket)
 
 
+def test_one_unknown_host_is_tried_although_slow_ones_hold_their_share() -> None:
+    hosts, lane = Hosts(), Lane(threads=8)
+    slow = "https://slow.example"
+    attempt(hosts, lane, slow, "ok", at_s=0.0, takes_s=SLOW_S * 2)
+    while isinstance(hosts.enter(slow, lane, now_s=10.0), Ticket):
+        pass
+
+    first = hosts.enter(A, lane, now_s=10.0)
+    assert isinstance(first, Ticket)
+    assert hosts.enter(A, lane, now_s=10.0) is Refusal.SHARE_USED
+    assert hosts.enter(B, lane, now_s=10.0) is Refusal.SHARE_USED
+
+    hosts.leave(first, lane, "ok", now_s=10.1)
+    assert isinstance(hosts.enter(A, lane, now_s=10.1), Ticket)
+    assert isinstance(hosts.enter(B, lane, now_s=10.1), Ticket)
+    assert hosts.enter(slow, lane, now_s=10.1) is Refusal.SHARE_USED
+
+
 def test_a_fast_host_may_hold_every_thread_until_it_hangs() -> None:
     hosts, lane = Hosts(), Lane(threads=8)
     attempt(hosts, lane, A, "ok", at_s=0.0, takes_s=0.1)

@@ -35,7 +35,8 @@ exit codes:
        --run-once, every entry that was due was delivered, or there was none
   1    the outbox cannot be reached now; an entry could not be released; with
        --run-once, an entry was dead-lettered or will be tried again
-  2    wrong usage or set-up: no such queue, access denied, no credentials
+  2    wrong usage or set-up: no such queue, access denied, no credentials, or a
+       queue whose messages are no entries of an outbox
   130  with --run-once, Ctrl-C before all were sent (143: SIGTERM)"""
 
 

@@ -1,9 +1,11 @@
-"""``consume --validate-queue``: the queue's attributes, and what to change about them."""
+"""``consume --validate-queue``: attributes of queue and outbox, and what to change about them."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 from detection_worker.aws_session import make_session
 from detection_worker.errors import UsageError
+from detection_worker.outbox.queue import check_outbox_url
 from detection_worker.results.checks import check_destinations
 from detection_worker.settings import AwsSettings, ConsumerSettings, ResultSettings
 from detection_worker.sources.base import QueueError, QueueFacts
@@ -19,24 +21,33 @@ def validate(consumer: ConsumerSettings, aws: AwsSettings, results: ResultSettin
     """Print the queue's attributes and advice; 0 if it can be consumed.
 
     Raises:
-        UsageError: It does not exist, access is denied, or results would come back to it.
+        UsageError: It or the outbox does not exist, access is denied, or results would come back
+            to one of them.
     """
-    source = SqsSource(
-        make_session(aws), aws, consumer.queue_url, wait_time_s=consumer.wait_time_s
-    )
-    try:
-        facts = source.facts()
-    except QueueError as exc:
-        raise UsageError(str(exc)) from exc
-    finally:
-        source.close()
-    taken = (consumer.queue_url, consumer.dead_letter_queue_url, facts.dead_letter_queue_url)
+    facts = _facts(consumer.queue_url, aws)
+    taken = [consumer.queue_url, consumer.dead_letter_queue_url, facts.dead_letter_queue_url]
+    outbox = None
+    if results.outbox_url is not None:
+        check_outbox_url(results.outbox_url, others=taken)
+        outbox = _facts(results.outbox_url, aws)
+        taken.append(outbox.dead_letter_queue_url)
     check_destinations(results, queues=taken)
     print(f"Queue is valid: {consumer.queue_url}")
     print("\n".join(f"  {line}" for line in attribute_lines(facts)))
-    for advice in advise(facts, consumer):
+    if outbox is not None:
+        print(f"Outbox is valid: {results.outbox_url}")
+        print("\n".join(f"  {line}" for line in attribute_lines(outbox)))
+    for advice in (*advise(facts, consumer), *advise_outbox(outbox)):
         print(f"Advice: {advice}")
     return 0
+
+
+def _facts(queue_url: str, aws: AwsSettings) -> QueueFacts:
+    try:
+        with closing(SqsSource(make_session(aws), aws, queue_url, wait_time_s=0)) as source:
+            return source.facts()
+    except QueueError as exc:
+        raise UsageError(str(exc)) from exc
 
 
 def attribute_lines(facts: QueueFacts) -> Iterator[str]:
@@ -73,4 +84,13 @@ def advise(facts: QueueFacts, consumer: ConsumerSettings) -> Iterator[str]:
         yield (
             f"the queue's own visibility timeout of {facts.visibility_timeout_s} s is not used: "
             f"this worker asks for {consumer.visibility_timeout_s} s and extends it while it works"
+        )
+
+
+def advise_outbox(facts: QueueFacts | None) -> Iterator[str]:
+    """Yield recommended changes of the outbox, if there is one."""
+    if facts is not None and facts.max_receive_count is None:
+        yield (
+            "the outbox has no dead-letter queue: callbacks that cannot be delivered stay in it, "
+            "with an attempt a day; set a redrive policy"
         )

@@ -9,7 +9,9 @@ it.
 
 A host is slow while it is unknown, while its smoothed answer time is long, or while an attempt has
 waited long for it. All slow hosts together hold ``SHARE`` of the threads of a lane at most: a
-receiver that swallows connections leaves the rest to the others. A fast host may hold all.
+receiver that swallows connections leaves the rest to the others. A fast host may hold all. One
+first attempt at an unknown host may go beyond the share, so that a fast one is not put off until
+the slow ones are done.
 """
 
 from collections import OrderedDict
@@ -133,7 +135,9 @@ class Hosts:
         host = self._known(name)
         if self.is_shut(name, now_s=now_s):
             return Refusal.CIRCUIT_OPEN
-        if self._is_slow(name, lane, now_s) and self._held_by_slow(lane, now_s) >= lane.share:
+        first = host.answer_s is None and all(t.host != name for t in lane.busy)
+        allowed = lane.share + 1 if first else lane.share
+        if self._is_slow(name, lane, now_s) and self._held_by_slow(lane, now_s) >= allowed:
             host.refused += 1
             return Refusal.SHARE_USED
         ticket = Ticket(host=name, began_s=now_s)

@@ -1,5 +1,6 @@
 """Every adapter that a pipeline works with, made of the settings."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 
@@ -18,9 +19,11 @@ from detection_worker.pipeline.service.pipeline import Pipeline
 from detection_worker.pipeline.stages.handovers import Fetched
 from detection_worker.results.checks import check_destinations
 from detection_worker.settings import ConsumerSettings, Settings
-from detection_worker.sources.base import QueueFacts
+from detection_worker.sources.base import QueueError, QueueFacts
 from detection_worker.sources.sqs import SqsSource
 from detection_worker.storage.s3 import S3Storage
+
+log = logging.getLogger(__name__)
 
 
 class Adapters:
@@ -67,6 +70,14 @@ class Adapters:
         check_destinations(self._settings.results, queues=others)
         if self.outbox:
             check_outbox_url(self.outbox.queue.url, others=others)
+
+    def outbox_dead_letters(self) -> str | None:
+        """Return the URL of the outbox's dead-letter queue; None if there is none, or for now."""
+        try:
+            return self.outbox.queue.dead_letter_url() if self.outbox else None
+        except QueueError as exc:
+            log.warning("the outbox cannot be read: %s", exc)
+            return None
 
     def callback_client(self) -> HttpCallbackClient:
         """Return a new client, which must be closed."""

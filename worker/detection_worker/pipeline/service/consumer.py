@@ -126,7 +126,9 @@ class Consumer:
                 return out_of_reach(exc)
             if facts is None:
                 return self._exit_code(clean=True, finished=False)
-            self._adapters.check_queues(facts.dead_letter_queue_url)
+            self._adapters.check_queues(
+                facts.dead_letter_queue_url, self._adapters.outbox_dead_letters()
+            )
             pipeline = Pipeline(
                 self._adapters.dependencies(
                     facts=facts,

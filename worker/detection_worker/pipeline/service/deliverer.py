@@ -98,7 +98,8 @@ class Deliverer:
             return self._outbox.handler.all_delivered and not self._stop.is_set()
         sender.start()
         while not self._stop.wait(0.5):
-            pass
+            if sender.refused is not None:
+                raise sender.refused
         return True
 
     def _exit_code(self, *, clean: bool, finished: bool) -> int:

@@ -1,0 +1,23 @@
+"""The benchmark of starts runs, and its figures are those of what it says."""
+
+from collections.abc import Callable
+from typing import Any
+
+
+def test_a_start_and_a_pass_have_their_costs(benchmark_report: Callable[..., Any]) -> None:
+    code, report = benchmark_report(
+        "startup.py", "--turns", "1", "--passes", "1", "--batches", "1"
+    )
+
+    assert code == 0
+    assert report["predict"]["cpu_s"] > 0.5
+    assert report["predict"]["peak_rss_mib"] > 100
+    assert report["consume"]["cpu_s"] > 0.5
+    memory = report["consume"]
+    assert memory["rss_mib"] >= memory["pss_mib"] > 100
+    assert memory["rss_mib"] > memory["anonymous_mib"] > 0
+    assert {name: sorted(row) for name, row in report["forward"].items()} == {
+        f"{model} x 1": ["as run", "as trained"]
+        for model in ("audio-lfb-demo", "audio-lfb-resnet-s", "image-residual-s")
+    }
+    assert all(ms > 0 for row in report["forward"].values() for ms in row.values())

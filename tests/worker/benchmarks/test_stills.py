@@ -5,7 +5,7 @@ import pytest
 
 @pytest.mark.slow
 def test_decoding_is_measured_and_compared(benchmark_report: Any) -> None:
-    code, report = benchmark_report("stills.py", "--sizes", "1800x1800", "--repeat", "1")
+    code, report = benchmark_report("decoding/stills.py", "--sizes", "1800x1800", "--repeat", "1")
 
     assert code == 0
     crops, centre = report["rows"]

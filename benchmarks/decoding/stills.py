@@ -4,8 +4,8 @@ What a decoding child does with a file, in its environment: hashing, decoding, c
 CPU time, the median of several; the pixels of both ways are compared. ``in one pass`` is Pillow
 with the ``centre`` of a picture resized in a single pass.
 
-    python benchmarks/stills.py
-    python benchmarks/stills.py --json
+    python benchmarks/decoding/stills.py
+    python benchmarks/decoding/stills.py --json
 """
 
 import argparse

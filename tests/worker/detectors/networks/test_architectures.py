@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn import functional
 
 from detection_worker.detectors import architectures
 from detection_worker.detectors.model_folder.manifest import ModelError
@@ -102,3 +103,28 @@ def test_the_class_order_of_the_manifest_decides_the_sign(
 def test_an_impossible_network_is_refused(name: str, params: dict[str, int]) -> None:
     with pytest.raises(ModelError, match="architecture"):
         architectures.build_network(name, params, where="m")
+
+
+def test_residuals_are_differences_and_second_orders_of_each_pixel_in_its_square() -> None:
+    pixels = torch.randint(0, 256, (2, 3, 12, 16), generator=torch.Generator().manual_seed(3))
+    x = pixels.float() / 255.0
+    corners = x[:, :, ::2, ::2].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    padded = functional.pad(x, (1, 1, 1, 1), mode="reflect")
+    weights = torch.tensor(image_residual.LAPLACIAN).expand(3, 1, 3, 3)
+    second = functional.conv2d(padded, weights, groups=3)
+    both = torch.cat([x - corners, second], dim=1) * image_residual.RESIDUAL_GAIN
+
+    residuals = image_residual.Residuals()(pixels.to(torch.uint8))
+
+    wanted = functional.pixel_unshuffle(both.clamp(-4.0, 4.0), 2)
+    torch.testing.assert_close(residuals, wanted, rtol=0.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_flat_pictures_leave_no_residual_in_any_precision(dtype: torch.dtype) -> None:
+    flat = torch.full((1, 3, 8, 8), 201, dtype=torch.uint8)
+
+    with torch.autocast("cpu", dtype=dtype, enabled=dtype is not torch.float32):
+        residuals = image_residual.Residuals()(flat)
+
+    assert residuals.abs().max() <= 1e-4

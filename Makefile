@@ -89,6 +89,7 @@ bench: setup  ## Benchmark throughput, the cost of destinations, feeders, the sh
 	$(BIN)/python benchmarks/feeders.py
 	$(BIN)/python benchmarks/shared_cache.py
 	$(BIN)/python benchmarks/receiver_down.py
+	$(BIN)/python benchmarks/sound.py
 
 lock: setup  ## Resolve pyproject.toml again into requirements/; UPGRADE=--upgrade takes the newest versions
 	$(BIN)/python tools/lock.py $(UPGRADE)

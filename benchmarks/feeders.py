@@ -483,20 +483,22 @@ def _wait_until_ready(port: int, process: "subprocess.Popen[bytes]") -> None:
 
 
 def _cpu(pid: int, local: Services) -> Cpu:
-    children = children_of(pid)
-    feeders = [child for child in children if FEEDER in _command(child)]
-    others = [child for child in children if child not in feeders]
-    decoders = [*others, *(child for feeder in feeders for child in children_of(feeder))]
+    device_s = own_cpu_s(pid)
+    feeders_s = sum(own_cpu_s(child) for child in children_of(pid) if FEEDER in _command(child))
     return Cpu(
-        device=own_cpu_s(pid),
-        feeders=sum(map(own_cpu_s, feeders)),
-        decoders=sum(map(tree_cpu_s, decoders)),
+        device=device_s,
+        feeders=feeders_s,
+        # All others; those that were replaced count with their parents.
+        decoders=tree_cpu_s(pid) - device_s - feeders_s,
         local_aws=local.cpu_s(),
     )
 
 
 def _command(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:  # a decoder that was replaced meanwhile
+        return ""
 
 
 def consume(units_per_s: float, options: Sequence[str]) -> int:

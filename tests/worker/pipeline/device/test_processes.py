@@ -1,6 +1,7 @@
 """Real processes: feeders that are killed, a device process that is killed, real files."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,7 @@ from detection_worker.pipeline.files.handovers import Decoded, Scored, Unscored
 from detection_worker.pipeline.stages.inference import InferenceStage
 from detection_worker.settings import MediaLimits
 
+SOCKET_BUFFER_BYTES = 212_992
 IMAGE, VIDEO, AUDIO = MediaKind.IMAGE, MediaKind.VIDEO, MediaKind.AUDIO
 
 FEEDER = """
@@ -209,33 +211,36 @@ def test_a_decode_that_ends_early_leaves_no_memory_taken(film: Path, rig: Any) -
         path=film,
         announced=VIDEO,
         image=None,
-        video=VideoSampling(max_frames=4),
+        video=VideoSampling(max_frames=16),
         audio=None,
         limits=MediaLimits(),
     )
 
     def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        if stop:
+            os.kill(stop[0], signal.SIGSTOP)  # the answer is larger than a socket's buffer
         taken.append(memory.empty(shape, dtype))
         return taken[-1]
 
-    def decode(cancelled: Callable[[], bool]) -> DecodedMedia:
-        return decoder.decode(request, on_progress=lambda: None, cancelled=cancelled)
-
-    def cut_short() -> None:
-        for _ in range(100):  # most likely at once: the answer is larger than a socket's buffer
-            taken.clear()
-            decode(lambda: bool(taken))
+    def decode() -> DecodedMedia:
+        return decoder.decode(
+            request, on_progress=lambda: None, cancelled=lambda: bool(stop and taken)
+        )
 
     taken: list[NDArray[Any]] = []
+    stop: list[int] = []
     with ProcessDecoder(1, empty=empty) as decoder:
-        decoded = decode(lambda: False)
+        decoded = decode()
         assert place_of(decoded.units)
         assert taken.pop() is decoded.units
+        assert decoded.units.nbytes > 2 * SOCKET_BUFFER_BYTES
         del decoded
         assert memory.free == memory.size
-        # Once there is an array for the answer: the child is killed while it fills it.
+        assert rig.eventually(decoder.pids)
+        stop += decoder.pids()
         with pytest.raises(Cancelled):
-            cut_short()
+            decode()
+        assert len(taken) == 1
         taken.clear()
         assert memory.free == memory.size
 

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from detection_worker.errors import Cancelled
-from detection_worker.pipeline.files.downloads import DiskBudget, file_name, job_folder, sweep
+from detection_worker.pipeline.files.downloads import (
+    DiskBudget,
+    file_name,
+    job_folder,
+    remove_folder,
+    sweep,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +39,18 @@ def test_job_folders_are_private(tmp_path: Path) -> None:
     folder = job_folder(tmp_path / "cache")
 
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_job_folder_is_removed_with_all_that_is_in_it(tmp_path: Path) -> None:
+    folder = job_folder(tmp_path)
+    (folder / "a.jpg").write_bytes(b"x")
+    (folder / "below").mkdir()
+    (folder / "below" / "b").write_bytes(b"x")
+
+    remove_folder(folder)
+    remove_folder(folder)
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_sweep_removes_only_what_dead_processes_left(tmp_path: Path) -> None:

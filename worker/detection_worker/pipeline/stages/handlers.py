@@ -1,7 +1,6 @@
 """What the stages before the callback do to a job: download, decode, take the scores."""
 
 import logging
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,7 +16,7 @@ from detection_worker.cache.scores import Lookup
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.core.messages.states import Event
 from detection_worker.errors import Cancelled, JobError
-from detection_worker.pipeline.files.downloads import file_name
+from detection_worker.pipeline.files.downloads import file_name, remove_folder
 from detection_worker.pipeline.files.handovers import Decoded, Scored, Unscored
 from detection_worker.pipeline.messages.jobs import Job, JobEnd, Message
 from detection_worker.pipeline.messages.log import log_bug, log_outcome
@@ -277,4 +276,4 @@ class StageHandlers:
 
     def _remove(self, folder: Path) -> None:
         if self._context.data.cleanup_temp_files:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(folder)

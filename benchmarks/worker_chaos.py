@@ -7,7 +7,7 @@ end as a result at every destination or as a dead letter; after SIGTERM nothing 
 The destinations are a store (``--results``), an SNS topic, an SQS queue and an EventBridge bus
 (``--on-success``), and a callback, of which one in ten is refused at first and goes through the
 ``--outbox``; there is a shared ``--cache``.
-With ``--feeders`` every second SIGKILL hits one feeder of a worker that lives on.
+With ``--feeders`` every third SIGKILL hits one feeder of a worker that lives on.
 ``--no-destinations`` leaves all but the callback out. Every message has an object of its own. A
 file counts as analysed a second time if S3 sent its object to a worker after its envelope, or the
 scores in the cache, were there.
@@ -304,7 +304,7 @@ def kill_round(lab: Lab, *, messages: int, kills: int, workers: int) -> KillRepo
     for number in range(1, kills + 1):
         due = messages * number // kills - len(lab.sent)
         victim = pool.pop(0)
-        if lab.feeders and number % 2:
+        if lab.feeders and number % 3 == 1:
             feeders += 1
             with_work += _kill_a_feeder(lab, victim, due=due)
             pool.append(victim)

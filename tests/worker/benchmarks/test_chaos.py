@@ -26,6 +26,6 @@ def test_killed_and_stopped_workers_lose_nothing(benchmark_report: Any, options:
     assert killed["second_inferences"] == 0
     assert (killed["changed_duplicates"], killed["changed_notifications"]) == (0, 0)
     assert (killed["through_outbox"] > 0) == (not options)
-    assert killed["feeder_kills"] == (3 if "--feeders" in options else 0)
+    assert killed["feeder_kills"] == (2 if "--feeders" in options else 0)
     assert (stopped["orphans"], stopped["unclean"]) == (0, 0)
     assert stopped["slowest_exit_s"] < stopped["grace_s"] - 2

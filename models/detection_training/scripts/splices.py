@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--cache", type=Path, default=Path(".cache/training"))
     parser.add_argument("--seed", type=int, default=5)
-    parser.add_argument("--per-voice", type=int, default=2)
+    parser.add_argument("--per-voice", type=int, default=5)
     asked = parser.parse_args(arguments)
     wanted = [p for p in locked.read_lock(stages.LOCK) if p.name in PACKAGES]
     folders = locked.fetch_locked(wanted, asked.cache, log=print)

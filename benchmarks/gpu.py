@@ -12,8 +12,8 @@
 - ``compiled``: what torch.compile gains and what it costs at the start.
 - ``decoding``: JPEG by nvJPEG and by the CPU.
 
-Each section runs in a process of its own for a bounded time (``gpu_sections.py``): one that fails
-or takes too long keeps the rows that it had, and costs the others nothing.
+Each section runs in a process of its own for a bounded time (``on_gpu/sections.py``): one that
+fails or takes too long keeps the rows that it had, and costs the others nothing.
 
     python benchmarks/gpu.py                       # on the first GPU
     python benchmarks/gpu.py --json > gpu.json
@@ -53,7 +53,7 @@ READY_GOAL_S: Final = 15.0
 
 def run_section(name: str, *, device: str, quick: bool, seconds: float) -> Row:
     """Return a section's rows, and why it ended early if it did."""
-    command = [sys.executable, str(Path(__file__).with_name("gpu_sections.py")), name]
+    command = [sys.executable, str(Path(__file__).parent / "on_gpu" / "sections.py"), name]
     command += ["--device", device, *(["--quick"] if quick else [])]
     began_s = time.monotonic()
     late = threading.Event()

@@ -46,7 +46,8 @@ def test_all_sections_together_take_at_most_eight_minutes(gpu: ModuleType) -> No
 def test_a_section_that_fails_or_hangs_is_told(
     gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    script = tmp_path / "gpu_sections.py"
+    script = tmp_path / "on_gpu" / "sections.py"
+    script.parent.mkdir()
     script.write_text(
         "import sys, time\n"
         "print('{\"row\": 1}', flush=True)\n"

@@ -1,8 +1,8 @@
-"""The measurements of ``gpu.py``, each in a process of its own: rows as JSON lines.
+"""The measurements of ``benchmarks/gpu.py``, each in a process of its own: rows as JSON lines.
 
 A CUDA error that ends a process ends one section, and every section starts from a clean device.
 
-    python benchmarks/gpu_sections.py SECTION --device cuda [--quick]
+    python benchmarks/on_gpu/sections.py SECTION --device cuda [--quick]
 """
 
 import argparse

@@ -24,6 +24,8 @@ LIMITS = HoldLimits(messages=64, seconds=10)
         pytest.param(64, 0.0, 0.01, 0, id="full is full"),
         pytest.param(5, 9.0, 0.5, 0, id="nearly enough seconds are enough"),
         pytest.param(2, 6.0, 3.0, 1, id="long work comes one by one"),
+        pytest.param(8, 6.4, 0.8, 0, id="what may hold twelve waits for room for half of them"),
+        pytest.param(6, 4.8, 0.8, 6, id="and then takes it"),
     ],
 )
 def test_room_is_bounded_by_count_and_by_seconds(

@@ -14,13 +14,17 @@ def admission(*, messages: int = 4, seconds: float = 100.0) -> Admission:
 def test_what_a_poll_asks_for_counts_as_held_until_it_is_answered() -> None:
     room = admission()
 
-    first = room.ask(held_messages=0, mean_s=0.1, at_most=3)
+    first = room.ask(held_messages=0, mean_s=0.1, at_most=1)
     second = room.ask(held_messages=0, mean_s=0.1, at_most=10)
     third = room.ask(held_messages=0, mean_s=0.1, at_most=10)
     room.answered(first)
     fourth = room.ask(held_messages=0, mean_s=0.1, at_most=10)
+    room.answered(second)
+    fifth = room.ask(held_messages=0, mean_s=0.1, at_most=10)
 
-    assert (first, second, third, fourth) == (3, 1, 0, 3)
+    assert (first, second, third) == (1, 3, 0)
+    assert fourth == 0  # more than half full, one more is not worth a poll
+    assert fifth == 4
 
 
 def test_unanswered_polls_count_in_seconds_too() -> None:

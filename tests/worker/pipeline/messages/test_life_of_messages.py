@@ -437,7 +437,9 @@ class Worker(RuleBasedStateMachine):
     def _poll(self, number: int) -> None:
         if self.in_flight.load().open < MOST_HELD:
             with self.in_flight.room(timeout_s=0, at_most=10) as count:
-                assert 1 <= count <= MOST_HELD - self.in_flight.load().open
+                held = self.in_flight.load().open
+                assert 0 <= count <= MOST_HELD - held
+                assert count or 2 * held >= MOST_HELD
                 with suppress(QueueError):
                     self.pollers[number].poll_once()
 

@@ -88,7 +88,8 @@ def room(*, held_messages: int, held_seconds: float, mean_s: float, limits: Hold
     """Return how many more messages to ask for, 0 to 10 (the most that SQS hands out at once).
 
     An idle worker may always take one, however long it is predicted to take. One that is at least
-    half full waits until there is room for ten: that is a tenth of the calls, and it has work.
+    half full waits until there is room for ten, or for half of what it may hold: that is a tenth
+    of the calls, and it has work.
     """
     by_count = limits.messages - held_messages
     by_time = int((limits.seconds - held_seconds) / max(mean_s, 1e-6))
@@ -96,5 +97,5 @@ def room(*, held_messages: int, held_seconds: float, mean_s: float, limits: Hold
         by_time = max(by_time, 1)
     count = max(0, min(FULL_BATCH, by_count, by_time))
     half_full = 2 * held_messages >= limits.messages or 2 * held_seconds >= limits.seconds
-    could_be_full = min(limits.messages, limits.seconds / max(mean_s, 1e-6)) >= 2 * FULL_BATCH
-    return 0 if count < FULL_BATCH and half_full and could_be_full else count
+    half = int(min(limits.messages, limits.seconds / max(mean_s, 1e-6)) / 2)
+    return 0 if half_full and count < min(FULL_BATCH, half) else count

@@ -26,9 +26,14 @@ from detection_worker.sources.base import (
 
 LINGER_S = 0.1
 """Batching delay when nothing else is in flight."""
-BUSY_LINGER_S = 0.5
-"""Batching delay while work is in flight. Deletes are not latency-sensitive; a crash in this
-window costs one duplicate delivery of a finished message."""
+BUSY_LINGER_S = 2.0
+"""Longest batching delay while work is in flight: one video after another, each of a fifth of a
+second, fills a batch in it. Deletes are not latency-sensitive; a crash in this window costs one
+duplicate delivery of each finished message of the batch, at most nine."""
+SHORT_BUSY_LINGER_S = 0.5
+"""The same where a delete is waited for: in a FIFO queue by the next message of its group."""
+LINGER_SHARE = 1 / 12
+"""Most of a visibility timeout that a delete may linger; a third of it is left at least."""
 RETRY_S = 0.5
 BATCH = 10
 """Most entries of one SQS batch call."""
@@ -62,6 +67,7 @@ class AckWriter:
         source: The queue.
         in_flight: Closes messages, and has their newest receipt handles.
         metrics: Counts the calls.
+        busy_linger_s: Batching delay while work is in flight; see ``busy_linger_s``.
         clock: Monotonic seconds.
     """
 
@@ -71,11 +77,13 @@ class AckWriter:
         in_flight: InFlight,
         metrics: Metrics,
         *,
+        busy_linger_s: float = SHORT_BUSY_LINGER_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
         self._in_flight = in_flight
         self._metrics = metrics
+        self._busy_linger_s = busy_linger_s
         self._clock = clock
         self._writes: deque[_Write] = deque()
         self._wake = threading.Condition()
@@ -101,13 +109,16 @@ class AckWriter:
             visibility_s: Seconds after which it is visible again; None deletes it.
             done: Called with whether SQS surely accepted it.
         """
+        may_linger = self._in_flight.holds(message, margin_s=2 * self._busy_linger_s)
         if self._in_flight.move(message, Event.SETTLED) is None:
             return False
-        write = _Write(
-            message=message, visibility_s=visibility_s, since_s=self._clock(), done=done
-        )
+        since_s = self._clock() - (0.0 if may_linger else self._busy_linger_s)
+        write = _Write(message=message, visibility_s=visibility_s, since_s=since_s, done=done)
         with self._wake:
-            self._writes.append(write)
+            if may_linger:
+                self._writes.append(write)
+            else:
+                self._writes.appendleft(write)
             self._wake.notify_all()
         return True
 
@@ -175,7 +186,7 @@ class AckWriter:
         first_s = self._writes[0].since_s
         if first_s <= self._clock() and (self._hurry or len(self._same_kind()) >= BATCH):
             return None
-        linger_s = BUSY_LINGER_S if self._in_flight.load().open else LINGER_S
+        linger_s = self._busy_linger_s if self._in_flight.load().open else LINGER_S
         left = first_s + linger_s - self._clock()
         # The last message in flight may end meanwhile, so look again soon.
         return min(left, LINGER_S) if left > 0 else None
@@ -243,6 +254,18 @@ class AckWriter:
             for write in writes:
                 write.since_s = now_s + pause_s
                 self._writes.append(write)
+
+
+def busy_linger_s(visibility_s: float, *, fifo: bool) -> float:
+    """Return how long a delete may wait for others while work is in flight.
+
+    Args:
+        visibility_s: Visibility timeout of the messages.
+        fifo: The queue is FIFO.
+    """
+    if fifo:
+        return SHORT_BUSY_LINGER_S
+    return max(SHORT_BUSY_LINGER_S, min(BUSY_LINGER_S, visibility_s * LINGER_SHARE))
 
 
 def _change(write: _Write, handle: str) -> VisibilityChange:

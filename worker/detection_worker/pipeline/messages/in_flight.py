@@ -109,9 +109,13 @@ class InFlight:
         return len(self._messages)
 
     def __contains__(self, message: Message) -> bool:
+        return self.holds(message, margin_s=self._margin_s)
+
+    def holds(self, message: Message, *, margin_s: float) -> bool:
+        """Return whether a message is ours for at least ``margin_s`` more seconds."""
         with self._lock:
             return self._is_current(message) and self._leases.holds(
-                message.message_id, now_s=self._clock(), margin_s=self._margin_s
+                message.message_id, now_s=self._clock(), margin_s=margin_s
             )
 
     def __repr__(self) -> str:

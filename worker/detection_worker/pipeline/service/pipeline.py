@@ -11,7 +11,7 @@ from detection_worker.core.messages.admission import HoldLimits
 from detection_worker.core.messages.outcome import RELEASE, Outcome, RetryRules
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.files.handovers import Decoded, Inference, Scored, Unscored
-from detection_worker.pipeline.messages.acks import AckWriter
+from detection_worker.pipeline.messages.acks import AckWriter, busy_linger_s
 from detection_worker.pipeline.messages.flights import Flights
 from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.jobs import Job
@@ -100,7 +100,14 @@ class Pipeline:
             tick_s=tick_s,
             limits=HoldLimits(messages=consumer.max_in_flight, seconds=consumer.prefetch_seconds),
         )
-        self._acks = AckWriter(dependencies.source, self.in_flight, metrics)
+        self._acks = AckWriter(
+            dependencies.source,
+            self.in_flight,
+            metrics,
+            busy_linger_s=busy_linger_s(
+                consumer.visibility_timeout_s, fifo=dependencies.facts.fifo
+            ),
+        )
         scores = make_scores(dependencies, settings=settings, metrics=metrics)
         self.flights = None if scores is None else self._make_flights(scores)
         self._settlement = self._make_settlement(counts, on_message_end)

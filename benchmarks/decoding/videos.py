@@ -3,10 +3,10 @@
 Each row is a file that ffmpeg makes, decoded as the jailed child decodes it, in this process and
 with one thread: the median of several runs by CPU time, so that a busy machine changes little.
 
-    python benchmarks/decoding.py                              # all rows
-    python benchmarks/decoding.py --rows h264 phone --turns 3
-    python benchmarks/decoding.py --json > before.json         # then change something
-    python benchmarks/decoding.py --before before.json         # both, and what was saved
+    python benchmarks/decoding/videos.py                              # all rows
+    python benchmarks/decoding/videos.py --rows h264 phone --turns 3
+    python benchmarks/decoding/videos.py --json > before.json         # then change something
+    python benchmarks/decoding/videos.py --before before.json         # both, and what was saved
 """
 
 import argparse
@@ -113,7 +113,7 @@ ROWS: Final = (
         sampling=VideoSampling(),
     ),
 )
-"""Rows of stills and of sound are added here in the same way."""
+"""Another kind of file is another row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-BENCHMARK = Path(__file__).parents[3] / "benchmarks/decoding.py"
+BENCHMARK = Path(__file__).parents[3] / "benchmarks/decoding/videos.py"
 
 
 @pytest.mark.slow
@@ -21,7 +21,7 @@ def test_a_row_is_measured_and_compared_with_an_earlier_run(
     if shutil.which("ffmpeg") is None:
         pytest.skip("NOT RUN: there is no ffmpeg to make videos with")
     chosen = ("--rows", "prores", "--turns", "1", "--folder", str(tmp_path))
-    _, report = benchmark_report("decoding.py", *chosen)
+    _, report = benchmark_report("decoding/videos.py", *chosen)
     before = tmp_path / "before.json"
     before.write_text(json.dumps(report))
 

@@ -1,4 +1,4 @@
-"""Deletes wait for each other while work goes on, and never so long that a lease ends."""
+"""Deletes wait for each other while work goes on, and are written before a lease ends."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence

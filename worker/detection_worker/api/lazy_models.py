@@ -57,7 +57,7 @@ class LazyModels:
         """Load the models of these kinds that are not loaded yet.
 
         Args:
-            kinds: Of media.
+            kinds: Media kinds that are about to be scored.
             idle: While it is entered, no detector is in use.
 
         Raises:

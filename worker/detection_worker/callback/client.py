@@ -5,10 +5,8 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
 from http import HTTPStatus
 from importlib.metadata import version
 from ipaddress import ip_network
@@ -27,19 +25,16 @@ from detection_worker.callback.connections import (
     EndlessAnswer,
     ForbiddenAddress,
     Guard,
-    GuardedPools,
+    GuardedAdapter,
     Resolve,
     resolve,
 )
 from detection_worker.errors import Cancelled, JobError
-from detection_worker.quick.answers import Answer
 from detection_worker.settings import CallbackSettings
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 """The connection of a longer answer is closed, not kept for the next callback."""
 CONNECTIONS: Final = 32
-_URLS: Final = 256
-"""Callback URLs whose encoding is remembered: many messages name the same one."""
 _POLL_S: Final = 0.05
 _MAX_HEADER_CHARS: Final = 256
 _VISIBLE: Final = "".join(map(chr, range(0x20, 0x7F)))
@@ -109,11 +104,11 @@ class HttpCallbackClient:
         self._agent = f"detection-queue/{version('detection-queue')}"
         allowed = tuple(ip_network(n) for n in settings.allowed_networks)
         guard = Guard(allow_any=settings.allow_private, allowed=allowed, resolve=resolve)
-        self._pools = GuardedPools(guard, connections=connections, tls=tls)
+        self._adapter = GuardedAdapter(guard, connections=connections, tls=tls)
 
     def close(self) -> None:
         """Close all idle connections."""
-        self._pools.close()
+        self._adapter.close()
 
     def post(
         self,
@@ -161,9 +156,8 @@ class HttpCallbackClient:
         connect_s = min(self._settings.connect_timeout_s, left_s)
         read_s = min(self._settings.read_timeout_s, left_s)
         try:
-            answer = self._pools.post(
-                _as_sent(url), body, headers, connect_s=connect_s, read_s=read_s
-            )
+            request = requests.Request("POST", url, headers=headers, data=body).prepare()
+            response = self._adapter.send(request, stream=True, timeout=(connect_s, read_s))
         except InvalidURL as exc:
             raise _bad_url("it is no URL") from exc
         except ForbiddenAddress as exc:
@@ -171,17 +165,17 @@ class HttpCallbackClient:
                 ErrorCode.CALLBACK_FORBIDDEN,
                 f"The callback to {origin} is forbidden: its address is {exc}",
             ) from exc
-        except (HTTPError, OSError) as exc:
+        except (requests.RequestException, HTTPError) as exc:
             return _Failure(reason=_explain(exc))
-        _drain(answer)
-        return self._judge(answer, origin)
+        _drain(response.raw)
+        return self._judge(response, origin)
 
-    def _judge(self, answer: Answer, origin: str) -> _Failure | None:
-        status = answer.status_code
+    def _judge(self, response: requests.Response, origin: str) -> _Failure | None:
+        status = response.status_code
         if 200 <= status < 300:
             return None
         if status in _PASSING or status >= 500:
-            asked = answer.headers.get("retry-after", "")
+            asked = response.headers.get("Retry-After", "")
             wait_s = parse_retry_after(asked, now_s=self._wall_clock())
             return _Failure(reason=f"it answered {status}", retry_after_s=wait_s)
         redirect = ", a redirect, which is not followed" if 300 <= status < 400 else ""
@@ -258,25 +252,20 @@ def _bad_url(reason: str) -> JobError:
     return JobError(ErrorCode.BAD_CALLBACK_URL, f"The callback URL cannot be used: {reason}")
 
 
-@lru_cache(_URLS)
-def _as_sent(url: str) -> str:
-    """Return a URL in ASCII, percent-encoded as browsers do.
-
-    Raises:
-        InvalidURL: It cannot be.
-    """
-    return requests.Request("POST", url).prepare().url or url
-
-
-def _drain(answer: Answer) -> None:
+def _drain(response: urllib3.BaseHTTPResponse) -> None:
     """Read a short answer to its end, to reuse its connection; close that of a long one."""
     received_bytes = 0
-    # The status is known, so a broken body does not matter.
-    with answer, suppress(HTTPError, OSError):
-        while chunk := answer.read1(MAX_ANSWER_BYTES):
+    try:
+        while chunk := response.read1(MAX_ANSWER_BYTES):
             received_bytes += len(chunk)
             if received_bytes >= MAX_ANSWER_BYTES:
                 break
+        else:
+            response.release_conn()
+            return
+    except HTTPError:
+        pass  # the status is known, so a broken body does not matter
+    response.close()
 
 
 def _explain(exc: Exception) -> str:

@@ -4,24 +4,23 @@ import http.client
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
 import certifi
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from requests import PreparedRequest
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.util import parse_url
+from urllib3.response import HTTPResponse
 
 from detection_worker.callback.addresses import Network, denial
-from detection_worker.quick.answers import Answer, read_answer
-from detection_worker.quick.exchange import closed_after_error, connected, write
 
 BODY_TIMEOUT_S: Final = 2.0
 """The status decides; the body is read only so that the connection can be reused."""
 MAX_HEAD_BYTES: Final = 256 * 1024
 """Limit for interim answers, status and headers together; servers allow 8 to 64 KiB."""
-PORTS: Final = {"http": 80, "https": 443}
 HOSTS: Final = 64
 """Number of receivers whose idle connections are kept."""
 
@@ -125,13 +124,6 @@ class _Limits:
 class LimitedSocket(_Limits, socket.socket):
     """A socket with limits on reading."""
 
-    def recv(self, *args: Any, **kwargs: Any) -> bytes:
-        """Receive, within the limits."""
-        _arm(self, self)
-        found = super().recv(*args, **kwargs)
-        _count(self, len(found))
-        return found
-
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         """Receive, within the limits."""
         _arm(self, self)
@@ -140,13 +132,6 @@ class LimitedSocket(_Limits, socket.socket):
 
 class LimitedTlsSocket(_Limits, ssl.SSLSocket):
     """A TLS socket with limits on reading."""
-
-    def recv(self, *args: Any, **kwargs: Any) -> bytes:
-        """Receive, within the limits."""
-        _arm(self, self)
-        found = super().recv(*args, **kwargs)
-        _count(self, len(found))
-        return found
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         """Receive, within the limits."""
@@ -187,82 +172,70 @@ class FinalResponse(http.client.HTTPResponse):
 
 
 class GuardedConnection(HTTPConnection):
-    """An HTTP connection through a guard."""
+    """An HTTP connection through a guard; its read timeout covers the whole answer."""
 
     guard: Guard
+    response_class = FinalResponse
 
     def _new_conn(self) -> socket.socket:
         timeout_s = float(self.timeout or 0.0)
         return self.guard.connect(self._dns_host, self.port, timeout_s=timeout_s)
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3 narrows it too
+        """Read status and headers; the body may take ``BODY_TIMEOUT_S``."""
+        sock: Any = self.sock  # the connection forgets it when the peer wants to close
+        deadline_s = time.monotonic() + float(self.timeout or 0.0)
+        if sock is not None:
+            sock.deadline_s, sock.left_bytes = deadline_s, MAX_HEAD_BYTES
+        response = super().getresponse()
+        sock.deadline_s = min(deadline_s, time.monotonic() + BODY_TIMEOUT_S)
+        sock.left_bytes = float("inf")  # the reader of the body counts by itself
+        return response
 
 
 class GuardedTlsConnection(GuardedConnection, HTTPSConnection):
     """An HTTPS connection through a guard; certificate and SNI are for the name."""
 
 
-class GuardedPools:
-    """Connections that all go through a guard, kept for each receiver. Thread-safe.
+class GuardedAdapter(HTTPAdapter):
+    """requests' transport over connections that all go through a guard.
 
-    No proxies, credentials, cookies or certificates come from the environment, and no redirect is
-    followed.
-
-    Args:
-        guard: Opens the sockets.
-        connections: Idle connections kept for each receiver.
-        tls: Trusted authorities; None means the system's and certifi's.
+    Use it without a session: a session follows redirects and reads their bodies, keeps cookies,
+    and takes proxies, credentials and certificates from the environment.
     """
 
     def __init__(self, guard: Guard, *, connections: int, tls: ssl.SSLContext | None) -> None:
-        context = tls or trusting_public_authorities()
-        context.sslsocket_class = LimitedTlsSocket
-        self._manager = PoolManager(HOSTS, maxsize=connections, ssl_context=context)
-        plain = type("PlainConnection", (GuardedConnection,), {"guard": guard})
-        over_tls = type("TlsConnection", (GuardedTlsConnection,), {"guard": guard})
-        self._manager.pool_classes_by_scheme = {
+        """Connect to nothing yet.
+
+        Args:
+            guard: Opens the sockets.
+            connections: Idle connections kept for each receiver.
+            tls: Trusted authorities; None means the system's and certifi's.
+        """
+        self._guard = guard
+        self._tls = tls or trusting_public_authorities()
+        self._tls.sslsocket_class = LimitedTlsSocket
+        super().__init__(pool_connections=HOSTS, pool_maxsize=connections)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make pools of guarded connections."""
+        super().init_poolmanager(*args, **kwargs, ssl_context=self._tls)
+        plain = type("PlainConnection", (GuardedConnection,), {"guard": self._guard})
+        over_tls = type("TlsConnection", (GuardedTlsConnection,), {"guard": self._guard})
+        self.poolmanager.pool_classes_by_scheme = {
             "http": type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
             "https": type("TlsPool", (HTTPSConnectionPool,), {"ConnectionCls": over_tls}),
         }
 
-    def close(self) -> None:
-        """Close all idle connections."""
-        self._manager.clear()
+    def build_connection_pool_key_attributes(
+        self, request: PreparedRequest, verify: Any, cert: Any = None
+    ) -> tuple[Any, Any]:
+        """Leave TLS to the pools' own context."""
+        place, _ = super().build_connection_pool_key_attributes(request, verify, cert)
+        return place, {}
 
-    def post(
-        self, url: str, body: bytes, headers: Mapping[str, str], *, connect_s: float, read_s: float
-    ) -> Answer:
-        """Post; return the answer once its head is there.
-
-        Args:
-            url: In ASCII, percent-encoded.
-            body: The whole body.
-            headers: All but ``Host`` and the length.
-            connect_s: Longest time until there is a connection.
-            read_s: Longest time for the whole answer, in which its body has ``BODY_TIMEOUT_S``.
-
-        Raises:
-            ForbiddenAddress: The host may not be called.
-            HTTPError: There is no answer.
-            OSError: There is no connection.
-        """
-        parsed = parse_url(url)
-        pool = self._manager.connection_from_host(parsed.host, parsed.port, parsed.scheme or "")
-        host = parsed.host if parsed.port in {None, PORTS[pool.scheme]} else parsed.netloc
-        conn = connected(pool, connect_s=connect_s)
-        with closed_after_error(pool, conn):
-            conn.sock.settimeout(read_s)
-            named = {"Host": host or "", **headers}
-            write(conn, "POST", parsed.request_uri, headers=named, body=body)
-            return self._answer(pool, conn, read_s)
-
-    @staticmethod
-    def _answer(pool: Any, conn: Any, read_s: float) -> Answer:
-        sock = conn.sock
-        deadline_s = time.monotonic() + read_s
-        sock.deadline_s, sock.left_bytes = deadline_s, MAX_HEAD_BYTES
-        answer = read_answer(pool, conn, response_class=FinalResponse)
-        sock.deadline_s = min(deadline_s, time.monotonic() + BODY_TIMEOUT_S)
-        sock.left_bytes = float("inf")  # the reader of the body counts by itself
-        return answer
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Change nothing: the context always verifies chain and name."""
 
 
 def trusting_public_authorities() -> ssl.SSLContext:

@@ -58,7 +58,7 @@ def fold(network: nn.Module, unit: Unit, *, name: str) -> int:
     Args:
         network: In evaluation mode, on the CPU.
         unit: An example, as ``TorchDetector.logits`` takes it, ``(1, …)``.
-        name: Of the model, for the log.
+        name: Names the model in the log.
     """
     if not any(type(module) in NORMS for module in network.modules()):
         return 0

@@ -1,1 +1,1 @@
-"""HTTP requests and calls to AWS for a tenth of the CPU: plain requests and plain answers only."""
+"""Calls to AWS for a tenth of the CPU: plain requests and plain answers only."""

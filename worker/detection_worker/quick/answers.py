@@ -70,18 +70,12 @@ class Answer:
         return b"".join(iter(lambda: self.read1(CHUNK_BYTES), b""))
 
 
-def read_answer(
-    pool: Any,
-    conn: Any,
-    *,
-    response_class: type[http.client.HTTPResponse] = http.client.HTTPResponse,
-) -> Answer:
+def read_answer(pool: Any, conn: Any) -> Answer:
     """Read the head of an answer.
 
     Args:
         pool: Where the connection goes back to after the last byte.
         conn: The connection.
-        response_class: Reads what is not plain.
 
     Raises:
         HTTPError: It is no answer.
@@ -93,11 +87,11 @@ def read_answer(
     status = _PLAIN.fullmatch(lines[0])
     headers = _plain_headers(lines[1:]) if status and end else None
     if status is None or headers is None:
-        return _other_answer(conn, start, response_class)
+        return _other_answer(conn, start)
     code = int(status[1])
     length = "0" if code in _BODYLESS else headers.get("content-length", "")
     if not length.isdigit():
-        return _other_answer(conn, start, response_class)
+        return _other_answer(conn, start)
     body = _PlainBody(
         pool, conn, rest, int(length), keep=headers.get("connection", "").lower() != "close"
     )
@@ -182,11 +176,9 @@ class _PlainBody:
         self.close()
 
 
-def _other_answer(
-    conn: Any, start: bytes, response_class: type[http.client.HTTPResponse]
-) -> Answer:
+def _other_answer(conn: Any, start: bytes) -> Answer:
     """Let ``http.client`` read an answer from its start."""
-    response = response_class(_Replay(start, conn.sock))  # type: ignore[arg-type]  # makefile is all it wants
+    response = http.client.HTTPResponse(_Replay(start, conn.sock))  # type: ignore[arg-type]  # makefile is all it wants
     body = _OtherBody(conn, response)
     with body.guarded():
         response.begin()

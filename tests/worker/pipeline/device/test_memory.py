@@ -69,6 +69,26 @@ def test_memory_that_can_shrink_is_not_mapped(tmp_path: Path) -> None:
         os.close(fd)
 
 
+def test_memory_that_may_be_missing_when_it_is_read_is_not_mapped() -> None:
+    huge = os.memfd_create("x", os.MFD_ALLOW_SEALING | os.MFD_HUGETLB)
+    os.ftruncate(huge, os.fstat(huge).st_blksize)
+    seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(huge, fcntl.F_ADD_SEALS, seals)
+
+    with pytest.raises(BadMemory, match="no sealed memory"):
+        mapped(huge)
+    os.close(huge)
+
+
+def test_pages_that_the_node_merges_are_mapped(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ``shmem_enabled`` of transparent huge pages, Linux names blocks of 2 MiB."""
+    found = os.fstat(fd)
+    merged = os.stat_result(found, {"st_blksize": 2 << 20, "st_size": found.st_size})
+    monkeypatch.setattr(os, "fstat", lambda _: merged)
+
+    assert mapped(fd).nbytes == SIZE
+
+
 def test_an_array_that_is_gone_makes_room(fd: int) -> None:
     memory = SharedMemory(fd)
     first = memory.empty((SIZE // 2,), np.uint8)

@@ -62,8 +62,10 @@ def mapped(fd: int) -> NDArray[np.uint8]:
         seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
     except OSError as exc:
         raise BadMemory("no sealed memory") from exc
-    # Huge pages may not be there when they are touched.
-    if ~seals & _seals() or found.st_blksize != mmap.PAGESIZE or not found.st_size:
+    # Pages of hugetlbfs may not be there when they are touched. Asked of the file system: the
+    # block of a file in memory is as large where the node merges pages into huge ones.
+    page_bytes = os.fstatvfs(fd).f_bsize
+    if ~seals & _seals() or page_bytes != mmap.PAGESIZE or not found.st_size:
         raise BadMemory("no sealed memory")
     return np.frombuffer(mmap.mmap(fd, found.st_size), dtype=np.uint8)
 

@@ -124,7 +124,9 @@ class FedWorker:
             return out_of_reach(exc)
         if facts is None:
             return EXIT_OK
-        self._adapters.check_queues(facts.dead_letter_queue_url)
+        self._adapters.check_queues(
+            facts.dead_letter_queue_url, self._adapters.outbox_dead_letters()
+        )
         device = DeviceServer(
             loaded.by_kind,
             max_units=self._consumer.batch_units,

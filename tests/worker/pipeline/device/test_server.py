@@ -1,5 +1,6 @@
 """A server keeps its feeders apart: one that lies, hangs or ends is no trouble for the others."""
 
+import errno
 import gc
 import os
 import resource
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from detection_contract.media_types import MediaKind
+from detection_worker.pipeline.device import link
 from detection_worker.pipeline.device.client import DeviceLost, connect
 from detection_worker.pipeline.device.link import MAX_TICKETS
 from detection_worker.pipeline.device.memory import sealed_memory
@@ -90,7 +92,8 @@ def test_a_feeder_that_lies_is_disconnected_and_no_other(
         liar.send(lie)
         assert liar.recv(1) == b""
 
-    assert "feeder-2 is disconnected: it broke the protocol: " in caplog.text
+    assert "feeder 2 is disconnected: it broke the protocol: " in caplog.text
+    assert [r.__dict__.get("feeder") for r in caplog.records] == [2]
     honest.put("a", honest.media(IMAGE, 3))
     assert honest.logits("a") == [-2]
     assert rig.server.feeders == 1
@@ -142,7 +145,7 @@ def test_memory_that_cannot_be_mapped_costs_one_feeder(
 
     assert feeder.lost.wait(20)
     assert feeder.outcome("large") is None
-    assert "feeder-1 is disconnected: [Errno 12] Cannot allocate memory" in caplog.text
+    assert "feeder 1 is disconnected: [Errno 12] Cannot allocate memory" in caplog.text
 
 
 def test_a_number_that_is_in_use_is_refused(rig: Any) -> None:
@@ -259,9 +262,29 @@ def test_without_descriptors_a_feeder_is_not_served_and_the_others_are(
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
-    assert "feeder-2 cannot be served: " in caplog.text
+    assert rig.eventually(lambda: "feeder 2 cannot be served: " in caplog.text)
     feeder.put("a", feeder.media(IMAGE, 1))
     assert feeder.logits("a") == [-4]
+
+
+def test_without_memory_a_feeder_is_not_served_and_nothing_stays_open(
+    rig: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(link, "mapped", full)
+    before = descriptors()
+    for number in (3, 4):
+        ours, theirs = feeder_sockets()
+        rig.server.attach(ours, number=number)
+        with pytest.raises(DeviceLost, match="not welcomed"):
+            connect(theirs, timeout_s=20)
+    del ours, theirs
+
+    assert rig.eventually(lambda: descriptors() == before)
+    said = "feeder 4 cannot be served: [Errno 12] Cannot allocate memory"
+    assert rig.eventually(lambda: said in caplog.text)
 
 
 def test_a_feeder_waits_for_detectors_only_so_long(rig: Any) -> None:

@@ -45,7 +45,7 @@ class RemoteTicket:
     @property
     def facts(self) -> dict[str, object]:
         """Fields of every log line about it; the feeder's own lines have the others."""
-        return {"request_id": self.request_id, "feeder": self.link.name}
+        return {"request_id": self.request_id, **self.link.facts}
 
 
 class Link:
@@ -55,7 +55,7 @@ class Link:
 
     Args:
         sock: Connected to the feeder; it is taken over.
-        name: For log lines.
+        number: The feeder's in log lines, from 1.
         memory_bytes: Size of the feeder's block of memory.
         on_full: Called when the socket takes no more for now.
 
@@ -67,12 +67,12 @@ class Link:
         self,
         sock: socket.socket,
         *,
-        name: str,
+        number: int,
         memory_bytes: int,
         on_full: Callable[["Link"], None],
     ) -> None:
         self.sock = sock
-        self.name = name
+        self.number = number
         self.tickets: dict[int, RemoteTicket] = {}
         self.more_coming = False
         self._on_full = on_full
@@ -81,14 +81,25 @@ class Link:
         self._closed = False
         try:
             sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
-            self._memory_fd: int | None = sealed_memory(memory_bytes)
+            fd = sealed_memory(memory_bytes)
         except BaseException:
             sock.close()
             raise
-        self.memory = mapped(self._memory_fd)
+        try:
+            self.memory = mapped(fd)
+        except BaseException:
+            os.close(fd)
+            sock.close()
+            raise
+        self._memory_fd: int | None = fd
 
     def __repr__(self) -> str:
-        return f"<Link {self.name} tickets={len(self.tickets)} unsent={len(self._unsent)}>"
+        return f"<Link {self.number} tickets={len(self.tickets)} unsent={len(self._unsent)}>"
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """Fields of every log line about it, as of the feeder's own."""
+        return {"feeder": self.number}
 
     def welcome(self, body: bytes) -> None:
         """Send the first packet, with the feeder's memory.

@@ -118,13 +118,14 @@ class DeviceServer:
         self.attach(ours)
         return theirs
 
-    def attach(self, sock: socket.socket) -> None:
+    def attach(self, sock: socket.socket, *, number: int | None = None) -> None:
         """Serve a feeder; its end, from ``feeder_sockets``, may be in use already.
 
         Args:
             sock: The server's end; it is taken over.
+            number: The feeder's in log lines; None counts connections.
         """
-        self._do(lambda: self._add(sock))
+        self._do(lambda: self._add(sock, number))
 
     def close(self) -> None:
         """Score what waits, answer it, then stop; feeders still connected see the end."""
@@ -159,15 +160,15 @@ class DeviceServer:
         while self._todo:
             self._todo.popleft()()
 
-    def _add(self, sock: socket.socket) -> None:
+    def _add(self, sock: socket.socket, number: int | None) -> None:
         self._numbers += 1
-        name = f"feeder-{self._numbers}"
+        number = number or self._numbers
         try:
             link = Link(
-                sock, name=name, memory_bytes=self._memory_bytes, on_full=self._when_writable
+                sock, number=number, memory_bytes=self._memory_bytes, on_full=self._when_writable
             )
         except OSError as exc:
-            log.warning("%s cannot be served: %s", name, exc)
+            log.warning("feeder %d cannot be served: %s", number, exc, extra={"feeder": number})
             return
         self._links.add(link)
         self._selector.register(sock, selectors.EVENT_READ, link)
@@ -207,14 +208,19 @@ class DeviceServer:
             return False
         except (BadPacket, BadMemory) as exc:
             # As text: the exception holds on to what the feeder sent.
-            log.warning("%s is disconnected: it broke the protocol: %s", link.name, str(exc))
+            log.warning(
+                "feeder %d is disconnected: it broke the protocol: %s",
+                link.number,
+                str(exc),
+                extra=link.facts,
+            )
             self._drop(link)
             return False
         except ConnectionError:  # it was killed
             self._drop(link)
             return False
         except OSError as exc:
-            log.warning("%s is disconnected: %s", link.name, exc)
+            log.warning("feeder %d is disconnected: %s", link.number, exc, extra=link.facts)
             self._drop(link)
             return False
         return True

@@ -87,7 +87,7 @@ class Fleet:
 
     def _look_at(self, slot: Slot, process: FeederProcess) -> None:
         if slot.hung():
-            log.error("feeder %d does not answer: it is killed", slot.number)
+            log.error("feeder %d does not answer: it is killed", slot.number, extra=slot.facts)
             process.kill()
         how = process.ended()
         if how is None:
@@ -102,6 +102,7 @@ class Fleet:
             slot.number,
             how,
             pause_s,
+            extra=slot.facts,
         )
 
     def _leave(self, slot: Slot) -> None:
@@ -151,7 +152,8 @@ class Fleet:
                     self._leave(slot)
 
     def _have_stopped(self) -> bool:
-        return all(p.last_words or p.ended() for p in self._running())
+        with self._lock:
+            return all(p.ended() or p.last_words for p in self._running())
 
     def _running(self) -> list[FeederProcess]:
         return [slot.process for slot in self.slots if slot.process]

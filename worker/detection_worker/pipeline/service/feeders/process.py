@@ -58,10 +58,14 @@ class FeederProcess:
         return self._process.pid
 
     def ended(self) -> str | None:
-        """Return how it ended, such as ``was ended by SIGKILL``; None while it runs."""
+        """Return how it ended, such as ``was ended by SIGKILL``; None while it runs.
+
+        What it said before is known then.
+        """
         status = self._process.poll()
         if status is None:
             return None
+        self._hear_out()
         if status < 0:
             return f"was ended by {signal.Signals(-status).name}"
         return f"ended with status {status}"
@@ -87,6 +91,11 @@ class FeederProcess:
             if packet is None or packet.get("n") == self._asked:
                 return packet
             self._hear(packet)
+
+    def _hear_out(self) -> None:
+        with suppress(ChannelClosed):
+            while (packet := self._channel.receive(timeout_s=0.0)) is not None:
+                self._hear(packet)
 
     def _hear(self, packet: Packet) -> None:
         """Note what it says by itself; late answers are of no use any more."""

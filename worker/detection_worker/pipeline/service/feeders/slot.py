@@ -3,6 +3,7 @@
 import logging
 import socket
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -67,6 +68,11 @@ class Slot:
         return self.orders.index + 1
 
     @property
+    def facts(self) -> dict[str, object]:
+        """Fields of every log line about it, as of its own."""
+        return {"feeder": self.number}
+
+    @property
     def state(self) -> State | None:
         """The last known state of its process's pipeline; None before there is one."""
         found: State | None = self.status["state"] if self.status else None
@@ -79,12 +85,15 @@ class Slot:
 
     def start(self) -> None:
         """Start a process in this place, or try again later."""
-        ours, theirs = feeder_sockets()
         try:
-            self.process = FeederProcess(self.orders, theirs)
+            with ExitStack() as undo:
+                ours, theirs = map(undo.enter_context, feeder_sockets())
+                self.process = FeederProcess(self.orders, theirs)
+                undo.pop_all()
         except OSError as exc:
-            ours.close()
-            log.warning("feeder %d cannot be started: %s", self.number, exc.strerror)
+            log.warning(
+                "feeder %d cannot be started: %s", self.number, exc.strerror, extra=self.facts
+            )
             self.put_off(lived_s=0.0)
             return
         self.starts += 1
@@ -93,7 +102,7 @@ class Slot:
     def begin(self, begin: Begin, device: DeviceServer, *, draining: bool) -> None:
         """Let the process work."""
         if self.process and self.device:
-            device.attach(self.device)
+            device.attach(self.device, number=self.number)
             self.device, self.begun = None, True
             self.process.ask("begin", begin=packed(replace(begin, draining=draining)))
 

@@ -184,3 +184,20 @@ def test_windows_with_channels_apart_cost_no_more_than_64_of_them_or_what_is_ask
     windows: int, units: int
 ) -> None:
     assert most_units(AudioSampling(max_windows=windows)) == units
+
+
+@pytest.mark.parametrize(
+    ("sampling", "units"),
+    [
+        pytest.param(ImageSampling(max_crops=4), 4, id="parts of a picture"),
+        pytest.param(ImageSampling(max_crops=4, view="whole"), 1, id="a whole picture"),
+        pytest.param(VideoSampling(max_frames=16, crops_per_frame=2), 32, id="parts of frames"),
+        pytest.param(
+            VideoSampling(max_frames=16, clip_frames=8, crops_per_frame=1, view="centre"),
+            2,
+            id="clips",
+        ),
+    ],
+)
+def test_units_of_pictures_are_bounded(sampling: Sampling, units: int) -> None:
+    assert most_units(sampling) == units

@@ -1,6 +1,8 @@
 """A feeder as its parent sees it, with a program of a few lines in its place."""
 
+import os
 import resource
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 
 from detection_worker.pipeline.device.server import feeder_sockets
+from detection_worker.pipeline.service.feeders import fleet as fleets
 from detection_worker.pipeline.service.feeders import process as processes
 from detection_worker.pipeline.service.feeders.fleet import Fleet
 from detection_worker.pipeline.service.feeders.orders import Orders, orders_of
@@ -20,6 +23,17 @@ from detection_worker.pipeline.service.feeders.channel import Channel
 channel = Channel(socket.socket(fileno=int(sys.argv[1])))
 channel.receive()
 channel.send({packet!r})
+"""
+
+
+LISTEN = """
+import socket, sys
+from detection_worker.pipeline.service.feeders.channel import Channel
+channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+asked = []
+while asked[-1:] != ["drain"]:
+    asked.append(channel.receive().get("ask"))
+channel.send({"event": "failed", "text": " ".join(asked[1:])})
 """
 
 
@@ -59,6 +73,29 @@ def test_why_one_cannot_start_is_heard_after_its_end(ended: Callable[..., Any]) 
     assert feeder.ended() == "ended with status 0"
     assert feeder.failed == "no decoders"
     feeder.kill()
+
+
+def test_one_that_does_not_answer_is_not_asked_again_but_gets_its_orders(
+    orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "PROGRAM", (sys.executable, "-c", LISTEN))
+    monkeypatch.setattr(fleets, "ANSWER_S", 0.0)
+    monkeypatch.setattr(fleets, "LATE_ANSWER_S", 0.0)
+    fleet = Fleet([orders], on_restart=lambda: None)
+    fleet.start()
+    feeder = fleet.slots[0].process
+    assert feeder is not None
+    os.kill(feeder.pid, signal.SIGSTOP)
+    for _ in range(290):  # more would fill its socket
+        fleet.ask("status")
+        fleet.ask("metrics")
+    fleet.drain()
+    os.kill(feeder.pid, signal.SIGCONT)
+    feeder._process.wait(60)
+
+    assert feeder.ended() == "ended with status 0"
+    assert feeder.failed == "status drain"
+    fleet.kill()
 
 
 def test_without_descriptors_a_feeder_is_started_later(

@@ -20,6 +20,8 @@ ANSWER_S: Final = 1.0
 """A loaded feeder answers in hundredths of a second; the operator waits two seconds for all."""
 LATE_ANSWER_S: Final = 0.05
 """For one that owes an answer, so that it does not make the answers of the others late."""
+QUESTIONS: Final = frozenset({"status", "metrics"})
+"""What changes nothing in a feeder."""
 EXIT_MARGIN_S: Final = 2.0
 """For a feeder that has handed everything back and waits for a call that hangs."""
 
@@ -173,11 +175,16 @@ class Fleet:
             self.ask("resume")
 
     def ask(self, what: str, **facts: Any) -> None:
-        """Ask all feeders at once, and keep the answers of those that give one in time."""
+        """Ask all feeders at once, and keep the answers of those that give one in time.
+
+        One that owes an answer is asked nothing more, or it would hold up whoever asks once its
+        socket is full; orders reach it all the same.
+        """
         with self._lock:
             asked = [(slot, slot.process) for slot in self.slots if slot.process]
-            for _, process in asked:
-                process.ask(what, **facts)
+            for slot, process in asked:
+                if not (slot.late and what in QUESTIONS):
+                    process.ask(what, **facts)
             now_s = time.monotonic()
             for slot, process in asked:
                 patience_s = LATE_ANSWER_S if slot.late else ANSWER_S

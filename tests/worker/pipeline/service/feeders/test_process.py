@@ -98,6 +98,23 @@ def test_one_that_does_not_answer_is_not_asked_again_but_gets_its_orders(
     fleet.kill()
 
 
+def test_a_stop_does_not_wait_for_the_exit_of_one_that_has_not_stopped(
+    orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "PROGRAM", (sys.executable, "-c", LISTEN))
+    monkeypatch.setattr(fleets, "EXIT_MARGIN_S", 3600.0)
+    fleet = Fleet([orders], on_restart=lambda: None)
+    fleet.start()
+    fleet.slots[0].begun = True
+    feeder = fleet.slots[0].process
+    assert feeder is not None
+    os.kill(feeder.pid, signal.SIGSTOP)
+
+    assert not fleet.stop(grace_s=0.1, hurry=lambda: False)
+    assert feeder.ended() is None
+    fleet.kill()
+
+
 def test_without_descriptors_a_feeder_is_started_later(
     orders: Orders, caplog: pytest.LogCaptureFixture
 ) -> None:

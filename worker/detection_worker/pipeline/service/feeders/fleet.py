@@ -22,8 +22,9 @@ LATE_ANSWER_S: Final = 0.05
 """For one that owes an answer, so that it does not make the answers of the others late."""
 QUESTIONS: Final = frozenset({"status", "metrics"})
 """What changes nothing in a feeder."""
-EXIT_MARGIN_S: Final = 2.0
-"""For a feeder that has handed everything back and waits for a call that hangs."""
+EXIT_MARGIN_S: Final = 1.0
+"""For a feeder that has handed everything back and waits for a call that hangs. It has stopped 2 s
+before the grace period ends, and the main process needs a part of these for its own exit."""
 
 log = logging.getLogger(__name__)
 
@@ -141,11 +142,16 @@ class Fleet:
                 self.ask("hurry")
             time.sleep(0.05)
             self.ask("status")
+        self.ask("status")  # for the last words of those that ended just now
         clean = all(p.last_words and p.last_words["clean"] for p in self._running())
-        until_s = time.monotonic() + EXIT_MARGIN_S
-        while time.monotonic() < until_s and any(p.ended() is None for p in self._running()):
-            time.sleep(0.02)
+        self._wait_for_exits(until_s=time.monotonic() + EXIT_MARGIN_S)
         return clean
+
+    def _wait_for_exits(self, *, until_s: float) -> None:
+        """Wait for those that have stopped; one that has not by now will not."""
+        stopped = [process for process in self._running() if process.last_words]
+        while time.monotonic() < until_s and any(p.ended() is None for p in stopped):
+            time.sleep(0.02)
 
     def _leave_those_not_begun(self) -> None:
         with self._lock:

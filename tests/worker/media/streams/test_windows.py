@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from detection_worker.core.sampling import (
     most_units,
     spread,
 )
-from detection_worker.media.streams.windows import Windows
+from detection_worker.media.streams.windows import GROWTH_BYTES, Windows
 
 
 @settings(deadline=None)
@@ -109,3 +111,15 @@ def test_channels_that_are_judged_apart_take_the_place_of_windows() -> None:
     assert len(many.units) > APART_UNITS - 10
     assert many.starts_s[0] < 20
     assert many.starts_s[-1] > 780
+
+
+def test_an_hour_takes_no_more_memory_than_the_windows_that_are_kept_meanwhile() -> None:
+    tracemalloc.start()
+    try:
+        units, _ = windows_of(3_600).finish()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert len(units) == BUNDLED.max_windows
+    assert peak < 2 * units.nbytes + 2 * GROWTH_BYTES

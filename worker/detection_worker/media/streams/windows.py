@@ -1,6 +1,6 @@
 """Windows of a stream of sound of unknown length. Pure arithmetic."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +9,18 @@ from detection_worker.core.channels import heard
 from detection_worker.core.sampling import AudioSampling, most_units, spread
 
 Samples = NDArray[np.float32]
+RESERVED_BYTES = 33 * 1024 * 1024
+"""Room for windows at first: more than malloc takes from its heap, so what is not used costs
+nothing and the system makes room for more without a copy."""
+GROWTH_BYTES = 8 * 1024 * 1024
+"""More room, when that is full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Window:
     number: int
-    units: Samples
+    row: int
+    units: int
     apart: bool
 
 
@@ -46,6 +52,9 @@ class Windows:
         self._sampling = sampling
         self._stride = 1
         self._kept: list[_Window] = []
+        self._rows = np.empty(
+            (_rows_in(RESERVED_BYTES, sampling.window), sampling.window), np.float32
+        )
         self._most_units = most_units(sampling)
         self._next = 0
         self._held: list[Samples] = []
@@ -78,7 +87,7 @@ class Windows:
         held = self._joined()
         while (start := self._next * hop) + window <= self._samples:
             offset = start - self._held_from
-            self._kept.append(self._window(held[:, offset : offset + window]))
+            self._keep(held[:, offset : offset + window])
             self._next += self._stride
             if self._too_many():
                 self._halve()
@@ -91,9 +100,26 @@ class Windows:
         rows = max(len(part) for part in self._held)
         return np.concatenate([_with_rows(part, rows) for part in self._held], axis=1)
 
-    def _window(self, rows: Samples) -> _Window:
-        units, apart = heard(rows[0], rows[1:], self._weights[: len(rows) - 1])
-        return _Window(number=self._next, units=units.copy(), apart=apart)
+    def _keep(self, sound: Samples) -> None:
+        """Keep a window; what is shorter is repeated."""
+        units, apart = heard(sound[0], sound[1:], self._weights[: len(sound) - 1])
+        row = _units(self._kept)
+        if row + len(units) > len(self._rows):
+            more = max(len(units), _rows_in(GROWTH_BYTES, self._sampling.window))
+            # No other array shows the same memory before ``finish`` hands it out.
+            self._rows.resize((len(self._rows) + more, self._sampling.window), refcheck=False)
+        for to, unit in zip(self._rows[row:], units, strict=False):
+            to[:] = np.resize(unit, to.shape) if len(unit) < len(to) else unit
+        self._kept.append(_Window(number=self._next, row=row, units=len(units), apart=apart))
+
+    def _keep_only(self, chosen: list[_Window]) -> None:
+        """Drop all but the chosen ones, and close the gaps."""
+        self._kept, row = [], 0
+        for window in chosen:
+            if row != window.row:
+                self._rows[row : row + window.units] = self._rows[window.row :][: window.units]
+            self._kept.append(replace(window, row=row))
+            row += window.units
 
     def _too_many(self) -> bool:
         windows = len(self._kept)
@@ -111,7 +137,7 @@ class Windows:
         return chosen
 
     def _halve(self) -> None:
-        self._kept = self._kept[::2]
+        self._keep_only(self._kept[::2])
         self._stride *= 2
         self._next = self._kept[-1].number + self._stride
 
@@ -124,25 +150,31 @@ class Windows:
         return found.units, found.starts_s[found.frame]
 
     def finish_apart(self) -> Heard:
-        """Return the windows as ``finish`` does, with channels where they are judged apart."""
-        window, rate_hz = self._sampling.window, self._sampling.sample_rate_hz
-        chosen = self._chosen()
-        if self._samples and not chosen:
-            whole = self._window(self._joined())
-            repeated = np.stack([np.resize(sound, window) for sound in whole.units])
-            chosen = [_Window(number=0, units=repeated, apart=whole.apart)]
-        empty = np.empty((0, window), np.float32)
-        counts = [len(w.units) for w in chosen]
+        """Return the windows as ``finish`` does, with channels where they are judged apart.
+
+        Nothing may be pushed any more: the units are not copied.
+        """
+        hop, rate_hz = self._sampling.hop, self._sampling.sample_rate_hz
+        if self._samples and not self._kept:
+            self._keep(self._joined())
+        self._keep_only(self._chosen())
+        kept = self._kept
         return Heard(
-            units=np.concatenate([empty, *(w.units for w in chosen)]),
-            frame=np.repeat(np.arange(len(chosen), dtype=np.int32), counts),
-            starts_s=np.array([w.number * self._sampling.hop / rate_hz for w in chosen]),
-            apart=sum(w.apart for w in chosen),
+            units=self._rows[: _units(kept)],
+            frame=np.repeat(np.arange(len(kept), dtype=np.int32), [w.units for w in kept]),
+            starts_s=np.array([w.number * hop / rate_hz for w in kept]),
+            apart=sum(w.apart for w in kept),
         )
 
 
 def _units(windows: list[_Window]) -> int:
-    return sum(len(window.units) for window in windows)
+    """How many units windows have, and rows if they lie without gaps."""
+    return sum(window.units for window in windows)
+
+
+def _rows_in(size: int, window: int) -> int:
+    """How many windows it takes to exceed ``size`` bytes."""
+    return size // (4 * window) + 1
 
 
 def _with_rows(part: Samples, rows: int) -> Samples:

@@ -40,6 +40,11 @@ from detection_worker.settings import ConsumerSettings, Settings
 
 EXIT_MARGIN_S = 2.0
 """Kept of the grace period for the last acknowledgements and the exit."""
+CLOSE_S = 1.0
+"""A part of that margin for calls that hang, whose messages are handed back already: all stages
+together, or they would take more than the margin has."""
+LAST_CLOSE_S = 0.1
+"""For threads of a stage that have nothing to do, after another has used that time up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +65,15 @@ class _Stages:
 
     def close(self) -> None:
         """Let each finish what it has, in order, then stop; wait for no call that hangs."""
-        self.download.close(timeout_s=EXIT_MARGIN_S)
-        self.decode.close(timeout_s=EXIT_MARGIN_S)
+        until_s = time.monotonic() + CLOSE_S
+
+        def left_s() -> float:
+            return max(LAST_CLOSE_S, until_s - time.monotonic())
+
+        self.download.close(timeout_s=left_s())
+        self.decode.close(timeout_s=left_s())
         self.inference.close()
-        self.callback.close(timeout_s=EXIT_MARGIN_S)
+        self.callback.close(timeout_s=left_s())
 
 
 class Pipeline:

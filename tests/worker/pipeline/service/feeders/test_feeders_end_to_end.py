@@ -263,5 +263,18 @@ def test_what_keeps_a_worker_from_starting_is_said_once(
     assert {e["level"] for e in _json_lines(worker.log) if e.get("feeder")} <= {"INFO"}
 
 
+def test_results_may_not_hide_what_the_outbox_could_not_deliver(start: Any, aws: LocalAws) -> None:
+    outbox = aws.create_queue("outbox-of-feeders")
+    changes = {
+        "DETECTION_OUTBOX_URL": outbox.queue_url,
+        "DETECTION_ON_SUCCESS": aws.queue_arn(outbox.dlq_url),
+    }
+
+    worker = start(**changes)
+
+    assert worker.process.wait(60) == 2
+    assert "outbox-of-feeders-dlq" in worker.log.read_text()
+
+
 def _json_lines(log: Path) -> list[dict[str, Any]]:
     return [json.loads(t) for t in log.read_text().splitlines() if t.startswith("{")]

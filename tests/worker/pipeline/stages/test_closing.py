@@ -27,7 +27,7 @@ def test_stages_that_hang_share_the_time_for_their_end(monkeypatch: pytest.Monke
     def hang(_: int) -> None:
         go_on.wait(60)
 
-    stages: list[Stage[int, None]] = [
+    stages: list[Stage[Any, Any]] = [
         Stage(name, hang, threads=2, capacity=8) for name in ("a", "b", "c")
     ]
     for stage in stages:

@@ -10,8 +10,10 @@ import pytest
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
 from detection_testing.media import sample_media
+from detection_worker.core.sampling import AudioSampling
 from detection_worker.errors import JobError
-from detection_worker.media.values import DecodedMedia
+from detection_worker.media.jail.pool import ProcessDecoder
+from detection_worker.media.values import DecodedMedia, DecodeRequest
 from detection_worker.settings import MIB, MediaLimits
 
 Decode = Callable[..., DecodedMedia]
@@ -211,3 +213,20 @@ def test_a_playlist_never_reaches_its_neighbours(
         decode(make(tmp_path / name, victim="victim.mp4"))
 
     assert caught.value.code is ErrorCode.UNSUPPORTED_TYPE
+
+
+def test_a_minute_of_stereo_fits_the_smallest_memory_limit(
+    tmp_path: Path, request_for: Callable[..., DecodeRequest]
+) -> None:
+    path = tmp_path / "stereo.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((2, 1, 8_000, 0, "NONE", "none"))
+        file.writeframes(os.urandom(2 * 8_000 * 60))
+    request = request_for(
+        path, audio=AudioSampling(), limits=MediaLimits(decode_memory_bytes=64 * MIB)
+    )
+
+    with ProcessDecoder(1) as fresh:
+        media = fresh.decode(request, on_progress=lambda: None, cancelled=lambda: False)
+
+    assert media.info.frames_analysed == 29

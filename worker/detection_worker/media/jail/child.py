@@ -21,6 +21,7 @@ from pathlib import Path
 
 import av
 import av.logging
+import numpy as np
 from PIL import Image
 
 from detection_contract.error_codes import ErrorCode
@@ -124,6 +125,9 @@ def _load_everything() -> None:
             importlib.import_module(module.name)
     av.logging.set_level(None)
     logging.raiseExceptions = False
+    # A first product takes 32 MiB for ever, and ends the process if the limit leaves no room.
+    np.matmul(np.ones(2, np.float32), np.ones((2, 65_536), np.float32))
+    np.matmul(np.ones((64, 64), np.float32), np.ones((64, 64), np.float32))
     # A first picture loads what Pillow and numpy put off until they are used.
     for name in ("JPEG", "PNG", "WEBP", "TIFF"):
         buffer = io.BytesIO()

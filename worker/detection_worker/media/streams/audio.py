@@ -70,7 +70,7 @@ def read_audio(
     """
     reader = Reader(container, stream, tick)
     _check_announced(container, stream, reader=reader, limits=limits)
-    windows = Windows(sampling)
+    windows = Windows(sampling, likely_s=max(0, container.duration or 0) / MICROSECONDS)
     resampler = _Resampler(sampling.sample_rate_hz)
     seconds = late_s = 0.0
     for frame in reader.frames():

@@ -10,7 +10,7 @@ from detection_worker.core.sampling import AudioSampling, most_units, spread
 
 Samples = NDArray[np.float32]
 RESERVED_BYTES = 33 * 1024 * 1024
-"""Room for windows at first: more than malloc takes from its heap, so what is not used costs
+"""Most room for windows at first: more than malloc takes from its heap, so what is not used costs
 nothing and the system makes room for more without a copy."""
 GROWTH_BYTES = 8 * 1024 * 1024
 """More room, when that is full."""
@@ -46,15 +46,19 @@ class Windows:
 
     Every window is kept until there are twice as many as wanted, or twice as many units; then
     every other one is dropped and only every other one is kept from there on, and so forth.
+
+    Args:
+        sampling: How they are cut.
+        likely_s: How long the sound will probably be; only saves copies.
     """
 
-    def __init__(self, sampling: AudioSampling) -> None:
+    def __init__(self, sampling: AudioSampling, *, likely_s: float = 0.0) -> None:
         self._sampling = sampling
         self._stride = 1
         self._kept: list[_Window] = []
-        self._rows = np.empty(
-            (_rows_in(RESERVED_BYTES, sampling.window), sampling.window), np.float32
-        )
+        likely = int(likely_s * sampling.sample_rate_hz / sampling.hop) + 1
+        room = min(likely, _rows_in(RESERVED_BYTES, sampling.window))
+        self._rows = np.empty((room, sampling.window), np.float32)
         self._most_units = most_units(sampling)
         self._next = 0
         self._held: list[Samples] = []

@@ -1,6 +1,8 @@
 """``consume``: process an SQS queue; also ``--validate-queue`` and ``--create-test-message``."""
 
 import argparse
+import atexit
+import gc
 import json
 import os
 from dataclasses import replace
@@ -146,6 +148,9 @@ def _consume(loaded: Loaded, consumer: ConsumerSettings) -> int:
 
     settings = replace(loaded.settings, aws=loaded.aws_for_queue(consumer.queue_url))
     start_logging(settings)
+    # Python would look through all objects of torch once more at the end: a second of the grace
+    # period, several on a busy node.
+    atexit.register(gc.freeze)
     return make_worker(settings, consumer).run()
 
 

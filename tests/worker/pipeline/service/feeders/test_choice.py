@@ -1,18 +1,22 @@
 """Which worker the settings ask for."""
 
+import atexit
+import gc
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from detection_worker.cli.queue import consume
 from detection_worker.errors import UsageError
 from detection_worker.pipeline.service.consumer import Consumer
 from detection_worker.pipeline.service.feeders import choice
 from detection_worker.pipeline.service.feeders.worker import FedWorker
-from detection_worker.settings import ConsumerSettings, Settings
+from detection_worker.settings import AwsSettings, ConsumerSettings, Settings
 
 PLAIN = ConsumerSettings(queue_url="https://sqs.us-east-1.amazonaws.com/123456789012/q")
 
@@ -85,3 +89,18 @@ def test_a_driver_tells_whether_there_is_a_gpu(
     assert choice.uses_gpu("auto")
     assert choice.uses_gpu("cuda:1")
     assert not choice.uses_gpu("cpu")
+
+
+def test_the_exit_of_a_consumer_does_not_look_through_the_objects_of_torch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_exit: list[object] = []
+    monkeypatch.setattr(atexit, "register", at_exit.append)
+    monkeypatch.setattr(consume, "start_logging", lambda _: None)
+    monkeypatch.setattr(choice, "make_worker", lambda *_: SimpleNamespace(run=lambda: 3))
+    loaded: Any = SimpleNamespace(settings=Settings(), aws_for_queue=lambda _: AwsSettings())
+
+    code = consume._consume(loaded, ConsumerSettings(queue_url="http://sqs.test/1/q"))
+
+    assert code == 3
+    assert at_exit == [gc.freeze]

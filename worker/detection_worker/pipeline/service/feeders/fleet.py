@@ -183,8 +183,8 @@ class Fleet:
     def ask(self, what: str, **facts: Any) -> None:
         """Ask all feeders at once, and keep the answers of those that give one in time.
 
-        One that owes an answer is asked nothing more, or it would hold up whoever asks once its
-        socket is full; orders reach it all the same.
+        One that owes an answer is asked nothing more, or it would hold up the caller once its
+        socket is full; orders still reach it.
         """
         with self._lock:
             asked = [(slot, slot.process) for slot in self.slots if slot.process]

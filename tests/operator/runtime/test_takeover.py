@@ -100,6 +100,7 @@ def test_a_leader_that_is_cut_off_stops_to_write_before_the_next_one_starts(
         # Only its renewals hang: everything else would still work.
         assert site.live(START_S, lambda: leads(second)), second.service.words()
         status = first.service.wait(20)
+        assert site.live(START_S, lambda: any(item.wrote for item in proxies[1].seen))
 
     assert status == EXIT_FAILED
     last_s = max(item.at_s for item in proxies[0].seen if item.wrote)

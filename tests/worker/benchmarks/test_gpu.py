@@ -31,7 +31,8 @@ def test_every_section_runs_on_a_cpu(benchmark_report: Any) -> None:
     assert {name: report[name].get("error") for name in rows} == dict.fromkeys(rows)
     assert [row["part"] for row in rows["start"]][-1] == "first results"
     assert {row["model"] for row in rows["golden"]} == {row["model"] for row in rows["stage"]}
-    assert all(row["mean_batch"] == row["batch"] == 32 for row in rows["stage"])
+    # A device that is idle does not wait for long: the first passes may be smaller.
+    assert all(16 < row["mean_batch"] <= row["batch"] == 32 for row in rows["stage"])
     assert [(row["messages"], row["of"]) for row in rows["worker"]] == [(40, 40)]
     assert len(rows["forward"]) == 2 * 3 * 2
     assert not any("error" in row for row in rows["forward"])

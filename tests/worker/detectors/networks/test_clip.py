@@ -119,9 +119,10 @@ def test_a_tower_answers_as_the_independent_one_did(file: Callable[[], Tensors])
 
 
 @pytest.mark.slow
-def test_a_tower_answers_as_the_independent_one_does() -> None:
+def test_a_tower_answers_as_the_independent_one_does(request: pytest.FixtureRequest) -> None:
     pytest.importorskip("transformers", reason="transformers is needed to compare with it")
     logging.disable(logging.WARNING)
+    request.addfinalizer(lambda: logging.disable(logging.NOTSET))
     clip: Any = importlib.import_module("transformers.models.clip")
     config = clip.CLIPVisionConfig(
         hidden_size=128,

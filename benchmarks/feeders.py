@@ -53,11 +53,12 @@ from detection_contract.media_types import MediaKind
 from detection_testing.aws.faults import Fault
 from detection_testing.aws.local_aws import LocalAws
 from detection_testing.cpu import children_of, own_cpu_s, tree_cpu_s
+from detection_testing.media.sample_info import media_info
 from detection_testing.media.sample_media import make_image
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
 from detection_worker.detectors.base import DetectorCard, Units
-from detection_worker.media.values import DecodedMedia, MediaInfo
+from detection_worker.media.values import DecodedMedia
 from detection_worker.pipeline.device.client import RemoteInference, connect
 from detection_worker.pipeline.device.server import DeviceServer
 from detection_worker.pipeline.files.handovers import Decoded, DecodedTrack, Scored, Unscored
@@ -247,20 +248,7 @@ def push(fd: int, messages: int) -> None:
     inference: RemoteInference[Pushed] = RemoteInference(
         device, decoding=lambda: 2, on_scored=count, on_progress=lambda _: None
     )
-    info = MediaInfo(
-        kind=MediaKind.IMAGE,
-        container="jpeg",
-        codec=None,
-        size_bytes=1,
-        sha256="0" * 64,
-        width=256,
-        height=256,
-        duration_s=None,
-        frames_analysed=1,
-        sample_rate_hz=None,
-        truncated=False,
-        warnings=(),
-    )
+    info = media_info(side_px=256)
     print("ready", flush=True)
     sys.stdin.readline()
     for i in range(messages):

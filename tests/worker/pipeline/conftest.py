@@ -20,12 +20,13 @@ from detection_contract.result_types import DetectionResult
 from detection_testing.aws.sqs.errors import SqsError
 from detection_testing.aws.sqs.queue import SqsQueue
 from detection_testing.aws.sqs.values import Disorder, QueueSettings
+from detection_testing.media.sample_info import media_info
 from detection_worker.cache.base import CacheError, StoredEntry
 from detection_worker.core.sampling import AudioSampling, ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
 from detection_worker.detectors.base import DetectorCard
 from detection_worker.errors import Cancelled, JobError
-from detection_worker.media.values import DecodedMedia, DecodeRequest, MediaInfo
+from detection_worker.media.values import DecodedMedia, DecodeRequest
 from detection_worker.metrics import Metrics
 from detection_worker.outbox.base import PendingCallback
 from detection_worker.outbox.gate import GatedCallbacks, HostGate
@@ -308,20 +309,7 @@ class FakeDecoder:
         else:
             units = np.full((2, 8, 8, 3), value, dtype=np.uint8)
         return DecodedMedia(
-            info=MediaInfo(
-                kind=kind,
-                container="png",
-                codec=None,
-                size_bytes=4,
-                sha256="0" * 64,
-                width=8,
-                height=8,
-                duration_s=None,
-                frames_analysed=1,
-                sample_rate_hz=None,
-                truncated=False,
-                warnings=(),
-            ),
+            info=media_info(side_px=8, kind=kind),
             units=units,
             frame=np.zeros(2, dtype=np.int32),
             at_s=np.zeros(1),

@@ -9,11 +9,12 @@ import pytest
 from numpy.typing import NDArray
 
 from detection_contract.media_types import MediaKind
+from detection_testing.media.sample_info import media_info
 from detection_worker.core.faces import SeenFace
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
 from detection_worker.detectors.base import DetectorCard
-from detection_worker.media.values import DecodedMedia, MediaInfo
+from detection_worker.media.values import DecodedMedia
 from detection_worker.pipeline.files.handovers import Decoded, DecodedTrack, Scored, Unscored
 from detection_worker.pipeline.messages.jobs import Job, JobRequest, Message
 from detection_worker.pipeline.stages.inference import InferenceStage
@@ -154,20 +155,7 @@ class Stage:
 
 
 def picture(value: int) -> DecodedMedia:
-    info = MediaInfo(
-        kind=MediaKind.IMAGE,
-        container="png",
-        codec=None,
-        size_bytes=4,
-        sha256="0" * 64,
-        width=8,
-        height=8,
-        duration_s=None,
-        frames_analysed=1,
-        sample_rate_hz=None,
-        truncated=False,
-        warnings=(),
-    )
+    info = media_info(side_px=8)
     return DecodedMedia(
         info=info,
         units=np.full((1, 8, 8, 3), value, dtype=np.uint8),

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from detection_contract.media_types import MediaKind
+from detection_testing.media.sample_info import media_info
 from detection_worker.core.batching import Slice
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
@@ -23,7 +24,7 @@ from detection_worker.detectors.base import (
     passes_of,
 )
 from detection_worker.detectors.faces.view import FaceViewDetector
-from detection_worker.media.values import DecodedMedia, MediaInfo
+from detection_worker.media.values import DecodedMedia
 from detection_worker.pipeline.files.handovers import Decoded, DecodedTrack, Scored, Unscored
 from detection_worker.pipeline.stages import inference
 from detection_worker.pipeline.stages.inference import InferenceStage
@@ -167,20 +168,7 @@ class Rig:
 
 
 def picture(values: Sequence[int]) -> DecodedMedia:
-    info = MediaInfo(
-        kind=MediaKind.IMAGE,
-        container="png",
-        codec=None,
-        size_bytes=4,
-        sha256="0" * 64,
-        width=2,
-        height=2,
-        duration_s=None,
-        frames_analysed=1,
-        sample_rate_hz=None,
-        truncated=False,
-        warnings=(),
-    )
+    info = media_info(side_px=2)
     pixels = np.array(values, dtype=np.uint8)[:, None, None, None]
     return DecodedMedia(
         info=info,

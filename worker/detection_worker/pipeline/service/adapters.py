@@ -1,6 +1,7 @@
 """Every adapter that a pipeline works with, made of the settings."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 
@@ -16,6 +17,7 @@ from detection_worker.pipeline.service.dependencies import PipelineDependencies
 from detection_worker.pipeline.service.destinations import make_destinations, most_threads
 from detection_worker.pipeline.service.outbox import make_outbox
 from detection_worker.pipeline.service.pipeline import Pipeline
+from detection_worker.pipeline.service.startup import wait_for_queue
 from detection_worker.pipeline.stages.handovers import Fetched
 from detection_worker.results.checks import check_destinations
 from detection_worker.settings import ConsumerSettings, Settings
@@ -70,6 +72,20 @@ class Adapters:
         check_destinations(self._settings.results, queues=others)
         if self.outbox:
             check_outbox_url(self.outbox.queue.url, others=others)
+
+    def reach_queue(
+        self, *, stop: threading.Event, on_wait: Callable[[str], None]
+    ) -> QueueFacts | None:
+        """Read the queue as ``wait_for_queue``, then check what it leads back to.
+
+        Raises:
+            QueueError: It cannot be read.
+            UsageError: Results or callbacks would come back as messages.
+        """
+        facts = wait_for_queue(self.source, self._consumer, stop=stop, on_wait=on_wait)
+        if facts is not None:
+            self.check_queues(facts.dead_letter_queue_url, self.outbox_dead_letters())
+        return facts
 
     def outbox_dead_letters(self) -> str | None:
         """Return the URL of the outbox's dead-letter queue; None if there is none, or for now."""

@@ -22,7 +22,6 @@ from detection_worker.pipeline.service.reaching import out_of_reach
 from detection_worker.pipeline.service.startup import (
     load_models,
     spared_by_collector,
-    wait_for_queue,
 )
 from detection_worker.pipeline.service.steering import Steering
 from detection_worker.pipeline.stages.context import ResultHandler
@@ -116,19 +115,11 @@ class Consumer:
             self.steering.wait_for("loading models")
             loaded = load_models(self._settings, self._consumer, self._metrics)
             try:
-                facts = wait_for_queue(
-                    self._adapters.source,
-                    self._consumer,
-                    stop=self._stop,
-                    on_wait=self.steering.wait_for,
-                )
+                facts = self._adapters.reach_queue(stop=self._stop, on_wait=self.steering.wait_for)
             except QueueError as exc:
                 return out_of_reach(exc)
             if facts is None:
                 return self._exit_code(clean=True, finished=False)
-            self._adapters.check_queues(
-                facts.dead_letter_queue_url, self._adapters.outbox_dead_letters()
-            )
             pipeline = Pipeline(
                 self._adapters.dependencies(
                     facts=facts,

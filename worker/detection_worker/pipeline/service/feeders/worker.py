@@ -25,7 +25,6 @@ from detection_worker.pipeline.service.reaching import out_of_reach
 from detection_worker.pipeline.service.startup import (
     load_models,
     spared_by_collector,
-    wait_for_queue,
 )
 from detection_worker.settings import ConsumerSettings, Settings
 from detection_worker.sources.base import QueueError
@@ -114,19 +113,11 @@ class FedWorker:
         self._steering.wait_for("loading models")
         loaded = load_models(self._settings, self._consumer, self._metrics)
         try:
-            facts = wait_for_queue(
-                self._adapters.source,
-                self._consumer,
-                stop=self._stop,
-                on_wait=self._steering.wait_for,
-            )
+            facts = self._adapters.reach_queue(stop=self._stop, on_wait=self._steering.wait_for)
         except QueueError as exc:
             return out_of_reach(exc)
         if facts is None:
             return EXIT_OK
-        self._adapters.check_queues(
-            facts.dead_letter_queue_url, self._adapters.outbox_dead_letters()
-        )
         device = DeviceServer(
             loaded.by_kind,
             max_units=self._consumer.batch_units,

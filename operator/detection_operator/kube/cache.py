@@ -1,6 +1,7 @@
 """The port to a cluster with reads from memory, filled by watches and lists."""
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
@@ -8,16 +9,19 @@ from typing import Final, Protocol
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.caches import TtlCache
 from detection_operator.crd.manifest import KIND
-from detection_operator.errors import Conflict, NotFound, Vanished
+from detection_operator.errors import Conflict, Forbidden, NotFound, Vanished
 from detection_operator.kube.objects import made_replicas, replicas_of
 from detection_operator.kube.port import Cluster, EventNote, Key, Object
 from detection_operator.kube.selectors import selector_text
-from detection_operator.kube.store import DEPLOYMENT, POD, Store
+from detection_operator.kube.store import DEPLOYMENT, POD, POOL, Store
 
 ADOPTED_S: Final = 60.0
 """How late a change of an adopted Deployment by other clients may be noticed."""
 EVENTS_S: Final = 15.0
 """DetectionQueues of one namespace share its events for this time."""
+QUOTAS_S: Final = 15.0
+"""How late a change of a ResourceQuota may be noticed: it is read, not watched."""
+log = logging.getLogger(__name__)
 
 
 class Listing(Cluster, Protocol):
@@ -46,6 +50,10 @@ class CachedCluster:
         direct: Writes, and reads what the store does not hold.
         store: Filled by watches.
         monotonic_s: A clock.
+
+    Attributes:
+        pools_served: WorkerPools can be read, as of the last list. Without their CRD, or without
+            the right to read them, everything else works as if there were none.
     """
 
     def __init__(
@@ -60,6 +68,8 @@ class CachedCluster:
         self._their_pods: TtlCache[list[Object]] = TtlCache(ADOPTED_S, monotonic_s)
         self._at_rest: set[tuple[str, str]] = set()
         self._events: TtlCache[list[Object]] = TtlCache(EVENTS_S, monotonic_s)
+        self._quotas: TtlCache[Object | None] = TtlCache(QUOTAS_S, monotonic_s)
+        self.pools_served: bool | None = None
 
     def relist(self) -> dict[str, int]:
         """List everything into the store; return how many objects were new or changed, by kind.
@@ -70,12 +80,29 @@ class CachedCluster:
         self._forget()
         calls = {
             KIND: self._direct.queues,
+            POOL: self._listed_pools,
             DEPLOYMENT: self._direct.all_deployments,
             POD: self._direct.all_pods,
         }
         # A watch event during a list may be newer than the list.
         lists = [(kind, self._store.turn(), call()) for kind, call in calls.items()]
         return {kind: self._store.replace(kind, found, since=turn) for kind, turn, found in lists}
+
+    def _listed_pools(self) -> list[Object]:
+        try:
+            found = self._direct.pools()
+        except (NotFound, Forbidden) as exc:
+            if self.pools_served is not False:
+                # Once: an administrator may want none.
+                log.log(
+                    logging.WARNING if isinstance(exc, Forbidden) else logging.INFO,
+                    "WorkerPools cannot be read: DetectionQueues are scaled without pools",
+                    extra={"error": str(exc)},
+                )
+            self.pools_served = False
+            return []
+        self.pools_served = True
+        return found
 
     def queues(self) -> list[Object]:
         """Return all DetectionQueues in scope."""
@@ -84,6 +111,22 @@ class CachedCluster:
     def queue(self, key: Key) -> Object | None:
         """Return a DetectionQueue, or None."""
         return self._store.get(KIND, key.namespace, key.name)
+
+    def pools(self) -> list[Object]:
+        """Return all WorkerPools in scope."""
+        return self._store.all(POOL)
+
+    def pool(self, key: Key) -> Object | None:
+        """Return a WorkerPool, or None."""
+        return self._store.get(POOL, key.namespace, key.name)
+
+    def resource_quota(self, namespace: str, name: str) -> Object | None:
+        """Return a ResourceQuota, or None, at most ``QUOTAS_S`` old."""
+        return self._quotas.get(
+            (namespace, name),
+            lambda: self._direct.resource_quota(namespace, name),
+            keep_if=lambda _: True,
+        )
 
     def deployments(self, key: Key) -> list[Object]:
         """Return the Deployments that carry the label of the DetectionQueue."""
@@ -191,10 +234,10 @@ class CachedCluster:
         return result
 
     def apply_status(self, key: Key, status: Object) -> Object:
-        """Apply the status of a DetectionQueue; the store holds it at once."""
-        with self._there(KIND, key.namespace, key.name):
+        """Apply the status of a DetectionQueue or WorkerPool; the store holds it at once."""
+        with self._there(key.kind, key.namespace, key.name):
             result = self._direct.apply_status(key, status)
-        self._store.put(KIND, result)
+        self._store.put(key.kind, result)
         return result
 
     def post_event(self, note: EventNote) -> None:

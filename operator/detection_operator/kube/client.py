@@ -7,15 +7,17 @@ from typing import Any, Final
 import urllib3
 
 from detection_contract.environment import LABEL_QUEUE
-from detection_operator.crd.manifest import GROUP, KIND, PLURAL, VERSION
+from detection_operator.crd.manifest import GROUP, PLURAL, VERSION
 from detection_operator.errors import NotFound, NotLeading
 from detection_operator.kube.objects import API_VERSION, micro_timestamp, version_of
 from detection_operator.kube.pods.events import SELECTOR
 from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Listed, Object
 from detection_operator.kube.rest import APPLY_PATCH, MERGE_PATCH, Rest, namespaced
+from detection_operator.kube.store import POOL
 
 PAGE: Final = 500
 QUEUES: Final = f"{GROUP}/{VERSION}"
+POOL_PLURAL: Final = "workerpools"
 APPS: Final = "apps/v1"
 POLICY: Final = "policy/v1"
 LEASES: Final = "coordination.k8s.io/v1"
@@ -57,6 +59,15 @@ class KubernetesCluster:
         """Return all DetectionQueues in scope."""
         return self._everywhere(QUEUES, PLURAL)
 
+    def pools(self) -> list[Object]:
+        """Return all WorkerPools in scope.
+
+        Raises:
+            NotFound: Their kind is not installed.
+            Forbidden: The operator's role has no rule for them.
+        """
+        return self._everywhere(QUEUES, POOL_PLURAL)
+
     def all_deployments(self) -> list[Object]:
         """Return the Deployments in scope that the operator made."""
         return self._everywhere(APPS, "deployments", LABEL_QUEUE)
@@ -68,6 +79,14 @@ class KubernetesCluster:
     def queue(self, key: Key) -> Object | None:
         """Return a DetectionQueue, or None."""
         return self._find(namespaced(QUEUES, key.namespace, PLURAL, key.name))
+
+    def pool(self, key: Key) -> Object | None:
+        """Return a WorkerPool, or None."""
+        return self._find(namespaced(QUEUES, key.namespace, POOL_PLURAL, key.name))
+
+    def resource_quota(self, namespace: str, name: str) -> Object | None:
+        """Return a ResourceQuota, or None."""
+        return self._find(namespaced("v1", namespace, "resourcequotas", name))
 
     def deployments(self, key: Key) -> list[Object]:
         """Return the Deployments that carry the label of the DetectionQueue."""
@@ -127,14 +146,15 @@ class KubernetesCluster:
         return self._write("Pod", "PATCH", path, body, query=_WRITE, content_type=MERGE_PATCH)
 
     def apply_status(self, key: Key, status: Object) -> Object:
-        """Apply the whole status of a DetectionQueue server-side."""
+        """Apply the whole status of a DetectionQueue or WorkerPool server-side."""
         body = {
             "apiVersion": API_VERSION,
-            "kind": KIND,
+            "kind": key.kind,
             "metadata": {"name": key.name, "namespace": key.namespace},
             "status": status,
         }
-        path = namespaced(QUEUES, key.namespace, PLURAL, key.name, "status")
+        plural = POOL_PLURAL if key.kind == POOL else PLURAL
+        path = namespaced(QUEUES, key.namespace, plural, key.name, "status")
         return self._write("Status", "PATCH", path, body, query=_APPLY, content_type=APPLY_PATCH)
 
     def post_event(self, note: EventNote) -> None:
@@ -150,7 +170,7 @@ class KubernetesCluster:
             },
             "involvedObject": {
                 "apiVersion": API_VERSION,
-                "kind": KIND,
+                "kind": note.kind,
                 "name": metadata["name"],
                 "namespace": metadata["namespace"],
                 "uid": metadata["uid"],

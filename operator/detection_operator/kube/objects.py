@@ -12,9 +12,9 @@ API_VERSION = f"{GROUP}/{VERSION}"
 _COMPARABLE = re.compile(r"[1-9][0-9]*")
 
 
-def key_of(obj: Object) -> Key:
-    """Return the key of a DetectionQueue."""
-    return Key(obj["metadata"]["namespace"], obj["metadata"]["name"])
+def key_of(obj: Object, kind: str = KIND) -> Key:
+    """Return the key of a DetectionQueue, or of an object of another kind."""
+    return Key(obj["metadata"]["namespace"], obj["metadata"]["name"], kind)
 
 
 def served_key(obj: Object) -> Key | None:

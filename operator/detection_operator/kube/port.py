@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from detection_operator.crd.manifest import KIND
+
 FIELD_MANAGER: Final = "detectionqueue-operator"
 """Field manager of the operator, in ``metadata.managedFields``."""
 
@@ -25,10 +27,11 @@ class Listed(list[Object]):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:
-    """A DetectionQueue."""
+    """A DetectionQueue, or a WorkerPool if the kind says so."""
 
     namespace: str
     name: str
+    kind: str = KIND
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -40,6 +43,7 @@ class EventNote:
 
     Attributes:
         about: The object, with its metadata.
+        kind: Kind of the object, which items of a list do not say.
         type: ``Normal`` or ``Warning``.
         reason: One word.
         message: A sentence of at most 1024 characters.
@@ -51,6 +55,7 @@ class EventNote:
     reason: str
     message: str
     now_s: float
+    kind: str = KIND
 
 
 class Cluster(Protocol):
@@ -66,6 +71,22 @@ class Cluster(Protocol):
 
     def queue(self, key: Key) -> Object | None:
         """Return a DetectionQueue, or None."""
+        ...
+
+    def pools(self) -> list[Object]:
+        """Return all WorkerPools in scope; empty where their kind is not served."""
+        ...
+
+    def pool(self, key: Key) -> Object | None:
+        """Return a WorkerPool, or None."""
+        ...
+
+    def resource_quota(self, namespace: str, name: str) -> Object | None:
+        """Return a ResourceQuota, or None.
+
+        Raises:
+            Forbidden: The operator may not read ResourceQuotas.
+        """
         ...
 
     def deployments(self, key: Key) -> list[Object]:
@@ -119,7 +140,7 @@ class Cluster(Protocol):
         ...
 
     def apply_status(self, key: Key, status: Object) -> Object:
-        """Apply the whole status of a DetectionQueue server-side; return the result."""
+        """Apply the whole status of a DetectionQueue or WorkerPool; return the result."""
         ...
 
     def post_event(self, note: EventNote) -> None:

@@ -17,6 +17,7 @@ from detection_operator.kube.port import Key, Listed, Object
 
 DEPLOYMENT: Final = "Deployment"
 POD: Final = "Pod"
+POOL: Final = "WorkerPool"
 _Name = tuple[str, str]
 
 
@@ -48,7 +49,7 @@ class Store:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._collections = {kind: _Collection() for kind in (KIND, DEPLOYMENT, POD)}
+        self._collections = {kind: _Collection() for kind in (KIND, POOL, DEPLOYMENT, POD)}
         self._children: dict[tuple[str, Key], dict[str, Object]] = {}
         self._turn = 0
 

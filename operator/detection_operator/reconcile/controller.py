@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from detection_operator.clock import Clock
+from detection_operator.crd.manifest import KIND
 from detection_operator.errors import ClusterError, Unavailable
 from detection_operator.kube.port import Key
 from detection_operator.metrics import Metrics
@@ -116,7 +117,7 @@ class Controller:
                 log.warning("resync failed", extra={"error": str(exc)})
                 self._stop.wait(min(self._backoff_s(failures), UNAVAILABLE_BACKOFF_S))
                 continue
-            self._metrics.queues.set(len(keys))
+            self._metrics.queues.set(sum(key.kind == KIND for key in keys))
             if not keys:
                 self._alive_s = self._clock.monotonic_s()
             spread_s = 0.0 if self._keys == 0 else min(self._resync_s / 10, len(keys) / 50)

@@ -18,9 +18,10 @@ from kubernetes import client as kubernetes_client
 
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import GROUP, KIND, PLURAL, VERSION
+from detection_operator.kube.client import POOL_PLURAL
 from detection_operator.kube.objects import key_of, served_key
 from detection_operator.kube.port import Key, Object
-from detection_operator.kube.store import DEPLOYMENT, POD, Store
+from detection_operator.kube.store import DEPLOYMENT, POD, POOL, Store
 from detection_operator.runtime.session import connection
 
 WATCH_S: Final = 300
@@ -47,7 +48,8 @@ class Informer:
         config: How to reach the API server.
         namespaces: Namespaces in scope; empty means all.
         store: Receives the objects.
-        changed: Called with the key of a DetectionQueue when one of its objects changed.
+        changed: Called with the key of a DetectionQueue when one of its objects changed, and with
+            that of a WorkerPool when it did.
         listed: Called when a watch begins with a list: deletions before it are not reported.
         watch_s: Duration in seconds that is asked of the server for a watch; it rejects fractions.
 
@@ -55,6 +57,7 @@ class Informer:
         ready: Set once the watches began.
         ended: Set when all watches ended.
         heard: Events so far, by kind.
+        pools: WorkerPools are watched.
     """
 
     def __init__(
@@ -75,13 +78,19 @@ class Informer:
         self._listed = listed
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="informer", daemon=True)
+        self.pools = False
         self.heard: Counter[str] = Counter()
         self.ready = threading.Event()
         self.ended = threading.Event()
 
-    def start(self) -> None:
-        """Start the watches, once."""
+    def start(self, *, pools: bool = True) -> None:
+        """Start the watches, once.
+
+        Args:
+            pools: Watch WorkerPools too. A watch of a kind that may not be read ends all others.
+        """
         if self._thread.ident is None:
+            self.pools = pools
             logging.getLogger(KOPF_LOGGER).addFilter(_is_relevant)
             self._thread.start()
 
@@ -101,7 +110,7 @@ class Informer:
             changed = self._store.remove(kind, obj)
         else:
             changed = self._store.put(kind, obj)
-        key = key_of(obj) if kind == KIND else served_key(obj)
+        key = key_of(obj, kind) if kind in {KIND, POOL} else served_key(obj)
         if changed and key is not None:
             self._changed(key)
 
@@ -141,6 +150,12 @@ class Informer:
         @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
         def queue_event(event: Any, **_: Any) -> None:
             self.take(KIND, event)
+
+        if self.pools:
+
+            @kopf.on.event(GROUP, VERSION, POOL_PLURAL, registry=registry)
+            def pool_event(event: Any, **_: Any) -> None:
+                self.take(POOL, event)
 
         labels = {LABEL_QUEUE: kopf.PRESENT}
 

@@ -14,7 +14,7 @@ from detection_operator.kube.lease import RENEW_DEADLINE_S, RETRY_S, Elector
 from detection_operator.kube.objects import key_of
 from detection_operator.kube.port import Key
 from detection_operator.kube.rest import Rest, configuration
-from detection_operator.kube.store import Store
+from detection_operator.kube.store import POOL, Store
 from detection_operator.metrics import Metrics
 from detection_operator.readers.ports import QueueReader, Workers
 from detection_operator.readers.queue import SqsReader
@@ -96,6 +96,7 @@ class Operator:
         self._looped_s = self._clock.monotonic_s()
         self._silent = 0
         self._early = False
+        self._watches_pools = True
         self._heard: dict[str, int] = {}
         self._config = configuration(settings.kubeconfig, settings.context)
         self._rest = Rest(
@@ -205,6 +206,9 @@ class Operator:
                 )
             if self._informer.ended.is_set() or self._silent >= SILENT_RESYNCS:
                 raise LeaseLost("watches ended")
+            if self._cluster.pools_served and not self._watches_pools:
+                # kopf begins no watch later; a new process begins them all.
+                raise LeaseLost("WorkerPools can be read now: the watches must begin anew")
 
     def _missed(self) -> None:
         self._early = True
@@ -212,15 +216,20 @@ class Operator:
 
     def _resync(self) -> list[Key]:
         early, self._early = self._early, False
-        known = set(map(key_of, self._cluster.queues()))
+        known = self._known()
         heard = dict(self._informer.heard)
         missed = self._cluster.relist()
         # Not before: kopf looks up the kinds to watch only once.
-        self._informer.start()
+        self._informer.start(pools=bool(self._cluster.pools_served))
+        self._watches_pools = self._informer.pools
         if not early:
             self._check_watches(heard, missed)
-        # A deleted DetectionQueue is reconciled once more, to be forgotten.
-        return sorted(known | set(map(key_of, self._cluster.queues())))
+        # What was deleted is reconciled once more, to be forgotten.
+        return sorted(known | self._known())
+
+    def _known(self) -> set[Key]:
+        pools = {key_of(pool, POOL) for pool in self._cluster.pools()}
+        return pools | set(map(key_of, self._cluster.queues()))
 
     def _check_watches(self, heard: dict[str, int], missed: dict[str, int]) -> None:
         """Count resyncs in a row in which a watch was silent although the list brought changes.

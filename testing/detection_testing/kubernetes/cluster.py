@@ -12,6 +12,7 @@ from detection_operator.errors import ClusterError, Conflict, NotFound, Rejected
 from detection_operator.kube.objects import API_VERSION, timestamp
 from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Object
 from detection_operator.kube.selectors import matches
+from detection_operator.kube.store import POOL
 from detection_testing.kubernetes.admission import admit
 
 Slot = tuple[str, str, str]
@@ -70,6 +71,18 @@ class InMemoryCluster:
         )
         return Key(namespace, name)
 
+    def create_pool(self, name: str, spec: Mapping[str, Any], namespace: str = "default") -> Key:
+        """Create a WorkerPool."""
+        self.create(
+            {
+                "apiVersion": API_VERSION,
+                "kind": POOL,
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": spec,
+            }
+        )
+        return Key(namespace, name, POOL)
+
     def edit(
         self, slot: Slot, change: Callable[[dict[str, Any]], None], *, manager: str = "kubectl"
     ) -> None:
@@ -110,6 +123,21 @@ class InMemoryCluster:
         """Return a DetectionQueue, or None."""
         self._trip("queue")
         return copy.deepcopy(self.objects.get((KIND, key.namespace, key.name)))
+
+    def pools(self) -> list[Object]:
+        """Return all WorkerPools."""
+        self._trip("pools")
+        return copy.deepcopy(list[Object](self.of_kind(POOL)))
+
+    def pool(self, key: Key) -> Object | None:
+        """Return a WorkerPool, or None."""
+        self._trip("pool")
+        return copy.deepcopy(self.objects.get((POOL, key.namespace, key.name)))
+
+    def resource_quota(self, namespace: str, name: str) -> Object | None:
+        """Return a ResourceQuota, or None."""
+        self._trip("resource_quota")
+        return copy.deepcopy(self.objects.get(("ResourceQuota", namespace, name)))
 
     def deployments(self, key: Key) -> list[Object]:
         """Return the Deployments with the label of the DetectionQueue."""
@@ -190,9 +218,9 @@ class InMemoryCluster:
         return self._written(slot, self._store(slot, obj, manager=FIELD_MANAGER))
 
     def apply_status(self, key: Key, status: Object) -> Object:
-        """Replace the status of a DetectionQueue."""
+        """Replace the status of a DetectionQueue or WorkerPool."""
         self._trip("apply_status")
-        slot = (KIND, key.namespace, key.name)
+        slot = (key.kind, key.namespace, key.name)
         obj = copy.deepcopy(self._get(slot))
         obj["status"] = copy.deepcopy(dict(status))
         self.writes["Status"] += 1

@@ -45,6 +45,16 @@ class SharedCluster(InMemoryCluster):
         with self.lock:
             return super().queue(key)
 
+    def pools(self) -> list[Object]:
+        """Return all WorkerPools."""
+        with self.lock:
+            return super().pools()
+
+    def pool(self, key: Key) -> Object | None:
+        """Return a WorkerPool, or None."""
+        with self.lock:
+            return super().pool(key)
+
     def deployments(self, key: Key) -> list[Object]:
         """Return the Deployments of the DetectionQueue."""
         with self.lock:
@@ -102,7 +112,7 @@ class SharedCluster(InMemoryCluster):
             return super().annotate_pod(namespace, name, annotations)
 
     def apply_status(self, key: Key, status: Object) -> Object:
-        """Replace the status of a DetectionQueue."""
+        """Replace the status of a DetectionQueue or WorkerPool."""
         with self.lock:
             return super().apply_status(key, status)
 

@@ -18,7 +18,8 @@ from detection_operator.kube.port import Key
 from detection_operator.kube.rest import MERGE_PATCH, Rest, namespaced
 from detection_testing.kubernetes.apiserver import ApiServer, free_ports
 from detection_testing.kubernetes.service import Service
-from detection_testing.scenes.api_scene import ApiNodes, ApiScene
+from detection_testing.scenes.api_nodes import ApiNodes
+from detection_testing.scenes.api_scene import ApiScene
 from detection_testing.scenes.endpoints import SqsEndpoint, WorkerEndpoint, served
 from detection_testing.scenes.fakes import FakeQueue, FakeWorkers
 from detection_testing.scenes.world import MINIMAL

@@ -15,7 +15,8 @@ from detection_operator.reconcile.reconciler import Reconciler
 from detection_operator.scaling.records import Record
 from detection_testing.kubernetes.cluster import InMemoryCluster
 from detection_testing.kubernetes.controllers import Nodes
-from detection_testing.scenes.api_scene import ApiNodes, ApiScene
+from detection_testing.scenes.api_nodes import ApiNodes
+from detection_testing.scenes.api_scene import ApiScene
 from detection_testing.scenes.fakes import FakeClock, FakeQueue, FakeWorkers
 
 MINIMAL: Mapping[str, Any] = {

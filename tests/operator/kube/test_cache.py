@@ -1,14 +1,22 @@
+import logging
 from typing import Any
 
 import pytest
 
 from detection_contract.environment import LABEL_QUEUE
-from detection_operator.errors import Conflict, Forbidden, NotLeading
-from detection_operator.kube.cache import ADOPTED_S, EVENTS_S, CachedCluster
+from detection_operator.errors import (
+    ClusterError,
+    Conflict,
+    Forbidden,
+    NotFound,
+    NotLeading,
+    Unavailable,
+)
+from detection_operator.kube.cache import ADOPTED_S, EVENTS_S, QUOTAS_S, CachedCluster
 from detection_operator.kube.client import KubernetesCluster
 from detection_operator.kube.port import Key, Object
 from detection_operator.kube.rest import Rest
-from detection_operator.kube.store import Store
+from detection_operator.kube.store import POOL, Store
 from detection_testing.kubernetes.cluster import InMemoryCluster
 from detection_testing.scenes.fakes import FakeClock
 
@@ -204,3 +212,54 @@ def test_queues_of_a_namespace_share_what_was_read_of_its_events() -> None:
     assert cluster.pod_events("n") == []
     clock.advance(EVENTS_S)
     assert [found["metadata"]["name"] for found in cluster.pod_events("n")] == ["e"]
+
+
+@pytest.mark.parametrize("error", [NotFound("no CRD"), Forbidden("no rule")])
+def test_pools_that_cannot_be_read_are_none_and_said_once(
+    error: ClusterError, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    clock = FakeClock()
+    direct = Counted(clock.wall_s)
+    direct.create_queue("video", {}, "n")
+    direct.create_pool("gpu", {}, "n")
+    cluster = CachedCluster(direct, Store(), clock.monotonic_s)
+    direct.fail("pools", error, error)
+
+    cluster.relist()
+    cluster.relist()
+
+    assert (cluster.pools_served, cluster.pools(), len(cluster.queues())) == (False, [], 1)
+    assert caplog.text.count("WorkerPools cannot be read") == 1
+
+    assert cluster.relist()[POOL] == 1
+    assert cluster.pools_served
+    assert cluster.pool(Key("n", "gpu", POOL)) is not None
+
+
+def test_pools_of_a_server_that_does_not_answer_stay_as_they_were() -> None:
+    clock = FakeClock()
+    direct = Counted(clock.wall_s)
+    direct.create_pool("gpu", {}, "n")
+    cluster = CachedCluster(direct, Store(), clock.monotonic_s)
+    cluster.relist()
+    direct.fail("pools", Unavailable("no answer"))
+
+    with pytest.raises(Unavailable):
+        cluster.relist()
+
+    assert cluster.pools_served
+    assert len(cluster.pools()) == 1
+
+
+def test_a_resource_quota_is_read_again_when_its_copy_is_old() -> None:
+    clock = FakeClock()
+    direct = Counted(clock.wall_s)
+    cluster = CachedCluster(direct, Store(), clock.monotonic_s)
+    assert cluster.resource_quota("n", "gpus") is None
+    direct.create({"kind": "ResourceQuota", "metadata": {"name": "gpus", "namespace": "n"}})
+    assert cluster.resource_quota("n", "gpus") is None
+
+    clock.advance(QUOTAS_S)
+
+    assert cluster.resource_quota("n", "gpus") is not None

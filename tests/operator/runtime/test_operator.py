@@ -21,7 +21,8 @@ from detection_operator.runtime.operator import Operator
 from detection_operator.scaling.records import from_line, redecide
 from detection_operator.settings import OperatorSettings
 from detection_testing.kubernetes.apiserver import ApiServer
-from detection_testing.scenes.api_scene import ApiNodes, ApiScene
+from detection_testing.scenes.api_nodes import ApiNodes
+from detection_testing.scenes.api_scene import ApiScene
 from detection_testing.scenes.fakes import FakeQueue, FakeWorkers
 from detection_testing.scenes.world import MINIMAL
 

@@ -16,8 +16,9 @@ from kubernetes.client import Configuration
 
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import GROUP, KIND, PLURAL, VERSION
+from detection_operator.kube.client import POOL_PLURAL
 from detection_operator.kube.port import Key
-from detection_operator.kube.store import DEPLOYMENT, POD, Store
+from detection_operator.kube.store import DEPLOYMENT, POD, POOL, Store
 from detection_operator.runtime.informer import Informer
 
 PATIENCE_S = 20.0
@@ -25,6 +26,7 @@ MERGE = "application/merge-patch+json"
 VERBS = {"get", "list", "watch", "patch", "create", "delete"}
 PLACES = {
     KIND: (f"apis/{GROUP}/{VERSION}", PLURAL),
+    POOL: (f"apis/{GROUP}/{VERSION}", POOL_PLURAL),
     DEPLOYMENT: ("apis/apps/v1", "deployments"),
     POD: ("api/v1", "pods"),
 }
@@ -107,12 +109,12 @@ class Stage:
         return self.keys.get(timeout=PATIENCE_S)
 
     @contextlib.contextmanager
-    def watched(self, *namespaces: str) -> Iterator[None]:
+    def watched(self, *namespaces: str, pools: bool = True) -> Iterator[None]:
         """Let an informer watch."""
         config = Configuration()
         config.host = self.url
         informer = Informer(config, namespaces, self.store, self.keys.put)
-        informer.start()
+        informer.start(pools=pools)
         try:
             yield
         finally:
@@ -154,6 +156,7 @@ def stage() -> Iterator[Stage]:
 
 LABELS = {LABEL_QUEUE: "video"}
 WATCHED = [
+    pytest.param(POOL, "video", {}, id="WorkerPool"),
     pytest.param(KIND, "video", {}, id="DetectionQueue"),
     pytest.param(DEPLOYMENT, "video-1a2b3c4d", LABELS, id="Deployment"),
     pytest.param(POD, "video-1a2b3c4d-x", LABELS, id="Pod"),
@@ -167,7 +170,7 @@ def test_what_was_there_before_is_told_of(
     stage.create(kind, name, labels)
 
     with stage.watched("media"):
-        assert stage.told() == VIDEO
+        assert stage.told() == told_of(kind)
 
     assert stage.store.get(kind, "media", name) is not None
 
@@ -182,13 +185,29 @@ def test_what_comes_changes_and_goes_is_told_of(
         assert stage.told() == Key("media", "first")
 
         stage.create(kind, name, labels)
-        assert stage.told() == VIDEO
+        assert stage.told() == told_of(kind)
         stage.change(kind, name)
-        assert stage.told() == VIDEO
+        assert stage.told() == told_of(kind)
         stage.delete(kind, name)
-        assert stage.told() == VIDEO
+        assert stage.told() == told_of(kind)
 
     assert stage.store.get(kind, "media", name) is None
+
+
+def told_of(kind: str) -> Key:
+    return Key("media", "video", POOL) if kind == POOL else VIDEO
+
+
+def test_pools_that_may_not_be_read_are_not_watched(stage: Stage) -> None:
+    stage.create(POOL, "video")
+    stage.create(KIND, "video")
+
+    with stage.watched("media", pools=False):
+        assert stage.told() == VIDEO
+
+    assert stage.keys.empty()
+    asked = [item for item in stage.emulator if POOL_PLURAL in str(item.url)]
+    assert {item.method for item in asked} == {kmock.method.POST}, "only the test"
 
 
 def test_pods_of_nobody_are_told_to_nobody(stage: Stage) -> None:

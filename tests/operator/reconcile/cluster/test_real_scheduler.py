@@ -13,7 +13,8 @@ from detection_operator.kube.port import Key
 from detection_operator.kube.rest import MERGE_PATCH, Rest, namespaced
 from detection_testing.kubernetes.apiserver import ApiServer, NoBinaries, scheduling
 from detection_testing.kubernetes.controllers import GPU
-from detection_testing.scenes.api_scene import ApiNodes, ApiScene
+from detection_testing.scenes.api_nodes import ApiNodes
+from detection_testing.scenes.api_scene import ApiScene
 from detection_testing.scenes.node_pool import TRIGGERED, pod_event
 from detection_testing.scenes.world import MINIMAL, World
 

@@ -12,7 +12,8 @@ from detection_operator.errors import Conflict, NotFound
 from detection_operator.kube.port import Key
 from detection_operator.kube.rest import MERGE_PATCH, Rest, namespaced
 from detection_testing.kubernetes.apiserver import ApiServer
-from detection_testing.scenes.api_scene import ApiNodes, ApiScene
+from detection_testing.scenes.api_nodes import ApiNodes
+from detection_testing.scenes.api_scene import ApiScene
 from detection_testing.scenes.world import MINIMAL, World
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]

@@ -159,7 +159,7 @@ def _binding(terms: list[Term]) -> Rule:
 
 def _history(inputs: DecisionInput, *, desired: int, needed: int, wanted: int) -> PlanHistory:
     old = inputs.history
-    oldest_s = inputs.now_s - inputs.spec.scaling.scale_down.hold_s
+    oldest_s = inputs.now_s - inputs.hold_s
     kept = tuple(item for item in old.needed if item[0] >= oldest_s and item[1] > needed)
     rose = desired > inputs.seen.replicas and desired > (old.desired or 0)
     return PlanHistory(

@@ -12,6 +12,10 @@ from detection_operator.scaling.memory import PlanHistory
 from detection_operator.scaling.observation import Observation
 from detection_operator.spec.queue_spec import QueueSpec
 
+SHORTEST_HOLD_S: Final = 20.0
+"""Four polls: the counts of one or two of them may err."""
+LONGEST_HOLD_S: Final = 60.0
+"""Longer holds cost slow starters more than they save; see benchmarks/autoscaling_policies.py."""
 LULL_S: Final = 60.0
 """With fewer than one message in this time, each worker is idle now and then."""
 
@@ -89,8 +93,15 @@ class DecisionInput:
         since_s = self.estimators.idle_since_s
         if since_s is None:
             return False
+        return self.now_s - since_s >= self.keep_s - self.hold_s
+
+    @property
+    def hold_s(self) -> float:
+        """Seconds that a surplus lasts before it goes: what a new start of it would take."""
         hold_s = self.spec.scaling.scale_down.hold_s
-        return self.now_s - since_s >= self.keep_s - hold_s
+        if hold_s is not None:
+            return float(hold_s)
+        return min(LONGEST_HOLD_S, max(SHORTEST_HOLD_S, self.cold_start_s))
 
     @property
     def keep_s(self) -> float:

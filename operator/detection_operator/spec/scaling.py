@@ -89,21 +89,21 @@ class ScaleDown(SpecPart):
     """How fast replicas are removed."""
 
     hold_s: Annotated[
-        Integer,
+        Integer | None,
         Field(
             ge=0,
             le=3600,
             description="Stabilization window: replicas are removed only after they have been "
-            "surplus for this many seconds.",
+            "surplus for this many seconds. Without it as long as a cold start, from 20 to 60.",
         ),
-    ] = 60
+    ] = None
     max_percent: Annotated[
         Integer,
         Field(
             ge=1,
             le=100,
-            description="Most replicas removed per minute, in percent, busy ones included. One "
-            "may always go.",
+            description="Most replicas removed per minute, in percent, busy ones included. Fewer "
+            "than ten count as ten, so that the last few go together.",
         ),
     ] = 50
     drain_timeout_s: Annotated[

@@ -238,12 +238,12 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
         ),
         pytest.param(
             {"scaling": {"fallback": {"behavior": "Static", "replicas": 1}}},
-            [see(error=ReadError.UNREACHABLE, replicas=4, ready=4, busy=3)] * 30,
-            3,
+            [see(error=ReadError.UNREACHABLE, replicas=12, ready=12, busy=9)] * 30,
+            9,
             "Busy",
             "queue not read (Unreachable) for 2m: fallback.replicas is 1; "
-            "down to 2 for now: scale-in is limited to 50 % a minute; "
-            "3 kept: 3 busy, 0 messages in flight",
+            "down to 6 for 35 s: scale-in is limited to 50 % a minute; "
+            "9 kept: 9 busy, 0 messages in flight",
             id="Static goes down slowly and never below busy work",
         ),
         pytest.param(
@@ -257,7 +257,7 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             5,
             "Busy",
             "one replica kept: 5 in flight, 0 delayed, 5 busy, 0 unreachable worker(s); "
-            "down to 4 for now: scale-in is limited to 50 % a minute; "
+            "down to 3 for 55 s: scale-in is limited to 50 % a minute; "
             "5 kept: 5 busy, 5 messages in flight",
             id="work in hand keeps its replicas",
         ),
@@ -267,17 +267,50 @@ SERVED = Served(media_type=MediaKind.VIDEO, messages=100, seconds=1000.0, square
             8,
             "Hold",
             "one warm replica kept for 240 s: cheaper than a cold start of 120 s; "
-            "held at 8: scale-in waits until the surplus has lasted 60 s",
+            "held at 8 for 60 s: scale-in waits until the surplus has lasted 60 s",
             id="a restarted operator holds what runs",
         ),
         pytest.param(
             {},
-            [see(replicas=8, ready=8)] * 14,
+            [see(replicas=16, ready=16)] * 14,
+            8,
+            "ScaleDown",
+            "one warm replica kept for 175 s: cheaper than a cold start of 120 s; "
+            "down to 8 for 55 s: scale-in is limited to 50 % a minute",
+            id="after the hold half may go",
+        ),
+        pytest.param(
+            {},
+            [see(replicas=5, ready=5)] * 14,
+            1,
+            "Idle",
+            "one warm replica kept for 175 s: cheaper than a cold start of 120 s",
+            id="the last few go together",
+        ),
+        pytest.param(
+            {"scaling": {"scaleDown": {"maxPercent": 10}}},
+            [see(replicas=5, ready=5)] * 14,
             4,
             "ScaleDown",
             "one warm replica kept for 175 s: cheaper than a cold start of 120 s; "
-            "down to 4 for now: scale-in is limited to 50 % a minute",
-            id="after the hold half may go",
+            "down to 4 for 55 s: scale-in is limited to 10 % a minute",
+            id="one at a time, if that is what maxPercent means",
+        ),
+        pytest.param(
+            {"serviceTime": COLD_30},
+            [see(replicas=5, ready=5)] * 7,
+            5,
+            "Hold",
+            "held at 5 for 0 s: scale-in waits until the surplus has lasted 30 s",
+            id="a surplus of fast starters is held for a cold start",
+        ),
+        pytest.param(
+            {"scaling": {"scaleDown": {"holdSeconds": 45}}, "serviceTime": COLD_30},
+            [see(replicas=5, ready=5)] * 7,
+            5,
+            "Hold",
+            "held at 5 for 15 s: scale-in waits until the surplus has lasted 45 s",
+            id="a hold that is set is kept",
         ),
         pytest.param(
             {},
@@ -542,7 +575,7 @@ def test_who_works_goes_on_while_much_waits(spec_of: Callable[..., QueueSpec]) -
 
     assert play(spec, much).desired == 6
     assert play(spec, much).binding == "Full"
-    assert play(spec, little).desired == 3
+    assert play(spec, little).desired == 1
 
 
 def test_a_budget_is_not_outbid_by_what_is_held(spec_of: Callable[..., QueueSpec]) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from detection_contract.media_types import MediaKind
 from detection_operator.scaling.decision import decide
+from detection_operator.scaling.decision_input import SHORTEST_HOLD_S
 from detection_operator.scaling.memory import Memory
 from detection_operator.scaling.observation import Observation, ReadError, Served
 from detection_operator.scaling.plan import Plan
@@ -241,7 +242,8 @@ def test_who_works_is_asked_only_when_nobody_was_idle_for_a_hold(
     spec: QueueSpec, history: list[tuple[Observation, float]], seen: Observation
 ) -> None:
     memory, now_s, _ = remember(spec, history)
-    hold_s = spec.scaling.scale_down.hold_s
+    asked_s = spec.scaling.scale_down.hold_s
+    hold_s = SHORTEST_HOLD_S if asked_s is None else asked_s
     fresh = replace(memory, estimators=replace(memory.estimators, packed_since_s=now_s))
 
     plan = decide(spec, replace(seen, sampled_at_s=now_s + 5), fresh, now_s + 5)

@@ -35,7 +35,7 @@ def test_a_minimal_manifest_gets_every_default(minimal: dict[str, Any]) -> None:
     assert (spec.slo.queue_wait_s, spec.slo.objective_percent) == (120, 99)
     assert spec.scaling.mode is Mode.AUTO
     assert (spec.scaling.min_replicas, spec.scaling.max_replicas) == (0, 40)
-    assert spec.scaling.scale_down.hold_s == 60
+    assert spec.scaling.scale_down.hold_s is None
     assert spec.scaling.idle.policy is IdlePolicy.BREAK_EVEN
     assert [prior.media_type for prior in spec.service_time.priors] == list(MediaKind)
     assert spec.budget is None

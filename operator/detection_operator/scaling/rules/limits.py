@@ -4,13 +4,16 @@ from typing import Final
 
 from detection_operator.scaling.decision_input import DecisionInput
 from detection_operator.scaling.estimates import cluster_capacity as capacity
-from detection_operator.scaling.estimates import pod_starts
+from detection_operator.scaling.estimates import learning, pod_starts
 from detection_operator.scaling.rules import schedules
 from detection_operator.scaling.rules.terms import Fact, Rule, Term, duration, say
 from detection_operator.spec.queue_spec import Budget, OnExceeded
 from detection_operator.spec.scaling import FallbackBehavior
 
 HOUR_S: Final = 3600.0
+FEW: Final = 10
+"""So many replicas at least are what ``scaleDown.maxPercent`` is a percentage of: one after the
+other, the last few would take minutes and save nothing that a new start would not bring back."""
 _MIN: Final = "minReplicas is {replicas}"
 _MAX: Final = "maxReplicas is {replicas}"
 _UNREAD: Final = "queue not read ({error}) for {lost}: "
@@ -46,29 +49,40 @@ def at_least_min(inputs: DecisionInput, replicas: int) -> Term | None:
 
 def hold_surplus(inputs: DecisionInput, replicas: int) -> Term | None:
     """Let a surplus last before it goes: the most that was needed within the hold stays."""
-    hold_s = inputs.spec.scaling.scale_down.hold_s
-    oldest_s = inputs.now_s - hold_s
-    recent = next((count for at_s, count in inputs.history.needed if at_s >= oldest_s), 0)
+    oldest_s = inputs.now_s - inputs.hold_s
+    needed_s, recent = next(
+        (item for item in inputs.history.needed if item[0] >= oldest_s), (oldest_s, 0)
+    )
     # What was needed but never granted is no reason to grow now.
     held = min(recent, inputs.seen.replicas)
     if held <= replicas:
         return None
-    sentence = "held at {replicas}: scale-in waits until the surplus has lasted {hold_s} s"
-    return say(Rule.HOLD_SURPLUS, held, sentence, hold_s=hold_s)
+    return say(
+        Rule.HOLD_SURPLUS,
+        held,
+        "held at {replicas} for {left_s:.0f} s: "
+        "scale-in waits until the surplus has lasted {hold_s:.0f} s",
+        left_s=needed_s - oldest_s,
+        hold_s=inputs.hold_s,
+    )
 
 
 def limit_scale_in_rate(inputs: DecisionInput, replicas: int) -> Term | None:
-    """Let at most a share of the replicas go within a minute, but always one."""
+    """Let at most a share of the replicas go within a minute, the last few of them together."""
     window = inputs.estimators.down
     if window is None or replicas >= inputs.seen.replicas:
         return None
     percent = inputs.spec.scaling.scale_down.max_percent
-    floor = window[1] - max(1, window[1] * percent // 100)
+    floor = window[1] - max(1, max(window[1], FEW) * percent // 100)
     if replicas >= floor:
         return None
-    floor = min(floor, inputs.seen.replicas)
-    sentence = "down to {replicas} for now: scale-in is limited to {percent} % a minute"
-    return say(Rule.LIMIT_SCALE_IN_RATE, floor, sentence, percent=percent)
+    return say(
+        Rule.LIMIT_SCALE_IN_RATE,
+        min(floor, inputs.seen.replicas),
+        "down to {replicas} for {left_s:.0f} s: scale-in is limited to {percent} % a minute",
+        left_s=max(0.0, window[0] + learning.MINUTE_S - inputs.now_s),
+        percent=percent,
+    )
 
 
 def limit_scale_out_rate(inputs: DecisionInput, replicas: int) -> Term | None:
@@ -180,7 +194,7 @@ def drain_busy_only_if_never_idle(inputs: DecisionInput, replicas: int) -> Term 
     What drains longer than the drain timeout gets SIGTERM: long jobs are left alone.
     """
     down, since_s = inputs.spec.scaling.scale_down, inputs.estimators.packed_since_s
-    packed = since_s is not None and inputs.now_s - since_s >= down.hold_s
+    packed = since_s is not None and inputs.now_s - since_s >= inputs.hold_s
     if packed and inputs.fresh and inputs.flowing and inputs.mix.p90_s <= down.drain_timeout_s:
         return None
     seen = inputs.seen

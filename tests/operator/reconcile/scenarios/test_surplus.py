@@ -146,11 +146,11 @@ def test_an_event_tells_of_it_when_it_happens_and_names_who_goes(make_world: Mak
 
 def test_at_most_a_share_is_asked_at_a_time(make_world: MakeWorld) -> None:
     world = make_world()
-    key = world.create_queue("video", spec(minReplicas=8, scaleDown={"holdSeconds": HOLD_S}))
+    key = world.create_queue("video", spec(minReplicas=12, scaleDown={"holdSeconds": HOLD_S}))
     traffic = Traffic(world)
-    traffic.a_second = 16
+    traffic.a_second = 24
     world.workers.lanes = 64
-    assert traffic.run(60, until=lambda: len(world.workers.workers) == 8)
+    assert traffic.run(60, until=lambda: len(world.workers.workers) == 12)
     traffic.run(40)
     assert traffic.all_are_busy()
     need(world, key, 0)
@@ -162,7 +162,7 @@ def test_at_most_a_share_is_asked_at_a_time(make_world: MakeWorld) -> None:
 
     assert traffic.run(400, until=done)
 
-    assert max(asked) == 4, "half of eight"
+    assert max(asked) == 6, "half of twelve"
     assert world.lost == []
 
 

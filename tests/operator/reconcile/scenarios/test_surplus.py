@@ -148,7 +148,7 @@ def test_at_most_a_share_is_asked_at_a_time(make_world: MakeWorld) -> None:
     world = make_world()
     key = world.create_queue("video", spec(minReplicas=12, scaleDown={"holdSeconds": HOLD_S}))
     traffic = Traffic(world)
-    traffic.a_second = 24
+    traffic.a_second = 18
     world.workers.lanes = 64
     assert traffic.run(60, until=lambda: len(world.workers.workers) == 12)
     traffic.run(40)

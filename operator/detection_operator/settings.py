@@ -37,6 +37,8 @@ class OperatorSettings:
         threads: Reconciles that run at once, 1 to 256.
         resync_s: Interval of a full list and reconcile, in seconds.
         watch_s: How long the API server is asked to keep a watch open, in seconds.
+        nodes: Read and watch nodes, to drain workers on nodes that are going.
+        node_selector: Label selector of the nodes to read; empty means all.
         kubeconfig: None means the pod's service account, else the default file.
         context: Context of the kubeconfig; None means its current one.
     """
@@ -53,6 +55,8 @@ class OperatorSettings:
     threads: int = 8
     resync_s: float = 300.0
     watch_s: int = 300
+    nodes: bool = False
+    node_selector: str = ""
     kubeconfig: Path | None = None
     context: str | None = None
 
@@ -122,6 +126,8 @@ class _Environment(BaseSettings):
     deployment: str | None = None
     decisions: Path | None = None
     threads: _Number = Field(default=None, ge=1, le=256, description="between 1 and 256")
+    nodes: _Flag = None
+    node_selector: str | None = None
     kubeconfig: Path | None = Field(default=None, validation_alias="KUBECONFIG")
 
 

@@ -40,6 +40,7 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "cluster-wide": {"clusterWide": True},
     "two namespaces": {"watchNamespaces": ["a", "b"]},
+    "nodes": {"nodes": {"enabled": True, "selector": "karpenter.sh/nodepool=gpu"}},
     "IRSA": {
         "serviceAccounts": {
             "operator": {"roleArn": f"{ROLE}operator"},
@@ -799,3 +800,27 @@ def test_helm_test_fails_when_the_operator_does(render: Render) -> None:
 
     assert done.returncode == 1
     assert "503" in done.stdout
+
+
+def test_nodes_are_read_only_if_asked_for(render: Render) -> None:
+    values = {"nodes": {"enabled": True, "selector": "karpenter.sh/nodepool=gpu"}}
+
+    assert nodes_part(render({})) == nodes_part(render({"nodes": None})) == ([], {})
+    assert nodes_part(render(values)) == (
+        ["get", "list", "watch"],
+        {
+            "DETECTION_OPERATOR_NODES": "true",
+            "DETECTION_OPERATOR_NODE_SELECTOR": "karpenter.sh/nodepool=gpu",
+        },
+    )
+
+
+def nodes_part(objects: Objects) -> tuple[list[str], dict[str, str]]:
+    """Return the verbs on nodes that are granted, and the operator's variables about them."""
+    rules = [rule for o in objects if o["kind"] == "ClusterRole" for rule in o["rules"]]
+    verbs = [verb for rule in rules if "nodes" in rule["resources"] for verb in rule["verbs"]]
+    [container] = operator_deployment(objects)["spec"]["template"]["spec"]["containers"]
+    variables = {
+        item["name"]: item["value"] for item in container["env"] if "_NODE" in item["name"]
+    }
+    return verbs, variables

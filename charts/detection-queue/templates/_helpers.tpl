@@ -150,6 +150,16 @@ those of the first. Arguments: ours, theirs.
 {{- end }}
 - name: DETECTION_OPERATOR_LEASE_NAME
   value: {{ include "detection-queue.operatorName" . | quote }}
+{{- with .Values.nodes }}
+{{- if .enabled }}
+- name: DETECTION_OPERATOR_NODES
+  value: "true"
+{{- with .selector }}
+- name: DETECTION_OPERATOR_NODE_SELECTOR
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
 # The lease is garbage-collected with the Deployment.
 - name: DETECTION_OPERATOR_DEPLOYMENT
   value: {{ include "detection-queue.operatorName" . | quote }}

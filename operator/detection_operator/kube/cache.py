@@ -10,6 +10,7 @@ from detection_contract.environment import LABEL_QUEUE
 from detection_operator.caches import TtlCache
 from detection_operator.crd.manifest import KIND
 from detection_operator.errors import Conflict, Forbidden, NotFound, Vanished
+from detection_operator.kube.nodes import NODE
 from detection_operator.kube.objects import made_replicas, replicas_of
 from detection_operator.kube.port import Cluster, EventNote, Key, Object
 from detection_operator.kube.selectors import selector_text
@@ -21,6 +22,8 @@ EVENTS_S: Final = 15.0
 """DetectionQueues of one namespace share its events for this time."""
 QUOTAS_S: Final = 15.0
 """How late a change of a ResourceQuota may be noticed: it is read, not watched."""
+GONE: Final = "1970-01-01T00:00:00Z"
+"""Deletion time of a node whose object is gone."""
 log = logging.getLogger(__name__)
 
 
@@ -38,6 +41,10 @@ class Listing(Cluster, Protocol):
         """Return their pods."""
         ...
 
+    def all_nodes(self, selector: str) -> list[Object]:
+        """Return the nodes that a label selector finds, slim; an empty one finds all."""
+        ...
+
 
 class CachedCluster:
     """Implements ``Cluster``: reads from a store, writes through to the API server.
@@ -50,6 +57,7 @@ class CachedCluster:
         direct: Writes, and reads what the store does not hold.
         store: Filled by watches.
         monotonic_s: A clock.
+        nodes: Label selector of the nodes to read, empty means all; None reads none.
 
     Attributes:
         pools_served: WorkerPools can be read, as of the last list. Without their CRD, or without
@@ -61,6 +69,8 @@ class CachedCluster:
         direct: Listing,
         store: Store,
         monotonic_s: Callable[[], float] = time.monotonic,
+        *,
+        nodes: str | None = None,
     ) -> None:
         self._direct = direct
         self._store = store
@@ -70,6 +80,13 @@ class CachedCluster:
         self._events: TtlCache[list[Object]] = TtlCache(EVENTS_S, monotonic_s)
         self._quotas: TtlCache[Object | None] = TtlCache(QUOTAS_S, monotonic_s)
         self.pools_served: bool | None = None
+        self._nodes = nodes
+        self._sees_nodes = nodes is not None
+
+    @property
+    def sees_nodes(self) -> bool:
+        """Nodes are read, and the last list of them was not refused."""
+        return self._sees_nodes
 
     def relist(self) -> dict[str, int]:
         """List everything into the store; return how many objects were new or changed, by kind.
@@ -86,6 +103,9 @@ class CachedCluster:
         }
         # A watch event during a list may be newer than the list.
         lists = [(kind, self._store.turn(), call()) for kind, call in calls.items()]
+        if self._nodes is not None:
+            turn = self._store.turn()
+            lists += [(NODE, turn, found) for found in self._list_nodes(self._nodes)]
         return {kind: self._store.replace(kind, found, since=turn) for kind, turn, found in lists}
 
     def _listed_pools(self) -> list[Object]:
@@ -103,6 +123,21 @@ class CachedCluster:
             return []
         self.pools_served = True
         return found
+
+    def _list_nodes(self, selector: str) -> Iterator[list[Object]]:
+        """Yield the list of nodes, or nothing without the right to read it."""
+        try:
+            found = self._direct.all_nodes(selector)
+        except Forbidden as exc:
+            if self._sees_nodes:
+                log.warning(
+                    "nodes cannot be read: workers on nodes that are going are not drained",
+                    extra={"error": str(exc)},
+                )
+            self._sees_nodes = False
+            return
+        self._sees_nodes = True
+        yield found
 
     def queues(self) -> list[Object]:
         """Return all DetectionQueues in scope."""
@@ -163,6 +198,17 @@ class CachedCluster:
         return self._events.get(
             namespace, lambda: self._direct.pod_events(namespace), keep_if=lambda _: True
         )
+
+    def nodes(self) -> list[Object]:
+        """Return the nodes in view."""
+        return self._store.all(NODE)
+
+    def node(self, name: str) -> Object | None:
+        """Return a node, or None; one that was just deleted has a deletion time."""
+        found = self._store.get(NODE, "", name)
+        if found is None and self._store.is_deleted(NODE, "", name):
+            return {"metadata": {"name": name, "deletionTimestamp": GONE}}
+        return found
 
     def apply(self, manifest: Object) -> Object:
         """Apply an object; the store holds a Deployment at once.

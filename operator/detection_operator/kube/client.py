@@ -9,6 +9,7 @@ import urllib3
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import GROUP, PLURAL, VERSION
 from detection_operator.errors import NotFound, NotLeading
+from detection_operator.kube.nodes import slim_node
 from detection_operator.kube.objects import API_VERSION, micro_timestamp, version_of
 from detection_operator.kube.pods.events import SELECTOR
 from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Listed, Object
@@ -16,6 +17,8 @@ from detection_operator.kube.rest import APPLY_PATCH, MERGE_PATCH, Rest, namespa
 from detection_operator.kube.store import POOL
 
 PAGE: Final = 500
+NODE_PAGE: Final = 100
+"""A node is 15 kB of JSON."""
 QUEUES: Final = f"{GROUP}/{VERSION}"
 POOL_PLURAL: Final = "workerpools"
 APPS: Final = "apps/v1"
@@ -103,6 +106,19 @@ class KubernetesCluster:
     def pod_events(self, namespace: str) -> list[Object]:
         """Return the events about pods, without those of a normal start."""
         return self._list("v1", namespace, "events", fields=SELECTOR)
+
+    def nodes(self) -> list[Object]:
+        """Return all nodes, slim."""
+        return self.all_nodes("")
+
+    def all_nodes(self, selector: str) -> list[Object]:
+        """Return the nodes that a label selector finds, slim."""
+        return self._list("v1", None, "nodes", selector, keep=slim_node, page=NODE_PAGE)
+
+    def node(self, name: str) -> Object | None:
+        """Return a node, slim, or None."""
+        found = self._find(namespaced("v1", None, "nodes", name))
+        return None if found is None else slim_node(found)
 
     def apply(self, manifest: Object) -> Object:
         """Apply a Deployment or PodDisruptionBudget server-side, with force."""
@@ -241,16 +257,18 @@ class KubernetesCluster:
         selector: str = "",
         *,
         fields: str = "",
+        keep: Callable[[Object], Object] = lambda obj: obj,
+        page: int = PAGE,
     ) -> Listed:
         found = Listed()
         selectors = {"labelSelector": selector, "fieldSelector": fields}
-        query = {"limit": str(PAGE)} | {name: text for name, text in selectors.items() if text}
+        query = {"limit": str(page)} | {name: text for name, text in selectors.items() if text}
         while True:
-            page = self._rest.call("GET", namespaced(group, namespace, plural), query=query)
-            found += page["items"]
-            following = page["metadata"].get("continue")
+            part = self._rest.call("GET", namespaced(group, namespace, plural), query=query)
+            found += map(keep, part["items"])
+            following = part["metadata"].get("continue")
             if not following:
                 # All pages are of one version.
-                found.version = version_of(page)
+                found.version = version_of(part)
                 return found
             query = {**query, "continue": following}

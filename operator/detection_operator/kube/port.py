@@ -109,6 +109,14 @@ class Cluster(Protocol):
         """
         ...
 
+    def nodes(self) -> list[Object]:
+        """Return the nodes in view, slim (``kube/nodes.py``); none where they are not read."""
+        ...
+
+    def node(self, name: str) -> Object | None:
+        """Return a node, slim, or None; one that was just deleted has a deletion time."""
+        ...
+
     def apply(self, manifest: Object) -> Object:
         """Apply a Deployment or PodDisruptionBudget server-side, with force; return the result."""
         ...

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from detection_operator.crd.manifest import KIND
-from detection_operator.kube.objects import served_key, version_of
+from detection_operator.kube.nodes import NODE, node_view, slim_node
+from detection_operator.kube.objects import key_of, served_key, version_of
 from detection_operator.kube.pods.views import pod_views
 from detection_operator.kube.port import Key, Listed, Object
 
@@ -49,7 +50,7 @@ class Store:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._collections = {kind: _Collection() for kind in (KIND, POOL, DEPLOYMENT, POD)}
+        self._collections = {kind: _Collection() for kind in (KIND, POOL, DEPLOYMENT, POD, NODE)}
         self._children: dict[tuple[str, Key], dict[str, Object]] = {}
         self._turn = 0
 
@@ -118,10 +119,27 @@ class Store:
         with self._lock:
             return [told.obj for told in self._collections[kind].kept.values()]
 
+    def is_deleted(self, kind: str, namespace: str, name: str) -> bool:
+        """Say whether an object was deleted and no later list has confirmed it so far."""
+        with self._lock:
+            return (namespace, name) in self._collections[kind].gone
+
     def children(self, kind: str, key: Key) -> list[Object]:
         """Return the Deployments or pods of a DetectionQueue."""
         with self._lock:
             return list(self._children.get((kind, key), {}).values())
+
+    def on_node(self, name: str) -> set[Key]:
+        """Return the DetectionQueues that may have a pod on a node.
+
+        The pods of adopted Deployments are not kept, so all that adopt one are among them.
+        """
+        with self._lock:
+            pods = [told.obj for told in self._collections[POD].kept.values()]
+            queues = [told.obj for told in self._collections[KIND].kept.values()]
+        served = {served_key(pod) for pod in pods if pod["spec"].get("nodeName") == name}
+        adopting = {key_of(queue) for queue in queues if _adopts(queue)}
+        return {key for key in served if key is not None} | adopting
 
     def _take(self, kind: str, obj: Object, began: int | None = None) -> bool:
         """Keep an object unless it is outdated; return as ``put`` does."""
@@ -192,8 +210,14 @@ def _is_successor(known: Object, deleted: Object) -> bool:
     return _uid(known) != _uid(deleted) and not older
 
 
+def _adopts(queue: Object) -> bool:
+    worker = queue.get("spec", {}).get("worker")
+    return isinstance(worker, dict) and bool(worker.get("deploymentRef"))
+
+
 def _name(obj: Object) -> _Name:
-    return obj["metadata"]["namespace"], obj["metadata"]["name"]
+    # Nodes have no namespace.
+    return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
 
 
 def _uid(obj: Object) -> str | None:
@@ -206,12 +230,16 @@ def _gist(kind: str, obj: Object) -> Any:
     metadata = obj["metadata"]
     if kind == POD:
         return pod_views([obj])
+    if kind == NODE:
+        return (node_view(obj), metadata.get("labels"), obj["status"])
     spec = obj.get("spec", {})
     return (metadata.get("uid"), metadata.get("deletionTimestamp"), spec)
 
 
 def _slim(kind: str, obj: Object) -> Object:
     """Return an object without what is never read: managed fields are half of its size."""
+    if kind == NODE:
+        return slim_node(obj)
     metadata = {k: v for k, v in obj["metadata"].items() if k != "managedFields"}
     entries = obj["metadata"].get("managedFields") or ()
     if kind == DEPLOYMENT:

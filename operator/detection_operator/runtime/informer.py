@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import kopf
@@ -19,6 +19,7 @@ from kubernetes import client as kubernetes_client
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import GROUP, KIND, PLURAL, VERSION
 from detection_operator.kube.client import POOL_PLURAL
+from detection_operator.kube.nodes import NODE
 from detection_operator.kube.objects import key_of, served_key
 from detection_operator.kube.port import Key, Object
 from detection_operator.kube.store import DEPLOYMENT, POD, POOL, Store
@@ -58,6 +59,7 @@ class Informer:
         ended: Set when all watches ended.
         heard: Events so far, by kind.
         pools: WorkerPools are watched.
+        nodes: Label selector of the nodes that are watched; None: none are.
     """
 
     def __init__(
@@ -79,18 +81,20 @@ class Informer:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="informer", daemon=True)
         self.pools = False
+        self.nodes: str | None = None
         self.heard: Counter[str] = Counter()
         self.ready = threading.Event()
         self.ended = threading.Event()
 
-    def start(self, *, pools: bool = True) -> None:
+    def start(self, *, pools: bool = True, nodes: str | None = None) -> None:
         """Start the watches, once.
 
         Args:
             pools: Watch WorkerPools too. A watch of a kind that may not be read ends all others.
+            nodes: Label selector of the nodes to watch, empty means all; None watches none.
         """
         if self._thread.ident is None:
-            self.pools = pools
+            self.pools, self.nodes = pools, nodes
             logging.getLogger(KOPF_LOGGER).addFilter(_is_relevant)
             self._thread.start()
 
@@ -110,9 +114,17 @@ class Informer:
             changed = self._store.remove(kind, obj)
         else:
             changed = self._store.put(kind, obj)
-        key = key_of(obj, kind) if kind in {KIND, POOL} else served_key(obj)
-        if changed and key is not None:
+        for key in self._concerned(kind, obj) if changed else ():
             self._changed(key)
+
+    def _concerned(self, kind: str, obj: Object) -> Iterable[Key]:
+        """Return the DetectionQueues, or the WorkerPool, that an object is about."""
+        if kind in {KIND, POOL}:
+            return (key_of(obj, kind),)
+        if kind == NODE:
+            return self._store.on_node(obj["metadata"]["name"])
+        key = served_key(obj)
+        return () if key is None else (key,)
 
     def _run(self) -> None:
         try:
@@ -127,7 +139,7 @@ class Informer:
         try:
             await kopf.operator(
                 registry=self._registry(),
-                settings=_settings(self._watch_s),
+                settings=_settings(self._watch_s, self.nodes),
                 identity=IDENTITY,
                 standalone=True,
                 clusterwide=not self._namespaces,
@@ -167,10 +179,16 @@ class Informer:
         def pod_event(event: Any, **_: Any) -> None:
             self.take(POD, event)
 
+        if self.nodes is not None:
+
+            @kopf.on.event("", "v1", "nodes", registry=registry)
+            def node_event(event: Any, **_: Any) -> None:
+                self.take(NODE, event)
+
         return registry
 
 
-def _settings(watch_s: int) -> kopf.OperatorSettings:
+def _settings(watch_s: int, nodes: str | None) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True
@@ -182,6 +200,8 @@ def _settings(watch_s: int) -> kopf.OperatorSettings:
     # The API server filters by label, and reports a removed label as a deletion.
     settings.watching.label_selectors["apps", "v1", "deployments"] = LABEL_QUEUE
     settings.watching.label_selectors["", "v1", "pods"] = LABEL_QUEUE
+    if nodes:
+        settings.watching.label_selectors["", "v1", "nodes"] = nodes
     settings.networking.request_timeout = REQUEST_S
     settings.networking.error_backoffs = BACKOFFS_S
     settings.persistence.finalizer = f"{PREFIX}/unused"

@@ -96,7 +96,7 @@ class Operator:
         self._looped_s = self._clock.monotonic_s()
         self._silent = 0
         self._early = False
-        self._watches_pools = True
+        self._watches_pools = self._watches_nodes = True
         self._heard: dict[str, int] = {}
         self._config = configuration(settings.kubeconfig, settings.context)
         self._rest = Rest(
@@ -110,7 +110,12 @@ class Operator:
             self._may_write,
         )
         self._store = Store()
-        self._cluster = CachedCluster(self._direct, self._store, self._clock.monotonic_s)
+        self._cluster = CachedCluster(
+            self._direct,
+            self._store,
+            self._clock.monotonic_s,
+            nodes=settings.node_selector if settings.nodes else None,
+        )
         self._sqs = SqsReader(lambda code: self.metrics.sqs_requests.labels(code).inc())
         self._http = HttpWorkers()
         self._decisions = None if settings.decisions is None else DecisionLog(settings.decisions)
@@ -209,6 +214,8 @@ class Operator:
             if self._cluster.pools_served and not self._watches_pools:
                 # kopf begins no watch later; a new process begins them all.
                 raise LeaseLost("WorkerPools can be read now: the watches must begin anew")
+            if self._cluster.sees_nodes and not self._watches_nodes:
+                raise LeaseLost("nodes can be read now: the watches must begin anew")
 
     def _missed(self) -> None:
         self._early = True
@@ -220,8 +227,10 @@ class Operator:
         heard = dict(self._informer.heard)
         missed = self._cluster.relist()
         # Not before: kopf looks up the kinds to watch only once.
-        self._informer.start(pools=bool(self._cluster.pools_served))
+        nodes = self._settings.node_selector if self._cluster.sees_nodes else None
+        self._informer.start(pools=bool(self._cluster.pools_served), nodes=nodes)
         self._watches_pools = self._informer.pools
+        self._watches_nodes = self._informer.nodes is not None
         if not early:
             self._check_watches(heard, missed)
         # What was deleted is reconciled once more, to be forgotten.

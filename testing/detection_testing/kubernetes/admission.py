@@ -1,5 +1,6 @@
 """Errors of an API server for values that fit no Deployment: a 500 for most, not a 422."""
 
+import copy
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -33,3 +34,12 @@ def _quantities(container: Mapping[str, Any]) -> Iterator[Any]:
     for part in container.get("resources", {}).values():
         if isinstance(part, Mapping):
             yield from part.values()
+
+
+def merged_over(base: Any, over: Any) -> Any:
+    """Return ``base``, changed, with the fields of ``over`` set."""
+    if isinstance(base, dict) and isinstance(over, Mapping):
+        for name, value in over.items():
+            base[name] = merged_over(base.get(name), value)
+        return base
+    return copy.deepcopy(over)

@@ -9,11 +9,12 @@ from typing import Any
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import KIND
 from detection_operator.errors import ClusterError, Conflict, NotFound, Rejected
+from detection_operator.kube.nodes import NODE, slim_node
 from detection_operator.kube.objects import API_VERSION, timestamp
 from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Object
 from detection_operator.kube.selectors import matches
 from detection_operator.kube.store import POOL
-from detection_testing.kubernetes.admission import admit
+from detection_testing.kubernetes.admission import admit, merged_over
 
 Slot = tuple[str, str, str]
 """Kind, namespace, name."""
@@ -161,6 +162,21 @@ class InMemoryCluster:
             [item for item in self.of_kind("Event") if item["metadata"]["namespace"] == namespace]
         )
 
+    def nodes(self) -> list[Object]:
+        """Return all nodes."""
+        self._trip("nodes")
+        return list(map(slim_node, self.of_kind(NODE)))
+
+    def all_nodes(self, selector: str) -> list[Object]:
+        """Return the nodes that a selector finds."""
+        return [n for n in self.nodes() if matches(selector, n["metadata"]["labels"])]
+
+    def node(self, name: str) -> Object | None:
+        """Return a node, or None."""
+        self._trip("node")
+        found = self.objects.get((NODE, "", name))
+        return None if found is None else slim_node(found)
+
     def apply(self, manifest: Object) -> Object:
         """Apply an object: fields it has are set, others stay."""
         self._trip("apply")
@@ -170,7 +186,7 @@ class InMemoryCluster:
         if before is None:
             obj = copy.deepcopy(dict(manifest))
             return self._written(slot, self._store(slot, obj, manager=FIELD_MANAGER, fresh=True))
-        merged = _over(copy.deepcopy(before), manifest)
+        merged = merged_over(copy.deepcopy(before), manifest)
         if merged["spec"].get("selector") != before["spec"].get("selector"):
             raise Rejected("spec.selector: field is immutable", status=422)
         if merged == before:
@@ -327,12 +343,4 @@ class InMemoryCluster:
 
 def slot_of(obj: Mapping[str, Any]) -> Slot:
     """Return where an object is kept."""
-    return (obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"])
-
-
-def _over(base: Any, over: Any) -> Any:
-    if isinstance(base, dict) and isinstance(over, Mapping):
-        for name, value in over.items():
-            base[name] = _over(base.get(name), value)
-        return base
-    return copy.deepcopy(over)
+    return (obj["kind"], obj["metadata"].get("namespace", ""), obj["metadata"]["name"])

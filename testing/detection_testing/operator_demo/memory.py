@@ -75,6 +75,16 @@ class SharedCluster(InMemoryCluster):
         with self.lock:
             return super().pod_events(namespace)
 
+    def nodes(self) -> list[Object]:
+        """Return all nodes."""
+        with self.lock:
+            return super().nodes()
+
+    def node(self, name: str) -> Object | None:
+        """Return a node, or None."""
+        with self.lock:
+            return super().node(name)
+
     def apply(self, manifest: Object) -> Object:
         """Apply an object."""
         with self.lock:

@@ -2,9 +2,12 @@
 
 - ``predict``: ``detection-worker predict`` of one picture, from start to exit.
 - ``consume``: ``detection-worker consume`` on an empty queue of a strict local AWS, from start to
-  ``/readyz``; then the memory of the process that holds the models, at rest. ``nvidia_mib`` is
-  what of it are CUDA's libraries, which a build of torch for CPUs does not load; what these
-  allocate comes on top (about 140 MiB with CUDA 13).
+  ``/readyz``; then the memory of the process that holds the models, at rest. ``anonymous_mib`` is
+  what the kernel cannot drop; the rest are pages of files, which it can read again. CUDA's
+  libraries, which a build of torch for CPUs does not load, are ``nvidia_mib`` of the whole; what
+  they allocate comes on top (about 140 MiB with CUDA 13). ``pod_mib`` is what counts against the
+  limit of a pod and cannot be reclaimed: anonymous and shared memory and page tables of this
+  process and its decoders.
 - ``forward``: CPU time of a unit in a forward pass of each bundled model: its network as it was
   trained, and as the worker runs it.
 
@@ -37,7 +40,7 @@ import numpy as np
 import torch
 
 from detection_testing.aws.local_aws import LocalAws
-from detection_testing.cpu import tree_cpu_s
+from detection_testing.cpu import children_of, tree_cpu_s
 from detection_testing.media.sample_media import make_image
 from detection_worker.cores import let_idle_threads_sleep, usable_cores
 from detection_worker.detectors import optimise, self_test
@@ -83,7 +86,7 @@ def consume(*, turns: int) -> Figures:
             with _consumer(aws, queue_url) as process:
                 spent.append(tree_cpu_s(process.pid))
                 time.sleep(REST_S)
-                memory = memory_of(process.pid)
+                memory = memory_of(process.pid) | {"pod_mib": pod_mib(process.pid)}
     return {"cpu_s": statistics.median(spent), **memory}
 
 
@@ -133,6 +136,18 @@ def memory_of(pid: int) -> Figures:
                 totals["nvidia"] += int(value.split()[0])
     names = {"Rss": "rss", "Pss": "pss", "Anonymous": "anonymous", "nvidia": "nvidia"}
     return {f"{names[k]}_mib": total / MIB_KIB for k, total in totals.items()}
+
+
+def pod_mib(pid: int) -> float:
+    """Return the memory of a process and its descendants that cannot be reclaimed, MiB.
+
+    In the terms of a control group's ``memory.stat``: anon, shmem and pagetables.
+    """
+    status = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
+    own_kib = sum(int(status[name].split()[0]) for name in ("RssAnon", "RssShmem", "VmPTE"))
+    return own_kib / MIB_KIB + sum(map(pod_mib, children_of(pid)))
 
 
 def forward(*, passes: int, batches: Sequence[int]) -> dict[str, Figures]:

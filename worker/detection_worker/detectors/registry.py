@@ -17,6 +17,7 @@ from detection_worker.detectors.model_folder import manifest as manifests
 from detection_worker.detectors.model_folder.listing import bundled_models_dir, ranked, read_all
 from detection_worker.detectors.model_folder.manifest import Borrowed, Manifest, ModelError
 from detection_worker.errors import UsageError
+from detection_worker.memory import uncollected
 from detection_worker.settings import AnalysisSettings
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ class ModelDirectory:
             raise UsageError("\n".join([user_messages.NO_MODELS, *self.problems]))
         return len(self.by_kind) > before
 
+    @uncollected()
     def _load(self, kinds: Iterable[MediaKind]) -> None:
         for kind in kinds:
             if kind in self._tried:
@@ -313,6 +315,7 @@ def _onnx_network(
     return network.build(data, architecture.params, where=path)
 
 
+@uncollected()
 def chosen_device(wanted: str) -> str:
     """Return the device that torch calls by this name, for ``auto`` the GPU if there is one.
 

@@ -10,6 +10,7 @@ from detection_contract import user_messages
 from detection_contract.environment import EXIT_FAILED, EXIT_OK
 from detection_worker.cores import usable_cores
 from detection_worker.media.jail.pool import ProcessDecoder
+from detection_worker.memory import at_work
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.files.downloads import sweep
 from detection_worker.pipeline.messages.parsing import body_parser
@@ -19,10 +20,7 @@ from detection_worker.pipeline.service.control import asking_to_stop, control_se
 from detection_worker.pipeline.service.dry_run import dry_run
 from detection_worker.pipeline.service.pipeline import Pipeline
 from detection_worker.pipeline.service.reaching import out_of_reach
-from detection_worker.pipeline.service.startup import (
-    load_models,
-    spared_by_collector,
-)
+from detection_worker.pipeline.service.startup import load_models
 from detection_worker.pipeline.service.steering import Steering
 from detection_worker.pipeline.stages.context import ResultHandler
 from detection_worker.settings import ConsumerSettings, Settings
@@ -138,7 +136,7 @@ class Consumer:
             decoder.warm()
             self.steering.begin(pipeline)
             try:
-                with spared_by_collector():
+                with at_work():
                     return self._run_pipeline(pipeline)
             except QueueError as exc:
                 return out_of_reach(exc)

@@ -1,10 +1,8 @@
 """What a consumer waits for before it has a pipeline: models and the queue."""
 
-import gc
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from detection_contract import user_messages
 from detection_worker.detectors.model_folder.listing import bundled_models_dir
@@ -61,18 +59,3 @@ def _warn(facts: QueueFacts, consumer: ConsumerSettings) -> None:
             "the queue has no dead-letter queue: messages that cannot succeed stay in it and "
             "are tried again and again; set a redrive policy or --dead-letter-queue-url"
         )
-
-
-@contextmanager
-def spared_by_collector() -> Iterator[None]:
-    """Keep the garbage collector from what is there now: modules, models and clients.
-
-    These are a quarter of a million objects. Python would look through all of them every few
-    hundred files, which stops every thread for 0.1 s and more.
-    """
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

@@ -23,6 +23,7 @@ from detection_contract.process.logs import configure
 from detection_worker.errors import UsageError
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.media.jail.sandbox import die_with
+from detection_worker.memory import at_work
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.device.client import Device, DeviceLost, RemoteInference, connect
 from detection_worker.pipeline.messages.settlement import MessageCounts
@@ -36,7 +37,6 @@ from detection_worker.pipeline.service.feeders.orders import (
 )
 from detection_worker.pipeline.service.feeders.series import families_of
 from detection_worker.pipeline.service.pipeline import Pipeline
-from detection_worker.pipeline.service.startup import spared_by_collector
 from detection_worker.pipeline.service.steering import Steering
 
 SWITCH_INTERVAL_S: Final = 0.001
@@ -109,7 +109,7 @@ class Feeder:
                 counts=MessageCounts(),
             )
             self._steering.begin(pipeline)
-            with spared_by_collector():
+            with at_work():
                 return self._work(pipeline)
 
     def _work(self, pipeline: Pipeline) -> int:

@@ -11,6 +11,7 @@ from typing import Final
 from detection_contract import user_messages
 from detection_contract.environment import EXIT_FAILED, EXIT_OK
 from detection_worker.cores import usable_cores
+from detection_worker.memory import at_work
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.device.server import DeviceServer
 from detection_worker.pipeline.files.downloads import sweep
@@ -22,10 +23,7 @@ from detection_worker.pipeline.service.feeders.fleet import Fleet
 from detection_worker.pipeline.service.feeders.orders import Begin, orders_of
 from detection_worker.pipeline.service.feeders.steering import FleetSteering
 from detection_worker.pipeline.service.reaching import out_of_reach
-from detection_worker.pipeline.service.startup import (
-    load_models,
-    spared_by_collector,
-)
+from detection_worker.pipeline.service.startup import load_models
 from detection_worker.settings import ConsumerSettings, Settings
 from detection_worker.sources.base import QueueError
 
@@ -126,7 +124,7 @@ class FedWorker:
         )
         self._steering.device = device
         self._fleet.begin(Begin(facts=facts, draining=False), device)
-        with spared_by_collector():
+        with at_work():
             code = self._watch()
         # Last: until then feeders may wait for scores. A device that hangs cannot be closed.
         if self._steering.hung_s() is None:

@@ -395,13 +395,17 @@ def test_no_rule_has_a_wildcard_secrets_or_a_way_to_more_rights(objects: Objects
         assert not forbidden & {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
 
 
-def test_the_crd_is_the_one_that_the_operator_generates(render: Render, chart: Path) -> None:
-    generated = yaml.safe_load((chart / "files" / "detectionqueues.yaml").read_text())
+@pytest.mark.parametrize("plural", ["detectionqueues", "workerpools"])
+def test_the_crd_is_the_one_that_the_operator_generates(
+    render: Render, chart: Path, plural: str
+) -> None:
+    generated = yaml.safe_load((chart / "files" / f"{plural}.yaml").read_text())
 
-    [crd] = of_kind(render(), "CustomResourceDefinition")
+    crds = of_kind(render(), "CustomResourceDefinition")
 
+    [crd] = [crd for crd in crds if crd["metadata"]["name"] == generated["metadata"]["name"]]
     assert crd["spec"] == generated["spec"]
-    assert crd["metadata"]["name"] == generated["metadata"]["name"]
+    assert len(crds) == 2
 
 
 @pytest.mark.parametrize("keep", [pytest.param(True, id="kept"), pytest.param(False, id="not")])
@@ -415,6 +419,7 @@ def test_what_is_kept_on_uninstall_is_a_choice(render: Render, keep: bool) -> No
 
     expected = {
         ("CustomResourceDefinition", "detectionqueues.detection-queue.dev"),
+        ("CustomResourceDefinition", "workerpools.detection-queue.dev"),
         ("ServiceAccount", "detection-queue-worker"),
     }
     assert kept == (expected if keep else set())

@@ -18,8 +18,9 @@ from detection_operator.simulation.workload import (
     generated,
     read_trace,
 )
-from detection_operator.spec.parse import InvalidSpec, parse_spec
+from detection_operator.spec.parse import parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.spec.validation import InvalidSpec
 
 
 def add(commands: Any) -> None:

@@ -1,1 +1,1 @@
-"""The CustomResourceDefinition of DetectionQueue, made from the spec's fields."""
+"""The CustomResourceDefinitions, made from the fields of the specs."""

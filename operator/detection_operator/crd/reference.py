@@ -1,30 +1,37 @@
-"""The reference of the DetectionQueue in Markdown, from the declarations behind the CRD."""
+"""The reference of a kind in Markdown, from the declarations behind its CRD."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from detection_operator.crd.manifest import COLUMNS, GROUP, KIND, SHORT_NAME, VERSION, manifest
-from detection_operator.spec.conditions import CONDITIONS
+from detection_operator.crd.kinds import QUEUE, Kind
+from detection_operator.crd.manifest import GROUP, VERSION, manifest
 from detection_operator.spec.schema import Schema
 
-INTRODUCTION: Final = f"""\
-# DetectionQueue reference
+INTRODUCTION: Final = """\
+# {kind} reference
 
-<!-- Made by `detection-operator crd --docs` from the declarations in detection_operator.spec. -->
+<!-- Made by `detection-operator crd --docs{option}` from the declarations in \
+detection_operator.spec. -->
 
-`apiVersion: {GROUP}/{VERSION}`, `kind: {KIND}`, namespaced, short name `{SHORT_NAME}`.
-Subresources: `status`, and `scale` (`kubectl scale` sets `spec.replicas` for mode Manual).
-The [guide](../detectionqueue.md) explains how they work together."""
+`apiVersion: {group}/{version}`, `kind: {kind}`, namespaced, short name `{short_name}`.
+{subresources}
+The [guide](../{guide}) explains how they work together."""
 FIELDS: Final = ("field", "type", "default", "allowed", "description")
+_REPEATED: Final = {
+    "DetectionQueue": "True is good. `Ready` also repeats the reason of `QueueReachable` or"
+    " `CapacityAvailable` that keeps it from being True.",
+    "WorkerPool": "True is good. `Ready` also repeats the reason of `CapacityKnown` that keeps it"
+    " from being True.",
+}
 
 
-def reference() -> str:
+def reference(kind: Kind = QUEUE) -> str:
     """Return the whole reference."""
-    schema = manifest()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema = manifest(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     spec, status = schema["properties"]["spec"], schema["properties"]["status"]
     sections = (
-        INTRODUCTION,
+        _introduction(kind),
         "## Spec",
         _table(FIELDS, _fields(spec, "spec", required=True)),
         "## Validation rules",
@@ -34,13 +41,24 @@ def reference() -> str:
         "## Status",
         _table(FIELDS[:2] + FIELDS[3:], _status_fields(status)),
         "## Conditions",
-        "True is good. `Ready` also repeats the reason of `QueueReachable` or `CapacityAvailable`"
-        " that keeps it from being True.",
-        _table(("condition", "status", "reason", "meaning"), _conditions()),
+        _REPEATED[kind.name],
+        _table(("condition", "status", "reason", "meaning"), _conditions(kind)),
         "## Printer columns",
-        _table(("column", "type", "value", "shown by"), _columns()),
+        _table(("column", "type", "value", "shown by"), _columns(kind)),
     )
     return "\n\n".join(sections) + "\n"
+
+
+def _introduction(kind: Kind) -> str:
+    return INTRODUCTION.format(
+        kind=kind.name,
+        option="" if kind is QUEUE else f" {kind.name}",
+        group=GROUP,
+        version=VERSION,
+        short_name=kind.short_name,
+        subresources=kind.subresources,
+        guide=kind.guide,
+    )
 
 
 def _fields(schema: Schema, path: str, *, required: bool) -> Iterator[tuple[str, ...]]:
@@ -95,16 +113,16 @@ def _rules(schema: Schema, path: str) -> Iterator[tuple[str, ...]]:
         yield from _rules(part, f"{path}.{name}".removeprefix("."))
 
 
-def _conditions() -> Iterator[tuple[str, ...]]:
-    for name, reasons in CONDITIONS.items():
+def _conditions(kind: Kind) -> Iterator[tuple[str, ...]]:
+    for name, reasons in kind.conditions.items():
         for reason in reasons:
             yield (f"`{name}`", reason.status, f"`{reason.name}`", reason.meaning)
 
 
-def _columns() -> Iterator[tuple[str, ...]]:
-    for name, kind, path, priority in COLUMNS:
+def _columns(kind: Kind) -> Iterator[tuple[str, ...]]:
+    for name, type_, path, priority in kind.columns:
         shown = "`kubectl get -o wide`" if priority else "`kubectl get`"
-        yield (name, kind, f"`{path.removeprefix('.')}`", shown)
+        yield (name, type_, f"`{path.removeprefix('.')}`", shown)
 
 
 def _code(value: Any) -> str:

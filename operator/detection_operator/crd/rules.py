@@ -8,13 +8,15 @@ Costs stay small because every string and list is bounded.
 from typing import Final
 
 from detection_contract.aws.sqs_urls import URL_REGION_PATTERN
-from detection_operator.spec.fields import ADDRESS_PATTERN, ADDRESS_RULE
+from detection_operator.spec.fields import ADDRESS_PATTERN, ADDRESS_RULE, POOL_NAME_MAX
 from detection_operator.spec.results import NO_BUCKET_PATTERN
 
+Rules = tuple[tuple[str, str], ...]
+"""Each an expression and what its breach says."""
 NAME_MAX: Final = 52
 """Longest name of a DetectionQueue: pods add a hash of 11 characters, labels end at 63."""
 
-ROOT_RULES: Final = (
+ROOT_RULES: Final[Rules] = (
     (
         f"self.metadata.name.size() <= {NAME_MAX}",
         f"metadata.name may have at most {NAME_MAX} characters: pods are named after it",
@@ -52,7 +54,7 @@ _NO_DESTINATION_IS_A_QUEUE: Final = (
 )
 """As far as a URL names its region: the first host of SQS and emulators do not."""
 
-RULES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
+RULES: Final[dict[str, Rules]] = {
     "spec": (
         (
             "!has(self.scaling) || !has(self.scaling.mode) || self.scaling.mode != 'Manual'"
@@ -119,6 +121,24 @@ RULES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
             "!has(self.fallback) || !has(self.fallback.replicas) || !has(self.maxReplicas)"
             " || self.fallback.replicas <= self.maxReplicas",
             "scaling.fallback.replicas is above scaling.maxReplicas",
+        ),
+        (
+            "!has(self.pool) || !has(self.pool.guaranteed) || !has(self.maxReplicas)"
+            " || self.pool.guaranteed <= self.maxReplicas",
+            "scaling.pool.guaranteed is above scaling.maxReplicas",
+        ),
+        (
+            "!has(self.pool) || !has(self.pool.borrow) || self.pool.borrow"
+            " || !has(self.pool.guaranteed) || !has(self.minReplicas)"
+            " || self.minReplicas <= self.pool.guaranteed",
+            "scaling.minReplicas is above scaling.pool.guaranteed, and scaling.pool.borrow is"
+            " false",
+        ),
+    ),
+    "spec.scaling.pool": (
+        (
+            "!has(self.borrow) || self.borrow || (has(self.guaranteed) && self.guaranteed > 0)",
+            "scaling.pool.guaranteed must be above 0 when scaling.pool.borrow is false",
         ),
     ),
     "spec.scaling.fallback": (
@@ -197,6 +217,23 @@ RULES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         (
             "self == oldSelf",
             "queue.url cannot change: create another DetectionQueue for another queue",
+        ),
+    ),
+}
+
+POOL_ROOT_RULES: Final[Rules] = (
+    (
+        f"self.metadata.name.size() <= {POOL_NAME_MAX}",
+        f"metadata.name may have at most {POOL_NAME_MAX} characters, as scaling.pool.name",
+    ),
+)
+_SOURCES: Final = ("replicas", "resource", "fromResourceQuota", "fromNodes")
+POOL_RULES: Final[dict[str, Rules]] = {
+    "spec.capacity": (
+        (
+            f"[{', '.join(f'has(self.{name})' for name in _SOURCES)}].filter(given, given).size()"
+            " == 1",
+            "capacity needs exactly one of replicas, resource, fromResourceQuota and fromNodes",
         ),
     ),
 }

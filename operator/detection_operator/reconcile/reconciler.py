@@ -33,8 +33,8 @@ from detection_operator.reconcile.state import QueueState
 from detection_operator.scaling.decision import decide
 from detection_operator.scaling.plan import Plan
 from detection_operator.scaling.records import Record
-from detection_operator.spec.parse import InvalidSpec
 from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.spec.validation import InvalidSpec
 
 SOON_S: Final = 1.0
 """While a drain or a scale-in is under way: a worker acknowledges within a second."""

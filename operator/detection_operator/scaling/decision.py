@@ -10,7 +10,7 @@ from detection_operator.scaling.memory import Memory, PlanHistory, rebased
 from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Estimates, Plan
 from detection_operator.scaling.pods import scale_in_candidates
-from detection_operator.scaling.rules import demand, limits
+from detection_operator.scaling.rules import demand, limits, pooled
 from detection_operator.scaling.rules.terms import Rule, Term
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.scaling import Mode
@@ -48,6 +48,7 @@ LIMITS: Final[tuple[Apply, ...]] = (
     limits.drain_busy_only_if_never_idle,
     limits.within_bounds,
     limits.starting_pods,
+    pooled.share_of_pool,
 )
 """What is allowed."""
 UNREAD: Final[tuple[Apply, ...]] = (
@@ -57,6 +58,7 @@ UNREAD: Final[tuple[Apply, ...]] = (
     limits.drain_busy_only_if_never_idle,
     limits.within_bounds,
     limits.starting_pods,
+    pooled.share_of_pool,
 )
 """For a queue that cannot be read."""
 _SOLE: Final = frozenset({Rule.CONFIRM_ACTIVATION, Rule.PAUSED, Rule.MANUAL, Rule.FALL_BACK})
@@ -76,8 +78,9 @@ def decide(spec: QueueSpec, observation: Observation, memory: Memory, now_s: flo
 
     Returns:
         A plan with ``minReplicas <= desired <= maxReplicas``, except when paused (what runs
-        stays), Manual (``spec.replicas``, but not above maxReplicas), or bound by ``Starts``: then
-        it may be fewer, but never fewer than work.
+        stays), Manual (``spec.replicas``, but not above maxReplicas), or bound by ``Starts`` or
+        ``Pool``: then it may be fewer. Only ``Pool`` asks for fewer than work: the surplus
+        finishes what it holds.
     """
     fresh = learning.is_fresh(spec, observation, now_s)
     before = rebased(memory, now_s)
@@ -98,6 +101,8 @@ def decide(spec: QueueSpec, observation: Observation, memory: Memory, now_s: flo
     terms: list[Term] = []
     if spec.paused or spec.scaling.mode is Mode.MANUAL:
         terms.append(limits.paused_or_manual(inputs))
+        if not spec.paused:
+            _apply((pooled.share_of_pool,), inputs, terms)
         return _plan(inputs, terms, needed=observation.replicas, wanted=observation.replicas)
     if not fresh:
         _apply(UNREAD, inputs, terms)
@@ -124,6 +129,9 @@ def _apply(rules: tuple[Apply, ...], inputs: DecisionInput, terms: list[Term]) -
 def _payable(inputs: DecisionInput, replicas: int) -> int:
     """Return how many of the replicas a cluster that takes all of them would be asked for."""
     most = min(replicas, inputs.spec.scaling.max_replicas)
+    ceiling = pooled.ceiling(inputs)
+    if ceiling is not None:
+        most = min(most, ceiling)
     capped = limits.within_budget(inputs, most)
     return most if capped is None else capped.replicas
 
@@ -192,5 +200,15 @@ def _estimates(inputs: DecisionInput, terms: list[Term]) -> Estimates:
         spent_today=limits.spent_today(inputs),
         received=sum(hour[1] for hour in hours),
         received_late=sum(hour[2] for hour in hours),
+        unpooled=_unpooled(inputs, terms),
         asleep=inputs.fresh and not inputs.seen.replicas and learning.is_empty(inputs.seen),
+    )
+
+
+def _unpooled(inputs: DecisionInput, terms: list[Term]) -> int | None:
+    """Return what the plan would be without its pool, which is the demand on the pool."""
+    if inputs.spec.scaling.pool is None:
+        return None
+    return next(
+        (term.replicas for term in reversed(terms) if term.rule is not Rule.SHARE_OF_POOL), 0
     )

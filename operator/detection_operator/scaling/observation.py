@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from detection_contract.media_types import MediaKind
 from detection_operator.scaling.pods import Pod
+from detection_operator.scaling.pools.share import PoolShare
 
 
 class ReadError(StrEnum):
@@ -76,6 +77,7 @@ class Observation:
         cold_start_s: Measured seconds from a new pod to ready; None before the first.
         pods: The pods behind the counts, to choose from when some must go.
         neighbours: Queues of this one's account and region, which share an API rate; itself too.
+        pool: What the pool of ``scaling.pool`` lets it run; None without one or while unknown.
     """
 
     sampled_at_s: float | None
@@ -116,6 +118,7 @@ class Observation:
     cold_start_s: float | None = None
     pods: tuple[Pod, ...] = ()
     neighbours: int = 1
+    pool: PoolShare | None = None
 
     @property
     def working(self) -> int:

@@ -55,6 +55,7 @@ class Estimates:
         blocked_said: What the scheduler or an autoscaler last said of it.
         failing_since_s: Since when pods do not start; None when they do.
         failing_why: What the cluster last said of these.
+        unpooled: Replicas that the plan would have without its pool; None without a pool.
     """
 
     fresh: bool
@@ -76,6 +77,7 @@ class Estimates:
     blocked_said: str = ""
     failing_since_s: float | None = None
     failing_why: str = ""
+    unpooled: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,8 +21,9 @@ from detection_operator.scaling.decision import decide
 from detection_operator.scaling.memory import Memory
 from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Plan
-from detection_operator.spec.parse import manifest_value, parse_spec
+from detection_operator.spec.parse import parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.spec.validation import manifest_value
 
 VERSION: Final = 3
 """Raised whenever the format or the plan of old records changes; 0.1.0 wrote 1."""

@@ -1,4 +1,4 @@
-"""The conditions of a DetectionQueue and the reasons for each status. Names are API."""
+"""The conditions of both resources and the reasons for each status. Names are API."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,6 +67,14 @@ CONDITIONS: Final[Mapping[str, tuple[Reason, ...]]] = {
         Reason("False", "Clamped", "The budget reduced the number of replicas."),
         Reason("False", "Exceeded", "The plan exceeds the budget; onExceeded is Warn."),
     ),
+    "PoolAvailable": (
+        Reason("True", "Shared", "The pool shares its capacity with this queue."),
+        Reason("False", "PoolNotFound", "There is no WorkerPool of that name."),
+        Reason("False", "PoolInvalid", "The spec of the WorkerPool breaks a rule."),
+        Reason("False", "CapacityUnknown", "The capacity of the pool cannot be read."),
+        Reason("False", "ReplicaTooLarge", "One replica needs more than the pool has."),
+        Reason("Unknown", "PoolNotReadYet", "The pool has not been read yet."),
+    ),
     "DeadLetterHealthy": (
         Reason("True", "Empty", "The dead-letter queue is empty."),
         Reason("False", "Messages", "The dead-letter queue holds messages."),
@@ -78,5 +86,29 @@ CONDITIONS: Final[Mapping[str, tuple[Reason, ...]]] = {
         Reason("False", "Findings", "Checks failed; the message has a sentence for each."),
     ),
 }
-"""By type, in the order of ``status.conditions``. ``Ready`` also repeats a reason of
+"""Of a DetectionQueue, by type, in the order of ``status.conditions``. ``PoolAvailable`` is there
+only with ``scaling.pool``. ``Ready`` also repeats a reason of
 ``QueueReachable`` or ``CapacityAvailable`` when that is what keeps it from being True."""
+
+POOL_CONDITIONS: Final[Mapping[str, tuple[Reason, ...]]] = {
+    "Ready": (
+        Reason("True", "Allocated", "The capacity is known and shared between the queues."),
+        Reason("False", "InvalidSpec", "The spec breaks a rule; the message names the field."),
+    ),
+    "CapacityKnown": (
+        Reason("True", "Known", "The capacity is known."),
+        Reason("False", "NotFound", "The ResourceQuota is not there or limits no such resource."),
+        Reason("False", "Forbidden", "The operator may not read nodes or ResourceQuotas."),
+        Reason("Unknown", "NotReadYet", "The capacity has not been read yet."),
+    ),
+    "GuaranteesCovered": (
+        Reason("True", "Covered", "The capacity covers all guarantees and minimums."),
+        Reason("False", "Exceeded", "Guarantees and minimums together exceed the capacity."),
+    ),
+    "WithinCapacity": (
+        Reason("True", "Within", "What exists fits into the capacity."),
+        Reason("False", "Reclaiming", "More exists than the capacity: the surplus drains."),
+    ),
+}
+"""Of a WorkerPool, by type, in the order of ``status.conditions``. ``Ready`` also repeats the
+reason of ``CapacityKnown`` that keeps it from being True."""

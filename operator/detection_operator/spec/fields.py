@@ -28,6 +28,9 @@ MAX_REPLICAS: Final = 10_000
 SELECTOR_MAX: Final = 4096
 """Longest ``status.selector``: some dozen labels, each up to 380 characters long."""
 FROM_REDRIVE_POLICY: Final = "FromRedrivePolicy"
+POOL_NAME_MAX: Final = 63
+"""Longest name of a WorkerPool: it is the value of a label of metrics and of pods."""
+OBJECT_NAME_PATTERN: Final = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 NAME_PATTERN: Final = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 QUEUE_URL_PATTERN: Final = r"^https?://[^/?#\s]+(/[^?#\s]*)?/[A-Za-z0-9_-]{1,80}([.]fifo)?$"
 ENDPOINT_PATTERN: Final = r"^https?://[^/?#\s]+/?$"

@@ -1,12 +1,7 @@
-"""From the ``spec`` of a manifest to a ``QueueSpec``, or a refusal that names the field.
-
-The API server applies the same defaults and bounds (``schema``); they are applied again here
-because the offline commands see no API server, and an old CRD may lag behind a new operator.
-"""
+"""From the ``spec`` of a DetectionQueue to a ``QueueSpec``, or a refusal that names the field."""
 
 import dataclasses
 import datetime
-import functools
 import ipaddress
 import re
 import urllib.parse
@@ -15,8 +10,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from cronsim import CronSim, CronSimError
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
 from detection_contract.aws.arns import may_be_queue, parse_destination_arn
 from detection_contract.aws.s3_prefixes import is_s3_prefix, parse_s3_prefix
@@ -27,46 +20,10 @@ from detection_operator.spec.fields import ADDRESS_PATTERN, ADDRESS_RULE, FROM_R
 from detection_operator.spec.queue_spec import QueueRef, QueueSpec
 from detection_operator.spec.results import Results
 from detection_operator.spec.scaling import FallbackBehavior, Mode, Policy, Scaling, Schedule
-from detection_operator.spec.schema import structural_schema
+from detection_operator.spec.validation import InvalidSpec, validated
 
 _ANY_TIME: Final = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 """Cron expressions are checked against some time; which one does not matter."""
-_Location = tuple[int | str, ...]
-_SPEC: Final = TypeAdapter(QueueSpec)
-_UNKNOWN: Final = "unexpected_keyword_argument"
-_OUT_OF_BOUNDS: Final = "{raw} is not between {minimum} and {maximum}"
-_WRONG_LENGTH: Final = "has {length} characters, 1 to {maxLength} fit"
-_WHY: Final[Mapping[str, str]] = {
-    "missing": "is required",
-    _UNKNOWN: "unknown; known: {known}",
-    "bool_type": "{raw!r} is not true or false",
-    "int_type": "{raw!r} is no whole number",
-    "string_type": "{raw!r} is not a string",
-    "tuple_type": "{raw!r} is not a list",
-    "dict_type": "is {kind}, must be an object",
-    "enum": "{raw!r} is none of {words}",
-    "greater_than_equal": _OUT_OF_BOUNDS,
-    "less_than_equal": _OUT_OF_BOUNDS,
-    "string_too_short": _WRONG_LENGTH,
-    "string_too_long": _WRONG_LENGTH,
-    "string_pattern_mismatch": "{raw!r} does not match {pattern}",
-    "too_long": "has {length} items, at most {maxItems} are allowed",
-}
-"""What users read for pydantic's types of errors, filled from the schema of the field."""
-
-
-class InvalidSpec(ValueError):  # noqa: N818 - says what it is, as the condition does
-    """A spec that cannot be followed.
-
-    Attributes:
-        field: Path of the field below ``spec``, such as ``scaling.maxReplicas``.
-        why: What is wrong with it and what is allowed.
-    """
-
-    def __init__(self, field: str, why: str) -> None:
-        super().__init__(f"spec.{field}: {why}" if field else f"spec: {why}")
-        self.field = field
-        self.why = why
 
 
 def parse_spec(spec: Mapping[str, Any]) -> QueueSpec:
@@ -75,10 +32,7 @@ def parse_spec(spec: Mapping[str, Any]) -> QueueSpec:
     Raises:
         InvalidSpec: A field is missing, unknown, of a wrong type, out of bounds or contradictory.
     """
-    try:
-        parsed = _SPEC.validate_python(spec)
-    except ValidationError as exc:
-        raise _refusal(exc) from exc
+    parsed = validated(QueueSpec, spec)
     _check_endpoint(parsed.queue.endpoint_url)
     _check_scaling(parsed.scaling)
     _check_budget(parsed)
@@ -95,86 +49,6 @@ def parse_spec(spec: Mapping[str, Any]) -> QueueSpec:
     if parsed.worker.template is not None and parsed.worker.template.results is not None:
         _check_results(parsed.worker.template.results, queue)
     return dataclasses.replace(parsed, queue=queue)
-
-
-def known_part(spec: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return ``spec`` without the fields that this version does not know, and their paths.
-
-    The API server refuses or prunes what its CRD does not know, so in a cluster such a field comes
-    from a newer CRD than this operator's. The rest of the object is still worth following.
-    """
-    try:
-        _SPEC.validate_python(spec)
-    except ValidationError as exc:
-        unknown = [error["loc"] for error in exc.errors() if error["type"] == _UNKNOWN]
-        known: dict[str, Any] = _without(spec, frozenset(unknown), ())
-        return known, tuple(_path(location) for location in unknown)
-    return dict(spec), ()
-
-
-def _without(value: Any, locations: frozenset[_Location], here: _Location) -> Any:
-    """Return a copy of ``value`` without what lies at ``locations``."""
-    if isinstance(value, list):
-        return [_without(item, locations, (*here, n)) for n, item in enumerate(value)]
-    if not isinstance(value, Mapping):
-        return value
-    return {
-        name: _without(item, locations, (*here, name))
-        for name, item in value.items()
-        if (*here, name) not in locations
-    }
-
-
-def manifest_value(spec: QueueSpec) -> dict[str, Any]:
-    """Return a spec as it would stand in a manifest."""
-    data: dict[str, Any] = _SPEC.dump_python(spec, mode="json", by_alias=True, exclude_none=True)
-    return data
-
-
-def _refusal(error: ValidationError) -> InvalidSpec:
-    """Return the first thing that is wrong; an unknown name explains what is missing beside it."""
-    errors = error.errors()
-    unknown = [item for item in errors if item["type"] == _UNKNOWN]
-    first = min(unknown, key=lambda item: len(item["loc"]), default=errors[0])
-    return InvalidSpec(_path(first["loc"]), _why(first))
-
-
-def _path(location: _Location) -> str:
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return "".join(parts).removeprefix(".")
-
-
-def _why(error: ErrorDetails) -> str:
-    """Return what is wrong with a field and what is allowed."""
-    if error["type"] not in _WHY:
-        return error["msg"]
-    raw, location = error["input"], error["loc"]
-    node, parent = _declared(location), _declared(location[:-1])
-    return _WHY[error["type"]].format(
-        raw=raw,
-        kind=type(raw).__name__,
-        length=len(raw) if hasattr(raw, "__len__") else 0,
-        words=", ".join(node.get("enum", ())),
-        known=", ".join(parent.get("properties", ())),
-        **{
-            name: node.get(name)
-            for name in ("minimum", "maximum", "maxLength", "maxItems", "pattern")
-        },
-    )
-
-
-def _declared(location: _Location) -> Mapping[str, Any]:
-    """Return the schema of a field; nothing is declared inside free-form objects."""
-    node: Mapping[str, Any] = _schema()
-    for part in location:
-        inner = node.get("items" if isinstance(part, int) else "properties", {})
-        node = inner if isinstance(part, int) else inner.get(part, {})
-    return node
-
-
-@functools.cache
-def _schema() -> Mapping[str, Any]:
-    return structural_schema(QueueSpec)
 
 
 def _check_endpoint(url: str | None) -> None:
@@ -209,8 +83,26 @@ def _check_scaling(scaling: Scaling) -> None:
         raise InvalidSpec(
             "scaling.fallback.replicas", f"{fallback.replicas} is above maxReplicas {high}"
         )
+    _check_pool(scaling)
     for index, schedule in enumerate(scaling.schedules):
         _check_schedule(schedule, f"scaling.schedules[{index}]", high=high)
+
+
+def _check_pool(scaling: Scaling) -> None:
+    pool, low, high = scaling.pool, scaling.min_replicas, scaling.max_replicas
+    if pool is None:
+        return
+    if pool.guaranteed > high:
+        raise InvalidSpec(
+            "scaling.pool.guaranteed", f"{pool.guaranteed} is above maxReplicas {high}"
+        )
+    if pool.borrow:
+        return
+    if not pool.guaranteed:
+        raise InvalidSpec("scaling.pool.guaranteed", "must be above 0 when borrow is false")
+    if low > pool.guaranteed:
+        why = f"{low} is above pool.guaranteed {pool.guaranteed}, and pool.borrow is false"
+        raise InvalidSpec("scaling.minReplicas", why)
 
 
 def _check_schedule(schedule: Schedule, path: str, *, high: int) -> None:

@@ -9,8 +9,11 @@ from pydantic import Field
 from detection_operator.spec.fields import (
     CRON_PATTERN,
     MAX_REPLICAS,
+    OBJECT_NAME_PATTERN,
+    POOL_NAME_MAX,
     SQS_MAX_VISIBILITY_S,
     TIME_ZONE_PATTERN,
+    Flag,
     Integer,
     Name,
     Replicas,
@@ -194,6 +197,46 @@ class Fallback(SpecPart):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoolMembership(SpecPart):
+    """The queue's part in a WorkerPool, which shares scarce capacity between queues."""
+
+    name: Annotated[
+        Text,
+        Field(
+            max_length=POOL_NAME_MAX,
+            pattern=OBJECT_NAME_PATTERN,
+            description="Name of a WorkerPool in the same namespace.",
+        ),
+    ]
+    priority: Annotated[
+        Integer,
+        Field(
+            ge=0,
+            le=1000,
+            description="Under sharing Priority a queue of higher priority takes what those of "
+            "lower priority have above their guarantees.",
+        ),
+    ] = 0
+    weight: Annotated[
+        Integer,
+        Field(ge=1, le=100, description="Share relative to other queues of the same priority."),
+    ] = 1
+    guaranteed: Annotated[
+        Replicas,
+        Field(
+            description="Replicas that the queue gets before others get more than theirs. What it "
+            "does not need, others may use. minReplicas is guaranteed in any case."
+        ),
+    ] = 0
+    borrow: Annotated[
+        Flag,
+        Field(
+            description="The queue may have more than guaranteed while the pool has it to give."
+        ),
+    ] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scaling(SpecPart):
     """Bounds and pace of scaling."""
 
@@ -244,3 +287,10 @@ class Scaling(SpecPart):
     fallback: Annotated[
         Fallback, Field(description="What to run while the queue cannot be read.")
     ] = field(default_factory=Fallback)
+    pool: Annotated[
+        PoolMembership | None,
+        Field(
+            description="The queue's part in a WorkerPool, which shares scarce capacity between "
+            "queues."
+        ),
+    ] = None

@@ -5,7 +5,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from detection_operator.spec.fields import Integer, Name, Object, SpecPart, Text, UniqueBy
+from detection_operator.spec.fields import (
+    OBJECT_NAME_PATTERN,
+    Integer,
+    Name,
+    Object,
+    SpecPart,
+    Text,
+    UniqueBy,
+)
 from detection_operator.spec.results import Results
 
 
@@ -17,7 +25,7 @@ class DeploymentRef(SpecPart):
         Text,
         Field(
             max_length=253,
-            pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+            pattern=OBJECT_NAME_PATTERN,
             description="Name of the Deployment.",
         ),
     ]

@@ -104,12 +104,6 @@ def test_explain_reads_records_and_statuses(
     ]
 
 
-def test_crd_prints_yaml(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["crd"]) == 0
-
-    assert yaml.safe_load(capsys.readouterr().out)["kind"] == "CustomResourceDefinition"
-
-
 def test_a_manifest_sets_the_simulated_spec(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,10 +7,14 @@ import jsonschema
 import pytest
 import yaml
 
-from detection_operator.crd.manifest import manifest, manifest_yaml
-from detection_operator.spec.parse import InvalidSpec, manifest_value, parse_spec
+from detection_operator.cli.main import main
+from detection_operator.crd.kinds import KINDS, Kind
+from detection_operator.crd.manifest import manifest
+from detection_operator.spec.parse import parse_spec
+from detection_operator.spec.validation import InvalidSpec, manifest_value
 
-CHART_FILE = Path(__file__).parents[3] / "charts/detection-queue/files/detectionqueues.yaml"
+CHART_FILES = Path(__file__).parents[3] / "charts/detection-queue/files"
+each_kind = pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.name) for kind in KINDS])
 VERSION = manifest()["spec"]["versions"][0]
 SCHEMA = VERSION["schema"]["openAPIV3Schema"]
 SPEC = SCHEMA["properties"]["spec"]
@@ -30,6 +34,11 @@ def with_defaults(schema: dict[str, Any], value: Any) -> Any:
     return value
 
 
+def schema_of(kind: Kind) -> dict[str, Any]:
+    schema: dict[str, Any] = manifest(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return schema
+
+
 def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     yield path, schema
     for name, part in schema.get("properties", {}).items():
@@ -38,9 +47,22 @@ def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[st
         yield from nodes(schema["items"], path + "[]")
 
 
-def test_the_chart_carries_what_the_command_prints() -> None:
-    assert CHART_FILE.read_text(encoding="utf-8") == manifest_yaml()
-    assert yaml.safe_load(manifest_yaml()) == manifest()
+@each_kind
+def test_the_chart_carries_what_the_command_prints(
+    kind: Kind, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["crd", "--kind", kind.name]) == 0
+
+    printed = capsys.readouterr().out
+    assert printed == (CHART_FILES / f"{kind.plural}.yaml").read_text(encoding="utf-8")
+    assert yaml.safe_load(printed) == manifest(kind)
+
+
+def test_the_command_prints_all_definitions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["crd"]) == 0
+
+    printed = yaml.safe_load_all(capsys.readouterr().out)
+    assert list(printed) == [manifest(kind) for kind in KINDS]
 
 
 def test_defaults_of_the_crd_are_those_of_the_operator(minimal: dict[str, Any]) -> None:
@@ -53,8 +75,9 @@ def test_defaults_of_the_crd_are_those_of_the_operator(minimal: dict[str, Any]) 
     assert defaulted == ours
 
 
-def test_every_string_and_list_is_bounded() -> None:
-    for path, node in nodes(SCHEMA):
+@each_kind
+def test_every_string_and_list_is_bounded(kind: Kind) -> None:
+    for path, node in nodes(schema_of(kind)):
         if node.get("type") == "string" and "enum" not in node:
             top = path.count(".") == 1 and path != ".spec"
             assert top or "maxLength" in node, path
@@ -63,8 +86,9 @@ def test_every_string_and_list_is_bounded() -> None:
         assert node.get("type") != "number", f"{path}: no floats in the API"
 
 
-def test_every_field_is_described() -> None:
-    for path, node in nodes(SPEC):
+@each_kind
+def test_every_field_is_described(kind: Kind) -> None:
+    for path, node in nodes(schema_of(kind)["properties"]["spec"]):
         if not path.endswith("[]"):
             assert node.get("description"), path
 
@@ -80,6 +104,8 @@ def manifest_with(minimal: dict[str, Any], path: list[str], value: int) -> dict[
     if path[0] == "scaling":
         # Room for the field under test: its own bounds are what counts here.
         spec["scaling"] = {"maxReplicas": 10_000}
+    if path[:2] == ["scaling", "pool"]:
+        spec["scaling"]["pool"] = {"name": "gpu"}
     if path[0] == "worker":
         spec["worker"] = {"template": {"image": "worker:1"}}
     target = spec
@@ -128,18 +154,21 @@ def test_scale_and_status_are_subresources_and_columns_are_short() -> None:
         ("SLO", 0),
         ("Why", 0),
         ("Max", 1),
+        ("Pool", 1),
         ("Message", 1),
     ]
 
 
-def test_each_rule_asks_whether_its_fields_are_there() -> None:
-    for path, node in nodes(SPEC):
+@each_kind
+def test_each_rule_asks_whether_its_fields_are_there(kind: Kind) -> None:
+    for path, node in nodes(schema_of(kind)["properties"]["spec"]):
         for rule in node.get("x-kubernetes-validations", ()):
             assert "has(" in rule["rule"] or rule["rule"] == "self == oldSelf", path
             assert rule["message"]
 
 
-def test_list_keys_are_required_in_their_items() -> None:
-    for path, node in nodes(SCHEMA):
+@each_kind
+def test_list_keys_are_required_in_their_items(kind: Kind) -> None:
+    for path, node in nodes(schema_of(kind)):
         for key in node.get("x-kubernetes-list-map-keys", ()):
             assert key in node["items"]["required"], path

@@ -12,6 +12,7 @@ import yaml
 
 from detection_operator.reconcile.report import conditions
 from detection_operator.scaling.observation import ReadError
+from detection_operator.scaling.pools.share import PoolProblem
 from detection_operator.scaling.rules.terms import Rule
 from detection_operator.spec.conditions import CONDITIONS
 from detection_operator.spec.parse import parse_spec
@@ -46,7 +47,7 @@ def test_every_term_of_a_plan_is_explained() -> None:
 
 def test_every_reason_of_a_condition_is_explained() -> None:
     reasons = strings_at(Path(conditions.__file__).parents[1], "_condition", 2)
-    reasons |= {str(error) for error in ReadError}
+    reasons |= {str(error) for error in (*ReadError, *PoolProblem)}
 
     assert len(reasons) > 15
     assert {reason for reason in reasons if f"`{reason}`" not in GUIDE} == set()

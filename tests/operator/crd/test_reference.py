@@ -1,20 +1,32 @@
-"""``docs/reference/detectionqueue.md`` is what ``detection-operator crd --docs`` prints."""
+"""The pages of ``docs/reference`` are what ``detection-operator crd --docs`` prints."""
 
 from pathlib import Path
 
 import pytest
 
 from detection_operator.cli.main import main
-from detection_operator.crd.manifest import COLUMNS, manifest
-from detection_operator.crd.rules import RULES
-from detection_operator.spec.conditions import CONDITIONS
+from detection_operator.crd.kinds import KINDS, Kind
 
-FILE = Path(__file__).parents[3] / "docs" / "reference" / "detectionqueue.md"
-TEXT = FILE.read_text(encoding="utf-8")
-SCHEMA = manifest()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+PAGES = Path(__file__).parents[3] / "docs" / "reference"
+TEXT = (PAGES / "detectionqueue.md").read_text(encoding="utf-8")
 
 
-def test_the_reference_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+def page(kind: Kind) -> Path:
+    return PAGES / f"{kind.name.lower()}.md"
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.name) for kind in KINDS])
+def test_the_reference_is_what_the_command_prints(
+    kind: Kind, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["crd", "--docs", kind.name]) == 0
+
+    assert capsys.readouterr().out == page(kind).read_text(encoding="utf-8")
+
+
+def test_without_a_kind_it_is_the_reference_of_the_queue(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["crd", "--docs"]) == 0
 
     assert capsys.readouterr().out == TEXT
@@ -49,14 +61,16 @@ def test_a_row_says_what_the_declaration_says(row: str) -> None:
     assert row in TEXT
 
 
-def test_every_rule_column_and_reason_is_there() -> None:
-    for rules in RULES.values():
+@pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.name) for kind in KINDS])
+def test_every_rule_column_and_reason_is_there(kind: Kind) -> None:
+    text = page(kind).read_text(encoding="utf-8")
+    for rules in (kind.root_rules, *kind.rules.values()):
         for rule, message in rules:
-            assert message in TEXT
-            assert rule.replace("|", r"\|") in TEXT
-    for name, _, path, _ in COLUMNS:
-        assert f"| {name} | " in TEXT
-        assert f"`{path[1:]}`" in TEXT
-    for condition, reasons in CONDITIONS.items():
+            assert message in text
+            assert rule.replace("|", r"\|") in text
+    for name, _, path, _ in kind.columns:
+        assert f"| {name} | " in text
+        assert f"`{path[1:]}`" in text
+    for condition, reasons in kind.conditions.items():
         for reason in reasons:
-            assert f"| `{condition}` | {reason.status} | `{reason.name}` | " in TEXT
+            assert f"| `{condition}` | {reason.status} | `{reason.name}` | " in text

@@ -14,7 +14,8 @@ from detection_operator.kube.manifests.disruption import disruption_budget
 from detection_operator.kube.port import FIELD_MANAGER, Key
 from detection_operator.kube.rest import MERGE_PATCH, Rest, namespaced
 from detection_operator.reconcile.act.disruption import BudgetWatch, keep_budget
-from detection_operator.spec.parse import InvalidSpec, parse_spec
+from detection_operator.spec.parse import parse_spec
+from detection_operator.spec.validation import InvalidSpec
 from detection_testing.kubernetes.apiserver import ApiServer
 from detection_testing.scenes.api_scene import ApiScene
 from detection_testing.scenes.world import MINIMAL

@@ -11,7 +11,8 @@ from detection_contract import environment as env
 from detection_operator.crd.manifest import manifest as crd
 from detection_operator.kube.manifests.deployment import deployment, digest
 from detection_operator.kube.manifests.disruption import disruption_budget
-from detection_operator.spec.parse import InvalidSpec, parse_spec
+from detection_operator.spec.parse import parse_spec
+from detection_operator.spec.validation import InvalidSpec
 from detection_worker.config.load import load_settings
 from detection_worker.config.table import setting
 from detection_worker.settings import AnalysisSettings, ResultSettings

@@ -12,12 +12,7 @@ from detection_contract.aws.arns import DESTINATION_PATTERN, parse_destination_a
 from detection_contract.aws.s3_prefixes import is_s3_prefix
 from detection_contract.callback_urls import is_callback_url
 from detection_contract.media_types import MediaKind
-from detection_operator.spec.parse import (
-    InvalidSpec,
-    known_part,
-    manifest_value,
-    parse_spec,
-)
+from detection_operator.spec.parse import parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.results import (
     CALLBACK_URL_PATTERN,
@@ -25,6 +20,7 @@ from detection_operator.spec.results import (
     S3_PREFIX_PATTERN,
 )
 from detection_operator.spec.scaling import IdlePolicy, Mode
+from detection_operator.spec.validation import InvalidSpec, known_part, manifest_value
 
 
 def test_a_minimal_manifest_gets_every_default(minimal: dict[str, Any]) -> None:
@@ -388,19 +384,19 @@ def test_what_this_version_does_not_know_is_set_aside_with_its_path(
         "worker": {"template": {"image": "x", "resources": {"limits": {"gpu": 1}}}},
     }
 
-    known, paths = known_part(strange)
+    known, paths = known_part(QueueSpec, strange)
 
     assert sorted(paths) == ["colour", "scaling.schedules[0].weight"]
     assert parse_spec(known).worker.template is not None
     assert known["worker"] == strange["worker"]
-    assert known_part(known) == (known, ())
+    assert known_part(QueueSpec, known) == (known, ())
     with pytest.raises(InvalidSpec, match=r"spec\.colour: unknown"):
         parse_spec(strange)
 
 
 @given(JSON)
 def test_setting_aside_never_breaks_on_a_wrong_shape(raw: Any) -> None:
-    known, _ = known_part({"scaling": raw, "worker": raw, "queue": raw})
+    known, _ = known_part(QueueSpec, {"scaling": raw, "worker": raw, "queue": raw})
 
     with contextlib.suppress(InvalidSpec):
         parse_spec(known)

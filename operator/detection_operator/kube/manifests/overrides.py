@@ -8,7 +8,7 @@ field, so that the status can show it.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from detection_operator.spec.parse import InvalidSpec
+from detection_operator.spec.validation import InvalidSpec
 
 FIELD: Final = "worker.template.podTemplate"
 NEEDED: Final = frozenset(

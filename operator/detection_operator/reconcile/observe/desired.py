@@ -6,8 +6,9 @@ from typing import Any
 
 from detection_operator.kube.manifests.deployment import deployment
 from detection_operator.kube.port import Object
-from detection_operator.spec.parse import known_part, parse_spec
+from detection_operator.spec.parse import parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.spec.validation import known_part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ def resolve_spec(queue: Object, known: DesiredSpec | None) -> DesiredSpec:
     generation = int(queue["metadata"].get("generation", 0))
     if known is not None and known.generation == generation:
         return known
-    fields, unknown = known_part(queue["spec"])
+    fields, unknown = known_part(QueueSpec, queue["spec"])
     spec = parse_spec(fields)
     template = spec.worker.template
     return DesiredSpec(

@@ -3,13 +3,14 @@
 All conditions are positive: False always means a problem, or a mode other than the normal one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from detection_operator.scaling.capacity_messages import cluster_full, not_starting, waiting
 from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Plan
+from detection_operator.scaling.pools.share import PoolProblem
 from detection_operator.scaling.rules.terms import Rule, duration
 from detection_operator.spec.queue_spec import OnExceeded, QueueSpec
 from detection_operator.spec.scaling import Mode
@@ -18,6 +19,14 @@ from detection_operator.spec.status import MESSAGE_MAX
 PAUSED: Final = "scaling is paused: replicas stay as they are, pending drains are cancelled"
 NOT_APPLIED: Final = frozenset({"Paused", "Shadow", "Conflict"})
 """Reasons of ``ScalingActive`` with which the plan changes no replicas."""
+
+_POOL_PROBLEMS: Final[Mapping[PoolProblem, str]] = {
+    PoolProblem.NOT_FOUND: "there is no {pool}",
+    PoolProblem.INVALID: "{pool} is invalid",
+    PoolProblem.CAPACITY_UNKNOWN: "the capacity of {pool} is unknown",
+    PoolProblem.REPLICA_TOO_LARGE: "one replica takes {share.units_each}, "
+    "{pool} has {share.capacity}",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +88,7 @@ def conditions(report: Report) -> list[Condition]:
         capacity,
         _objective(report),
         _budget(report),
+        *_pool(report),
         _dead_letters(report),
         _configuration(report),
     ]
@@ -182,6 +192,23 @@ def _budget(report: Report) -> Condition:
         return _condition(name, "True", "Within", "the plan stays within the budget")
     clamped = report.spec.budget.on_exceeded is OnExceeded.CLAMP
     return _condition(name, "False", "Clamped" if clamped else "Exceeded", report.plan.message)
+
+
+def _pool(report: Report) -> list[Condition]:
+    """Return the condition of a queue in a pool."""
+    name, member, share = "PoolAvailable", report.spec.scaling.pool, report.seen.pool
+    if member is None:
+        return []
+    pool = f"WorkerPool {member.name}"
+    if share is None:
+        return [_condition(name, "Unknown", "PoolNotReadYet", f"{pool} has not been read yet")]
+    if share.problem is not None:
+        text = _POOL_PROBLEMS[share.problem].format(pool=pool, share=share)
+        why = f": {share.why}" if share.why else ""
+        message = f"{text}{why}; at most {share.replicas} replicas meanwhile"
+        return [_condition(name, "False", str(share.problem), message)]
+    message = f"{share.share} replicas of {pool}, which has {share.capacity}"
+    return [_condition(name, "True", "Shared", message)]
 
 
 def _dead_letters(report: Report) -> Condition:

@@ -12,8 +12,8 @@ from detection_operator.reconcile.report.conditions import (
     conditions,
 )
 from detection_operator.spec.fields import SELECTOR_MAX
-from detection_operator.spec.parse import InvalidSpec
 from detection_operator.spec.status import MESSAGE_MAX
+from detection_operator.spec.validation import InvalidSpec
 
 WINDOW_S: Final = 86_400
 

@@ -13,7 +13,7 @@ from detection_operator.reconcile.report.conditions import Report
 from detection_operator.reconcile.report.reported import Reported
 from detection_operator.reconcile.report.status import build_status, invalid_status
 from detection_operator.reconcile.report.transitions import Event, transitions
-from detection_operator.spec.parse import InvalidSpec
+from detection_operator.spec.validation import InvalidSpec
 
 STATUS_S: Final = 60.0
 """Numbers that change constantly are written this often; a condition or plan at once."""

@@ -36,6 +36,7 @@ class Rule(StrEnum):
     WITHIN_BUDGET = "Budget"
     CLUSTER_CAPACITY = "Capacity"
     POD_STARTS = "Starts"
+    SHARE_OF_POOL = "Pool"
     NOT_BELOW_BUSY = "Busy"
     FALL_BACK = "Fallback"
     MANUAL = "Manual"

@@ -12,10 +12,10 @@ from detection_operator.reconcile.report.transitions import Event, Scaled, trans
 from detection_operator.scaling.decision import decide
 from detection_operator.scaling.memory import Memory
 from detection_operator.scaling.observation import Observation, ReadError
-from detection_operator.spec.parse import InvalidSpec
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.schema import structural_schema
 from detection_operator.spec.status import Status
+from detection_operator.spec.validation import InvalidSpec
 
 NOON_S = 1_767_268_800.0
 HEALTHY = Observation(

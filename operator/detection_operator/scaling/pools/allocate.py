@@ -1,0 +1,163 @@
+"""Who may run what: the capacity of a pool divided between the demands of its queues.
+
+In this order: what pinned queues hold, the guarantees, and then what is left, by priority, by
+urgency and by weight. Everything is derived from the arguments; what a queue was granted so far
+decides only where two claims are about equal, so that noise moves nothing.
+"""
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from detection_operator.scaling.pools.demand import Demand
+from detection_operator.scaling.pools.share import Allocation, Grant, Pool
+from detection_operator.spec.worker_pool import Sharing
+
+STICKY: Final = 1.5
+"""A replica moves to another queue of the same priority only if that has this many times the claim
+to it. Counts of SQS err by some percent, and a move costs a drain and a cold start."""
+SHORTEST_SLACK: Final = 0.25
+"""In allowed waits: the least time to work off a backlog that urgency reckons with. A queue that
+is late already is that much more urgent, not infinitely: others would be late for its sake."""
+
+_Claim = Callable[[Demand, int], tuple[bool, float]]
+"""How strong the claim of a demand to its n-th replica is, n >= 1: urgent or not, and its value.
+It falls with n."""
+_Most = Callable[[Demand], int]
+
+
+def allocate(pool: Pool, demands: Iterable[Demand]) -> Allocation:
+    """Return what each queue may run; the same for the same demands in any order.
+
+    Args:
+        pool: What there is to share.
+        demands: One of each queue.
+
+    Returns:
+        Shares that together are within the capacity. A share is never above what a queue wants,
+        nor above its guarantee when it may not borrow. No queue is left short while units for one
+        more of its replicas are free. ``Grant.replicas`` rises only into units that are really
+        free, so that what exists stays within the capacity unless that fell.
+
+        With an unknown capacity each queue may keep what it holds, and have its guarantee and its
+        minimum, at least one replica.
+
+    Raises:
+        ValueError: Two demands have the same key.
+    """
+    ordered = sorted(demands, key=lambda demand: demand.key)
+    by_key = {demand.key: demand for demand in ordered}
+    if len(by_key) < len(ordered):
+        raise ValueError("two demands have the same key")
+    if pool.capacity is None:
+        kept = {key: unallocated(demand) for key, demand in by_key.items()}
+        grants = {key: Grant(share=count, replicas=count) for key, count in kept.items()}
+        return Allocation(pool=pool, demands=by_key, grants=grants)
+    levels = _levels(ordered, pool.sharing)
+    shares = dict.fromkeys(by_key, 0)
+    pinned = [[demand for demand in level if demand.pinned] for level in levels]
+    left = _fill(pinned, shares, pool.capacity, most=_held, claim=_by_weight)
+    left = _fill(levels, shares, left, most=_floor, claim=_by_weight)
+    covered = all(shares[demand.key] >= demand.floor for demand in ordered)
+    claim = _by_urgency if pool.sharing is Sharing.PRIORITY else _by_weight
+    _fill(levels, shares, left, most=_limit, claim=claim)
+    now = {demand.key: min(demand.held, shares[demand.key]) for demand in ordered}
+    free = pool.capacity - sum(demand.held * demand.units_each for demand in ordered)
+    free = _fill(levels, now, free, most=lambda d: min(d.floor, shares[d.key]), claim=_by_weight)
+    _fill(levels, now, free, most=lambda d: shares[d.key], claim=claim)
+    grants = {key: Grant(share=shares[key], replicas=now[key]) for key in by_key}
+    return Allocation(pool=pool, demands=by_key, grants=grants, covered=covered)
+
+
+def unallocated(demand: Demand) -> int:
+    """Return what a queue may run while its pool is not there or its capacity is unknown.
+
+    It keeps working: with what it holds, its guarantee and its minimum, at least one replica.
+    """
+    return min(demand.limit, max(demand.held, demand.floor, 1))
+
+
+def _levels(demands: Sequence[Demand], sharing: Sharing) -> list[list[Demand]]:
+    """Return the demands by priority, the highest first; under Fair all are of one priority."""
+    if sharing is Sharing.FAIR:
+        return [list(demands)]
+    falling = sorted(demands, key=lambda demand: -demand.priority)
+    return [list(level) for _, level in itertools.groupby(falling, lambda d: d.priority)]
+
+
+def _fill(
+    levels: Iterable[Sequence[Demand]],
+    given: dict[str, int],
+    left: int,
+    *,
+    most: _Most,
+    claim: _Claim,
+) -> int:
+    """Add to ``given``, level by level, one replica at a time to the strongest claim.
+
+    Returns:
+        Units that are left. Claims fall, so that this is the same as to raise the water in all
+        demands of a level at once.
+    """
+
+    def entry(demand: Demand) -> tuple[bool, float, int, str, Demand]:
+        urgent, value = claim(demand, given[demand.key] + 1)
+        return (not urgent, -value, -demand.weight, demand.key, demand)
+
+    for level in levels:
+        heap = [entry(demand) for demand in level]
+        heapq.heapify(heap)
+        while heap:
+            demand = heap[0][-1]
+            if given[demand.key] >= most(demand) or demand.units_each > left:
+                heapq.heappop(heap)
+                continue
+            given[demand.key] += 1
+            left -= demand.units_each
+            heapq.heapreplace(heap, entry(demand))
+    return left
+
+
+def _held(demand: Demand) -> int:
+    return demand.held
+
+
+def _floor(demand: Demand) -> int:
+    return demand.floor
+
+
+def _limit(demand: Demand) -> int:
+    return demand.limit
+
+
+def _sticky(demand: Demand, nth: int) -> float:
+    return STICKY if nth <= demand.granted else 1.0
+
+
+def _by_weight(demand: Demand, nth: int) -> tuple[bool, float]:
+    """Claim units in proportion to the weight."""
+    return False, _sticky(demand, nth) * demand.weight / (nth * demand.units_each)
+
+
+def _by_urgency(demand: Demand, nth: int) -> tuple[bool, float]:
+    """Claim first what the objective needs, the least covered need first, by weight.
+
+    Who needs twice what it has is late sooner than who needs a tenth more, and the first replica
+    helps it more than the tenth. What nobody needs for the objective goes by weight.
+    """
+    need, sticky = needed(demand), _sticky(demand, nth)
+    if nth - 1 < need * sticky:
+        return True, sticky * demand.weight * need / nth
+    return _by_weight(demand, nth)
+
+
+def needed(demand: Demand) -> float:
+    """Return the replicas that keep up with arrivals and clear the backlog before it is late.
+
+    With no less time for the backlog than a new replica needs to start.
+    """
+    slack_s = max(
+        demand.wait_s - demand.age_s, SHORTEST_SLACK * demand.wait_s, demand.cold_start_s
+    )
+    return demand.load + demand.work_s / slack_s

@@ -1,0 +1,61 @@
+"""What one queue asks of its pool."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What one queue asks of its pool. Counts are replicas, >= 0.
+
+    Attributes:
+        key: Identifies the queue: its name, which is unique in the pool's namespace.
+        wanted: Replicas of its plan without the pool.
+        fewest: Minimum that holds now: ``minReplicas``, a schedule's, in mode Manual
+            ``spec.replicas``. Guaranteed like ``guaranteed``.
+        guaranteed: ``scaling.pool.guaranteed``.
+        priority: ``scaling.pool.priority``; more comes first.
+        weight: ``scaling.pool.weight``; >= 1.
+        borrow: It may have more than it is guaranteed.
+        units_each: Units of the pool that one replica takes; >= 1.
+        held: Replicas that exist or that its Deployment asks for, draining and terminating ones
+            included. They take up the pool until they are gone.
+        granted: Its share so far: what it is to keep in doubt. Where there was none yet, what runs
+            without draining.
+        pinned: It keeps what it holds, whatever others need: its queue cannot be read, its plan is
+            not known yet, or not applied (paused, Shadow: it then wants what it holds).
+        work_s: Replica seconds that wait.
+        age_s: Age of the oldest waiting message; 0 while nothing waits.
+        wait_s: Allowed wait; > 0.
+        cold_start_s: Until a new replica takes messages.
+        load: Replicas that the arrivals keep busy.
+    """
+
+    key: str
+    wanted: int
+    fewest: int = 0
+    guaranteed: int = 0
+    priority: int = 0
+    weight: int = 1
+    borrow: bool = True
+    units_each: int = 1
+    held: int = 0
+    granted: int = 0
+    pinned: bool = False
+    work_s: float = 0.0
+    age_s: float = 0.0
+    wait_s: float = 120.0
+    cold_start_s: float = 0.0
+    load: float = 0.0
+
+    @property
+    def limit(self) -> int:
+        """Most that it is ever granted."""
+        wanted = max(self.wanted, self.fewest)
+        most = wanted if self.borrow else min(wanted, self.guaranteed)
+        return max(self.held, most) if self.pinned else most
+
+    @property
+    def floor(self) -> int:
+        """What it gets before others get more than theirs."""
+        kept = self.held if self.pinned else 0
+        return min(self.limit, max(self.guaranteed, self.fewest, kept))

@@ -1,0 +1,159 @@
+"""What a pool lets each queue run, as the allocation says it and as a decision sees it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from detection_operator.scaling.pools.demand import Demand
+from detection_operator.spec.worker_pool import Sharing
+
+TAKERS_MAX: Final = 3
+"""Other queues that a share names; the rest is a sum."""
+
+
+class PoolProblem(StrEnum):
+    """Why a pool cannot say what a queue may run; reasons of the condition PoolAvailable."""
+
+    NOT_FOUND = "PoolNotFound"
+    INVALID = "PoolInvalid"
+    CAPACITY_UNKNOWN = "CapacityUnknown"
+    REPLICA_TOO_LARGE = "ReplicaTooLarge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """A pool as the allocation sees it.
+
+    Attributes:
+        name: Its name.
+        capacity: Units to share; None while unknown.
+        sharing: How.
+        problem: Why the capacity is unknown; None when it is known.
+        why: The same in words for a message; may be empty.
+    """
+
+    name: str
+    capacity: int | None
+    sharing: Sharing = Sharing.PRIORITY
+    problem: PoolProblem | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What one queue may run.
+
+    Attributes:
+        share: Replicas that it is to have in the end.
+        replicas: Most replicas that it may have now; less than its share while others still hold
+            it, never more. What it holds above its share drains.
+    """
+
+    share: int
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """Who may run what.
+
+    Attributes:
+        pool: The pool.
+        demands: What was asked for, by key, in the order of keys.
+        grants: What was granted, by key.
+        covered: The capacity covers every queue's floor and what pinned ones hold.
+    """
+
+    pool: Pool
+    demands: Mapping[str, Demand]
+    grants: Mapping[str, Grant]
+    covered: bool = True
+
+    @property
+    def wanted(self) -> int:
+        """Units that the queues want together."""
+        return sum(demand.limit * demand.units_each for demand in self.demands.values())
+
+    @property
+    def granted(self) -> int:
+        """Units of all shares."""
+        return sum(
+            self.grants[key].share * demand.units_each for key, demand in self.demands.items()
+        )
+
+    @property
+    def held(self) -> int:
+        """Units that exist."""
+        return sum(demand.held * demand.units_each for demand in self.demands.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taker:
+    """Another queue of the pool.
+
+    Attributes:
+        name: Its name.
+        units: Units of its share.
+        priority: Its priority.
+    """
+
+    name: str
+    units: int
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolShare:
+    """What a decision knows of its pool.
+
+    Attributes:
+        name: Name of the pool.
+        capacity: Units to share; None while unknown.
+        replicas: Most replicas that the queue may have now.
+        share: Replicas that it is to have in the end.
+        units_each: Units that one of its replicas takes.
+        takers: Other queues by units, most first; at most ``TAKERS_MAX``.
+        others: Units of all other queues together.
+        problem: Why the pool cannot be followed as meant; None when it can.
+        why: The same in words; may be empty.
+    """
+
+    name: str
+    capacity: int | None
+    replicas: int
+    share: int
+    units_each: int = 1
+    takers: tuple[Taker, ...] = ()
+    others: int = 0
+    problem: PoolProblem | None = None
+    why: str = ""
+
+
+def share_of(allocation: Allocation, key: str) -> PoolShare:
+    """Return what the queue of ``key`` is to know of the allocation.
+
+    Raises:
+        KeyError: The queue is no member.
+    """
+    pool, demand, grant = allocation.pool, allocation.demands[key], allocation.grants[key]
+    takers = [
+        Taker(name=name, units=units, priority=other.priority)
+        for name, other in allocation.demands.items()
+        if name != key and (units := allocation.grants[name].share * other.units_each)
+    ]
+    takers.sort(key=lambda taker: (-taker.units, taker.name))
+    problem = pool.problem
+    if pool.capacity is not None and demand.units_each > pool.capacity:
+        problem = PoolProblem.REPLICA_TOO_LARGE
+    return PoolShare(
+        name=pool.name,
+        capacity=pool.capacity,
+        replicas=grant.replicas,
+        share=grant.share,
+        units_each=demand.units_each,
+        takers=tuple(takers[:TAKERS_MAX]),
+        others=sum(taker.units for taker in takers),
+        problem=problem,
+        why=pool.why,
+    )

@@ -32,6 +32,8 @@ QUIET_S: Final = 70.0
 """A watch that is silent for this time is dead: the API server sends a bookmark each minute."""
 CONNECT_S: Final = 10.0
 REQUEST_S: Final = 30.0
+GRACE_S: Final = 0.5
+"""kopf's tasks may take this long to end by themselves, and to follow a cancellation."""
 BACKOFFS_S: Final = (0.5, 1.0, *([2.0] * 300))
 """Ten minutes of retries while the API server is unavailable. A leader has lost its lease long
 before, so this matters without leader election."""
@@ -56,7 +58,7 @@ class Informer:
 
     Attributes:
         ready: Set once the watches began.
-        ended: Set when all watches ended.
+        ended: Set when the watches ended, or one of them failed for good.
         heard: Events so far, by kind.
         pools: WorkerPools are watched.
         nodes: Label selector of the nodes that are watched; None: none are.
@@ -136,9 +138,10 @@ class Informer:
             self.ended.set()
 
     async def _watch(self) -> None:
-        try:
-            await kopf.operator(
-                registry=self._registry(),
+        over = asyncio.Event()
+        kopf_task = asyncio.create_task(
+            kopf.operator(
+                registry=self._registry(over),
                 settings=_settings(self._watch_s, self.nodes),
                 identity=IDENTITY,
                 standalone=True,
@@ -147,13 +150,24 @@ class Informer:
                 stop_flag=self._stop,
                 ready_flag=self.ready,
             )
+        )
+        kopf_task.add_done_callback(lambda _: over.set())
+        try:
+            await over.wait()
+            await _end_tasks()
+            if not kopf_task.cancelled():
+                kopf_task.result()
         finally:
             # A thread of kopf waits for this flag, and the end of the loop for that thread.
             self._stop.set()
 
-    def _registry(self) -> kopf.OperatorRegistry:
+    def _registry(self, over: asyncio.Event) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
         config = self._config
+
+        @kopf.on.cleanup(registry=registry)
+        async def watches_end(**_: Any) -> None:
+            over.set()
 
         @kopf.on.login(registry=registry)
         async def login(**_: Any) -> kopf.AiohttpSession:
@@ -186,6 +200,19 @@ class Informer:
                 self.take(NODE, event)
 
         return registry
+
+
+async def _end_tasks() -> None:
+    """Cancel what kopf leaves behind until it is gone.
+
+    After one watch failed, kopf 1.45 closes its session, so that the others log in again and
+    swallow the only cancellation that they get. kopf then waits for them forever.
+    """
+    pending = asyncio.all_tasks() - {asyncio.current_task()}
+    while pending:
+        _, pending = await asyncio.wait(pending, timeout=GRACE_S)
+        for task in pending:
+            task.cancel()
 
 
 def _settings(watch_s: int, nodes: str | None) -> kopf.OperatorSettings:

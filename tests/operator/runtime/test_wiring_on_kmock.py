@@ -245,3 +245,34 @@ def test_the_informer_writes_nothing(stage: Stage) -> None:
     asked = [item for item in stage.emulator if "kopf" in item.headers["User-Agent"]]
     assert {item.action for item in asked} >= {kmock.action.LIST, kmock.action.WATCH}
     assert {item.method for item in asked} == {kmock.method.GET}
+
+
+FAILED = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 500}
+
+
+SAID = [
+    pytest.param(KIND, [{"type": "ERROR", "object": FAILED}], id="error among DetectionQueues"),
+    pytest.param(DEPLOYMENT, [{"type": "ERROR", "object": FAILED}], id="error among Deployments"),
+    pytest.param(POD, [{"type": "ERROR", "object": FAILED}], id="error among Pods"),
+    pytest.param(POD, [{"type": "ERROR", "object": {}}], id="error without a code"),
+    pytest.param(POD, b"upstream went away\n", id="no JSON"),
+]
+
+
+@pytest.mark.parametrize(("kind", "said"), SAID)
+def test_one_watch_that_fails_for_good_ends_all(stage: Stage, kind: str, said: Any) -> None:
+    root, plural = PLACES[kind]
+    resource = kmock.resource(f"{root.partition('/')[2]}/{plural}")
+    stage.emulator[kmock.action.WATCH][resource] << said
+    config = Configuration()
+    config.host = stage.url
+    informer = Informer(config, ("media",), stage.store, stage.keys.put)
+
+    informer.start()
+    try:
+        assert informer.ended.wait(PATIENCE_S)
+    finally:
+        informer.stop()
+
+    # No thread is left over that would hold up the exit of the process.
+    assert not any(thread.name == "informer" for thread in threading.enumerate())

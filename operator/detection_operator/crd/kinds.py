@@ -23,7 +23,8 @@ class Kind:
         description: One sentence.
         spec: Type of the spec.
         status: Type of the status.
-        columns: Of ``kubectl get``: name, type, path, and 1 for those that only ``-o wide`` shows.
+        columns: What ``kubectl get`` prints: name, type, path, and 1 for what only ``-o wide``
+            shows.
         root_rules: CEL rules of the whole object.
         rules: CEL rules by path.
         conditions: Conditions by type.

@@ -86,8 +86,8 @@ CONDITIONS: Final[Mapping[str, tuple[Reason, ...]]] = {
         Reason("False", "Findings", "Checks failed; the message has a sentence for each."),
     ),
 }
-"""Of a DetectionQueue, by type, in the order of ``status.conditions``. ``PoolAvailable`` is there
-only with ``scaling.pool``. ``Ready`` also repeats a reason of
+"""Conditions of a DetectionQueue by type, in the order of ``status.conditions``.
+``PoolAvailable`` is there only with ``scaling.pool``. ``Ready`` also repeats a reason of
 ``QueueReachable`` or ``CapacityAvailable`` when that is what keeps it from being True."""
 
 POOL_CONDITIONS: Final[Mapping[str, tuple[Reason, ...]]] = {
@@ -110,5 +110,5 @@ POOL_CONDITIONS: Final[Mapping[str, tuple[Reason, ...]]] = {
         Reason("False", "Reclaiming", "More exists than the capacity: the surplus drains."),
     ),
 }
-"""Of a WorkerPool, by type, in the order of ``status.conditions``. ``Ready`` also repeats the
-reason of ``CapacityKnown`` that keeps it from being True."""
+"""Conditions of a WorkerPool by type, in the order of ``status.conditions``.
+``Ready`` also repeats the reason of ``CapacityKnown`` that keeps it from being True."""

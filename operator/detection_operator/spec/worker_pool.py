@@ -156,4 +156,9 @@ def parse_pool(spec: Mapping[str, Any]) -> PoolSpec:
     if sum(source is not None for source in sources) != 1:
         why = "needs exactly one of replicas, resource, fromResourceQuota and fromNodes"
         raise InvalidSpec("capacity", why)
+    labels = {} if capacity.from_nodes is None else capacity.from_nodes.selector
+    for name, value in labels.items():
+        if not isinstance(value, str):
+            field = f"capacity.fromNodes.selector.{name}"
+            raise InvalidSpec(field, f"{value!r} is not a string")
     return parsed

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from detection_operator.crd.manifest import GROUP, PLURAL, POOL_PLURAL, VERSION
 from detection_operator.errors import ClusterError
 from detection_operator.kube.rest import Rest
 from detection_operator.spec.parse import parse_spec
@@ -44,7 +45,7 @@ OPERATOR = User(token="operator-token", name="operator")
 
 @pytest.fixture(scope="session")
 def api_server() -> Iterator[ApiServer]:
-    """A real API server with the CRD; skips, loudly, where there is none."""
+    """A real API server with the CRDs; skips, loudly, where there is none."""
     try:
         context = running([OPERATOR])
         server = context.__enter__()
@@ -53,24 +54,26 @@ def api_server() -> Iterator[ApiServer]:
     try:
         admin = Rest(server.configuration())
         path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-        text = (CHART / "files" / "detectionqueues.yaml").read_text(encoding="utf-8")
-        admin.call("POST", path, yaml.safe_load(text))
-        wait_until_served(admin)
+        for plural in (PLURAL, POOL_PLURAL):
+            text = (CHART / "files" / f"{plural}.yaml").read_text(encoding="utf-8")
+            admin.call("POST", path, yaml.safe_load(text))
+        for plural in (PLURAL, POOL_PLURAL):
+            wait_until_served(admin, plural)
         admin.close()
         yield server
     finally:
         context.__exit__(None, None, None)
 
 
-def wait_until_served(admin: Rest) -> None:
+def wait_until_served(admin: Rest, plural: str) -> None:
     for _ in range(100):
         try:
-            admin.call("GET", "/apis/detection-queue.dev/v1alpha1/detectionqueues")
+            admin.call("GET", f"/apis/{GROUP}/{VERSION}/{plural}")
         except ClusterError:
             time.sleep(0.1)
         else:
             return
-    pytest.fail("the CRD is not served")
+    pytest.fail(f"{plural} are not served")
 
 
 @pytest.fixture(

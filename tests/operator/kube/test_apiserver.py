@@ -45,6 +45,10 @@ def with_results(**results: Any) -> Callable[[dict[str, Any]], object]:
     return lambda spec: spec["worker"]["template"].update(results=results)
 
 
+def with_pool(pool: dict[str, Any], scaling: dict[str, Any]) -> Callable[[dict[str, Any]], object]:
+    return lambda spec: spec["scaling"].update(scaling, pool=pool)
+
+
 QUEUE_URL = MINIMAL["queue"]["url"]
 DESTINATION = "arn:aws:sqs:eu-west-1:123456789012"
 WRONG_RESULTS: list[tuple[dict[str, Any], str]] = [
@@ -210,6 +214,21 @@ REFUSED = [
         with_endpoint("http://localhost/path"),
         "should match",
         id="endpoint with a path",
+    ),
+    *(
+        pytest.param(with_pool(*given), message, id=f"pool: {message}")
+        for given, message in (
+            (({}, {}), "scaling.pool.name: Required value"),
+            (({"name": "A10"}, {}), "should match"),
+            (({"name": "a", "priority": 1001}, {}), "less than or equal to 1000"),
+            (({"name": "a", "weight": 0}, {}), "greater than or equal to 1"),
+            (({"name": "a", "guaranteed": 41}, {}), "guaranteed is above scaling.maxReplicas"),
+            (({"name": "a", "borrow": False}, {}), "guaranteed must be above 0"),
+            (
+                ({"name": "a", "borrow": False, "guaranteed": 1}, {"minReplicas": 2}),
+                "scaling.minReplicas is above scaling.pool.guaranteed",
+            ),
+        )
     ),
     pytest.param(lambda s: s["scaling"].update(mode="Often"), "Unsupported value", id="mode"),
     pytest.param(lambda s: s.update(slo={"objectivePercent": 100}), "less than or", id="percent"),

@@ -10,12 +10,11 @@ import itertools
 import random
 from collections import deque
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Final, Protocol
 
 from detection_contract.media_types import MediaKind
 from detection_operator.scaling.observation import Observation, Served
-from detection_operator.scaling.pods import PodPhase, rank
+from detection_operator.simulation.parts import Event, Message, Pod, rank_of
 from detection_operator.simulation.workload import Workload
 
 EPOCH_S: Final = 1_767_225_600.0
@@ -89,43 +88,6 @@ class Run:
     unserved: int = 0
 
 
-class _Event(IntEnum):
-    """At equal times in this order: pods become free before the policy looks."""
-
-    DONE = 0
-    READY = 1
-    ARRIVAL = 2
-    RETURN = 3
-    ROOM = 4
-    LOOK = 5
-
-
-@dataclass(slots=True, eq=False)
-class _Pod:
-    created_s: float
-    placed_s: float | None = None
-    ready: bool = False
-    draining: bool = False
-    gone: bool = False
-    message: "_Message | None" = None
-
-
-def _rank(pod: _Pod) -> tuple[int, int, float, str]:
-    """Return what draining policies sort by: the operator's own order."""
-    phase = PodPhase.READY if pod.ready else PodPhase.STARTING
-    if pod.placed_s is None:
-        phase = PodPhase.UNSCHEDULABLE
-    return rank(phase, busy=pod.message is not None, created_s=pod.created_s, name="")
-
-
-@dataclass(slots=True, eq=False)
-class _Message:
-    sent_s: float
-    service_s: float
-    poison: bool
-    receives: int = 0
-
-
 class Simulator:
     """One run of one policy on one workload."""
 
@@ -136,10 +98,10 @@ class Simulator:
         self._rng = random.Random(world.seed)  # noqa: S311 - a simulation, not a secret
         self._events: list[tuple[float, int, int, object]] = []
         self._order = itertools.count()
-        self._queue: deque[_Message] = deque()
+        self._queue: deque[Message] = deque()
         self._hidden = 0
-        self._pods: list[_Pod] = []
-        self._free: list[_Pod] = []
+        self._pods: list[Pod] = []
+        self._free: list[Pod] = []
         self._run = Run()
         self._served = [0, 0.0, 0.0]
         self._received = self._late = self._failed = self._dead = 0
@@ -149,51 +111,65 @@ class Simulator:
 
     def run(self) -> Run:
         """Run to the end and return the result."""
-        world = self._world
+        end_s = self.begin()
+        self.advance(end_s)
+        return self.finish(end_s)
+
+    def begin(self) -> float:
+        """Schedule what happens to the queue; return the time at which the run ends."""
         arrivals = self._workload.arrivals_s
-        end_s = (arrivals[-1] if arrivals else 3600.0) + world.tail_s
+        end_s = (arrivals[-1] if arrivals else 3600.0) + self._world.tail_s
         pairs = zip(arrivals, self._workload.services_s, strict=True)
         for index, (sent_s, service_s) in enumerate(pairs):
-            message = _Message(sent_s, service_s, index in self._workload.poison)
-            self._at(sent_s, _Event.ARRIVAL, message)
+            message = Message(sent_s, service_s, index in self._workload.poison)
+            self._at(sent_s, Event.ARRIVAL, message)
         for window in self._workload.no_room:
-            self._at(window.end_s, _Event.ROOM, None)
-        self._at(0.0, _Event.LOOK, None)
-        self._loop(end_s)
+            self._at(window.end_s, Event.ROOM, None)
+        self._at(0.0, Event.LOOK, None)
+        return end_s
+
+    @property
+    def next_s(self) -> float:
+        """Time of the next event."""
+        return self._events[0][0]
+
+    def finish(self, end_s: float) -> Run:
+        """Return the result at the end."""
         for pod in self._pods:
             self._bill(pod, end_s)
         self._run.unserved = len(self._queue) + self._hidden
         return self._run
 
-    def _at(self, time_s: float, kind: _Event, what: object) -> None:
+    def _at(self, time_s: float, kind: Event, what: object) -> None:
         heapq.heappush(self._events, (time_s, int(kind), next(self._order), what))
 
-    def _loop(self, end_s: float) -> None:
+    def advance(self, end_s: float) -> None:
+        """Let everything happen until ``end_s``, this time included."""
         events = self._events
         while events and events[0][0] <= end_s:
             now_s, kind, _, what = heapq.heappop(events)
-            if kind == _Event.LOOK:
+            if kind == Event.LOOK:
                 self._look(now_s)
-            elif kind == _Event.ROOM:
+            elif kind == Event.ROOM:
                 self._place(now_s)
-            elif isinstance(what, _Message):
-                self._hidden -= kind == _Event.RETURN
+            elif isinstance(what, Message):
+                self._hidden -= kind == Event.RETURN
                 self._enqueue(what, now_s)
-            elif isinstance(what, _Pod) and not what.gone:
-                if kind == _Event.DONE:
+            elif isinstance(what, Pod) and not what.gone:
+                if kind == Event.DONE:
                     self._finish(what, now_s)
                 else:
                     what.ready = True
                     self._release(what, now_s)
 
-    def _enqueue(self, message: _Message, now_s: float) -> None:
+    def _enqueue(self, message: Message, now_s: float) -> None:
         self._queue.append(message)
         if not self._pods and self._waiting_since_s is None:
             self._waiting_since_s = now_s
         if self._free:
             self._start(self._free.pop(), now_s)
 
-    def _release(self, pod: _Pod, now_s: float) -> None:
+    def _release(self, pod: Pod, now_s: float) -> None:
         """Let a free pod go or take the next message."""
         if pod.draining:
             self._remove(pod, now_s)
@@ -202,7 +178,7 @@ class Simulator:
         else:
             self._free.append(pod)
 
-    def _start(self, pod: _Pod, now_s: float) -> None:
+    def _start(self, pod: Pod, now_s: float) -> None:
         message = self._queue.popleft()
         message.receives += 1
         pod.message = message
@@ -211,9 +187,9 @@ class Simulator:
         if message.receives == 1:
             self._received += 1
             self._late += wait_s > self._world.wait_s
-        self._at(now_s + message.service_s, _Event.DONE, pod)
+        self._at(now_s + message.service_s, Event.DONE, pod)
 
-    def _finish(self, pod: _Pod, now_s: float) -> None:
+    def _finish(self, pod: Pod, now_s: float) -> None:
         message, pod.message = pod.message, None
         if message is not None and message.poison:
             self._failed += 1
@@ -228,9 +204,9 @@ class Simulator:
             self._served[2] += message.service_s**2
         self._release(pod, now_s)
 
-    def _hide(self, message: _Message, now_s: float) -> None:
+    def _hide(self, message: Message, now_s: float) -> None:
         self._hidden += 1
-        self._at(now_s + self._world.visibility_s, _Event.RETURN, message)
+        self._at(now_s + self._world.visibility_s, Event.RETURN, message)
 
     def _look(self, now_s: float) -> None:
         seen = self._observe(now_s)
@@ -252,7 +228,7 @@ class Simulator:
                 desired=desired,
             )
         )
-        self._at(now_s + next_s, _Event.LOOK, None)
+        self._at(now_s + next_s, Event.LOOK, None)
 
     def _observe(self, now_s: float) -> Observation:
         pods = self._pods
@@ -299,7 +275,7 @@ class Simulator:
         surplus = len(self._pods) - desired
         if surplus < going:
             self._resume(going - max(surplus, 0), now_s)
-        self._pods += [_Pod(now_s) for _ in range(-surplus)]
+        self._pods += [Pod(now_s) for _ in range(-surplus)]
         if surplus < 0:
             self._place(now_s)
         elif surplus > going:
@@ -317,12 +293,12 @@ class Simulator:
         for pod in self._pods:
             if pod.placed_s is None:
                 pod.placed_s = now_s
-                self._at(now_s + self._world.cold_start_s, _Event.READY, pod)
+                self._at(now_s + self._world.cold_start_s, Event.READY, pod)
 
     def _shrink(self, count: int, now_s: float) -> None:
         pods = [pod for pod in self._pods if not pod.draining]
         if self._policy.drains:
-            pods.sort(key=_rank)
+            pods.sort(key=rank_of)
         else:
             # A ReplicaSet: without node, not ready, then newer ones by coarse age: blind to work.
             self._rng.shuffle(pods)
@@ -337,13 +313,13 @@ class Simulator:
                 self._hide(pod.message, now_s)
                 self._remove(pod, now_s)
 
-    def _remove(self, pod: _Pod, now_s: float) -> None:
+    def _remove(self, pod: Pod, now_s: float) -> None:
         self._bill(pod, now_s)
         pod.gone = True
         self._pods.remove(pod)
         if pod in self._free:
             self._free.remove(pod)
 
-    def _bill(self, pod: _Pod, now_s: float) -> None:
+    def _bill(self, pod: Pod, now_s: float) -> None:
         if pod.placed_s is not None:
             self._run.replica_s += now_s - pod.placed_s

@@ -17,6 +17,7 @@ _GAUGES: Final = {
     "starting_replicas": "Workers that are starting.",
     "busy_replicas": "Workers that hold a message.",
     "draining_replicas": "Workers that finish the messages they hold and receive no more.",
+    "departing_replicas": "Workers whose node is cordoned, interrupted or being removed.",
     "silent_replicas": "Ready workers whose control server does not answer.",
     "unschedulable_replicas": "Workers that are unschedulable.",
     "unready_replicas": "Workers that are scheduled but have not become ready for too long.",
@@ -158,11 +159,12 @@ def _values(seen: Observation, plan: Plan) -> dict[str, float | None]:
     on_time = estimates.received - estimates.received_late
     return {
         "desired_replicas": plan.desired,
-        "replicas": seen.replicas,
+        "replicas": seen.existing,
         "ready_replicas": seen.ready,
         "starting_replicas": seen.starting,
         "busy_replicas": seen.working,
         "draining_replicas": seen.draining,
+        "departing_replicas": seen.departing,
         "silent_replicas": seen.silent,
         "unschedulable_replicas": seen.unschedulable,
         "unready_replicas": seen.unready,

@@ -36,6 +36,13 @@ def not_starting(seen: Observation, estimates: Estimates, now_s: float) -> str:
     return _with(", ".join(filter(None, facts)), why)
 
 
+def leaving(seen: Observation) -> str:
+    """Return the message for pods whose nodes are going."""
+    verb = "leaves with its node" if seen.departing == 1 else "leave with their nodes"
+    text = f"{_pods(seen.departing)} {verb}, each after its replacement was requested"
+    return _with(text, seen.departing_why)
+
+
 def _pods(count: int) -> str:
     return "1 pod" if count == 1 else f"{count} pods"
 

@@ -201,7 +201,7 @@ def _estimates(inputs: DecisionInput, terms: list[Term]) -> Estimates:
         received=sum(hour[1] for hour in hours),
         received_late=sum(hour[2] for hour in hours),
         unpooled=_unpooled(inputs, terms),
-        asleep=inputs.fresh and not inputs.seen.replicas and learning.is_empty(inputs.seen),
+        asleep=inputs.fresh and not inputs.seen.existing and learning.is_empty(inputs.seen),
     )
 
 

@@ -57,13 +57,14 @@ class DecisionInput:
 
     @property
     def settled_replicas(self) -> int:
-        """Replicas that run, without the surge of a roll-out.
+        """Replicas that run, without the surge of a roll-out or for departing ones.
 
         The surge comes on top of the plan: if it counted as what runs, each decision that keeps
         what runs would ask for more than the one before.
         """
-        current, planned = self.seen.replicas, self.history.desired
-        return min(current, planned) if self.seen.outdated and planned is not None else current
+        seen, planned = self.seen, self.history.desired
+        surge = seen.outdated or seen.departing
+        return min(seen.existing, planned) if surge and planned is not None else seen.existing
 
     @property
     def present(self) -> int:

@@ -47,8 +47,11 @@ class Observation:
         delayed: Messages not due yet.
         dead_letter: Messages in the dead-letter queue; None when there is none or it is unread.
         oldest_age_s: Longest wait among recently received messages; None unknown.
-        replicas: Replicas that the Deployment asks for now.
+        replicas: Replicas that the Deployment asks for now, without departing ones.
         outdated: Those of them that a roll-out is replacing; their substitutes count too.
+        departing: Replicas whose node is going. They come on top: their substitutes count as
+            ``replicas``. No other number counts them but ``finishing``.
+        departing_why: Which nodes these are, and why they go; empty without any.
         ready: Pods that can take messages (draining ones cannot).
         starting: Pods that have a node, or wait for one for a moment only.
         unschedulable: Pods for which the cluster has no node.
@@ -68,7 +71,7 @@ class Observation:
         refused_why: Why the cluster lets no more pods be created; empty while it does.
         draining: Pods that finish their messages and receive no more.
         busy: Pods that hold a message, draining ones not counted.
-        finishing: Draining pods that still hold a message.
+        finishing: Draining and departing pods that still hold a message.
         silent: Ready pods that did not report, so that they may be busy or not.
         served: Finished messages by kind, each kind at most once.
         received: Messages that workers received for the first time; never falls.
@@ -90,6 +93,8 @@ class Observation:
     oldest_age_s: float | None = None
     replicas: int = 0
     outdated: int = 0
+    departing: int = 0
+    departing_why: str = ""
     ready: int = 0
     starting: int = 0
     unschedulable: int = 0
@@ -126,6 +131,11 @@ class Observation:
         return self.busy + self.finishing
 
     @property
+    def existing(self) -> int:
+        """Replicas that exist, departing ones too."""
+        return self.replicas + self.departing
+
+    @property
     def placed(self) -> int:
         """Pods that have a node."""
         return max(0, self.ready + self.starting + self.draining - self.unplaced)
@@ -133,4 +143,4 @@ class Observation:
     @property
     def paid(self) -> int:
         """Replicas that cost something: one that waits for a node costs nothing."""
-        return max(0, self.replicas - self.unschedulable)
+        return max(0, self.existing - self.unschedulable)

@@ -49,11 +49,11 @@ def next_read_s(inputs: DecisionInput, desired: int) -> float:
         return poll_s
     # A ReplicaSet replaces pods that fail at start without end.
     failing = inputs.estimators.pod_starts.since_s is not None and inputs.seen.unadmitted
-    if failing or (inputs.estimators.confirmed and not (desired or inputs.seen.replicas)):
+    if failing or (inputs.estimators.confirmed and not (desired or inputs.seen.existing)):
         return min(CONFIRM_S, poll_s)
     since_s = inputs.estimators.idle_since_s
     resting = (
-        inputs.fresh and learning.is_empty(inputs.seen) and not (desired or inputs.seen.replicas)
+        inputs.fresh and learning.is_empty(inputs.seen) and not (desired or inputs.seen.existing)
     )
     if not resting or since_s is None:
         return poll_s

@@ -107,7 +107,7 @@ class Nodes:
             if "nodeName" in pod["spec"]:
                 continue
             if self.slots is not None and used >= self.slots:
-                _condition(
+                condition_set(
                     pod,
                     "PodScheduled",
                     "False",
@@ -118,7 +118,7 @@ class Nodes:
                 continue
             used += 1
             pod["spec"]["nodeName"] = f"node-{used}"
-            _condition(pod, "PodScheduled", "True", self.cluster.clock())
+            condition_set(pod, "PodScheduled", "True", self.cluster.clock())
 
     def _run(self, pod: dict[str, Any]) -> None:
         status = pod["status"]
@@ -133,7 +133,7 @@ class Nodes:
             status["containerStatuses"] = [{"started": False, "state": state}]
         elif self._is_ready(pod):
             status["containerStatuses"] = [{"started": True, "state": {"running": {}}}]
-            _condition(pod, "Ready", "True", self.cluster.clock())
+            condition_set(pod, "Ready", "True", self.cluster.clock())
 
     def _is_ready(self, pod: dict[str, Any]) -> bool:
         after_s = self.ready_after_s
@@ -155,7 +155,7 @@ def _removal_order(pod: dict[str, Any]) -> tuple[bool, bool, bool, int, str]:
     )
 
 
-def _condition(
+def condition_set(
     pod: dict[str, Any],
     name: str,
     status: str,
@@ -164,6 +164,7 @@ def _condition(
     reason: str = "",
     message: str = "",
 ) -> None:
+    """Set a condition of a pod, at a time if its status changes."""
     conditions = pod["status"]["conditions"]
     before = next((item for item in conditions if item["type"] == name), None)
     if before is not None and before["status"] == status:

@@ -27,6 +27,7 @@ class ApiNodes:
         ready_after_s: From a node to ready; None: never.
         waiting: Reason of containers that never start.
         network: First half of the pods' addresses.
+        host: Node of the pods; none of its name need exist.
         removed: Names of removed pods, oldest first.
         unfinished: Some pod waits for time to pass.
     """
@@ -37,6 +38,7 @@ class ApiNodes:
     ready_after_s: float | None = 0.0
     waiting: str | None = None
     network: str = "10.1"
+    host: str = "node-1"
     removed: list[str] = field(default_factory=list)
     unfinished: bool = True
     _bound: dict[str, float] = field(default_factory=dict)
@@ -107,7 +109,7 @@ class ApiNodes:
             "apiVersion": "v1",
             "kind": "Binding",
             "metadata": {"name": name},
-            "target": {"apiVersion": "v1", "kind": "Node", "name": "node-1"},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": self.host},
         }
         path = namespaced("v1", self.scene.namespace, "pods", name, "binding")
         self.scene.admin.call("POST", path, body)

@@ -29,6 +29,8 @@ _KINDS: Final = {
     "PodDisruptionBudget": (POLICY, "poddisruptionbudgets"),
 }
 
+_NODES: Final = namespaced("v1", None, "nodes")
+
 
 class ApiScene(KubernetesCluster):
     """The operator's real client, and the hands of a test.
@@ -102,6 +104,36 @@ class ApiScene(KubernetesCluster):
             except Conflict:
                 continue
             return
+
+    def node_name(self, name: str) -> str:
+        """Return the name of a node in the cluster, which scenes share."""
+        return f"{self.namespace}-{name}"
+
+    def create_node(self, node: Mapping[str, Any]) -> None:
+        """Create a node, with its status."""
+        self.activity += 1
+        metadata = {**node["metadata"], "name": self.node_name(node["metadata"]["name"])}
+        metadata["labels"] = {**metadata["labels"], "scene": self.namespace}
+        self.admin.call("POST", _NODES, {**node, "metadata": metadata})
+
+    def edit_node(self, name: str, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change a node by hand."""
+        self.activity += 1
+        path = f"{_NODES}/{self.node_name(name)}"
+        node = self.admin.call("GET", path)
+        change(node)
+        self.admin.call("PUT", path, node)
+
+    def delete_node(self, name: str) -> None:
+        """Delete a node."""
+        self.activity += 1
+        self.admin.call("DELETE", f"{_NODES}/{self.node_name(name)}")
+
+    def nodes_made(self) -> list[dict[str, Any]]:
+        """Return the nodes of the scene."""
+        query = {"labelSelector": f"scene={self.namespace}"}
+        items: list[dict[str, Any]] = self.admin.call("GET", _NODES, query=query)["items"]
+        return items
 
     def scale_by(self, manager: str, namespace: str, name: str, replicas: int) -> None:
         """Scale a Deployment as another client."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from detection_operator.kube.objects import timestamp
 from detection_testing.kubernetes.cluster import InMemoryCluster
-from detection_testing.kubernetes.controllers import GPU, Nodes, _condition
+from detection_testing.kubernetes.controllers import GPU, Nodes, condition_set
 from detection_testing.scenes.world import MINIMAL, World
 
 NO_ROOM = f"0/3 nodes are available: 3 Insufficient {GPU}. preemption: 0/3 nodes are available."
@@ -55,14 +55,14 @@ class NodePool(Nodes):
         for pod in [pod for pod in pods if "nodeName" not in pod["spec"]]:
             free = next((name for name in self._idle_since if name not in used), None)
             if free is None:
-                _condition(
+                condition_set(
                     pod, "PodScheduled", "False", now_s, reason="Unschedulable", message=NO_ROOM
                 )
                 homeless.append(pod)
                 continue
             used.add(free)
             pod["spec"]["nodeName"] = free
-            _condition(pod, "PodScheduled", "True", now_s)
+            condition_set(pod, "PodScheduled", "True", now_s)
         self._order(homeless, now_s)
         self._remove_empty(used, now_s)
 

@@ -44,6 +44,7 @@ class PodView:
         unready_since_s: Since when it is becoming ready; None while it is ready.
         was_ready: It was ready at some time, as far as its status shows.
         leave_by_s: End of its grace period; None unless it was deleted.
+        node: Name of its node; empty without one.
     """
 
     name: str
@@ -69,6 +70,7 @@ class PodView:
     unready_since_s: float | None = None
     was_ready: bool = False
     leave_by_s: float | None = None
+    node: str = ""
 
     @property
     def ready(self) -> bool:
@@ -168,6 +170,7 @@ def _view(pod: Object) -> PodView:
         unready_since_s=None if ready_s is not None else _begun_s(pod, created_s),
         was_ready=ready_s is not None or _was_ready(pod, created_s),
         leave_by_s=time_s(metadata.get("deletionTimestamp")),
+        node=str(pod.get("spec", {}).get("nodeName") or ""),
     )
 
 

@@ -41,11 +41,19 @@ class Steps:
 
 @dataclass(frozen=True, slots=True)
 class _Aim:
-    """The goal of a Deployment: its replicas, and the workers to remove."""
+    """The goal of a Deployment: its replicas, and the workers to remove.
+
+    Attributes:
+        group: The Deployment.
+        replicas: Its replicas once the workers are gone.
+        leaving: Workers to remove.
+        departing: How many of these go because of their node.
+    """
 
     group: Group
     replicas: int
     leaving: tuple[Worker, ...]
+    departing: int = 0
 
 
 def next_steps(
@@ -101,10 +109,41 @@ def _aims(groups: Sequence[Group], desired: int) -> list[_Aim]:
         return []
     if others:
         return _roll_out(current, others, desired)
-    surplus = current.replicas - desired
-    if surplus <= 0:
-        return [_Aim(current, desired, ())]
-    return [_Aim(current, desired, _leaving(current, surplus))]
+    return [_aim(current, desired, departing(current, desired))]
+
+
+def _aim(item: Group, desired: int, going: tuple[Worker, ...]) -> _Aim:
+    """Return the aim of ``desired`` replicas besides the departing ones, ``going`` among them.
+
+    Each departing one has a substitute from the start: replicas rise first, and fall by one as
+    each has finished.
+    """
+    stay = len(item.departing) - len(going)
+    surplus = item.staying - desired
+    replicas = desired + stay
+    if surplus < 0:
+        return _Aim(item, replicas + len(going), going, len(going))
+    return _Aim(item, replicas, (*going, *_leaving(item, surplus)), len(going))
+
+
+def departing(item: Group, desired: int) -> tuple[Worker, ...]:
+    """Return the workers on nodes that are going which should finish and go now.
+
+    All of them where the node goes within minutes. Of those whose node has no deadline so many
+    that most replicas of the plan take messages: as substitutes become ready, the others follow.
+    """
+    soon = [w for w in item.departing if w.node is not None and w.node.soon]
+    others = sorted((w for w in item.departing if w not in soon), key=_first_to_depart)
+    serving = sum(w.pod.ready and not w.draining and w.node is None for w in item.workers)
+    needed = max(min(1, desired), desired - max(1, math.ceil(SURGE * desired)))
+    keep = max(0, needed - serving)
+    return (*soon, *others[: max(0, len(others) - keep)])
+
+
+def _first_to_depart(worker: Worker) -> tuple[bool, bool, float, str]:
+    """Sort those that drain already first, then idle ones, then the newest."""
+    busy = worker.busy is not False
+    return (not worker.draining, busy, -worker.pod.created_s, worker.pod.name)
 
 
 def _roll_out(current: Group, others: Sequence[Group], desired: int) -> list[_Aim]:
@@ -114,18 +153,21 @@ def _roll_out(current: Group, others: Sequence[Group], desired: int) -> list[_Ai
     replace it, and is removed when it has finished. If new pods are unschedulable, one old pod
     makes room.
     """
-    old = sum(item.replicas for item in others)
+    old = sum(item.staying for item in others)
     surge = max(1, math.ceil(SURGE * desired)) if desired else 0
     wanted = max(0, min(desired, desired + surge - old))
-    fresh = max(wanted, min(current.replicas, desired))
-    serving = sum(w.pod.ready and not w.draining for w in current.workers)
+    fresh = max(wanted, min(current.staying, desired))
+    serving = sum(w.pod.ready and not w.draining and w.node is None for w in current.workers)
     stuck = any(w.phase is PodPhase.UNSCHEDULABLE for w in current.workers)
     keep = max(0, desired - serving - (1 if stuck else 0))
-    aims = [_Aim(current, fresh, _leaving(current, current.replicas - fresh))]
+    aims = [_aim(current, fresh, departing(current, fresh))]
     for item in others:
-        stay = min(item.replicas, keep)
+        stay = min(item.staying, keep)
         keep -= stay
-        aims.append(_Aim(item, stay, _leaving(item, item.replicas - stay)))
+        # Their substitutes are new ones already.
+        going = item.departing
+        leaving = (*going, *_leaving(item, item.staying - stay))
+        aims.append(_Aim(item, stay, leaving))
     return aims
 
 
@@ -176,7 +218,11 @@ def _is_far_from_ready(worker: Worker, item: Group) -> bool:
 
 
 def _reachable(aim: _Aim, late: Iterable[Worker]) -> int:
-    """Return the replicas that can be set now without a risk to work in progress."""
+    """Return the replicas that can be set now without a risk to work in progress.
+
+    Kubernetes removes pods that are not ready first, substitutes of departing ones too: until
+    these are ready, the departing ones that have finished stay, drained.
+    """
     item = aim.group
     surplus = item.replicas - aim.replicas
     if surplus <= 0:
@@ -186,8 +232,9 @@ def _reachable(aim: _Aim, late: Iterable[Worker]) -> int:
     missing = item.missing
     safe = {w.pod.name for w in (*_finished(aim), *late) if _marked(w, item)}
     # Any of these may be removed in place of the chosen ones: none can be working.
-    safe |= {w.pod.name for w in item.workers if _is_far_from_ready(w, item)}
+    early = {w.pod.name for w in item.workers if _is_far_from_ready(w, item)}
     pods = [w.pod for w in item.workers]
-    return item.replicas - min(
-        surplus, missing + safe_reduction(pods, frozenset(safe), max(0, surplus - missing))
-    )
+    if not item.counted or len(early) + missing > surplus - aim.departing:
+        surplus -= aim.departing
+    least = missing + safe_reduction(pods, frozenset(safe | early), max(0, surplus - missing))
+    return item.replicas - min(surplus, least)

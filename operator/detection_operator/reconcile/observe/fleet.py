@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from detection_operator.kube.nodes import NodeView
 from detection_operator.kube.objects import made_replicas, replicas_of
 from detection_operator.kube.pods.events import PodEvent
 from detection_operator.kube.pods.ranking import LEAST_COST, going
@@ -25,6 +26,7 @@ class Worker:
         expired: It reports busy without progress past its own deadline: it counts as hung.
         refused_drain: It recently refused to drain, so its state is not relied on.
         events: Kubernetes events about it, newest first; read only while it is not ready.
+        node: Its node, if that is going; None while it stays, or as far as is known.
     """
 
     pod: PodView
@@ -32,6 +34,7 @@ class Worker:
     expired: bool = False
     refused_drain: bool = False
     events: tuple[PodEvent, ...] = ()
+    node: NodeView | None = None
 
     @property
     def busy(self) -> bool | None:
@@ -105,6 +108,21 @@ class Group:
         return replicas_of(self.deployment)
 
     @property
+    def departing(self) -> tuple[Worker, ...]:
+        """Its pods whose node is going: they are replaced before they go."""
+        return tuple(worker for worker in self.workers if worker.node is not None)
+
+    @property
+    def staying(self) -> int:
+        """Replicas without those on nodes that are going."""
+        return max(0, self.replicas - len(self.departing))
+
+    @property
+    def counted(self) -> bool:
+        """The status of the Deployment is of its newest spec."""
+        return made_replicas(self.deployment) is not None
+
+    @property
     def missing(self) -> int:
         """Replicas without a pod by the Deployment's status: not observing one is not enough."""
         made = self._made
@@ -156,6 +174,7 @@ def group(
     events: Mapping[str, tuple[PodEvent, ...]] | None = None,
     failed: Collection[FailedPod] = (),
     replaced_since_s: float = float("inf"),
+    nodes: Mapping[str, NodeView] | None = None,
 ) -> Group:
     """Return a Deployment with its pods.
 
@@ -168,16 +187,23 @@ def group(
         events: Kubernetes events about pods, by uid.
         failed: Its pods that failed recently.
         replaced_since_s: The Deployment may still count pods that failed since then.
+        nodes: Nodes that are going, by name.
     """
-    known = events or {}
+    known, places = events or {}, nodes or {}
     staying = [pod for pod in pods if not pod.terminating]
     surplus = going(staying, replicas_of(deployment))
     workers: list[Worker] = []
     leaving: list[Worker] = []
     for pod in pods:
         state = states.get(pod.uid)
-        hung = state is not None and _is_hung(state)
-        worker = Worker(pod, state, hung, pod.uid in refused_drain, known.get(pod.uid, ()))
+        worker = Worker(
+            pod,
+            state,
+            expired=state is not None and _is_hung(state),
+            refused_drain=pod.uid in refused_drain,
+            events=known.get(pod.uid, ()),
+            node=places.get(pod.node),
+        )
         gone = pod.terminating or pod.name in surplus
         (leaving if gone else workers).append(worker)
     return Group(
@@ -215,11 +241,12 @@ def with_current(groups: Sequence[Group]) -> tuple[Group, ...]:
 
 
 def decision_pods(groups: Collection[Group]) -> tuple[Pod, ...]:
-    """Return the pods as the decision knows them."""
+    """Return the pods as the decision knows them: without those whose node is going."""
     return tuple(
         Pod(name=w.pod.name, phase=w.phase, created_s=w.pod.created_s, busy=w.busy)
         for item in groups
         for w in item.workers
+        if w.node is None
     )
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from detection_operator.clock import Clock
 from detection_operator.errors import ClusterError
+from detection_operator.kube.nodes import NodeView, node_view
 from detection_operator.kube.pods.events import PodEvent, by_pod
 from detection_operator.kube.pods.views import FailedPod, PodView
 from detection_operator.kube.port import Cluster, Object
@@ -87,6 +88,7 @@ def gather(
     events: dict[str, tuple[PodEvent, ...]] = {}
     if needs_events(pods, observed.starts.times(desired.spec).usual_s, sources.clock.wall_s()):
         events = _events(sources, queue["metadata"]["namespace"], observed)
+    nodes = _going(sources.cluster, {pod.node for pod in pods if pod.node})
     groups = tuple(
         group(
             item,
@@ -97,6 +99,7 @@ def gather(
             events=events,
             failed=_since(found.failed.get(item["metadata"]["name"], ()), now_s - FAILED_S),
             replaced_since_s=now_s - REPLACED_S,
+            nodes=nodes,
         )
         for item, some in found.pods
     )
@@ -106,6 +109,13 @@ def gather(
         states=states,
         problems=(*desired.problems, *found.problems),
     )
+
+
+def _going(cluster: Cluster, names: Iterable[str]) -> dict[str, NodeView]:
+    """Return those of the nodes that are going."""
+    found = (cluster.node(name) for name in names)
+    views = (node_view(node) for node in found if node is not None)
+    return {view.name: view for view in views if view.leaving}
 
 
 def _since(pods: Iterable[FailedPod], from_s: float) -> tuple[FailedPod, ...]:

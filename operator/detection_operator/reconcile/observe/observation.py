@@ -28,6 +28,8 @@ from detection_operator.scaling.pods import PodPhase
 
 REFUSED_MAX: Final = 512
 """Characters of a controller's message; a webhook's may be a page long."""
+NODES_MAX: Final = 3
+"""Names of nodes in one sentence."""
 
 
 def observation(
@@ -51,7 +53,9 @@ def observation(
         now_s: The present, seconds since the epoch.
         neighbours: Queues that share the request rate of the AWS account, this one included.
     """
-    workers = [worker for item in groups for worker in item.workers]
+    everyone = [worker for item in groups for worker in item.workers]
+    workers = [worker for worker in everyone if worker.node is None]
+    departing = [worker for worker in everyone if worker.node is not None]
     stuck = [w for w in workers if w.phase is PodPhase.UNSCHEDULABLE]
     oldest = min(stuck, key=lambda w: w.pod.unschedulable_since_s or 0.0, default=None)
     promised = with_sign(stuck, Sign.COMING, since_s=now_s - PROMISE_S)
@@ -68,8 +72,10 @@ def observation(
         delayed=reading.delayed,
         dead_letter=reading.dead_letter,
         oldest_age_s=oldest_age_s,
-        replicas=sum(item.replicas for item in groups),
-        outdated=sum(item.replicas for item in groups if not item.current),
+        replicas=sum(item.staying for item in groups),
+        outdated=sum(item.staying for item in groups if not item.current),
+        departing=len(departing),
+        departing_why=_departing_why(departing),
         ready=ready,
         starting=len(starting) + _count(workers, PodPhase.READY) - ready,
         unschedulable=len(stuck),
@@ -89,7 +95,7 @@ def observation(
         refused_why=_refused_why(groups),
         draining=_count(workers, PodPhase.DRAINING),
         busy=sum(w.busy is True and not w.draining for w in workers),
-        finishing=sum(w.busy is True and w.draining for w in workers),
+        finishing=sum(w.busy is True and (w.draining or w.node is not None) for w in everyone),
         silent=sum(w.busy is None and w.phase is PodPhase.READY for w in workers),
         served=counters.served(),
         received=counters.received,
@@ -99,6 +105,14 @@ def observation(
         pods=decision_pods(groups),
         neighbours=neighbours,
     )
+
+
+def _departing_why(workers: Collection[Worker]) -> str:
+    """Return which nodes are going, and why."""
+    nodes = sorted({worker.node for worker in workers if worker.node}, key=lambda n: n.name)
+    named = [f"{node.name}: {node.leaving}" for node in nodes[:NODES_MAX]]
+    more = [f"{len(nodes) - NODES_MAX} more"] if len(nodes) > NODES_MAX else []
+    return "; ".join((*named, *more))
 
 
 def _not_starting_why(groups: Collection[Group], waiting: Sequence[Worker]) -> str:

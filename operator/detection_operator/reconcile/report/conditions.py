@@ -7,7 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from detection_operator.scaling.capacity_messages import cluster_full, not_starting, waiting
+from detection_operator.scaling.capacity_messages import (
+    cluster_full,
+    leaving,
+    not_starting,
+    waiting,
+)
 from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Plan
 from detection_operator.scaling.pools.share import PoolProblem
@@ -159,6 +164,8 @@ def _capacity(report: Report) -> Condition:
         )
     if seen.unschedulable:
         return _condition(name, "True", "Waiting", waiting(seen, report.now_s))
+    if seen.departing:
+        return _condition(name, "True", "NodesLeaving", leaving(seen))
     return _condition(name, "True", "Scheduled", "no pod is unschedulable")
 
 

@@ -23,7 +23,7 @@ def build_status(report: Report, previous: Mapping[str, Any]) -> dict[str, Any]:
     seen, plan = report.seen, report.plan
     status: dict[str, Any] = {
         "observedGeneration": report.generation,
-        "replicas": seen.replicas,
+        "replicas": seen.existing,
         # A truncated selector would match other pods.
         "selector": report.selector if len(report.selector) <= SELECTOR_MAX else None,
         "desiredReplicas": plan.desired,

@@ -105,10 +105,13 @@ def learn(
 
 
 def cap(known: ClusterCapacity, seen: Observation) -> int | None:
-    """Return the most replicas worth requesting, never fewer than exist; None: no limit known."""
+    """Return the most replicas worth requesting, never fewer than exist; None: no limit known.
+
+    Substitutes of departing ones are requested: only a pending pod brings a node.
+    """
     if known.blocked_since_s is None:
         return None
-    return max(seen.replicas, seen.placed) + known.added
+    return max(seen.replicas, seen.placed) + seen.departing + known.added
 
 
 def _is_stuck(seen: Observation, limits: Capacity, now_s: float) -> bool:

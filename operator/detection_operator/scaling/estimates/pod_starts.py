@@ -165,7 +165,8 @@ def _probed(known: PodStarts, seen: Observation, *, limits: Capacity, wanted: in
 
 def _base(seen: Observation, limits: Capacity) -> int:
     begun = max(0, seen.starting - seen.unadmitted - seen.stalled)
-    return seen.ready + seen.draining + begun + min(seen.stalled, limits.probe_replicas)
+    able = seen.ready + seen.draining + seen.departing
+    return able + begun + min(seen.stalled, limits.probe_replicas)
 
 
 def _proven(known: PodStarts, seen: Observation) -> int:

@@ -227,7 +227,7 @@ def leave_out_poison(inputs: DecisionInput, replicas: int) -> Term | None:
 
 def confirm_activation(inputs: DecisionInput, replicas: int) -> Term | None:
     """Start the first replica only on confirmed messages."""
-    if inputs.seen.replicas or not replicas:
+    if inputs.seen.existing or not replicas:
         return None
     need, visible = inputs.spec.scaling.activation, inputs.seen.visible
     if visible < need.min_messages:
@@ -253,7 +253,7 @@ def one_while_in_flight(inputs: DecisionInput, replicas: int) -> Term | None:
     """Keep one replica until nothing is in flight, delayed or held by a worker."""
     seen = inputs.seen
     anything = seen.in_flight or seen.delayed or seen.working or seen.silent
-    if replicas or not seen.replicas or not anything or inputs.phantom:
+    if replicas or not seen.existing or not anything or inputs.phantom:
         return None
     return say(
         Rule.ONE_WHILE_IN_FLIGHT,

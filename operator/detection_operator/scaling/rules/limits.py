@@ -21,7 +21,7 @@ _UNREAD: Final = "queue not read ({error}) for {lost}: "
 
 def paused_or_manual(inputs: DecisionInput) -> Term:
     """Return the number that the user set: what runs when paused, else ``spec.replicas``."""
-    current, high = inputs.seen.replicas, inputs.spec.scaling.max_replicas
+    current, high = inputs.seen.existing, inputs.spec.scaling.max_replicas
     if inputs.spec.paused:
         return say(Rule.PAUSED, current, "paused at {replicas}")
     wanted = current if inputs.spec.replicas is None else inputs.spec.replicas

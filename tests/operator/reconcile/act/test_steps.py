@@ -1,22 +1,30 @@
 """Laws of the steps: whatever is seen, nobody who may hold a message goes unasked."""
 
+import math
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detection_operator.kube.nodes import NodeView
 from detection_operator.kube.pods.ranking import ASKED_COST, LEAST_COST, removal_rank
 from detection_operator.kube.pods.views import PodView
 from detection_operator.readers.values import WorkerState
-from detection_operator.reconcile.act.steps import Steps, next_steps
+from detection_operator.reconcile.act.steps import Steps, departing, next_steps
 from detection_operator.reconcile.observe.fleet import Group, decision_pods, group
 from detection_operator.scaling.pods import PodPhase, scale_in_candidates
 
 NOW_S = 1000.0
 
 
+NODES = {
+    "cordoned": NodeView(name="cordoned", leaving="it is cordoned"),
+    "spot": NodeView(name="spot", leaving="its spot instance is interrupted", soon=True),
+}
+
+
 @st.composite
-def fleets(draw: st.DrawFn) -> Group:
+def fleets(draw: st.DrawFn, *, nodes: tuple[str, ...] = ("stays",)) -> Group:
     count = draw(st.integers(0, 8))
     pods: list[PodView] = []
     states: dict[str, WorkerState] = {}
@@ -44,6 +52,7 @@ def fleets(draw: st.DrawFn) -> Group:
                 deletion_cost=draw(st.sampled_from([ASKED_COST, LEAST_COST])) if asked else 0,
                 drain_since_s=NOW_S - draw(st.integers(0, 400)) if asked else None,
                 terminating=False,
+                node=draw(st.sampled_from(nodes)) if scheduled else "",
             )
         )
         if scheduled and draw(st.booleans()):
@@ -53,7 +62,50 @@ def fleets(draw: st.DrawFn) -> Group:
             )
     replicas = count + draw(st.integers(0, 2))
     deployment = {"metadata": {"name": "d"}, "spec": {"replicas": replicas}}
-    return group(deployment, pods, states, current=True)
+    return group(deployment, pods, states, current=True, nodes=NODES)
+
+
+on_any_node = fleets(nodes=("stays", "cordoned", "spot"))
+
+
+@given(on_any_node, st.integers(0, 10), st.permutations(list(range(8))))
+def test_a_departing_worker_never_costs_the_place_of_one_that_stays(
+    fleet: Group, desired: int, order: list[int]
+) -> None:
+    steps = next_steps([fleet], desired=desired, drain_timeout_s=1e9, drain_ages={})
+
+    for item, replicas in steps.scale:
+        pods = [item.workers[n] for n in order if n < len(item.workers)]
+        removed = sorted(pods, key=lambda w: removal_rank(w.pod))[: max(0, len(pods) - replicas)]
+        assert all(worker.may_go for worker in removed)
+        assert sum(w.node is None for w in removed) <= max(0, fleet.staying - desired)
+
+
+@given(on_any_node, st.integers(0, 10))
+def test_every_departing_worker_has_a_substitute_before_it_goes(
+    fleet: Group, desired: int
+) -> None:
+    steps = next_steps([fleet], desired=desired, drain_timeout_s=300, drain_ages={})
+
+    if fleet.staying < desired:
+        assert steps.scale == ((fleet, desired + len(fleet.departing)),)
+    asked = {worker.pod.uid for worker in (*steps.drain, *steps.dismiss)}
+    most = max(0, fleet.staying - desired)
+    assert sum(w.node is None and w.pod.uid in asked for w in fleet.workers) <= most
+
+
+@given(on_any_node, st.integers(0, 10))
+def test_all_drain_whose_node_goes_within_minutes_and_not_all_of_the_others(
+    fleet: Group, desired: int
+) -> None:
+    going = {worker.pod.uid for worker in departing(fleet, desired)}
+
+    soon = {w.pod.uid for w in fleet.departing if w.node == NODES["spot"]}
+    assert soon <= going <= {worker.pod.uid for worker in fleet.departing}
+    later = len(fleet.departing) - len(soon)
+    serving = sum(w.pod.ready and not w.draining and w.node is None for w in fleet.workers)
+    kept = len(fleet.departing) - len(going)
+    assert serving + kept >= min(desired - math.ceil(desired / 4), serving + later)
 
 
 @given(fleets(), st.integers(0, 10), st.permutations(list(range(8))))

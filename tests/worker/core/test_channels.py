@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detection_testing.media import sample_media
-from detection_worker.core.channels import MOST_APART, Array, heard
+from detection_worker.core.channels import MOST_APART, Array, Listener
 
 RATE_HZ = 16_000
 SECONDS = 4
@@ -74,7 +74,7 @@ USUAL: dict[str, Callable[[Array], Array]] = {
 def test_a_voice_that_its_other_channel_hides_is_judged_apart(name: str) -> None:
     channels = np.stack([voice(), HIDING[name](voice()).astype(np.float32)])
 
-    units, apart = heard(STEREO @ channels, channels, STEREO)
+    units, apart = Listener().heard(STEREO @ channels, channels, STEREO)
 
     assert apart
     assert any(np.array_equal(unit, channels[0]) for unit in units)
@@ -85,7 +85,7 @@ def test_usual_stereo_is_judged_by_its_mix_alone(name: str) -> None:
     channels = np.stack([room(voice(), 4), USUAL[name](voice()).astype(np.float32)])
     mix = STEREO @ channels
 
-    units, apart = heard(mix, channels, STEREO)
+    units, apart = Listener().heard(mix, channels, STEREO)
 
     assert not apart
     assert np.array_equal(units, mix[None])
@@ -95,7 +95,7 @@ def test_channels_that_are_one_but_for_sign_and_level_are_judged_once() -> None:
     channels = np.stack([voice(), -0.5 * voice()])
     mix = STEREO @ channels
 
-    units, _ = heard(mix, channels, STEREO)
+    units, _ = Listener().heard(mix, channels, STEREO)
 
     assert np.array_equal(units, np.stack([mix, channels[0]]))
 
@@ -103,7 +103,7 @@ def test_channels_that_are_one_but_for_sign_and_level_are_judged_once() -> None:
 def test_what_a_codec_leaves_of_a_mix_is_not_judged() -> None:
     channels = np.stack([voice(), -voice() + noise(1, 1e-4)])
 
-    units, apart = heard(STEREO @ channels, channels, STEREO)
+    units, apart = Listener().heard(STEREO @ channels, channels, STEREO)
 
     assert apart
     assert len(units) == 1
@@ -115,7 +115,7 @@ def test_a_voice_under_louder_noise_in_antiphase_is_judged_in_the_mix_too() -> N
     channels = np.stack([loud, voice() - loud])
     mix = STEREO @ channels
 
-    units, apart = heard(mix, channels, STEREO)
+    units, apart = Listener().heard(mix, channels, STEREO)
 
     assert apart
     assert np.array_equal(units[0], mix)
@@ -126,7 +126,7 @@ def test_the_work_on_one_window_is_bounded() -> None:
     channels = np.stack([*seven, -np.sum(seven, axis=0)]).astype(np.float32)
     weights = np.full(8, 1 / 8, np.float32)
 
-    units, apart = heard(weights @ channels + noise(9, 0.01), channels, weights)
+    units, apart = Listener().heard(weights @ channels + noise(9, 0.01), channels, weights)
 
     assert apart
     assert len(units) == MOST_APART + 1
@@ -137,25 +137,44 @@ def test_a_channel_that_is_in_no_mix_is_not_judged() -> None:
     channels = np.stack([voice(), noise(1, 0.9)])
     weights = np.array([1, 0], np.float32)
 
-    assert not heard(weights @ channels, channels, weights)[1]
+    assert not Listener().heard(weights @ channels, channels, weights)[1]
 
 
 @pytest.mark.parametrize("samples", [20, 100, 600, 5_000])
 def test_sound_of_any_length_is_judged(samples: int) -> None:
     channels = np.stack([voice(), -voice()])[:, 8_000 : 8_000 + samples]
 
-    assert heard(STEREO @ channels, channels, STEREO)[1]
+    assert Listener().heard(STEREO @ channels, channels, STEREO)[1]
 
 
 def test_silence_has_nothing_to_hide() -> None:
     channels = np.zeros((2, 16_000), np.float32)
 
-    assert not heard(channels[0], channels, STEREO)[1]
+    assert not Listener().heard(channels[0], channels, STEREO)[1]
 
 
 def test_silence_that_is_subtracted_from_silence_loses_nothing() -> None:
     silence = np.zeros((2, 4_000), dtype=np.float32)
 
-    found, apart = heard(silence[0], silence, np.array([1.0, -1.0], dtype=np.float32))
+    found, apart = Listener().heard(silence[0], silence, np.array([1.0, -1.0], dtype=np.float32))
 
     assert (found.shape, apart) == ((1, 4_000), False)
+
+
+def test_windows_that_overlap_are_judged_as_each_alone() -> None:
+    """Pieces that were compared for the window before are taken from it."""
+    hop = 2 * RATE_HZ
+    left = np.concatenate([voice(), voice()])
+    right = np.concatenate([voice(), -voice()])
+    channels = np.stack([left, right]).astype(np.float32)
+    listener = Listener(hop)
+
+    found = []
+    for start in range(0, 4 * RATE_HZ + 1, hop):
+        window = channels[:, start : start + 2 * hop]
+        alone = Listener(hop).heard(STEREO @ window, window, STEREO, start=start)
+        shared = listener.heard(STEREO @ window, window, STEREO, start=start)
+        assert np.array_equal(alone[0], shared[0])
+        found.append((alone[1], shared[1]))
+
+    assert found == [(False, False), (True, True), (True, True)]

@@ -20,7 +20,7 @@ LIBRARIES: Final = (
     "torch",
 )
 """Distributions that decode and compute; a new version of one may move a score."""
-DECODING: Final = 2
+DECODING: Final = 3
 """Goes up with each release that makes other units of the same file."""
 _LIMITS: Final = ("max_bytes", "max_pixels", "max_duration_s", "max_frames_decoded")
 """Limits of the file itself. Time and memory only decide whether decoding fails."""

@@ -4,6 +4,7 @@ A detector hears the mix of all channels. What is in antiphase, as a whole, in s
 for some time, or comes a little later in one channel, is heard by people and lost in the mix.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -36,42 +37,84 @@ MOST_APART: Final = 4
 """Channels judged apart, loudest first; bounds the work on one window."""
 
 
-def heard(mix: Array, channels: Array, weights: Array) -> tuple[Array, bool]:
-    """Return what to judge of one window of sound: the mix, or where it lost much, channels too.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Cells:
+    """Power by time and frequency, shape ``(times, bins)``.
+
+    Attributes:
+        kept: Of the mix.
+        expected: What channels without relation would leave of theirs.
+    """
+
+    kept: Array
+    expected: Array
+
+
+class Listener:
+    """Says what to judge of windows of a sound; where they overlap, pieces are compared once.
 
     Args:
-        mix: Shape ``(samples,)``.
-        channels: What was mixed, shape ``(channels, samples)``; one or none is its own mix.
-        weights: Weight of each channel in the mix, shape ``(channels,)``.
-
-    Returns:
-        Shape ``(n, samples)``, ``1 <= n <= 1 + MOST_APART``; whether channels are judged apart.
+        hop: Samples from the start of a window to that of the next one; 0 if there is only one.
     """
-    part_of = weights != 0
-    if not part_of.all():
-        channels, weights = channels[part_of], weights[part_of]
-    if len(channels) < 2 or not cancels(channels, weights):
-        return mix[None], False
-    apart = channels[_distinct(channels)]
-    expected = float((np.square(weights) * np.square(channels).mean(axis=1)).sum())
-    if float(np.square(mix).mean()) < RESIDUE * expected:
-        return apart, True
-    return np.concatenate([mix[None], apart]), True
+
+    def __init__(self, hop: int = 0) -> None:
+        self._hop = hop
+        self._cells: dict[int, _Cells] = {}
+
+    def heard(
+        self, mix: Array, channels: Array, weights: Array, *, start: int = 0
+    ) -> tuple[Array, bool]:
+        """Return what to judge of a window: the mix, or where it lost much, channels too.
+
+        Args:
+            mix: Shape ``(samples,)``.
+            channels: What was mixed, shape ``(channels, samples)``; one or none is its own mix.
+            weights: Weight of each channel in the mix, shape ``(channels,)``.
+            start: Its first sample, a multiple of ``hop``; it only grows.
+
+        Returns:
+            Shape ``(n, samples)``, ``1 <= n <= 1 + MOST_APART``; whether channels are apart.
+        """
+        part_of = weights != 0
+        if not part_of.all():
+            channels, weights = channels[part_of], weights[part_of]
+        if len(channels) < 2 or not self._cancels(channels, weights, start):
+            return mix[None], False
+        apart = channels[_distinct(channels)]
+        expected = float((np.square(weights) * np.square(channels).mean(axis=1)).sum())
+        if float(np.square(mix).mean()) < RESIDUE * expected:
+            return apart, True
+        return np.concatenate([mix[None], apart]), True
+
+    def _cancels(self, channels: Array, weights: Array, start: int) -> bool:
+        """Return whether much of the channels is lost in their mix."""
+        if (channels[1:] == channels[:1]).all() and (weights > 0).all():
+            return False
+        cells = self._cells_of(channels, weights, start)
+        kept = np.concatenate([piece.kept for piece in cells])
+        expected = np.concatenate([piece.expected for piece in cells])
+        audible = expected > AUDIBLE * expected.max()
+        if not audible.any():
+            return False
+        lost = audible & (kept < LOST * expected)
+        power_share = expected[lost].sum() / expected[audible].sum()
+        return bool(max(power_share, lost.sum() / audible.sum()) > LOST_SHARE)
+
+    def _cells_of(self, channels: Array, weights: Array, start: int) -> list[_Cells]:
+        samples = channels.shape[1]
+        piece = self._hop if self._hop and samples % self._hop == 0 else samples
+        known, self._cells = self._cells, {}
+        for offset in range(0, samples, piece):
+            at = start + offset
+            cells = known.get(at) or _cells(channels[:, offset : offset + piece], weights)
+            self._cells[at] = cells
+        return list(self._cells.values())
 
 
-def cancels(channels: Array, weights: Array) -> bool:
-    """Return whether much of the channels is lost in their mix; see ``heard``."""
-    if (channels[1:] == channels[:1]).all() and (weights > 0).all():
-        return False
+def _cells(channels: Array, weights: Array) -> _Cells:
     spectra = _spectra(channels, weights)
     kept = _smoothed(_power(spectra.sum(axis=0)))
-    expected = _smoothed(_power(spectra).sum(axis=0))
-    audible = expected > AUDIBLE * expected.max()
-    if not audible.any():
-        return False
-    lost = audible & (kept < LOST * expected)
-    power_share = expected[lost].sum() / expected[audible].sum()
-    return bool(max(power_share, lost.sum() / audible.sum()) > LOST_SHARE)
+    return _Cells(kept=kept, expected=_smoothed(_power(spectra).sum(axis=0)))
 
 
 @lru_cache(maxsize=1)
@@ -86,7 +129,8 @@ def _spectra(channels: Array, weights: Array) -> NDArray[np.complex64]:
         channels = np.pad(channels, ((0, 0), (0, FRAME - channels.shape[1])))
     frames = channels[:, : count * FRAME].reshape(len(channels), count, FRAME)
     scale = weights[:, None, None] * _hann()
-    return np.asarray(rfft(frames * scale, axis=2), dtype=np.complex64)
+    # With its factor of 1 for other norms numpy computes in double precision.
+    return np.asarray(rfft(frames * scale, axis=2, norm="forward"), dtype=np.complex64)
 
 
 def _power(spectra: NDArray[np.complex64]) -> Array:

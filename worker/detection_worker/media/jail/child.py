@@ -6,6 +6,7 @@ or a coded error.
 """
 
 import array
+import gc
 import importlib
 import io
 import logging
@@ -117,7 +118,8 @@ def _bug(exc: Exception) -> JobError:
     )
 
 
-def _load_everything() -> None:
+def load_everything() -> None:
+    """Load all that decoding may need: later no file can be opened."""
     image.prepare()
     # PyAV imports the wrapper of a stream or frame when it first meets one.
     for module in pkgutil.walk_packages(av.__path__, "av."):
@@ -133,6 +135,9 @@ def _load_everything() -> None:
         buffer = io.BytesIO()
         Image.new("RGB", (16, 16)).save(buffer, name)
         image.read_image(buffer, name.lower(), max_pixels=256)
+    # Frames are objects by the thousand: the collector need not look through all modules for them.
+    gc.collect()
+    gc.freeze()
 
 
 def main() -> None:
@@ -141,7 +146,7 @@ def main() -> None:
     fd, parent_pid = (int(arg) for arg in sys.argv[1:3])
     sandbox.die_with(parent_pid)
     with socket.socket(fileno=fd) as sock:
-        _load_everything()
+        load_everything()
         Child(sock).serve()
 
 

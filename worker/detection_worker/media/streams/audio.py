@@ -23,7 +23,7 @@ RATES_HZ = range(1_000, 768_001)
 """Beyond any recorder; a resampler for a rate made up by an attacker would need gigabytes."""
 FLAC_BLOCK_SAMPLES = 65_535
 """Most samples of one packet (RFC 9639 section 8.2)."""
-BATCH_SAMPLES = 65_536
+BATCH_SAMPLES = 131_072
 """Converted at once: packets are small, and each conversion has a price of its own."""
 WEIGHING_SAMPLES = 64
 Resampled = tuple[Samples, Samples | None]
@@ -193,8 +193,8 @@ class _Resampler:
         for out in self._swr.resample(frame) if self._swr is not None else ():
             rows = np.empty((count if count < 2 else 1 + count, out.samples), np.float32)
             channels = rows[-count:]
-            channels[:] = out.to_ndarray().reshape(-1, count).T
-            channels *= INT32_SCALE
+            samples = out.to_ndarray().reshape(-1, count).T
+            np.multiply(samples, INT32_SCALE, out=channels, dtype=np.float32, casting="unsafe")
             if count < 2:
                 yield channels[0], None
             else:

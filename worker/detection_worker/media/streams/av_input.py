@@ -224,9 +224,11 @@ class Reader:
         """
         context: Any = self._stream.codec_context
         left = set(wanted or ())
+        context.skip_frame = "DEFAULT"
         for packet in self.packets():
-            needed = wanted is None or not packet.size or packet.pts in wanted
-            context.skip_frame = "DEFAULT" if needed else "NONREF"
+            if wanted is not None:
+                needed = not packet.size or packet.pts in wanted
+                context.skip_frame = "DEFAULT" if needed else "NONREF"
             try:
                 decoded = self._decoded(packet)
             except MemoryError:
@@ -237,7 +239,8 @@ class Reader:
             if self.broken and packet.size:
                 self.damaged, self.broken = self.damaged + self.broken, 0
             yield from decoded
-            left.discard(packet.pts)
-            if wanted is not None and not left:
-                yield from context.decode(None)
-                return
+            if wanted is not None:
+                left.discard(packet.pts)
+                if not left:
+                    yield from context.decode(None)
+                    return

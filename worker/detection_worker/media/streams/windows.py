@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from detection_worker.core.channels import heard
+from detection_worker.core.channels import Listener
 from detection_worker.core.sampling import AudioSampling, most_units, spread
 
 Samples = NDArray[np.float32]
@@ -61,6 +61,7 @@ class Windows:
         self._rows = np.empty((room, sampling.window), np.float32)
         self._most_units = most_units(sampling)
         self._next = 0
+        self._listener = Listener(sampling.hop)
         self._held: list[Samples] = []
         self._held_from = 0
         self._samples = 0
@@ -106,7 +107,8 @@ class Windows:
 
     def _keep(self, sound: Samples) -> None:
         """Keep a window; what is shorter is repeated."""
-        units, apart = heard(sound[0], sound[1:], self._weights[: len(sound) - 1])
+        weights, start = self._weights[: len(sound) - 1], self._next * self._sampling.hop
+        units, apart = self._listener.heard(sound[0], sound[1:], weights, start=start)
         row = _units(self._kept)
         if row + len(units) > len(self._rows):
             more = max(len(units), _rows_in(GROWTH_BYTES, self._sampling.window))

@@ -1,0 +1,1 @@
+"""From the manifests of other autoscalers to DetectionQueues, pure."""

@@ -1,11 +1,13 @@
 """The operator's Prometheus metrics. Label values are DetectionQueues, rules and fixed words."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Plan
+from detection_operator.scaling.pools.share import Allocation
 
 PREFIX: Final = "detection_operator_"
 _QUEUE: Final = ("namespace", "name")
@@ -44,15 +46,78 @@ _GAUGES: Final = {
 }
 
 
+class PoolMetrics:
+    """Gauges of WorkerPools, in units of the pool.
+
+    Args:
+        registry: Registry of all of them.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, doc: str, *labels: str) -> Gauge:
+            return Gauge(
+                f"{PREFIX}pool_{name}", doc, ("namespace", "pool", *labels), registry=registry
+            )
+
+        self._capacity = gauge("capacity", "Units that the pool shares.")
+        self._condition = gauge(
+            "condition", "Status of a pool's condition: 1 True, 0 False, -1 Unknown.", "type"
+        )
+        self._units = {
+            "wanted": gauge("wanted", "Units that a queue wants of its pool.", "name"),
+            "granted": gauge("granted", "Units that a queue may have of its pool.", "name"),
+            "held": gauge("held", "Units that exist, draining ones included.", "name"),
+        }
+        self._names: dict[tuple[str, str], set[str]] = {}
+
+    def show(
+        self, namespace: str, pool: str, allocation: Allocation, status: Mapping[str, Any]
+    ) -> None:
+        """Set the gauges of a pool.
+
+        Args:
+            namespace: Namespace of the pool.
+            pool: Name of the pool.
+            allocation: Who may run what.
+            status: The status that was made from it.
+        """
+        if allocation.pool.capacity is None:
+            self._capacity.remove_by_labels({"namespace": namespace, "pool": pool})
+        else:
+            self._capacity.labels(namespace, pool).set(allocation.pool.capacity)
+        names = set(allocation.demands)
+        for gone in self._names.get((namespace, pool), set()) - names:
+            for gauge in self._units.values():
+                gauge.remove(namespace, pool, gone)
+        self._names[namespace, pool] = names
+        for name, demand in allocation.demands.items():
+            counts = {
+                "wanted": demand.limit,
+                "granted": allocation.grants[name].share,
+                "held": demand.held,
+            }
+            for which, count in counts.items():
+                self._units[which].labels(namespace, pool, name).set(count * demand.units_each)
+        _show_conditions(self._condition, (namespace, pool), status)
+
+    def forget(self, namespace: str, pool: str) -> None:
+        """Drop the series of a deleted pool."""
+        self._names.pop((namespace, pool), None)
+        for gauge in (self._capacity, self._condition, *self._units.values()):
+            gauge.remove_by_labels({"namespace": namespace, "pool": pool})
+
+
 class Metrics:
     """The operator's metrics in one registry.
 
     Attributes:
         registry: Registry of all of them.
+        pools: Gauges of WorkerPools.
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
+        self.pools = PoolMetrics(self.registry)
         self._queue = {name: self._gauge(name, doc, _QUEUE) for name, doc in _GAUGES.items()}
         self._term = self._gauge(
             "plan_term", "Replicas after each rule of the plan.", (*_QUEUE, "term")
@@ -138,9 +203,7 @@ class Metrics:
 
     def show_conditions(self, namespace: str, name: str, status: dict[str, Any]) -> None:
         """Set the condition gauges, the only ones of a DetectionQueue with an invalid spec."""
-        for item in status.get("conditions", ()):
-            value = {"True": 1, "False": 0}.get(item["status"], -1)
-            self._condition.labels(namespace, name, item["type"]).set(value)
+        _show_conditions(self._condition, (namespace, name), status)
 
     def forget(self, namespace: str, name: str) -> None:
         """Drop the series of a deleted DetectionQueue."""
@@ -152,6 +215,12 @@ class Metrics:
     def _drop_terms(self, namespace: str, name: str, *, keep: set[str]) -> None:
         for term in self._terms.get((namespace, name), set()) - keep:
             self._term.remove(namespace, name, term)
+
+
+def _show_conditions(gauge: Gauge, place: tuple[str, str], status: Mapping[str, Any]) -> None:
+    for item in status.get("conditions", ()):
+        value = {"True": 1, "False": 0}.get(item["status"], -1)
+        gauge.labels(*place, item["type"]).set(value)
 
 
 def _values(seen: Observation, plan: Plan) -> dict[str, float | None]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from detection_operator.crd.manifest import KIND, PLURAL
+from detection_operator.crd.manifest import KIND, PLURAL, POOL_KIND, POOL_PLURAL
 from detection_operator.errors import Forbidden, NotFound
 from detection_operator.kube.client import APPS, QUEUES, KubernetesCluster
 from detection_operator.kube.manifests.disruption import disruption_budget
@@ -78,6 +78,12 @@ CALLS: dict[Right, Callable[[Stage], object]] = {
     ("detection-queue.dev", "detectionqueues/status", "patch"): lambda s: s.client.apply_status(
         Key(s.namespace, "video"), {"replicas": 1}
     ),
+    ("detection-queue.dev", "workerpools", "list"): lambda s: s.client.pools(),
+    ("detection-queue.dev", "workerpools", "watch"): lambda s: s.watch(QUEUES, POOL_PLURAL),
+    ("detection-queue.dev", "workerpools/status", "patch"): lambda s: s.client.apply_status(
+        Key(s.namespace, "gpu", POOL_KIND), {"capacity": 1}
+    ),
+    ("", "resourcequotas", "get"): lambda s: s.client.resource_quota(s.namespace, "gpus"),
     ("apps", "deployments", "get"): lambda s: s.client.deployment(s.namespace, "standing"),
     ("apps", "deployments", "list"): lambda s: s.client.all_deployments(),
     ("apps", "deployments", "watch"): lambda s: s.watch(APPS, "deployments"),
@@ -159,6 +165,8 @@ def stage(
     queue_of = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "video"}}
     apply = ("-n", namespace, "apply", "-f", "-")
     cluster.run(*apply, stdin=yaml.safe_dump({**queue_of, "spec": SPEC}))
+    pool = {"apiVersion": API_VERSION, "kind": POOL_KIND, "metadata": {"name": "gpu"}}
+    cluster.run(*apply, stdin=yaml.safe_dump({**pool, "spec": {"capacity": {"replicas": 1}}}))
     queue = cluster.get("-n", namespace, "dq", "video")
     manifest = worker_deployment(queue, replicas=0)
     pod = {

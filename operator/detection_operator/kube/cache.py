@@ -20,8 +20,6 @@ ADOPTED_S: Final = 60.0
 """How late a change of an adopted Deployment by other clients may be noticed."""
 EVENTS_S: Final = 15.0
 """DetectionQueues of one namespace share its events for this time."""
-QUOTAS_S: Final = 15.0
-"""How late a change of a ResourceQuota may be noticed: it is read, not watched."""
 GONE: Final = "1970-01-01T00:00:00Z"
 """Deletion time of a node whose object is gone."""
 log = logging.getLogger(__name__)
@@ -78,7 +76,6 @@ class CachedCluster:
         self._their_pods: TtlCache[list[Object]] = TtlCache(ADOPTED_S, monotonic_s)
         self._at_rest: set[tuple[str, str]] = set()
         self._events: TtlCache[list[Object]] = TtlCache(EVENTS_S, monotonic_s)
-        self._quotas: TtlCache[Object | None] = TtlCache(QUOTAS_S, monotonic_s)
         self.pools_served: bool | None = None
         self._nodes = nodes
         self._sees_nodes = nodes is not None
@@ -156,12 +153,8 @@ class CachedCluster:
         return self._store.get(POOL, key.namespace, key.name)
 
     def resource_quota(self, namespace: str, name: str) -> Object | None:
-        """Return a ResourceQuota, or None, at most ``QUOTAS_S`` old."""
-        return self._quotas.get(
-            (namespace, name),
-            lambda: self._direct.resource_quota(namespace, name),
-            keep_if=lambda _: True,
-        )
+        """Return a ResourceQuota, or None; always asks the API server."""
+        return self._direct.resource_quota(namespace, name)
 
     def deployments(self, key: Key) -> list[Object]:
         """Return the Deployments that carry the label of the DetectionQueue."""

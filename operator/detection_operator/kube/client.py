@@ -7,20 +7,18 @@ from typing import Any, Final
 import urllib3
 
 from detection_contract.environment import LABEL_QUEUE
-from detection_operator.crd.manifest import GROUP, PLURAL, VERSION
+from detection_operator.crd.manifest import GROUP, PLURAL, POOL_KIND, POOL_PLURAL, VERSION
 from detection_operator.errors import NotFound, NotLeading
 from detection_operator.kube.nodes import slim_node
 from detection_operator.kube.objects import API_VERSION, micro_timestamp, version_of
 from detection_operator.kube.pods.events import SELECTOR
 from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Listed, Object
 from detection_operator.kube.rest import APPLY_PATCH, MERGE_PATCH, Rest, namespaced
-from detection_operator.kube.store import POOL
 
 PAGE: Final = 500
 NODE_PAGE: Final = 100
 """A node is 15 kB of JSON."""
 QUEUES: Final = f"{GROUP}/{VERSION}"
-POOL_PLURAL: Final = "workerpools"
 APPS: Final = "apps/v1"
 POLICY: Final = "policy/v1"
 LEASES: Final = "coordination.k8s.io/v1"
@@ -57,6 +55,16 @@ class KubernetesCluster:
         self._may_write = may_write
         self._namespaces: tuple[str | None, ...] = namespaces or (None,)
         self._wrote = wrote
+
+    @property
+    def pools_served(self) -> bool:
+        """Its reads say whether; nothing is known before."""
+        return True
+
+    @property
+    def sees_nodes(self) -> bool:
+        """Its reads say whether; nothing is known before."""
+        return True
 
     def queues(self) -> list[Object]:
         """Return all DetectionQueues in scope."""
@@ -169,7 +177,7 @@ class KubernetesCluster:
             "metadata": {"name": key.name, "namespace": key.namespace},
             "status": status,
         }
-        plural = POOL_PLURAL if key.kind == POOL else PLURAL
+        plural = POOL_PLURAL if key.kind == POOL_KIND else PLURAL
         path = namespaced(QUEUES, key.namespace, plural, key.name, "status")
         return self._write("Status", "PATCH", path, body, query=_APPLY, content_type=APPLY_PATCH)
 

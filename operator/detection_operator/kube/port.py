@@ -65,6 +65,16 @@ class Cluster(Protocol):
     write that names a resource version is refused with ``Conflict`` when the object changed.
     """
 
+    @property
+    def pools_served(self) -> bool | None:
+        """WorkerPools can be read; None before that is known."""
+        ...
+
+    @property
+    def sees_nodes(self) -> bool:
+        """Nodes can be read."""
+        ...
+
     def queues(self) -> list[Object]:
         """Return all DetectionQueues in scope."""
         ...

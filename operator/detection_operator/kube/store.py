@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from detection_operator.crd.manifest import KIND
+from detection_operator.crd.manifest import KIND, POOL_KIND
 from detection_operator.kube.nodes import NODE, node_view, slim_node
 from detection_operator.kube.objects import key_of, served_key, version_of
 from detection_operator.kube.pods.views import pod_views
@@ -18,7 +18,7 @@ from detection_operator.kube.port import Key, Listed, Object
 
 DEPLOYMENT: Final = "Deployment"
 POD: Final = "Pod"
-POOL: Final = "WorkerPool"
+POOL: Final = POOL_KIND
 _Name = tuple[str, str]
 
 

@@ -67,6 +67,7 @@ class Controller:
         self._alive_s = clock.monotonic_s()
         self._keys = 0
         metrics.depth.set_function(self._queue.waiting)
+        reconciler.pools.ledger.wake = self._queue.add
         names = [f"reconcile-{number}" for number in range(threads)]
         self._threads = [
             threading.Thread(target=self._work, name=name, daemon=True) for name in names

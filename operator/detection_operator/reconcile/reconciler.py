@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from detection_operator.errors import ClusterError, Conflict, NotFound, Vanished
 from detection_operator.kube.objects import key_of
 from detection_operator.kube.port import Key, Object
+from detection_operator.kube.store import POOL
 from detection_operator.metrics import Metrics
 from detection_operator.reconcile.act.executor import Executor
 from detection_operator.reconcile.act.rejected_deployment import (
@@ -28,10 +29,13 @@ from detection_operator.reconcile.observe.fleet import Group, with_current
 from detection_operator.reconcile.observe.gather import Sources, gather, read_queue
 from detection_operator.reconcile.observe.observation import observation
 from detection_operator.reconcile.observe.restore import restored
+from detection_operator.reconcile.pools.ledger import Ledger, Turn
+from detection_operator.reconcile.pools.reconciler import Look, PoolReconciler
 from detection_operator.reconcile.report.status_writer import StatusWriter
 from detection_operator.reconcile.state import QueueState
 from detection_operator.scaling.decision import decide
 from detection_operator.scaling.plan import Plan
+from detection_operator.scaling.pools.share import PoolShare
 from detection_operator.scaling.records import Record
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.validation import InvalidSpec
@@ -53,23 +57,36 @@ class Reconciler:
         sources: What is read from and written to.
         metrics: The operator's metrics.
         record: Takes each decision, for ``replay``; None drops them.
+        pools: Reconciles WorkerPools.
     """
 
     sources: Sources
     metrics: Metrics
     record: Callable[[Record], None] | None = None
+    pools: PoolReconciler = field(init=False)
     _states: dict[Key, QueueState] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        clock = self.sources.clock
+        self.pools = PoolReconciler(
+            cluster=self.sources.cluster,
+            clock=clock,
+            metrics=self.metrics,
+            ledger=Ledger(clock.monotonic_s),
+        )
+
     def reconcile(self, key: Key) -> float | None:
-        """Bring one DetectionQueue a step nearer to its spec.
+        """Bring one DetectionQueue a step nearer to its spec, or share one WorkerPool.
 
         Returns:
-            Seconds until the next reconcile at the latest; None when the DetectionQueue is gone.
+            Seconds until the next reconcile at the latest; None when the object is gone.
 
         Raises:
             ClusterError: The API server refused or did not answer. Whatever was left half done,
                 the next reconcile continues.
         """
+        if key.kind == POOL:
+            return self.pools.reconcile(key)
         queue = self.sources.cluster.queue(key)
         if queue is None or queue["metadata"].get("deletionTimestamp"):
             self._forget(key)
@@ -81,11 +98,12 @@ class Reconciler:
             return self._reject_spec(queue, state, exc)
         state.follow(desired)
         case = self._observe(queue, desired, state)
-        plan = self._decide(case)
         conflict = self._conflict(case)
         older = older_owner(queue, case.spec, self.sources.cluster)
+        turn = self._decide(case, followed=conflict is None and older is None)
+        case, plan = replace(case, seen=replace(case.seen, pool=turn.share)), turn.plan
         try:
-            pending = self._act(case, plan, conflict=conflict, older=older)
+            pending = self._act(case, turn, conflict=conflict, older=older)
         except Vanished:
             self._forget(key)
             return SOON_S
@@ -112,6 +130,7 @@ class Reconciler:
             metadata = {"namespace": key.namespace, "name": key.name, "uid": state.uid}
             undrain_deployments(self._executor({"metadata": metadata}, state), state.adopted)
         self._states.pop(key, None)
+        self.pools.gone(key)
         self.metrics.forget(key.namespace, key.name)
 
     def _reject_spec(self, queue: Object, state: QueueState, error: InvalidSpec) -> float | None:
@@ -119,6 +138,7 @@ class Reconciler:
         if not self._status_writer.write_invalid(queue, state.reported, error):
             self._forget(key_of(queue))
             return None
+        self.pools.hold(key_of(queue))
         names = {str(name) for name in {deployment_ref(queue), *state.adopted} - {None}}
         waiting = undrain_deployments(self._executor(queue, state), names, own=True)
         return UNDRAIN_RETRY_S if waiting else INVALID_RETRY_S
@@ -191,15 +211,26 @@ class Reconciler:
         known = [state.desired for state in list(self._states.values())]
         return sum(item is not None and item.spec.queue.account == account for item in known)
 
-    def _decide(self, case: Case) -> Plan:
+    def _decide(self, case: Case, *, followed: bool) -> Turn:
         state = case.state
         memory = state.memory
-        plan = decide(case.spec, case.seen, memory, case.now_s)
+
+        def choose(share: PoolShare | None) -> Plan:
+            return decide(case.spec, replace(case.seen, pool=share), memory, case.now_s)
+
+        look = Look(
+            groups=case.gathered.groups,
+            choose=choose,
+            pinned=not followed or case.state.written.rejected is not None,
+            now_s=case.now_s,
+        )
+        turn = self.pools.decide(case.queue, case.spec, look)
+        plan = turn.plan
         if self.record is not None:
             self.record(
                 Record(
                     spec=case.spec,
-                    observation=case.seen,
+                    observation=replace(case.seen, pool=turn.share),
                     memory=memory,
                     now_s=case.now_s,
                     plan=plan,
@@ -208,7 +239,7 @@ class Reconciler:
         state.memory = plan.memory
         now_s = self.sources.clock.monotonic_s()
         state.observed.poll.next_in(plan.next_poll_s, now_s, was_read=case.polled)
-        return plan
+        return turn
 
     def _conflict(self, case: Case) -> str | None:
         """Return another writer of the replicas, or None."""
@@ -222,8 +253,9 @@ class Reconciler:
                 return other
         return None
 
-    def _act(self, case: Case, plan: Plan, *, conflict: str | None, older: str | None) -> bool:
+    def _act(self, case: Case, turn: Turn, *, conflict: str | None, older: str | None) -> bool:
         """Act on the plan; say whether something is under way."""
+        plan = turn.plan
         executor, groups = self._executor(case.queue, case.state), case.gathered.groups
         self._undrain_former(executor, case)
         if older is not None:
@@ -249,6 +281,7 @@ class Reconciler:
                 (worker for item in groups for worker in item.workers),
                 self.sources.clock.monotonic_s(),
             ),
+            most=turn.most,
         )
         executor.execute(steps)
         return executor.delete_empty(groups) or steps.pending

@@ -17,8 +17,7 @@ import kopf
 from kubernetes import client as kubernetes_client
 
 from detection_contract.environment import LABEL_QUEUE
-from detection_operator.crd.manifest import GROUP, KIND, PLURAL, VERSION
-from detection_operator.kube.client import POOL_PLURAL
+from detection_operator.crd.manifest import GROUP, KIND, PLURAL, POOL_PLURAL, VERSION
 from detection_operator.kube.nodes import NODE
 from detection_operator.kube.objects import key_of, served_key
 from detection_operator.kube.port import Key, Object

@@ -32,7 +32,12 @@ class InMemoryCluster:
         objects: All of them.
         writes: Successful writes of the operator by kind.
         events: Posted ones, oldest first.
+        pools_served: WorkerPools can be read.
+        sees_nodes: Nodes can be read.
     """
+
+    pools_served: bool = True
+    sees_nodes: bool = True
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -62,27 +67,17 @@ class InMemoryCluster:
 
     def create_queue(self, name: str, spec: Mapping[str, Any], namespace: str = "default") -> Key:
         """Create a DetectionQueue."""
-        self.create(
-            {
-                "apiVersion": API_VERSION,
-                "kind": KIND,
-                "metadata": {"name": name, "namespace": namespace},
-                "spec": spec,
-            }
-        )
-        return Key(namespace, name)
+        return self._create_custom(Key(namespace, name), spec)
 
     def create_pool(self, name: str, spec: Mapping[str, Any], namespace: str = "default") -> Key:
         """Create a WorkerPool."""
-        self.create(
-            {
-                "apiVersion": API_VERSION,
-                "kind": POOL,
-                "metadata": {"name": name, "namespace": namespace},
-                "spec": spec,
-            }
-        )
-        return Key(namespace, name, POOL)
+        return self._create_custom(Key(namespace, name, POOL), spec)
+
+    def _create_custom(self, key: Key, spec: Mapping[str, Any]) -> Key:
+        metadata = {"name": key.name, "namespace": key.namespace}
+        kind = {"apiVersion": API_VERSION, "kind": key.kind}
+        self.create({**kind, "metadata": metadata, "spec": spec})
+        return key
 
     def edit(
         self, slot: Slot, change: Callable[[dict[str, Any]], None], *, manager: str = "kubectl"

@@ -7,7 +7,7 @@ from typing import Any
 from detection_contract.environment import ANNOTATION_DELETION_COST
 from detection_operator.kube.objects import replicas_of, timestamp
 from detection_operator.kube.selectors import matches, selector_text
-from detection_testing.kubernetes.cluster import InMemoryCluster
+from detection_testing.kubernetes.cluster import InMemoryCluster, slot_of
 
 GPU = "nvidia.com/gpu"
 
@@ -21,6 +21,7 @@ class Nodes:
         slots: Pods that find a node; None: no limit.
         ready_after_s: From a node to ready; None: never.
         waiting: Reason of containers that never start, such as ``CrashLoopBackOff``.
+        ends_after_s: From the deletion of a pod to its end.
         refused: Why no more pods may be created, as the controller says it; None: they may.
         removed: Names of removed pods, oldest first.
         unfinished: Always: time is cheap here.
@@ -30,6 +31,7 @@ class Nodes:
     slots: int | None = None
     ready_after_s: float | None = 0.0
     waiting: str | None = None
+    ends_after_s: float = 0.0
     refused: str | None = None
     removed: list[str] = field(default_factory=list)
     unfinished: bool = True
@@ -42,6 +44,8 @@ class Nodes:
         self._schedule()
         for pod in self.cluster.of_kind("Pod"):
             self._run(pod)
+            if pod.get("_ends_s", float("inf")) <= self.cluster.clock():
+                self.cluster.delete(slot_of(pod))
 
     def pods_of(self, deployment: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the pods of a Deployment."""
@@ -53,7 +57,7 @@ class Nodes:
         ]
 
     def _replicate(self, deployment: dict[str, Any]) -> None:
-        pods = [p for p in self.pods_of(deployment) if p["status"]["phase"] != "Failed"]
+        pods = [p for p in self.pods_of(deployment) if _counts(p)]
         wanted = replicas_of(deployment)
         missing = wanted - len(pods)
         self._tell_refusal(deployment, failed=missing > 0 and self.refused is not None)
@@ -64,8 +68,15 @@ class Nodes:
             "replicas": wanted if self.refused is None else min(wanted, len(pods)),
         }
         for pod in sorted(pods, key=_removal_order)[: max(0, len(pods) - wanted)]:
-            self.removed.append(pod["metadata"]["name"])
-            self.cluster.delete(("Pod", pod["metadata"]["namespace"], pod["metadata"]["name"]))
+            self._remove(pod)
+
+    def _remove(self, pod: dict[str, Any]) -> None:
+        self.removed.append(pod["metadata"]["name"])
+        if not self.ends_after_s:
+            self.cluster.delete(slot_of(pod))
+            return
+        pod["_ends_s"] = self.cluster.clock() + self.ends_after_s
+        pod["metadata"]["deletionTimestamp"] = timestamp(pod["_ends_s"])
 
     def _tell_refusal(self, deployment: dict[str, Any], *, failed: bool) -> None:
         conditions = deployment.setdefault("status", {}).setdefault("conditions", [])
@@ -138,6 +149,11 @@ class Nodes:
     def _is_ready(self, pod: dict[str, Any]) -> bool:
         after_s = self.ready_after_s
         return after_s is not None and self.cluster.clock() - pod["_node_s"] >= after_s
+
+
+def _counts(pod: dict[str, Any]) -> bool:
+    """Say whether a Deployment counts a pod among its replicas."""
+    return pod["status"]["phase"] != "Failed" and "deletionTimestamp" not in pod["metadata"]
 
 
 def _removal_order(pod: dict[str, Any]) -> tuple[bool, bool, bool, int, str]:

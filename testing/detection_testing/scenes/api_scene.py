@@ -5,12 +5,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from detection_operator.crd.manifest import KIND, PLURAL
+from detection_operator.crd.manifest import KIND, PLURAL, POOL_PLURAL
 from detection_operator.errors import ClusterError, Conflict
 from detection_operator.kube.client import (
     APPS,
     POLICY,
-    POOL_PLURAL,
     QUEUES,
     KubernetesCluster,
 )

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from detection_operator.crd.manifest import KIND
 from detection_operator.errors import ClusterError
 from detection_operator.kube.objects import condition
 from detection_operator.kube.port import Key, Object
@@ -41,7 +40,7 @@ class World:
         lost: Uids of pods that were removed while busy.
         errors: API errors that reconciles met.
         reconciler: Reconciler of the running operator; None while none runs.
-        keys: DetectionQueues that were created.
+        keys: DetectionQueues and WorkerPools that were created.
     """
 
     clock: FakeClock = field(default_factory=FakeClock)
@@ -79,6 +78,7 @@ class World:
     def start(self) -> None:
         """Start the operator, after a kill as if nothing had been."""
         self.reconciler = self.operator()
+        self.reconciler.pools.ledger.wake = self._wake
         self._due.clear()
 
     def kill(self) -> None:
@@ -99,13 +99,16 @@ class World:
         """Let the cluster, the workers and the operator do what is due, then let time pass."""
         self.settle()
         self.workers.work(0.0)
-        if self.reconciler is not None:
-            for key in self.keys:
-                if self._due.get(key, float("-inf")) <= self.clock.monotonic:
-                    self._reconcile(key)
+        self.reconcile_due()
         self.settle()
         self.clock.advance(seconds)
         self.workers.work(seconds)
+
+    def reconcile_due(self) -> None:
+        """Reconcile what is due, once."""
+        for key in self.keys if self.reconciler is not None else ():
+            if self._due.get(key, float("-inf")) <= self.clock.monotonic:
+                self._reconcile(key)
 
     def settle(self) -> None:
         """Let controllers and kubelets catch up, and workers follow their pods."""
@@ -126,6 +129,11 @@ class World:
         """Let everything be due, as events of the cluster do."""
         self._due.clear()
 
+    def _wake(self, key: Key, after_s: float) -> None:
+        """Let a key be due, as the work queue does."""
+        due_s = self.clock.monotonic + after_s
+        self._due[key] = min(due_s, self._due.get(key, due_s))
+
     def _reconcile(self, key: Key) -> None:
         if self.reconciler is None:
             return
@@ -140,6 +148,13 @@ class World:
         """Create a DetectionQueue, which the operator then follows."""
         key = self.cluster.create_queue(name, spec)
         self.keys.append(key)
+        return key
+
+    def create_pool(self, name: str, capacity: Mapping[str, Any], **spec: Any) -> Key:
+        """Create a WorkerPool, which the operator then follows."""
+        key = self.cluster.create_pool(name, {"capacity": dict(capacity), **spec})
+        self.keys.append(key)
+        self._due.clear()
         return key
 
     def create_deployment(self, name: str, *, replicas: int) -> None:
@@ -163,19 +178,19 @@ class World:
         )
 
     def edit_queue(self, key: Key, change: Callable[[dict[str, Any]], None]) -> None:
-        """Change a DetectionQueue by hand; the operator hears of it."""
-        self.cluster.edit((KIND, key.namespace, key.name), change)
+        """Change a DetectionQueue or WorkerPool by hand; the operator hears of it."""
+        self.cluster.edit((key.kind, key.namespace, key.name), change)
         self._due.clear()
 
     def status(self, key: Key) -> dict[str, Any]:
-        """Return the status of a DetectionQueue."""
-        queues = self.cluster.of_kind(KIND)
+        """Return the status of a DetectionQueue or WorkerPool."""
+        queues = self.cluster.of_kind(key.kind)
         found = next(q for q in queues if q["metadata"]["name"] == key.name)
         status: dict[str, Any] = found.get("status", {})
         return status
 
     def condition(self, key: Key, name: str) -> Object:
-        """Return a condition of a DetectionQueue."""
+        """Return a condition of a DetectionQueue or WorkerPool."""
         return condition({"status": self.status(key)}, name) or {}
 
     @property

@@ -12,7 +12,7 @@ from detection_operator.errors import (
     NotLeading,
     Unavailable,
 )
-from detection_operator.kube.cache import ADOPTED_S, EVENTS_S, QUOTAS_S, CachedCluster
+from detection_operator.kube.cache import ADOPTED_S, EVENTS_S, CachedCluster
 from detection_operator.kube.client import KubernetesCluster
 from detection_operator.kube.port import Key, Object
 from detection_operator.kube.rest import Rest
@@ -250,16 +250,3 @@ def test_pools_of_a_server_that_does_not_answer_stay_as_they_were() -> None:
 
     assert cluster.pools_served
     assert len(cluster.pools()) == 1
-
-
-def test_a_resource_quota_is_read_again_when_its_copy_is_old() -> None:
-    clock = FakeClock()
-    direct = Counted(clock.wall_s)
-    cluster = CachedCluster(direct, Store(), clock.monotonic_s)
-    assert cluster.resource_quota("n", "gpus") is None
-    direct.create({"kind": "ResourceQuota", "metadata": {"name": "gpus", "namespace": "n"}})
-    assert cluster.resource_quota("n", "gpus") is None
-
-    clock.advance(QUOTAS_S)
-
-    assert cluster.resource_quota("n", "gpus") is not None

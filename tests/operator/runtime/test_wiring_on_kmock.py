@@ -15,8 +15,7 @@ import pytest
 from kubernetes.client import Configuration
 
 from detection_contract.environment import LABEL_QUEUE
-from detection_operator.crd.manifest import GROUP, KIND, PLURAL, VERSION
-from detection_operator.kube.client import POOL_PLURAL
+from detection_operator.crd.manifest import GROUP, KIND, PLURAL, POOL_PLURAL, VERSION
 from detection_operator.kube.port import Key
 from detection_operator.kube.store import DEPLOYMENT, POD, POOL, Store
 from detection_operator.runtime.informer import Informer

@@ -62,6 +62,7 @@ def next_steps(
     desired: int,
     drain_timeout_s: float,
     drain_ages: Mapping[str, float],
+    most: int | None = None,
 ) -> Steps:
     """Return the steps towards ``desired`` replicas in all.
 
@@ -70,8 +71,9 @@ def next_steps(
         desired: Replicas of the plan.
         drain_timeout_s: A worker that drains for longer is removed anyway, by SIGTERM.
         drain_ages: Seconds since workers were asked to drain, by uid.
+        most: Replicas that there may be at a time, with the surge of a roll-out; None: no limit.
     """
-    aims = _aims(groups, desired)
+    aims = _aims(groups, desired, most)
     chosen = {worker.pod.uid for aim in aims for worker in aim.leaving}
     workers = [worker for item in groups for worker in item.workers]
     resume = tuple(w for w in workers if w.drain_requested and w.pod.uid not in chosen)
@@ -102,13 +104,13 @@ def next_steps(
     )
 
 
-def _aims(groups: Sequence[Group], desired: int) -> list[_Aim]:
+def _aims(groups: Sequence[Group], desired: int, most: int | None) -> list[_Aim]:
     current = next((item for item in groups if item.current), None)
     others = [item for item in groups if not item.current and item.replicas]
     if current is None:
         return []
     if others:
-        return _roll_out(current, others, desired)
+        return _roll_out(current, others, desired, most)
     return [_aim(current, desired, departing(current, desired))]
 
 
@@ -135,7 +137,7 @@ def departing(item: Group, desired: int) -> tuple[Worker, ...]:
     soon = [w for w in item.departing if w.node is not None and w.node.soon]
     others = sorted((w for w in item.departing if w not in soon), key=_first_to_depart)
     serving = sum(w.pod.ready and not w.draining and w.node is None for w in item.workers)
-    needed = max(min(1, desired), desired - max(1, math.ceil(SURGE * desired)))
+    needed = max(min(1, desired), desired - surge_of(desired))
     keep = max(0, needed - serving)
     return (*soon, *others[: max(0, len(others) - keep)])
 
@@ -146,20 +148,30 @@ def _first_to_depart(worker: Worker) -> tuple[bool, bool, float, str]:
     return (not worker.draining, busy, -worker.pod.created_s, worker.pod.name)
 
 
-def _roll_out(current: Group, others: Sequence[Group], desired: int) -> list[_Aim]:
+def surge_of(desired: int) -> int:
+    """Return the replicas that a roll-out adds to a plan."""
+    return max(1, math.ceil(SURGE * desired)) if desired else 0
+
+
+def _roll_out(
+    current: Group, others: Sequence[Group], desired: int, most: int | None
+) -> list[_Aim]:
     """Return the aims while pods of another template remain.
 
     New pods start first, within the surge; an old one is asked to drain when a new one is ready to
     replace it, and is removed when it has finished. If new pods are unschedulable, one old pod
-    makes room.
+    makes room. Where a pool has no room for any surge, as many old pods as that would be make
+    room, and each new pod waits until an old one is gone.
     """
     old = sum(item.staying for item in others)
-    surge = max(1, math.ceil(SURGE * desired)) if desired else 0
-    wanted = max(0, min(desired, desired + surge - old))
+    surge = surge_of(desired)
+    room = desired + surge if most is None else min(desired + surge, most)
+    wanted = max(0, min(desired, room - old))
     fresh = max(wanted, min(current.staying, desired))
     serving = sum(w.pod.ready and not w.draining and w.node is None for w in current.workers)
     stuck = any(w.phase is PodPhase.UNSCHEDULABLE for w in current.workers)
-    keep = max(0, desired - serving - (1 if stuck else 0))
+    unavailable = surge if room <= desired else int(stuck)
+    keep = max(0, desired - serving - unavailable)
     aims = [_aim(current, fresh, departing(current, fresh))]
     for item in others:
         stay = min(item.staying, keep)

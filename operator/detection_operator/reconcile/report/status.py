@@ -36,7 +36,7 @@ def build_status(report: Report, previous: Mapping[str, Any]) -> dict[str, Any]:
         "plan": _plan(report),
         "slo": _slo(report),
         "lastScaleTime": _last_scale_time(report, previous),
-        "conditions": _merged(conditions(report), report.generation, report.now_s, previous),
+        "conditions": merged(conditions(report), report.generation, report.now_s, previous),
     }
     if report.spec.budget is not None:
         status["cost"] = _cost(report)
@@ -53,11 +53,11 @@ def invalid_status(
     return {
         **previous,
         "observedGeneration": generation,
-        "conditions": [*_merged([broken], generation, now_s, previous), *kept],
+        "conditions": [*merged([broken], generation, now_s, previous), *kept],
     }
 
 
-def _merged(
+def merged(
     new: Sequence[Condition], generation: int, now_s: float, previous: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Return the conditions as status entries; the time moves only when the status does."""

@@ -1,0 +1,133 @@
+"""Several queues on the nodes of one cluster, each with its own messages and workers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from detection_contract.environment import LABEL_QUEUE
+from detection_operator.kube.objects import condition, replicas_of
+from detection_operator.kube.port import Key
+from detection_operator.readers.ports import Address
+from detection_operator.readers.values import QueueReading, WorkerState
+from detection_operator.reconcile.observe.gather import Sources
+from detection_operator.reconcile.reconciler import Reconciler
+from detection_operator.spec.queue_spec import QueueRef
+from detection_testing.scenes.fakes import FakeQueue, FakeWorkers
+from detection_testing.scenes.world import World
+
+URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/"
+
+
+@dataclass
+class Side:
+    """One queue with its workers.
+
+    Attributes:
+        key: The DetectionQueue.
+        queue: Its messages.
+        workers: Its workers.
+    """
+
+    key: Key
+    queue: FakeQueue
+    workers: FakeWorkers
+
+
+class _Sides:
+    """The ports to all queues and workers, by URL and by pod."""
+
+    def __init__(self, fleet: "Fleet") -> None:
+        self._fleet = fleet
+
+    def read(
+        self,
+        queue: QueueRef,
+        before: QueueReading,
+        now_s: float,
+        *,
+        outbox: QueueRef | None = None,
+    ) -> QueueReading:
+        """Read one queue."""
+        side = self._fleet.sides[queue.url.removeprefix(URL)]
+        return side.queue.read(queue, before, now_s, outbox=outbox)
+
+    def states(self, addresses: Sequence[Address]) -> dict[str, WorkerState]:
+        """Return the states of those that answer."""
+        found: dict[str, WorkerState] = {}
+        for side in self._fleet.sides.values():
+            found |= side.workers.states(addresses)
+        return found
+
+    def drain(self, address: Address) -> WorkerState | None:
+        """Ask a worker to receive no more."""
+        return next(filter(None, (s.workers.drain(address) for s in self._all(address))), None)
+
+    def resume(self, address: Address) -> WorkerState | None:
+        """Ask a worker to receive again."""
+        return next(filter(None, (s.workers.resume(address) for s in self._all(address))), None)
+
+    def _all(self, address: Address) -> list[Side]:
+        sides = self._fleet.sides.values()
+        return [side for side in sides if address.uid in side.workers.workers]
+
+
+@dataclass
+class Fleet(World):
+    """A world with several queues.
+
+    Attributes:
+        sides: The queues by name.
+        most_pods: Most pods that existed at a time.
+    """
+
+    sides: dict[str, Side] = field(default_factory=dict)
+    most_pods: int = 0
+
+    def operator(self) -> Reconciler:
+        """Return a new operator, which knows nothing yet."""
+        ports = _Sides(self)
+        sources = Sources(cluster=self.cluster, reader=ports, workers=ports, clock=self.clock)
+        return Reconciler(sources=sources, metrics=self.metrics, record=self.records.append)
+
+    def add(self, name: str, spec: Mapping[str, Any], *, service_s: float = 10.0) -> Side:
+        """Create a DetectionQueue with messages and workers of its own."""
+        queue = FakeQueue()
+        workers = FakeWorkers(queue, now_s=self.clock.wall, service_s=service_s)
+        made = {**spec, "queue": {**spec.get("queue", {}), "url": f"{URL}{name}"}}
+        self.sides[name] = Side(self.create_queue(name, made), queue, workers)
+        return self.sides[name]
+
+    def step(self, seconds: float = 1.0) -> None:
+        """Let everything do what is due, then let time pass."""
+        self.settle()
+        self._work(0.0)
+        self.reconcile_due()
+        self.settle()
+        self.clock.advance(seconds)
+        self._work(seconds)
+
+    def settle(self) -> None:
+        """Let controllers and kubelets catch up, and workers follow their pods."""
+        self.nodes.tick()
+        pods = self.cluster.of_kind("Pod")
+        self.most_pods = max(self.most_pods, len(pods))
+        for name, side in self.sides.items():
+            ready = [
+                pod["metadata"]["uid"]
+                for pod in pods
+                if (condition(pod, "Ready") or {}).get("status") == "True"
+                and pod["metadata"].get("labels", {}).get(LABEL_QUEUE) == name
+            ]
+            self.lost += side.workers.follow(ready)
+
+    def replicas_of(self, name: str) -> int:
+        """Return the replicas that the Deployments of a queue ask for."""
+        return sum(
+            replicas_of(item)
+            for item in self.cluster.of_kind("Deployment")
+            if item["metadata"]["labels"].get(LABEL_QUEUE) == name
+        )
+
+    def _work(self, seconds: float) -> None:
+        for side in self.sides.values():
+            side.workers.work(seconds)

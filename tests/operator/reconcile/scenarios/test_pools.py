@@ -1,0 +1,542 @@
+"""Queues that share a pool: who gets what, and that nobody loses work on the way."""
+
+import copy
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from detection_operator.errors import Conflict, Forbidden, Unavailable
+from detection_operator.kube.port import Key
+from detection_operator.kube.store import POOL
+from detection_operator.scaling.observation import ReadError
+from detection_testing.kubernetes.controllers import GPU, Nodes
+from detection_testing.scenes.fleet import Fleet, Side
+from detection_testing.scenes.world import MINIMAL
+
+CAPACITY = 8
+JOB_S = 10.0
+STEPS_S = 8.0
+"""For the looks, the marks and the starts between one job and the next."""
+
+
+def spec(pool: str | None = "gpu", membership: Any = (), **scaling: Any) -> dict[str, Any]:
+    made = copy.deepcopy(dict(MINIMAL))
+    made["queue"] = {**made["queue"], "pollIntervalSeconds": 1}
+    made["scaling"] |= {"idle": {"policy": "Fixed", "fixedSeconds": 5}, **scaling}
+    made["scaling"]["scaleDown"] = {"holdSeconds": 5, "maxPercent": 100}
+    if pool is not None:
+        made["scaling"]["pool"] = {"name": pool, **dict(membership)}
+    return made
+
+
+def contended(**low: Any) -> tuple[Fleet, Side, Side, Key]:
+    """Return a pool of which a queue of low priority has everything, and an urgent one at rest."""
+    fleet = Fleet()
+    pool = fleet.create_pool("gpu", {"replicas": CAPACITY})
+    bulk = fleet.add("bulk", spec(membership={"priority": 0, **low}))
+    urgent = fleet.add("urgent", spec(membership={"priority": 100}))
+    bulk.queue.visible = 10_000
+    assert fleet.run(60, until=lambda: len(bulk.workers.workers) == CAPACITY)
+    fleet.run(5)
+    return fleet, bulk, urgent, pool
+
+
+def takes_over(fleet: Fleet, side: Side, count: int = CAPACITY, within_s: int = 60) -> bool:
+    return fleet.run(within_s, until=lambda: len(side.workers.workers) == count)
+
+
+def pod_nodes(fleet: Fleet) -> Nodes:
+    assert isinstance(fleet.nodes, Nodes)
+    return fleet.nodes
+
+
+def shares(fleet: Fleet, pool: Key) -> dict[str, tuple[int, int]]:
+    """Return what each queue is granted and holds, as the pool's status says."""
+    queues = fleet.status(pool)["queues"]
+    return {item["name"]: (item["granted"], item["held"]) for item in queues}
+
+
+def metric(fleet: Fleet, which: str, **labels: str) -> float | None:
+    everything = {"namespace": "default", "pool": "gpu", **labels}
+    name = f"detection_operator_pool_{which}"
+    return fleet.metrics.registry.get_sample_value(name, everything)
+
+
+def test_an_urgent_queue_takes_over_from_busy_workers_within_one_job() -> None:
+    fleet, _, urgent, pool = contended()
+    assert shares(fleet, pool) == {"bulk": (8, 8), "urgent": (0, 0)}
+    urgent.queue.visible = 1000
+    since_s = fleet.clock.monotonic
+
+    assert takes_over(fleet, urgent)
+
+    assert fleet.clock.monotonic - since_s <= JOB_S + STEPS_S
+    assert fleet.most_pods == CAPACITY
+    assert fleet.lost == []
+    fleet.run(20)
+    assert shares(fleet, pool) == {"bulk": (0, 0), "urgent": (8, 8)}
+
+
+def test_pods_that_end_slowly_hold_their_units_until_they_are_gone() -> None:
+    fleet, _, urgent, _ = contended()
+    pod_nodes(fleet).ends_after_s = 7.0
+    urgent.queue.visible = 1000
+    since_s = fleet.clock.monotonic
+
+    assert takes_over(fleet, urgent)
+
+    assert fleet.clock.monotonic - since_s >= 7.0
+    assert fleet.clock.monotonic - since_s <= JOB_S + 7.0 + STEPS_S
+    assert fleet.most_pods == CAPACITY
+    assert fleet.lost == []
+
+
+def test_a_guarantee_stays_with_its_queue_and_what_is_lent_comes_back() -> None:
+    fleet, bulk, urgent, pool = contended(guaranteed=3)
+    urgent.queue.visible = 1000
+    assert takes_over(fleet, urgent, 5)
+    fleet.run(30)
+    assert shares(fleet, pool) == {"bulk": (3, 3), "urgent": (5, 5)}
+    assert len(bulk.workers.workers) == 3
+
+    urgent.queue.visible = 0
+
+    assert takes_over(fleet, bulk)
+    assert fleet.most_pods == CAPACITY
+    assert fleet.lost == []
+
+
+def test_the_status_says_who_has_what_and_why() -> None:
+    fleet, bulk, urgent, pool = contended(guaranteed=2)
+    urgent.queue.visible = 1000
+    assert takes_over(fleet, urgent, 6)
+    fleet.run(70)
+
+    status = fleet.status(pool)
+    assert (status["capacity"], status["granted"], status["held"]) == (8, 8, 8)
+    assert status["members"] == 2
+    assert "6 to 'urgent' (priority 100), 2 to 'bulk'" in status["message"]
+    assert "wanted in vain" in status["message"]
+    assert {item["type"]: item["status"] for item in status["conditions"]} == {
+        "Ready": "True",
+        "CapacityKnown": "True",
+        "GuaranteesCovered": "True",
+        "WithinCapacity": "True",
+    }
+    assert "pool gpu has 8; 6 go to 'urgent'" in fleet.status(bulk.key)["plan"]["message"]
+    assert fleet.condition(bulk.key, "PoolAvailable")["status"] == "True"
+    assert metric(fleet, "capacity") == 8
+    assert metric(fleet, "granted", name="bulk") == 2
+    assert metric(fleet, "held", name="urgent") == 6
+
+
+def test_nothing_is_written_while_nothing_changes() -> None:
+    fleet, bulk, urgent, _ = contended()
+    bulk.queue.visible = urgent.queue.visible = 0
+    fleet.run(120)
+    assert fleet.replicas == 0
+    before = dict(fleet.cluster.writes)
+
+    fleet.run(600)
+
+    assert dict(fleet.cluster.writes) == before
+
+
+@pytest.mark.parametrize("after_s", [0, 1, 3, 5, 8, 12])
+def test_an_operator_that_is_killed_in_the_middle_is_succeeded(after_s: int) -> None:
+    fleet, _, urgent, _ = contended()
+    pod_nodes(fleet).ends_after_s = 3.0
+    urgent.queue.visible = 1000
+    fleet.run(after_s)
+    fleet.kill()
+    fleet.run(4)
+    fleet.start()
+
+    assert takes_over(fleet, urgent)
+
+    assert fleet.most_pods == CAPACITY
+    assert fleet.lost == []
+
+
+def test_a_queue_that_was_not_decided_since_the_start_keeps_what_it_holds() -> None:
+    fleet, _, urgent, pool = contended()
+    fleet.kill()
+    urgent.queue.visible = 1000
+    fleet.start()
+    reconciler = fleet.reconciler
+    assert reconciler is not None
+
+    # The urgent one comes first, and knows nothing of what the other needs.
+    reconciler.reconcile(urgent.key)
+
+    assert fleet.replicas_of("urgent") == 0
+    demands = reconciler.pools.ledger.demands(pool)
+    assert (demands["bulk"].held, demands["bulk"].pinned) == (CAPACITY, True)
+
+
+def test_a_capacity_that_is_cut_is_reached_within_one_job() -> None:
+    fleet, bulk, _, pool = contended()
+    fleet.edit_queue(pool, lambda obj: obj["spec"]["capacity"].update(replicas=3))
+    since_s = fleet.clock.monotonic
+    fleet.run(3)
+    assert fleet.condition(pool, "WithinCapacity")["reason"] == "Reclaiming"
+
+    assert takes_over(fleet, bulk, 3)
+
+    assert fleet.clock.monotonic - since_s <= JOB_S + STEPS_S
+    assert fleet.lost == []
+    fleet.run(5)
+    assert fleet.condition(pool, "WithinCapacity")["status"] == "True"
+
+
+def test_guarantees_beyond_the_capacity_are_reported() -> None:
+    fleet, _, _, pool = contended(guaranteed=6)
+    fleet.edit_queue(pool, lambda obj: obj["spec"]["capacity"].update(replicas=4))
+
+    fleet.run(5)
+
+    condition = fleet.condition(pool, "GuaranteesCovered")
+    assert (condition["status"], condition["reason"]) == ("False", "Exceeded")
+    assert "Exceeded" in [event.reason for event in fleet.cluster.events]
+
+
+def test_a_pool_that_is_deleted_stops_nobody_s_work() -> None:
+    fleet, bulk, urgent, pool = contended()
+    fleet.cluster.delete((POOL, pool.namespace, pool.name))
+    fleet.touch()
+    urgent.queue.visible = 1000
+
+    fleet.run(30)
+
+    assert len(bulk.workers.workers) == CAPACITY
+    assert len(urgent.workers.workers) == 1, "at least one"
+    condition = fleet.condition(bulk.key, "PoolAvailable")
+    assert (condition["status"], condition["reason"]) == ("False", "PoolNotFound")
+    assert metric(fleet, "capacity") is None
+    assert metric(fleet, "granted", name="bulk") is None
+
+    fleet.cluster.create_pool("gpu", {"capacity": {"replicas": CAPACITY}})
+    fleet.touch()
+    assert takes_over(fleet, urgent)
+    assert fleet.lost == []
+    fleet.run(3)
+    assert fleet.condition(bulk.key, "PoolAvailable")["status"] == "True"
+
+
+def test_a_queue_that_moves_takes_its_pods_to_the_other_pool() -> None:
+    fleet, bulk, urgent, pool = contended()
+    other = fleet.create_pool("other", {"replicas": 4})
+
+    fleet.edit_queue(bulk.key, lambda obj: obj["spec"]["scaling"]["pool"].update(name="other"))
+    urgent.queue.visible = 1000
+
+    assert fleet.run(60, until=lambda: len(bulk.workers.workers) == 4)
+    assert takes_over(fleet, urgent)
+    fleet.run(20)
+    assert shares(fleet, pool) == {"urgent": (8, 8)}
+    assert shares(fleet, other) == {"bulk": (4, 4)}
+    assert fleet.lost == []
+    assert metric(fleet, "granted", name="bulk") is None
+
+
+def test_a_queue_that_leaves_its_pool_is_bound_by_its_maximum_alone() -> None:
+    fleet, bulk, _, pool = contended()
+
+    fleet.edit_queue(bulk.key, lambda obj: obj["spec"]["scaling"].pop("pool"))
+
+    assert takes_over(fleet, bulk, 20)
+    fleet.run(3)
+    assert shares(fleet, pool) == {"urgent": (0, 0)}
+    assert fleet.condition(bulk.key, "PoolAvailable") == {}
+
+
+def test_a_deleted_queue_holds_its_units_until_its_pods_are_gone() -> None:
+    fleet, bulk, urgent, _ = contended()
+    pod_nodes(fleet).ends_after_s = 20.0
+    for pod in fleet.cluster.of_kind("Pod"):
+        # The garbage collector deletes pods, their workers finish within the grace period.
+        pod_nodes(fleet)._remove(pod)
+        pod["metadata"].pop("ownerReferences")
+    for deployment in list(fleet.cluster.of_kind("Deployment")):
+        fleet.cluster.delete(("Deployment", "default", deployment["metadata"]["name"]))
+    fleet.cluster.delete((bulk.key.kind, bulk.key.namespace, bulk.key.name))
+    fleet.touch()
+    bulk.queue.visible = 0
+    urgent.queue.visible = 1000
+
+    fleet.run(15)
+    assert len(urgent.workers.workers) == 0
+    assert takes_over(fleet, urgent)
+    assert fleet.most_pods == CAPACITY
+
+
+def test_a_queue_that_cannot_be_read_keeps_what_it_has() -> None:
+    fleet, bulk, urgent, _ = contended()
+    bulk.queue.error = ReadError.UNREACHABLE
+    fleet.run(60)
+    urgent.queue.visible = 1000
+
+    fleet.run(60)
+
+    assert len(bulk.workers.workers) == CAPACITY
+    assert len(urgent.workers.workers) == 0
+    bulk.queue.error = None
+    assert takes_over(fleet, urgent)
+    assert fleet.lost == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda obj: obj["spec"].update(paused=True), id="paused"),
+        pytest.param(lambda obj: obj["spec"]["scaling"].update(mode="Shadow"), id="Shadow"),
+        pytest.param(lambda obj: obj["spec"].update(slo={"queueWaitSeconds": -1}), id="invalid"),
+    ],
+)
+def test_a_queue_that_is_not_scaled_keeps_what_it_has(
+    change: Callable[[dict[str, Any]], None],
+) -> None:
+    fleet, bulk, urgent, _ = contended()
+    fleet.edit_queue(bulk.key, change)
+    urgent.queue.visible = 1000
+
+    fleet.run(60)
+
+    assert len(bulk.workers.workers) == CAPACITY
+    assert len(urgent.workers.workers) == 0
+    assert fleet.most_pods == CAPACITY
+
+
+def test_mode_manual_is_a_minimum_within_the_pool() -> None:
+    fleet, bulk, urgent, _ = contended()
+    fleet.edit_queue(bulk.key, lambda obj: obj["spec"]["scaling"].update(mode="Manual"))
+    fleet.edit_queue(bulk.key, lambda obj: obj["spec"].update(replicas=2))
+    urgent.queue.visible = 1000
+
+    assert takes_over(fleet, urgent, 6)
+
+    assert fleet.run(20, until=lambda: len(bulk.workers.workers) == 2)
+    assert fleet.most_pods == CAPACITY
+
+
+def test_units_of_a_resource_are_counted_by_the_limits_of_pods() -> None:
+    fleet = Fleet()
+    pool = fleet.create_pool("gpu", {"resource": {"name": GPU, "quantity": 8}})
+    two, one = spec(), spec()
+    two["worker"]["template"]["resources"] = {"limits": {GPU: 2}}
+    one["worker"]["template"]["resources"] = {"limits": {GPU: "1"}}
+    double, single = fleet.add("double", two), fleet.add("single", one)
+    double.queue.visible = single.queue.visible = 10_000
+
+    fleet.run(60)
+
+    sizes = len(double.workers.workers), len(single.workers.workers)
+    assert sizes[0] * 2 + sizes[1] == 8
+    assert min(sizes) >= 2
+    status = fleet.status(pool)
+    assert {q["name"]: q["unitsPerReplica"] for q in status["queues"]} == {
+        "double": 2,
+        "single": 1,
+    }
+    assert status["granted"] == 8
+
+
+def test_a_quota_leaves_what_others_do_not_use() -> None:
+    fleet = Fleet()
+    quota = fleet.cluster.create(
+        {
+            "kind": "ResourceQuota",
+            "metadata": {"name": "gpus", "namespace": "default"},
+            "status": {"hard": {f"requests.{GPU}": "6"}, "used": {f"requests.{GPU}": "2"}},
+        }
+    )
+    pool = fleet.create_pool("gpu", {"fromResourceQuota": {"name": "gpus"}})
+    made = spec()
+    made["worker"]["template"]["resources"] = {"limits": {GPU: 1}}
+    side = fleet.add("video", made)
+    side.queue.visible = 10_000
+
+    def count() -> None:
+        quota["status"]["used"] = {f"requests.{GPU}": str(2 + len(side.workers.workers))}
+
+    for _ in range(60):
+        fleet.step()
+        count()
+
+    assert len(side.workers.workers) == 4
+    assert fleet.status(pool)["capacity"] == 4
+    assert "2 of them are used by others" in fleet.condition(pool, "CapacityKnown")["message"]
+
+    fleet.cluster.delete(("ResourceQuota", "default", "gpus"))
+    fleet.run(40)
+    condition = fleet.condition(pool, "CapacityKnown")
+    assert (condition["status"], condition["reason"]) == ("False", "NotFound")
+    assert len(side.workers.workers) == 4
+    assert fleet.condition(side.key, "PoolAvailable")["reason"] == "CapacityUnknown"
+
+
+def test_a_quota_that_may_not_be_read_is_no_capacity() -> None:
+    fleet = Fleet()
+    fleet.cluster.fail("resource_quota", *[Forbidden("no rule for resourcequotas")] * 9)
+    pool = fleet.create_pool("gpu", {"fromResourceQuota": {"name": "gpus"}})
+    side = fleet.add("video", spec())
+    side.queue.visible = 100
+
+    fleet.run(30)
+
+    condition = fleet.condition(pool, "CapacityKnown")
+    assert (condition["status"], condition["reason"]) == ("False", "Forbidden")
+    assert len(side.workers.workers) == 1
+
+
+def test_nodes_count_that_are_ready_and_may_be_used() -> None:
+    fleet = Fleet()
+    for name, change in {
+        "fine": {},
+        "cordoned": {"spec": {"unschedulable": True}},
+        "tainted": {"spec": {"taints": [{"key": "other", "effect": "NoSchedule"}]}},
+        "gpu-taint": {"spec": {"taints": [{"key": GPU, "effect": "NoSchedule"}]}},
+        "preferred": {"spec": {"taints": [{"key": "x", "effect": "PreferNoSchedule"}]}},
+        "down": {"ready": "Unknown"},
+        "another": {"labels": {"pool": "cpu"}},
+    }.items():
+        add_node(fleet, name, **change)
+    pool = fleet.create_pool("gpu", {"fromNodes": {"selector": {"pool": "gpu"}}})
+
+    fleet.run(3)
+
+    assert fleet.status(pool)["capacity"] == 12
+    message = fleet.condition(pool, "CapacityKnown")["message"]
+    assert message.startswith(f"3 nodes have 12 of {GPU}; 3 more are not ready")
+
+
+def add_node(fleet: Fleet, name: str, **parts: Any) -> None:
+    fleet.cluster.create(
+        {
+            "kind": "Node",
+            "metadata": {
+                "name": name,
+                "namespace": "",
+                "labels": parts.get("labels", {"pool": "gpu"}),
+            },
+            "spec": parts.get("spec", {}),
+            "status": {
+                "allocatable": {GPU: "4", "cpu": "31850m"},
+                "conditions": [{"type": "Ready", "status": parts.get("ready", "True")}],
+            },
+        }
+    )
+
+
+def test_nodes_that_may_not_be_read_are_no_capacity() -> None:
+    fleet = Fleet()
+    fleet.cluster.sees_nodes = False  # type: ignore[misc]
+    pool = fleet.create_pool("gpu", {"fromNodes": {}})
+
+    fleet.run(3)
+
+    assert fleet.condition(pool, "CapacityKnown")["reason"] == "Forbidden"
+    assert "nodes.enabled" in fleet.condition(pool, "Ready")["message"]
+
+
+def test_without_the_kind_queues_are_scaled_without_pools() -> None:
+    fleet = Fleet()
+    fleet.cluster.pools_served = False  # type: ignore[misc]
+    side = fleet.add("video", spec())
+    side.queue.visible = 10_000
+
+    assert takes_over(fleet, side, 20)
+
+    fleet.run(3)
+    condition = fleet.condition(side.key, "PoolAvailable")
+    assert (condition["status"], condition["reason"]) == ("False", "PoolNotFound")
+    assert "cannot read WorkerPools" in condition["message"]
+
+
+def test_a_pool_with_an_invalid_spec_is_reported_and_nobody_loses_a_worker() -> None:
+    fleet, bulk, _, pool = contended()
+    fleet.edit_queue(pool, lambda obj: obj["spec"].update(capacity={}))
+
+    fleet.run(20)
+
+    condition = fleet.condition(pool, "Ready")
+    assert (condition["status"], condition["reason"]) == ("False", "InvalidSpec")
+    assert fleet.condition(bulk.key, "PoolAvailable")["reason"] == "PoolInvalid"
+    assert len(bulk.workers.workers) == CAPACITY
+    fleet.edit_queue(pool, lambda obj: obj["spec"].update(capacity={"replicas": 2}))
+    assert takes_over(fleet, bulk, 2)
+    assert fleet.lost == []
+
+
+@pytest.mark.parametrize("call", ["scale", "annotate_pod", "apply_status", "pool"])
+def test_a_hand_over_survives_errors_of_the_api_server(call: str) -> None:
+    fleet, _, urgent, _ = contended()
+    urgent.queue.visible = 1000
+    for n in range(20):
+        fleet.cluster.fail(call, Unavailable("no answer") if n % 2 else Conflict("changed"))
+        fleet.step()
+
+    assert takes_over(fleet, urgent)
+
+    assert fleet.most_pods == CAPACITY
+    assert fleet.lost == []
+
+
+def test_a_roll_out_in_a_full_pool_makes_room_first() -> None:
+    fleet, bulk, _, _ = contended()
+    serving: list[int] = []
+    fleet.edit_queue(
+        bulk.key, lambda obj: obj["spec"]["worker"]["template"].update(image="worker:2")
+    )
+
+    def done() -> bool:
+        serving.append(sum(not w.draining for w in bulk.workers.workers.values()))
+        return all("worker:2" in str(pod["spec"]) for pod in fleet.cluster.of_kind("Pod"))
+
+    assert fleet.run(300, until=done)
+    assert takes_over(fleet, bulk)
+    assert fleet.most_pods == CAPACITY
+    assert min(serving) >= CAPACITY - 3
+    assert fleet.lost == []
+
+
+def test_a_roll_out_uses_room_that_nobody_has() -> None:
+    fleet, bulk, _, pool = contended()
+    fleet.edit_queue(bulk.key, lambda obj: obj["spec"]["scaling"].update(maxReplicas=8))
+    fleet.edit_queue(pool, lambda obj: obj["spec"]["capacity"].update(replicas=9))
+    fleet.run(5)
+    fleet.edit_queue(
+        bulk.key, lambda obj: obj["spec"]["worker"]["template"].update(image="worker:2")
+    )
+    serving: list[int] = []
+
+    def done() -> bool:
+        serving.append(sum(not w.draining for w in bulk.workers.workers.values()))
+        return all("worker:2" in str(pod["spec"]) for pod in fleet.cluster.of_kind("Pod"))
+
+    assert fleet.run(600, until=done)
+    assert fleet.most_pods == 9
+    assert min(serving) >= CAPACITY - 1
+    assert fleet.lost == []
+
+
+def test_many_queues_come_and_go_and_the_capacity_holds() -> None:
+    rng = random.Random(11)
+    fleet = Fleet()
+    pod_nodes(fleet).ends_after_s = 2.0
+    pod_nodes(fleet).ready_after_s = 3.0
+    fleet.create_pool("gpu", {"replicas": 12})
+    names = [f"q{number}" for number in range(4)]
+    for number, name in enumerate(names):
+        fleet.add(name, spec(membership={"priority": number % 3 * 100, "guaranteed": 1}))
+    for _ in range(12):
+        fleet.sides[rng.choice(names)].queue.visible += rng.randint(0, 40)
+        fleet.run(rng.randint(3, 15))
+        if rng.random() < 0.2:
+            fleet.start()
+
+    assert fleet.most_pods <= 12
+    assert fleet.lost == []
+    assert fleet.run(900, until=lambda: not any(s.queue.visible for s in fleet.sides.values()))

@@ -393,7 +393,7 @@ def test_a_quota_that_may_not_be_read_is_no_capacity() -> None:
 
 def test_nodes_count_that_are_ready_and_may_be_used() -> None:
     fleet = Fleet()
-    for name, change in {
+    nodes: dict[str, dict[str, Any]] = {
         "fine": {},
         "cordoned": {"spec": {"unschedulable": True}},
         "tainted": {"spec": {"taints": [{"key": "other", "effect": "NoSchedule"}]}},
@@ -401,7 +401,8 @@ def test_nodes_count_that_are_ready_and_may_be_used() -> None:
         "preferred": {"spec": {"taints": [{"key": "x", "effect": "PreferNoSchedule"}]}},
         "down": {"ready": "Unknown"},
         "another": {"labels": {"pool": "cpu"}},
-    }.items():
+    }
+    for name, change in nodes.items():
         add_node(fleet, name, **change)
     pool = fleet.create_pool("gpu", {"fromNodes": {"selector": {"pool": "gpu"}}})
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import numpy as np
 from av.audio.stream import AudioStream
@@ -19,34 +19,26 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from detection_contract.error_codes import ErrorCode
-from detection_contract.media_types import MediaKind, kind_of_name
+from detection_contract.media_types import MediaKind
 from detection_worker.errors import JobError
 from detection_worker.media.containers.completeness import ends_early
 from detection_worker.media.containers.compressed import Inflated, coding_of, inflate
 from detection_worker.media.containers.sniff import Content, sniff
+from detection_worker.media.metadata import Metadata
+from detection_worker.media.provenance.collect import Manifests, provenance_of
+from detection_worker.media.provenance.streams import stream_metadata
+from detection_worker.media.remarks import judged_apart, mismatch, only_one_of, warnings_of
 from detection_worker.media.stills.image import read_image
 from detection_worker.media.streams import av_input, selection
 from detection_worker.media.streams.audio import Sound, read_audio
 from detection_worker.media.streams.video import Clip, check_moving, read_video
-from detection_worker.media.streams.windows import Heard
-from detection_worker.media.values import DecodedMedia, DecodeOrder, MediaInfo, MediaStream
+from detection_worker.media.values import DecodedMedia, DecodeOrder, MediaInfo
 from detection_worker.media.views import resizes, see
 from detection_worker.settings import MediaLimits
 
 CHUNK_BYTES = 1024 * 1024
 IN_MEMORY_BYTES = 8 * 1024 * 1024
 """Smaller files are read once, for hashing and decoding alike."""
-USUAL_SUFFIXES = {
-    "jpeg": (".jpg", ".jpeg"),
-    "tiff": (".tiff",),
-    "mp4": (".mp4", ".mov", ".m4a"),
-    "m4a": (".m4a", ".mp4"),
-    "mov": (".mov", ".mp4", ".m4a"),
-    "webm": (".mkv",),
-    "asf": (".wmv",),
-    "aac": (".m4a",),
-}
-"""Extensions of the contract that do not contradict a container; else its own name with a dot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,20 +50,29 @@ class _Source:
     inflated: Inflated | None
 
 
-def decode_file(file: BinaryIO, order: DecodeOrder, *, tick: Callable[[], None]) -> DecodedMedia:
+def decode_file(
+    file: BinaryIO,
+    order: DecodeOrder,
+    *,
+    tick: Callable[[], None],
+    manifests: Manifests | None = None,
+) -> DecodedMedia:
     """Return the units of an open file.
 
     Args:
         file: Regular and seekable; stays open.
         order: How.
         tick: Called often while decoding gets ahead.
+        manifests: Reads C2PA manifests; None leaves them unchecked.
 
     Raises:
         JobError: With a media code.
     """
     try:
         source = _read_source(file, order.limits, tick)
-        return _told_of_compression(_decode(source, order, tick), source.inflated, order)
+        media, metadata = _decode(source, order, tick)
+        media = _told_of_compression(media, source.inflated, order)
+        return _told_of_making(media, source, metadata, manifests)
     except MemoryError as exc:
         limit_mib = order.limits.decode_memory_bytes >> 20
         raise JobError(
@@ -81,11 +82,29 @@ def decode_file(file: BinaryIO, order: DecodeOrder, *, tick: Callable[[], None])
         raise av_input.undecodable("media", exc) from exc
 
 
-def _decode(source: _Source, order: DecodeOrder, tick: Callable[[], None]) -> DecodedMedia:
+def _decode(
+    source: _Source, order: DecodeOrder, tick: Callable[[], None]
+) -> tuple[DecodedMedia, Metadata | None]:
+    """Return the units, and the metadata unless this is only the sound of a video."""
     if source.content.kind is MediaKind.IMAGE:
         return _decode_image(source, order)
     with av_input.open_media(source.file, source.content) as container:
-        return _decode_streams(container, source, order=order, tick=tick)
+        tags = [dict(container.metadata), *(dict(s.metadata) for s in container.streams)]
+        media = _decode_streams(container, source, order=order, tick=tick)
+    if order.sound_only:
+        return media, None
+    return media, stream_metadata(source.file, source.content.container, tags)
+
+
+def _told_of_making(
+    media: DecodedMedia, source: _Source, metadata: Metadata | None, manifests: Manifests | None
+) -> DecodedMedia:
+    if metadata is None:
+        return media
+    told = provenance_of(
+        metadata, file=source.file, container=source.content.container, manifests=manifests
+    )
+    return replace(media, info=replace(media.info, provenance=told)) if told else media
 
 
 def _told_of_compression(
@@ -139,7 +158,7 @@ def _no_model(kind: MediaKind) -> JobError:
     return JobError(ErrorCode.NO_MODEL, f"the content is {kind}, for which no model is loaded")
 
 
-def _decode_image(source: _Source, order: DecodeOrder) -> DecodedMedia:
+def _decode_image(source: _Source, order: DecodeOrder) -> tuple[DecodedMedia, Metadata]:
     if order.image is None:
         raise _no_model(MediaKind.IMAGE)
     name = source.content.container
@@ -163,17 +182,18 @@ def _decode_image(source: _Source, order: DecodeOrder) -> DecodedMedia:
         frames_analysed=1,
         sample_rate_hz=None,
         truncated=picture.truncated,
-        warnings=(*_mismatch(order, MediaKind.IMAGE, name), *picture.warnings),
+        warnings=(*mismatch(order, MediaKind.IMAGE, name), *picture.warnings),
         damaged=picture.damaged,
         visible_px=(right - left, bottom - top),
     )
-    return DecodedMedia(
+    media = DecodedMedia(
         info=info,
         units=units,
         frame=np.zeros(len(units), dtype=np.int32),
         at_s=np.zeros(1),
         boxes=boxes + np.array([left, top, left, top], dtype=np.int32),
     )
+    return media, picture.metadata
 
 
 def _decode_streams(
@@ -235,8 +255,8 @@ def _decode_video(
         sample_rate_hz=None,
         truncated=truncated,
         warnings=(
-            *_warnings(order, source, kind=MediaKind.VIDEO, damaged=damaged),
-            *_others(told, "video"),
+            *warnings_of(order, source.content.container, kind=MediaKind.VIDEO, damaged=damaged),
+            *only_one_of(told, "video"),
             *clip.warnings,
         ),
         damaged=damaged > 0,
@@ -285,9 +305,9 @@ def _decode_audio(
         sample_rate_hz=sound.sample_rate_hz,
         truncated=truncated,
         warnings=(
-            *_warnings(order, source, kind=MediaKind.AUDIO, damaged=damaged),
-            *_others(told, "audio"),
-            *_judged_apart(sound.heard),
+            *warnings_of(order, source.content.container, kind=MediaKind.AUDIO, damaged=damaged),
+            *only_one_of(told, "audio"),
+            *judged_apart(sound.heard),
         ),
         damaged=damaged > 0,
         streams=told,
@@ -302,21 +322,6 @@ def _decode_audio(
     )
 
 
-def _others(told: tuple[MediaStream, ...], kind: Literal["video", "audio"]) -> tuple[str, ...]:
-    count = sum(stream.type == kind for stream in told)
-    what = "videos" if kind == "video" else "sound tracks"
-    return (f"only one of {count} {what} was analysed",) if count > 1 else ()
-
-
-def _judged_apart(heard: Heard) -> tuple[str, ...]:
-    if not heard.apart:
-        return ()
-    return (
-        f"channels cancel each other in {heard.apart} of {len(heard.starts_s)} windows; they were "
-        "judged apart there, and the highest score counts",
-    )
-
-
 def _faults(source: _Source, taken: Clip | Sound) -> tuple[bool, int]:
     """Return whether a file is truncated, and its damaged packets.
 
@@ -325,23 +330,3 @@ def _faults(source: _Source, taken: Clip | Sound) -> tuple[bool, int]:
     short = ends_early(source.file, source.content)
     truncated = taken.partial or taken.broken > 0 if short is None else short
     return truncated, taken.damaged + (0 if truncated else taken.broken)
-
-
-def _warnings(
-    order: DecodeOrder, source: _Source, *, kind: MediaKind, damaged: int
-) -> tuple[str, ...]:
-    named = () if order.sound_only else _mismatch(order, kind, source.content.container)
-    found = list(named)
-    if damaged:
-        found.append(f"{damaged} damaged packets were skipped")
-    return tuple(found)
-
-
-def _mismatch(order: DecodeOrder, kind: MediaKind, container: str) -> tuple[str, ...]:
-    usual = USUAL_SUFFIXES.get(container, (f".{container}",))
-    if order.suffix and order.suffix not in usual:
-        return (f"the name ends in {order.suffix}, the content is {container} ({kind})",)
-    announced = kind_of_name(order.suffix) or order.announced
-    if announced not in {None, kind}:
-        return (f"the name announces {announced}, the content is {kind} ({container})",)
-    return ()

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from detection_contract.media_types import MediaKind
 from detection_worker.core.faces import SeenFace
 from detection_worker.core.sampling import AudioSampling, ImageSampling, VideoSampling
+from detection_worker.media.declarations import Provenance
 from detection_worker.settings import MediaLimits
 
 MAX_STREAMS = 32
@@ -68,6 +69,7 @@ class MediaInfo:
             alone is analysed; None of anything else.
         streams: Streams of the container, in its order; empty for an image.
         provisional: Another try may find more: the sound ran out of time or memory here.
+        provenance: What the file says of its making; None if it says nothing.
     """
 
     kind: MediaKind
@@ -87,6 +89,7 @@ class MediaInfo:
     visible_px: tuple[int, int] | None = None
     streams: tuple[MediaStream, ...] = ()
     provisional: bool = False
+    provenance: Provenance | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -26,6 +26,7 @@ from detection_worker.core.sampling import (
     unit_shape,
 )
 from detection_worker.errors import JobError
+from detection_worker.media.jail.provenance import parse_provenance
 from detection_worker.media.jail.wire import MAX_TEXT_CHARS, ProtocolError, bytes_of
 from detection_worker.media.values import (
     MAX_STREAMS,
@@ -234,6 +235,7 @@ def _info(raw: dict[str, Any], limits: MediaLimits) -> MediaInfo:
         damaged=raw.get("damaged") is True,
         visible_px=_visible_px(raw, width, height) if image else None,
         streams=() if image else _streams(raw),
+        provenance=parse_provenance(raw.get("provenance")),
     )
 
 

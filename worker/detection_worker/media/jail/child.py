@@ -19,6 +19,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import av.logging
@@ -29,7 +30,9 @@ from detection_contract.error_codes import ErrorCode
 from detection_worker.errors import JobError
 from detection_worker.media.decode import decode_file
 from detection_worker.media.jail import sandbox, wire
+from detection_worker.media.provenance.credentials import ManifestReader
 from detection_worker.media.stills import image
+from detection_worker.media.values import DecodedMedia, DecodeOrder
 
 PROGRESS_INTERVAL_S = 0.1
 PREFIX_BYTES = wire.LENGTH.size
@@ -40,10 +43,12 @@ class Child:
 
     Args:
         sock: Connected stream socket to the parent.
+        manifests: Reads C2PA manifests.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, manifests: ManifestReader) -> None:
         self._sock = sock
+        self._manifests = manifests
         # Opened now: later no file can be.
         self._statm = os.open("/proc/self/statm", os.O_RDONLY)
         self._idle_bytes = 0
@@ -67,7 +72,7 @@ class Child:
         self._progress_at_s = time.monotonic() + PROGRESS_INTERVAL_S
         with os.fdopen(fd, "rb") as file:
             try:
-                buffers = wire.pack_done(decode_file(file, order, tick=self._tick))
+                buffers = wire.pack_done(self._decode(file, order))
             except JobError as exc:
                 buffers = [wire.pack_failed(exc)]
             except Exception as exc:  # a bug: say where, then end, for the state is unknown
@@ -76,6 +81,9 @@ class Child:
         for buffer in buffers:
             self._sock.sendall(buffer)
         return True
+
+    def _decode(self, file: BinaryIO, order: DecodeOrder) -> DecodedMedia:
+        return decode_file(file, order, tick=self._tick, manifests=self._manifests)
 
     def _receive(self) -> tuple[dict[str, object], int] | None:
         descriptors = array.array("i")
@@ -147,7 +155,7 @@ def main() -> None:
     sandbox.die_with(parent_pid)
     with socket.socket(fileno=fd) as sock:
         load_everything()
-        Child(sock).serve()
+        Child(sock, ManifestReader()).serve()
 
 
 if __name__ == "__main__":

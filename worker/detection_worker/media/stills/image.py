@@ -20,6 +20,7 @@ from PIL import (
 from detection_contract.error_codes import ErrorCode
 from detection_worker.errors import JobError
 from detection_worker.media.crops import Box, Pixels
+from detection_worker.media.metadata import NOTHING, Metadata
 from detection_worker.media.stills import turbo
 from detection_worker.media.stills.bmp import read_bmp
 from detection_worker.media.stills.jpeg import read_jpeg
@@ -55,6 +56,7 @@ class Picture:
         truncated: The file ends early; the missing part is grey or black.
         damaged: Data in the file is corrupt.
         warnings: Human-readable warnings.
+        metadata: What the container holds beside the picture.
     """
 
     pixels: Pixels
@@ -64,6 +66,7 @@ class Picture:
     truncated: bool
     damaged: bool
     warnings: tuple[str, ...]
+    metadata: Metadata = NOTHING
 
 
 def prepare() -> None:
@@ -192,6 +195,7 @@ def _picture(
             *shown.warnings,
             *(text for text, true in states.items() if true),
         ),
+        metadata=source.metadata,
     )
 
 

@@ -6,6 +6,7 @@ from typing import BinaryIO
 
 from detection_contract.error_codes import ErrorCode
 from detection_worker.errors import JobError
+from detection_worker.media.metadata import Metadata
 from detection_worker.media.stills.source import (
     LARGE_METADATA,
     METADATA_BYTES,
@@ -18,7 +19,7 @@ from detection_worker.media.stills.source import (
 
 START_OF_SCAN, END_OF_IMAGE, COMMENT = 0xDA, 0xD9, 0xFE
 APPLICATIONS = range(0xE0, 0xF0)
-JFIF, EXIF_OR_XMP, ADOBE = 0xE0, 0xE1, 0xEE
+JFIF, EXIF_OR_XMP, JUMBF, PHOTOSHOP, ADOBE = 0xE0, 0xE1, 0xEB, 0xED, 0xEE
 """The first and the last tell libjpeg which colours the components are."""
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 PROGRESSIVE = 0xC2
@@ -29,10 +30,16 @@ PLAIN_BYTES = 64 * 1024 * 1024
 MOST_SCANS = 64
 """Encoders write about ten. Each may run through the whole picture, and a file that is refused at
 its end is decoded twice."""
+READ = frozenset({EXIF_OR_XMP, JUMBF, PHOTOSHOP, COMMENT})
+"""Segments of metadata that something here reads."""
 BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 """Markers without a length: TEM, restarts and the start of the image."""
 EXIF_PREFIX = b"Exif\0\0"
 XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
+EXTENDED_XMP_PREFIX = b"http://ns.adobe.com/xmp/extension/\0"
+EXTENDED_XMP_HEADER_BYTES = len(EXTENDED_XMP_PREFIX) + 32 + 4 + 4
+"""Behind the prefix: a digest, the length of the whole, the offset of this part (XMP part 3)."""
+JUMBF_PREFIX = b"JP"
 END = bytes((0xFF, END_OF_IMAGE))
 SEARCHED_BYTES = 1024 * 1024
 _MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
@@ -45,10 +52,26 @@ class _Header:
     parts: list[bytes | range] = field(default_factory=list)
     exif: bytes = b""
     xmp: bytes = b""
+    extended_xmp: list[bytes] = field(default_factory=list)
+    iptc: bytes = b""
+    comment: bytes = b""
+    manifest_bytes: int = 0
     metadata_bytes: int = 0
     frame: int | None = None
     components: bytes = b""
     scan_at: int | None = None
+
+    @property
+    def metadata(self) -> Metadata:
+        extended = b"".join(self.extended_xmp)
+        comment = self.comment.decode("utf-8", "replace")
+        return Metadata(
+            exif=self.exif,
+            xmp=tuple(packet for packet in (self.xmp, extended) if packet),
+            iptc=self.iptc,
+            texts=(("comment", comment),) if comment else (),
+            manifest_bytes=self.manifest_bytes,
+        )
 
 
 def read_jpeg(file: BinaryIO) -> StillSource:
@@ -70,6 +93,7 @@ def read_jpeg(file: BinaryIO) -> StillSource:
         plain=usual and not truncated and _few_scans(file, header),
         orientation=orientation_of(header.exif, header.xmp),
         warnings=(LARGE_METADATA,) if large else (),
+        metadata=header.metadata,
     )
 
 
@@ -118,8 +142,8 @@ def _take(file: BinaryIO, header: _Header, *, marker: int, span: range) -> None:
             )
     if marker == COMMENT or (marker in APPLICATIONS and not _tells_colours(file, marker, span)):
         header.metadata_bytes += len(span)
-        if marker == EXIF_OR_XMP:
-            _take_metadata(file, header, span)
+        if marker in READ:
+            _take_metadata(header, marker, read_at(file, span.start + 4, max(len(span) - 4, 0)))
     else:
         header.parts.append(span)
 
@@ -131,12 +155,21 @@ def _tells_colours(file: BinaryIO, marker: int, span: range) -> bool:
     return len(data) >= least_bytes and data.startswith(name)
 
 
-def _take_metadata(file: BinaryIO, header: _Header, span: range) -> None:
-    data = read_at(file, span.start + 4, len(span) - 4)
-    if data.startswith(EXIF_PREFIX):
+def _take_metadata(header: _Header, marker: int, data: bytes) -> None:
+    if marker == COMMENT:
+        header.comment = header.comment or data
+    elif marker == PHOTOSHOP:
+        header.iptc = header.iptc or data
+    elif marker == JUMBF:
+        # Each part of a box repeats the start of its header; other programs use such boxes too.
+        if data.startswith(JUMBF_PREFIX) and (header.manifest_bytes or b"c2pa" in data[:64]):
+            header.manifest_bytes += len(data)
+    elif data.startswith(EXIF_PREFIX):
         header.exif = header.exif or data
     elif data.startswith(XMP_PREFIX):
         header.xmp = header.xmp or data.removeprefix(XMP_PREFIX)
+    elif data.startswith(EXTENDED_XMP_PREFIX) and header.metadata_bytes <= METADATA_BYTES:
+        header.extended_xmp.append(data[EXTENDED_XMP_HEADER_BYTES:])
 
 
 def _few_scans(file: BinaryIO, header: _Header) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import BinaryIO
 
+from detection_worker.media.metadata import Metadata
 from detection_worker.media.stills.source import (
     BROKEN_METADATA,
     LARGE_METADATA,
@@ -23,10 +24,14 @@ from detection_worker.media.stills.source import (
 SIGNATURE_BYTES = 8
 PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
+TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 CHECKED_BYTES = 1024 * 1024
 XMP_KEY = b"XML:com.adobe.xmp"
 EXIF_KEY = b"Raw profile type exif"
 """ImageMagick's place for EXIF before the chunk eXIf existed."""
+IPTC_KEY = b"Raw profile type iptc"
+MANIFEST = b"caBX"
+"""C2PA 2.2, appendix A.3.3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +73,7 @@ def read_png(file: BinaryIO) -> StillSource:
         bits=_depth(file, pixels),
         orientation=orientation_of(metadata.exif, metadata.xmp),
         warnings=(*first_of(_frames(file, chunks), "frames"), *metadata.warnings()),
+        metadata=metadata.found(),
     )
 
 
@@ -176,10 +182,16 @@ class _Metadata:
         self._large = self.broken = False
         self.exif = b""
         self.xmp = b""
+        self._iptc = b""
+        self._texts: list[tuple[str, str]] = []
+        self._manifest_bytes = 0
 
     def look_at(self, chunk: _Chunk) -> None:
         if not chunk.sound:
             self.broken = True
+            return
+        if chunk.name == MANIFEST:
+            self._manifest_bytes += chunk.length
             return
         # Of all metadata the orientation alone matters, so text never uses up its place.
         if chunk.length > (METADATA_BYTES if chunk.name == b"eXIf" else self._left):
@@ -190,7 +202,7 @@ class _Metadata:
 
     def _take(self, name: bytes, data: bytes) -> None:
         key, value = b"", data
-        if name in {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}:
+        if name in TEXTS or name == b"iCCP":
             key, _, value = data.partition(b"\0")
             value = self._text(name, value)
         self._left = max(0, self._left - max(len(value), len(data)))
@@ -200,6 +212,20 @@ class _Metadata:
             self.exif = self.exif or _unhexed(value)
         elif key == XMP_KEY:
             self.xmp = self.xmp or value
+        elif key == IPTC_KEY:
+            self._iptc = self._iptc or _unhexed(value)
+        elif name in TEXTS:
+            coding = "utf-8" if name == b"iTXt" else "latin-1"
+            self._texts.append((key.decode("latin-1"), value.decode(coding, "replace")))
+
+    def found(self) -> Metadata:
+        return Metadata(
+            exif=self.exif,
+            xmp=(self.xmp,) if self.xmp else (),
+            iptc=self._iptc,
+            texts=tuple(self._texts),
+            manifest_bytes=self._manifest_bytes,
+        )
 
     def _text(self, name: bytes, value: bytes) -> bytes:
         if name == b"iTXt":

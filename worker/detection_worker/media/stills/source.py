@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from detection_worker.media.metadata import NOTHING, Metadata
+
 METADATA_BYTES = 1024 * 1024
 """Metadata of one file that is looked at, inflated; what lies beyond is skipped with a warning."""
 LARGE_METADATA = f"metadata of more than {METADATA_BYTES >> 20} MiB was skipped"
@@ -32,6 +34,7 @@ class StillSource:
         sample_kind: What one pixel is made of, human-readable, if the container says so.
         plain: A whole JPEG of the usual kind: ``turbo`` is asked before Pillow.
         warnings: Human-readable warnings.
+        metadata: What the container holds beside the picture.
     """
 
     file: BinaryIO
@@ -43,6 +46,7 @@ class StillSource:
     sample_kind: str | None = None
     plain: bool = False
     warnings: tuple[str, ...] = ()
+    metadata: Metadata = NOTHING
 
 
 class Spliced(io.RawIOBase):

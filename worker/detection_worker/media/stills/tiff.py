@@ -7,6 +7,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from detection_worker.media.metadata import Metadata
 from detection_worker.media.stills.source import (
     LARGE_METADATA,
     METADATA_BYTES,
@@ -22,6 +23,8 @@ from detection_worker.media.stills.source import (
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES = 273, 279, 324, 325
 SAMPLES, SAMPLE_FORMAT, XMP = 277, 339, 700
+IPTC, MANIFEST = 33723, 52545
+TEXTS = {270: "description", 271: "make", 272: "model", 305: "software"}
 PICTURE = frozenset(
     {
         WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, SAMPLE_FORMAT,
@@ -111,6 +114,7 @@ def read_tiff(file: BinaryIO) -> StillSource:
         bits=max(_numbers(file, by_tag.get(BITS), layout).tolist(), default=8),
         sample_kind=_sample_kind(file, by_tag, layout),
         warnings=(*first_of(_pages(file, at, layout), "pages"), *((LARGE_METADATA,) * large)),
+        metadata=_metadata(file, by_tag, layout),
     )
 
 
@@ -188,11 +192,29 @@ def _orientation(file: BinaryIO, by_tag: dict[int, _Entry], layout: _Layout) -> 
     found = _numbers(file, by_tag.get(ORIENTATION_TAG), layout)
     if len(found) == 1 and 1 <= int(found[0]) <= 8:
         return int(found[0])
-    entry = by_tag.get(XMP)
-    if entry is None or not len(entry.value) < entry.size <= METADATA_BYTES:
-        return 1
+    return orientation_of(b"", _bytes(file, by_tag.get(XMP), layout))
+
+
+def _bytes(file: BinaryIO, entry: _Entry | None, layout: _Layout) -> bytes:
+    """Return the bytes of an entry of metadata; none if it is missing or too large."""
+    if entry is None or entry.size > METADATA_BYTES:
+        return b""
+    if entry.size <= len(entry.value):
+        return entry.value[: entry.size]
     at = _offset(entry.value, 0, layout)
-    return orientation_of(b"", read_at(file, at, entry.size) if at < 2**63 else b"")
+    return read_at(file, at, entry.size) if at < 2**63 else b""
+
+
+def _metadata(file: BinaryIO, by_tag: dict[int, _Entry], layout: _Layout) -> Metadata:
+    xmp = _bytes(file, by_tag.get(XMP), layout)
+    texts = {name: _bytes(file, by_tag.get(tag), layout) for tag, name in TEXTS.items()}
+    manifest = by_tag.get(MANIFEST)
+    return Metadata(
+        xmp=(xmp,) if xmp else (),
+        iptc=_bytes(file, by_tag.get(IPTC), layout),
+        texts=tuple((k, v.decode("utf-8", "replace").strip("\0 ")) for k, v in texts.items() if v),
+        manifest_bytes=0 if manifest is None else manifest.size,
+    )
 
 
 def _pages(file: BinaryIO, at: int, layout: _Layout) -> int:

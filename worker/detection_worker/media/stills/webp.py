@@ -3,6 +3,7 @@
 import struct
 from typing import BinaryIO
 
+from detection_worker.media.metadata import Metadata
 from detection_worker.media.stills.source import (
     LARGE_METADATA,
     METADATA_BYTES,
@@ -16,6 +17,8 @@ from detection_worker.media.stills.source import (
 
 HEADER_BYTES = 12
 METADATA = frozenset({b"ICCP", b"EXIF", b"XMP "})
+MANIFEST = b"C2PA"
+"""C2PA 2.2, appendix A.3.7."""
 METADATA_FLAGS = 0x20 | 0x08 | 0x04
 """Flags of the chunk VP8X: there is a colour profile, EXIF data, XMP data."""
 PIXELS = frozenset({b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"})
@@ -43,13 +46,19 @@ def read_webp(file: BinaryIO) -> StillSource:
     # What a file lacks stays announced, for the decoder to see it too.
     length = 4 + sum(len(part) for part in parts) + lacking
     header = b"RIFF" + struct.pack("<I", min(length, 2**32 - 2)) + b"WEBP"
+    exif, xmp = found.get(b"EXIF", b""), found.get(b"XMP ", b"")
     return StillSource(
         file=spliced(file, [header, *parts]),
         truncated=lacking > 0,
-        orientation=orientation_of(found.get(b"EXIF", b""), found.get(b"XMP ", b"")),
+        orientation=orientation_of(exif, xmp),
         warnings=(
             *first_of([name for name, _ in chunks].count(b"ANMF"), "frames"),
             *((LARGE_METADATA,) * (metadata_bytes > METADATA_BYTES)),
+        ),
+        metadata=Metadata(
+            exif=exif,
+            xmp=(xmp,) if xmp else (),
+            manifest_bytes=sum(len(span) for name, span in chunks if name == MANIFEST),
         ),
     )
 

@@ -123,7 +123,7 @@ def test_a_finished_result_has_the_fields_of_the_guide_in_its_order() -> None:
 def test_a_finished_result_says_how_far_to_rely_on_it() -> None:
     result = finished()
 
-    assert list(result)[-5:-1] == ["verdict", "verdict_reason", "margin", "raw_score"]
+    assert list(result)[-6:-2] == ["verdict", "verdict_reason", "margin", "raw_score"]
     assert (result["verdict"], result["margin"], result["raw_score"]) == ("fake", 0.462491, 0.91)
     assert result["verdict_reason"] == {
         "code": "above_threshold",

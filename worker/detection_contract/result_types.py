@@ -112,6 +112,39 @@ class TrackResult(TypedDict):
     segments: NotRequired[list[dict[str, object]]]
 
 
+Declared = Literal["ai_generated", "ai_edited", "captured"]
+
+
+class C2paInfo(TypedDict):
+    """The Content Credential (C2PA manifest) inside of a file; see docs/provenance.md."""
+
+    state: Literal["trusted", "valid", "invalid", "unreadable", "not_checked"]
+    issuer: str | None
+    claim_generator: str | None
+    problem: str | None
+
+
+class EvidenceInfo(TypedDict):
+    """One statement of a file about its making: where it stands, its name, value and meaning."""
+
+    source: Literal["c2pa", "xmp", "exif", "iptc", "png_text", "tag"]
+    field: str
+    value: str
+    declares: Declared | None
+
+
+class ProvenanceInfo(TypedDict):
+    """What a file says of its own making; it can be forged and stripped, and moves no score."""
+
+    declares: Declared | None
+    signed: bool
+    generator: str | None
+    camera: str | None
+    software: str | None
+    c2pa: C2paInfo | None
+    evidence: list[EvidenceInfo]
+
+
 class DetectionResult(TypedDict):
     """The result for one file; every field but ``cached`` is always present.
 
@@ -148,4 +181,5 @@ class DetectionResult(TypedDict):
     margin: float | None
     raw_score: float | None
     tracks: list[TrackResult] | None
+    provenance: ProvenanceInfo | None
     cached: NotRequired[bool]

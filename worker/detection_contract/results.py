@@ -91,6 +91,7 @@ def finished_result(  # noqa: PLR0913 - one keyword for each field of the envelo
     segments: Sequence[Mapping[str, object]],
     media: Mapping[str, object],
     tracks: Sequence[Mapping[str, object]] | None = None,
+    provenance: Mapping[str, object] | None = None,
     extra: Mapping[str, object] | None = None,
 ) -> DetectionResult:
     """Return the envelope of a finished detection; its ``status`` is ``finished``.
@@ -114,6 +115,7 @@ def finished_result(  # noqa: PLR0913 - one keyword for each field of the envelo
         segments: Scores over time.
         media: Facts about the file; see ``MediaFacts``.
         tracks: One result for each track of a video; None for other files.
+        provenance: What the file says of its making; None if it says nothing.
         extra: Further fields; their names must be new.
 
     Raises:
@@ -149,6 +151,7 @@ def finished_result(  # noqa: PLR0913 - one keyword for each field of the envelo
             "margin": _rounded(opinion.margin),
             "raw_score": _rounded(opinion.raw_score),
             "tracks": None if tracks is None else list(tracks),
+            "provenance": provenance,
         },
         extra=extra,
     )
@@ -226,6 +229,7 @@ def failed_result(  # noqa: PLR0913 - one keyword for each field of the envelope
             "margin": None,
             "raw_score": None,
             "tracks": None,
+            "provenance": None,
         },
         extra=extra,
     )

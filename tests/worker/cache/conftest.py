@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from detection_contract.aws.s3_urls import S3Location
 from detection_contract.media_types import MediaKind
 from detection_testing.aws.local_aws import LocalAws
-from detection_testing.media import sample_media
+from detection_testing.media import provenance_samples, sample_media
 from detection_testing.samples import sample_path
 from detection_worker.aws_session import make_session
 from detection_worker.cache.codec import EntryId, Scores
@@ -67,6 +67,11 @@ def score(decoding: Decoding, path: Path) -> Example:
     return Example(scores=scores, cards=cards)
 
 
+def _declared(path: Path) -> Path:
+    path.write_bytes(provenance_samples.png(provenance_samples.NOVELAI))
+    return path
+
+
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("cache-files")
@@ -77,6 +82,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "image": sample_path("cat.png"),
         "jpeg": sample_path("astronaut.jpg"),
+        "declared": _declared(folder / "declared.png"),
         "wrong extension": Path(shutil.copy(sample_path("cat.png"), folder / "cat.mp3")),
         "small image": sample_media.make_image(folder / "small.png", width=40, height=30),
         "video": film,

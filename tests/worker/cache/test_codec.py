@@ -20,7 +20,7 @@ from detection_worker.cache.codec import (
     encode,
 )
 from detection_worker.pipeline.files.analysis import conclude_tracks
-from detection_worker.pipeline.stages.envelopes import opinion_of, tracks_of
+from detection_worker.pipeline.stages.envelopes import opinion_of, provenance_of, tracks_of
 
 ABOUT = EntryId(bucket="media", key="a/b ü.png", version_id=None, scoring="5" * 64)
 KINDS = (
@@ -38,6 +38,7 @@ KINDS = (
     "image, faces",
     "real video, faces",
     "clips",
+    "declared",
 )
 
 
@@ -64,6 +65,7 @@ def envelope(scores: Scores, *, threshold: float) -> bytes:
             segments=found.segments,
             media=found.media,
             tracks=tracks_of(found),
+            provenance=provenance_of(found),
         )
     )
 

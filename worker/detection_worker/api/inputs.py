@@ -17,7 +17,12 @@ from detection_contract.results import failed_result, finished_result, s3_file_i
 from detection_worker.api.files import S3Files
 from detection_worker.errors import JobError
 from detection_worker.pipeline.files.analysis import Analysis, NotApplicableResult
-from detection_worker.pipeline.stages.envelopes import milliseconds, opinion_of, tracks_of
+from detection_worker.pipeline.stages.envelopes import (
+    milliseconds,
+    opinion_of,
+    provenance_of,
+    tracks_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +130,7 @@ def finished(
         segments=found.segments,
         media=found.media,
         tracks=tracks_of(found),
+        provenance=provenance_of(found),
     )
 
 

@@ -13,13 +13,15 @@ from detection_worker.settings import MediaLimits
 LIBRARIES: Final = (
     "detection-queue",
     "av",
+    "c2pa-python",
     "numpy",
     "onnxruntime",
     "pillow",
     "simplejpeg",
     "torch",
 )
-"""Distributions that decode and compute; a new version of one may move a score."""
+"""Distributions that decode and compute; a new version of one may move a score, or say something
+else about the file."""
 DECODING: Final = 3
 """Goes up with each release that makes other units of the same file."""
 _LIMITS: Final = ("max_bytes", "max_pixels", "max_duration_s", "max_frames_decoded")

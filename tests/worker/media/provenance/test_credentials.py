@@ -104,7 +104,7 @@ def test_a_trusted_signer(by: Signatory, camera: Signatory, tmp_path: Path) -> N
 def test_a_trust_list_without_certificates(tmp_path: Path) -> None:
     trust = tmp_path / "trust.pem"
     trust.write_text("nothing of the kind")
-    with pytest.raises(ValueError, match="trust.pem"):
+    with pytest.raises(ValueError, match=r"trust\.pem"):
         ManifestReader(trust)
 
 

@@ -438,7 +438,7 @@ STREAMS: dict[str, tuple[Callable[[Path], Path], Says | None]] = {
         Says(software="Lavf"),
     ),
     "song.mp3": (
-        lambda p: made.sound_file(p, "libmp3lame", {"title": "Midjourney", "artist": "Somebody"}),
+        lambda p: made.sound_file(p, "libmp3lame", {"title": "Midjourney", "artist": "A band"}),
         Says(declares=None, software="Lavf"),
     ),
 }

@@ -20,9 +20,9 @@ from detection_worker.media.provenance.texts import text_statements
 from detection_worker.media.stills.source import size_of
 
 MAX_CHECKED_BYTES: Final = 32 * 1024 * 1024
-"""Of the file whose manifest is checked: all of it is hashed, at about 1 GB/s."""
+"""A larger file is not checked: all of it is hashed, at about 1 GB/s."""
 MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
-"""Of a manifest that is parsed, which takes some times its size. Usual are 10 to 200 kB."""
+"""A larger manifest is not parsed, which takes some times its size. Usual are 10 to 200 kB."""
 
 
 class Manifests(Protocol):

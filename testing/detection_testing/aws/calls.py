@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import NamedTuple
-from urllib.parse import parse_qsl
 
 from detection_testing.aws.journal import S3Access
 from detection_testing.aws.query import FORM
@@ -59,7 +58,7 @@ def resource_of(service: str, request: Request) -> str:
         found = _QUEUE.search(request.body)
         return found[1].decode("utf-8", "replace") if found else ""
     if service == "sns" and request.headers.get("content-type", "").startswith(FORM):
-        return dict(parse_qsl(request.body.decode("utf-8", "replace"))).get("TopicArn", "")
+        return request.form().get("TopicArn", "")
     if service == "events":
         return _bus_of(request.body)
     return request.path if service == "callback" else ""

@@ -3,12 +3,12 @@
 import re
 import uuid
 from collections import defaultdict
-from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
-from detection_testing.http.values import Request, Response
+from detection_testing.http.values import Response
 
 FORM = "application/x-www-form-urlencoded"
+_ITEM = re.compile(r"(\d+)\.(.+)")
 
 
 class QueryError(Exception):
@@ -25,16 +25,12 @@ class QueryError(Exception):
         self.status = status
 
 
-def parameters_of(request: Request) -> dict[str, str]:
-    """Return the fields of a form."""
-    return dict(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
-
-
 def items_of(parameters: dict[str, str], prefix: str) -> list[dict[str, str]]:
     """Return the items of a list by their place: of ``PREFIX.N.NAME`` the names and values."""
     found: dict[int, dict[str, str]] = defaultdict(dict)
+    start = f"{prefix}."
     for name, value in parameters.items():
-        match = re.fullmatch(rf"{re.escape(prefix)}\.(\d+)\.(.+)", name)
+        match = _ITEM.fullmatch(name, len(start)) if name.startswith(start) else None
         if match:
             found[int(match[1])][match[2]] = value
     return [found[number] for number in sorted(found)]

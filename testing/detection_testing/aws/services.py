@@ -18,7 +18,7 @@ from detection_testing.aws.eventbridge.http import TARGET_PREFIX as EVENTS_PREFI
 from detection_testing.aws.eventbridge.http import EventsHttp
 from detection_testing.aws.faults import Fault, FaultPlan, Injection
 from detection_testing.aws.journal import JournalEvent, RecordedEvent, RecordedPublish
-from detection_testing.aws.query import FORM, parameters_of
+from detection_testing.aws.query import FORM
 from detection_testing.aws.refusals import fault_error, refused
 from detection_testing.aws.s3.http import S3Http
 from detection_testing.aws.s3.store import S3Store
@@ -166,7 +166,7 @@ class LocalServices:
             behaviour = request.path.removeprefix(CALLBACK_PREFIX + "/").partition("/")[0]
             return _of("callback", behaviour, request, lambda: self.callbacks.handle(request))
         if request.headers.get("content-type", "").startswith(FORM) and request.path == "/":
-            action = parameters_of(request).get("Action", "")
+            action = request.form().get("Action", "")
             if action in STS_ACTIONS:
                 return _of("sts", action, request, lambda: self._sts.handle(action, request))
             if action in self._sns.actions:

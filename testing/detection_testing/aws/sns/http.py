@@ -12,7 +12,6 @@ from detection_testing.aws.query import (
     items_of,
     map_of,
     members,
-    parameters_of,
 )
 from detection_testing.aws.sns.topics import Attributes, Publish, Topic, Topics, change, invalid
 from detection_testing.http.values import Request, Response, Spoiled
@@ -54,7 +53,7 @@ class SnsHttp:
     def handle(self, action: str, request: Request) -> Response:
         """Carry out one request."""
         try:
-            result = self.actions[action](parameters_of(request), request)
+            result = self.actions[action](request.form(), request)
         except QueryError as exc:
             return render_error(exc)
         return query.render(action, result, namespace=NAMESPACE)

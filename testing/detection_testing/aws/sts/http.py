@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 
 from detection_testing.aws import query
 from detection_testing.aws.clock import ServerClock
-from detection_testing.aws.query import QueryError, parameters_of
+from detection_testing.aws.query import QueryError
 from detection_testing.aws.sqs.registry import ACCOUNT_ID
 from detection_testing.aws.sts.credentials import CredentialStore
 from detection_testing.http.values import Request, Response
@@ -46,7 +46,7 @@ class StsHttp:
         try:
             if action == "GetCallerIdentity":
                 return self._identity(request)
-            return self._assume(parameters_of(request))
+            return self._assume(request.form())
         except QueryError as exc:
             return render_error(exc)
 

@@ -21,7 +21,7 @@ def compare(
 ) -> dict[str, object]:
     """Measure the worker with more and more destinations, on one core or on all."""
     bench = Bench(aws, media, folder)
-    contenders = _destinations(aws)
+    contenders = _destinations(aws, media.name)
     rows: dict[str, list[Rate]] = {name: [] for name in contenders}
     for _ in range(turns):
         for name, options in contenders.items():
@@ -37,13 +37,14 @@ def compare(
     }
 
 
-def _destinations(aws: LocalAws) -> dict[str, tuple[str, ...]]:
+def _destinations(aws: LocalAws, media: str) -> dict[str, tuple[str, ...]]:
     """Return the options of each row."""
     topic = aws.create_topic("results")
     queue_url, _ = aws.create_queue("results", dead_letter=False)
     aws.s3().create_bucket(Bucket="results")
     bus = f"arn:aws:events:{aws.region}:123456789012:event-bus/default"
-    every = ("--results", "s3://results/", "--on-success", f"{topic},{bus}")
+    # A prefix for each media set: their messages have the same request ids.
+    every = ("--results", f"s3://results/{media}/", "--on-success", f"{topic},{bus}")
     return {
         "callback": (),
         "S3, SNS, events": every,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection_contract.media_types import MediaKind
-from detection_worker.core.messages.admission import HoldLimits, room
+from detection_worker.core.messages.admission import Admission, HoldLimits, room
 from detection_worker.core.messages.drain import Held, to_release
 from detection_worker.core.messages.load import ServiceTimes
 
@@ -49,6 +49,38 @@ def test_room_is_never_negative_nor_more_than_one_batch(
 
     assert 0 <= count <= 10
     assert held + count <= max(messages, held)
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["expect", "done", "forget"]),
+            st.integers(0, 3),
+            st.integers(0, 2),
+            st.floats(0, 1e4),
+        )
+    )
+)
+def test_the_held_seconds_are_those_of_what_is_counted(
+    steps: list[tuple[str, int, int, float]],
+) -> None:
+    admission = Admission(LIMITS)
+    counted: dict[int, dict[int, float]] = {}
+    for what, message, index, seconds in steps:
+        jobs = counted.setdefault(message, {})
+        if what == "expect":
+            admission.expect(message, index, seconds)
+            jobs[index] = seconds
+        elif what == "done":
+            assert admission.done(message, index) == (index in jobs)
+            jobs.pop(index, None)
+        else:
+            admission.forget(message)
+            jobs.clear()
+
+        held_s = sum(sum(each.values()) for each in counted.values())
+        assert admission.held_s == pytest.approx(held_s, abs=1e-6)
+        assert admission.remaining_s(message) == pytest.approx(sum(jobs.values()), abs=1e-6)
 
 
 def test_service_times_follow_what_is_measured() -> None:

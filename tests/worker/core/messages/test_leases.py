@@ -187,3 +187,21 @@ def test_living_work_never_loses_its_lease(visibility_s: int, receives: list[flo
             leases.extended(extension, now_s=now_s)
         assert leases.expired(now_s=now_s) == []
         now_s += tick_s
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["a", "b", "c"]), st.sampled_from([None, *Event])), max_size=60
+    )
+)
+def test_the_open_ones_are_those_whose_outcome_is_not_decided(
+    steps: list[tuple[str, Event | None]],
+) -> None:
+    leases = table()
+    for message_id, event in steps:
+        if event is None:
+            leases.take(message_id, "h", now_s=0)
+        else:
+            leases.move(message_id, event, now_s=0)
+
+        assert leases.open == sum(leases.state(i) in OPEN for i in "abc")

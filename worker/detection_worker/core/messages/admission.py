@@ -4,10 +4,10 @@ Messages in flight here are hidden from a scaler that watches the queue: hoardin
 backlog.
 """
 
-import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+NS = 1_000_000_000
 FULL_BATCH = 10
 """Most messages that SQS hands out at once (API reference, ReceiveMessage)."""
 
@@ -35,7 +35,9 @@ class Admission:
     def __init__(self, limits: HoldLimits) -> None:
         self._limits = limits
         self._asked_for = 0
-        self._expected_s: dict[Hashable, dict[int, float]] = {}
+        # Whole nanoseconds: their running sum is exact.
+        self._expected_ns: dict[Hashable, dict[int, int]] = {}
+        self._held_ns = 0
 
     def ask(self, *, held_messages: int, mean_s: float, at_most: int) -> int:
         """Return how many messages a poll may ask for; they count as held until ``answered``.
@@ -45,15 +47,18 @@ class Admission:
             mean_s: Predicted seconds of a message of which nothing is known yet.
             at_most: Upper bound of this poll.
         """
-        count = room(
+        count = min(self.room(held_messages=held_messages, mean_s=mean_s), at_most)
+        self._asked_for += count
+        return count
+
+    def room(self, *, held_messages: int, mean_s: float) -> int:
+        """Return what ``ask`` would without an upper bound; nothing counts as held."""
+        return room(
             held_messages=held_messages + self._asked_for,
             held_seconds=self.held_s + self._asked_for * mean_s,
             mean_s=mean_s,
             limits=self._limits,
         )
-        count = min(count, at_most)
-        self._asked_for += count
-        return count
 
     def answered(self, count: int) -> None:
         """Take back what ``ask`` returned: the poll is over."""
@@ -61,27 +66,31 @@ class Admission:
 
     def expect(self, message: Hashable, index: int, seconds: float) -> None:
         """Count the predicted cost of one job of a message."""
-        self._expected_s.setdefault(message, {})[index] = seconds
+        jobs, cost_ns = self._expected_ns.setdefault(message, {}), round(seconds * NS)
+        self._held_ns += cost_ns - jobs.get(index, 0)
+        jobs[index] = cost_ns
 
-    def done(self, message: Hashable, index: int) -> None:
-        """Stop counting a job; one that is not counted is no mistake."""
-        jobs = self._expected_s.get(message, {})
-        jobs.pop(index, None)
+    def done(self, message: Hashable, index: int) -> bool:
+        """Stop counting a job; return whether it was counted."""
+        jobs = self._expected_ns.get(message, {})
+        counted = index in jobs
+        self._held_ns -= jobs.pop(index, 0)
         if not jobs:
             self.forget(message)
+        return counted
 
     def forget(self, message: Hashable) -> None:
         """Stop counting every job of a message."""
-        self._expected_s.pop(message, None)
+        self._held_ns -= sum(self._expected_ns.pop(message, {}).values())
 
     def remaining_s(self, message: Hashable) -> float:
         """Return the predicted seconds that a message still costs."""
-        return math.fsum(self._expected_s.get(message, {}).values())
+        return sum(self._expected_ns.get(message, {}).values()) / NS
 
     @property
     def held_s(self) -> float:
         """Predicted seconds of all work that is counted."""
-        return math.fsum(s for jobs in self._expected_s.values() for s in jobs.values())
+        return self._held_ns / NS
 
 
 def room(*, held_messages: int, held_seconds: float, mean_s: float, limits: HoldLimits) -> int:

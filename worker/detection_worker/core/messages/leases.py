@@ -66,6 +66,7 @@ class LeaseTable:
         self._visibility_s = visibility_s
         self._renew_below_s = max(visibility_s / 3, 2 * tick_s)
         self._leases: dict[str, Lease] = {}
+        self._open = 0
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -76,7 +77,7 @@ class LeaseTable:
     @property
     def open(self) -> int:
         """Leases whose outcome is not decided."""
-        return sum(lease.state in OPEN for lease in self._leases.values())
+        return self._open
 
     def take(self, message_id: str, receipt_handle: str, *, now_s: float) -> bool:
         """Note a delivery; return True if the message is new here.
@@ -94,10 +95,11 @@ class LeaseTable:
                 progress_s=now_s,
                 state=after_delivery(State.DROPPED),
             )
+            self._open += self._leases[message_id].state in OPEN
             return True
         known.receipt_handle, known.received_s = receipt_handle, now_s
         known.deadline_s = deadline_s
-        known.state = after_delivery(known.state)
+        self._set(known, after_delivery(known.state))
         return False
 
     def state(self, message_id: str) -> State:
@@ -122,12 +124,16 @@ class LeaseTable:
         to = None if lease is None else next_state(lease.state, event)
         if lease is None or to is None:
             return None
-        lease.state = to
+        self._set(lease, to)
         if event in SIGNS_OF_LIFE:
             lease.progress_s = now_s
         if to is State.DROPPED:
             del self._leases[message_id]
         return to
+
+    def _set(self, lease: Lease, state: State) -> None:
+        self._open += (state in OPEN) - (lease.state in OPEN)
+        lease.state = state
 
     def holds(self, message_id: str, *, now_s: float, margin_s: float) -> bool:
         """Say whether the message is ours for at least ``margin_s`` more seconds."""

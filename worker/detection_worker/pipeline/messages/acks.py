@@ -119,7 +119,9 @@ class AckWriter:
                 self._writes.append(write)
             else:
                 self._writes.appendleft(write)
-            self._wake.notify_all()
+            # In between nothing but time makes the batch worth a call.
+            if not may_linger or self._hurry or not 1 < len(self._writes) < BATCH:
+                self._wake.notify_all()
         return True
 
     def flush(self, *, timeout_s: float) -> bool:

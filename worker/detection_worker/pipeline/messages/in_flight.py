@@ -97,6 +97,7 @@ class InFlight:
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
+        self._waiting = 0
         self._margin_s = min(1.0, visibility_s * 0.1)
         self._messages: dict[str, Message] = {}
         self._leases = LeaseTable(visibility_s=visibility_s, tick_s=tick_s)
@@ -133,7 +134,11 @@ class InFlight:
         with self._changed:
             count = self._ask(at_most)
             if count == 0:
-                self._changed.wait(timeout_s)
+                self._waiting += 1
+                try:
+                    self._changed.wait(timeout_s)
+                finally:
+                    self._waiting -= 1
                 count = self._ask(at_most)
         try:
             yield count
@@ -243,8 +248,8 @@ class InFlight:
     def work_done(self, job: Job) -> None:
         """Stop counting a job: it needs the busy stages no more."""
         with self._lock:
-            self._admission.done(job.message, job.index)
-            self._changed.notify_all()
+            if self._admission.done(job.message, job.index):
+                self._wake_if_room()
 
     def observe_service(self, kind: MediaKind, seconds: float) -> float:
         """Note what a message cost the busiest stage; return the smoothed cost of its kind."""
@@ -294,11 +299,20 @@ class InFlight:
         if state is State.DROPPED:
             del self._messages[message.message_id]
             self._busy.note(len(self._messages), wall_s=self._wall_clock())
+            if not self._messages:
+                self._changed.notify_all()
         if state is not None and state not in OPEN:
             # It waits for its batch of writes at most: no reason to ask for less.
             self._admission.forget(message)
-            self._changed.notify_all()
+            self._wake_if_room()
         return state
+
+    def _wake_if_room(self) -> None:
+        """Wake pollers that would be told of room: to wake them costs more than to look here."""
+        if self._waiting and self._admission.room(
+            held_messages=self._leases.open, mean_s=self._service_times.mean()
+        ):
+            self._changed.notify_all()
 
     def _ask(self, at_most: int) -> int:
         return self._admission.ask(

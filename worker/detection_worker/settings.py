@@ -234,7 +234,7 @@ class ConsumerSettings:
     dry_run: bool = False
     stats_interval: Annotated[int, Interval(ge=0, le=1_000_000_000)] = 100
     # SQS hands out 120,000 unacknowledged messages.
-    max_in_flight: Annotated[int, Interval(ge=1, le=100_000)] = 64
+    max_in_flight: Annotated[int, Interval(ge=1, le=100_000)] = 128
     """Messages held at once: enough to hide 200 ms of network at 200 messages a second."""
     prefetch_seconds: Annotated[float, Interval(ge=0.1, le=3600)] = 10.0
     """Most predicted seconds of work held, so that waiting messages stay visible in the queue."""

@@ -13,8 +13,8 @@ from detection_worker.media.values import Decoder
 from detection_worker.metrics import Metrics
 from detection_worker.outbox.queue import check_outbox_url
 from detection_worker.pipeline.files.handovers import MakeInference
-from detection_worker.pipeline.service.dependencies import PipelineDependencies
-from detection_worker.pipeline.service.destinations import make_destinations, most_threads
+from detection_worker.pipeline.service.dependencies import PipelineDependencies, delivery_threads
+from detection_worker.pipeline.service.destinations import make_destinations
 from detection_worker.pipeline.service.outbox import make_outbox
 from detection_worker.pipeline.service.pipeline import Pipeline
 from detection_worker.pipeline.service.startup import wait_for_queue
@@ -97,7 +97,9 @@ class Adapters:
 
     def callback_client(self) -> HttpCallbackClient:
         """Return a new client, which must be closed."""
-        threads = most_threads(self._consumer)
+        threads = delivery_threads(
+            self._settings.results, callback_workers=self._consumer.callback_workers
+        )
         return HttpCallbackClient(self._settings.callback, connections=threads)
 
     def dependencies(

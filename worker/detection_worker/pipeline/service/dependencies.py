@@ -23,7 +23,7 @@ from detection_worker.pipeline.stages.breaker import CircuitBreaker
 from detection_worker.pipeline.stages.context import ResultHandler, StageContext
 from detection_worker.pipeline.stages.handovers import Fetched
 from detection_worker.results.base import Notifier, ResultStore
-from detection_worker.settings import ConsumerSettings, Settings
+from detection_worker.settings import ConsumerSettings, ResultSettings, Settings
 from detection_worker.sources.base import MessageSource, QueueFacts
 from detection_worker.storage.base import Storage
 
@@ -62,14 +62,16 @@ class PipelineDependencies:
     inference: MakeInference[Fetched] | None = None
     device_share: float = 1.0
 
-    def delivery_threads(self, callback_workers: int) -> int:
-        """Return how many results are delivered at once.
 
-        One waits for the cache, the store, topics and its receiver in turn: as many threads for
-        each, so that destinations cost latency and no throughput.
-        """
-        others = (self.store, self.notifier, self.entries)
-        return callback_workers * (1 + sum(other is not None for other in others))
+def delivery_threads(results: ResultSettings, *, callback_workers: int) -> int:
+    """Return how many results are delivered at once.
+
+    One waits for the cache, the store, every topic, queue or bus and its receiver in turn: as many
+    threads for each, so that destinations cost latency and no throughput.
+    """
+    others = (results.cache_url is not None) + (results.results_url is not None)
+    told = max(len(results.on_success), len(results.on_failure))
+    return callback_workers * (1 + others + told)
 
 
 def make_scores(
@@ -127,6 +129,8 @@ def make_context(
             "download": consumer.downloaders,
             "decode": dependencies.decoders,
             "inference": dependencies.device_share,
-            "callback": dependencies.delivery_threads(consumer.callback_workers),
+            "callback": delivery_threads(
+                settings.results, callback_workers=consumer.callback_workers
+            ),
         },
     )

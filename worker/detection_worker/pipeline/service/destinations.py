@@ -7,15 +7,13 @@ import boto3
 from detection_contract.aws.s3_prefixes import parse_s3_prefix
 from detection_worker.cache.base import EntryStore
 from detection_worker.cache.s3 import S3Entries
+from detection_worker.pipeline.service.dependencies import delivery_threads
 from detection_worker.results.base import Notifier, ResultStore
 from detection_worker.results.destinations import MAX_ENTRIES
 from detection_worker.results.group_commit import LINGER_S as SHORT_LINGER_S
 from detection_worker.results.notifier import LINGER_S, AwsNotifier
 from detection_worker.results.s3_store import S3ResultStore
 from detection_worker.settings import ConsumerSettings, Settings
-
-KINDS = 4
-"""Cache, store, topics and receiver: where a result waits in turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,19 +31,12 @@ class Destinations:
     entries: EntryStore | None = None
 
 
-def most_threads(consumer: ConsumerSettings) -> int:
-    """Return how many threads may want a connection to one destination at once.
-
-    With as many connections kept none is thrown away: see ``PipelineDependencies``.
-    """
-    return KINDS * consumer.callback_workers
-
-
 def make_destinations(
     session: boto3.Session, settings: Settings, consumer: ConsumerSettings
 ) -> Destinations:
     """Return the destinations that the settings name; calls nothing yet."""
-    pool = most_threads(consumer)
+    # With as many connections kept none is thrown away.
+    pool = delivery_threads(settings.results, callback_workers=consumer.callback_workers)
     return Destinations(
         store=_store(session, settings, pool=pool),
         notifier=_notifier(session, settings, consumer),

@@ -26,6 +26,7 @@ from detection_worker.pipeline.messages.settlement import (
 from detection_worker.pipeline.messages.visibility_extender import VisibilityExtender
 from detection_worker.pipeline.service.dependencies import (
     PipelineDependencies,
+    delivery_threads,
     make_context,
     make_scores,
 )
@@ -241,7 +242,9 @@ class Pipeline:
         return Stage(
             "callback",
             Delivery(context).deliver,
-            threads=self._dependencies.delivery_threads(self._consumer.callback_workers),
+            threads=delivery_threads(
+                self._settings.results, callback_workers=self._consumer.callback_workers
+            ),
             capacity=4 * self._consumer.max_in_flight,
         )
 

@@ -1,6 +1,6 @@
 """What the operator needs of a node: whether it is going, and what it can hold. Pure.
 
-A node that is going bears a mark of whoever removes it: a taint, a condition, or its own deletion.
+A node that is going bears a mark of what removes it: a taint, a condition, or its own deletion.
 """
 
 import sys

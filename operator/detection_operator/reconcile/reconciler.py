@@ -11,6 +11,7 @@ from detection_operator.kube.port import Key, Object
 from detection_operator.kube.store import POOL
 from detection_operator.metrics import Metrics
 from detection_operator.reconcile.act.executor import Executor
+from detection_operator.reconcile.act.protection import keep_protection
 from detection_operator.reconcile.act.rejected_deployment import (
     for_generation,
     is_rejection,
@@ -38,6 +39,7 @@ from detection_operator.scaling.plan import Plan
 from detection_operator.scaling.pools.share import PoolShare
 from detection_operator.scaling.records import Record
 from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.spec.scaling import Mode
 from detection_operator.spec.validation import InvalidSpec
 
 SOON_S: Final = 1.0
@@ -104,6 +106,7 @@ class Reconciler:
         case, plan = replace(case, seen=replace(case.seen, pool=turn.share)), turn.plan
         try:
             pending = self._act(case, turn, conflict=conflict, older=older)
+            self._protect(case, older=older)
         except Vanished:
             self._forget(key)
             return SOON_S
@@ -285,6 +288,13 @@ class Reconciler:
         )
         executor.execute(steps)
         return executor.delete_empty(groups) or steps.pending
+
+    def _protect(self, case: Case, *, older: str | None) -> None:
+        """Annotate workers by what they do, unless nothing may be written, or another does."""
+        if older is not None or case.spec.scaling.mode is Mode.SHADOW:
+            return
+        watch, groups = case.state.written.protection, case.gathered.groups
+        keep_protection(self.sources, case.queue, case.spec.worker, groups, watch=watch)
 
     @staticmethod
     def _undrain_former(executor: Executor, case: Case) -> None:

@@ -1,6 +1,7 @@
 """The workers of a DetectionQueue."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -15,6 +16,13 @@ from detection_operator.spec.fields import (
     UniqueBy,
 )
 from detection_operator.spec.results import Results
+
+
+class Protection(StrEnum):
+    """Which workers bear the annotations that keep autoscalers from evicting them."""
+
+    WHILE_BUSY = "WhileBusy"
+    ALWAYS = "Always"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,3 +150,11 @@ class Worker(SpecPart):
         DeploymentRef | None,
         Field(description="Existing Deployment, of which the operator sets only the replicas."),
     ] = None
+    protection: Annotated[
+        Protection,
+        Field(
+            description="Which workers neither Karpenter (do-not-disrupt) nor the Cluster "
+            "Autoscaler (safe-to-evict) may evict: those that are starting, or were busy in the "
+            "last five minutes, or all of them always."
+        ),
+    ] = Protection.WHILE_BUSY

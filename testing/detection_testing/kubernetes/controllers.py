@@ -104,6 +104,7 @@ class Nodes:
                     "name": f"{metadata['name']}-{number:05d}",
                     "namespace": metadata["namespace"],
                     "labels": {**template["metadata"].get("labels", {})},
+                    "annotations": {**template["metadata"].get("annotations", {})},
                     "ownerReferences": [{"uid": metadata["uid"], "controller": True}],
                 },
                 "spec": {"containers": template["spec"]["containers"]},

@@ -180,6 +180,7 @@ class ReplicaController:
                     "name": f"{metadata['name']}-{suffix}",
                     "namespace": metadata["namespace"],
                     "labels": dict(template["metadata"].get("labels", {})),
+                    "annotations": dict(template["metadata"].get("annotations", {})),
                     "ownerReferences": [{"uid": metadata["uid"], "controller": True}],
                 },
                 "spec": template["spec"],

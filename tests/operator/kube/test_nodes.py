@@ -1,4 +1,4 @@
-"""Which nodes are going, as whoever removes them marks them, and what is kept of a node."""
+"""Which nodes are going, by the marks on them, and what is kept of a node."""
 
 import logging
 from typing import Any

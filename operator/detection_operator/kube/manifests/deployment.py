@@ -13,6 +13,7 @@ from typing import Any, Final
 from detection_contract import environment as env
 from detection_operator.kube.manifests.overrides import overridden
 from detection_operator.kube.objects import owner_reference
+from detection_operator.kube.pods.protection import PROTECTED
 from detection_operator.kube.port import Object
 from detection_operator.spec.fields import FROM_REDRIVE_POLICY
 from detection_operator.spec.queue_spec import QueueSpec
@@ -138,9 +139,8 @@ def _pod_template(
     if template.tolerations:
         pod_spec["tolerations"] = [dict(item) for item in template.tolerations]
     annotations = {
-        # Nodes empty when the operator removes pods; moving a busy one would break its promise.
-        "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
-        "karpenter.sh/do-not-disrupt": "true",
+        # Pods that are starting stay; later the operator annotates them by what they do.
+        **PROTECTED,
         "kubectl.kubernetes.io/default-container": env.CONTAINER_WORKER,
     }
     return {"metadata": {"labels": dict(labels), "annotations": annotations}, "spec": pod_spec}

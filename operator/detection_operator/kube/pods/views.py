@@ -7,6 +7,7 @@ from typing import Final
 from detection_contract import environment as env
 from detection_operator.kube.objects import condition, time_s
 from detection_operator.kube.pods import complaints
+from detection_operator.kube.pods.protection import protection_of
 from detection_operator.kube.port import Object
 
 FAILED: Final = "Failed"
@@ -45,6 +46,7 @@ class PodView:
         was_ready: It was ready at some time, as far as its status shows.
         leave_by_s: End of its grace period; None unless it was deleted.
         node: Name of its node; empty without one.
+        protection: Its annotations that concern eviction by autoscalers.
     """
 
     name: str
@@ -71,6 +73,7 @@ class PodView:
     was_ready: bool = False
     leave_by_s: float | None = None
     node: str = ""
+    protection: tuple[tuple[str, str], ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -170,6 +173,7 @@ def _view(pod: Object) -> PodView:
         unready_since_s=None if ready_s is not None else _begun_s(pod, created_s),
         was_ready=ready_s is not None or _was_ready(pod, created_s),
         leave_by_s=time_s(metadata.get("deletionTimestamp")),
+        protection=protection_of(annotations),
         node=str(pod.get("spec", {}).get("nodeName") or ""),
     )
 

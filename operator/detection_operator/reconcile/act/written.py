@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from detection_operator.reconcile.act.disruption import BudgetWatch
+from detection_operator.reconcile.act.protection import ProtectionWatch
 from detection_operator.reconcile.act.rejected_deployment import RejectedDeployment
 from detection_operator.reconcile.observe.fleet import Worker
 
@@ -19,6 +20,7 @@ class Written:
     Attributes:
         replicas: Replicas written last, by Deployment.
         digests: Digest of the spec that the server keeps, by Deployment.
+        protection: State of the workers' protection from eviction.
         budget: State of the PodDisruptionBudget.
         rejected: The API server's answer to the Deployment, while it rejects it.
         refused_drain: Uids of workers that refused to drain, with the monotonic time until which
@@ -29,6 +31,7 @@ class Written:
     replicas: dict[str, int] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     budget: BudgetWatch = field(default_factory=BudgetWatch)
+    protection: ProtectionWatch = field(default_factory=ProtectionWatch)
     rejected: RejectedDeployment | None = None
     refused_drain: dict[str, float] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)

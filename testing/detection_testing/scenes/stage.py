@@ -139,7 +139,7 @@ class Stage(World):
     """A world with a cache between operator and cluster.
 
     Attributes:
-        wire: Of every operator.
+        wire: What lies between the operators and the cluster.
         others: Operators beside the first.
         taken: Uids of pods that were removed by others than the operator.
         dark: The cluster stands still: there is no API server.

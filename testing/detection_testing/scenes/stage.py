@@ -5,7 +5,9 @@ memory and on a real API server alike. So a watch can be deaf for a while, tell 
 410 and begin again with a list.
 """
 
+import contextlib
 import copy
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,9 +15,10 @@ from typing import Any, Final, cast
 
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import KIND
-from detection_operator.errors import ClusterError, Unavailable
+from detection_operator.errors import ClusterError, NotFound, Unavailable
 from detection_operator.kube.cache import CachedCluster, Listing
 from detection_operator.kube.port import Key, Object
+from detection_operator.kube.rest import namespaced
 from detection_operator.kube.store import DEPLOYMENT, POD, POOL, Store
 from detection_operator.reconcile.observe.gather import Sources
 from detection_operator.reconcile.reconciler import Reconciler
@@ -26,6 +29,8 @@ from detection_testing.scenes.world import World
 
 WATCHED: Final = (KIND, DEPLOYMENT, POD)
 RESYNC_S: Final = 60.0
+NAMESPACE_S: Final = 60.0
+"""Real seconds that a namespace may take to go."""
 LISTS: Final = {
     KIND: "queues",
     POOL: "pools",
@@ -196,12 +201,31 @@ class Stage(World):
         """Delete a namespace and all that is in it."""
         self.taken.update(pod["metadata"]["uid"] for pod in self.cluster.of_kind(POD))
         if isinstance(self.cluster, ApiScene):
-            self.cluster.activity += 1
-            self.cluster.admin.call("DELETE", f"/api/v1/namespaces/{name}")
+            self._delete_real_namespace(self.cluster, name)
             return
         for slot in [slot for slot in self.cluster.objects if slot[1] == name]:
             if slot in self.cluster.objects:
                 self.cluster.delete(slot)
+
+    def _delete_real_namespace(self, scene: ApiScene, name: str) -> None:
+        """Let operators act until the namespace is gone, which takes a while on any clock."""
+        path, end_s = f"/api/v1/namespaces/{name}", time.monotonic() + NAMESPACE_S
+        scene.activity += 1
+        scene.admin.call("DELETE", path)
+        while time.monotonic() < end_s:
+            for pod in scene.of_kind(POD):
+                with contextlib.suppress(NotFound):
+                    pods = namespaced("v1", name, "pods", pod["metadata"]["name"])
+                    scene.admin.call("DELETE", pods, {"gracePeriodSeconds": 0})
+            for operator in self.operators():
+                self._inform(operator)
+                self._act(operator)
+            try:
+                scene.admin.call("GET", path)
+            except NotFound:
+                return
+            time.sleep(0.1)
+        raise TimeoutError(f"namespace {name} is still there")
 
     def lost_by_operators(self) -> list[str]:
         """Return the uids of pods that were busy when an operator removed them."""

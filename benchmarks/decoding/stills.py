@@ -23,14 +23,12 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
+from detection_testing.media.decoding import decode_here
 from detection_testing.media.sample_media import texture
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.media import views
-from detection_worker.media.decode import decode_file
 from detection_worker.media.jail.process import CHILD_ENVIRONMENT
 from detection_worker.media.stills import image, turbo
-from detection_worker.media.values import DecodedMedia, DecodeOrder
-from detection_worker.settings import MediaLimits
 
 SIZES: Final = ("640x480", "1920x1080", "2048x1536", "4000x3000")
 QUALITY: Final = 88
@@ -53,20 +51,6 @@ def by_pillow() -> Iterator[None]:
         vars(turbo)["decode"], vars(views)["CENTRE_GAP"] = ours, gap
 
 
-def decoded(path: Path, sampling: ImageSampling) -> DecodedMedia:
-    """Return a file as units, as in a child."""
-    order = DecodeOrder(
-        suffix=path.suffix,
-        announced=None,
-        image=sampling,
-        video=None,
-        audio=None,
-        limits=MediaLimits(),
-    )
-    with path.open("rb") as file:
-        return decode_file(file, order, tick=lambda: None)
-
-
 def cpu_ms(run: Callable[[], object], repeat: int) -> float:
     """Return the median CPU ms of a call; the first does not count."""
     run()
@@ -81,11 +65,11 @@ def cpu_ms(run: Callable[[], object], repeat: int) -> float:
 def measure(path: Path, name: str, *, repeat: int) -> dict[str, object]:
     """Return the row of one picture in one view."""
     sampling = VIEWS[name]
-    ours = cpu_ms(lambda: decoded(path, sampling), repeat)
-    units = decoded(path, sampling).units.astype(np.int16)
+    ours = cpu_ms(lambda: decode_here(path, sampling), repeat)
+    units = decode_here(path, sampling).units.astype(np.int16)
     with by_pillow():
-        pillow = cpu_ms(lambda: decoded(path, sampling), repeat)
-        difference = int(np.abs(units - decoded(path, sampling).units).max())
+        pillow = cpu_ms(lambda: decode_here(path, sampling), repeat)
+        difference = int(np.abs(units - decode_here(path, sampling).units).max())
     most = MOST_LEVELS if sampling.view == "centre" else 0
     if difference > most:
         raise SystemExit(f"{path.stem}, {name}: units differ by {difference} levels")

@@ -22,10 +22,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from detection_worker.core.sampling import AudioSampling, ImageSampling, Sampling, VideoSampling
-from detection_worker.media.decode import decode_file
-from detection_worker.media.values import DecodedMedia, DecodeOrder
-from detection_worker.settings import MediaLimits
+from detection_testing.media.decoding import decode_here
+from detection_worker.core.sampling import Sampling, VideoSampling
+from detection_worker.media.values import DecodedMedia
 
 GRAIN: Final = "noise=alls=6:allf=t,format=yuv420p"
 """Without noise a test picture is decoded faster than what a camera saw."""
@@ -151,18 +150,9 @@ def measure(row: Row, folder: Path, *, turns: int) -> Measured:
 
 
 def _decoded(path: Path, sampling: Sampling) -> tuple[float, DecodedMedia]:
-    order = DecodeOrder(
-        suffix=path.suffix,
-        announced=None,
-        image=sampling if isinstance(sampling, ImageSampling) else None,
-        video=sampling if isinstance(sampling, VideoSampling) else None,
-        audio=sampling if isinstance(sampling, AudioSampling) else None,
-        limits=MediaLimits(),
-    )
-    with path.open("rb") as file:
-        started_s = time.process_time()
-        media = decode_file(file, order, tick=lambda: None)
-        return time.process_time() - started_s, media
+    started_s = time.process_time()
+    media = decode_here(path, sampling)
+    return time.process_time() - started_s, media
 
 
 def show(found: Mapping[str, Measured], before: Mapping[str, Mapping[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """A decoder and a detector that cost nothing: a whole worker then runs in a tenth of a second."""
 
 import hashlib
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -79,3 +80,23 @@ class StubDetector:
     def logits(self, units: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
         """Return one logit a crop."""
         return units.reshape(len(units), -1)[:, 0].astype(np.float32) - 5
+
+
+class HangingDetector(StubDetector):
+    """A detector whose forward pass ends when it is told to, or after two minutes.
+
+    Attributes:
+        entered: Set once a pass is under way.
+        go_on: Ends it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered = threading.Event()
+        self.go_on = threading.Event()
+
+    def logits(self, units: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+        """Wait, then score as the stub does."""
+        self.entered.set()
+        self.go_on.wait(120)
+        return super().logits(units)

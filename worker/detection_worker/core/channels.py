@@ -42,7 +42,7 @@ class _Cells:
     """Power by time and frequency, shape ``(times, bins)``.
 
     Attributes:
-        kept: Of the mix.
+        kept: What the mix has.
         expected: What channels without relation would leave of theirs.
     """
 

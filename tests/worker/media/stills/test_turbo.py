@@ -18,12 +18,12 @@ from PIL import Image, ImageCms
 
 from detection_contract.error_codes import ErrorCode
 from detection_testing.media import sample_media
+from detection_testing.media.decoding import decode_here
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.errors import JobError
-from detection_worker.media.decode import decode_file
 from detection_worker.media.stills import image, jpeg, turbo
 from detection_worker.media.stills.image import Picture, read_image
-from detection_worker.media.values import DecodedMedia, DecodeOrder
+from detection_worker.media.values import DecodedMedia
 from detection_worker.settings import MIB, MediaLimits
 
 image.prepare()
@@ -265,16 +265,7 @@ def test_units_do_not_depend_on_who_decodes(view: str, orientation: int, tmp_pat
 def units_of(
     path: Path, sampling: ImageSampling
 ) -> tuple[NDArray[np.uint8] | NDArray[np.float32], NDArray[np.int32]]:
-    order = DecodeOrder(
-        suffix=path.suffix,
-        announced=None,
-        image=sampling,
-        video=None,
-        audio=None,
-        limits=MediaLimits(),
-    )
-    with path.open("rb") as file:
-        media = decode_file(file, order, tick=lambda: None)
+    media = decode_here(path, sampling)
     return media.units, media.boxes
 
 

@@ -12,27 +12,17 @@ import pytest
 from numpy.typing import NDArray
 
 from detection_testing.media import sample_media
+from detection_testing.media.decoding import decode_here
 from detection_worker.core.sampling import AudioSampling
-from detection_worker.media import decode
 from detection_worker.media.streams import audio
-from detection_worker.media.values import DecodedMedia, DecodeOrder
-from detection_worker.settings import MediaLimits
+from detection_worker.media.values import DecodedMedia
 
 RATE_HZ = 16_000
 SAMPLING = AudioSampling(window=16_000, hop=8_000)
 
 
 def decoded(path: Path) -> DecodedMedia:
-    order = DecodeOrder(
-        suffix="",
-        announced=None,
-        image=None,
-        video=None,
-        audio=SAMPLING,
-        limits=MediaLimits(),
-    )
-    with path.open("rb") as file:
-        return decode.decode_file(file, order, tick=lambda: None)
+    return decode_here(path, SAMPLING)
 
 
 def write(path: Path, codec: str, layout: str, *, rate_hz: int = 44_100, seed: int = 1) -> Path:

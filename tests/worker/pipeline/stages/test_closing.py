@@ -16,8 +16,9 @@ class _Inference:
 
     closed = False
 
-    def close(self) -> None:
-        self.closed = True
+    def close(self, *, timeout_s: float) -> bool:
+        self.closed = timeout_s > 0
+        return True
 
 
 def test_stages_that_hang_share_the_time_for_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +37,10 @@ def test_stages_that_hang_share_the_time_for_their_end(monkeypatch: pytest.Monke
     download, decode, callback = stages
     began_s = time.monotonic()
 
-    _Stages(download=download, decode=decode, inference=inference, callback=callback).close()
+    stages_of_one = _Stages(
+        download=download, decode=decode, inference=inference, callback=callback
+    )
+    assert stages_of_one.close(pass_until_s=began_s + 30)
 
     assert 2.0 <= time.monotonic() - began_s < 5.0
     assert inference.closed

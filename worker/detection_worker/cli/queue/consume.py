@@ -4,6 +4,7 @@ import argparse
 import atexit
 import gc
 import json
+import logging
 import os
 from dataclasses import replace
 from typing import Final
@@ -151,7 +152,12 @@ def _consume(loaded: Loaded, consumer: ConsumerSettings) -> int:
     # Python would look through all objects of torch once more at the end: a second of the grace
     # period, several on a busy node.
     atexit.register(gc.freeze)
-    return make_worker(settings, consumer).run()
+    worker = make_worker(settings, consumer)
+    code = worker.run()
+    if worker.hangs:
+        logging.shutdown()
+        os._exit(code)
+    return code
 
 
 COMMAND: Final[Command] = Consume()

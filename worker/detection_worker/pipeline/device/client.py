@@ -181,14 +181,22 @@ class RemoteInference(Generic[T]):
             log.exception("handing %s to the device failed", decoded.ticket.request_id)
             self._fail(number, "internal error")
 
-    def close(self) -> None:
-        """Wait for the scores of what was put in, then stop."""
+    def close(self, *, timeout_s: float | None = None) -> bool:
+        """Wait for the scores of what was put in, then stop.
+
+        Args:
+            timeout_s: What takes longer is not waited for; None waits for all.
+
+        Returns:
+            False if something was not scored in time.
+        """
         with self._room:
             self._closing = True
-            self._room.wait_for(lambda: self._lost or not self._pending)
+            done = self._room.wait_for(lambda: self._lost or not self._pending, timeout_s)
         with suppress(OSError):
             self._device.sock.shutdown(socket.SHUT_RDWR)
         self._thread.join()
+        return done
 
     # -- sending -------------------------------------------------------------------------------
 

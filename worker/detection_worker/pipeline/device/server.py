@@ -127,13 +127,22 @@ class DeviceServer:
         """
         self._do(lambda: self._add(sock, number))
 
-    def close(self) -> None:
-        """Score what waits, answer it, then stop; feeders still connected see the end."""
-        self._stage.close()
+    def close(self, *, timeout_s: float | None = None) -> bool:
+        """Score what waits, answer it, then stop; feeders still connected see the end.
+
+        Args:
+            timeout_s: As for ``InferenceStage.close``.
+
+        Returns:
+            False if a forward pass was left behind; nothing is closed then.
+        """
+        if not self._stage.close(timeout_s=timeout_s):
+            return False
         self._do(self._stop)
         self._thread.join()
         self._selector.close()
         os.close(self._wake_fd)
+        return True
 
     # -- the reader's thread -------------------------------------------------------------------
 

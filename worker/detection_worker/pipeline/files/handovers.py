@@ -121,8 +121,8 @@ class Inference(Protocol[T]):
         """Score a decoded file; blocks while too many or too large ones wait."""
         ...
 
-    def close(self) -> None:
-        """Score what waits, then stop."""
+    def close(self, *, timeout_s: float) -> bool:
+        """Score what waits, then stop; False if a pass goes on after so many seconds."""
         ...
 
 

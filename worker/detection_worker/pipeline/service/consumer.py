@@ -3,7 +3,6 @@
 import logging
 import signal
 import sys
-import threading
 from contextlib import closing
 
 from detection_contract import user_messages
@@ -16,7 +15,7 @@ from detection_worker.pipeline.files.downloads import sweep
 from detection_worker.pipeline.messages.parsing import body_parser
 from detection_worker.pipeline.messages.settlement import MessageCounts, Statistics
 from detection_worker.pipeline.service.adapters import Adapters
-from detection_worker.pipeline.service.control import asking_to_stop, control_server
+from detection_worker.pipeline.service.control import Stoppable, asking_to_stop, control_server
 from detection_worker.pipeline.service.dry_run import dry_run
 from detection_worker.pipeline.service.pipeline import Pipeline
 from detection_worker.pipeline.service.reaching import out_of_reach
@@ -32,7 +31,7 @@ SWITCH_INTERVAL_S = 0.001
 log = logging.getLogger(__name__)
 
 
-class Consumer:
+class Consumer(Stoppable):
     """One consumer process.
 
     Args:
@@ -55,14 +54,13 @@ class Consumer:
         *,
         on_result: ResultHandler | None = None,
     ) -> None:
+        super().__init__()
         self._settings = settings
         self._consumer = consumer
         self._on_result = on_result
         self._metrics = Metrics()
         self._counts = MessageCounts()
-        self._stop = threading.Event()
         self._signal: int | None = None
-        self._hurry = threading.Event()
         self._adapters = Adapters(settings, consumer, self._metrics)
         self.steering = Steering(
             queue_url=consumer.queue_url,
@@ -70,12 +68,6 @@ class Consumer:
             metrics=self._metrics,
             stopping=self._stop,
         )
-
-    def request_stop(self) -> None:
-        """Drain and return from ``run``; a second call hands everything back at once."""
-        if self._stop.is_set():
-            self._hurry.set()
-        self._stop.set()
 
     @property
     def statistics(self) -> Statistics:
@@ -159,11 +151,14 @@ class Consumer:
                 pipeline, grace_s=self._consumer.shutdown_grace_s, hurry=self._hurry.is_set
             )
             log.info(str(self.statistics))
-        if clean:
-            pipeline.close()
-        else:
+        if not clean:
             log.error("some messages could not be handed back; SQS shows them again by itself")
-        return self._exit_code(clean=clean, finished=self._all_finished(received))
+        elif not pipeline.close():
+            log.error("a forward pass does not end: the worker ends without it")
+            self.hangs = True
+        return self._exit_code(
+            clean=clean and not self.hangs, finished=self._all_finished(received)
+        )
 
     def _run_once(self, pipeline: Pipeline) -> int:
         """Poll once, work off what came, and return how many messages that were."""

@@ -94,6 +94,26 @@ def control_server(controls: Controls, *, host: str, port: int) -> Iterator[None
         server.close()
 
 
+class Stoppable:
+    """A worker that drains when it is asked to stop.
+
+    Attributes:
+        hangs: ``run`` has left a forward pass behind that does not end. The owner of the
+            process ends it without waiting for threads: CUDA would wait for the pass.
+    """
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._hurry = threading.Event()
+        self.hangs = False
+
+    def request_stop(self) -> None:
+        """Drain and return from ``run``; a second call hands everything back at once."""
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+
 @contextmanager
 def asking_to_stop(ask: Callable[[signal.Signals], None]) -> Iterator[None]:
     """Call ``ask`` for each SIGTERM and SIGINT; only the main thread may set handlers."""

@@ -64,8 +64,15 @@ class _Stages:
     inference: Inference[Fetched]
     callback: Stage[Scored[Fetched] | Concluded, None]
 
-    def close(self) -> None:
-        """Let each finish what it has, in order, then stop; wait for no call that hangs."""
+    def close(self, *, pass_until_s: float) -> bool:
+        """Let each finish what it has, in order, then stop; wait for no call that hangs.
+
+        Args:
+            pass_until_s: Until when to wait for a forward pass, on ``time.monotonic``.
+
+        Returns:
+            False if a forward pass goes on.
+        """
         until_s = time.monotonic() + CLOSE_S
 
         def left_s() -> float:
@@ -73,8 +80,10 @@ class _Stages:
 
         self.download.close(timeout_s=left_s())
         self.decode.close(timeout_s=left_s())
-        self.inference.close()
+        left = max(LAST_CLOSE_S, pass_until_s - time.monotonic())
+        ended = self.inference.close(timeout_s=left)
         self.callback.close(timeout_s=left_s())
+        return ended
 
 
 class Pipeline:
@@ -159,6 +168,7 @@ class Pipeline:
         )
         self._acks.start()
         self._extender.start()
+        self._stop_by_s = 0.0
 
     # -- running -------------------------------------------------------------------------------
 
@@ -185,7 +195,7 @@ class Pipeline:
         Returns:
             False if something could not be handed back in time.
         """
-        deadline = time.monotonic() + grace_s
+        deadline = self._stop_by_s = time.monotonic() + grace_s
         work_until = deadline - min(EXIT_MARGIN_S, grace_s / 4)
         self.poller.stop()
         self._release(time_left_s=work_until - time.monotonic())
@@ -201,9 +211,13 @@ class Pipeline:
         self._acks.close()
         return flushed and answered
 
-    def close(self) -> None:
-        """Stop the stages' threads; what they work on is already handed back or done."""
-        self.stages.close()
+    def close(self) -> bool:
+        """Stop the stages' threads; what they work on is already handed back or done.
+
+        Returns:
+            False if a forward pass has not ended within the time that ``stop`` was given.
+        """
+        return self.stages.close(pass_until_s=self._stop_by_s)
 
     def _release(self, *, time_left_s: float) -> None:
         for message in self.in_flight.to_release(time_left_s=time_left_s):

@@ -121,10 +121,18 @@ class InferenceStage(Generic[T]):
         """Files that wait in front of the batcher."""
         return self._mail.waiting
 
-    def close(self) -> None:
-        """Score what waits, then stop."""
+    def close(self, *, timeout_s: float | None = None) -> bool:
+        """Score what waits, then stop.
+
+        Args:
+            timeout_s: A pass that takes longer is left behind; None waits for it.
+
+        Returns:
+            False if a pass was left behind.
+        """
         self._mail.tell(Close())
-        self._thread.join()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     # -- the thread ----------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -97,10 +98,27 @@ def test_the_exit_of_a_consumer_does_not_look_through_the_objects_of_torch(
     at_exit: list[object] = []
     monkeypatch.setattr(atexit, "register", at_exit.append)
     monkeypatch.setattr(consume, "start_logging", lambda _: None)
-    monkeypatch.setattr(choice, "make_worker", lambda *_: SimpleNamespace(run=lambda: 3))
+    made = SimpleNamespace(run=lambda: 3, hangs=False)
+    monkeypatch.setattr(choice, "make_worker", lambda *_: made)
     loaded: Any = SimpleNamespace(settings=Settings(), aws_for_queue=lambda _: AwsSettings())
 
     code = consume._consume(loaded, ConsumerSettings(queue_url="http://sqs.test/1/q"))
 
     assert code == 3
     assert at_exit == [gc.freeze]
+
+
+def test_a_consumer_whose_forward_pass_hangs_does_not_wait_for_it_at_its_exit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(atexit, "register", lambda _: None)
+    monkeypatch.setattr(consume, "start_logging", lambda _: None)
+    made = SimpleNamespace(run=lambda: 1, hangs=True)
+    monkeypatch.setattr(choice, "make_worker", lambda *_: made)
+    loaded: Any = SimpleNamespace(settings=Settings(), aws_for_queue=lambda _: AwsSettings())
+
+    consume._consume(loaded, ConsumerSettings(queue_url="http://sqs.test/1/q"))
+
+    assert ended == [1]

@@ -138,6 +138,20 @@ def test_a_killed_feeder_loses_nothing_and_no_count_goes_back(
     assert worker.process.poll() is None
 
 
+def test_counts_that_nobody_scraped_outlive_a_killed_feeder(start: Any, picture: str) -> None:
+    worker = start("--feeders", "1")
+    worker.wait_ready()
+    sent = [worker.send(picture) for _ in range(5)]
+    assert worker.eventually(lambda: set(sent) <= worker.results().keys())
+    time.sleep(3.0)  # the main process asks once a second
+
+    os.kill(worker.feeders()[0], signal.SIGKILL)
+    assert worker.eventually(lambda: worker.metric("feeder_restarts_total") == 1)
+
+    assert worker.metric("messages_total") == 5
+    assert worker.state()["statistics"]["processed"] == 5
+
+
 def test_a_feeder_that_stands_still_is_unhealthy_and_the_other_one_answers(
     start: Any, picture: str
 ) -> None:

@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from detection_contract.media_types import MediaKind
 from detection_testing.aws.local_aws import LocalAws
-from detection_testing.crashes.stubs import StubDetector
+from detection_testing.crashes.stubs import HangingDetector
 from detection_testing.media import sample_media
 from detection_worker.detectors.registry import LoadedDetectors
 from detection_worker.pipeline.files.downloads import job_folder, sweep_after
@@ -36,20 +34,6 @@ from detection_worker.settings import (
 )
 
 
-class Hanging(StubDetector):
-    """A detector whose forward pass ends when it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.entered = threading.Event()
-        self.go_on = threading.Event()
-
-    def logits(self, units: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-        self.entered.set()
-        self.go_on.wait(120)
-        return super().logits(units)
-
-
 @dataclass
 class Stand:
     """A worker with one feeder in a thread of this process."""
@@ -57,7 +41,7 @@ class Stand:
     aws: LocalAws
     queue_url: str
     worker: FedWorker
-    detector: Hanging
+    detector: HangingDetector
     codes: list[int] = field(default_factory=list)
 
     def feeder(self) -> int | None:
@@ -85,7 +69,7 @@ class Stand:
 
 @pytest.fixture
 def stand(aws: LocalAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
-    detector = Hanging()
+    detector = HangingDetector()
     loaded = LoadedDetectors(
         by_kind={MediaKind.IMAGE: detector}, cards=(detector.card,), problems=[]
     )
@@ -102,7 +86,12 @@ def stand(aws: LocalAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         callback=CallbackSettings(allow_private=True),
     )
     consumer = ConsumerSettings(
-        queue_url=queue_url, wait_time_s=1, decoders=1, stall_timeout_s=2, max_backoff_s=1
+        queue_url=queue_url,
+        wait_time_s=1,
+        decoders=1,
+        stall_timeout_s=2,
+        max_backoff_s=1,
+        shutdown_grace_s=4,
     )
     built = Stand(aws, queue_url, FedWorker(settings, consumer, feeders=1), detector)
     thread = threading.Thread(target=lambda: built.codes.append(built.worker.run()))
@@ -128,6 +117,23 @@ def test_a_device_that_hangs_ends_the_worker(
     assert stand.codes == [1]
     assert "the device has shown no sign of life" in caplog.text
     assert stand.feeder() is None
+    counts = stand.aws.stats()["queues"][stand.queue_url.rpartition("/")[2]]
+    assert (sum(counts.values()), counts["in_flight"]) == (1, 0)
+
+
+@pytest.mark.slow
+def test_a_stop_does_not_wait_for_a_pass_that_hangs(
+    stand: Stand, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert stand.eventually(stand.ready)
+    stand.send(tmp_path)
+    assert stand.detector.entered.wait(30)
+
+    stand.worker.request_stop()
+
+    assert stand.eventually(lambda: stand.codes)
+    assert (stand.codes, stand.worker.hangs) == ([1], True)
+    assert "a forward pass does not end: the worker ends without it" in caplog.text
     counts = stand.aws.stats()["queues"][stand.queue_url.rpartition("/")[2]]
     assert (sum(counts.values()), counts["in_flight"]) == (1, 0)
 
@@ -174,6 +180,16 @@ def test_one_that_lived_long_is_started_again_at_once(place: Slot) -> None:
         place.put_off(lived_s=1.0)
 
     assert [place.put_off(lived_s=s) for s in (3600.0, 1.0, 1.0)] == [0, 1, 2]
+
+
+def test_a_feeder_without_a_pipeline_is_drained_once_it_says_so(place: Slot) -> None:
+    assert not place.drained
+    place.status = {"state": {"drained": False}}
+    assert not place.drained
+    place.status = {"state": {"drained": True}}
+    assert place.drained
+    place.late = True
+    assert not place.drained
 
 
 def test_only_answers_owed_in_a_row_make_one_hang(place: Slot) -> None:

@@ -82,6 +82,8 @@ class Fleet:
         """
         with self._lock:
             self.ask("status")
+            # What a feeder counted since it was asked last is lost when it dies.
+            self.ask("metrics")
             for slot in self.slots:
                 if slot.process:
                     self._look_at(slot, slot.process)

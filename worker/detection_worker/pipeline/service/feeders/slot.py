@@ -79,6 +79,11 @@ class Slot:
         return found if found and "served" in found else None
 
     @property
+    def drained(self) -> bool:
+        """It says that it holds nothing and receives nothing; it needs no pipeline for that."""
+        return bool(self.status and not self.late and self.status["state"]["drained"])
+
+    @property
     def healthy(self) -> bool:
         """It answers, or has not come to it yet."""
         return self.status is None or self.silent <= UNHEALTHY_SILENT

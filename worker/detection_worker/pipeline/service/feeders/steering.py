@@ -131,7 +131,7 @@ class FleetSteering:
             base["outbox"] = outboxes[0]
         if not states:
             idle = {"ready": False, "busy": False, "in_flight": 0}
-            drained = draining and not any(slot.begun for slot in self._fleet.slots)
+            drained = draining and self._all_drained()
             return {**base, **idle, "draining": draining, "drained": drained}
         found = merged(
             states,
@@ -142,12 +142,12 @@ class FleetSteering:
         )
         # Also of those that are started again, which begin drained.
         found["draining"] = draining
-        found["drained"] = found["drained"] and draining and self._all_known()
+        found["drained"] = draining and self._all_drained()
         return {**base, "ready": self._is_ready(), **found}
 
-    def _all_known(self) -> bool:
+    def _all_drained(self) -> bool:
         """Return whether every feeder that may hold a message has just said that it does not."""
-        return all(slot.state and not slot.late for slot in self._fleet.slots if slot.begun)
+        return all(slot.drained for slot in self._fleet.slots if slot.begun)
 
     def _refresh(self) -> None:
         self._metrics.draining.set(self._fleet.draining)

@@ -3,7 +3,7 @@
 import logging
 import signal
 import sys
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -18,10 +18,11 @@ from detection_worker.pipeline.files.downloads import sweep
 from detection_worker.pipeline.messages.settlement import Statistics
 from detection_worker.pipeline.service.adapters import Adapters
 from detection_worker.pipeline.service.consumer import SWITCH_INTERVAL_S
-from detection_worker.pipeline.service.control import asking_to_stop, control_server
+from detection_worker.pipeline.service.control import Stoppable, asking_to_stop, control_server
 from detection_worker.pipeline.service.feeders.fleet import Fleet
 from detection_worker.pipeline.service.feeders.orders import Begin, orders_of
 from detection_worker.pipeline.service.feeders.steering import FleetSteering
+from detection_worker.pipeline.service.pipeline import LAST_CLOSE_S
 from detection_worker.pipeline.service.reaching import out_of_reach
 from detection_worker.pipeline.service.startup import load_models
 from detection_worker.settings import ConsumerSettings, Settings
@@ -32,7 +33,7 @@ LOOK_EVERY_S: Final = 1.0
 log = logging.getLogger(__name__)
 
 
-class FedWorker:
+class FedWorker(Stoppable):
     """A worker whose feeders do everything but the forward pass.
 
     Args:
@@ -46,11 +47,10 @@ class FedWorker:
     """
 
     def __init__(self, settings: Settings, consumer: ConsumerSettings, *, feeders: int) -> None:
+        super().__init__()
         self._settings = settings
         self._consumer = consumer
         self._metrics = Metrics()
-        self._stop = threading.Event()
-        self._hurry = threading.Event()
         # For the queue's attributes and the checks; it delivers nothing.
         self._adapters = Adapters(settings, consumer, self._metrics)
         decoders = consumer.decoders or usable_cores()
@@ -69,12 +69,7 @@ class FedWorker:
             stopping=self._stop,
         )
         self._reported = 0
-
-    def request_stop(self) -> None:
-        """Drain and return from ``run``; a second call hands everything back at once."""
-        if self._stop.is_set():
-            self._hurry.set()
-        self._stop.set()
+        self._stop_by_s = 0.0
 
     @property
     def statistics(self) -> Statistics:
@@ -126,11 +121,17 @@ class FedWorker:
         self._fleet.begin(Begin(facts=facts, draining=False), device)
         with at_work():
             code = self._watch()
-        # Last: until then feeders may wait for scores. A device that hangs cannot be closed.
-        if self._steering.hung_s() is None:
-            self._fleet.kill()
-            device.close()
-        return code
+        # Last: until then feeders may wait for scores.
+        self._fleet.kill()
+        hung = self._steering.hung_s() is not None
+        self.hangs = hung or not device.close(timeout_s=self._left_s())
+        if self.hangs and not hung:
+            log.error("a forward pass does not end: the worker ends without it")
+        return EXIT_FAILED if self.hangs else code
+
+    def _left_s(self) -> float:
+        """Return what is left of the grace period for a pass that nobody waits for, seconds."""
+        return max(LAST_CLOSE_S, self._stop_by_s - time.monotonic())
 
     def _watch(self) -> int:
         """Look after the feeders until told to stop, then stop them; return the exit code."""
@@ -147,6 +148,7 @@ class FedWorker:
                 )
                 self._stop.set()
                 self._hurry.set()
+            self._stop_by_s = time.monotonic() + self._consumer.shutdown_grace_s
             clean = self._fleet.stop(
                 grace_s=self._consumer.shutdown_grace_s, hurry=self._hurry.is_set
             )

@@ -19,6 +19,8 @@ SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), 
 TARGET_LABELS = {"namespace", "pod", "queue"}
 """Set by the monitors of the chart."""
 QUEUE = 'namespace="media",name="video"'
+OTHER = 'namespace="media",name="other"'
+POOL = 'namespace="media",pool="gpu"'
 WORKER = 'namespace="media",queue="video",pod="video-1"'
 FINE: dict[str, str] = {
     f'detection_operator_condition{{{QUEUE},type="Ready"}}': "1x120",
@@ -35,6 +37,16 @@ FINE: dict[str, str] = {
     f"detection_operator_capacity_blocked{{{QUEUE}}}": "0x120",
     f"detection_operator_dead_letter_messages{{{QUEUE}}}": "3x120",
     f"detection_operator_silent_replicas{{{QUEUE}}}": "0x120",
+    f"detection_operator_pool_capacity{{{POOL}}}": "16x120",
+    f'detection_operator_pool_wanted{{{POOL},name="video"}}': "12x120",
+    f'detection_operator_pool_granted{{{POOL},name="video"}}': "10x120",
+    # It wants what it is not granted, and is in time all the same.
+    f"detection_operator_oldest_message_age_seconds{{{OTHER}}}": "500x120",
+    f"detection_operator_objective_seconds{{{OTHER}}}": "600x120",
+    f'detection_operator_pool_condition{{{POOL},type="GuaranteesCovered"}}': "1x120",
+    f'detection_operator_pool_condition{{{POOL},type="CapacityKnown"}}': "1x30 -1x9 1x80",
+    # A hand-over takes as long as a job.
+    f'detection_operator_pool_condition{{{POOL},type="WithinCapacity"}}': "1x20 0x40 1x60",
     'detection_operator_busy_terminated_total{by="other"}': "2x120",
     'detection_operator_leader{pod="a"}': "1x120",
     'detection_operator_leader{pod="b"}': "0x120",
@@ -88,6 +100,10 @@ def condition(kind: str) -> dict[str, str]:
     return {f'detection_operator_condition{{{QUEUE},type="{kind}"}}': "1x20 0x100"}
 
 
+def pool_condition(kind: str) -> dict[str, str]:
+    return {f'detection_operator_pool_condition{{{POOL},type="{kind}"}}': "1x20 0x100"}
+
+
 LATE = {f"detection_operator_oldest_message_age_seconds{{{QUEUE}}}": "20x20 500x100"}
 CASES: dict[str, dict[str, str | None]] = {
     "DetectionQueueNotReady": {**condition("Ready")},
@@ -109,6 +125,10 @@ CASES: dict[str, dict[str, str | None]] = {
     "DetectionQueueOverBudget": {**condition("WithinBudget")},
     "DetectionQueueNotScaling": {**condition("ScalingActive")},
     "DetectionQueueMisconfigured": {**condition("ConfigurationHealthy")},
+    "WorkerPoolStarved": {**LATE, f"detection_operator_max_replicas{{{QUEUE}}}": "20x120"},
+    "WorkerPoolGuaranteesExceedCapacity": {**pool_condition("GuaranteesCovered")},
+    "WorkerPoolCapacityUnknown": {**pool_condition("CapacityKnown")},
+    "WorkerPoolOverCapacity": {**pool_condition("WithinCapacity")},
     "DetectionWorkersSilent": {f"detection_operator_silent_replicas{{{QUEUE}}}": "0x20 2x100"},
     "DetectionWorkerRemovedWhileBusy": {
         'detection_operator_busy_terminated_total{by="other"}': "0+1x120"
@@ -170,7 +190,9 @@ CASES: dict[str, dict[str, str | None]] = {
 }
 """What differs from the fine queue when each alert fires; None takes a series away."""
 ALSO = {
-    "DetectionQueueAtMaximum": {"DetectionQueueObjectiveMissedNow"},
+    "DetectionQueueAtMaximum": {"DetectionQueueObjectiveMissedNow", "WorkerPoolStarved"},
+    "DetectionQueueObjectiveMissedNow": {"WorkerPoolStarved"},
+    "WorkerPoolStarved": {"DetectionQueueObjectiveMissedNow"},
 }
 """Alerts that rightly fire together with the one of the case."""
 

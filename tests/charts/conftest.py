@@ -21,6 +21,7 @@ from detection_testing.kubernetes.apiserver import ApiServer, NoBinaries, assets
 
 CHART = Path(__file__).parents[2] / "charts" / "detection-queue"
 CRD = "detectionqueues.detection-queue.dev"
+CRDS = (CRD, "workerpools.detection-queue.dev")
 RELEASE = "detection-queue"
 
 
@@ -203,4 +204,4 @@ def installed(cluster: Cluster) -> Iterator[Callable[..., str]]:
     yield install
     for namespace in namespaces:
         cluster.helm("uninstall", RELEASE, "--namespace", namespace, check=False)
-    cluster.run("delete", "crd", CRD, "--ignore-not-found")
+    cluster.run("delete", "crd", *CRDS, "--ignore-not-found")

@@ -22,6 +22,7 @@ from detection_operator.kube.rest import Rest
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 
 CRD = "detectionqueues.detection-queue.dev"
+POOL_CRD = "workerpools.detection-queue.dev"
 RELEASE = "detection-queue"
 OPERATOR = "detection-queue-operator"
 PATIENCE_S = 20.0
@@ -204,7 +205,7 @@ def test_a_release_and_its_namespaces_may_be_called_by_a_number(cluster: Any, ch
         )
     finally:
         cluster.helm("uninstall", release, "--namespace", release, check=False)
-        cluster.run("delete", "crd", CRD, "--ignore-not-found")
+        cluster.run("delete", "crd", CRD, POOL_CRD, "--ignore-not-found")
 
     names = [item["metadata"]["name"] for item in accounts]
     assert f"{release}-detection-queue-worker" in names
@@ -237,7 +238,7 @@ def test_upgrade_upgrades_the_crd_and_uninstall_keeps_it_and_every_queue(
     assert cluster.get("-n", namespace, "deployments")["items"] == []
     _reinstalls(cluster, chart, namespace)
     assert cluster.get("-n", namespace, "dq", "video")["metadata"]["uid"] == uid
-    cluster.run("delete", "crd", CRD)
+    cluster.run("delete", "crd", CRD, POOL_CRD)
 
 
 def _reinstalls(cluster: Any, chart: Path, namespace: str) -> None:

@@ -35,6 +35,7 @@ from detection_testing.media import sample_media
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
 CRD = "detectionqueues.detection-queue.dev"
+POOL_CRD = "workerpools.detection-queue.dev"
 ACCOUNT = "detection-queue-operator"
 QUEUE = "media"
 WAIT_S = 120.0
@@ -267,7 +268,7 @@ def scene(
     folder = tmp_path_factory.mktemp("scene")
     namespace = cluster.namespace(f"live-{uuid.uuid4().hex[:6]}")
     with ExitStack() as stack:
-        stack.callback(cluster.run, "delete", "crd", CRD, check=False)
+        stack.callback(cluster.run, "delete", "crd", CRD, POOL_CRD, check=False)
         cluster.helm("install", "detection-queue", str(chart), "--namespace", namespace)
         cluster.run("wait", "--for=condition=Established", f"crd/{CRD}")
         stack.callback(cluster.helm, "uninstall", "detection-queue", "-n", namespace, check=False)

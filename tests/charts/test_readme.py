@@ -293,7 +293,13 @@ def typed(cluster: Any, namespace: str, tmp_path: Path) -> Iterator[Callable[...
 
     yield run
     run("helm uninstall detection-queue --ignore-not-found")
-    cluster.run("delete", "crd", "detectionqueues.detection-queue.dev", "--ignore-not-found")
+    cluster.run(
+        "delete",
+        "crd",
+        "detectionqueues.detection-queue.dev",
+        "workerpools.detection-queue.dev",
+        "--ignore-not-found",
+    )
     cluster.run("delete", "priorityclass", "batch-gpu", "--ignore-not-found")
 
 

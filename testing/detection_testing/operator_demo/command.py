@@ -41,6 +41,11 @@ def add(commands: Any) -> None:
         help="server: a real API server from KUBEBUILDER_ASSETS; memory: an in-memory cluster; "
         "auto: server if its binaries are found, else memory",
     )
+    parser.add_argument(
+        "--pool",
+        action="store_true",
+        help="let two queues share a WorkerPool of --max-replicas: the urgent one takes over",
+    )
     parser.add_argument("--logs", type=Path, metavar="DIR", help="directory that keeps the logs")
     parser.add_argument(UNDER_WATCH, action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=_run)
@@ -55,6 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
         max_replicas=arguments.max_replicas,
         backend=arguments.kubernetes,
         logs=arguments.logs,
+        pool=arguments.pool,
     )
     if not arguments.under_watch:
         _check(options)
@@ -84,6 +90,7 @@ def _watched(options: Options) -> int:
     command += ["--messages", str(options.messages)]
     command += ["--max-replicas", str(options.max_replicas)]
     command += ["--kubernetes", options.backend]
+    command += ["--pool"] if options.pool else []
     command += ["--logs", str(options.logs.absolute())] if options.logs else []
     # The user's shell may hold real keys; the demo needs none, and passes none on.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}

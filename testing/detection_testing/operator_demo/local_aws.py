@@ -79,8 +79,8 @@ class LocalAws:
             "VisibilityTimeout": str(VISIBILITY_S),
             "RedrivePolicy": json.dumps(policy),
         }
-        made = self._sqs.create_queue(QueueName=QUEUE, Attributes=attributes)
-        self.queue_url: str = made["QueueUrl"]
+        self._queue_attributes = attributes
+        self.queue_url = self.create_queue(QUEUE)
 
     @property
     def callback_url(self) -> str:
@@ -92,6 +92,11 @@ class LocalAws:
         self._sqs.close()
         self._s3.close()
 
+    def create_queue(self, name: str) -> str:
+        """Create a queue with the same dead-letter queue; return its URL."""
+        made = self._sqs.create_queue(QueueName=name, Attributes=self._queue_attributes)
+        return str(made["QueueUrl"])
+
     def upload(self, files: Sequence[Path]) -> list[str]:
         """Store files and return their ``s3://`` URLs."""
         self._s3.create_bucket(Bucket=BUCKET)
@@ -99,16 +104,16 @@ class LocalAws:
             self._s3.put_object(Bucket=BUCKET, Key=path.name, Body=path.read_bytes())
         return [f"s3://{BUCKET}/{path.name}" for path in files]
 
-    def send(self, messages: Sequence[Mapping[str, object]]) -> None:
-        """Send messages."""
+    def send(self, messages: Sequence[Mapping[str, object]], url: str | None = None) -> None:
+        """Send messages; None: to the first queue."""
         for start in range(0, len(messages), BATCH):
             batch = messages[start : start + BATCH]
             entries = [{"Id": str(n), "MessageBody": json.dumps(m)} for n, m in enumerate(batch)]
-            self._sqs.send_message_batch(QueueUrl=self.queue_url, Entries=entries)
+            self._sqs.send_message_batch(QueueUrl=url or self.queue_url, Entries=entries)
 
-    def depth(self) -> Depth:
-        """Return the messages of the queue."""
-        return self._depth(self.queue_url)
+    def depth(self, url: str | None = None) -> Depth:
+        """Return the messages of a queue; None: of the first."""
+        return self._depth(url or self.queue_url)
 
     def dead_letters(self) -> int:
         """Return the messages of the dead-letter queue."""

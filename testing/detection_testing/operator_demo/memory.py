@@ -13,6 +13,7 @@ from detection_operator.kube.pods.ranking import going
 from detection_operator.kube.pods.views import pod_views
 from detection_operator.kube.port import EventNote, Key, Object
 from detection_operator.kube.selectors import matches, selector_text
+from detection_operator.kube.store import POOL
 from detection_operator.metrics import Metrics
 from detection_operator.readers.queue import SqsReader
 from detection_operator.readers.workers import HttpWorkers
@@ -229,21 +230,29 @@ class MemoryKubernetes:
         self._reader.close()
         self._workers.close()
 
-    def create_queue(self, spec: Mapping[str, Any]) -> None:
-        """Create the DetectionQueue."""
+    def create_queue(self, spec: Mapping[str, Any], name: str = QUEUE_NAME) -> None:
+        """Create a DetectionQueue."""
         with self._cluster.lock:
-            key = self._cluster.create_queue(QUEUE_NAME, spec, NAMESPACE)
+            key = self._cluster.create_queue(name, spec, NAMESPACE)
         self._controller.add(key)
 
-    def status(self) -> Object:
-        """Return the status of the DetectionQueue."""
-        found = self._cluster.queue(Key(NAMESPACE, QUEUE_NAME)) or {}
-        status: Object = found.get("status", {})
-        return status
+    def create_pool(self, spec: Mapping[str, Any], name: str) -> None:
+        """Create a WorkerPool."""
+        with self._cluster.lock:
+            key = self._cluster.create_pool(name, spec, NAMESPACE)
+        self._controller.add(key)
 
-    def replicas(self) -> int:
-        """Return what the Deployments ask for."""
-        return sum(map(replicas_of, self._cluster.deployments(Key(NAMESPACE, QUEUE_NAME))))
+    def status(self, name: str = QUEUE_NAME) -> Object:
+        """Return the status of a DetectionQueue."""
+        return _status(self._cluster.queue(Key(NAMESPACE, name)))
+
+    def pool_status(self, name: str) -> Object:
+        """Return the status of a WorkerPool."""
+        return _status(self._cluster.pool(Key(NAMESPACE, name, POOL)))
+
+    def replicas(self, name: str = QUEUE_NAME) -> int:
+        """Return what the Deployments of a DetectionQueue ask for."""
+        return sum(map(replicas_of, self._cluster.deployments(Key(NAMESPACE, name))))
 
     def control(self) -> None:
         """Let pods follow the replicas."""
@@ -299,6 +308,11 @@ def running(why: str) -> Iterator[MemoryKubernetes]:
         yield cluster
     finally:
         cluster.close()
+
+
+def _status(obj: Object | None) -> Object:
+    status: Object = (obj or {}).get("status", {})
+    return status
 
 
 def _slot(pod: Object) -> Slot:

@@ -32,12 +32,14 @@ class Options:
         max_replicas: Most workers, at least 1.
         backend: Kubernetes API to use.
         logs: Folder that keeps the logs; None keeps none.
+        pool: Two queues share a pool of ``max_replicas``.
     """
 
     messages: int = 400
     max_replicas: int = 3
     backend: Backend = Backend.AUTO
     logs: Path | None = None
+    pool: bool = False
 
 
 def is_installed(module: str) -> bool:

@@ -46,16 +46,24 @@ class Kubernetes(Pods, Protocol):
         """Human-readable description."""
         ...
 
-    def create_queue(self, spec: Mapping[str, Any]) -> None:
-        """Create the DetectionQueue."""
+    def create_queue(self, spec: Mapping[str, Any], name: str = QUEUE_NAME) -> None:
+        """Create a DetectionQueue."""
         ...
 
-    def status(self) -> Object:
-        """Return the status of the DetectionQueue, empty before the operator wrote one."""
+    def create_pool(self, spec: Mapping[str, Any], name: str) -> None:
+        """Create a WorkerPool."""
         ...
 
-    def replicas(self) -> int:
-        """Return what the Deployments of the DetectionQueue ask for together."""
+    def status(self, name: str = QUEUE_NAME) -> Object:
+        """Return the status of a DetectionQueue, empty before the operator wrote one."""
+        ...
+
+    def pool_status(self, name: str) -> Object:
+        """Return the status of a WorkerPool, empty before the operator wrote one."""
+        ...
+
+    def replicas(self, name: str = QUEUE_NAME) -> int:
+        """Return what the Deployments of a DetectionQueue ask for together."""
         ...
 
     def control(self) -> None:

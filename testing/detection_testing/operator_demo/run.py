@@ -11,26 +11,23 @@ from pathlib import Path
 from typing import Any, Final
 
 from detection_contract.environment import (
-    CALLBACK_ALLOW_PRIVATE,
-    ENDPOINT_URL,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_OK,
-    WAIT_TIME,
 )
-from detection_contract.messages import create_test_message
 from detection_contract.process.logs import JsonFormatter
 from detection_operator.errors import ClusterError
 from detection_testing.operator_demo import local_aws, memory, server
-from detection_testing.operator_demo.local_aws import CREDENTIALS, REGION, Depth, LocalAws
+from detection_testing.operator_demo.load import QUEUE_WAIT_S, messages, queue_spec
+from detection_testing.operator_demo.local_aws import Depth, LocalAws
 from detection_testing.operator_demo.node import Node
 from detection_testing.operator_demo.options import Backend, Options
 from detection_testing.operator_demo.outcome import Outcome, problems, summary
+from detection_testing.operator_demo.pool import Stage, contend
 from detection_testing.operator_demo.ports import NAMESPACE, QUEUE_NAME, Kubernetes, OperatorEnded
 from detection_testing.operator_demo.screen import Screen, Snapshot
 from detection_testing.operator_demo.supervisor import Interrupted
 
-QUEUE_WAIT_S: Final = 20
 TICK_S: Final = 0.2
 LEAST_S: Final = 150.0
 """For cold starts of every worker on a busy machine, and the end."""
@@ -62,50 +59,6 @@ def run(options: Options) -> int:
             _keep(folder, options.logs)
 
 
-def queue_spec(aws: LocalAws, options: Options) -> dict[str, Any]:
-    """Return the spec of the DetectionQueue: hasty, so that one need not wait to see it act."""
-    one_core = {"DETECTION_TORCH_THREADS": "1", "DETECTION_DECODERS": "1"}
-    hasty = {WAIT_TIME: "2", CALLBACK_ALLOW_PRIVATE: "true", ENDPOINT_URL: aws.endpoint_url}
-    environ = {**CREDENTIALS, **one_core, **hasty}
-    return {
-        "queue": {
-            "url": aws.queue_url,
-            "endpointURL": aws.endpoint_url,
-            "region": REGION,
-            "pollIntervalSeconds": 1,
-        },
-        "slo": {"queueWaitSeconds": QUEUE_WAIT_S},
-        "scaling": {
-            "minReplicas": 0,
-            "maxReplicas": options.max_replicas,
-            "scaleDown": {"holdSeconds": 5, "maxPercent": 100, "drainTimeoutSeconds": 60},
-            "idle": {"policy": "Fixed", "fixedSeconds": 5},
-        },
-        "serviceTime": {
-            "coldStartSeconds": 8,
-            "priors": [{"mediaType": kind, "seconds": 1} for kind in ("image", "video", "audio")],
-        },
-        "worker": {
-            "template": {
-                "image": "detection-worker:demo",
-                "env": [{"name": name, "value": value} for name, value in environ.items()],
-            }
-        },
-    }
-
-
-def messages(urls: Sequence[str], count: int, callback_url: str) -> list[dict[str, Any]]:
-    """Return ``count`` messages that ask for the objects in turn."""
-    return [
-        create_test_message(
-            sqs_to_ml_url=urls[number % len(urls)],
-            callback_url=callback_url,
-            request_id=f"demo-{number + 1:05d}",
-        )
-        for number in range(count)
-    ]
-
-
 def _run(options: Options, folder: Path, screen: Screen) -> int:
     screen.introduce(
         ["Deepfake detection that follows its queue, all of it here: nothing leaves this machine."]
@@ -116,6 +69,9 @@ def _run(options: Options, folder: Path, screen: Screen) -> int:
         contextlib.closing(Node(kubernetes, folder / "pods", screen.note)) as node,
     ):
         files = local_aws.samples()
+        if options.pool:
+            stage = Stage(aws=aws, kubernetes=kubernetes, node=node, screen=screen)
+            return _ended(folder, screen, contend(stage, options, aws.upload(files)))
         bodies = messages(aws.upload(files), options.messages, aws.callback_url)
         screen.introduce(_introduction(options, aws, kubernetes, len(files)))
         kubernetes.create_queue(queue_spec(aws, options))
@@ -125,11 +81,17 @@ def _run(options: Options, folder: Path, screen: Screen) -> int:
         watch = _Watch(aws=aws, kubernetes=kubernetes, node=node, screen=screen, outcome=outcome)
         watch.until_over(LEAST_S + EACH_S * len(bodies))
         wrong = problems(outcome, node.counts)
-        lines = summary(outcome, node.counts, screen.begun_s)
-        screen.conclude(lines + [f"PROBLEM: {sentence}" for sentence in wrong])
-        if wrong:
-            screen.conclude(_last_words(folder))
-    return EXIT_FAILED if wrong else EXIT_OK
+        screen.conclude(summary(outcome, node.counts, screen.begun_s))
+        return _ended(folder, screen, wrong)
+
+
+def _ended(folder: Path, screen: Screen, wrong: Sequence[str]) -> int:
+    """Print what went wrong, if anything; return the exit code."""
+    if not wrong:
+        return EXIT_OK
+    screen.conclude([f"PROBLEM: {sentence}" for sentence in wrong])
+    screen.conclude(_last_words(folder))
+    return EXIT_FAILED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from detection_operator.crd.manifest import KIND, PLURAL, manifest
+from detection_operator.crd.kinds import KINDS, POOL, QUEUE, Kind
+from detection_operator.crd.manifest import manifest
 from detection_operator.errors import ClusterError, NotFound
 from detection_operator.kube.client import QUEUES, KubernetesCluster
 from detection_operator.kube.objects import API_VERSION, replicas_of
@@ -73,25 +74,34 @@ class ServerKubernetes:
         self._thread.join(STOP_S)
         self._rest.close()
 
-    def create_queue(self, spec: Mapping[str, Any]) -> None:
-        """Create the DetectionQueue."""
+    def create_queue(self, spec: Mapping[str, Any], name: str = QUEUE_NAME) -> None:
+        """Create a DetectionQueue."""
+        self._create(QUEUE, name, spec)
+
+    def create_pool(self, spec: Mapping[str, Any], name: str) -> None:
+        """Create a WorkerPool."""
+        self._create(POOL, name, spec)
+
+    def _create(self, kind: Kind, name: str, spec: Mapping[str, Any]) -> None:
         body = {
             "apiVersion": API_VERSION,
-            "kind": KIND,
-            "metadata": {"name": QUEUE_NAME},
+            "kind": kind.name,
+            "metadata": {"name": name},
             "spec": spec,
         }
-        self._rest.call("POST", namespaced(QUEUES, NAMESPACE, PLURAL), body)
+        self._rest.call("POST", namespaced(QUEUES, NAMESPACE, kind.plural), body)
 
-    def status(self) -> Object:
-        """Return the status of the DetectionQueue."""
-        found = self._cluster.queue(Key(NAMESPACE, QUEUE_NAME)) or {}
-        status: Object = found.get("status", {})
-        return status
+    def status(self, name: str = QUEUE_NAME) -> Object:
+        """Return the status of a DetectionQueue."""
+        return _status(self._cluster.queue(Key(NAMESPACE, name)))
 
-    def replicas(self) -> int:
-        """Return what the Deployments ask for."""
-        return sum(map(replicas_of, self._cluster.deployments(Key(NAMESPACE, QUEUE_NAME))))
+    def pool_status(self, name: str) -> Object:
+        """Return the status of a WorkerPool."""
+        return _status(self._cluster.pool(Key(NAMESPACE, name, POOL.name)))
+
+    def replicas(self, name: str = QUEUE_NAME) -> int:
+        """Return what the Deployments of a DetectionQueue ask for."""
+        return sum(map(replicas_of, self._cluster.deployments(Key(NAMESPACE, name))))
 
     def control(self) -> None:
         """See to it that the operator runs; the controllers are a process of their own."""
@@ -135,11 +145,13 @@ class ServerKubernetes:
     def _install(self) -> None:
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
         self._rest.call("POST", "/api/v1/namespaces", body)
-        self._rest.call("POST", CRD_PATH, manifest())
+        for kind in KINDS:
+            self._rest.call("POST", CRD_PATH, manifest(kind))
         end_s = time.monotonic() + SERVED_S
         while True:
             try:
                 self._cluster.queues()
+                self._cluster.pools()
             except ClusterError:
                 if time.monotonic() > end_s:
                     raise
@@ -152,6 +164,11 @@ class ServerKubernetes:
             self._operator.run()
         except Exception as exc:  # noqa: BLE001 - raised again where the operator is awaited
             self._failure = f"the operator has ended: {exc}"
+
+
+def _status(obj: Object | None) -> Object:
+    status: Object = (obj or {}).get("status", {})
+    return status
 
 
 def reason_against() -> str:

@@ -237,6 +237,12 @@ class Ledger:
             book = self._books.get(pool)
             return {} if book is None else dict(book.demands)
 
+    def allocation(self, pool: Key) -> Allocation | None:
+        """Return who may run what of a pool; None before anybody takes part."""
+        with self._lock:
+            book = self._books.get(pool)
+            return None if book is None else self._allocation(book)
+
     def knows(self, pool: Key) -> bool:
         """Say whether it was told of a pool."""
         return pool in self._books

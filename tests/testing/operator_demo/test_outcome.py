@@ -1,6 +1,8 @@
 """What counts as a good end, and what the watcher is told."""
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -8,6 +10,7 @@ from detection_testing.operator_demo.local_aws import Depth
 from detection_testing.operator_demo.node import PodCounts
 from detection_testing.operator_demo.options import NEEDED, advice, missing_extras
 from detection_testing.operator_demo.outcome import Outcome, problems, summary
+from detection_testing.operator_demo.pool import HandOver
 from detection_testing.operator_demo.screen import STEADY_S, Screen, Snapshot
 
 
@@ -111,3 +114,37 @@ def test_what_is_not_installed_is_named_with_the_command_that_installs_it() -> N
     assert "pip install 'detection-queue[operator,testing,worker]'" in advice(lacking)
     assert missing_extras(lambda _: True) == []
     assert missing_extras(lambda _: False) == list(NEEDED)
+
+
+WENT_WELL = HandOver(
+    capacity=2,
+    most_pods=2,
+    asked_s=10.0,
+    first_s=20.0,
+    over_s=21.5,
+    done_s=30.0,
+    back_s=40.0,
+    bulk_left=7,
+)
+
+
+def test_a_pool_that_is_handed_over_and_back_is_told_in_numbers() -> None:
+    assert WENT_WELL.problems() == []
+    assert "urgent messages after 10.0 s" in WENT_WELL.summary()[1]
+    assert "all of the pool 11.5 s later" in WENT_WELL.summary()[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"most_pods": 3}, "3 pods existed at a time in a pool of 2"),
+        ({"first_s": None}, "the urgent queue never got a worker"),
+        ({"over_s": None}, "the urgent queue did not take over the pool"),
+        ({"bulk_left": 0}, "the urgent messages came last: send more with --messages"),
+        ({"back_s": None}, "the other queue did not get the pool back"),
+    ],
+)
+def test_each_thing_that_goes_wrong_with_a_pool_is_a_problem(
+    change: dict[str, Any], problem: str
+) -> None:
+    assert dataclasses.replace(WENT_WELL, **change).problems() == [problem]

@@ -17,6 +17,7 @@ from detection_contract.results import (
     encode_result,
     failed_result,
     finished_result,
+    iso_of,
     iso_utc,
     s3_file_info,
     verdict_in_words,
@@ -295,6 +296,7 @@ def test_the_label_can_be_told_from_the_numbers(
 )
 def test_times_are_utc_with_milliseconds(moment: datetime, text: str) -> None:
     assert iso_utc(moment) == text
+    assert iso_of(moment.timestamp()) == text
 
 
 @pytest.mark.parametrize(

@@ -276,6 +276,11 @@ def iso_utc(moment: datetime) -> str:
     return text.removesuffix("+00:00") + "Z"
 
 
+def iso_of(unix_s: float) -> str:
+    """Return Unix seconds as ``iso_utc`` does."""
+    return iso_utc(datetime.fromtimestamp(unix_s, tz=UTC))
+
+
 def encode_result(result: Mapping[str, object]) -> bytes:
     """Return ``result`` as compact UTF-8 JSON in the order of its fields.
 

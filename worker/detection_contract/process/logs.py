@@ -10,11 +10,10 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Final, Literal, cast
 
 from detection_contract.environment import IN_CLUSTER, LOG_FORMAT
-from detection_contract.results import iso_utc
+from detection_contract.results import iso_of
 
 LogFormat = Literal["plain", "json"]
 
@@ -146,7 +145,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the object; a fact that is not JSON is shown as text."""
         entry: dict[str, object] = {
-            "ts": iso_utc(datetime.fromtimestamp(record.created, tz=UTC)),
+            "ts": iso_of(record.created),
             "level": record.levelname,
             "logger": record.name,
             "message": _message(record),

@@ -12,7 +12,7 @@ from detection_contract import signing
 from detection_contract.aws.s3_urls import InvalidS3Url, S3Location, parse_s3_url
 from detection_contract.error_codes import ErrorCode
 from detection_contract.json_text import BadJson, read_object
-from detection_contract.results import iso_utc
+from detection_contract.results import iso_of
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.core.outbox.fate import Course
 from detection_worker.outbox.base import PendingCallback
@@ -239,4 +239,4 @@ def _moment(fields: Mapping[str, object], name: str) -> float | None:
 
 
 def _iso(unix_s: float | None) -> str | None:
-    return None if unix_s is None else iso_utc(datetime.fromtimestamp(unix_s, tz=UTC))
+    return None if unix_s is None else iso_of(unix_s)

@@ -4,13 +4,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Final
 
 from detection_contract.aws.s3_urls import redact_url
 from detection_contract.messages import InvalidMessage, parse_body
 from detection_contract.process.logs import redact
-from detection_contract.results import iso_utc
+from detection_contract.results import iso_of
 from detection_worker.batch.dead_letters import DeadLetter, Group
 from detection_worker.cli.terminal import printable, shown
 
@@ -155,7 +154,7 @@ def _parsed(letter: DeadLetter) -> object:
 
 def _sent(letter: DeadLetter) -> str:
     at_s = letter.message.sent_at_s
-    return "-" if at_s is None else iso_utc(datetime.fromtimestamp(at_s, tz=UTC))
+    return "-" if at_s is None else iso_of(at_s)
 
 
 def _dumped(value: object) -> str:

@@ -3,10 +3,9 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from detection_contract.results import iso_utc
+from detection_contract.results import iso_of
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.files.handovers import Inference
 from detection_worker.pipeline.messages.acks import AckWriter
@@ -65,10 +64,10 @@ class PipelineHealth:
         patience_s = load.progress_s + self.stall_s - time.monotonic()
         return {
             "busy": busy,
-            "since": _iso(load.changed_s),
+            "since": iso_of(load.changed_s),
             # A hung worker must not look busy for ever: its mark expires without progress. How
             # long it still holds is monotonic, so that no jump of the wall clock ends it.
-            "busy_expires_at": _iso(self.wall_s() + patience_s) if busy else None,
+            "busy_expires_at": iso_of(self.wall_s() + patience_s) if busy else None,
             "in_flight": load.messages,
             "held_seconds": round(load.held_s, 3),
             "draining": draining,
@@ -135,7 +134,3 @@ class PipelineHealth:
             "runtime_s": round(s.runtime_s, 1),
             "rate_per_s": round(s.rate_per_s, 3),
         }
-
-
-def _iso(unix_s: float) -> str:
-    return iso_utc(datetime.fromtimestamp(unix_s, tz=UTC))

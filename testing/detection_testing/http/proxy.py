@@ -204,8 +204,9 @@ class Proxy:
         """Say whether a watch is to fail."""
         return number <= self._broken
 
-    def connect(self) -> http.client.HTTPSConnection:
-        """Return a new connection to the API server."""
+    def connect(self, path: str) -> http.client.HTTPSConnection:
+        """Return a new connection to the API server, whatever the path."""
+        del path
         connection = http.client.HTTPSConnection(self._address, context=self._context)
         connection.connect()
         return connection
@@ -244,7 +245,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(*refusal)
             return
         try:
-            connection = proxy.connect()
+            connection = proxy.connect(self.path)
         except OSError:
             proxy.note(Seen(verb, self.path, 0))
             self.close_connection = True

@@ -80,6 +80,15 @@ class Service:
         """Return what it said last."""
         return self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
 
+    def memory_mib(self) -> float:
+        """Return its resident memory; 0 where the system does not tell."""
+        try:
+            status = Path(f"/proc/{self._running().pid}/status").read_text(encoding="ascii")
+        except OSError:
+            return 0.0
+        rows = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+        return int(rows.get("VmRSS", "0").split()[0]) / 1024
+
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
             raise RuntimeError("not started")

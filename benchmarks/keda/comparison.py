@@ -14,8 +14,8 @@ Needs kube-apiserver, etcd and kube-controller-manager in ``KUBEBUILDER_ASSETS``
 its own binaries where ``KEDA_OPERATOR``, ``KEDA_METRICS_APISERVER`` and ``KEDA_CRDS`` name them;
 otherwise this operator runs alone, and the reason is printed.
 
-    python benchmarks/keda_comparison.py                      # about six minutes with KEDA
-    python benchmarks/keda_comparison.py --polling 30 --stabilization 300 --json
+    python benchmarks/keda/comparison.py                      # about six minutes with KEDA
+    python benchmarks/keda/comparison.py --polling 30 --stabilization 300 --json
 """
 
 import argparse

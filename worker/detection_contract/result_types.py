@@ -17,6 +17,7 @@ ReasonCode = Literal[
     "too_small",
     "sound_above_threshold",
     "sound_between_thresholds",
+    "declared_by_ai_tool",
 ]
 """Why the verdict is what it is; codes are added, never renamed."""
 REASON_CODES: Final[tuple[ReasonCode, ...]] = get_args(ReasonCode)

@@ -40,6 +40,7 @@ VERDICT_REASONS: Final[Mapping[ReasonCode, str]] = {
     "sound_between_thresholds": (
         "The score of the sound lies where its model cannot tell: from {low:g} to {high:g}."
     ),
+    "declared_by_ai_tool": "A trusted signer declares that AI made or edited the file.",
 }
 """Formats for ``str.format``; ``low`` and ``high`` bound the model's inconclusive scores."""
 
@@ -50,7 +51,7 @@ class Opinion:
 
     Attributes:
         verdict: ``fake``, ``real``, ``inconclusive`` or ``not_applicable``; the first two agree
-            with the label.
+            with the label, unless a trusted declaration decides.
         reason_code: Code of the reason.
         reason: The reason as a human-readable sentence.
         label: ``FAKE`` exactly when ``score >= threshold``; None if not applicable.
@@ -316,6 +317,8 @@ def _check_words(opinion: Opinion, *, fake: bool) -> None:
     label: Label = "FAKE" if fake else "REAL"
     if opinion.label != label:
         raise ValueError(f"label {opinion.label} contradicts the score; it says {label}")
+    if opinion.reason_code == "declared_by_ai_tool" and opinion.verdict == "fake":
+        return
     if opinion.verdict not in {label.lower(), "inconclusive"}:
         raise ValueError(f"verdict {opinion.verdict} contradicts label {label}")
 

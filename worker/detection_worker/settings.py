@@ -164,6 +164,16 @@ class AnalysisSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProvenanceSettings:
+    """Whose statements about the making of a file are trusted."""
+
+    trust_list: Path | None = None
+    """PEM file with the certificates of issuers whose C2PA signatures are trusted."""
+    trust_declared: bool = False
+    """What they declare as made or edited by AI is ``fake``, whatever its score."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackSettings:
     """Timeouts, retries, allowed addresses and signatures of callbacks."""
 
@@ -282,6 +292,7 @@ class Settings:
     logging: LoggingSettings = field(default_factory=LoggingSettings)
     limits: MediaLimits = field(default_factory=MediaLimits)
     analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
+    provenance: ProvenanceSettings = field(default_factory=ProvenanceSettings)
     callback: CallbackSettings = field(default_factory=CallbackSettings)
     results: ResultSettings = field(default_factory=ResultSettings)
     models_dir: Path | None = None

@@ -43,7 +43,12 @@ class FakePipeline:
             return files
 
         return Needs(
-            start=self.start, files=fetcher, max_bytes=1000, keep_downloads=False, threshold=0.5
+            start=self.start,
+            files=fetcher,
+            max_bytes=1000,
+            keep_downloads=False,
+            threshold=0.5,
+            trust_declared=False,
         )
 
 

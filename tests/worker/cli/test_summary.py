@@ -214,3 +214,10 @@ def test_what_the_file_declares_of_itself() -> None:
     assert "Declared:   recorded by a camera (signed by Example" in text
     assert "\x1b" not in text
     assert "Declared" not in summary(envelope(provenance=None))
+
+
+def test_a_verdict_that_follows_a_declaration_shows_why() -> None:
+    code = {"code": "declared_by_ai_tool", "message": "A trusted signer declares so."}
+    text = summary(envelope(label="REAL", verdict="fake", verdict_reason=code, margin=0.1))
+    assert "Prediction: FAKE\n  Reason:     A trusted signer declares so." in text
+    assert "Label:      REAL by the threshold alone" in text

@@ -41,6 +41,7 @@ class Needs:
         max_bytes: Size of the largest file allowed.
         keep_downloads: Do not remove downloads.
         threshold: P(fake) from which the label is FAKE, in [0, 1].
+        trust_declared: See ``ProvenanceSettings``.
     """
 
     start: Callable[[Sequence[FileTask]], None]
@@ -48,6 +49,7 @@ class Needs:
     max_bytes: int
     keep_downloads: bool
     threshold: float
+    trust_declared: bool
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -244,7 +246,12 @@ class Batch:
         error = item.error
         if error is None:
             try:
-                return concluded(item.file, item.task, started_s=item.started_s)
+                return concluded(
+                    item.file,
+                    item.task,
+                    started_s=item.started_s,
+                    trust_declared=self._needs.trust_declared,
+                )
             except JobError as exc:
                 error = exc
             except Cancelled:
@@ -273,7 +280,7 @@ def _download_bytes(file: LocalFile) -> int:
 
 
 def concluded(
-    file: LocalFile | None, task: FileTask | None, *, started_s: float
+    file: LocalFile | None, task: FileTask | None, *, started_s: float, trust_declared: bool
 ) -> DetectionResult:
     """Return the envelope of a task that has ended.
 
@@ -291,6 +298,7 @@ def concluded(
         request_id=task.request_id,
         threshold=task.threshold,
         timings_s={**task.timings_s, "total": total_s},
+        trust_declared=trust_declared,
     )
     _tell(result)
     return result

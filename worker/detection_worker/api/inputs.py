@@ -19,7 +19,7 @@ from detection_worker.errors import JobError
 from detection_worker.pipeline.files.analysis import Analysis, NotApplicableResult
 from detection_worker.pipeline.stages.envelopes import (
     milliseconds,
-    opinion_of,
+    opinion_on_file,
     provenance_of,
     tracks_of,
 )
@@ -108,6 +108,7 @@ def finished(
     request_id: str,
     threshold: float,
     timings_s: dict[str, float],
+    trust_declared: bool,
 ) -> DetectionResult:
     """Return the result envelope of an analysed file."""
     stages = {} if file.download_s is None else {"download": file.download_s}
@@ -117,7 +118,7 @@ def finished(
         file_path=file.s3_url or str(file.path),
         local_path=str(file.path),
         file_type=found.info.kind,
-        opinion=opinion_of(found),
+        opinion=opinion_on_file(found, trust_declared=trust_declared),
         threshold=threshold,
         is_s3_file=file.s3_url is not None,
         queue_url=None,

@@ -22,6 +22,7 @@ from detection_worker.api.lazy_models import ALL_KINDS, LazyModels
 from detection_worker.cores import usable_cores
 from detection_worker.errors import Cancelled, UsageError
 from detection_worker.media.jail.pool import ProcessDecoder
+from detection_worker.media.jail.trust import trust_list_of
 from detection_worker.pipeline.files.decoding import Decoding
 from detection_worker.pipeline.stages.file_pipeline import FilePipeline, FileTask
 from detection_worker.settings import Settings
@@ -63,7 +64,7 @@ class Predictor:
         self._settings = settings
         self._threshold = _checked(threshold, "threshold")
         self._decoders = decoders or usable_cores()
-        self._decoder = ProcessDecoder(1)
+        self._decoder = ProcessDecoder(1, trust_list=trust_list_of(settings.provenance))
         self._models = LazyModels(settings, device=device, threads=threads)
         self._decoding: Decoding | None = None
         self._pipeline: FilePipeline | None = None
@@ -119,7 +120,12 @@ class Predictor:
         file = self._at_hand(path_or_url)
         try:
             task = self._run(file, threshold)
-            return concluded(file, task, started_s=started_s)
+            return concluded(
+                file,
+                task,
+                started_s=started_s,
+                trust_declared=self._settings.provenance.trust_declared,
+            )
         except Cancelled as exc:
             raise _closed() from exc
         finally:
@@ -179,6 +185,7 @@ class Predictor:
                 files=lambda: self.files,
                 max_bytes=self._settings.limits.max_bytes,
                 keep_downloads=not self._settings.data.cleanup_temp_files,
+                trust_declared=self._settings.provenance.trust_declared,
                 threshold=self._chosen(confidence_threshold),
             ),
         )

@@ -34,6 +34,7 @@ def scoring_digest(
     *,
     video_audio: bool,
     libraries: Mapping[str, str],
+    trust_list: bytes | None = None,
 ) -> str:
     """Return the digest of everything that changes a score, lower-case hex.
 
@@ -45,6 +46,7 @@ def scoring_digest(
         limits: What one file may cost.
         video_audio: The sound of videos is scored too.
         libraries: Versions by distribution.
+        trust_list: Content of the list of trusted issuers.
     """
     every = asdict(limits)
     return digest_of(
@@ -54,6 +56,11 @@ def scoring_digest(
             "video_audio": video_audio,
             "libraries": dict(libraries),
             "decoding": DECODING,
+            **(
+                {}
+                if trust_list is None
+                else {"trust_list": hashlib.sha256(trust_list).hexdigest()}
+            ),
         }
     )
 

@@ -65,6 +65,8 @@ HELP: Final = {
     "callback_workers": "threads that post results",
     "batch_units": "most crops or windows in one forward pass; 0: 32, on a GPU as measured",
     "device": "cpu, cuda, cuda:N, or auto: the GPU if there is one",
+    "trust_list": "PEM file with the issuers of C2PA signatures to trust",
+    "trust_declared": "fake: what these signatures declare as made or edited by AI",
     "precision": "precision of the networks; auto: half on a GPU where scores hold",
     "torch_threads": "threads of a forward pass; 0 for one each core, in short passes for 1",
     "stall_timeout": "stop work on a message after this long without progress, seconds",

@@ -44,9 +44,10 @@ def _opinion(result: Mapping[str, object]) -> list[tuple[str, str]]:
         f"margin {_percent(result.get('margin'))})"
     )
     sure = _percent(result["confidence"])
-    if verdict == "inconclusive":
+    declared = _object(result.get("verdict_reason")).get("code") == "declared_by_ai_tool"
+    if verdict == "inconclusive" or declared:
         return [
-            ("Prediction", "INCONCLUSIVE"),
+            ("Prediction", verdict.upper()),
             ("Reason", reason),
             ("P(fake)", score),
             ("Label", f"{result['label']} by the threshold alone (confidence {sure})"),

@@ -18,6 +18,7 @@ from detection_worker.settings import (
     DataSettings,
     LoggingSettings,
     MediaLimits,
+    ProvenanceSettings,
     ResultSettings,
     Settings,
 )
@@ -75,6 +76,7 @@ def load_settings(options: Mapping[str, object], environ: Mapping[str, str], cwd
             logging=LoggingSettings(**group("logging")),
             limits=MediaLimits(**group("limits")),
             analysis=AnalysisSettings(**group("analysis")),
+            provenance=ProvenanceSettings(**group("provenance")),
             callback=CallbackSettings(**group("callback")),
             results=ResultSettings(**group("results")),
             **group("worker"),

@@ -22,13 +22,23 @@ from detection_worker.settings import (
     DataSettings,
     LoggingSettings,
     MediaLimits,
+    ProvenanceSettings,
     ResultSettings,
     Settings,
     is_http_url,
 )
 
 Group = Literal[
-    "aws", "data", "logging", "limits", "analysis", "callback", "results", "consumer", "worker"
+    "aws",
+    "data",
+    "logging",
+    "limits",
+    "analysis",
+    "provenance",
+    "callback",
+    "results",
+    "consumer",
+    "worker",
 ]
 
 _URLS: Final = (is_http_url, is_callback_url)
@@ -39,6 +49,7 @@ GROUPS: Final[dict[Group, type]] = {
     "logging": LoggingSettings,
     "limits": MediaLimits,
     "analysis": AnalysisSettings,
+    "provenance": ProvenanceSettings,
     "callback": CallbackSettings,
     "results": ResultSettings,
     "consumer": ConsumerSettings,

@@ -29,6 +29,8 @@ SETTINGS: Final = (
     "windows",
     "device",
     "precision",
+    "trust_list",
+    "trust_declared",
     "torch_threads",
     "decoders",
     "s3_cache_dir",

@@ -45,6 +45,8 @@ GROUPS: Final = {
         "windows",
         "device",
         "precision",
+        "trust_list",
+        "trust_declared",
         "torch_threads",
         "batch_units",
         "decoders",

@@ -1,8 +1,8 @@
 """The process that parses untrusted files, started by ``process.py``.
 
-``python -P -m detection_worker.media.jail.child FD PARENT`` speaks ``wire.py`` on the socket
-``FD``. It holds no secrets, takes one order with one open file at a time, and answers with arrays
-or a coded error.
+``python -P -m detection_worker.media.jail.child FD PARENT [TRUST_LIST]`` speaks ``wire.py`` on
+the socket ``FD``. It holds no secrets, takes one order with one open file at a time, and answers
+with arrays or a coded error.
 """
 
 import array
@@ -155,7 +155,7 @@ def main() -> None:
     sandbox.die_with(parent_pid)
     with socket.socket(fileno=fd) as sock:
         load_everything()
-        Child(sock, ManifestReader()).serve()
+        Child(sock, ManifestReader(*map(Path, sys.argv[3:4]))).serve()
 
 
 if __name__ == "__main__":

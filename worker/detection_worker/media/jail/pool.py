@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,7 @@ import numpy as np
 from detection_contract.error_codes import ErrorCode
 from detection_worker.errors import Cancelled, JobError, UsageError
 from detection_worker.media.jail.process import ChildProcess, Patience, ReportedError
+from detection_worker.media.jail.trust import check_trust_list
 from detection_worker.media.jail.wire import order_of
 from detection_worker.media.values import DecodedMedia, DecodeRequest, Empty
 from detection_worker.settings import MIB, MediaLimits
@@ -39,15 +41,27 @@ class ProcessDecoder:
         recycle_after: Files after which a child is replaced, >= 1. Starting one costs as much CPU
             as a hundred and more small images.
         empty: Makes the arrays that units are received into, for example in shared memory.
+        trust_list: PEM file with the issuers of trusted C2PA signatures.
+
+    Raises:
+        UsageError: The trust list cannot be read, or holds no certificate.
     """
 
     def __init__(
-        self, children: int, *, recycle_after: int = 500, empty: Empty = np.empty
+        self,
+        children: int,
+        *,
+        recycle_after: int = 500,
+        empty: Empty = np.empty,
+        trust_list: Path | None = None,
     ) -> None:
         if children < 1 or recycle_after < 1:
             raise ValueError(f"{children = } and {recycle_after = } must be at least 1")
         self._count = children
         self._recycle_after = recycle_after
+        if trust_list is not None:
+            check_trust_list(trust_list)
+        self._trust_list = trust_list
         self._empty = empty
         self._idle: deque[ChildProcess] = deque()
         self._changed = threading.Condition()
@@ -221,7 +235,7 @@ class ProcessDecoder:
     def _start_children(self) -> None:
         while self._orders.get() and not self._closed.is_set():
             try:
-                child = ChildProcess(empty=self._empty)
+                child = ChildProcess(empty=self._empty, trust_list=self._trust_list)
             except OSError as exc:
                 log.warning("cannot start a decoding child", extra={"error": exc.strerror})
                 self._orders.put(True)  # noqa: FBT003 - one more child

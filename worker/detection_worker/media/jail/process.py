@@ -74,12 +74,19 @@ class ChildProcess:
     Args:
         program: What to run; it gets a socket's descriptor and our process id as arguments.
         empty: Makes the arrays that units are received into.
+        trust_list: See ``ManifestReader``.
 
     Raises:
         OSError: No process could be started.
     """
 
-    def __init__(self, program: Sequence[str] = PROGRAM, *, empty: Empty = np.empty) -> None:
+    def __init__(
+        self,
+        program: Sequence[str] = PROGRAM,
+        *,
+        empty: Empty = np.empty,
+        trust_list: Path | None = None,
+    ) -> None:
         self._empty = empty
         self.decoded = 0
         self.ready = False
@@ -88,7 +95,7 @@ class ChildProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                self._process = _start(program, theirs)
+                self._process = _start(program, theirs, trust_list)
             except BaseException:
                 ours.close()
                 raise
@@ -239,9 +246,12 @@ class ReportedError(Exception):
         self.error = error
 
 
-def _start(program: Sequence[str], theirs: socket.socket) -> subprocess.Popen[bytes]:
+def _start(
+    program: Sequence[str], theirs: socket.socket, trust_list: Path | None
+) -> subprocess.Popen[bytes]:
+    trusted = [] if trust_list is None else [str(trust_list.absolute())]
     return subprocess.Popen(  # noqa: S603 - our own module under our own interpreter
-        [*program, str(theirs.fileno()), str(os.getpid())],
+        [*program, str(theirs.fileno()), str(os.getpid()), *trusted],
         env=scrubbed_environment(),
         cwd="/",
         stdin=subprocess.DEVNULL,

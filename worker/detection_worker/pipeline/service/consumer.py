@@ -9,6 +9,7 @@ from detection_contract import user_messages
 from detection_contract.environment import EXIT_FAILED, EXIT_OK
 from detection_worker.cores import usable_cores
 from detection_worker.media.jail.pool import ProcessDecoder
+from detection_worker.media.jail.trust import trust_list_of
 from detection_worker.memory import at_work
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.files.downloads import sweep
@@ -99,7 +100,9 @@ class Consumer(Stoppable):
         decoders = self._consumer.decoders or usable_cores()
         # Decoding children start while torch is imported: both take a second.
         with (
-            ProcessDecoder(decoders) as decoder,
+            ProcessDecoder(
+                decoders, trust_list=trust_list_of(self._settings.provenance)
+            ) as decoder,
             closing(self._adapters.callback_client()) as callbacks,
         ):
             self.steering.wait_for("loading models")

@@ -81,8 +81,13 @@ def make_scores(
     if dependencies.entries is None:
         return None
     cards = [detector.card for detector in dependencies.detectors.values()]
+    trusted = settings.provenance.trust_list
     scoring = scoring_digest(
-        cards, settings.limits, video_audio=settings.video_audio, libraries=installed()
+        cards,
+        settings.limits,
+        video_audio=settings.video_audio,
+        libraries=installed(),
+        trust_list=None if trusted is None else trusted.read_bytes(),
     )
     return ScoreCache(dependencies.entries, scoring=scoring, cards=cards, metrics=metrics)
 
@@ -123,6 +128,7 @@ def make_context(
         disk=DiskBudget(consumer.max_bytes_in_flight),
         destinations=settings.results,
         region=settings.aws.region,
+        trust_declared=settings.provenance.trust_declared,
         queue_url=consumer.queue_url,
         on_result=on_result,
         lanes={

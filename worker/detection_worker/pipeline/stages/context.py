@@ -42,6 +42,7 @@ class StageContext:
         disk: How much of them.
         destinations: Which notifications go where.
         region: The worker's AWS region.
+        trust_declared: See ``ProvenanceSettings``.
         queue_url: Named in results.
         on_result: Called with every delivered result; may be None.
         lanes: Parallel workers of each stage, a part of one where it is shared, for the service
@@ -70,3 +71,4 @@ class StageContext:
     lanes: Mapping[str, float]
     scores: ScoreCache | None = None
     flights: Flights | None = None
+    trust_declared: bool = False

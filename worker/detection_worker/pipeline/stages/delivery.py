@@ -126,7 +126,11 @@ class Delivery:
             "total": time.monotonic() - job.message.received_s,
         }
         result = envelopes.finished(
-            ticket, found, timings_s=timings_s, queue_url=self._context.queue_url
+            ticket,
+            found,
+            timings_s=timings_s,
+            queue_url=self._context.queue_url,
+            trust_declared=self._context.trust_declared,
         )
         finished = Finished(body=encode_result(result))
         self._announce(ticket, found)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -50,18 +50,36 @@ def opinion_of(found: Analysis | NotApplicableResult) -> Opinion:
     verdict = found.verdict
     code = _REASONS[verdict.finding, found.decided_by]
     low, high = verdict.between
-    reason = VERDICT_REASONS[code].format(low=low, high=high)
-    declared = None if verdict.finding == "fake" else declared_by_ai(found.info.provenance)
     return Opinion(
         verdict=verdict.finding,
         reason_code=code,
-        reason=f"{reason} {declared}" if declared else reason,
+        reason=VERDICT_REASONS[code].format(low=low, high=high),
         label=verdict.label,
         score=verdict.score,
         raw_score=verdict.raw_score,
         confidence=verdict.confidence,
         margin=verdict.margin,
     )
+
+
+def opinion_on_file(found: Analysis | NotApplicableResult, *, trust_declared: bool) -> Opinion:
+    """Return what a result says of a file: the outcome, and what the file declares of itself.
+
+    Args:
+        found: The outcome of its analysis.
+        trust_declared: What a trusted signer declares as made or edited by AI is fake.
+    """
+    opinion, told = opinion_of(found), found.info.provenance
+    declared = declared_by_ai(told)
+    if declared is None or told is None or opinion.verdict == "fake":
+        return opinion
+    trusted = told.signed and told.c2pa is not None and told.c2pa.state == "trusted"
+    if trust_declared and trusted and opinion.label is not None:
+        code: ReasonCode = "declared_by_ai_tool"
+        return replace(
+            opinion, verdict="fake", reason_code=code, reason=f"{VERDICT_REASONS[code]} {declared}"
+        )
+    return replace(opinion, reason=f"{opinion.reason} But {declared[0].lower()}{declared[1:]}")
 
 
 def declared_by_ai(told: Provenance | None) -> str | None:
@@ -72,7 +90,7 @@ def declared_by_ai(told: Provenance | None) -> str | None:
     issuer = told.c2pa.issuer if told.signed and told.c2pa is not None else None
     by = f" with {told.generator}" if told.generator else ""
     sign = f"signed by {issuer or 'an unknown issuer'}" if told.signed else "not signed"
-    return f"But the file itself declares that it was {made}{by} ({sign})."
+    return f"The file itself declares that it was {made}{by} ({sign})."
 
 
 def provenance_of(found: Analysis | NotApplicableResult) -> dict[str, object] | None:
@@ -121,6 +139,7 @@ def finished(
     *,
     timings_s: Mapping[str, float],
     queue_url: str,
+    trust_declared: bool,
 ) -> DetectionResult:
     """Return the envelope of a finished detection, or of a file that the detector is not for."""
     request = ticket.job.request
@@ -130,7 +149,7 @@ def finished(
         file_path=request.sqs_to_ml_url,
         local_path=None if ticket.path is None else str(ticket.path),
         file_type=found.info.kind,
-        opinion=opinion_of(found),
+        opinion=opinion_on_file(found, trust_declared=trust_declared),
         threshold=request.threshold,
         is_s3_file=True,
         queue_url=queue_url,

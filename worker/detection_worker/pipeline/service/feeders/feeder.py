@@ -23,6 +23,7 @@ from detection_contract.process.logs import configure
 from detection_worker.errors import UsageError
 from detection_worker.media.jail.pool import ProcessDecoder
 from detection_worker.media.jail.sandbox import die_with
+from detection_worker.media.jail.trust import trust_list_of
 from detection_worker.memory import at_work
 from detection_worker.metrics import Metrics
 from detection_worker.pipeline.device.client import Device, DeviceLost, RemoteInference, connect
@@ -84,7 +85,11 @@ class Feeder:
         """
         threading.Thread(target=self._obey, name="control", daemon=True).start()
         with (
-            ProcessDecoder(self._orders.decoders, empty=self._empty) as decoder,
+            ProcessDecoder(
+                self._orders.decoders,
+                empty=self._empty,
+                trust_list=trust_list_of(self._orders.settings.provenance),
+            ) as decoder,
             closing(self._adapters.callback_client()) as callbacks,
         ):
             decoder.warm()

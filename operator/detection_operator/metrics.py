@@ -35,6 +35,9 @@ _GAUGES: Final = {
     "service_seconds": "Mean processing time of a message.",
     "service_p90_seconds": "Estimated 90th percentile of the processing time.",
     "cold_start_seconds": "Time from a new pod to ready.",
+    "cold_start_launch_seconds": "Launch of a node, as a part of the cold start.",
+    "cold_start_pull_seconds": "Image pull, as a part of the cold start.",
+    "cold_start_worker_seconds": "Start of the worker on its node, as a part of the cold start.",
     "work_seconds": "Backlog in worker seconds.",
     "objective_seconds": "spec.slo.queueWaitSeconds.",
     "objective_ratio": "spec.slo.objectivePercent as a ratio.",
@@ -225,7 +228,7 @@ def _show_conditions(gauge: Gauge, place: tuple[str, str], status: Mapping[str, 
 
 def _values(seen: Observation, plan: Plan) -> dict[str, float | None]:
     estimates = plan.estimates
-    on_time = estimates.received - estimates.received_late
+    on_time, parts = estimates.received - estimates.received_late, seen.cold_start
     return {
         "desired_replicas": plan.desired,
         "replicas": seen.existing,
@@ -246,6 +249,9 @@ def _values(seen: Observation, plan: Plan) -> dict[str, float | None]:
         "service_seconds": estimates.service_s,
         "service_p90_seconds": estimates.service_p90_s,
         "cold_start_seconds": estimates.cold_start_s,
+        "cold_start_launch_seconds": parts.launch_s if parts else None,
+        "cold_start_pull_seconds": parts.pull_s if parts else None,
+        "cold_start_worker_seconds": parts.start_s if parts else None,
         "work_seconds": estimates.work_s,
         "attainment_ratio": on_time / estimates.received if estimates.received else None,
         "poison_ratio": estimates.poison_share,

@@ -186,10 +186,12 @@ class CachedCluster:
             keep_if=lambda found: not found,
         )
 
-    def pod_events(self, namespace: str) -> list[Object]:
-        """Return the events about pods, at most ``EVENTS_S`` old."""
+    def pod_events(self, namespace: str, *, pulls: bool = False) -> list[Object]:
+        """Return the events about pods, or those of pulls, at most ``EVENTS_S`` old."""
         return self._events.get(
-            namespace, lambda: self._direct.pod_events(namespace), keep_if=lambda _: True
+            (namespace, pulls),
+            lambda: self._direct.pod_events(namespace, pulls=pulls),
+            keep_if=lambda _: True,
         )
 
     def nodes(self) -> list[Object]:

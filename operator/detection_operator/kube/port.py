@@ -111,8 +111,12 @@ class Cluster(Protocol):
         """Return the pods that a label selector finds."""
         ...
 
-    def pod_events(self, namespace: str) -> list[Object]:
+    def pod_events(self, namespace: str, *, pulls: bool = False) -> list[Object]:
         """Return the events about pods, without those of a normal start.
+
+        Args:
+            namespace: Namespace of the pods.
+            pulls: Return the events about pulled images, and no others.
 
         Raises:
             Forbidden: The operator may not read events.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from detection_contract.media_types import MediaKind
+from detection_operator.scaling.estimates.cold_start import ColdStart
 from detection_operator.scaling.pods import Pod
 from detection_operator.scaling.pools.share import PoolShare
 
@@ -78,6 +79,7 @@ class Observation:
         received_late: Those of them that had waited longer than the objective allows.
         failed: Attempts of workers that ended in a failure; never falls.
         cold_start_s: Measured seconds from a new pod to ready; None before the first.
+        cold_start: Its parts; None before the first.
         pods: The pods behind the counts, to choose from when some must go.
         neighbours: Queues of this one's account and region, which share an API rate; itself too.
         pool: What the pool of ``scaling.pool`` lets it run; None without one or while unknown.
@@ -121,6 +123,7 @@ class Observation:
     received_late: int = 0
     failed: int = 0
     cold_start_s: float | None = None
+    cold_start: ColdStart | None = None
     pods: tuple[Pod, ...] = ()
     neighbours: int = 1
     pool: PoolShare | None = None

@@ -34,6 +34,18 @@ class QueueStatus(TypedDict, total=False):
     sampledAt: Annotated[Time, Field(description="When the queue was last read.")]
 
 
+class ColdStartStatus(TypedDict, total=False):
+    """The median of each part of recent cold starts."""
+
+    launchMillis: Annotated[
+        Count, Field(description="Launch of a node; 0 where a node had room, as is then expected.")
+    ]
+    pullMillis: Annotated[Count, Field(description="Pull of the images.")]
+    startMillis: Annotated[
+        Count, Field(description="The rest until ready: volumes, containers, loading of models.")
+    ]
+
+
 class ServiceStatus(TypedDict, total=False):
     """What the workers report."""
 
@@ -44,6 +56,10 @@ class ServiceStatus(TypedDict, total=False):
     samples: Annotated[Count, Field(description="Measurements behind the mean; 0: priors.")]
     coldStartMillis: Annotated[
         Count, Field(description="From the creation of a pod until it is ready.")
+    ]
+    coldStart: Annotated[
+        ColdStartStatus,
+        Field(description="Parts of coldStartMillis; absent before the first is measured."),
     ]
     launchMillis: Annotated[
         Count, Field(description="Longest recent wait for a node; absent before the first.")

@@ -150,12 +150,11 @@ class InMemoryCluster:
         self._trip("pods")
         return self._select("Pod", namespace, selector)
 
-    def pod_events(self, namespace: str) -> list[Object]:
+    def pod_events(self, namespace: str, *, pulls: bool = False) -> list[Object]:
         """Return the events about pods; tests create them as objects of kind Event."""
-        self._trip("pod_events")
-        return copy.deepcopy(
-            [item for item in self.of_kind("Event") if item["metadata"]["namespace"] == namespace]
-        )
+        self._trip("pull_events" if pulls else "pod_events")
+        found = [e for e in self.of_kind("Event") if e["metadata"]["namespace"] == namespace]
+        return copy.deepcopy([e for e in found if (e.get("reason") == "Pulled") is pulls])
 
     def nodes(self) -> list[Object]:
         """Return all nodes."""

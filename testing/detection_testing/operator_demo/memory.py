@@ -71,10 +71,10 @@ class SharedCluster(InMemoryCluster):
         with self.lock:
             return super().pods(namespace, selector)
 
-    def pod_events(self, namespace: str) -> list[Object]:
+    def pod_events(self, namespace: str, *, pulls: bool = False) -> list[Object]:
         """Return the events about pods."""
         with self.lock:
-            return super().pod_events(namespace)
+            return super().pod_events(namespace, pulls=pulls)
 
     def nodes(self) -> list[Object]:
         """Return all nodes."""

@@ -4,6 +4,7 @@ Both APIs of events are read: the older one has ``lastTimestamp`` and ``source``
 ``eventTime``, ``series`` and ``reportingComponent``.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +24,11 @@ SELECTOR: Final = ",".join(
     )
 )
 """Field selector without the events of a normal start, which are nine in ten."""
+PULLED: Final = "involvedObject.kind=Pod,reason=Pulled"
+"""Field selector of the events with which a kubelet reports an image that is there."""
+_TOOK: Final = re.compile(r" in (\S+?)(?: \((\S+) including waiting\))?[.\s]*(?:Image size|$)")
+_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(h|ms|us|µs|ns|m|s)")
+_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 COMING: Final = frozenset({"TriggeredScaleUp", "Nominated"})
 """Reasons of the Cluster Autoscaler and of Karpenter: a node is being launched for the pod."""
 NOT_COMING: Final = "NotTriggerScaleUp"
@@ -81,6 +87,25 @@ def by_pod(events: Iterable[Object]) -> dict[str, tuple[PodEvent, ...]]:
         if event.uid:
             found.setdefault(event.uid, []).append(event)
     return {uid: tuple(sorted(some, key=lambda event: -event.at_s)) for uid, some in found.items()}
+
+
+def pull_s(events: Iterable[PodEvent]) -> float | None:
+    """Return how long the pulls of a pod's images took, in seconds; None if no event says so.
+
+    A kubelet says "Successfully pulled image … in 12.3s (15.1s including waiting)", older ones
+    without the wait for other pulls, or that the image was already present.
+    """
+    pulls = [event.message for event in events if event.reason == "Pulled"]
+    times = [_took_s(message) for message in pulls]
+    return sum(filter(None, times)) if times and None not in times else None
+
+
+def _took_s(message: str) -> float | None:
+    if "already present" in message:
+        return 0.0
+    found = _TOOK.search(message)
+    parts = _PART.findall(found[2] or found[1]) if found else []
+    return sum(float(number) * _UNITS[unit] for number, unit in parts) if parts else None
 
 
 def _event(item: Object) -> PodEvent:

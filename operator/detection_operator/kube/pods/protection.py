@@ -10,8 +10,8 @@ CLUSTER_AUTOSCALER: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 PROTECTED: Final = {CLUSTER_AUTOSCALER: "false", KARPENTER: "true"}
 """For a pod that must not be moved: a busy one, or one that is starting."""
 RELEASED: Final[Mapping[str, str | None]] = {CLUSTER_AUTOSCALER: "true", KARPENTER: None}
-"""For a pod that may be moved. The Cluster Autoscaler moves no pod with an ``emptyDir``, as workers
-have, that does not say so."""
+"""For a pod that may be moved. The Cluster Autoscaler moves no pod with an ``emptyDir``, which
+workers have, unless it says so."""
 
 
 def protection_of(annotations: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -46,6 +46,7 @@ class PodView:
         was_ready: It was ready at some time, as far as its status shows.
         leave_by_s: End of its grace period; None unless it was deleted.
         node: Name of its node; empty without one.
+        begun_s: When its last container began to run; None before.
         protection: Its annotations that concern eviction by autoscalers.
     """
 
@@ -73,6 +74,7 @@ class PodView:
     was_ready: bool = False
     leave_by_s: float | None = None
     node: str = ""
+    begun_s: float | None = None
     protection: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -173,9 +175,16 @@ def _view(pod: Object) -> PodView:
         unready_since_s=None if ready_s is not None else _begun_s(pod, created_s),
         was_ready=ready_s is not None or _was_ready(pod, created_s),
         leave_by_s=time_s(metadata.get("deletionTimestamp")),
+        begun_s=_began_s(status),
         protection=protection_of(annotations),
         node=str(pod.get("spec", {}).get("nodeName") or ""),
     )
+
+
+def _began_s(status: Object) -> float | None:
+    states = [item.get("state") or {} for item in status.get("containerStatuses") or ()]
+    times = [time_s((state.get("running") or {}).get("startedAt")) for state in states]
+    return max((at_s for at_s in times if at_s is not None), default=None)
 
 
 def _begun_s(pod: Object, created_s: float) -> float:

@@ -81,13 +81,16 @@ def gather(
     """
     found = deployments_of(sources.cluster, queue, desired)
     pods = [pod for _, some in found.pods for pod in some]
-    now_s = sources.clock.wall_s()
+    now_s, namespace = sources.clock.wall_s(), queue["metadata"]["namespace"]
     states = sources.workers.states([address(pod) for pod in pods if pod.ip and pod.running])
     for uid, state in states.items():
         observed.note_state(uid, state, now_s)
     events: dict[str, tuple[PodEvent, ...]] = {}
     if needs_events(pods, observed.starts.times(desired.spec).usual_s, sources.clock.wall_s()):
-        events = _events(sources, queue["metadata"]["namespace"], observed)
+        events = _events(sources, namespace, observed)
+    if any(map(observed.starts.measures, pods)):
+        for uid, pulls in _events(sources, namespace, observed, pulls=True).items():
+            events[uid] = (*events.get(uid, ()), *pulls)
     nodes = _going(sources.cluster, {pod.node for pod in pods if pod.node})
     groups = tuple(
         group(
@@ -123,14 +126,14 @@ def _since(pods: Iterable[FailedPod], from_s: float) -> tuple[FailedPod, ...]:
 
 
 def _events(
-    sources: Sources, namespace: str, observed: Observed
+    sources: Sources, namespace: str, observed: Observed, *, pulls: bool = False
 ) -> dict[str, tuple[PodEvent, ...]]:
     """Return the events about pods of a namespace; without them only messages say less."""
     now_s = sources.clock.monotonic_s()
     if now_s < observed.events_at_s:
         return {}
     try:
-        return by_pod(sources.cluster.pod_events(namespace))
+        return by_pod(sources.cluster.pod_events(namespace, pulls=pulls))
     except ClusterError as exc:
         observed.events_at_s = sources.clock.monotonic_s() + EVENTS_RETRY_S
         log.info(

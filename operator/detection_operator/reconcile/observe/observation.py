@@ -102,6 +102,7 @@ def observation(
         received_late=counters.received_late,
         failed=counters.failed,
         cold_start_s=starts.cold_start_s,
+        cold_start=starts.parts,
         pods=decision_pods(groups),
         neighbours=neighbours,
     )

@@ -47,7 +47,7 @@ class Observed:
             self.starts.take_over(now_s)
             return
         self.counters.since_s = now_s
-        self.starts.take_over(now_s, cold_start_s=found.cold_start_s, launch_s=found.launch_s)
+        self.starts.take_over(now_s, cold_start=found.cold_start, launch_s=found.launch_s)
 
     def note_state(self, uid: str, state: WorkerState, now_s: float) -> None:
         """Take in the answer of a worker."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 from detection_operator.kube.objects import time_s
 from detection_operator.kube.port import Object
 from detection_operator.scaling.estimates import service_time as service
+from detection_operator.scaling.estimates.cold_start import ColdStart
 from detection_operator.scaling.estimates.learning import DAY_S
 from detection_operator.scaling.estimates.service_time import Mix, ServiceTimes
 from detection_operator.scaling.estimates.state import Attainment, EstimatorState
@@ -19,6 +20,7 @@ from detection_operator.spec.queue_spec import QueueSpec
 
 HOUR_S: Final = 3600
 MILLIS: Final = 1000.0
+PARTS: Final = ("launchMillis", "pullMillis", "startMillis")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +29,12 @@ class Restored:
 
     Attributes:
         memory: The decision's memory.
-        cold_start_s: Measured cold start; None if the status has none.
+        cold_start: Measured cold start; None if the status has none.
         launch_s: Longest recent wait for a node; None if the status has none.
     """
 
     memory: Memory
-    cold_start_s: float | None
+    cold_start: ColdStart | None
     launch_s: float | None = None
 
 
@@ -52,16 +54,16 @@ def restored(queue: Object, spec: QueueSpec, now_s: float) -> Restored | None:
         replica_s=_replica_s(status, spec, now_s),
         attainment=_attainment(status, now_s),
     )
-    cold_start_s = None
+    cold_start = None
     # Under another generation the times may be those of another image, or former defaults.
     if status.get("observedGeneration") == queue["metadata"].get("generation"):
         times = _mapping(status.get("service"))
         learned = replace(learned, service=_service(times, spec))
-        cold_start_s = _cold_start_s(times, spec)
+        cold_start = _cold_start(times, spec)
     # The time for a node depends on the cluster, not on the spec.
     launch_s = _number(_mapping(status.get("service")).get("launchMillis")) / MILLIS
     return Restored(
-        memory=Memory(estimators=learned), cold_start_s=cold_start_s, launch_s=launch_s or None
+        memory=Memory(estimators=learned), cold_start=cold_start, launch_s=launch_s or None
     )
 
 
@@ -100,10 +102,16 @@ def _service(times: Mapping[str, Any], spec: QueueSpec) -> ServiceTimes | None:
     return replace(service.from_priors(spec.service_time.priors), mix=Mix(mean_s, p90_s, samples))
 
 
-def _cold_start_s(times: Mapping[str, Any], spec: QueueSpec) -> float | None:
+def _cold_start(times: Mapping[str, Any], spec: QueueSpec) -> ColdStart | None:
+    parts = _mapping(times.get("coldStart"))
+    if parts:
+        launch_s, pull_s, start_s = (_number(parts.get(name)) / MILLIS for name in PARTS)
+        return ColdStart(launch_s=launch_s, pull_s=pull_s, start_s=start_s)
     seconds = _number(times.get("coldStartMillis")) / MILLIS
-    # Before the first measurement the status shows the spec's number.
-    return seconds if seconds and seconds != spec.service_time.cold_start_s else None
+    # An earlier version knew only the sum. Before the first measurement it is the spec's number.
+    if not seconds or seconds == spec.service_time.cold_start_s:
+        return None
+    return ColdStart(launch_s=0.0, pull_s=0.0, start_s=seconds)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -1,13 +1,14 @@
 """How long worker pods take to start, measured from what is seen of them."""
 
-import statistics
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
+from detection_operator.kube.pods.events import pull_s
 from detection_operator.kube.pods.views import FailedPod, PodView
 from detection_operator.reconcile.observe.fleet import Worker
+from detection_operator.scaling.estimates.cold_start import ColdStart, usual
 from detection_operator.spec.queue_spec import QueueSpec
 
 COLD_STARTS: Final = 9
@@ -25,15 +26,17 @@ class StartTimes:
         cold_start_s: Measured seconds from a new pod to ready; None before the first.
         launch_s: Longest of the recent waits for a node; None before the first.
         rejected: Pods that failed before they were ever ready, in all; never falls.
+        parts: What is usual of each part of a cold start; None before the first.
     """
 
     usual_s: float
     cold_start_s: float | None = None
     launch_s: float | None = None
     rejected: int = 0
+    parts: ColdStart | None = None
 
 
-def _recent() -> deque[float]:
+def _recent() -> deque[Any]:
     return deque(maxlen=COLD_STARTS)
 
 
@@ -43,13 +46,13 @@ class StartHistory:
 
     Attributes:
         since_s: Wall time at which this process took over; None before its first reconcile.
-        cold_starts: Seconds from a new pod to ready, newest last.
+        cold_starts: The parts of recent cold starts, newest last.
         launches: Seconds from unschedulable to a node, newest last.
         rejected: Pods that failed before they were ever ready, in all.
     """
 
     since_s: float | None = None
-    cold_starts: deque[float] = field(default_factory=_recent)
+    cold_starts: deque[ColdStart] = field(default_factory=_recent)
     launches: deque[float] = field(default_factory=_recent)
     rejected: int = 0
     _measured: set[str] = field(default_factory=set)
@@ -57,8 +60,13 @@ class StartHistory:
 
     @property
     def cold_start_s(self) -> float | None:
-        """Median of the measured cold starts in seconds; None before the first."""
-        return statistics.median(self.cold_starts) if self.cold_starts else None
+        """What is usual of a whole cold start, in seconds; None before the first."""
+        parts = usual(self.cold_starts)
+        return None if parts is None else parts.total_s
+
+    def measures(self, pod: PodView) -> bool:
+        """Say whether a pod is ready whose cold start has not been measured so far."""
+        return pod.ready and pod.uid not in self._measured
 
     def times(self, spec: QueueSpec) -> StartTimes:
         """Return what is known of how pods start."""
@@ -68,43 +76,51 @@ class StartHistory:
             cold_start_s=measured_s,
             launch_s=max(self.launches, default=None),
             rejected=self.rejected,
+            parts=usual(self.cold_starts),
         )
 
     def take_over(
-        self, now_s: float, *, cold_start_s: float | None = None, launch_s: float | None = None
+        self, now_s: float, *, cold_start: ColdStart | None = None, launch_s: float | None = None
     ) -> None:
         """Begin in this process, with what the status still knew."""
         self.since_s = now_s
-        if cold_start_s is not None:
-            self.cold_starts.append(cold_start_s)
+        if cold_start is not None:
+            self.cold_starts.append(cold_start)
         if launch_s is not None:
             self.launches.append(min(launch_s, LAUNCH_MAX_S))
 
     def measure(self, worker: Worker, before: Worker | None, *, unschedulable_s: float) -> None:
-        """Record a cold start, once for each pod, from its creation to ready.
+        """Record the parts of a cold start, once for each pod, from its creation to ready.
 
-        The launch of a node for the pod counts as part of it. A longer wait for a node means that
-        the cluster was full, and says nothing about the next start.
+        A longer wait for a node than a launch means that the cluster was full, and says nothing
+        about the next start.
 
         Args:
-            worker: The worker now.
+            worker: The worker now; the events about its pulls are among ``events``, if any.
             before: The worker in the last reconcile; None if it is new.
             unschedulable_s: Longest wait for a node that counts as a launch.
         """
         pod = worker.pod
         self._measure_launch(pod, before)
-        if pod.ready_s is None or pod.uid in self._measured:
+        if pod.ready_s is None or not self.measures(pod):
             return
         self._measured.add(pod.uid)
         # A pod that was ready long before may have failed its probe since then.
         if self.cold_starts and pod.ready_s < (self.since_s or pod.ready_s):
             return
-        begun_s = pod.created_s
-        if pod.scheduled_s is not None and pod.scheduled_s - pod.created_s > unschedulable_s:
-            begun_s = pod.scheduled_s
-        waited_s = pod.ready_s - begun_s
-        if waited_s >= 0.0:
-            self.cold_starts.append(waited_s)
+        node_s = pod.created_s if pod.scheduled_s is None else pod.scheduled_s
+        launch_s, rest_s = node_s - pod.created_s, pod.ready_s - node_s
+        if launch_s > unschedulable_s:
+            launch_s = 0.0
+        pulled_s = pull_s(worker.events)
+        if pulled_s is None:
+            # Without the kubelet's event the time until containers run stands for it.
+            pulled_s = 0.0 if pod.begun_s is None else pod.begun_s - node_s
+        pulled_s = min(max(0.0, pulled_s), rest_s)
+        if launch_s >= 0.0 and rest_s >= 0.0:
+            self.cold_starts.append(
+                ColdStart(launch_s=launch_s, pull_s=pulled_s, start_s=rest_s - pulled_s)
+            )
 
     def _measure_launch(self, pod: PodView, before: Worker | None) -> None:
         """Record how long a pod waited that was unschedulable and has a node now."""

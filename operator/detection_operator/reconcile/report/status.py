@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from detection_operator.kube.objects import timestamp
+from detection_operator.reconcile.observe.restore import PARTS
 from detection_operator.reconcile.report.conditions import (
     NOT_APPLIED,
     Condition,
@@ -103,12 +104,18 @@ def _queue(report: Report) -> dict[str, Any] | None:
 
 def _service(report: Report) -> dict[str, Any]:
     estimates, launch_s = report.plan.estimates, report.seen.launch_s
-    service = {
+    service: dict[str, Any] = {
         "meanMillis": round(estimates.service_s * 1000),
         "p90Millis": round(estimates.service_p90_s * 1000),
         "samples": estimates.service_samples,
         "coldStartMillis": round(estimates.cold_start_s * 1000),
     }
+    parts = report.seen.cold_start
+    if parts is not None:
+        seconds = (parts.launch_s, parts.pull_s, parts.start_s)
+        service["coldStart"] = {
+            name: round(part_s * 1000) for name, part_s in zip(PARTS, seconds, strict=True)
+        }
     return service if launch_s is None else service | {"launchMillis": round(launch_s * 1000)}
 
 

@@ -10,6 +10,7 @@ from detection_operator.kube.port import Key
 from detection_operator.readers.counters import Counters
 from detection_operator.readers.values import WorkerState
 from detection_operator.reconcile.observe.restore import restored
+from detection_operator.scaling.estimates.cold_start import ColdStart
 from detection_operator.spec.parse import parse_spec
 from detection_testing.scenes.world import MINIMAL, World
 
@@ -61,13 +62,24 @@ def test_measured_times_are_kept_and_the_spec_s_own_are_not_taken_for_measured()
     edited = restored(queue(service=times, observedGeneration=2), parse_spec(SPEC), NOON_S)
 
     assert found is not None
-    assert found.cold_start_s == 42.0
+    assert found.cold_start == ColdStart(launch_s=0.0, pull_s=0.0, start_s=42.0)
     assert found.memory.estimators.service is not None
     assert found.memory.estimators.service.mix.mean_s == 7.0
     assert fresh is not None
-    assert (fresh.cold_start_s, fresh.memory.estimators.service) == (None, None)
+    assert (fresh.cold_start, fresh.memory.estimators.service) == (None, None)
     assert edited is not None
-    assert (edited.cold_start_s, edited.memory.estimators.service) == (None, None)
+    assert (edited.cold_start, edited.memory.estimators.service) == (None, None)
+
+
+def test_the_parts_of_a_cold_start_are_kept() -> None:
+    parts = {"launchMillis": 60_000, "pullMillis": 0, "startMillis": 2500}
+
+    found = restored(
+        queue(service={"coldStartMillis": 62_500, "coldStart": parts}), parse_spec(SPEC), NOON_S
+    )
+
+    assert found is not None
+    assert found.cold_start == ColdStart(launch_s=60.0, pull_s=0.0, start_s=2.5)
 
 
 def test_attainment_goes_on() -> None:

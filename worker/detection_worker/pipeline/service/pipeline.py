@@ -26,7 +26,6 @@ from detection_worker.pipeline.messages.settlement import (
 from detection_worker.pipeline.messages.visibility_extender import VisibilityExtender
 from detection_worker.pipeline.service.dependencies import (
     PipelineDependencies,
-    delivery_threads,
     make_context,
     make_scores,
 )
@@ -256,9 +255,7 @@ class Pipeline:
         return Stage(
             "callback",
             Delivery(context).deliver,
-            threads=delivery_threads(
-                self._settings.results, callback_workers=self._consumer.callback_workers
-            ),
+            threads=int(context.lanes["callback"]),
             capacity=4 * self._consumer.max_in_flight,
         )
 

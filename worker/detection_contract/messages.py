@@ -65,6 +65,11 @@ class ParsedBody:
     requests: tuple[DetectionRequest, ...]
     skipped: tuple[str, ...] = ()
 
+    @property
+    def of_event(self) -> bool:
+        """An event of S3 asks for these requests, nobody else."""
+        return self.kind == "s3_event"
+
 
 class InvalidMessage(ValueError):  # noqa: N818 - reads as what it says
     """A body breaks a rule; the fields that are valid are kept, so the failure can be reported.

@@ -25,6 +25,11 @@ ALLOWED_TEMPLATE: Final = (
 _SEGMENT: Final = f"([^/?{{}}]|[{{]({'|'.join(FIELDS)})[}}])+"
 TEMPLATE_PATTERN: Final = f"^{_SEGMENT}(/{_SEGMENT})*$"
 """Every template matches; for RE2 too. ``is_key_template`` says the rest."""
+MESSAGE_ID: Final = "detection-message-id"
+INDEX: Final = "detection-index"
+SHA256: Final = "detection-sha256"
+"""User metadata of a stored result: whose it is, and a digest of its bytes."""
+MARKS: Final = (MESSAGE_ID, INDEX, SHA256)
 NO_MEDIA: Final = "-"
 """Bucket and key of a message that names no object; no bucket is called so."""
 NO_DATE: Final = "undated"

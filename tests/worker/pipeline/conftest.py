@@ -207,6 +207,7 @@ class FakeStorage:
         self.script = Script()
         self.etags: dict[str, str] = {}
         self.kept: dict[str, int] = {}
+        self.results: set[str] = set()
 
     def fetch(
         self,
@@ -227,6 +228,7 @@ class FakeStorage:
             content_type="image/png",
             last_modified=None,
             etag=self.etags.get(location.key, "e"),
+            is_result=location.key in self.results,
         )
 
     def fetch_unless(

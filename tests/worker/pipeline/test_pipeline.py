@@ -153,6 +153,34 @@ def test_files_beside_folder_markers_are_analysed(rig: Any) -> None:
     assert rig.source.dead == []
 
 
+def test_a_result_that_another_worker_stored_elsewhere_is_no_media(
+    rig: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    rig.keep_results()
+    rig.storage.results = {"other/r.json"}
+    event = skipped_object("other/r.json")
+    event["s3"]["object"]["size"] = 4
+    rig.start()
+    message_id = rig.source.send({"Records": [event]})
+
+    assert rig.eventually(rig.empty)
+    skipped = f"Skipped the stored result s3://b-1/other/r.json (message {message_id})"
+    assert skipped in caplog.messages
+    assert rig.journal == []
+    assert rig.source.dead == []
+    assert list(rig.cache_dir.rglob("*.json")) == []
+
+
+def test_who_asks_for_a_stored_result_by_its_name_is_answered(rig: Any) -> None:
+    rig.storage.results = {"7_r.png"}
+    rig.start()
+    rig.send("7_r.png")
+
+    assert rig.eventually(rig.empty)
+    assert [r["sqs_to_ml_url"] for r in rig.results] == ["s3://bucket/7_r.png"]
+
+
 def test_the_last_line_about_a_message_names_it_and_its_request(
     rig: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,9 +3,11 @@
 import io
 import logging
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +23,7 @@ from detection_testing.aws.local_aws import LocalAws
 from detection_worker.errors import JobError
 from detection_worker.results.base import ResultId, StoredResult
 from detection_worker.results.s3_store import S3ResultStore
+from detection_worker.storage.s3 import S3Storage
 from detection_worker.storage.s3_quick import Place
 
 BODY = '{"request_id":"req-1","label":"FAKE","é":1}'.encode()
@@ -66,6 +69,26 @@ def bucket(cloud: Any) -> str:
 def store(cloud: Any, bucket: str) -> Iterator[S3ResultStore]:
     with store_in(cloud, bucket) as made:
         yield made
+
+
+def test_a_stored_result_is_known_by_its_metadata(
+    cloud: Any, bucket: str, store: S3ResultStore, tmp_path: Path
+) -> None:
+    store.put(RESULT, BODY)
+    cloud.client("s3").put_object(Bucket=bucket, Key="media", Body=BODY, Metadata={"a": "b"})
+
+    def is_result(storage: S3Storage, key: str) -> bool:
+        return storage.fetch(
+            S3Location(bucket=bucket, key=key),
+            tmp_path / uuid.uuid4().hex,
+            max_bytes=1000,
+            on_progress=lambda: None,
+            cancelled=lambda: False,
+        ).is_result
+
+    with closing(S3Storage(cloud.session, cloud.aws)) as storage:
+        # The first read is botocore's, the later ones are signed by the worker.
+        assert [is_result(storage, key) for key in (KEY, "media") * 2] == [True, False] * 2
 
 
 def test_a_stored_result_is_found_by_another_delivery(

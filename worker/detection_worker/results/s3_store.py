@@ -16,7 +16,14 @@ from botocore.exceptions import ClientError
 from detection_contract.aws.errors import error_code, http_status
 from detection_contract.aws.s3_prefixes import S3PrefixLocation
 from detection_contract.aws.s3_urls import S3Location, s3_uri
-from detection_contract.result_keys import DEFAULT_TEMPLATE, encoded, result_key
+from detection_contract.result_keys import (
+    DEFAULT_TEMPLATE,
+    INDEX,
+    MESSAGE_ID,
+    SHA256,
+    encoded,
+    result_key,
+)
 from detection_worker import aws_session
 from detection_worker.aws_session import CALL_ERRORS
 from detection_worker.errors import JobError
@@ -26,10 +33,6 @@ from detection_worker.settings import MIB, AwsSettings
 from detection_worker.storage.s3_errors import missing_permission
 from detection_worker.storage.s3_quick import QuickCalls
 
-MESSAGE_ID: Final = "detection-message-id"
-INDEX: Final = "detection-index"
-SHA256: Final = "detection-sha256"
-"""User metadata of a stored result: whose it is, and a digest of its bytes."""
 POOL: Final = 32
 READ_TIMEOUT_S: Final = 10.0
 MAX_READ_BYTES: Final = 64 * MIB

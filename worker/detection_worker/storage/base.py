@@ -32,9 +32,11 @@ class FetchedObject(ObjectFacts):
 
     Attributes:
         path: The file, of ``size_bytes``; the caller deletes it.
+        is_result: A worker wrote it: its user metadata are those of a stored result.
     """
 
     path: Path
+    is_result: bool = False
 
 
 class Storage(Protocol):

@@ -332,4 +332,5 @@ def _fetched(target: Path, head: Head) -> FetchedObject:
         content_type=head.content_type,
         last_modified=head.last_modified,
         etag=head.etag.removeprefix("W/").strip('"') if head.etag else None,
+        is_result=head.is_result,
     )

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
 from detection_contract.aws.errors import http_status
+from detection_contract.result_keys import MARKS
 from detection_worker.quick.answers import Answer
 from detection_worker.storage.s3_errors import Interrupted
+
+_METADATA: Final = "x-amz-meta-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,7 @@ class Head:
         content_type: Content-Type header.
         last_modified: Time of the upload, UTC.
         content_encoding: Content-Encoding header; None for most objects.
+        is_result: Its user metadata are those of a stored result.
     """
 
     size_bytes: int
@@ -31,6 +35,7 @@ class Head:
     content_type: str | None
     last_modified: datetime | None
     content_encoding: str | None = None
+    is_result: bool = False
 
 
 class NotModified(Exception):  # noqa: N818 - an answer, not an error
@@ -88,6 +93,11 @@ def as_response(answer: Answer) -> dict[str, Any] | None:
         "ContentType": headers.get("content-type"),
         "LastModified": modified,
         "ContentEncoding": headers.get("content-encoding"),
+        "Metadata": {
+            name.removeprefix(_METADATA): value
+            for name, value in headers.items()
+            if name.startswith(_METADATA)
+        },
     }
 
 
@@ -106,6 +116,7 @@ def parse_answer(response: dict[str, Any]) -> tuple[Head, int, int]:
         content_type=response.get("ContentType"),
         last_modified=modified.astimezone(UTC) if modified else None,
         content_encoding=response.get("ContentEncoding"),
+        is_result=response.get("Metadata", {}).keys() >= set(MARKS),
     )
     return head, start, int(length)
 

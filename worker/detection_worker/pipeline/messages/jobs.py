@@ -12,6 +12,7 @@ from detection_contract.messages import (
     DEFAULT_THRESHOLD,
     DetectionRequest,
     InvalidMessage,
+    ParsedBody,
     stable_request_id,
 )
 from detection_worker.core.messages.outcome import Failure
@@ -95,6 +96,7 @@ class JobRequest:
         threshold: Score from which the label is FAKE, in [0, 1].
         metadata: Echoed.
         original_message: Echoed.
+        of_event: An event of S3 asks for it, nobody else.
     """
 
     sqs_to_ml_url: str | None
@@ -103,6 +105,7 @@ class JobRequest:
     threshold: float
     metadata: dict[str, object] | None
     original_message: dict[str, object] | None
+    of_event: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -150,7 +153,12 @@ class Job:
 
 
 def open_job(
-    message: Message, index: int, request: DetectionRequest, default_url: str | None = None
+    message: Message,
+    index: int,
+    request: DetectionRequest,
+    default_url: str | None = None,
+    *,
+    of_event: bool = False,
 ) -> Job:
     """Return the job for one request of a message; ``default_url`` is for lack of a callback."""
     return Job(
@@ -163,9 +171,20 @@ def open_job(
             threshold=request.confidence_threshold,
             metadata=request.metadata,
             original_message=request.original_message,
+            of_event=of_event,
         ),
         request_id=request.request_id or stable_request_id(message.message_id, index),
         kind=kind_of_name(request.location.key),
+    )
+
+
+def open_jobs(
+    message: Message, parsed: ParsedBody, default_url: str | None = None
+) -> tuple[Job, ...]:
+    """Return a job for each request of a message."""
+    return tuple(
+        open_job(message, index, request, default_url, of_event=parsed.of_event)
+        for index, request in enumerate(parsed.requests)
     )
 
 

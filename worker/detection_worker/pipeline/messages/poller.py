@@ -19,7 +19,7 @@ from detection_worker.pipeline.messages.jobs import (
     JobOutcome,
     Message,
     bad_job,
-    open_job,
+    open_jobs,
 )
 from detection_worker.pipeline.messages.log import log_outcome
 from detection_worker.pipeline.messages.parsing import Parse
@@ -317,15 +317,14 @@ class Poller:
 
     def _open(self, message: Message) -> None:
         """Parse a message and send its jobs on their way."""
-        default_url = self._rules.callback_url
+        url = self._rules.callback_url
         try:
             parsed = self._rules.parse(message.received.body)
         except InvalidMessage as exc:
-            message.jobs = (bad_job(message, exc, default_url),)
+            message.jobs = (bad_job(message, exc, url),)
             self._route(message.jobs[0], Failure(code=exc.code, message=str(exc)))
             return
-        jobs = (open_job(message, i, r, default_url) for i, r in enumerate(parsed.requests))
-        message.jobs = tuple(jobs)
+        message.jobs = open_jobs(message, parsed, url)
         for what in parsed.skipped:
             line = user_messages.LOG_SKIPPED.format(what=what, message_id=message.message_id)
             log_outcome(line, action="skip", about=message)

@@ -6,7 +6,7 @@ import threading
 from detection_contract import user_messages
 from detection_contract.aws.s3_urls import redact_url
 from detection_contract.messages import InvalidMessage
-from detection_worker.pipeline.messages.jobs import Message, bad_job, open_job
+from detection_worker.pipeline.messages.jobs import Message, bad_job, open_jobs
 from detection_worker.pipeline.messages.log import log_outcome
 from detection_worker.pipeline.messages.parsing import Parse
 from detection_worker.settings import ConsumerSettings
@@ -69,7 +69,7 @@ def _show(received: ReceivedMessage, parse: Parse) -> None:
         code = exc.code.value
         log_outcome(line, action="fail", about=bad, level=logging.WARNING, code=code)
         return
-    message.jobs = tuple(open_job(message, i, r) for i, r in enumerate(parsed.requests))
+    message.jobs = open_jobs(message, parsed)
     for what in parsed.skipped:
         line = f"dry run: would skip {what} (message {message.message_id})"
         log_outcome(line, action="skip", about=message)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from detection_contract import user_messages
-from detection_contract.aws.s3_urls import S3Location, redact_url
+from detection_contract.aws.s3_urls import S3Location, redact_url, s3_uri
 from detection_contract.error_codes import ErrorCode
 from detection_contract.results import encode_result
 from detection_worker.cache.scores import Lookup
@@ -222,6 +222,10 @@ class StageHandlers:
         if found is None:
             folder.rmdir()
             return self._reuse.scored(job, lookup)
+        if found.is_result and job.request.of_event:
+            self._remove(folder)
+            self._skip_result(job, location)
+            return None
         if not self._reuse.may_analyse(job, lookup):
             self._remove(folder)
             return None
@@ -235,6 +239,17 @@ class StageHandlers:
             timings_s={},
             replaces=lookup.replaces,
         )
+
+    def _skip_result(self, job: Job, location: S3Location) -> None:
+        """End a job that only the event of a stored result asks for.
+
+        Results of workers with other settings are known by nothing but their metadata. To report
+        one as a failed detection would store a failure, whose event is the next such job.
+        """
+        what = f"the stored result {s3_uri(location)}"
+        line = user_messages.LOG_SKIPPED.format(what=what, message_id=job.message.message_id)
+        log_outcome(line, action="skip", about=job)
+        self._context.settlement.settle_job(job, JobEnd.FINISHED)
 
     def _fetch(
         self, job: Job, location: S3Location, folder: Path, lookup: Lookup

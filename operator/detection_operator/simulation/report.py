@@ -97,8 +97,12 @@ HEADINGS = (
 
 def table(rows: Sequence[Summary], *, oracle_hours: float | None) -> str:
     """Return the rows as text, columns aligned."""
-    cells = [HEADINGS, *(_cells(row, oracle_hours) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
+    return aligned((HEADINGS, *(_cells(row, oracle_hours) for row in rows)))
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> str:
+    """Return lines of cells as text, columns aligned."""
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = (
         "  ".join(
             text.ljust(width) if column == 0 else text.rjust(width)

@@ -58,7 +58,11 @@ def member(
             "worker": {"deploymentRef": {"name": name}},
         }
     )
-    world = World(cold_start_s=arguments.cold_start_s, wait_s=float(wait_s))
+    world = World(
+        cold_start_s=arguments.cold_start_s,
+        wait_s=float(wait_s),
+        tail_s=float(arguments.batch_wait_s),
+    )
     return Member(name=name, spec=spec, workload=workload, world=world)
 
 
@@ -127,6 +131,7 @@ def main() -> None:
     parser.add_argument("--batch-s", type=float, default=6.0, help="mean service time")
     parser.add_argument("--guaranteed", type=int, default=2, help="GPUs of batch (default: 2)")
     parser.add_argument("--cold-start-s", type=float, default=60.0)
+    parser.add_argument("--batch-wait-s", type=int, default=7200, help="allowed wait of batch")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if len(arguments.traces) not in {0, 2}:
@@ -134,7 +139,7 @@ def main() -> None:
     interactive, batch = workloads(arguments)
     members = (
         member("interactive", interactive, 120, arguments, priority=100),
-        member("batch", batch, 1800, arguments, guaranteed=arguments.guaranteed),
+        member("batch", batch, arguments.batch_wait_s, arguments, guaranteed=arguments.guaranteed),
     )
     table = [
         cells(name, run(), members) for name, run in rows(members, arguments.capacity).items()

@@ -6,10 +6,20 @@ from typing import Final
 
 from detection_contract.process.arguments import ArgumentParser
 from detection_contract.process.signals import end_by_sigterm
-from detection_operator.cli import convert, crd, explain, extensions, replay, run, simulate, top
+from detection_operator.cli import (
+    convert,
+    crd,
+    explain,
+    extensions,
+    replay,
+    run,
+    simulate,
+    simulate_pool,
+    top,
+)
 from detection_operator.errors import Failure
 
-COMMANDS: Final = (run, top, simulate, replay, explain, crd, convert)
+COMMANDS: Final = (run, top, simulate, simulate_pool, replay, explain, crd, convert)
 INTERRUPTED: Final = 130
 
 

@@ -10,6 +10,7 @@ from detection_operator.errors import Failure
 from detection_operator.scaling.records import Record, to_line
 from detection_operator.simulation import compare, plot, report
 from detection_operator.simulation.policies import Ours
+from detection_operator.simulation.pool_simulator import without_pool
 from detection_operator.simulation.simulator import Simulator, World
 from detection_operator.simulation.workload import (
     SHAPES,
@@ -148,7 +149,8 @@ def _spec(arguments: argparse.Namespace) -> QueueSpec:
         )
     try:
         data = yaml.safe_load(arguments.spec.read_text(encoding="utf-8"))
-        return parse_spec(data["spec"])
+        # One queue alone has whatever its own bounds allow.
+        return without_pool(parse_spec(data["spec"]))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, InvalidSpec) as exc:
         raise Failure(f"{arguments.spec}: {exc}") from exc
     except (TypeError, KeyError) as exc:

@@ -225,7 +225,7 @@ class PoolMembership(SpecPart):
         Replicas,
         Field(
             description="Replicas that the queue gets before others get more than theirs. What it "
-            "does not need, others may use. minReplicas is guaranteed in any case."
+            "does not need, others may use. minReplicas comes right after all guarantees."
         ),
     ] = 0
     borrow: Annotated[

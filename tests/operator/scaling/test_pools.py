@@ -154,6 +154,17 @@ def test_floors_are_met_before_anybody_borrows(pool: Pool, asked: tuple[Demand, 
 
 
 @LAW
+@given(pools, members())
+def test_guarantees_are_met_before_minimums(pool: Pool, asked: tuple[Demand, ...]) -> None:
+    made = allocate(pool, asked)
+    above = sum(max(0, made.grants[d.key].share - d.guarantee) * d.units_each for d in asked)
+
+    for demand in asked:
+        if made.grants[demand.key].share < demand.guarantee:
+            assert demand.units_each > free(made) + above
+
+
+@LAW
 @given(pools.filter(lambda pool: pool.sharing is Sharing.PRIORITY), members(pins=False))
 def test_a_higher_priority_is_not_short_while_a_lower_one_holds_what_it_borrowed(
     pool: Pool, asked: tuple[Demand, ...]
@@ -271,6 +282,11 @@ def test_a_small_difference_moves_what_is_new_and_nothing_that_was_granted() -> 
             [q("a", 20, guaranteed=12, weight=3), q("b", 20, guaranteed=12)],
             [12, 4],
             id="guarantees above the capacity go by weight",
+        ),
+        pytest.param(
+            [q("a", 20, fewest=16, priority=1), q("b", 20, guaranteed=4)],
+            [12, 4],
+            id="guarantees before minimums of a higher priority",
         ),
         pytest.param(
             [q("a", 20, held=6, pinned=True), q("b", 20, priority=9)],

@@ -1,8 +1,8 @@
 """Who may run what: the capacity of a pool divided between the demands of its queues.
 
-In this order: what pinned queues hold, the guarantees, and then what is left, by priority, by
-urgency and by weight. Everything is derived from the arguments; what a queue was granted so far
-decides only where two claims are about equal, so that noise moves nothing.
+In this order: what pinned queues hold, the guarantees, the minimums, and then what is left, by
+priority, by urgency and by weight. Everything is derived from the arguments; what a queue was
+granted so far decides only where two claims are about equal, so that noise moves nothing.
 """
 
 import heapq
@@ -55,19 +55,31 @@ def allocate(pool: Pool, demands: Iterable[Demand]) -> Allocation:
         grants = {key: Grant(share=count, replicas=count) for key, count in kept.items()}
         return Allocation(pool=pool, demands=by_key, grants=grants)
     levels = _levels(ordered, pool.sharing)
+    claim = _by_urgency if pool.sharing is Sharing.PRIORITY else _by_weight
     shares = dict.fromkeys(by_key, 0)
     pinned = [[demand for demand in level if demand.pinned] for level in levels]
-    left = _fill(pinned, shares, pool.capacity, most=_held, claim=_by_weight)
-    left = _fill(levels, shares, left, most=_floor, claim=_by_weight)
+    left = _fill(pinned, shares, pool.capacity, most=lambda d: d.held, claim=_by_weight)
+    _fill_in_turn(levels, shares, left, most=lambda d: d.limit, claim=claim)
     covered = all(shares[demand.key] >= demand.floor for demand in ordered)
-    claim = _by_urgency if pool.sharing is Sharing.PRIORITY else _by_weight
-    _fill(levels, shares, left, most=_limit, claim=claim)
     now = {demand.key: min(demand.held, shares[demand.key]) for demand in ordered}
     free = pool.capacity - sum(demand.held * demand.units_each for demand in ordered)
-    free = _fill(levels, now, free, most=lambda d: min(d.floor, shares[d.key]), claim=_by_weight)
-    _fill(levels, now, free, most=lambda d: shares[d.key], claim=claim)
+    _fill_in_turn(levels, now, free, most=lambda d: shares[d.key], claim=claim)
     grants = {key: Grant(share=shares[key], replicas=now[key]) for key in by_key}
     return Allocation(pool=pool, demands=by_key, grants=grants, covered=covered)
+
+
+def _fill_in_turn(
+    levels: Sequence[Sequence[Demand]],
+    given: dict[str, int],
+    left: int,
+    *,
+    most: _Most,
+    claim: _Claim,
+) -> None:
+    """Add to ``given`` up to ``most``: first all guarantees, then all minimums, then the rest."""
+    left = _fill(levels, given, left, most=lambda d: min(d.guarantee, most(d)), claim=_by_weight)
+    left = _fill(levels, given, left, most=lambda d: min(d.floor, most(d)), claim=_by_weight)
+    _fill(levels, given, left, most=most, claim=claim)
 
 
 def unallocated(demand: Demand) -> int:
@@ -117,18 +129,6 @@ def _fill(
             left -= demand.units_each
             heapq.heapreplace(heap, entry(demand))
     return left
-
-
-def _held(demand: Demand) -> int:
-    return demand.held
-
-
-def _floor(demand: Demand) -> int:
-    return demand.floor
-
-
-def _limit(demand: Demand) -> int:
-    return demand.limit
 
 
 def _sticky(demand: Demand, nth: int) -> float:

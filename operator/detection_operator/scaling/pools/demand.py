@@ -11,7 +11,7 @@ class Demand:
         key: Identifies the queue: its name, which is unique in the pool's namespace.
         wanted: Replicas of its plan without the pool.
         fewest: Minimum that holds now: ``minReplicas``, a schedule's, in mode Manual
-            ``spec.replicas``. Guaranteed like ``guaranteed``.
+            ``spec.replicas``. It comes right after the guarantees of all queues.
         guaranteed: ``scaling.pool.guaranteed``.
         priority: ``scaling.pool.priority``; more comes first.
         weight: ``scaling.pool.weight``; >= 1.
@@ -55,7 +55,11 @@ class Demand:
         return max(self.held, most) if self.pinned else most
 
     @property
+    def guarantee(self) -> int:
+        """What it gets before any other queue gets more than this."""
+        return min(self.limit, max(self.guaranteed, self.held if self.pinned else 0))
+
+    @property
     def floor(self) -> int:
-        """What it gets before others get more than theirs."""
-        kept = self.held if self.pinned else 0
-        return min(self.limit, max(self.guaranteed, self.fewest, kept))
+        """What it gets before any other queue borrows: the guarantee and the minimum."""
+        return max(self.guarantee, min(self.limit, self.fewest))

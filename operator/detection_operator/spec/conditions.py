@@ -104,10 +104,12 @@ POOL_CONDITIONS: Final[Mapping[str, tuple[Reason, ...]]] = {
     "GuaranteesCovered": (
         Reason("True", "Covered", "The capacity covers all guarantees and minimums."),
         Reason("False", "Exceeded", "Guarantees and minimums together exceed the capacity."),
+        Reason("Unknown", "CapacityUnknown", "The capacity is unknown."),
     ),
     "WithinCapacity": (
         Reason("True", "Within", "What exists fits into the capacity."),
         Reason("False", "Reclaiming", "More exists than the capacity: the surplus drains."),
+        Reason("Unknown", "CapacityUnknown", "The capacity is unknown."),
     ),
 }
 """Conditions of a WorkerPool by type, in the order of ``status.conditions``.

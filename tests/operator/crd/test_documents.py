@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from detection_operator.reconcile.pools import report as pool_report
 from detection_operator.reconcile.report import conditions
 from detection_operator.scaling.observation import ReadError
 from detection_operator.scaling.pools.share import PoolProblem
 from detection_operator.scaling.rules.terms import Rule
-from detection_operator.spec.conditions import CONDITIONS
+from detection_operator.spec.conditions import CONDITIONS, POOL_CONDITIONS
 from detection_operator.spec.parse import parse_spec
 
 ROOT = Path(__file__).parents[3]
@@ -46,7 +47,7 @@ def test_every_term_of_a_plan_is_explained() -> None:
 
 
 def test_every_reason_of_a_condition_is_explained() -> None:
-    reasons = strings_at(Path(conditions.__file__).parents[1], "_condition", 2)
+    reasons = strings_at(Path(conditions.__file__).parent, "_condition", 2)
     reasons |= {str(error) for error in (*ReadError, *PoolProblem)}
 
     assert len(reasons) > 15
@@ -54,6 +55,16 @@ def test_every_reason_of_a_condition_is_explained() -> None:
     declared = {reason.name for known in CONDITIONS.values() for reason in known}
     assert declared - reasons == {"InvalidSpec", "TemplateRejected", "Forbidden"}
     assert reasons <= declared
+
+
+def test_every_reason_of_a_pool_s_condition_is_explained() -> None:
+    reasons = strings_at(Path(pool_report.__file__).parent, "_condition", 2)
+    reasons |= {reason.name for reason in POOL_CONDITIONS["CapacityKnown"]}
+
+    assert reasons == {reason.name for known in POOL_CONDITIONS.values() for reason in known}
+    guide = (ROOT / "docs" / "pools.md").read_text(encoding="utf-8")
+    assert {reason for reason in reasons if f"`{reason}`" not in guide} == set()
+    assert {name for name in POOL_CONDITIONS if f"| `{name}` |" not in guide} == set()
 
 
 def test_every_condition_is_explained() -> None:

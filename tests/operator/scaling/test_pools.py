@@ -407,6 +407,7 @@ def test_no_capacity_grants_nothing_and_says_so() -> None:
 
     assert made.grants["a"].share == made.grants["a"].replicas == 0
     assert not made.covered
+    assert share_of(made, "a").problem is None
     assert (made.wanted, made.granted, made.held) == (3, 0, 1)
 
 

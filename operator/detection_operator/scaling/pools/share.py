@@ -144,7 +144,7 @@ def share_of(allocation: Allocation, key: str) -> PoolShare:
     ]
     takers.sort(key=lambda taker: (-taker.units, taker.name))
     problem = pool.problem
-    if pool.capacity is not None and demand.units_each > pool.capacity:
+    if 0 < (pool.capacity or 0) < demand.units_each:
         problem = PoolProblem.REPLICA_TOO_LARGE
     return PoolShare(
         name=pool.name,

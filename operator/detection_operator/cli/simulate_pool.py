@@ -10,8 +10,9 @@ import yaml
 
 from detection_operator.crd.manifest import KIND, POOL_KIND
 from detection_operator.errors import Failure
+from detection_operator.kube.quantities import units_of_pod
+from detection_operator.reconcile.pools.capacity import resource_of
 from detection_operator.scaling.pools.share import Pool
-from detection_operator.scaling.pools.units import InvalidQuantity, units_each
 from detection_operator.simulation import report
 from detection_operator.simulation.pool_simulator import (
     Member,
@@ -187,20 +188,17 @@ def _members(manifests: _Manifests, arguments: argparse.Namespace) -> list[Membe
                 noise=arguments.noise,
                 seed=arguments.seed,
             ),
-            units_each=_units_each(manifests.pool, name, spec),
+            units_each=_units_each(manifests.pool, spec),
         )
         for number, (name, spec) in enumerate(manifests.queues.items())
     ]
 
 
-def _units_each(pool: PoolSpec, name: str, spec: QueueSpec) -> int:
-    template = spec.worker.template
-    if template is None:
+def _units_each(pool: PoolSpec, spec: QueueSpec) -> int:
+    template, resource = spec.worker.template, resource_of(pool)
+    if template is None or resource is None:
         return 1
-    try:
-        return units_each(pool.capacity, {"containers": [{"resources": template.resources}]})
-    except InvalidQuantity as exc:
-        raise Failure(f"DetectionQueue {name}: {exc}") from exc
+    return max(1, units_of_pod({"containers": [{"resources": template.resources}]}, resource))
 
 
 def _workload(source: str, spec: QueueSpec, seed: int) -> Workload:

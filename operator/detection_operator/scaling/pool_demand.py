@@ -1,6 +1,5 @@
 """What a queue asks of its pool, from its newest decision."""
 
-from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Plan
 from detection_operator.scaling.pools.demand import Demand
 from detection_operator.scaling.rules import schedules
@@ -11,26 +10,26 @@ from detection_operator.spec.scaling import Mode
 def demand_of(
     key: str,
     spec: QueueSpec,
-    seen: Observation,
     plan: Plan,
     *,
     units_each: int,
     held: int,
+    granted: int,
     now_s: float,
-    applied: bool = True,
+    followed: bool = True,
 ) -> Demand:
     """Return the demand.
 
     Args:
         key: Name of the queue.
         spec: Its spec, with ``scaling.pool``.
-        seen: The observation of its newest decision.
-        plan: That decision.
+        plan: Its newest decision.
         units_each: Units of the pool that one replica takes.
         held: Replicas that exist or that the Deployment asks for; terminating pods count. Of two
             queues with the same Deployment only the one that scales it holds anything.
+        granted: Its share so far; where there was none, what runs without draining.
         now_s: The time of the decision.
-        applied: Plans are applied; False where something else sets the replicas, too.
+        followed: The plan is followed; False where something else sets the replicas, too.
 
     Raises:
         ValueError: The spec names no pool.
@@ -38,51 +37,27 @@ def demand_of(
     member, estimates = spec.scaling.pool, plan.estimates
     if member is None:
         raise ValueError(f"{key} names no pool")
-    applied = applied and plan.apply
-    pinned = not (applied and estimates.fresh)
-    wanted = (estimates.unpooled or 0) if applied else held
-    share = None if seen.pool is None or seen.pool.problem is not None else seen.pool
+    followed = followed and plan.apply
+    pinned = not (followed and estimates.fresh)
+    wanted = (estimates.unpooled or 0) if followed else held
     parallel = spec.service_time.messages_in_parallel
     return Demand(
         key=key,
         wanted=wanted,
-        fewest=_fewest(spec, wanted, now_s) if applied else 0,
+        fewest=_fewest(spec, wanted, now_s) if followed else 0,
         guaranteed=member.guaranteed,
         priority=member.priority,
         weight=member.weight,
         borrow=member.borrow,
         units_each=units_each,
         held=held,
-        granted=max(0, seen.replicas - seen.draining) if share is None else share.share,
+        granted=granted,
         pinned=pinned,
         work_s=0.0 if pinned else estimates.work_s / parallel,
         age_s=0.0 if pinned else estimates.age_s or 0.0,
         wait_s=float(spec.slo.queue_wait_s),
         cold_start_s=estimates.cold_start_s,
         load=(estimates.arrivals_per_s or 0.0) * estimates.service_s / parallel,
-    )
-
-
-def unknown_demand(key: str, spec: QueueSpec, *, units_each: int, held: int) -> Demand:
-    """Return the demand of a queue without a decision so far: it keeps what it holds.
-
-    Raises:
-        ValueError: The spec names no pool.
-    """
-    member = spec.scaling.pool
-    if member is None:
-        raise ValueError(f"{key} names no pool")
-    return Demand(
-        key=key,
-        wanted=held,
-        guaranteed=member.guaranteed,
-        priority=member.priority,
-        weight=member.weight,
-        borrow=member.borrow,
-        units_each=units_each,
-        held=held,
-        granted=held,
-        pinned=True,
     )
 
 

@@ -206,10 +206,10 @@ class _Pooled:
         demand = demand_of(
             member.name,
             member.spec,
-            seen,
             plan,
             units_each=member.units_each,
             held=seen.replicas,
+            granted=seen.replicas - seen.draining if share is None else share.share,
             now_s=now_s,
         )
         self._ledger.note(demand, share)

@@ -79,13 +79,6 @@ def test_a_capacity_that_the_cluster_knows_is_given(
             "DetectionQueue uploads: scaling.pool.name is not gpu-a10",
             id="a queue of no pool",
         ),
-        pytest.param(
-            lambda docs: docs[1]["spec"]["worker"]["template"].update(
-                resources={"limits": {"nvidia.com/gpu": "many"}}
-            ),
-            "DetectionQueue uploads: 'many' is no quantity",
-            id="a limit that is none",
-        ),
         pytest.param(lambda docs: docs.pop(), "--arrivals names uploads, archive", id="too many"),
         pytest.param(
             lambda docs: docs[2]["spec"].update(worker={"deploymentRef": {"name": "archive"}}),

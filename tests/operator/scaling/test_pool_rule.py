@@ -12,7 +12,7 @@ from detection_operator.scaling.decision import decide
 from detection_operator.scaling.memory import Memory
 from detection_operator.scaling.observation import Observation, ReadError, Served
 from detection_operator.scaling.plan import Plan
-from detection_operator.scaling.pool_demand import demand_of, unknown_demand
+from detection_operator.scaling.pool_demand import demand_of
 from detection_operator.scaling.pools.share import PoolProblem, PoolShare, Taker
 from detection_operator.scaling.records import Record, from_line, redecide, to_line
 from detection_operator.scaling.rules.terms import Rule
@@ -127,9 +127,7 @@ def test_without_a_pool_there_is_no_demand_and_no_cap() -> None:
 
     assert (plan.desired, plan.estimates.unpooled) == (40, None)
     with pytest.raises(ValueError, match="names no pool"):
-        demand_of("a", free, seen_of(), plan, units_each=1, held=0, now_s=NOW_S)
-    with pytest.raises(ValueError, match="names no pool"):
-        unknown_demand("a", free, units_each=1, held=0)
+        demand_of("a", free, plan, units_each=1, held=0, granted=0, now_s=NOW_S)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +222,7 @@ def test_demand_is_what_the_plan_wants_without_the_pool() -> None:
     seen = seen_of(replicas=4, ready=3, draining=1, oldest_age_s=30.0)
     plan = decide(spec, seen, Memory(), NOW_S)
 
-    demand = demand_of("a", spec, seen, plan, units_each=2, held=6, now_s=NOW_S)
+    demand = demand_of("a", spec, plan, units_each=2, held=6, granted=4, now_s=NOW_S)
 
     assert (demand.wanted, demand.fewest, demand.guaranteed) == (40, 5, 2)
     assert (demand.priority, demand.weight, demand.borrow) == (7, 3, True)
@@ -233,16 +231,8 @@ def test_demand_is_what_the_plan_wants_without_the_pool() -> None:
     assert (demand.work_s, demand.age_s, demand.wait_s) == (5000.0, 30.0, 120.0)
 
 
-def test_demand_remembers_a_share_only_of_a_pool_that_was_there() -> None:
-    spec = spec_of()
-    for share in (None, replace(SHARE, problem=PoolProblem.NOT_FOUND)):
-        seen = seen_of(share, replicas=5, ready=3, draining=2)
-        plan = decide(spec, seen, Memory(), NOW_S)
-        assert demand_of("a", spec, seen, plan, units_each=1, held=5, now_s=NOW_S).granted == 3
-
-
 @pytest.mark.parametrize(
-    ("spec", "what", "applied"),
+    ("spec", "what", "followed"),
     [
         pytest.param(spec_of(paused=True), {}, True, id="paused"),
         pytest.param(spec_of(mode="Shadow"), {}, True, id="shadow"),
@@ -253,12 +243,14 @@ def test_demand_remembers_a_share_only_of_a_pool_that_was_there() -> None:
 def test_what_does_not_follow_its_plan_keeps_what_it_holds(
     spec: QueueSpec,
     what: dict[str, Any],
-    applied: bool,  # noqa: FBT001 - a parameter of the test
+    followed: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     seen = seen_of(replicas=3, ready=3, **what)
     plan = decide(spec, seen, Memory(), NOW_S)
 
-    demand = demand_of("a", spec, seen, plan, units_each=1, held=3, now_s=NOW_S, applied=applied)
+    demand = demand_of(
+        "a", spec, plan, units_each=1, held=3, granted=3, now_s=NOW_S, followed=followed
+    )
 
     assert demand.pinned
     assert (demand.limit, demand.floor, demand.work_s) == (3, 3, 0.0)
@@ -269,15 +261,9 @@ def test_manual_replicas_are_a_minimum_in_the_pool() -> None:
     seen = seen_of(replicas=2)
     plan = decide(spec, seen, Memory(), NOW_S)
 
-    demand = demand_of("a", spec, seen, plan, units_each=1, held=2, now_s=NOW_S)
+    demand = demand_of("a", spec, plan, units_each=1, held=2, granted=2, now_s=NOW_S)
 
     assert (demand.wanted, demand.fewest, demand.floor) == (9, 9, 9)
-
-
-def test_a_queue_without_a_decision_keeps_what_it_holds() -> None:
-    demand = unknown_demand("a", spec_of(pool={"priority": 3}), units_each=2, held=5)
-
-    assert (demand.limit, demand.floor, demand.priority, demand.units_each) == (5, 5, 3, 2)
 
 
 def test_a_full_pool_is_no_full_cluster() -> None:

@@ -1,4 +1,4 @@
-"""The queues of a pool: which they are, what they hold, and what a plan asks of the pool."""
+"""The queues of a pool: which they are and what they hold."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,7 @@ from detection_operator.reconcile.observe.conflicts import deployment_ref
 from detection_operator.reconcile.observe.fleet import Group
 from detection_operator.reconcile.pools.capacity import resource_of
 from detection_operator.reconcile.pools.ledger import Standing
-from detection_operator.scaling.plan import Plan
 from detection_operator.scaling.pools.demand import Demand
-from detection_operator.scaling.rules.schedules import active
-from detection_operator.spec.queue_spec import QueueSpec
-from detection_operator.spec.scaling import Mode
 from detection_operator.spec.worker_pool import PoolSpec
 
 
@@ -95,54 +91,6 @@ def undecided(cluster: Cluster, queue: Object, resource: str | None) -> Demand:
     )
 
 
-def demand_of(
-    spec: QueueSpec,
-    plan: Plan,
-    *,
-    queue: Key,
-    standing: Standing,
-    units: int,
-    granted: int,
-    pinned: bool,
-    now_s: float,
-) -> Demand:
-    """Return what a plan asks of the pool.
-
-    Args:
-        spec: Spec of the queue, with ``scaling.pool``.
-        plan: Its plan.
-        queue: Its key.
-        standing: Its replicas.
-        units: That one replica takes.
-        granted: Its share so far.
-        pinned: The plan is not followed, whatever it says.
-        now_s: The present, seconds since the epoch.
-    """
-    member, estimates = spec.scaling.pool, plan.estimates
-    if member is None:
-        raise ValueError(f"{queue} takes part in no pool")
-    lanes = spec.service_time.messages_in_parallel
-    followed = plan.apply and not pinned
-    return Demand(
-        key=queue.name,
-        wanted=(estimates.unpooled or 0) if followed else standing.held,
-        fewest=_fewest(spec, now_s),
-        guaranteed=member.guaranteed,
-        priority=member.priority,
-        weight=member.weight,
-        borrow=member.borrow,
-        units_each=units,
-        held=standing.held,
-        granted=granted,
-        pinned=not followed or not estimates.fresh,
-        work_s=estimates.work_s / lanes,
-        age_s=estimates.age_s or 0.0,
-        wait_s=float(spec.slo.queue_wait_s),
-        cold_start_s=estimates.cold_start_s,
-        load=(estimates.arrivals_per_s or 0.0) * estimates.service_s / lanes,
-    )
-
-
 def terminating(cluster: Cluster, queue: Key) -> int:
     """Return the pods of a queue's own Deployments that were deleted and have not ended."""
     return sum(pod.terminating for pod in _pods(cluster, queue))
@@ -168,15 +116,6 @@ def pods_of(cluster: Cluster, namespace: str, name: str) -> int:
 
 def _pods(cluster: Cluster, queue: Key) -> list[PodView]:
     return pod_views(cluster.pods(queue.namespace, f"{LABEL_QUEUE}={queue.name}"))
-
-
-def _fewest(spec: QueueSpec, now_s: float) -> int:
-    """Return the minimum that holds now."""
-    scaling = spec.scaling
-    if scaling.mode is Mode.MANUAL:
-        return spec.replicas or 0
-    schedule = active(scaling.schedules, now_s) if scaling.schedules else None
-    return max(scaling.min_replicas, 0 if schedule is None else schedule.min_replicas)
 
 
 def _pod_spec(deployment: Object) -> Mapping[str, Any]:

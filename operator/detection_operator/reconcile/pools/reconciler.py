@@ -22,7 +22,6 @@ from detection_operator.reconcile.pools.capacity import (
 )
 from detection_operator.reconcile.pools.ledger import Ledger, Party, Turn
 from detection_operator.reconcile.pools.members import (
-    demand_of,
     left_over,
     pods_of,
     queues_of,
@@ -32,6 +31,7 @@ from detection_operator.reconcile.pools.members import (
 from detection_operator.reconcile.pools.report import PoolReport, pool_status
 from detection_operator.reconcile.report.transitions import transitions
 from detection_operator.scaling.plan import Plan
+from detection_operator.scaling.pool_demand import demand_of
 from detection_operator.scaling.pools.demand import Demand
 from detection_operator.scaling.pools.share import Pool, PoolProblem, PoolShare
 from detection_operator.spec.queue_spec import QueueSpec
@@ -111,14 +111,14 @@ class PoolReconciler:
 
         def demand(plan: Plan, granted: int) -> Demand:
             return demand_of(
+                key.name,
                 spec,
                 plan,
-                queue=key,
-                standing=place,
-                units=units,
+                units_each=units,
+                held=place.held,
                 granted=granted,
-                pinned=look.pinned,
                 now_s=look.now_s,
+                followed=not look.pinned,
             )
 
         def surge(plan: Plan) -> int:

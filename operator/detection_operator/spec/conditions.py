@@ -47,6 +47,7 @@ CONDITIONS: Final[Mapping[str, tuple[Reason, ...]]] = {
     "CapacityAvailable": (
         Reason("True", "Scheduled", "No pod is unschedulable."),
         Reason("True", "Waiting", "Pods are unschedulable, but not for long yet."),
+        Reason("True", "NodesLeaving", "Workers are replaced because their nodes are going."),
         Reason("False", "Unschedulable", "The cluster has had no node for pods for too long."),
         Reason("False", "NotStarting", "Pods have a node but fail or do not become ready."),
         Reason(

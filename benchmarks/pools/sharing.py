@@ -13,8 +13,8 @@ counts in every row, and this operator decides in each. What differs is who may 
 "in time" is the share of messages that a worker received within the allowed wait; "asked" the most
 replicas that existed at once, those that waited for a node included.
 
-    python benchmarks/pool_sharing.py                          # generated arrivals
-    python benchmarks/pool_sharing.py interactive.csv batch.csv
+    python benchmarks/pools/sharing.py                          # generated arrivals
+    python benchmarks/pools/sharing.py interactive.csv batch.csv
 """
 
 import argparse

@@ -6,9 +6,9 @@ bursts, service times, guarantees, capacities and sharing are random; now and th
 killed and restarted, and the capacity is cut. Each fall of a queue's share below what it holds is
 a reclaim.
 
-    python benchmarks/pool_reclaims.py                 # 500 reclaims
-    python benchmarks/pool_reclaims.py --reclaims 50 --json
-    KUBEBUILDER_ASSETS=DIR python benchmarks/pool_reclaims.py --reclaims 5 --real
+    python benchmarks/pools/reclaims.py                 # 500 reclaims
+    python benchmarks/pools/reclaims.py --reclaims 50 --json
+    KUBEBUILDER_ASSETS=DIR python benchmarks/pools/reclaims.py --reclaims 5 --real
 """
 
 import argparse

@@ -4,11 +4,18 @@ import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from detection_operator.errors import Failure
+from detection_operator.kube.objects import time_s, timestamp
+from detection_operator.scaling.estimates import profile
+
+BARS: Final = "▁▂▃▄▅▆▇█"
+SLOTS_IN_HOUR: Final = 3600 // profile.SLOT_S
+AGREE: Final = {"yesterdayPercent": "the day before", "lastWeekPercent": "the week before"}
+"""What a status calls the agreement of the days, and what they are."""
 
 
 def add(commands: Any) -> None:
@@ -42,7 +49,34 @@ def _run(arguments: argparse.Namespace) -> int:
         # Pods that wait for a node are no error yet, but explain why nothing happens.
         if condition.get("status") != "True" or condition.get("reason") == "Waiting":
             print(f"{condition['type']}={condition['status']}: {condition.get('message', '')}")
+    print(_last_day(status), end="")
     return 0
+
+
+def _last_day(status: Mapping[str, Any]) -> str:
+    """Return what forecast Daily knows, as text; empty if it knows nothing."""
+    kept, queue = status.get("forecast"), status.get("queue")
+    if not isinstance(kept, Mapping) or not isinstance(queue, Mapping):
+        return ""
+    try:
+        levels = profile.unpacked(kept.get("profile"))
+    except ValueError:
+        return ""
+    now_s = time_s(queue.get("sampledAt"))
+    if now_s is None:
+        return ""
+    known = profile.Profile(levels=levels)
+    present = int(now_s // profile.SLOT_S)
+    hours = [
+        sum(profile.messages_in(known, first + n) for n in range(SLOTS_IN_HOUR))
+        for first in range(present - profile.DAY, present, SLOTS_IN_HOUR)
+    ]
+    highest = max(hours)
+    bars = "".join(BARS[round(hour / max(highest, 1.0) * (len(BARS) - 1))] for hour in hours)
+    start = timestamp((present - profile.DAY) * profile.SLOT_S)
+    shares = [f"{text} {kept[name]} %" for name, text in AGREE.items() if name in kept]
+    foretold = f"; agrees with {', '.join(shares)}" if shares else ""
+    return f"{bars} messages an hour from {start}, at most {highest:.0f}{foretold}\n"
 
 
 def _read(path: Path) -> str:

@@ -10,7 +10,7 @@ from detection_operator.scaling.memory import Memory, PlanHistory, rebased
 from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Estimates, Plan
 from detection_operator.scaling.pods import scale_in_candidates
-from detection_operator.scaling.rules import demand, limits, pooled
+from detection_operator.scaling.rules import demand, forecast, limits, pooled
 from detection_operator.scaling.rules.terms import Rule, Term
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.scaling import Mode
@@ -34,6 +34,7 @@ NEEDS: Final[tuple[Apply, ...]] = (
 FLOORS: Final[tuple[Apply, ...]] = (
     demand.keep_busy_on_backlog,
     demand.keep_warm,
+    forecast.expect_daily,
     limits.scheduled_minimum,
     limits.at_least_min,
 )

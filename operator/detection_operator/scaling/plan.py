@@ -14,6 +14,7 @@ _DEMANDS: Final = frozenset(
         Rule.COVER_RECENT_BURSTS,
         Rule.DIVIDE_BACKLOG,
         Rule.ONE_FOR_VISIBLE,
+        Rule.EXPECT_DAILY,
     }
 )
 """Only the largest of these is worth a sentence."""

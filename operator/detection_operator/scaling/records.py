@@ -23,6 +23,7 @@ from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Plan
 from detection_operator.spec.parse import parse_spec
 from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.spec.scaling import Forecast
 from detection_operator.spec.validation import manifest_value
 
 VERSION: Final = 3
@@ -104,6 +105,7 @@ def from_line(line: str) -> Record:
             f"{' and '.join(map(str, REPLAYED))}: use the release that wrote it"
         )
     try:
+        _without_forecast(data.get("spec"))
         return _RECORD.validate_python(
             _without_sentences(data if version > 2 else _upgraded(data))
         )
@@ -145,6 +147,12 @@ def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
         escaped = term["sentence"].replace("{", "{{").replace("}", "}}")
         term |= {"rule": term.pop("name"), "template": escaped, "facts": {}}
     return {**data, **renamed}
+
+
+def _without_forecast(spec: Any) -> None:
+    """Turn the forecast off in a spec from before there was one: nothing was counted for it."""
+    if isinstance(spec, Mapping) and isinstance(spec.get("scaling"), dict):
+        spec["scaling"].setdefault("forecast", Forecast.OFF.value)
 
 
 def _renamed(data: Any) -> Any:

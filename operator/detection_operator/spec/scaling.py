@@ -38,6 +38,13 @@ class Policy(StrEnum):
     BACKLOG = "Backlog"
 
 
+class Forecast(StrEnum):
+    """Which past messages are expected again."""
+
+    OFF = "Off"
+    DAILY = "Daily"
+
+
 class IdlePolicy(StrEnum):
     """How long the last replica is kept on an empty queue."""
 
@@ -264,6 +271,14 @@ class Scaling(SpecPart):
     max_replicas: Annotated[
         Integer, Field(ge=1, le=MAX_REPLICAS, description="Most replicas.")
     ] = 40
+    forecast: Annotated[
+        Forecast,
+        Field(
+            description="Daily: under policy Objective, and where a cold start takes more than "
+            "half of queueWaitSeconds, replicas are ready when messages came yesterday or on the "
+            "same day last week. Off: only what has come today counts."
+        ),
+    ] = Forecast.DAILY
     headroom_replicas: Annotated[
         Replicas, Field(description="Spare replicas to run while the queue is active.")
     ] = 0

@@ -9,6 +9,8 @@ from detection_operator.spec.fields import SELECTOR_MAX
 
 MESSAGE_MAX: Final = 1024
 """Longest message of a plan, a condition and an event."""
+AGREEMENTS: Final = ("yesterdayPercent", "lastWeekPercent")
+"""How well the days of a forecast foretold the messages."""
 
 Count = Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})]
 Text = Annotated[str, Field(max_length=256)]
@@ -94,6 +96,31 @@ class ObjectiveStatus(TypedDict, total=False):
     windowSeconds: Annotated[Count, Field(description="Seconds that the percentage covers.")]
 
 
+class ForecastStatus(TypedDict, total=False):
+    """The messages of the last days by the time of day, under forecast Daily."""
+
+    since: Annotated[Time, Field(description="Since when messages are counted.")]
+    yesterdayPercent: Annotated[
+        Count,
+        Field(
+            description="How well the day before foretold the messages lately; believed from "
+            "25 on."
+        ),
+    ]
+    lastWeekPercent: Annotated[
+        Count,
+        Field(description="The same for the day a week before, from the second week on."),
+    ]
+    profile: Annotated[
+        str,
+        Field(
+            max_length=4096,
+            description="Messages in every five minutes of eight days, compressed; "
+            "detection-operator explain prints those of the next day.",
+        ),
+    ]
+
+
 class CostStatus(TypedDict, total=False):
     """What replicas cost, when the spec has a budget."""
 
@@ -147,6 +174,10 @@ class Status(TypedDict, total=False):
     service: Annotated[ServiceStatus, Field(description="What the workers report.")]
     plan: Annotated[PlanStatus, Field(description="The last decision.")]
     slo: Annotated[ObjectiveStatus, Field(description="How the objective was met.")]
+    forecast: Annotated[
+        ForecastStatus,
+        Field(description="The messages of the last days by the time of day."),
+    ]
     cost: Annotated[
         CostStatus, Field(description="What replicas cost, when the spec has a budget.")
     ]

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from detection_operator.cli.main import main
+from detection_operator.scaling.estimates.profile import RING, SLOT_S, level, packed
 
 RECORDS_2 = Path(__file__).parents[1] / "scaling" / "records-version-2.jsonl"
 
@@ -102,6 +103,35 @@ def test_explain_reads_records_and_statuses(
         "CapacityAvailable=False: no room",
         "CapacityAvailable=True: 3 pods wait for a node",
     ]
+
+
+def test_explain_draws_the_messages_of_the_last_day(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noon_s = 1_767_268_800
+    levels = bytearray(RING)
+    for slot in range(12):
+        levels[(noon_s // SLOT_S - 36 + slot) % RING] = level(100.0)
+    status: dict[str, Any] = {
+        "plan": {"binding": "Empty", "message": "nothing to do", "terms": []},
+        "queue": {"sampledAt": "2026-01-01T12:00:00Z"},
+        "forecast": {"yesterdayPercent": 80, "profile": packed(bytes(levels))},
+    }
+    file = tmp_path / "dq.yaml"
+
+    def last_line() -> str:
+        file.write_text(yaml.safe_dump({"status": status}))
+        assert main(["explain", str(file)]) == 0
+        return capsys.readouterr().out.splitlines()[-1]
+
+    bars, text = last_line().split(" ", 1)
+    assert bars == "▁" * 21 + "█" + "▁" * 2
+    assert text.startswith("messages an hour from 2025-12-31T12:00:00Z, at most 1172;")
+    assert text.endswith("; agrees with the day before 80 %")
+    status["queue"] = {}
+    assert last_line() == "nothing to do"
+    status["queue"], status["forecast"] = {"sampledAt": "2026-01-01T12:00:00Z"}, {"profile": "x"}
+    assert last_line() == "nothing to do"
 
 
 def test_a_manifest_sets_the_simulated_spec(

@@ -10,13 +10,16 @@ from typing import Any, Final
 
 from detection_operator.kube.objects import time_s
 from detection_operator.kube.port import Object
+from detection_operator.scaling.estimates import profile
 from detection_operator.scaling.estimates import service_time as service
 from detection_operator.scaling.estimates.cold_start import ColdStart
 from detection_operator.scaling.estimates.learning import DAY_S
+from detection_operator.scaling.estimates.profile import Profile
 from detection_operator.scaling.estimates.service_time import Mix, ServiceTimes
 from detection_operator.scaling.estimates.state import Attainment, EstimatorState
 from detection_operator.scaling.memory import Memory
 from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.spec.status import AGREEMENTS
 
 HOUR_S: Final = 3600
 MILLIS: Final = 1000.0
@@ -53,6 +56,7 @@ def restored(queue: Object, spec: QueueSpec, now_s: float) -> Restored | None:
         day=int(now_s // DAY_S),
         replica_s=_replica_s(status, spec, now_s),
         attainment=_attainment(status, now_s),
+        profile=_profile(status, now_s),
     )
     cold_start = None
     # Under another generation the times may be those of another image, or former defaults.
@@ -80,6 +84,23 @@ def _replica_s(status: Mapping[str, Any], spec: QueueSpec, now_s: float) -> floa
         spent = today / float(spec.budget.replica_hour_cost) * HOUR_S
     waiting = _number(status.get("unschedulableReplicas"))
     return spent + since_s * max(0.0, _number(status.get("replicas")) - waiting)
+
+
+def _profile(status: Mapping[str, Any], now_s: float) -> Profile:
+    """Return the messages by the time of day; none if there are none that can be read."""
+    kept = _mapping(status.get("forecast"))
+    since_s = time_s(_text(kept.get("since")))
+    seen_s = time_s(_text(_mapping(status.get("queue")).get("sampledAt")))
+    if since_s is None or seen_s is None or not since_s <= seen_s <= now_s:
+        return profile.UNKNOWN
+    try:
+        levels = profile.unpacked(kept.get("profile"))
+    except ValueError:
+        return profile.UNKNOWN
+    day, week = (min(1.0, _number(kept.get(name, 100)) / 100) for name in AGREEMENTS)
+    return profile.restored(
+        levels, since_s=since_s, seen_s=seen_s, now_s=now_s, shares=(day, week)
+    )
 
 
 def _attainment(status: Mapping[str, Any], now_s: float) -> Attainment:

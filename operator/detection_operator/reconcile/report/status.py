@@ -12,8 +12,9 @@ from detection_operator.reconcile.report.conditions import (
     attainment_percent,
     conditions,
 )
+from detection_operator.scaling.estimates.profile import SLOT_S, UNKNOWN, packed
 from detection_operator.spec.fields import SELECTOR_MAX
-from detection_operator.spec.status import MESSAGE_MAX
+from detection_operator.spec.status import AGREEMENTS, MESSAGE_MAX
 from detection_operator.spec.validation import InvalidSpec
 
 WINDOW_S: Final = 86_400
@@ -36,6 +37,7 @@ def build_status(report: Report, previous: Mapping[str, Any]) -> dict[str, Any]:
         "service": _service(report),
         "plan": _plan(report),
         "slo": _slo(report),
+        "forecast": _forecast(report),
         "lastScaleTime": _last_scale_time(report, previous),
         "conditions": merged(conditions(report), report.generation, report.now_s, previous),
     }
@@ -135,6 +137,23 @@ def _slo(report: Report) -> dict[str, Any]:
         slo["attainmentPercent"] = attainment_percent(report)
         slo["messages"] = report.plan.estimates.received
     return slo
+
+
+def _forecast(report: Report) -> dict[str, Any] | None:
+    """Return what is kept over restarts of the profile; nothing before messages came."""
+    profile = report.plan.memory.estimators.profile
+    if profile.since is None or profile.levels == UNKNOWN.levels:
+        return None
+    shares = {
+        name: round(agreement.share * 100)
+        for name, agreement in zip(AGREEMENTS, profile.agreements, strict=True)
+        if agreement.either
+    }
+    return {
+        "since": timestamp(profile.since * SLOT_S),
+        **shares,
+        "profile": packed(profile.levels),
+    }
 
 
 def _cost(report: Report) -> dict[str, str]:

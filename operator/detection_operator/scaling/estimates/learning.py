@@ -7,6 +7,7 @@ from detection_operator.scaling.estimates import arrivals, dead_letters, slo_fee
 from detection_operator.scaling.estimates import cluster_capacity as capacity
 from detection_operator.scaling.estimates import idle_time as idle
 from detection_operator.scaling.estimates import pod_starts as starts
+from detection_operator.scaling.estimates import profile as daily
 from detection_operator.scaling.estimates import queue_age as waiting
 from detection_operator.scaling.estimates import service_time as service
 from detection_operator.scaling.estimates.slo_feedback import SloFeedback
@@ -18,6 +19,7 @@ from detection_operator.scaling.estimates.state import (
 )
 from detection_operator.scaling.observation import Observation
 from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.spec.scaling import Forecast
 
 STALE_POLLS: Final = 3
 """A reading older than this many intervals counts as none, but never before ``STALE_S``."""
@@ -138,10 +140,11 @@ def learn(
     replica_s = (old.replica_s if day == old.day else 0.0) + dt * seen.paid
     learned_s = old.sampled_at_s
     line, confirmed, depth_since_s = old.arrivals, old.confirmed, old.depth_since_s
-    wait = old.queue_age
+    wait, profile = old.queue_age, old.profile
     if fresh and seen.sampled_at_s is not None and seen.sampled_at_s != learned_s:
         learned_s = seen.sampled_at_s
         line = _arrivals(spec, seen, line, gone=times.messages + dead)
+        profile = _profile(spec, profile, line)
         confirmed = _confirmed(spec, seen, confirmed)
         depth_since_s = (depth_since_s or learned_s) if seen.visible > 0 else None
         wait = waiting.absorb(
@@ -155,6 +158,7 @@ def learn(
         now_s=now_s,
         sampled_at_s=learned_s,
         arrivals=line,
+        profile=profile,
         dead=dead,
         dead_letters=letters,
         service=times,
@@ -225,6 +229,12 @@ def _arrivals(
         window_s=max(ARRIVALS_WINDOW_S, cold_start_s),
         recent_s=arrivals.RECENT_S * min(1.0, cold_start_s / spec.slo.queue_wait_s),
     )
+
+
+def _profile(spec: QueueSpec, old: daily.Profile, line: arrivals.Arrivals) -> daily.Profile:
+    if spec.scaling.forecast is Forecast.OFF:
+        return daily.UNKNOWN
+    return daily.absorb(old, at_s=line.at_s, count=line.count, continuous=line.samples > 1)
 
 
 def _confirmed(spec: QueueSpec, seen: Observation, before: int) -> int:

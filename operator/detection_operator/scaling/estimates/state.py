@@ -7,6 +7,7 @@ from detection_operator.scaling.estimates.arrivals import Arrivals
 from detection_operator.scaling.estimates.cluster_capacity import OPEN, ClusterCapacity
 from detection_operator.scaling.estimates.dead_letters import UNSEEN, DeadLetters
 from detection_operator.scaling.estimates.pod_starts import SOUND, PodStarts
+from detection_operator.scaling.estimates.profile import UNKNOWN, Profile
 from detection_operator.scaling.estimates.queue_age import QueueAgeEstimate
 from detection_operator.scaling.estimates.service_time import ServiceTimes
 from detection_operator.scaling.estimates.slo_feedback import CALM, SloFeedback
@@ -54,6 +55,7 @@ class EstimatorState:
         now_s: Time of the last decision; None before the first.
         sampled_at_s: The newest reading that was learned from.
         arrivals: None before the first reading.
+        profile: Messages by the time of day.
         dead: Messages seen to enter the dead-letter queue, in all.
         dead_letters: Depth of that queue above which messages are new.
         service: None before the first decision.
@@ -78,6 +80,7 @@ class EstimatorState:
     now_s: float | None = None
     sampled_at_s: float | None = None
     arrivals: Arrivals | None = None
+    profile: Profile = UNKNOWN
     dead: int = 0
     dead_letters: DeadLetters = UNSEEN
     service: ServiceTimes | None = None

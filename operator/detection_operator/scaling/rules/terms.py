@@ -27,6 +27,7 @@ class Rule(StrEnum):
     ONE_WHILE_IN_FLIGHT = "Occupied"
     KEEP_BUSY_ON_BACKLOG = "Full"
     KEEP_WARM = "Idle"
+    EXPECT_DAILY = "Forecast"
     SCHEDULED_MINIMUM = "Schedule"
     MIN_REPLICAS = "Min"
     MAX_REPLICAS = "Max"

@@ -10,7 +10,21 @@ from detection_operator.kube.port import Key
 from detection_operator.readers.counters import Counters
 from detection_operator.readers.values import WorkerState
 from detection_operator.reconcile.observe.restore import restored
+from detection_operator.reconcile.report.conditions import Report
+from detection_operator.reconcile.report.status import build_status
+from detection_operator.scaling.decision import decide
 from detection_operator.scaling.estimates.cold_start import ColdStart
+from detection_operator.scaling.estimates.profile import (
+    DAY,
+    SLOT_S,
+    UNKNOWN,
+    absorb,
+    messages_in,
+    packed,
+)
+from detection_operator.scaling.estimates.state import EstimatorState
+from detection_operator.scaling.memory import Memory
+from detection_operator.scaling.observation import Observation
 from detection_operator.spec.parse import parse_spec
 from detection_testing.scenes.world import MINIMAL, World
 
@@ -80,6 +94,54 @@ def test_the_parts_of_a_cold_start_are_kept() -> None:
 
     assert found is not None
     assert found.cold_start == ColdStart(launch_s=60.0, pull_s=0.0, start_s=2.5)
+
+
+def test_the_messages_by_the_time_of_day_outlive_a_restart() -> None:
+    spec, slot = parse_spec(MINIMAL), int(NOON_S // SLOT_S)
+    known = UNKNOWN
+    for n in range(2 * DAY):
+        at_s = float((slot - 2 * DAY + n) * SLOT_S)
+        known = absorb(known, at_s=at_s, count=60.0 * n, continuous=n > 0)
+    seen = Observation(sampled_at_s=NOON_S - 20)
+    memory = Memory(estimators=EstimatorState(profile=known))
+    plan = decide(spec, seen, memory, NOON_S)
+    report = Report(
+        spec=spec, plan=plan, seen=seen, now_s=NOON_S, generation=3, selector="", outbox=None
+    )
+    status = build_status(report, {})
+    status["queue"]["sampledAt"] = timestamp(NOON_S - 20)
+
+    found = restored({**queue(), "status": status}, spec, NOON_S)
+
+    assert status["forecast"].keys() == {"since", "yesterdayPercent", "profile"}
+    assert found is not None
+    profile = found.memory.estimators.profile
+    before = plan.memory.estimators.profile
+    assert profile.since == before.since == slot - 2 * DAY
+    assert [messages_in(profile, slot - n) for n in range(2, 2 * DAY)] == [
+        messages_in(before, slot - n) for n in range(2, 2 * DAY)
+    ]
+    assert profile.agreements[0].share == pytest.approx(before.agreements[0].share, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "forecast",
+    [
+        {"since": "soon", "profile": packed(UNKNOWN.levels)},
+        {"since": timestamp(NOON_S + 600), "profile": packed(UNKNOWN.levels)},
+        {"since": timestamp(NOON_S - 600), "profile": "AAAA"},
+        {"since": timestamp(NOON_S - 600)},
+        {"since": timestamp(NOON_S - 600), "profile": 7},
+        [],
+    ],
+)
+def test_a_profile_that_cannot_be_read_is_none(forecast: Any) -> None:
+    status = {"forecast": forecast, "queue": {"sampledAt": timestamp(NOON_S)}}
+
+    found = restored(queue(**status), parse_spec(MINIMAL), NOON_S)
+
+    assert found is not None
+    assert found.memory.estimators.profile == UNKNOWN
 
 
 def test_attainment_goes_on() -> None:

@@ -3,8 +3,8 @@
 CPU time is measured, so that other work on the machine counts little. Every decision sees a new
 reading, with new worker totals where there are workers, and hands its memory to the next.
 
-    python benchmarks/simulator_speed.py
-    python benchmarks/simulator_speed.py --decisions 5000 --json
+    python benchmarks/scaling/simulator_speed.py
+    python benchmarks/scaling/simulator_speed.py --decisions 5000 --json
 """
 
 import argparse

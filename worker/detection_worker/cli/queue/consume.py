@@ -92,8 +92,9 @@ EXIT_CODES: Final = """\
 exit codes:
   0    stopped by SIGTERM or SIGINT, every message finished or released; with
        --run-once, every message received was finished, or there was none
-  1    the queue cannot be reached now; a message could not be released; with
-       --run-once, a message was dead-lettered or will be tried again
+  1    the queue cannot be reached now; a message could not be released; a
+       forward pass hung at the stop; with --run-once, a message was
+       dead-lettered or will be tried again
   2    wrong usage or set-up: no such queue, access denied, no credentials
   130  with --run-once, Ctrl-C before all messages were finished (143: SIGTERM)"""
 

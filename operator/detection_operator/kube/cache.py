@@ -194,6 +194,18 @@ class CachedCluster:
             keep_if=lambda _: True,
         )
 
+    def claim_events(self) -> list[Object]:
+        """Return Karpenter's warnings about NodeClaims, at most ``EVENTS_S`` old."""
+        if not self._sees_nodes:
+            return []
+        return self._events.get(None, self._claim_events, keep_if=lambda _: True)
+
+    def _claim_events(self) -> list[Object]:
+        # A cluster without Karpenter may grant nothing in that namespace.
+        with contextlib.suppress(Forbidden):
+            return self._direct.claim_events()
+        return []
+
     def nodes(self) -> list[Object]:
         """Return the nodes in view."""
         return self._store.all(NODE)

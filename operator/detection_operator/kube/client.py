@@ -11,7 +11,7 @@ from detection_operator.crd.manifest import GROUP, PLURAL, POOL_KIND, POOL_PLURA
 from detection_operator.errors import NotFound, NotLeading
 from detection_operator.kube.nodes import slim_node
 from detection_operator.kube.objects import API_VERSION, micro_timestamp, version_of
-from detection_operator.kube.pods.events import PULLED, SELECTOR
+from detection_operator.kube.pods.events import CLAIMS, CLAIMS_NAMESPACE, PULLED, SELECTOR
 from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Listed, Object
 from detection_operator.kube.rest import APPLY_PATCH, MERGE_PATCH, Rest, namespaced
 
@@ -114,6 +114,10 @@ class KubernetesCluster:
     def pod_events(self, namespace: str, *, pulls: bool = False) -> list[Object]:
         """Return the events about pods, without those of a normal start, or those of pulls."""
         return self._list("v1", namespace, "events", fields=PULLED if pulls else SELECTOR)
+
+    def claim_events(self) -> list[Object]:
+        """Return Karpenter's warnings about NodeClaims."""
+        return self._list("v1", CLAIMS_NAMESPACE, "events", fields=CLAIMS)
 
     def nodes(self) -> list[Object]:
         """Return all nodes, slim."""

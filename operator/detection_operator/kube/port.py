@@ -123,6 +123,10 @@ class Cluster(Protocol):
         """
         ...
 
+    def claim_events(self) -> list[Object]:
+        """Return Karpenter's warnings about NodeClaims; none where nodes are not read."""
+        ...
+
     def nodes(self) -> list[Object]:
         """Return the nodes in view, slim (``kube/nodes.py``); none where they are not read."""
         ...

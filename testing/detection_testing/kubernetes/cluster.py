@@ -156,6 +156,10 @@ class InMemoryCluster:
         found = [e for e in self.of_kind("Event") if e["metadata"]["namespace"] == namespace]
         return copy.deepcopy([e for e in found if (e.get("reason") == "Pulled") is pulls])
 
+    def claim_events(self) -> list[Object]:
+        """Return the events about NodeClaims; tests create them as objects of kind ClaimEvent."""
+        return copy.deepcopy(list[Object](self.of_kind("ClaimEvent")))
+
     def nodes(self) -> list[Object]:
         """Return all nodes."""
         self._trip("nodes")

@@ -5,8 +5,8 @@ Both APIs of events are read: the older one has ``lastTimestamp`` and ``source``
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -31,6 +31,14 @@ _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(h|ms|us|µs|ns|m|s)")
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 COMING: Final = frozenset({"TriggeredScaleUp", "Nominated"})
 """Reasons of the Cluster Autoscaler and of Karpenter: a node is being launched for the pod."""
+FAILED: Final = "FailedScaleUp"
+"""From the Cluster Autoscaler of GKE: a node could not be launched for the pod."""
+CLAIMS: Final = "involvedObject.kind=NodeClaim,type=Warning"
+"""Field selector of Karpenter's events about nodes that it cannot launch."""
+CLAIMS_NAMESPACE: Final = "default"
+"""Namespace of events about objects without a namespace."""
+_CLAIM: Final = re.compile(r"nodeclaim/(\S+)-[a-z0-9]+")
+"""A NodeClaim in a message of ``Nominated``; its name is that of its NodePool and a suffix."""
 NOT_COMING: Final = "NotTriggerScaleUp"
 FAILED_SCHEDULING: Final = "FailedScheduling"
 """From a scheduler: no existing node fits. From Karpenter and other provisioners, whose names do
@@ -42,6 +50,7 @@ class Sign(StrEnum):
     """What an autoscaler reports about an unschedulable pod."""
 
     COMING = "Coming"
+    FAILED = "Failed"
     HOPELESS = "Hopeless"
 
 
@@ -56,6 +65,7 @@ class PodEvent:
         message: The sentence.
         warning: Its type is ``Warning``.
         by: The component that reported it.
+        about_claim: It is about a NodeClaim of the pool that should launch a node for the pod.
     """
 
     uid: str
@@ -64,12 +74,15 @@ class PodEvent:
     message: str
     warning: bool
     by: str
+    about_claim: bool = False
 
     @property
     def sign(self) -> Sign | None:
         """What it says about a node for the pod; None: nothing."""
         if self.reason in COMING:
             return Sign.COMING
+        if self.reason == FAILED or self.about_claim:
+            return Sign.FAILED
         provisioner = self.reason == FAILED_SCHEDULING and SCHEDULER not in self.by
         return Sign.HOPELESS if self.reason == NOT_COMING or (self.by and provisioner) else None
 
@@ -87,6 +100,27 @@ def by_pod(events: Iterable[Object]) -> dict[str, tuple[PodEvent, ...]]:
         if event.uid:
             found.setdefault(event.uid, []).append(event)
     return {uid: tuple(sorted(some, key=lambda event: -event.at_s)) for uid, some in found.items()}
+
+
+def with_claims(
+    pods: Mapping[str, tuple[PodEvent, ...]], claims: Iterable[Object]
+) -> dict[str, tuple[PodEvent, ...]]:
+    """Return the events of pods together with those about NodeClaims of their NodePools.
+
+    Karpenter nominates a new NodeClaim as soon as one has failed, so that the pod's own events
+    never tell of a failure.
+    """
+    failures: dict[str, list[PodEvent]] = {}
+    for item in claims:
+        name = str((item.get("involvedObject") or {}).get("name") or "")
+        pool = name.rpartition("-")[0]
+        failures.setdefault(pool, []).append(replace(_event(item), about_claim=True))
+    found: dict[str, tuple[PodEvent, ...]] = {}
+    for uid, events in pods.items():
+        pools = {match[1] for event in events if (match := _CLAIM.search(event.message))}
+        told = [event for pool in pools for event in failures.get(pool, ())]
+        found[uid] = tuple(sorted((*events, *told), key=lambda event: -event.at_s))
+    return found
 
 
 def pull_s(events: Iterable[PodEvent]) -> float | None:

@@ -8,7 +8,7 @@ from typing import Final
 from detection_operator.clock import Clock
 from detection_operator.errors import ClusterError
 from detection_operator.kube.nodes import NodeView, node_view
-from detection_operator.kube.pods.events import PodEvent, by_pod
+from detection_operator.kube.pods.events import PodEvent, by_pod, with_claims
 from detection_operator.kube.pods.views import FailedPod, PodView
 from detection_operator.kube.port import Cluster, Object
 from detection_operator.readers.ports import Address, QueueReader, Workers
@@ -133,7 +133,8 @@ def _events(
     if now_s < observed.events_at_s:
         return {}
     try:
-        return by_pod(sources.cluster.pod_events(namespace, pulls=pulls))
+        found = by_pod(sources.cluster.pod_events(namespace, pulls=pulls))
+        return found if pulls else with_claims(found, sources.cluster.claim_events())
     except ClusterError as exc:
         observed.events_at_s = sources.clock.monotonic_s() + EVENTS_RETRY_S
         log.info(

@@ -19,6 +19,8 @@ OVERDUE_S: Final = 120.0
 """A pod that exists this long after its grace period has no kubelet that ends it."""
 PATIENCE_S: Final = 10.0
 """After this wait for a node, events are read: an autoscaler may have said more."""
+FAILING_S: Final = 120.0
+"""An announcement so soon after a failed launch is a retry, which is as likely to fail."""
 T = TypeVar("T")
 
 
@@ -33,8 +35,15 @@ def needs_events(pods: Collection[PodView], cold_start_s: float, now_s: float) -
 
 
 def sign_of(worker: Worker) -> PodEvent | None:
-    """Return an autoscaler's last event about a worker without a node."""
-    return next((event for event in worker.events if event.sign is not None), None)
+    """Return an autoscaler's last event about a worker without a node.
+
+    A failed launch outweighs the announcement of the next one that follows it.
+    """
+    last = next((event for event in worker.events if event.sign is not None), None)
+    if last is None or last.sign is not Sign.COMING:
+        return last
+    failed = (event for event in worker.events if event.sign is Sign.FAILED)
+    return next((event for event in failed if last.at_s - event.at_s <= FAILING_S), last)
 
 
 def with_sign(workers: Collection[Worker], sign: Sign, *, since_s: float = 0.0) -> list[Worker]:

@@ -66,11 +66,8 @@ class _Stages:
     def close(self, *, pass_until_s: float) -> bool:
         """Let each finish what it has, in order, then stop; wait for no call that hangs.
 
-        Args:
-            pass_until_s: Until when to wait for a forward pass, on ``time.monotonic``.
-
-        Returns:
-            False if a forward pass goes on.
+        For a forward pass it waits until ``pass_until_s`` on ``time.monotonic``, and returns
+        False if it goes on.
         """
         until_s = time.monotonic() + CLOSE_S
 

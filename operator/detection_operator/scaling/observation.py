@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from detection_contract.media_types import MediaKind
-from detection_operator.scaling.estimates.cold_start import ColdStart
+from detection_operator.scaling.cold_start import ColdStart
 from detection_operator.scaling.pods import Pod
 from detection_operator.scaling.pools.share import PoolShare
 

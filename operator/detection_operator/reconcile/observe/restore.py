@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from detection_operator.kube.objects import time_s
 from detection_operator.kube.port import Object
+from detection_operator.scaling.cold_start import ColdStart
 from detection_operator.scaling.estimates import profile
 from detection_operator.scaling.estimates import service_time as service
-from detection_operator.scaling.estimates.cold_start import ColdStart
 from detection_operator.scaling.estimates.learning import DAY_S
 from detection_operator.scaling.estimates.profile import Profile
 from detection_operator.scaling.estimates.service_time import Mix, ServiceTimes

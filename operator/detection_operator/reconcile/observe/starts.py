@@ -8,7 +8,7 @@ from typing import Any, Final
 from detection_operator.kube.pods.events import pull_s
 from detection_operator.kube.pods.views import FailedPod, PodView
 from detection_operator.reconcile.observe.fleet import Worker
-from detection_operator.scaling.estimates.cold_start import ColdStart, usual
+from detection_operator.scaling.cold_start import ColdStart, usual
 from detection_operator.spec.queue_spec import QueueSpec
 
 COLD_STARTS: Final = 9

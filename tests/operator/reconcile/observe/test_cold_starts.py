@@ -9,7 +9,7 @@ from detection_operator.kube.pods.events import by_pod, pull_s
 from detection_operator.kube.pods.views import pod_views
 from detection_operator.reconcile.observe.fleet import Worker
 from detection_operator.reconcile.observe.starts import StartHistory
-from detection_operator.scaling.estimates.cold_start import ColdStart, usual
+from detection_operator.scaling.cold_start import ColdStart, usual
 from detection_operator.spec.parse import parse_spec
 from detection_testing.scenes.node_pool import pod_event
 from detection_testing.scenes.world import MINIMAL, World

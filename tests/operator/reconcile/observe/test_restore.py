@@ -12,8 +12,8 @@ from detection_operator.readers.values import WorkerState
 from detection_operator.reconcile.observe.restore import restored
 from detection_operator.reconcile.report.conditions import Report
 from detection_operator.reconcile.report.status import build_status
+from detection_operator.scaling.cold_start import ColdStart
 from detection_operator.scaling.decision import decide
-from detection_operator.scaling.estimates.cold_start import ColdStart
 from detection_operator.scaling.estimates.profile import (
     DAY,
     SLOT_S,

@@ -1,12 +1,12 @@
-"""``top``: a table of DetectionQueues, once or refreshed."""
+"""``top``: tables of DetectionQueues and WorkerPools, once or refreshed."""
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from detection_operator.errors import ClusterError, Failure, InvalidSettings
+from detection_operator.errors import ClusterError, Failure, Forbidden, InvalidSettings, NotFound
 from detection_operator.kube.port import Object
 
 COLUMNS: Final = (
@@ -26,13 +26,25 @@ COLUMNS: Final = (
     "TROUBLE",
     "WHY",
 )
+POOL_COLUMNS: Final = (
+    "NAMESPACE",
+    "POOL",
+    "SHARING",
+    "CAPACITY",
+    "WANT",
+    "GRANTED",
+    "HELD",
+    "QUEUES",
+    "TROUBLE",
+    "WHY",
+)
 CLEAR: Final = "\x1b[H\x1b[2J"
 ALWAYS_BAD: Final = "False"
 
 
 def add(commands: Any) -> None:
     """Register the command."""
-    parser = commands.add_parser("top", help="show DetectionQueues as a table")
+    parser = commands.add_parser("top", help="show DetectionQueues and WorkerPools as tables")
     parser.add_argument(
         "-n",
         "--namespace",
@@ -68,6 +80,8 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         while True:
             text = table(cluster.queues())
+            if pools := _pools(cluster.pools):
+                text = f"{text}\n\n{pool_table(pools)}"
             print(f"{CLEAR}{text}" if arguments.watch else text, flush=True)
             if not arguments.watch:
                 return 0
@@ -78,14 +92,33 @@ def _run(arguments: argparse.Namespace) -> int:
         rest.close()
 
 
+def _pools(read: Callable[[], list[Object]]) -> list[Object]:
+    """Return the pools; none where their kind is not installed or may not be read."""
+    try:
+        return read()
+    except (NotFound, Forbidden):
+        return []
+
+
 def table(queues: Sequence[Object]) -> str:
     """Return the table; the column TROUBLE names the conditions that are False."""
     if not queues:
         return "no DetectionQueues"
-    ordered = sorted(queues, key=lambda q: (q["metadata"]["namespace"], q["metadata"]["name"]))
-    rows = [COLUMNS, *(_row(queue) for queue in ordered)]
+    return _aligned([COLUMNS, *(_row(queue) for queue in _ordered(queues))])
+
+
+def pool_table(pools: Sequence[Object]) -> str:
+    """Return the table of WorkerPools, in units."""
+    return _aligned([POOL_COLUMNS, *(_pool_row(pool) for pool in _ordered(pools))])
+
+
+def _ordered(objects: Sequence[Object]) -> list[Object]:
+    return sorted(objects, key=lambda o: (o["metadata"]["namespace"], o["metadata"]["name"]))
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
     # The last column is a sentence and needs no padding.
-    widths = [max(len(row[place]) for row in rows) for place in range(len(COLUMNS) - 1)]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]) - 1)]
     return "\n".join(
         "  ".join(
             [*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]
@@ -115,6 +148,19 @@ def _row(queue: Object) -> tuple[str, ...]:
         _text(status.get("cost", {}).get("perHour")),
         ",".join(_trouble(status)) or "-",
         plan.get("message", "not reconciled yet"),
+    )
+
+
+def _pool_row(pool: Object) -> tuple[str, ...]:
+    status = pool.get("status", {})
+    counts = (status.get(name) for name in ("capacity", "wanted", "granted", "held", "members"))
+    return (
+        pool["metadata"]["namespace"],
+        pool["metadata"]["name"],
+        pool["spec"].get("sharing", "Priority"),
+        *map(_text, counts),
+        ",".join(_trouble(status)) or "-",
+        status.get("message", "not reconciled yet"),
     )
 
 

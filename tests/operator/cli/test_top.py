@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from detection_operator.cli.main import main
-from detection_operator.cli.top import table
+from detection_operator.cli.top import pool_table, table
 
 QUEUE = {
     "metadata": {"namespace": "media", "name": "video"},
@@ -36,6 +36,31 @@ def test_each_detectionqueue_is_a_row_with_its_trouble_and_its_reason() -> None:
     assert "CapacityAvailable" in second
     assert "99.3%" in second
     assert second.index("12 needed") == head.index("WHY")
+
+
+def test_each_pool_is_a_row_with_its_units_and_who_has_them() -> None:
+    pool = {
+        "metadata": {"namespace": "media", "name": "gpu-a10"},
+        "spec": {"sharing": "Fair"},
+        "status": {
+            "capacity": 16,
+            "wanted": 30,
+            "granted": 16,
+            "held": 17,
+            "members": 2,
+            "message": "16 of 16 granted",
+            "conditions": [{"type": "WithinCapacity", "status": "False"}],
+        },
+    }
+    new = {"metadata": {"namespace": "media", "name": "cpu"}, "spec": {}}
+
+    head, first, second = pool_table([pool, new]).splitlines()
+
+    assert head.split()[:4] == ["NAMESPACE", "POOL", "SHARING", "CAPACITY"]
+    assert first.split()[:5] == ["media", "cpu", "Priority", "-", "-"]
+    assert first.endswith("not reconciled yet")
+    assert second.split()[2:9] == ["Fair", "16", "30", "16", "17", "2", "WithinCapacity"]
+    assert second.endswith("16 of 16 granted")
 
 
 def test_no_detectionqueues_is_said() -> None:

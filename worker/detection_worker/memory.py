@@ -50,7 +50,7 @@ def give_back() -> None:
 
     Libraries run most of their code once, when they are loaded: of torch with CUDA's that is
     200 MiB, which the kernel would keep as if it were in use. What is needed comes back from the
-    page cache by a minor fault. Does nothing but on Linux.
+    page cache by a minor fault. Does nothing where the kernel does not show what is mapped.
     """
     if sys.platform != "linux":
         return
@@ -71,7 +71,11 @@ def _unchanged_code() -> list[tuple[int, int]]:
     """
     found = []
     address = ""
-    for line in _SMAPS.read_text().splitlines():
+    try:
+        lines = _SMAPS.read_text().splitlines()
+    except OSError:
+        return []
+    for line in lines:
         name, _, rest = line.partition(" ")
         if not name.endswith(":"):  # addresses, rights, offset, device, inode, path
             is_code = rest.startswith(("r-xp", "r--p")) and ".so" in rest.rpartition("/")[2]

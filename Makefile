@@ -23,7 +23,7 @@ setup: $(INSTALLED)  ## Create .venv and install everything into it, in the lock
 
 # Packages built here (efficientnet-pytorch, which has no wheel, and the project) use the locked build
 # tools: without --no-build-isolation pip would fetch newer ones. Only CUDA builds of torch need the
-# libraries of cuda.txt; their metadata says so.
+# libraries of cuda.txt and the compiler of triton.txt; their metadata says so.
 $(INSTALLED): pyproject.toml $(wildcard requirements/*.txt)
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 14) or sys.exit("The lock is for Python 3.11 to 3.14, not %d.%d; name one: make setup PYTHON=python3.13" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -31,7 +31,7 @@ $(INSTALLED): pyproject.toml $(wildcard requirements/*.txt)
 	$(PIP_INSTALL) --require-hashes --no-build-isolation --use-pep517 -r requirements/dev.txt
 	$(PIP_INSTALL) -r requirements/torch.txt
 	! grep -qs '^Requires-Dist: nvidia' $(VENV)/lib/python3*/site-packages/torch-*.dist-info/METADATA \
-	  || $(PIP_INSTALL) --require-hashes -r requirements/cuda.txt
+	  || $(PIP_INSTALL) --require-hashes -r requirements/cuda.txt -r requirements/triton.txt
 	$(PIP_INSTALL) --no-build-isolation -e .
 	touch $@
 

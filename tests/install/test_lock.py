@@ -19,7 +19,7 @@ Locked = Callable[[str], Mapping[str, Requirement]]
 PROJECT = "detection-queue"
 # The lock says what is installed by pip, not which pip came with the virtual environment.
 NOT_LOCKED = {PROJECT, "pip"}
-HASHED = ("build", "worker", "operator", "dev", "cuda", "compiled", "binaries")
+HASHED = ("build", "worker", "operator", "dev", "cuda", "triton", "compiled", "binaries")
 SLICES = (*HASHED, "torch")
 
 
@@ -74,7 +74,7 @@ def test_the_environment_is_the_lock(locked: Locked) -> None:
     """Run `make setup` if it is not: an older environment lacks what the lock has won since."""
     expected = here(locked("dev")) | here(locked("torch"))
     if is_cuda_build("torch"):
-        expected |= here(locked("cuda"))
+        expected |= here(locked("cuda")) | here(locked("triton"))
     optional = here(locked("compiled"))
 
     found = {name: v for name, v in installed().items() if name not in NOT_LOCKED}
@@ -177,7 +177,7 @@ def test_a_slice_names_no_server(name: str, root: Path) -> None:
 @pytest.mark.parametrize("image", ["worker", "operator", "dev"])
 def test_a_slice_holds_the_closure_of_its_extra(image: str, locked: Locked) -> None:
     """By the metadata of what is installed, for this Python and platform."""
-    elsewhere = {*locked("torch"), *locked("cuda"), *locked("compiled")}
+    elsewhere = {name for part in ("torch", "cuda", "triton", "compiled") for name in locked(part)}
     every = sorted({*(metadata.metadata(PROJECT).get_all("Provides-Extra") or ())})
     extras = ",".join(every) if image == "dev" else image
     wanted = [Requirement(f"{PROJECT}[{extras}]")]

@@ -114,7 +114,7 @@ def replace_ports(watch: Watch) -> None:
     loaded = LoadedDetectors(by_kind={MediaKind.IMAGE: stub}, cards=(stub.card,), problems=[])
     stand_ins: dict[str, Callable[..., Any]] = {
         "load_detectors": lambda *_, **__: loaded,
-        "ProcessDecoder": lambda _: nullcontext(StubDecoder()),
+        "ProcessDecoder": lambda *_, **__: nullcontext(StubDecoder()),
         "Pipeline": lambda dependencies, **rest: Pipeline(watched(dependencies, watch), **rest),
     }
     for name, module in sys.modules.items():

@@ -18,6 +18,7 @@ from detection_testing.media import sample_media
 pytestmark = pytest.mark.slow  # every test starts processes
 
 MISSING_QUEUE = "https://sqs.us-east-1.amazonaws.com/123456789012/wrong-queue"
+BUSES = ("default", "gone")
 
 
 @pytest.fixture
@@ -139,6 +140,23 @@ class TestValidateQueue:
         assert "must be a queue of its own" in same.err
         assert none.code == 2
         assert "SQS queue does not exist" in none.err
+
+    def test_a_bus_that_takes_events_and_does_not_exist_is_told(
+        self, run: Callable[..., Any], local_aws: LocalAws, queue_url: str
+    ) -> None:
+        there, gone = (f"arn:aws:events:us-east-1:123456789012:event-bus/{name}" for name in BUSES)
+        options = ("consume", "--validate-queue", "--queue-url", queue_url, "--on-success")
+
+        ended = run(*options, f"{there},{gone}")
+        local_aws.inject(Fault(operation="events.DescribeEventBus", kind="access_denied", count=1))
+        denied = run(*options, there)
+
+        assert ended.code == denied.code == 0
+        lost = "events for a bus that does not exist are lost"
+        assert f"Advice: EventBridge has no such bus; {lost}: {gone}" in ended.out
+        assert ended.out.count("Advice") == 1
+        unknown = "whether the event bus exists is not known (DescribeEventBus: AccessDenied)"
+        assert f"Advice: {unknown}; {lost}: {there}" in denied.out
 
     def test_results_may_not_hide_what_the_outbox_could_not_deliver(
         self, run: Callable[..., Any], local_aws: LocalAws, queue_url: str

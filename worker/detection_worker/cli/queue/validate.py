@@ -2,8 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Final
 
-from detection_worker.aws_session import make_session
+from botocore.exceptions import ClientError
+
+from detection_contract.aws.arns import DestinationArn, Service, parse_destination_arn
+from detection_contract.aws.errors import error_code
+from detection_worker import aws_session
+from detection_worker.aws_session import CALL_ERRORS, make_session
 from detection_worker.errors import UsageError
 from detection_worker.outbox.queue import check_outbox_url
 from detection_worker.results.checks import check_destinations
@@ -15,6 +21,7 @@ FEW_RECEIVES = 5
 """With fewer deliveries, a few crashes or roll-outs dead-letter good messages: every receive
 counts, also of messages that are released unprocessed."""
 ENOUGH_RECEIVES = 10
+BUS_TIMEOUT_S: Final = 5.0
 
 
 def validate(consumer: ConsumerSettings, aws: AwsSettings, results: ResultSettings) -> int:
@@ -37,7 +44,8 @@ def validate(consumer: ConsumerSettings, aws: AwsSettings, results: ResultSettin
     if outbox is not None:
         print(f"Outbox is valid: {results.outbox_url}")
         print("\n".join(f"  {line}" for line in attribute_lines(outbox)))
-    for advice in (*advise(facts, consumer), *advise_outbox(outbox)):
+    buses = advise_buses(results, aws)
+    for advice in (*advise(facts, consumer), *advise_outbox(outbox), *buses):
         print(f"Advice: {advice}")
     return 0
 
@@ -94,3 +102,37 @@ def advise_outbox(facts: QueueFacts | None) -> Iterator[str]:
             "the outbox has no dead-letter queue: callbacks that cannot be delivered stay in it, "
             "with an attempt a day; set a redrive policy"
         )
+
+
+def advise_buses(results: ResultSettings, aws: AwsSettings) -> Iterator[str]:
+    """Yield what EventBridge says of the buses that are told of results, if it is no good.
+
+    PutEvents takes events for a bus that does not exist, and nobody ever sees them, so only
+    DescribeEventBus can tell. Workers do without its permission.
+    """
+    for arn in map(
+        parse_destination_arn, dict.fromkeys((*results.on_success, *results.on_failure))
+    ):
+        problem = _bus_problem(arn, aws) if arn.service is Service.EVENTBRIDGE else None
+        if problem is not None:
+            yield f"{problem}; events for a bus that does not exist are lost: {arn.arn}"
+
+
+def _bus_problem(arn: DestinationArn, aws: AwsSettings) -> str | None:
+    session = make_session(aws)
+    with closing(
+        aws_session.client(session, "events", aws, read_timeout_s=BUS_TIMEOUT_S, region=arn.region)
+    ) as events:
+        try:
+            events.describe_event_bus(Name=arn.arn)
+        except ClientError as exc:
+            code = error_code(exc.response)
+            missing = code == "ResourceNotFound"
+            return "EventBridge has no such bus" if missing else _unknown_bus(code)
+        except CALL_ERRORS as exc:
+            return _unknown_bus(type(exc).__name__)
+    return None
+
+
+def _unknown_bus(why: str) -> str:
+    return f"whether the event bus exists is not known (DescribeEventBus: {why})"

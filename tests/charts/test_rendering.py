@@ -811,6 +811,9 @@ def test_nodes_are_read_only_if_asked_for(render: Render) -> None:
     values = {"nodes": {"enabled": True, "selector": "karpenter.sh/nodepool=gpu"}}
 
     assert nodes_part(render({})) == nodes_part(render({"nodes": None})) == ([], {})
+    events = named(render(values), "Role", "detection-detection-queue-operator-nodes")
+    assert events["metadata"]["namespace"] == "default"
+    assert events["rules"] == [{"apiGroups": [""], "resources": ["events"], "verbs": ["list"]}]
     assert nodes_part(render(values)) == (
         ["get", "list", "watch"],
         {

@@ -209,13 +209,13 @@ class Operator:
                     f"the lease {self._settings.lease_name} is held by another process, or was not"
                     f" renewed within {RENEW_DEADLINE_S:.0f} s"
                 )
-            if self._informer.ended.is_set() or self._silent >= SILENT_RESYNCS:
-                raise LeaseLost("watches ended")
             if self._cluster.pools_served and not self._watches_pools:
                 # kopf begins no watch later; a new process begins them all.
                 raise LeaseLost("WorkerPools can be read now: the watches must begin anew")
             if self._cluster.sees_nodes and not self._watches_nodes:
                 raise LeaseLost("nodes can be read now: the watches must begin anew")
+            if self._informer.ended.is_set() or self._silent >= SILENT_RESYNCS:
+                raise LeaseLost("watches ended")
 
     def _missed(self) -> None:
         self._early = True

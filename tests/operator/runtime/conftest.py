@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from detection_operator.crd.kinds import KINDS
 from detection_operator.crd.manifest import manifest
 from detection_operator.errors import LeaseLost
 from detection_operator.kube.rest import Rest
@@ -44,8 +45,9 @@ def own_server() -> Iterator[ApiServer]:
             pytest.skip("NO CONTROLLERS: kube-controller-manager not found beside kube-apiserver")
         with contextlib.closing(Rest(server.configuration())) as admin:
             path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-            admin.call("POST", path, manifest())
-            server.wait_for("/apis/detection-queue.dev/v1alpha1/detectionqueues")
+            for kind in KINDS:
+                admin.call("POST", path, manifest(kind))
+                server.wait_for(f"/apis/detection-queue.dev/v1alpha1/{kind.plural}")
         yield server
 
 

@@ -1,0 +1,126 @@
+"""Pools on a real API server: its controllers, and its rules for statuses."""
+
+import contextlib
+import copy
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from detection_operator.crd.manifest import PLURAL, POOL_PLURAL
+from detection_operator.kube.port import Key
+from detection_operator.kube.rest import Rest
+from detection_testing.kubernetes.apiserver import ApiServer
+from detection_testing.scenes.api_scene import ApiScene
+from detection_testing.scenes.fleet import Fleet, Side
+from detection_testing.scenes.world import MINIMAL
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+CAPACITY = 4
+
+
+@pytest.fixture
+def fleet(api_server: ApiServer) -> Iterator[Fleet]:
+    if not api_server.controllers:
+        pytest.skip("NO CONTROLLERS: kube-controller-manager not found beside kube-apiserver")
+    with (
+        contextlib.closing(Rest(api_server.configuration())) as operator,
+        contextlib.closing(Rest(api_server.configuration())) as admin,
+    ):
+        yield Fleet(cluster=ApiScene(operator, admin, f"pools-{uuid.uuid4().hex[:8]}"))
+
+
+def spec(priority: int = 0, **scaling: Any) -> dict[str, Any]:
+    made = copy.deepcopy(dict(MINIMAL))
+    made["queue"] = {"pollIntervalSeconds": 1}
+    made["scaling"] |= {"idle": {"policy": "Fixed", "fixedSeconds": 2}, **scaling}
+    made["scaling"]["scaleDown"] = {"holdSeconds": 2, "maxPercent": 100}
+    made["scaling"]["pool"] = {"name": "gpu", "priority": priority}
+    return made
+
+
+def contended(fleet: Fleet) -> tuple[Side, Side, Key]:
+    pool = fleet.create_pool("gpu", {"replicas": CAPACITY})
+    bulk = fleet.add("bulk", spec(), service_s=4.0)
+    urgent = fleet.add("urgent", spec(100), service_s=4.0)
+    bulk.queue.visible = 10_000
+    assert fleet.run(60, until=lambda: len(bulk.workers.workers) == CAPACITY)
+    fleet.run(3)
+    return bulk, urgent, pool
+
+
+def takes_over(fleet: Fleet, side: Side, count: int = CAPACITY) -> bool:
+    return fleet.run(90, until=lambda: len(side.workers.workers) == count)
+
+
+def delete(fleet: Fleet, key: Key, plural: str) -> None:
+    assert isinstance(fleet.cluster, ApiScene)
+    fleet.cluster.delete((key.kind, key.namespace, key.name))
+    assert plural in {PLURAL, POOL_PLURAL}
+    fleet.touch()
+
+
+def test_an_urgent_queue_takes_over_and_the_status_fits_the_schema(fleet: Fleet) -> None:
+    bulk, urgent, pool = contended(fleet)
+    urgent.queue.visible = 500
+
+    assert takes_over(fleet, urgent)
+
+    assert fleet.most_pods == CAPACITY
+    assert fleet.lost == []
+    fleet.run(20)
+    status = fleet.status(pool)
+    assert (status["capacity"], status["granted"], status["held"]) == (4, 4, 4)
+    assert {item["name"]: item["granted"] for item in status["queues"]} == {"bulk": 0, "urgent": 4}
+    assert {item["status"] for item in status["conditions"]} == {"True"}
+    assert fleet.condition(bulk.key, "PoolAvailable")["status"] == "True"
+
+
+@pytest.mark.parametrize("after_s", [1, 4])
+def test_an_operator_that_is_killed_in_the_middle_is_succeeded(fleet: Fleet, after_s: int) -> None:
+    _, urgent, _ = contended(fleet)
+    urgent.queue.visible = 500
+    fleet.run(after_s)
+    fleet.kill()
+    fleet.run(2)
+    fleet.start()
+
+    assert takes_over(fleet, urgent)
+    assert fleet.most_pods == CAPACITY
+    assert fleet.lost == []
+
+
+def test_a_capacity_that_is_cut_and_a_pool_that_is_deleted(fleet: Fleet) -> None:
+    bulk, urgent, pool = contended(fleet)
+    fleet.edit_queue(pool, lambda obj: obj["spec"]["capacity"].update(replicas=2))
+    assert takes_over(fleet, bulk, 2)
+    assert fleet.lost == []
+
+    delete(fleet, pool, POOL_PLURAL)
+    urgent.queue.visible = 500
+    fleet.run(10)
+
+    assert (len(bulk.workers.workers), len(urgent.workers.workers)) == (2, 1)
+    assert fleet.condition(bulk.key, "PoolAvailable")["reason"] == "PoolNotFound"
+    assert fleet.lost == []
+
+
+def test_a_deleted_queue_leaves_its_share_to_others(fleet: Fleet) -> None:
+    assert isinstance(fleet.cluster, ApiScene)
+    bulk, urgent, pool = contended(fleet)
+    bulk.queue.visible = 0
+    delete(fleet, bulk.key, PLURAL)
+    urgent.queue.visible = 500
+
+    end_s = time.monotonic() + 60
+    while len(urgent.workers.workers) < CAPACITY:
+        # The garbage collector takes its own time.
+        assert time.monotonic() < end_s, fleet.status(pool)
+        fleet.cluster.activity += 1
+        fleet.step()
+        time.sleep(0.1)
+
+    assert fleet.most_pods == CAPACITY

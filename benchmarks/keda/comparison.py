@@ -285,6 +285,13 @@ def made(folder: str, name: str) -> Path:
     return path
 
 
+def told(result: Result, version: str) -> Result:
+    """Say at once on stderr what was measured: the next one takes minutes."""
+    facts = "  ".join(f"{name} {value}" for name, value in asdict(result).items())
+    print(f"kube-apiserver {version}  {facts}", file=sys.stderr, flush=True)
+    return result
+
+
 def main() -> int:
     """Measure and print; 1 if this operator removed a busy pod, 2 without an API server."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -307,17 +314,12 @@ def main() -> int:
         why = f"without KEDA: {exc}"
     try:
         with running() as server:
-            results = list(run(server, load, found))
-            version = server.version
+            results = [told(result, server.version) for result in run(server, load, found)]
     except (NoBinaries, RuntimeError, ClusterError) as exc:
         print(exc, file=sys.stderr)
         return 2
     if arguments.json:
         print(json.dumps([asdict(result) for result in results]))
-    else:
-        print(f"kube-apiserver {version}; {load.messages} messages, {load.replicas} replicas")
-        for result in results:
-            print("  ".join(f"{name} {value}" for name, value in asdict(result).items()))
     if why:
         print(why, file=sys.stderr)
     return int(results[0].busy_removed > 0)

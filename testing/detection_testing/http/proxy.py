@@ -76,6 +76,7 @@ class Proxy:
         gone: Watches that the API server ended by 410.
         before: Told verb and path before a request is passed on.
         after: Told verb and path before its answer is, unless that is a watch.
+        added: Headers of requests that do not have them.
     """
 
     def __init__(self, target: str, ca_file: Path) -> None:
@@ -91,6 +92,7 @@ class Proxy:
         self._forgotten = self._broken = 0
         self.seen: list[Seen] = []
         self.gone = 0
+        self.added: dict[str, str] = {}
         self.before: Callable[[str, str], None] = lambda *_: None
         self.after: Callable[[str, str], None] = lambda *_: None
         methods = {f"do_{verb}": _Handler.pass_on for verb in VERBS}
@@ -251,7 +253,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         with contextlib.closing(connection), proxy.tracked(connection.sock):
-            headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}
+            sent = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}
+            headers = {**proxy.added, **sent}
             connection.request(verb, self.path, body, headers)
             self._answer(connection.getresponse())
 

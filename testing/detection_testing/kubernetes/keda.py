@@ -21,6 +21,7 @@ from detection_operator.errors import ClusterError, Conflict
 from detection_operator.kube.rest import Rest
 from detection_testing.http.proxy import Proxy
 from detection_testing.kubernetes.apiserver import (
+    ADMIN,
     CONTROLLER_MANAGER,
     ApiServer,
     assets,
@@ -78,6 +79,8 @@ class Router(Proxy):
     def __init__(self, server: ApiServer, metrics_port: int) -> None:
         self._metrics = f"127.0.0.1:{metrics_port}"
         super().__init__(server.url, server.ca_file)
+        # Clients in Go send no token without TLS.
+        self.added = {"Authorization": f"Bearer {ADMIN}"}
 
     def connect(self, path: str) -> http.client.HTTPSConnection:
         """Return a new connection to who answers a path."""

@@ -41,7 +41,9 @@ def answering(word: str, certificate: Path) -> Iterator[int]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            data = json.dumps({"by": word, "path": self.path}).encode()
+            data = json.dumps(
+                {"by": word, "path": self.path, "as": self.headers["Authorization"]}
+            ).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
@@ -88,7 +90,7 @@ def test_only_external_metrics_go_to_keda(tmp_path: Path, path: str, by: str) ->
         ):
             said = json.load(answer)
 
-    assert said == {"by": by, "path": path}
+    assert said == {"by": by, "path": path, "as": "Bearer admin-token"}
     assert [item.status for item in proxy.seen] == [200]
 
 

@@ -23,6 +23,8 @@ NEEDS: Final[tuple[Apply, ...]] = (
     demand.meet_tail_objective,
     demand.clear_backlog_in_time,
     demand.cover_recent_bursts,
+    demand.have_one_in_hand,
+    demand.wait_for_evidence,
     demand.divide_backlog,
     demand.one_for_visible,
     demand.leave_out_poison,

@@ -11,6 +11,7 @@ from detection_operator.scaling.estimates.state import EstimatorState
 from detection_operator.scaling.memory import PlanHistory
 from detection_operator.scaling.observation import Observation
 from detection_operator.spec.queue_spec import QueueSpec
+from detection_operator.spec.scaling import IdlePolicy
 
 SHORTEST_HOLD_S: Final = 20.0
 """Four polls: the counts of one or two of them may err."""
@@ -87,14 +88,15 @@ class DecisionInput:
 
     @property
     def abandoned(self) -> bool:
-        """The queue has been idle long enough that past arrivals are no demand any more.
-
-        One hold before the idle policy ends, so that both end together.
-        """
+        """The queue has been idle long enough that past arrivals are no demand any more."""
         since_s = self.estimators.idle_since_s
         if since_s is None:
             return False
-        return self.now_s - since_s >= self.keep_s - self.hold_s
+        keep_s = self.keep_s
+        if self.spec.scaling.idle.policy is IdlePolicy.BREAK_EVEN:
+            # Idle times seen before are mostly lulls of a burst: they do not shorten it.
+            keep_s = max(keep_s, self._keep_s(()))
+        return self.now_s - since_s >= keep_s
 
     @property
     def hold_s(self) -> float:
@@ -107,9 +109,12 @@ class DecisionInput:
     @property
     def keep_s(self) -> float:
         """Idle seconds after which the last replica goes."""
+        return self._keep_s(self.estimators.gaps)
+
+    def _keep_s(self, gaps: tuple[float, ...]) -> float:
         return idle.keep_s(
             self.spec.scaling.idle,
-            gaps=self.estimators.gaps,
+            gaps=gaps,
             cold_start_s=self.cold_start_s,
             wait_s=self.spec.slo.queue_wait_s,
         )
@@ -147,7 +152,6 @@ def decision_input(
         raise ValueError("the observation was not learned")
     poison = learning.poison_share(estimators.failures)
     rate = None if estimators.arrivals is None else rate_per_s(estimators.arrivals)
-    measured_s = seen.cold_start_s
     return DecisionInput(
         spec=spec,
         seen=seen,
@@ -156,7 +160,7 @@ def decision_input(
         now_s=now_s,
         fresh=fresh,
         mix=estimators.service.mix,
-        cold_start_s=float(spec.service_time.cold_start_s) if measured_s is None else measured_s,
+        cold_start_s=learning.cold_start_s(spec, seen),
         rate_per_s=None if rate is None else rate * (1.0 - poison),
         poison=poison,
         waiting=seen.visible * (1.0 - poison),

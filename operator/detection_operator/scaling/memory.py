@@ -55,6 +55,7 @@ def rebased(memory: Memory, now_s: float) -> Memory:
             now_s=now_s,
             sampled_at_s=None,
             arrivals=None,
+            recent_load=state.recent_load.moved(by_s),
             depth_since_s=_moved(state.depth_since_s, by_s),
             queue_age=None if state.queue_age is None else state.queue_age.moved(by_s),
             dead_letters=state.dead_letters.moved(by_s),
@@ -65,9 +66,6 @@ def rebased(memory: Memory, now_s: float) -> Memory:
             capacity=state.capacity.moved(by_s),
             pod_starts=state.pod_starts.moved(by_s),
             unread_since_s=_moved(state.unread_since_s, by_s),
-            slo_feedback=dataclasses.replace(
-                state.slo_feedback, cold_at_s=_moved(state.slo_feedback.cold_at_s, by_s)
-            ),
         ),
         history=dataclasses.replace(
             history,

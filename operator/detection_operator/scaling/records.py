@@ -26,10 +26,11 @@ from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.scaling import Forecast
 from detection_operator.spec.validation import manifest_value
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Raised whenever the format or the plan of old records changes; 0.1.0 wrote 1."""
-REPLAYED: Final = (2, VERSION)
-"""Versions whose records still give the same plan."""
+READ: Final = (2, 3, VERSION)
+"""Versions whose records can be read. The rules changed with 4: where the plans of older records
+come out different, ``replay`` says how."""
 _RENAMED_IN_3: Final = {
     "outlook": "estimates",
     "victims": "scale_in_candidates",
@@ -99,16 +100,15 @@ def from_line(line: str) -> Record:
     if not isinstance(data, dict) or "version" not in data:
         raise InvalidRecord("no decision record")
     version = data.pop("version")
-    if version not in REPLAYED:
+    if version not in READ:
+        *older, newest = READ
         raise InvalidRecord(
-            f"a decision record of version {version}; this operator replays "
-            f"{' and '.join(map(str, REPLAYED))}: use the release that wrote it"
+            f"a decision record of version {version}; this operator reads "
+            f"{', '.join(map(str, older))} and {newest}: use the release that wrote it"
         )
     try:
         _without_forecast(data.get("spec"))
-        return _RECORD.validate_python(
-            _without_sentences(data if version > 2 else _upgraded(data))
-        )
+        return _RECORD.validate_python(_without_sentences(_upgraded(data, version)))
     except (AttributeError, KeyError, TypeError) as exc:
         raise InvalidRecord(f"missing or wrong: {exc}") from exc
     except ValidationError as exc:
@@ -136,8 +136,19 @@ def _without_sentences(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "plan": plan}
 
 
-def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
-    """Return a record of version 2 as version 3 would have written it."""
+def _upgraded(data: dict[str, Any], version: int) -> dict[str, Any]:
+    """Return a record of ``version`` with the names of this one."""
+    if version < 3:
+        data = _renamed_parts(data)
+    if version < 4:
+        for part in (data, data.get("plan", {})):
+            known = part.get("memory", {}).get("estimators", {})
+            known.pop("slo_feedback", None)
+            (known.get("arrivals") or {}).pop("peaks", None)
+    return data
+
+
+def _renamed_parts(data: dict[str, Any]) -> dict[str, Any]:
     renamed: dict[str, Any] = {
         name: _renamed(data[name]) for name in ("memory", "plan") if name in data
     }

@@ -1,6 +1,7 @@
 """Events, pods and messages of the simulator."""
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from detection_operator.scaling.pods import PodPhase, rank
@@ -27,6 +28,7 @@ class Pod:
     draining: bool = False
     gone: bool = False
     message: "Message | None" = None
+    ahead: "deque[Message]" = field(default_factory=deque)
 
 
 def rank_of(pod: Pod) -> tuple[int, int, float, str]:

@@ -9,83 +9,14 @@ import heapq
 import itertools
 import random
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Final, Protocol
 
 from detection_contract.media_types import MediaKind
 from detection_operator.scaling.observation import Observation, Served
 from detection_operator.simulation.parts import Event, Message, Pod, rank_of
 from detection_operator.simulation.workload import Workload
+from detection_operator.simulation.world import EPOCH_S, Policy, Run, Sample, World
 
-EPOCH_S: Final = 1_767_225_600.0
-"""Simulated time starts on 2026-01-01T00:00:00Z."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """What policies cannot influence.
-
-    Attributes:
-        cold_start_s: From creation of a pod with a node until it takes messages.
-        wait_s: Objective: a message should start within these seconds.
-        noise: Relative standard deviation of the counts.
-        visibility_s: A message of a killed worker comes back after these seconds.
-        max_receives: Failed attempts until the dead-letter queue.
-        tail_s: The simulation ends this long after the last arrival.
-        seed: Seed of all random numbers.
-    """
-
-    cold_start_s: float = 120.0
-    wait_s: float = 120.0
-    noise: float = 0.05
-    visibility_s: float = 30.0
-    max_receives: int = 3
-    tail_s: float = 900.0
-    seed: int = 7
-
-
-class Policy(Protocol):
-    """Something that sets the number of replicas."""
-
-    drains: bool
-
-    def choose(self, seen: Observation, now_s: float) -> tuple[int, float]:
-        """Return the replicas to have and the seconds until the next look."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """State at one look of the policy."""
-
-    at_s: float
-    queue: int
-    age_s: float
-    replicas: int
-    ready: int
-    desired: int
-
-
-@dataclass(slots=True, kw_only=True)
-class Run:
-    """Result of one run.
-
-    Attributes:
-        waits_s: Wait of each message that was served, until the attempt that succeeded.
-        replica_s: Seconds that pods held a node.
-        killed_busy: Pods that were removed while they worked.
-        decisions: Looks of the policy.
-        reactions_s: From the first waiting message on an empty deployment to the decision.
-        samples: One for each look.
-        unserved: Messages left at the end.
-    """
-
-    waits_s: list[float] = field(default_factory=list)
-    replica_s: float = 0.0
-    killed_busy: int = 0
-    decisions: int = 0
-    reactions_s: list[float] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
-    unserved: int = 0
+__all__ = ["EPOCH_S", "Policy", "Run", "Sample", "Simulator", "World"]
 
 
 class Simulator:
@@ -108,6 +39,8 @@ class Simulator:
         self._desired = 0
         self._waiting_since_s: float | None = None
         self._recent_age: tuple[float, float] | None = None
+        self._counts: deque[tuple[float, int, int]] = deque()
+        self._cold_start_s: float | None = None
 
     def run(self) -> Run:
         """Run to the end and return the result."""
@@ -137,7 +70,9 @@ class Simulator:
         """Return the result at the end."""
         for pod in self._pods:
             self._bill(pod, end_s)
-        self._run.unserved = len(self._queue) + self._hidden
+        self._run.unserved = (
+            len(self._queue) + self._hidden + sum(len(p.ahead) for p in self._pods)
+        )
         return self._run
 
     def _at(self, time_s: float, kind: Event, what: object) -> None:
@@ -160,7 +95,10 @@ class Simulator:
                     self._finish(what, now_s)
                 else:
                     what.ready = True
+                    self._cold_start_s = now_s - (what.placed_s or 0.0)
                     self._release(what, now_s)
+            if self._world.lag_s:
+                self._counts.append((now_s, *self._true_counts()))
 
     def _enqueue(self, message: Message, now_s: float) -> None:
         self._queue.append(message)
@@ -168,18 +106,27 @@ class Simulator:
             self._waiting_since_s = now_s
         if self._free:
             self._start(self._free.pop(), now_s)
+        elif self._world.prefetch:
+            self._fetch_ahead()
+
+    def _fetch_ahead(self) -> None:
+        """Let busy pods receive what they have room for."""
+        for pod in self._pods:
+            room = self._world.prefetch - len(pod.ahead)
+            if pod.message is not None and not pod.draining:
+                pod.ahead += [self._queue.popleft() for _ in range(min(room, len(self._queue)))]
 
     def _release(self, pod: Pod, now_s: float) -> None:
         """Let a free pod go or take the next message."""
         if pod.draining:
             self._remove(pod, now_s)
-        elif self._queue:
+        elif pod.ahead or self._queue:
             self._start(pod, now_s)
         else:
             self._free.append(pod)
 
     def _start(self, pod: Pod, now_s: float) -> None:
-        message = self._queue.popleft()
+        message = pod.ahead.popleft() if pod.ahead else self._queue.popleft()
         message.receives += 1
         pod.message = message
         wait_s = now_s - message.sent_s
@@ -188,6 +135,8 @@ class Simulator:
             self._received += 1
             self._late += wait_s > self._world.wait_s
         self._at(now_s + message.service_s, Event.DONE, pod)
+        if self._world.prefetch:
+            self._fetch_ahead()
 
     def _finish(self, pod: Pod, now_s: float) -> None:
         message, pod.message = pod.message, None
@@ -198,7 +147,8 @@ class Simulator:
             else:
                 self._hide(message, now_s)
         elif message is not None:
-            self._run.waits_s.append(now_s - message.service_s - message.sent_s)
+            if message.sent_s >= self._world.from_s:
+                self._run.waits_s.append(now_s - message.service_s - message.sent_s)
             self._served[0] += 1
             self._served[1] += message.service_s
             self._served[2] += message.service_s**2
@@ -233,6 +183,7 @@ class Simulator:
     def _observe(self, now_s: float) -> Observation:
         pods = self._pods
         holding = sum(pod.message is not None for pod in pods)
+        visible, in_flight = self._counted(now_s)
         finishing = sum(pod.draining and pod.message is not None for pod in pods)
         draining = sum(pod.draining for pod in pods)
         ready = sum(pod.ready and not pod.draining for pod in pods)
@@ -241,8 +192,8 @@ class Simulator:
         at_s, age_s = self._recent_age or (now_s, None)
         return Observation(
             sampled_at_s=EPOCH_S + now_s,
-            visible=self._noisy(len(self._queue)),
-            in_flight=self._noisy(holding + self._hidden) + int(phantom),
+            visible=self._noisy(visible),
+            in_flight=self._noisy(in_flight) + int(phantom),
             dead_letter=self._dead,
             oldest_age_s=age_s if now_s - at_s <= 30.0 else None,
             replicas=len(pods),
@@ -258,7 +209,22 @@ class Simulator:
             received=self._received,
             received_late=self._late,
             failed=self._failed,
+            cold_start_s=self._cold_start_s,
         )
+
+    def _true_counts(self) -> tuple[int, int]:
+        """Return the visible messages and those in flight."""
+        held = sum((pod.message is not None) + len(pod.ahead) for pod in self._pods)
+        return len(self._queue), held + self._hidden
+
+    def _counted(self, now_s: float) -> tuple[int, int]:
+        """Return what SQS says of them now, its lag included."""
+        if not self._world.lag_s:
+            return self._true_counts()
+        known = self._counts
+        while len(known) > 1 and known[1][0] <= now_s - self._world.lag_s:
+            known.popleft()
+        return known[0][1:] if known and known[0][0] <= now_s - self._world.lag_s else (0, 0)
 
     def _totals(self) -> Served:
         count, seconds, squares = self._served
@@ -308,9 +274,12 @@ class Simulator:
                 self._remove(pod, now_s)
             elif self._policy.drains:
                 pod.draining = True
+                self._queue.extendleft(reversed(pod.ahead))
+                pod.ahead.clear()
             else:
                 self._run.killed_busy += 1
-                self._hide(pod.message, now_s)
+                for message in (pod.message, *pod.ahead):
+                    self._hide(message, now_s)
                 self._remove(pod, now_s)
 
     def _remove(self, pod: Pod, now_s: float) -> None:
@@ -322,4 +291,4 @@ class Simulator:
 
     def _bill(self, pod: Pod, now_s: float) -> None:
         if pod.placed_s is not None:
-            self._run.replica_s += now_s - pod.placed_s
+            self._run.replica_s += max(0.0, now_s - max(pod.placed_s, self._world.from_s))

@@ -53,12 +53,16 @@ def test_a_changed_decision_is_found(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "1 differ" in out
 
 
-def test_records_of_version_2_still_give_their_plans(capsys: pytest.CaptureFixture[str]) -> None:
+def test_replay_shows_where_plans_of_older_rules_differ(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     count = len(RECORDS_2.read_text().splitlines())
 
     code = main(["replay", str(RECORDS_2)])
 
-    assert (code, capsys.readouterr().out) == (0, f"{count} decisions replayed, 0 differ\n")
+    out = capsys.readouterr().out
+    assert (code, out.splitlines()[-1]) == (1, f"{count} decisions replayed, {count} differ")
+    assert "line 11: terms was [{'rule': 'Steady', 'replicas': 3}" in out
 
 
 def test_explain_reads_records_and_statuses(

@@ -55,20 +55,10 @@ def test_falling_counts_are_no_negative_rate() -> None:
     assert arrivals.rate_per_s(line_of([(5.0 * i, -10.0 * i) for i in range(20)])) == 0.0
 
 
-def test_the_recent_pace_forgets_after_its_time() -> None:
-    burst = [(5.0 * i, min(500.0, 50.0 * i)) for i in range(40)]
-    later = [(5.0 * i, 500.0) for i in range(40, 400)]
-
-    assert arrivals.recent_pace_per_s(line_of(burst)) > 2.0
-    assert arrivals.recent_pace_per_s(line_of(burst + later)) == 0.0
-    assert arrivals.recent_pace_per_s(line_of(burst[:1])) == 0.0
-
-
 def test_memory_of_arrivals_stays_small() -> None:
     line = line_of([(5.0 * i, float(i)) for i in range(5000)])
 
     assert len(line.shape) <= 2 * arrivals.SHAPE_POINTS + 2
-    assert len(line.peaks) <= arrivals.RECENT_S
 
 
 def served(messages: int, seconds: float, kind: MediaKind = MediaKind.VIDEO) -> Served:
@@ -135,97 +125,29 @@ def test_the_tail_asks_for_more_than_the_mean_when_waits_are_short() -> None:
     assert queueing.late_share(9, rate_per_s=1.0, service_s=9.0, wait_s=5.0) == 1.0
 
 
-def test_messages_are_due_in_the_order_of_their_arrival() -> None:
-    due = queueing.due_work(
-        ((0.0, 100.0), (50.0, 130.0), (100.0, 150.0)),
-        waiting=40.0,
-        gone=110.0,
-        now_s=110.0,
-        wait_s=120.0,
-    )
-
-    assert due == [(120.0, 40.0), (110.0, 40.0), (60.0, 20.0)]
+def drain(waiting: float, held: float = 0.0, *, parallel: int = 1) -> int:
+    return queueing.drain_replicas(waiting, held, mean_s=10.0, parallel=parallel, drain_s=60.0)
 
 
-def drain(
-    messages: float, *, ready: int = 0, cold_start_s: float = 30.0, rate: float = 0.0
-) -> float:
-    return queueing.drain_replicas(
-        [(120.0, messages)],
-        ready=ready,
-        starting=0,
-        starting_in_s=0.0,
-        cold_start_s=cold_start_s,
-        lane_s=10.0,
-        busy_s=0.0,
-        rate_per_s=rate,
-        wait_s=120.0,
-    )
+def test_a_backlog_is_divided_by_the_time_that_it_may_take() -> None:
+    assert drain(60.0) == 10
+    assert drain(60.0, parallel=4) == 3
 
 
-def test_new_replicas_have_what_a_cold_start_leaves_of_the_time() -> None:
-    assert drain(90.0) == pytest.approx(10.0)
-    assert drain(90.0, ready=4) == pytest.approx(4 + (900 - 480) / 90)
+def test_messages_in_hand_are_half_done() -> None:
+    assert drain(60.0, 12.0) == 11
 
 
-def test_enough_replicas_are_not_increased() -> None:
-    assert drain(12.0, ready=4) == pytest.approx(1.0)
+def test_there_is_no_replica_without_a_message() -> None:
+    assert drain(3.0) == 1
+    assert queueing.drain_replicas(3.0, 1.0, mean_s=90.0, parallel=1, drain_s=60.0) == 4
 
 
-def test_replicas_that_are_there_stay_for_messages_that_are_nearly_due() -> None:
-    def kept(left_s: float) -> float:
-        return queueing.drain_replicas(
-            [(30.0, 120.0), (left_s, 120.0)],
-            ready=8,
-            starting=0,
-            starting_in_s=0.0,
-            cold_start_s=10.0,
-            lane_s=0.5,
-            busy_s=0.0,
-            rate_per_s=0.0,
-            wait_s=30.0,
-        )
-
-    assert kept(30.0) == pytest.approx(2.0)
-    assert kept(10.0) == pytest.approx(6.0)
-    assert kept(4.0) == pytest.approx(8.0), "no more than are there"
-
-
-def test_a_short_objective_plans_short_drains() -> None:
-    need = queueing.drain_replicas(
-        [(20.0, 100.0)],
-        ready=0,
-        starting=0,
-        starting_in_s=0.0,
-        cold_start_s=5.0,
-        lane_s=1.0,
-        busy_s=0.0,
-        rate_per_s=0.0,
-        wait_s=20.0,
-    )
-
-    assert need == pytest.approx(100.0 / 15.0)
-
-
-def test_a_cold_start_as_long_as_the_wait_plans_for_those_yet_to_come() -> None:
-    assert drain(60.0, cold_start_s=120.0) == pytest.approx(600.0 / 60.0)
-    assert drain(60.0, cold_start_s=120.0, rate=1.0) == pytest.approx(1200.0 / 60.0)
-
-
-@given(
-    fewer=st.floats(0, 1e5),
-    more=st.floats(0, 1e5),
-    ready=st.integers(0, 200),
-    cold=st.floats(0, 600),
-)
-def test_more_messages_never_drain_with_fewer(
-    fewer: float, more: float, ready: int, cold: float
-) -> None:
+@given(fewer=st.floats(0, 1e4), more=st.floats(0, 1e4), held=st.floats(0, 100))
+def test_more_messages_never_drain_with_fewer(fewer: float, more: float, held: float) -> None:
     low, high = sorted((fewer, more))
 
-    assert drain(low, ready=ready, cold_start_s=cold) <= drain(
-        high, ready=ready, cold_start_s=cold
-    )
+    assert drain(low, held) <= drain(high, held)
 
 
 def test_without_history_a_replica_is_kept_for_the_price_of_a_cold_start() -> None:

@@ -1,5 +1,6 @@
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,74 @@ def test_blind_scale_in_kills_busy_pods_and_draining_does_not() -> None:
 
     assert drained.killed_busy == 0
     assert blind.killed_busy == 3
+
+
+class Watching(Fixed):
+    """A schedule that keeps what it saw."""
+
+    def __init__(self, replicas: tuple[int, ...], **what: float) -> None:
+        super().__init__(replicas, **what)
+        self.seen: list[tuple[float, Observation]] = []
+
+    def choose(self, seen: Observation, now_s: float) -> tuple[int, float]:
+        self.seen.append((now_s - EPOCH_S, seen))
+        return super().choose(seen, now_s)
+
+
+def watched(world: World, arrivals: list[float], count: int = 2) -> tuple[Run, Watching]:
+    policy = Watching((count,) * 100, step_s=5.0, start_s=EPOCH_S)
+    return Simulator(workload(arrivals), world, policy).run(), policy
+
+
+def test_a_cold_start_is_known_once_a_pod_is_ready() -> None:
+    _, policy = watched(QUIET, [0.0])
+
+    known = {at_s: seen.cold_start_s for at_s, seen in policy.seen}
+    assert known[115.0] is None
+    assert known[120.0] == 120.0
+
+
+def test_counts_lag_behind_the_queue() -> None:
+    late, policy = watched(replace(QUIET, lag_s=30.0), [200.0] * 9)
+
+    visible = {at_s: seen.visible for at_s, seen in policy.seen}
+    assert (visible[0.0], visible[225.0], visible[230.0]) == (0, 0, 7)
+    assert late.waits_s == watched(QUIET, [200.0] * 9)[0].waits_s
+
+
+def test_prefetched_messages_are_in_flight_and_wait_in_their_pod() -> None:
+    ahead, policy = watched(replace(QUIET, prefetch=2), [200.0] * 9)
+
+    counts = {at_s: (seen.visible, seen.in_flight) for at_s, seen in policy.seen}
+    # Two at work and two ahead of each.
+    assert counts[200.0] == (3, 6)
+    assert sorted(ahead.waits_s) == sorted(watched(QUIET, [200.0] * 9)[0].waits_s)
+
+
+@pytest.mark.parametrize(("drains", "killed"), [(True, 0), (False, 2)])
+def test_prefetched_messages_come_back_from_pods_that_go(*, drains: bool, killed: int) -> None:
+    plan = (3,) * 41 + (1,) * 200
+    policy = Fixed(plan, step_s=5.0, start_s=EPOCH_S)
+    policy.drains = drains
+
+    run = Simulator(workload([200.0] * 12), replace(QUIET, prefetch=2), policy).run()
+
+    assert (len(run.waits_s), run.unserved) == (12, 0)
+    assert run.killed_busy == killed
+
+
+def test_what_a_pod_received_ahead_is_unserved_at_the_end() -> None:
+    run, _ = watched(replace(QUIET, prefetch=2, tail_s=5.0), [200.0] * 9)
+
+    assert run.unserved == 7
+
+
+def test_figures_can_leave_out_the_beginning() -> None:
+    whole, _ = watched(QUIET, [200.0, 300.0])
+    later, _ = watched(replace(QUIET, from_s=250.0), [200.0, 300.0])
+
+    assert (len(whole.waits_s), len(later.waits_s)) == (2, 1)
+    assert later.replica_s == pytest.approx(whole.replica_s - 2 * 250.0)
 
 
 def test_load_that_returns_resumes_draining_workers() -> None:

@@ -14,9 +14,6 @@ SHAPE_POINTS: Final = 12
 """Past counts that are kept, spread over the objective's wait."""
 REACH: Final = 2.0
 """The shape reaches back this many waits."""
-RECENT_S: Final = 900.0
-"""How long the pace of a burst is remembered where a cold start takes the whole allowed wait, so
-that nothing can be made good afterwards. Faster starters need less."""
 PAST_S: Final = 60.0
 PAST_WEIGHT: Final = 4.0
 """The first line starts from this many samples, this long ago, without arrivals."""
@@ -39,8 +36,6 @@ class Arrivals:
         tt: Weighted sum of squared times.
         ty: Weighted sum of time x count.
         shape: ``(time, count)`` pairs, oldest first.
-        peaks: ``(time, messages/s)`` pairs, falling: the constant pace that would have met every
-            objective until that time.
     """
 
     at_s: float
@@ -52,7 +47,6 @@ class Arrivals:
     tt: float = 0.0
     ty: float = 0.0
     shape: tuple[tuple[float, float], ...] = ()
-    peaks: tuple[tuple[float, float], ...] = ()
 
 
 def start(at_s: float, count: float) -> Arrivals:
@@ -79,7 +73,6 @@ def absorb(
     count: float,
     wait_s: float,
     window_s: float,
-    recent_s: float = RECENT_S,
 ) -> Arrivals:
     """Return the estimate with one more sample.
 
@@ -89,7 +82,6 @@ def absorb(
         count: Arrivals so far.
         wait_s: Wait that the objective allows.
         window_s: Time after which a sample counts 1/e.
-        recent_s: How long the pace of a burst is remembered.
     """
     dt = at_s - old.at_s
     dy = count - old.count
@@ -99,11 +91,8 @@ def absorb(
     y = old.y - dy * w
     tt = old.tt - dt * (old.t + t)
     ty = old.ty - dt * old.y - dy * t
-    shape, peaks = old.shape, old.peaks
+    shape = old.shape
     if at_s - shape[-1][0] >= wait_s / SHAPE_POINTS:
-        pace = max((count - past) / (at_s - past_s + wait_s) for past_s, past in shape)
-        kept = tuple(p for p in peaks if p[0] >= at_s - recent_s and p[1] > pace)
-        peaks = (*kept, (at_s, pace))
         shape = (*(point for point in shape if point[0] > at_s - REACH * wait_s), (at_s, count))
     return Arrivals(
         at_s,
@@ -115,17 +104,7 @@ def absorb(
         keep * tt,
         keep * ty,
         shape,
-        peaks,
     )
-
-
-def recent_pace_per_s(arrivals: Arrivals) -> float:
-    """Return the constant pace that would have met the objective in the recent past.
-
-    In a window of length w the messages that came may be served in w + wait, so short bursts
-    count for little; that also damps the noise of the counts. 0 while nothing is known.
-    """
-    return max(0.0, arrivals.peaks[0][1]) if arrivals.peaks else 0.0
 
 
 def pace_of_late_per_s(arrivals: Arrivals, window_s: float) -> float:

@@ -3,14 +3,13 @@
 import math
 from typing import Final
 
-from detection_operator.scaling.estimates import arrivals, dead_letters, slo_feedback
+from detection_operator.scaling.estimates import arrivals, dead_letters, recent_load
 from detection_operator.scaling.estimates import cluster_capacity as capacity
 from detection_operator.scaling.estimates import idle_time as idle
 from detection_operator.scaling.estimates import pod_starts as starts
 from detection_operator.scaling.estimates import profile as daily
 from detection_operator.scaling.estimates import queue_age as waiting
 from detection_operator.scaling.estimates import service_time as service
-from detection_operator.scaling.estimates.slo_feedback import SloFeedback
 from detection_operator.scaling.estimates.state import (
     MAX_GAP_S,
     Attainment,
@@ -45,6 +44,12 @@ def is_fresh(spec: QueueSpec, seen: Observation, now_s: float) -> bool:
     if seen.error is not None or seen.sampled_at_s is None:
         return False
     return now_s - seen.sampled_at_s <= max(STALE_S, STALE_POLLS * spec.queue.poll_interval_s)
+
+
+def cold_start_s(spec: QueueSpec, seen: Observation) -> float:
+    """Return the measured cold start in s, else the spec's."""
+    measured_s = seen.cold_start_s
+    return float(spec.service_time.cold_start_s) if measured_s is None else measured_s
 
 
 def poison_share(failures: Failures) -> float:
@@ -100,24 +105,6 @@ def _received_since(old: Attainment, seen: Observation) -> tuple[int, int]:
     return totals[0] - before[0], totals[1] - before[1]
 
 
-def absorb_slo_feedback(
-    spec: QueueSpec, seen: Observation, old: EstimatorState, now_s: float
-) -> SloFeedback:
-    """Return how much to keep for bursts, after another observation of the totals."""
-    received, late = _received_since(old.attainment, seen)
-    pace = 0.0 if old.arrivals is None else arrivals.recent_pace_per_s(old.arrivals)
-    return slo_feedback.absorb(
-        old.slo_feedback,
-        received=received,
-        late=late,
-        allowed=1.0 - spec.slo.objective_percent / 100,
-        scale=pace * arrivals.RECENT_S,
-        ready=seen.ready,
-        excuse_s=float(spec.slo.queue_wait_s + spec.service_time.cold_start_s),
-        now_s=now_s,
-    )
-
-
 def learn(
     spec: QueueSpec,
     seen: Observation,
@@ -139,11 +126,20 @@ def learn(
     dt = 0.0 if old.now_s is None else min(now_s - old.now_s, MAX_GAP_S)
     replica_s = (old.replica_s if day == old.day else 0.0) + dt * seen.paid
     learned_s = old.sampled_at_s
-    line, confirmed, depth_since_s = old.arrivals, old.confirmed, old.depth_since_s
+    line, load = old.arrivals, old.recent_load
+    confirmed, depth_since_s = old.confirmed, old.depth_since_s
     wait, profile = old.queue_age, old.profile
     if fresh and seen.sampled_at_s is not None and seen.sampled_at_s != learned_s:
         learned_s = seen.sampled_at_s
-        line = _arrivals(spec, seen, line, gone=times.messages + dead)
+        count = float(seen.visible + seen.in_flight + seen.delayed + times.messages + dead)
+        line = _arrivals(spec, seen, line, count=count)
+        load = recent_load.absorb(
+            load,
+            at_s=learned_s,
+            count=count,
+            wait_s=float(spec.slo.queue_wait_s),
+            late=1.0 - spec.slo.objective_percent / 100,
+        )
         profile = _profile(spec, profile, line)
         confirmed = _confirmed(spec, seen, confirmed)
         depth_since_s = (depth_since_s or learned_s) if seen.visible > 0 else None
@@ -159,12 +155,12 @@ def learn(
         sampled_at_s=learned_s,
         arrivals=line,
         profile=profile,
+        recent_load=load,
         dead=dead,
         dead_letters=letters,
         service=times,
         failures=failures,
         attainment=absorb_attainment(old.attainment, seen, now_s),
-        slo_feedback=absorb_slo_feedback(spec, seen, old, now_s),
         confirmed=confirmed,
         depth_since_s=depth_since_s,
         queue_age=wait,
@@ -214,11 +210,9 @@ def _idle(
 
 
 def _arrivals(
-    spec: QueueSpec, seen: Observation, line: arrivals.Arrivals | None, *, gone: int
+    spec: QueueSpec, seen: Observation, line: arrivals.Arrivals | None, *, count: float
 ) -> arrivals.Arrivals:
     at_s = seen.sampled_at_s or 0.0
-    cold_start_s = float(spec.service_time.cold_start_s)
-    count = float(seen.visible + seen.in_flight + seen.delayed + gone)
     if line is None or at_s < line.at_s:
         return arrivals.start(at_s, count)
     return arrivals.absorb(
@@ -226,8 +220,7 @@ def _arrivals(
         at_s=at_s,
         count=count,
         wait_s=float(spec.slo.queue_wait_s),
-        window_s=max(ARRIVALS_WINDOW_S, cold_start_s),
-        recent_s=arrivals.RECENT_S * min(1.0, cold_start_s / spec.slo.queue_wait_s),
+        window_s=max(ARRIVALS_WINDOW_S, cold_start_s(spec, seen)),
     )
 
 

@@ -9,8 +9,8 @@ from detection_operator.scaling.estimates.dead_letters import UNSEEN, DeadLetter
 from detection_operator.scaling.estimates.pod_starts import SOUND, PodStarts
 from detection_operator.scaling.estimates.profile import UNKNOWN, Profile
 from detection_operator.scaling.estimates.queue_age import QueueAgeEstimate
+from detection_operator.scaling.estimates.recent_load import NO_LOAD, RecentLoad
 from detection_operator.scaling.estimates.service_time import ServiceTimes
-from detection_operator.scaling.estimates.slo_feedback import CALM, SloFeedback
 
 MAX_GAP_S: Final = 900.0
 """A longer silence between decisions is a stopped operator or a clock that jumped. The slowest
@@ -56,12 +56,12 @@ class EstimatorState:
         sampled_at_s: The newest reading that was learned from.
         arrivals: None before the first reading.
         profile: Messages by the time of day.
+        recent_load: Arrivals of the last hour.
         dead: Messages seen to enter the dead-letter queue, in all.
         dead_letters: Depth of that queue above which messages are new.
         service: None before the first decision.
         failures: Attempts that failed and succeeded.
         attainment: Messages in time and late.
-        slo_feedback: How much more is kept for bursts because of that.
         confirmed: Readings in a row with enough messages to start a replica.
         depth_since_s: Since when messages wait; None while none do.
         queue_age: How long they have waited, at least; None while none do.
@@ -81,12 +81,12 @@ class EstimatorState:
     sampled_at_s: float | None = None
     arrivals: Arrivals | None = None
     profile: Profile = UNKNOWN
+    recent_load: RecentLoad = NO_LOAD
     dead: int = 0
     dead_letters: DeadLetters = UNSEEN
     service: ServiceTimes | None = None
     failures: Failures = Failures()
     attainment: Attainment = Attainment()
-    slo_feedback: SloFeedback = CALM
     confirmed: int = 0
     depth_since_s: float | None = None
     queue_age: QueueAgeEstimate | None = None

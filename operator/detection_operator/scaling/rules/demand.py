@@ -4,34 +4,36 @@ import math
 from typing import Final
 
 from detection_operator.scaling.decision_input import DecisionInput
-from detection_operator.scaling.estimates import learning
-from detection_operator.scaling.estimates.arrivals import (
-    Arrivals,
-    pace_of_late_per_s,
-    recent_pace_per_s,
-)
+from detection_operator.scaling.estimates import learning, recent_load
+from detection_operator.scaling.estimates.arrivals import pace_of_late_per_s
 from detection_operator.scaling.rules import queueing
-from detection_operator.scaling.rules.terms import Rule, Term, say
+from detection_operator.scaling.rules.terms import Rule, Term, duration, say
 from detection_operator.spec.scaling import IdlePolicy, Policy
 
-TARGET_UTILISATION: Final = 0.97
-"""Utilisation of the replicas under steady load. Close to 1, because minutes of waiting are
-allowed and smooth the load; where they are not, ``meet_tail_objective`` adds replicas."""
-RELEASE_UTILISATION: Final = 0.9
-"""A replica goes only if the others would then be below this, so that noise moves nothing."""
-SPREAD_S: Final = 120.0
-"""Arrivals of about this time stand behind the rate."""
+STAY_UTILISATION: Final = 0.95
+"""Utilisation of the replicas that stay for a rate: a backlog of minutes smooths the rest."""
 LAZY_COLD: Final = 0.5
 """In allowed waits: replicas that start within this come in time for messages that wait already,
-so that none need be there for a rate. Half of the wait is left to work in."""
-LAZY_UTILISATION: Final = 0.95
-"""Utilisation of the replicas that stay then."""
-LAZY_SERVICE: Final = 4.0
-"""In service times: with shorter waits than this, idle replicas are needed for the tail anyway."""
-RECENT_UTILISATION: Final = 0.9
-"""Utilisation of the replicas that the bursts of the recent past would have needed. This and those
-above were chosen on generated arrivals (``simulation.workload``): the cheapest near the best
-attainment."""
+so that none need be there for a burst. Half of the wait is left to work in."""
+SPREAD_S: Final = 120.0
+"""Arrivals of about this time stand behind the rate."""
+HOPELESS_COLD: Final = 2.0
+"""In allowed waits: replicas that take longer to start come for the next burst, not for this."""
+TAIL_SERVICE: Final = 1.0
+"""In service times: with shorter waits than this, idle replicas are needed for the tail."""
+DRAIN_SHARE: Final = 0.6
+"""Share of the allowed wait in which a backlog is worked off. What comes meanwhile, and service
+times longer than the mean, take the rest."""
+QUICK_SHARE: Final = 0.5
+"""The same where a cold start takes about as long as the wait: there each second decides. Where it
+takes twice as long, replicas for a backlog come too late at any price."""
+SHARE_AT_ONCE: Final = 0.6
+"""Share of the replicas for recent bursts from which the kept ones rise to all of them, with the
+cold start, up to where it takes twice the allowed wait."""
+SPARE: Final = 0.4
+"""Part of a replica that is kept beyond those; small fleets need it most."""
+EVIDENCE_GROWTH: Final = 1.5
+"""How much the need must grow for a second step before the first has shown anything."""
 SETTLED_WINDOWS: Final = 8.0
 """After so many windows of samples the line of arrivals has forgotten what it started from."""
 
@@ -45,27 +47,21 @@ def _plans_ahead(inputs: DecisionInput) -> bool:
     return inputs.spec.scaling.policy is Policy.OBJECTIVE and not inputs.abandoned
 
 
-def _foresees(inputs: DecisionInput) -> bool:
-    """Say whether replicas must be there before their messages wait."""
-    wait_s = inputs.spec.slo.queue_wait_s
-    return inputs.cold_start_s > LAZY_COLD * wait_s or LAZY_SERVICE * inputs.mix.mean_s > wait_s
+def _too_slow(inputs: DecisionInput) -> bool:
+    """Say whether replicas that start on a backlog come too late for it."""
+    return inputs.cold_start_s > LAZY_COLD * inputs.spec.slo.queue_wait_s
 
 
 def keep_up_with_arrivals(inputs: DecisionInput, replicas: int) -> Term | None:
-    """Keep up with the arrivals, where replicas that start on a backlog would come too late."""
+    """Keep what keeps up with the arrivals: no flapping. Nothing grows for a rate."""
     rate = inputs.rate_per_s
     if not rate or not _plans_ahead(inputs):
         return None
-    if not _foresees(inputs):
-        # Nothing grows for a rate, but what keeps up with it stays: no flapping.
-        need = min(inputs.present, _steady(inputs, rate, LAZY_UTILISATION))
-        return _steady_term(inputs, max(replicas, need), rate)
-    need = _steady(inputs, rate, TARGET_UTILISATION)
-    if need < inputs.present:
-        # Arrivals scatter as the root of their number: two standard deviations must fit too.
-        spread = 1.0 + 2.0 / math.sqrt(max(1.0, rate * SPREAD_S))
-        need = min(inputs.present, _steady(inputs, rate * spread, RELEASE_UTILISATION))
-    return _steady_term(inputs, max(replicas, need), rate)
+    # Of the newest arrivals, which scatter, two standard deviations more; the mean scatters less.
+    newest = rate * (1.0 + 2.0 / math.sqrt(max(1.0, rate * SPREAD_S)))
+    mean = recent_load.mean_per_s(inputs.estimators.recent_load) * (1.0 - inputs.poison)
+    stay = _steady(inputs, min(newest, mean), STAY_UTILISATION)
+    return _steady_term(inputs, max(replicas, min(inputs.present, stay)), rate)
 
 
 def keep_busy_while_rate_is_young(inputs: DecisionInput, replicas: int) -> Term | None:
@@ -74,35 +70,46 @@ def keep_busy_while_rate_is_young(inputs: DecisionInput, replicas: int) -> Term 
     After a restart of the operator, or a jump of its clock, it starts from nothing and errs low
     for minutes.
     """
-    line, service = inputs.estimators.arrivals, inputs.spec.service_time
+    line = inputs.estimators.arrivals
     if line is None or inputs.estimators.packed_since_s is None or not _plans_ahead(inputs):
         return None
-    window_s = max(learning.ARRIVALS_WINDOW_S, float(service.cold_start_s))
+    window_s = max(learning.ARRIVALS_WINDOW_S, inputs.cold_start_s)
     if line.samples * inputs.spec.queue.poll_interval_s >= SETTLED_WINDOWS * window_s:
         return None
     pace = pace_of_late_per_s(line, window_s) * (1.0 - inputs.poison)
     holding = inputs.seen.busy + inputs.seen.silent
-    need = min(holding, _steady(inputs, pace, LAZY_UTILISATION))
+    need = min(holding, _steady(inputs, pace, STAY_UTILISATION))
     return _steady_term(inputs, need, pace) if need > replicas else None
 
 
 def cover_recent_bursts(inputs: DecisionInput, replicas: int) -> Term | None:
-    """Have what the bursts of the last minutes would have needed: where some came, more come.
+    """Have what the bursts of the last hour would have needed: where some came, more come.
 
     On an empty queue only as long as the idle policy keeps a replica warm.
     """
-    line = inputs.estimators.arrivals
-    if line is None or not _plans_ahead(inputs):
+    if not _too_slow(inputs) or not _plans_ahead(inputs):
         return None
-    pace = recent_pace_per_s(line) * (1.0 - inputs.poison)
-    # Fast starters can still make a burst good: they need little that is there before it.
-    share = min(1.0, inputs.cold_start_s / inputs.spec.slo.queue_wait_s)
-    kept = share * inputs.estimators.slo_feedback.factor / RECENT_UTILISATION
-    need = queueing.ceil_replicas(pace * inputs.lane_s * kept)
+    pace = inputs.estimators.recent_load.pace_per_s * (1.0 - inputs.poison)
+    # The sooner others start, the more of a burst they make good.
+    late = inputs.cold_start_s / inputs.spec.slo.queue_wait_s
+    share = min(1.0, late, SHARE_AT_ONCE + (1.0 - SHARE_AT_ONCE) / HOPELESS_COLD * late)
+    need = queueing.ceil_replicas(pace * inputs.lane_s * share + SPARE) if pace else 0
     if need <= replicas:
         return None
-    sentence = "{replicas} kept for bursts like the recent ones, {rate:.3g} messages/s"
+    sentence = "{replicas} kept for bursts like those of the last hour, {rate:.3g} messages/s"
     return say(Rule.COVER_RECENT_BURSTS, need, sentence, rate=pace)
+
+
+def have_one_in_hand(inputs: DecisionInput, replicas: int) -> Term | None:
+    """Have one replica more once a burst begins of which nothing is known, and starts are slow."""
+    since_s = inputs.estimators.recent_load.since_s
+    if replicas < 2 or since_s is None or not _too_slow(inputs) or not _plans_ahead(inputs):
+        return None
+    known_s = inputs.now_s - since_s
+    if known_s >= recent_load.REACH_S:
+        return None
+    sentence = "one more in hand: arrivals have been known for {known} only"
+    return say(Rule.ONE_IN_HAND, replicas + 1, sentence, known=duration(known_s))
 
 
 def _steady(inputs: DecisionInput, rate_per_s: float, target: float) -> int:
@@ -122,9 +129,10 @@ def _steady_term(inputs: DecisionInput, replicas: int, rate: float) -> Term:
 def meet_tail_objective(inputs: DecisionInput, replicas: int) -> Term | None:
     """Keep the longest waits within the objective, where it is short against service times."""
     rate = inputs.rate_per_s
-    if not rate or not _plans_ahead(inputs) or not _foresees(inputs):
-        return None
     slo = inputs.spec.slo
+    brief = TAIL_SERVICE * inputs.mix.mean_s > slo.queue_wait_s
+    if not rate or not brief or not _plans_ahead(inputs) or not _too_slow(inputs):
+        return None
     need = queueing.tail_replicas(
         replicas,
         rate_per_s=rate,
@@ -146,32 +154,18 @@ def meet_tail_objective(inputs: DecisionInput, replicas: int) -> Term | None:
 
 def clear_backlog_in_time(inputs: DecisionInput, replicas: int) -> Term | None:
     """Start the visible messages before they have waited longer than the objective allows."""
-    line = inputs.estimators.arrivals
-    if inputs.spec.scaling.policy is not Policy.OBJECTIVE or not inputs.waiting or line is None:
+    if inputs.spec.scaling.policy is not Policy.OBJECTIVE or not inputs.waiting:
         return None
-    wait_s = float(inputs.spec.slo.queue_wait_s)
-    held = min(inputs.seen.in_flight, _lanes(inputs))
-    due = queueing.due_work(
-        _shape(inputs, line, wait_s),
-        waiting=inputs.waiting,
-        gone=line.count - inputs.seen.visible,
-        now_s=inputs.now_s,
-        wait_s=wait_s,
-    )
     need = queueing.drain_replicas(
-        due,
-        ready=inputs.seen.ready,
-        starting=inputs.seen.starting,
-        starting_in_s=inputs.starting_in_s,
-        cold_start_s=inputs.cold_start_s,
-        lane_s=inputs.lane_s,
-        busy_s=held * inputs.lane_s / 2,
-        rate_per_s=inputs.rate_per_s or 0.0,
-        wait_s=wait_s,
+        inputs.waiting,
+        min(inputs.seen.in_flight, _lanes(inputs)),
+        mean_s=inputs.mix.mean_s,
+        parallel=inputs.spec.service_time.messages_in_parallel,
+        drain_s=_drain_s(inputs),
     )
     return say(
         Rule.CLEAR_BACKLOG_IN_TIME,
-        max(replicas, queueing.ceil_replicas(need)),
+        max(replicas, need),
         "{replicas} needed to clear {messages} messages ({work_s:.0f} s of work) "
         "before they are {wait_s} s old",
         messages=inputs.seen.visible,
@@ -180,15 +174,23 @@ def clear_backlog_in_time(inputs: DecisionInput, replicas: int) -> Term | None:
     )
 
 
-def _shape(
-    inputs: DecisionInput, line: Arrivals, wait_s: float
-) -> tuple[tuple[float, float], ...]:
-    """Return the past counts, none from before the queue was last seen empty."""
-    since_s = inputs.estimators.depth_since_s
-    if since_s is None:
-        return ()
-    first_s = max(since_s, inputs.now_s - wait_s)
-    return tuple(point for point in line.shape if point[0] >= first_s)
+def _drain_s(inputs: DecisionInput) -> float:
+    wait_s = inputs.spec.slo.queue_wait_s
+    quick = LAZY_COLD < inputs.cold_start_s / wait_s < HOPELESS_COLD
+    return (QUICK_SHARE if quick else DRAIN_SHARE) * wait_s
+
+
+def wait_for_evidence(inputs: DecisionInput, replicas: int) -> Term | None:
+    """Add no second step before the first has shown anything, unless the messages grow much.
+
+    Before any replica was ready, service times and cold starts are guesses of the spec.
+    """
+    seen, present = inputs.seen, inputs.present
+    measured = seen.cold_start_s is not None or inputs.mix.samples or seen.ready
+    if measured or not present or not present < replicas < EVIDENCE_GROWTH * present:
+        return None
+    sentence = "{replicas} for now: the first of them must show how long they take"
+    return say(Rule.WAIT_FOR_EVIDENCE, present, sentence)
 
 
 def divide_backlog(inputs: DecisionInput, replicas: int) -> Term | None:

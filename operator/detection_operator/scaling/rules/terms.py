@@ -19,6 +19,8 @@ class Rule(StrEnum):
     MEET_TAIL_OBJECTIVE = "Tail"
     CLEAR_BACKLOG_IN_TIME = "Drain"
     COVER_RECENT_BURSTS = "Recent"
+    ONE_IN_HAND = "Spare"
+    WAIT_FOR_EVIDENCE = "Evidence"
     DIVIDE_BACKLOG = "Backlog"
     ONE_FOR_VISIBLE = "Present"
     LEAVE_OUT_POISON = "Poison"

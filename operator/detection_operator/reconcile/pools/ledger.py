@@ -4,6 +4,7 @@ A decision takes its share and leaves its demand in one step, so that two thread
 same unit away twice. What a plan may be writing counts as held until the queue is observed again.
 """
 
+import heapq
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from detection_operator.scaling.plan import Plan
 from detection_operator.scaling.pools.allocate import allocate
 from detection_operator.scaling.pools.demand import Demand
 from detection_operator.scaling.pools.share import (
+    TAKERS_MAX,
     Allocation,
     Grant,
     Pool,
@@ -23,9 +25,9 @@ from detection_operator.scaling.pools.share import (
 )
 
 SMALL: Final = 50
-"""A pool of so many queues is shared anew with every demand."""
+"""A pool of so many queues is shared anew with every change of a demand."""
 PER_MEMBER_S: Final = 0.0005
-"""Larger ones wait this long for each queue when only backlogs and ages have changed."""
+"""In larger ones this many seconds for each queue pass between two allocations."""
 WAKES_PER_S: Final = 200.0
 """Queues whose shares change together are reconciled at this rate."""
 TELL_S: Final = 1.0
@@ -96,8 +98,10 @@ class _Book:
         told: What each queue was told last.
         allocation: Who may run what.
         settled: The one of which every queue has heard.
+        takers: Names of those that have most by it, and the units of all shares.
         at_s: When that was found, monotonic.
-        stale: A demand has changed since then.
+        dirty: A demand has changed since then.
+        stale: It must not be used any more.
     """
 
     pool: Pool
@@ -106,7 +110,9 @@ class _Book:
     told: dict[str, Grant] = field(default_factory=dict)
     allocation: Allocation | None = None
     settled: Allocation | None = None
+    takers: tuple[tuple[str, ...], int] = ((), 0)
     at_s: float = float("-inf")
+    dirty: bool = False
     stale: bool = True
 
 
@@ -183,7 +189,7 @@ class Ledger:
         """
         with self._lock:
             book = self._books.setdefault(key, _Book(pool))
-            book.stale |= book.pool != pool
+            book.stale |= book.dirty or book.pool != pool
             book.pool = pool
             if anew:
                 book.told.clear()
@@ -228,7 +234,7 @@ class Ledger:
         self._wake(concerned)
 
     def leave(self, queue: Key) -> None:
-        """Forget a queue that takes part in no pool any more."""
+        """Forget a queue without a pool."""
         self.hold(queue, 0)
 
     def demands(self, pool: Key) -> dict[str, Demand]:
@@ -275,24 +281,24 @@ class Ledger:
         if before == demand:
             return
         book.demands[demand.key] = demand
-        waited_s = self._monotonic_s() - book.at_s
-        if (
-            before is None
-            or _gist(before) != _gist(demand)
-            or waited_s >= _patience_s(len(book.demands))
-        ):
-            book.stale = True
+        book.dirty = True
+        # The allocation of a moment ago is still safe: its grants fit into the capacity together.
+        book.stale |= before is None
 
     def _allocation(self, book: _Book) -> Allocation:
-        if book.stale or book.allocation is None:
+        waited_s = self._monotonic_s() - book.at_s
+        members = len(book.demands)
+        rested = members <= SMALL or waited_s >= members * PER_MEMBER_S
+        if book.allocation is None or book.stale or (book.dirty and rested):
             book.allocation = allocate(book.pool, book.demands.values())
-            book.at_s, book.stale = self._monotonic_s(), False
+            book.at_s, book.stale, book.dirty = self._monotonic_s(), False, False
+            book.takers = _takers(book.allocation)
         return book.allocation
 
     def _share(self, book: _Book, name: str, standing: Standing) -> PoolShare:
         allocation = self._allocation(book)
         book.told[name] = allocation.grants[name]
-        share = share_of(allocation, name)
+        share = _share_of(allocation, name, book.takers)
         # What is terminating takes room until it is gone, and goes in any case.
         room = max(share.replicas - standing.leaving, min(share.share, standing.running))
         return replace(share, replicas=room)
@@ -301,7 +307,8 @@ class Ledger:
         """Return what must be reconciled: queues whose grant has changed, and the pool."""
         allocation = self._allocation(book)
         if allocation is book.settled:
-            return {}
+            # In a large pool the next allocation waits for more changes.
+            return {pool: TELL_S} if book.dirty else {}
         book.settled = allocation
         changed = [
             name
@@ -319,10 +326,23 @@ class Ledger:
             self.wake(key, after_s)
 
 
-def _gist(demand: Demand) -> Demand:
-    """Return a demand without what changes all the time."""
-    return replace(demand, work_s=0.0, age_s=0.0, load=0.0, granted=0)
+def _takers(allocation: Allocation) -> tuple[tuple[str, ...], int]:
+    """Return one name more than a share tells of, and the units of all shares."""
+    units = {
+        name: allocation.grants[name].share * demand.units_each
+        for name, demand in allocation.demands.items()
+    }
+    most = heapq.nsmallest(TAKERS_MAX + 1, units, key=lambda name: (-units[name], name))
+    return tuple(most), sum(units.values())
 
 
-def _patience_s(members: int) -> float:
-    return 0.0 if members <= SMALL else members * PER_MEMBER_S
+def _share_of(allocation: Allocation, name: str, takers: tuple[tuple[str, ...], int]) -> PoolShare:
+    """Return what one queue is to know, without a look at all of a thousand others."""
+    names = {name, *takers[0]}
+    some = replace(
+        allocation,
+        demands={key: allocation.demands[key] for key in names},
+        grants={key: allocation.grants[key] for key in names},
+    )
+    share = share_of(some, name)
+    return replace(share, others=takers[1] - share.share * share.units_each)

@@ -14,7 +14,14 @@ from typing import Any, Final
 import boto3
 from botocore.config import Config
 
-from detection_contract.environment import AWS_EC2_METADATA_DISABLED
+from detection_contract.environment import (
+    AWS_EC2_METADATA_DISABLED,
+    CALLBACK_ALLOW_PRIVATE,
+    ENDPOINT_URL,
+    WAIT_TIME,
+)
+from detection_contract.messages import create_test_message
+from detection_testing.operator_demo.options import Options
 from detection_testing.samples import SAMPLES, sample_path
 
 REGION: Final = "us-east-1"
@@ -25,6 +32,7 @@ VISIBILITY_S: Final = 30
 BATCH: Final = 10
 CALL_S: Final = 10.0
 STOP_S: Final = 10.0
+QUEUE_WAIT_S: Final = 20
 CREDENTIALS: Final = {
     "AWS_ACCESS_KEY_ID": "demo",
     "AWS_SECRET_ACCESS_KEY": "demo",
@@ -180,3 +188,55 @@ def _stop(process: "subprocess.Popen[str]") -> None:
         process.wait(STOP_S)
     except subprocess.TimeoutExpired:
         process.kill()
+
+
+def queue_spec(aws: LocalAws, options: Options, url: str | None = None) -> dict[str, Any]:
+    """Return the spec of a DetectionQueue: hasty, so that one need not wait to see it act.
+
+    Args:
+        aws: Where its queue is.
+        options: Of the demonstration.
+        url: URL of the queue; None means the first one.
+    """
+    one_core = {"DETECTION_TORCH_THREADS": "1", "DETECTION_DECODERS": "1"}
+    hasty = {WAIT_TIME: "2", CALLBACK_ALLOW_PRIVATE: "true", ENDPOINT_URL: aws.endpoint_url}
+    environ = {**CREDENTIALS, **one_core, **hasty}
+    return {
+        "queue": {
+            "url": url or aws.queue_url,
+            "endpointURL": aws.endpoint_url,
+            "region": REGION,
+            "pollIntervalSeconds": 1,
+        },
+        "slo": {"queueWaitSeconds": QUEUE_WAIT_S},
+        "scaling": {
+            "minReplicas": 0,
+            "maxReplicas": options.max_replicas,
+            "scaleDown": {"holdSeconds": 5, "maxPercent": 100, "drainTimeoutSeconds": 60},
+            "idle": {"policy": "Fixed", "fixedSeconds": 5},
+        },
+        "serviceTime": {
+            "coldStartSeconds": 8,
+            "priors": [{"mediaType": kind, "seconds": 1} for kind in ("image", "video", "audio")],
+        },
+        "worker": {
+            "template": {
+                "image": "detection-worker:demo",
+                "env": [{"name": name, "value": value} for name, value in environ.items()],
+            }
+        },
+    }
+
+
+def messages(
+    urls: Sequence[str], count: int, callback_url: str, prefix: str = "demo"
+) -> list[dict[str, Any]]:
+    """Return ``count`` messages that ask for the objects in turn."""
+    return [
+        create_test_message(
+            sqs_to_ml_url=urls[number % len(urls)],
+            callback_url=callback_url,
+            request_id=f"{prefix}-{number + 1:05d}",
+        )
+        for number in range(count)
+    ]

@@ -9,8 +9,7 @@ from typing import Any, Final
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.errors import ClusterError
 from detection_operator.kube.objects import condition
-from detection_testing.operator_demo.load import messages, queue_spec
-from detection_testing.operator_demo.local_aws import Depth, LocalAws
+from detection_testing.operator_demo.local_aws import Depth, LocalAws, messages, queue_spec
 from detection_testing.operator_demo.node import Node
 from detection_testing.operator_demo.options import Options
 from detection_testing.operator_demo.outcome import Outcome, problems, summary

@@ -18,8 +18,13 @@ from detection_contract.environment import (
 from detection_contract.process.logs import JsonFormatter
 from detection_operator.errors import ClusterError
 from detection_testing.operator_demo import local_aws, memory, server
-from detection_testing.operator_demo.load import QUEUE_WAIT_S, messages, queue_spec
-from detection_testing.operator_demo.local_aws import Depth, LocalAws
+from detection_testing.operator_demo.local_aws import (
+    QUEUE_WAIT_S,
+    Depth,
+    LocalAws,
+    messages,
+    queue_spec,
+)
 from detection_testing.operator_demo.node import Node
 from detection_testing.operator_demo.options import Backend, Options
 from detection_testing.operator_demo.outcome import Outcome, problems, summary

@@ -15,8 +15,7 @@ from detection_contract.environment import STATE_PATH
 from detection_operator.kube.pods.views import pod_views
 from detection_testing.operator_demo import local_aws, memory, server
 from detection_testing.operator_demo.container import LOOPBACK
-from detection_testing.operator_demo.load import messages, queue_spec
-from detection_testing.operator_demo.local_aws import LocalAws
+from detection_testing.operator_demo.local_aws import LocalAws, messages, queue_spec
 from detection_testing.operator_demo.node import Node
 from detection_testing.operator_demo.options import Backend, Options, missing_extras
 from detection_testing.operator_demo.ports import Kubernetes

@@ -43,7 +43,9 @@ class Nodes:
             self._replicate(deployment)
         self._schedule()
         for pod in self.cluster.of_kind("Pod"):
-            self._run(pod)
+            # One that ends does not begin to receive any more.
+            if "deletionTimestamp" not in pod["metadata"]:
+                self._run(pod)
             if pod.get("_ends_s", float("inf")) <= self.cluster.clock():
                 self.cluster.delete(slot_of(pod))
 

@@ -93,8 +93,8 @@ def test_a_wrong_number_is_refused(count: str) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(TIMEOUT_S + 30)
 def test_an_urgent_queue_takes_the_pool_over_and_gives_it_back() -> None:
-    done = run("--pool", "--kubernetes", "memory", "--messages", "80", "--max-replicas", "1")
+    done = run("--pool", "--kubernetes", "memory", "--messages", "120", "--max-replicas", "1")
 
-    check(done, 96)
+    check(done, 144)
     assert "Pool: at most 1 pods at a time, capacity 1." in done.stdout
     assert "PROBLEM" not in done.stdout

@@ -79,12 +79,17 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statements:
-    """What one kind of metadata says; see ``Provenance``."""
+    """What one kind of metadata says; see ``Provenance``.
+
+    Attributes:
+        signed: What those of its statements declare that stand in an intact manifest.
+    """
 
     generator: str | None = None
     camera: str | None = None
     software: str | None = None
     evidence: tuple[Evidence, ...] = ()
+    signed: frozenset[Declared] = frozenset()
 
 
 def printable(text: str, most: int = MAX_VALUE_CHARS) -> str:

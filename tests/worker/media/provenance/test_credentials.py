@@ -1,5 +1,6 @@
 """C2PA manifests: signed by the initiative's own library, read in the jail."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,6 +149,36 @@ def test_an_edited_picture_of_a_generator(by: Signatory, camera: Signatory, read
     found = read("a.jpg", edited)
     assert found is not None
     assert (found.declares, found.signed) == ("ai_generated", True)
+    assert found.generator == "Example Model"
+
+
+def test_a_file_made_from_one_that_was_changed(
+    by: Signatory, camera: Signatory, read: Read
+) -> None:
+    parent = signed(made.jpeg(), "image/jpeg", by, actions=[action(GENERATED)])
+    found = read("a.jpg", edited_from(parent[:-100] + b"x" + parent[-99:], camera))
+    assert found is not None
+    assert found.c2pa is not None
+    assert (found.c2pa.state, found.declares, found.signed) == ("valid", "ai_generated", False)
+
+
+def edited_from(parent: bytes, editor: Signatory) -> bytes:
+    opened = action(None, name="c2pa.opened", agent="Example Editor")
+    return signed(parent, "image/jpeg", editor, actions=[opened], ingredients={"parentOf": parent})
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_trusted_editor_vouches_for_nobody_else(
+    by: Signatory, camera: Signatory, tmp_path: Path, *, both: bool
+) -> None:
+    trust = tmp_path / "trust.pem"
+    trust.write_bytes(camera.root + (by.root if both else b""))
+    parent = signed(made.jpeg(), "image/jpeg", by, actions=[action(GENERATED)])
+    file = io.BytesIO(edited_from(parent, camera))
+    facts, told = ManifestReader(trust).read(file, "jpeg")
+    assert facts.state == "trusted"
+    assert [e.declares for e in told.evidence] == ["ai_generated"]
+    assert told.signed == ({"ai_generated"} if both else set())
 
 
 def test_a_generated_part_in_a_recording(by: Signatory, camera: Signatory, read: Read) -> None:
@@ -174,10 +205,14 @@ def test_an_unsigned_label_beside_a_signed_recording(camera: Signatory, read: Re
 
 
 def test_generative_fill(by: Signatory, read: Read) -> None:
-    actions = [action("digitalCapture"), action(EDITED, name="c2pa.edited")]
+    actions = [
+        action("digitalCapture", agent="Example Camera"),
+        action(EDITED, name="c2pa.edited", agent="Example Fill"),
+    ]
     found = read("a.jpg", signed(made.jpeg(), "image/jpeg", by, actions=actions))
     assert found is not None
     assert (found.declares, found.signed) == ("ai_edited", True)
+    assert found.generator == "Example Fill"
 
 
 def test_a_manifest_that_is_too_large_is_not_checked(read: Read) -> None:

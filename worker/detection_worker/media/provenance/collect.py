@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import BinaryIO, Final, Protocol
 
 from detection_worker.media.declarations import (
-    INTACT,
     MAX_EVIDENCE,
     C2paFacts,
     Evidence,
@@ -59,10 +58,9 @@ def provenance_of(
     ]
     evidence = _unique(e for statements in told for e in statements.evidence)
     declares = heaviest([e.declares for e in evidence])
-    intact = credential is not None and credential.state in INTACT
     found = Provenance(
         declares=declares,
-        signed=intact and declares in {e.declares for e in signed.evidence} - {None},
+        signed=declares in signed.signed,
         generator=next((s.generator for s in told if s.generator), None),
         camera=next((s.camera for s in told if s.camera), None),
         software=next((s.software for s in told if s.software), None),

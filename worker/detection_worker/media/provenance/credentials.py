@@ -5,7 +5,8 @@ linked to are not looked for, and the time of signing is not asked of anyone.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -21,7 +22,7 @@ from detection_worker.media.declarations import (
     printable,
     said,
 )
-from detection_worker.media.provenance.source_types import declared_by_source_type
+from detection_worker.media.provenance.source_types import declared_by_source_type, heaviest
 
 MIME_TYPES: Final = {
     "jpeg": "image/jpeg",
@@ -44,6 +45,7 @@ _STATES: Final[Mapping[str, SignatureState]] = {
     "valid": "valid",
     "invalid": "invalid",
 }
+_TRUSTED: Final = "signingCredential.trusted"
 _UNTRUSTED: Final = "signingCredential.untrusted"
 
 
@@ -95,36 +97,99 @@ def _read(store: dict[str, Any], state: str | None) -> tuple[C2paFacts, Statemen
         claim_generator=_claim_generator(active),
         problem=None if known in INTACT else _problem(store),
     )
-    evidence = tuple(_evidence(active, manifests))
-    agents = [agent for agent in (_agent(a) for a in _actions(active)) if agent]
-    generator = next(iter(agents), None) or facts.claim_generator
+    told = _told(store, active, manifests, known)
+    evidence = tuple(t.evidence for t in told)
+    by_ai = heaviest([d for d in (e.declares for e in evidence) if d != "captured"])
     return facts, Statements(
-        generator=generator
-        if any(e.declares in {"ai_generated", "ai_edited"} for e in evidence)
-        else None,
+        generator=next(
+            (t.generator for t in told if by_ai and t.evidence.declares == by_ai), None
+        ),
         software=facts.claim_generator,
         evidence=evidence,
+        signed=frozenset(t.evidence.declares for t in told if t.signed and t.evidence.declares),
     )
 
 
-def _evidence(active: dict[str, Any], manifests: dict[str, dict[str, Any]]) -> Iterator[Evidence]:
-    """Yield what the actions of a manifest and of those it builds on declare."""
-    todo: list[tuple[dict[str, Any], bool]] = [(active, False)]
-    seen: set[int] = set()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What one action declares, by what, and whether its manifest is as good as the active one."""
+
+    evidence: Evidence
+    generator: str | None
+    signed: bool
+
+
+def _told(
+    store: dict[str, Any],
+    active: dict[str, Any],
+    manifests: dict[str, dict[str, Any]],
+    state: SignatureState,
+) -> list[_Told]:
+    """Return what the actions of a manifest and of those it builds on declare."""
+    deltas = [
+        _object(_object(d).get("validationDeltas"))
+        for d in _list(_object(store.get("validation_results")).get("ingredientDeltas"))
+    ]
+    found: list[_Told] = []
+    todo = [(active, False, state in INTACT)]
+    seen: set[tuple[int, bool, bool]] = set()
     while todo and len(seen) < MAX_MANIFESTS:
-        manifest, component = todo.pop()
-        if id(manifest) in seen:
+        manifest, component, signed = todo.pop()
+        if (id(manifest), component, signed) in seen:
             continue
-        seen.add(id(manifest))
-        for action in _actions(manifest):
-            source_type = action.get("digitalSourceType")
-            if isinstance(source_type, str):
-                yield _declared(action, source_type, component=component)
-        for ingredient in _list(manifest.get("ingredients")):
-            label = _object(ingredient).get("active_manifest")
+        seen.add((id(manifest), component, signed))
+        found += [
+            _Told(
+                evidence=_declared(action, source_type, component=component),
+                generator=_agent(action) or _claim_generator(manifest),
+                signed=signed,
+            )
+            for action in _actions(manifest)
+            if isinstance(source_type := action.get("digitalSourceType"), str)
+        ]
+        for ingredient in map(_object, _list(manifest.get("ingredients"))):
+            label = ingredient.get("active_manifest")
             if isinstance(label, str) and label in manifests:
-                whole = _object(ingredient).get("relationship") == "parentOf"
-                todo.append((manifests[label], component or not whole))
+                part = component or ingredient.get("relationship") != "parentOf"
+                good = signed and _stands(ingredient, label, deltas, state)
+                todo.append((manifests[label], part, good))
+    return found
+
+
+def _stands(
+    ingredient: dict[str, Any], label: str, deltas: list[dict[str, Any]], state: SignatureState
+) -> bool:
+    """Return whether an ingredient's manifest has the state of the active one, or a better one.
+
+    An editor signs whatever is opened with it: that makes nobody's statement its own.
+
+    Args:
+        ingredient: With the checks that its signer recorded.
+        label: Of its manifest.
+        deltas: Checks of now that ended in another way than those recorded.
+        state: That of the active manifest.
+    """
+    recorded = _object(_object(ingredient.get("validation_results")).get("activeManifest"))
+    then = {side: _codes(recorded.get(side)) for side in ("success", "failure")}
+    then["failure"] |= _codes(ingredient.get("validation_status"))
+    now: dict[str, set[str]] = {"success": set(), "failure": set()}
+    for delta in deltas:
+        for side in now:
+            now[side] |= _codes(delta.get(side), of=label)
+    if (then["failure"] | now["failure"]) - {_UNTRUSTED}:
+        return False
+    trusted = _TRUSTED in now["success"] or (
+        _TRUSTED in then["success"] and _UNTRUSTED not in now["failure"]
+    )
+    return trusted or state != "trusted"
+
+
+def _codes(checks: object, *, of: str = "") -> set[str]:
+    return {
+        str(check.get("code"))
+        for check in map(_object, _list(checks))
+        if of in str(check.get("url"))
+    }
 
 
 def _declared(action: dict[str, Any], source_type: str, *, component: bool) -> Evidence:

@@ -115,6 +115,14 @@ def jpeg_iptc(datasets: Mapping[tuple[int, int], str]) -> bytes:
     return jpeg((0xED, b"Photoshop 3.0\0" + resource + b"\0" * (len(iim) % 2)))
 
 
+def iptc_profile(credit: str) -> str:
+    """Return a credit line as programs lay it out in a PNG's text ``Raw profile type iptc``."""
+    value = credit.encode()
+    iim = struct.pack(">BBBH", 0x1C, 2, 110, len(value)) + value
+    block = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(iim)) + iim
+    return f"\nIPTC profile\n{len(block):8}\n{block.hex()}\n"
+
+
 def png(texts: Mapping[str, str], *, compressed: bool = False, utf8: bool = False) -> bytes:
     """Return a PNG with text chunks."""
     info = PngImagePlugin.PngInfo()
@@ -190,4 +198,16 @@ def with_box(path: Path, uuid: str, data: bytes) -> Path:
     """Append a ``uuid`` box to an MP4."""
     body = bytes.fromhex(uuid) + data
     path.write_bytes(path.read_bytes() + struct.pack(">I4s", len(body) + 8, b"uuid") + body)
+    return path
+
+
+def with_xmp_in_user_data(path: Path, packet: bytes) -> Path:
+    """Append XMP to a MOV where QuickTime keeps it: in the user data of a ``moov`` at its end."""
+    data = path.read_bytes()
+    at = data.rindex(b"moov") - 4
+    (length,) = struct.unpack_from(">I", data, at)
+    box = struct.pack(">I4s", len(packet) + 8, b"XMP_") + packet
+    box = struct.pack(">I4s", len(box) + 12, b"udta") + box + bytes(4)
+    moov = struct.pack(">I", length + len(box)) + data[at + 4 :] + box
+    path.write_bytes(data[:at] + moov)
     return path

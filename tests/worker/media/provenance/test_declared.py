@@ -8,6 +8,7 @@ import pytest
 
 from detection_testing.media import provenance_samples as made
 from detection_worker.media.declarations import Provenance
+from detection_worker.media.provenance.generators import credited
 from detection_worker.media.values import DecodedMedia
 
 MAKE, MODEL, SOFTWARE, DESCRIPTION = 0x010F, 0x0110, 0x0131, 0x010E
@@ -219,6 +220,24 @@ STILLS: dict[str, tuple[bytes, Says | None]] = {
         made.png({"Dream": '"a fox" -s 50 -S 1 -W 512 -H 512 -C 7.5 -A k_lms'}),
         Says(declares="ai_generated", generator="InvokeAI"),
     ),
+    "dream.png": (made.png({"Dream": "I had a dream", "Title": "Midjourney"}), None),
+    "piano.png": (made.png({"Software": "Synthesia 10.9"}), Says(software="Synthesia 10.9")),
+    "xmp-pantry.jpg": (
+        made.jpeg_xmp(
+            made.xmp(
+                'xmp:CreatorTool="Adobe Premiere Pro"',
+                "<xmpMM:Pantry><rdf:Bag><rdf:li><rdf:Description "
+                f'xmp:CreatorTool="Midjourney" Iptc4xmpExt:DigitalSourceType="{GENERATED}">'
+                "<tiff:Make>Canon</tiff:Make></rdf:Description></rdf:li></rdf:Bag></xmpMM:Pantry>"
+                "<tiff:Model>R5</tiff:Model>",
+            )
+        ),
+        Says(software="Adobe Premiere Pro", camera="R5"),
+    ),
+    "iptc-credit.png": (
+        made.png({"Raw profile type iptc": made.iptc_profile("Edited with Google AI")}),
+        Says(declares="ai_edited"),
+    ),
     "novelai.png": (
         made.png(made.NOVELAI),
         Says(declares="ai_generated", generator="NovelAI", software="NovelAI"),
@@ -410,6 +429,12 @@ STREAMS: dict[str, tuple[Callable[[Path], Path], Says | None]] = {
         ),
         Says(declares="ai_generated", software="Lavf"),
     ),
+    "xmp.mov": (
+        lambda p: made.with_xmp_in_user_data(
+            made.video_file(p, {}), source_type("trainedAlgorithmicMedia")
+        ),
+        Says(declares="ai_generated", software="Lavf"),
+    ),
     "comfyui.mkv": (
         lambda p: made.video_file(p, {"PROMPT": made.COMFY_GRAPH}),
         Says(declares="ai_generated", generator="ComfyUI", software="Lavf"),
@@ -456,3 +481,25 @@ def test_a_stream_says_how_it_was_made(name: str, decode: Decode, tmp_path: Path
             software="Lavf",
         )
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "declares"),
+    [
+        ("Made with Google AI", "ai_generated"),
+        ("Edited with Google AI.", "ai_edited"),
+        ("AI generated", "ai_generated"),
+        ("AI-generated image of a fox", "ai_generated"),
+        ("AI generated with Example", "ai_generated"),
+        ("made with suno; created=2026", "ai_generated"),
+        ("Made with Aiseesoft Video Converter", None),
+        ("Made with AirDrop", None),
+        ("Edited with Airbrush", None),
+        ("Made with Sunology", None),
+        ("Made with AI-free tools", None),
+        ("AI generated captions, recorded on stage", None),
+        ("AI-generated music detection set: a real recording", None),
+    ],
+)
+def test_a_credit_ends_where_a_word_does(text: str, declares: str | None) -> None:
+    assert credited(text) == declares

@@ -111,10 +111,10 @@ def iptc_statements(block: bytes) -> Statements:
 
 
 def _resource(block: bytes) -> bytes:
-    """Return the IPTC-IIM resource among Photoshop's."""
-    if not block.startswith(_PHOTOSHOP):
+    """Return the IPTC-IIM resource among Photoshop's, whose name a PNG leaves out."""
+    if not block.startswith((_PHOTOSHOP, b"8BIM")):
         return block
-    at = len(_PHOTOSHOP)
+    at = len(_PHOTOSHOP) if block.startswith(_PHOTOSHOP) else 0
     while block[at : at + 4] == b"8BIM" and at + 12 <= len(block):
         number, name_length = struct.unpack_from(">HB", block, at + 4)
         start = at + 6 + (1 + name_length + 1) // 2 * 2

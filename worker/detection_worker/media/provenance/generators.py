@@ -16,11 +16,12 @@ PROGRAMS: Final = (
     "Stable Diffusion", "NovelAI", "Midjourney", "DALL-E", "DALL·E", "Adobe Firefly",
     "Draw Things", "InvokeAI", "ComfyUI", "Fooocus", "SwarmUI", "SD.Next", "Easy Diffusion",
     "DreamStudio", "Leonardo.Ai", "Bing Image Creator", "gpt-image", "OpenAI Sora", "Google Veo",
-    "Google Imagen", "Suno", "ElevenLabs", "RunwayML", "Kling AI", "HeyGen", "Synthesia",
+    "Google Imagen", "Suno", "ElevenLabs", "RunwayML", "Kling AI", "HeyGen",
     "Stable Audio", "Seedream",
 )  # fmt: skip
 """Programs and models whose output is made by AI, as they spell themselves. Names that other
-programs have too (Imagen, Gemini, Runway, Sora) are left out: a wrong claim is worse than none."""
+programs have too (Imagen, Gemini, Runway, Sora, Synthesia) are left out: a wrong claim is worse
+than none."""
 _PROGRAM: Final = re.compile(
     r"(?<![\w.-])(" + "|".join(re.escape(name) for name in PROGRAMS) + r")(?![\w-])", re.IGNORECASE
 )
@@ -37,6 +38,12 @@ _CREDITS: Final[tuple[tuple[str, Declared], ...]] = (
     ("ai-generated", "ai_generated"),
     ("made with suno", "ai_generated"),
 )
+_CREDIT_END: Final = re.compile(
+    r"\s*(?:$|[.,;:!|()\[\]\n]|(?:by|with|using)\b|(?:image|picture|photo|video|song|music|audio|content|art|artwork)"
+    r"\s*(?:$|[.,;:!|()\[\]\n]|(?:of|by|with|from|using)\b))"
+)
+"""What follows a credit. "Made with AirDrop" and "AI-generated captions" are none."""
+_DREAM: Final = re.compile(r"(?:^|\s)(?:-s|-S|-W|-C|--steps|--seed)\s*\d")
 MAX_JSON_CHARS: Final = 1024 * 1024
 
 
@@ -51,7 +58,10 @@ def known_program(text: str) -> str | None:
 def credited(text: str) -> Declared | None:
     """Return what a credit line or comment declares; only its start is looked at."""
     start = text.strip()[:80].lower()
-    return next((declares for phrase, declares in _CREDITS if start.startswith(phrase)), None)
+    found = next(((p, declares) for p, declares in _CREDITS if start.startswith(p)), None)
+    if found is None or not _CREDIT_END.match(start, len(found[0])):
+        return None
+    return found[1]
 
 
 def generator_of(key: str, text: str) -> str | None:
@@ -66,6 +76,8 @@ def generator_of(key: str, text: str) -> str | None:
         return known
     if name == "sd-metadata" and "invoke" in text[:20_000].lower():
         return "InvokeAI"
+    if name == "dream" and _DREAM.search(text[-2000:]):
+        return "InvokeAI"
     if name == "description" and _MIDJOURNEY.search(text[-2000:]):
         return "Midjourney"
     return _webui(text) or _by_json(text)
@@ -74,7 +86,6 @@ def generator_of(key: str, text: str) -> str | None:
 _KEYS: Final = {
     "invokeai_metadata": "InvokeAI",
     "invokeai_graph": "InvokeAI",
-    "dream": "InvokeAI",
     "fooocus_scheme": "Fooocus",
     "use_stable_diffusion_model": "Easy Diffusion",
 }

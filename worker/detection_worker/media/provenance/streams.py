@@ -44,28 +44,45 @@ def _bounded(tags: Iterable[Tags]) -> Iterator[tuple[str, str]]:
 
 
 def _in_boxes(file: BinaryIO, size: int) -> tuple[int, bytes]:
-    """Return size of the manifest and XMP from ``uuid`` boxes at the top level of ISO BMFF."""
-    offset, manifest, xmp = 0, 0, b""
+    """Return size of the manifest and XMP from boxes of ISO BMFF and QuickTime."""
+    manifest, xmp = 0, b""
+    todo = [range(size)]
     for _ in range(MAX_BOXES):
-        header = read_at(file, offset, 32)
-        if len(header) < 8:
-            break
-        length, name = struct.unpack_from(">I4s", header)
-        start = 8
-        if length == 1 and len(header) >= 16:
-            (length,) = struct.unpack_from(">Q", header, 8)
-            start = 16
-        if length == 0:
-            length = size - offset
-        if length < start or offset + length >= 2**63:
-            break
-        kind = header[start : start + 16] if name == b"uuid" else b""
-        if kind == MANIFEST_UUID:
-            manifest += length
-        elif kind == XMP_UUID and length <= METADATA_BYTES:
-            xmp = xmp or read_at(file, offset + start + 16, length - start - 16)
-        offset += length
+        box = _box(file, todo[-1]) if todo else None
+        if box is None:
+            if not todo:
+                break
+            todo.pop()
+            continue
+        kind, content, stop = box
+        todo[-1] = range(stop, todo[-1].stop)
+        if kind in {b"moov", b"udta"}:
+            todo.append(content)
+        elif kind == MANIFEST_UUID:
+            manifest += len(content)
+        elif kind in {XMP_UUID, b"XMP_"} and len(content) <= METADATA_BYTES:
+            xmp = xmp or read_at(file, content.start, len(content))
     return manifest, xmp
+
+
+def _box(file: BinaryIO, within: range) -> tuple[bytes, range, int] | None:
+    """Return name or UUID of the box at a place, its content, and where the next one starts."""
+    header = read_at(file, within.start, 32) if len(within) >= 8 else b""
+    if len(header) < 8:
+        return None
+    length, name = struct.unpack_from(">I4s", header)
+    start = 8
+    if length == 1 and len(header) >= 16:
+        (length,) = struct.unpack_from(">Q", header, 8)
+        start = 16
+    if length == 0:
+        length = len(within)
+    if name == b"uuid":
+        name, start = header[start : start + 16], start + 16
+    if length < start:
+        return None
+    stop = min(within.start + length, within.stop)
+    return name, range(within.start + start, stop), stop
 
 
 def _in_riff(file: BinaryIO, size: int) -> tuple[int, bytes]:

@@ -33,6 +33,10 @@ _PREFIXES: Final = {
     "http://www.tc260.org.cn/ns/AIGC/1.0/": "TC260",
 }
 """Namespaces that are read; the prefix is the usual one, whatever the file calls it."""
+_OF_PARTS: Final = frozenset(
+    f"http://ns.adobe.com/xap/1.0/mm/ {name}" for name in ("Ingredients", "Pantry")
+)
+"""What stands in there is said of files that this one was put together from."""
 _SOURCE_TYPES: Final = ("Iptc4xmpExt:DigitalSourceType", "Iptc4xmpExt:DigitalSourcefileType")
 _AI_SYSTEM: Final = "Iptc4xmpExt:AISystemUsed"
 _PROGRAMS: Final = ("xmp:CreatorTool", "stEvt:softwareAgent")
@@ -57,6 +61,7 @@ class _Packet:
         self._text: list[str] = []
         self._chars = 0
         self._elements = 0
+        self._part_depth = 0
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         self._elements += 1
@@ -66,6 +71,7 @@ class _Packet:
         # A list (rdf:Seq, rdf:li) says of its property what text would.
         self._open.append(known or (self._open[-1] if self._open else None))
         self._text.clear()
+        self._part_depth += bool(self._part_depth) or name in _OF_PARTS
         for key, value in attributes.items():
             if key == f"{_RDF} resource":
                 self._note(self._open[-1], value)
@@ -75,6 +81,7 @@ class _Packet:
     def end(self, _name: str) -> None:
         self._note(self._open.pop(), "".join(self._text))
         self._text.clear()
+        self._part_depth -= bool(self._part_depth)
 
     def characters(self, text: str) -> None:
         self._chars += len(text)
@@ -82,7 +89,7 @@ class _Packet:
             self._text.append(text)
 
     def _note(self, key: str | None, value: str) -> None:
-        if key is not None and value.strip():
+        if key is not None and value.strip() and not self._part_depth:
             self.found.setdefault(key, []).append(value.strip())
 
 

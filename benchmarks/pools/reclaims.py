@@ -83,7 +83,7 @@ class Contest:
     Attributes:
         fleet: Its queues.
         pool: Key of the pool.
-        capacity: Of the pool now.
+        capacity: The pool's capacity now.
         tally: Counts of all clusters.
         below: Queues whose share is below what they hold.
         cut_until_s: Monotonic time until which more may exist than the capacity.

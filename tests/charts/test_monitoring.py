@@ -40,7 +40,7 @@ FINE: dict[str, str] = {
     f"detection_operator_pool_capacity{{{POOL}}}": "16x120",
     f'detection_operator_pool_wanted{{{POOL},name="video"}}': "12x120",
     f'detection_operator_pool_granted{{{POOL},name="video"}}': "10x120",
-    # It wants what it is not granted, and is in time all the same.
+    # It wants what it is not granted, and is in time anyway.
     f"detection_operator_oldest_message_age_seconds{{{OTHER}}}": "500x120",
     f"detection_operator_objective_seconds{{{OTHER}}}": "600x120",
     f'detection_operator_pool_condition{{{POOL},type="GuaranteesCovered"}}': "1x120",

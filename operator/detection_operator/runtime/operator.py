@@ -211,9 +211,9 @@ class Operator:
                 )
             if self._cluster.pools_served and not self._watches_pools:
                 # kopf begins no watch later; a new process begins them all.
-                raise LeaseLost("WorkerPools can be read now: the watches must begin anew")
+                raise LeaseLost("WorkerPools can be read now: the watches must begin again")
             if self._cluster.sees_nodes and not self._watches_nodes:
-                raise LeaseLost("nodes can be read now: the watches must begin anew")
+                raise LeaseLost("nodes can be read now: the watches must begin again")
             if self._informer.ended.is_set() or self._silent >= SILENT_RESYNCS:
                 raise LeaseLost("watches ended")
 

@@ -195,7 +195,7 @@ def queue_spec(aws: LocalAws, options: Options, url: str | None = None) -> dict[
 
     Args:
         aws: Where its queue is.
-        options: Of the demonstration.
+        options: How the demonstration runs.
         url: URL of the queue; None means the first one.
     """
     one_core = {"DETECTION_TORCH_THREADS": "1", "DETECTION_DECODERS": "1"}

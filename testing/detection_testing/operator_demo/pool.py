@@ -191,7 +191,7 @@ def contend(stage: Stage, options: Options, files: Sequence[str]) -> list[str]:
 
     Args:
         stage: What it runs on.
-        options: Of the demonstration.
+        options: How the demonstration runs.
         files: URLs of the media.
     """
     aws, screen = stage.aws, stage.screen

@@ -164,7 +164,7 @@ def test_without_the_right_to_read_pools_queues_are_scaled_without(
         assert caplog.text.count("WorkerPools cannot be read") == 1
         assert outcome.error is None
 
-    # With the right the watches begin anew, in a new process.
+    # With the right the watches begin again, in a new process.
     site.live(20, lambda: outcome.error is not None)
     assert "WorkerPools can be read now" in str(outcome.error)
     running(resync_s=300.0, leader_election=False)

@@ -25,7 +25,7 @@ from detection_operator.scaling.pools.share import (
 )
 
 SMALL: Final = 50
-"""A pool of so many queues is shared anew with every change of a demand."""
+"""A pool of so many queues is shared again with every change of a demand."""
 PER_MEMBER_S: Final = 0.0005
 """In larger ones this many seconds for each queue pass between two allocations."""
 WAKES_PER_S: Final = 200.0
@@ -176,7 +176,7 @@ class Ledger:
         return max(plan.desired, min(plan.desired + surge, room))
 
     def set_pool(
-        self, key: Key, pool: Pool, members: Mapping[str, Demand], *, anew: bool = False
+        self, key: Key, pool: Pool, members: Mapping[str, Demand], *, edited: bool = False
     ) -> Allocation:
         """Take in what there is to share and who takes part; return who may run what.
 
@@ -185,13 +185,13 @@ class Ledger:
             pool: What there is to share.
             members: Every queue that names the pool, and every one whose pods have not ended yet:
                 what it holds. Counts only until its first decision.
-            anew: The spec of the pool has changed: every queue is decided again.
+            edited: The spec of the pool has changed: every queue is decided again.
         """
         with self._lock:
             book = self._books.setdefault(key, _Book(pool))
             book.stale |= book.dirty or book.pool != pool
             book.pool = pool
-            if anew:
+            if edited:
                 book.told.clear()
                 book.settled = None
             for name in book.demands.keys() - members.keys():

@@ -211,10 +211,10 @@ class PoolReconciler:
                 why=capacity.message if unknown else "",
             )
         generation = int(pool["metadata"].get("generation", 0))
-        anew, state.generation = generation != state.generation, generation
+        edited, state.generation = generation != state.generation, generation
         return PoolReport(
             capacity=capacity,
-            allocation=self.ledger.set_pool(key, what, members, anew=anew),
+            allocation=self.ledger.set_pool(key, what, members, edited=edited),
             generation=generation,
             now_s=self.clock.wall_s(),
             invalid=invalid,

@@ -70,7 +70,7 @@ def message(report: PoolReport) -> str:
     if parts:
         text += f": {', '.join(parts)}"
     short = found.wanted - found.granted
-    return f"{text}; {short} wanted in vain" if short > 0 else text
+    return f"{text}; {short} more wanted" if short > 0 else text
 
 
 def conditions(report: PoolReport) -> list[Condition]:

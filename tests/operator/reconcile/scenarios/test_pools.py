@@ -118,7 +118,7 @@ def test_the_status_says_who_has_what_and_why() -> None:
     assert (status["capacity"], status["granted"], status["held"]) == (8, 8, 8)
     assert status["members"] == 2
     assert "6 to 'urgent' (priority 100), 2 to 'bulk'" in status["message"]
-    assert "wanted in vain" in status["message"]
+    assert "more wanted" in status["message"]
     assert {item["type"]: item["status"] for item in status["conditions"]} == {
         "Ready": "True",
         "CapacityKnown": "True",

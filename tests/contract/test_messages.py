@@ -448,6 +448,7 @@ def test_what_is_no_new_file_is_skipped_and_named(event: dict[str, Any], skipped
     parsed = parse_body(json.dumps(event))
 
     assert (parsed.kind, parsed.requests) == ("test_event", ())
+    assert not parsed.of_event
     (what,) = parsed.skipped
     assert what.startswith(skipped)
 

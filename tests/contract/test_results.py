@@ -344,3 +344,11 @@ def test_whatever_came_in_a_message_is_echoed_unchanged(value: object) -> None:
 def test_finite_numbers_only_are_encoded() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         encode_result({"a": math.inf})
+
+
+def test_a_trusted_declaration_decides_against_the_label() -> None:
+    low = {"label": "REAL", "score": 0.2, "raw_score": 0.2, "confidence": 0.8, "margin": 0.6}
+    result = finished(opinion=opinion(reason_code="declared_by_ai_tool", **low))
+    assert (result["verdict"], result["label"]) == ("fake", "REAL")
+    with pytest.raises(ValueError, match="verdict fake contradicts label REAL"):
+        finished(opinion=opinion(**low))

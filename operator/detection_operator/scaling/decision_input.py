@@ -120,14 +120,6 @@ class DecisionInput:
         )
 
     @property
-    def starting_in_s(self) -> float:
-        """Seconds until starting replicas are ready, at most a whole cold start."""
-        added_s = self.history.added_at_s
-        if added_s is None:
-            return self.cold_start_s
-        return min(max(0.0, added_s + self.cold_start_s - self.now_s), self.cold_start_s)
-
-    @property
     def age_s(self) -> float | None:
         """Age of the oldest waiting message, at least; None while nothing waits."""
         if not self.seen.visible:

@@ -4,7 +4,12 @@ from typing import Any
 
 import pytest
 
-from detection_operator.scaling.capacity_messages import cluster_full, not_starting, waiting
+from detection_operator.scaling.capacity_messages import (
+    cluster_full,
+    leaving,
+    not_starting,
+    waiting,
+)
 from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Estimates
 
@@ -112,3 +117,16 @@ def test_pods_that_wait(seen: Observation, message: str) -> None:
 )
 def test_pods_that_do_not_start(seen: Observation, estimates: Estimates, message: str) -> None:
     assert not_starting(seen, estimates, NOW_S) == message
+
+
+@pytest.mark.parametrize(
+    ("pods", "start"),
+    [
+        (1, "1 pod leaves with its node, each after its replacement was requested"),
+        (3, "3 pods leave with their nodes, each after its replacement was requested"),
+    ],
+)
+def test_pods_whose_nodes_are_going(pods: int, start: str) -> None:
+    text = leaving(see(departing=pods, departing_why="ip-10-0-0-1: cordoned"))
+    assert text.startswith(start)
+    assert "ip-10-0-0-1: cordoned" in text

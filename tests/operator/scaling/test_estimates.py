@@ -125,6 +125,15 @@ def test_the_tail_asks_for_more_than_the_mean_when_waits_are_short() -> None:
     assert queueing.late_share(9, rate_per_s=1.0, service_s=9.0, wait_s=5.0) == 1.0
 
 
+def test_the_tail_is_settled_without_erlang_where_the_wait_is_long() -> None:
+    assert (
+        queueing.tail_replicas(
+            1, rate_per_s=1.0, service_s=1.0, parallel=1, wait_s=60.0, late=0.01
+        )
+        == 2
+    )
+
+
 def drain(waiting: float, held: float = 0.0, *, parallel: int = 1) -> int:
     return queueing.drain_replicas(waiting, held, mean_s=10.0, parallel=parallel, drain_s=60.0)
 

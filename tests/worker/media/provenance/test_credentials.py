@@ -227,3 +227,24 @@ def test_a_manifest_of_rubbish(read: Read) -> None:
     assert found is not None
     assert found.c2pa is not None
     assert found.c2pa.state == "unreadable"
+
+
+def test_a_manifest_of_more_than_a_mebibyte_is_no_skipped_metadata(
+    by: Signatory, decode: Decode, tmp_path: Path
+) -> None:
+    whole = signed(made.jpeg(), "image/jpeg", by, actions=[action(GENERATED)])
+    while len(whole) < 1_200_000:
+        whole = edited_from(whole, by)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(whole)
+    info = decode(path).info
+    assert info.provenance is not None
+    assert info.provenance.signed
+    assert info.warnings == ()
+
+
+def test_a_comment_that_mentions_manifests(read: Read, tmp_path: Path) -> None:
+    path = made.sound_file(tmp_path / "b.mp3", "libmp3lame", {"comment": "application/c2pa"})
+    assert b"application/c2pa" in path.read_bytes()
+    found = read("a.mp3", path.read_bytes())
+    assert found is None or found.c2pa is None

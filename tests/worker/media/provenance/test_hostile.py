@@ -1,6 +1,7 @@
 """Metadata of files that want to do harm: nothing said, nothing lost, and within the limits."""
 
 import io
+import itertools
 import random
 import struct
 import time
@@ -16,6 +17,8 @@ from detection_worker.errors import JobError
 from detection_worker.media.declarations import MAX_EVIDENCE, MAX_VALUE_CHARS
 from detection_worker.media.provenance.collect import provenance_of
 from detection_worker.media.provenance.credentials import ManifestReader
+from detection_worker.media.provenance.texts import text_statements
+from detection_worker.media.provenance.xmp import MAX_VALUES, properties
 from detection_worker.media.stills.jpeg import read_jpeg
 from detection_worker.media.values import DecodedMedia
 
@@ -143,3 +146,12 @@ def test_what_it_costs(name: str) -> None:
     provenance_of(metadata, file=file, container="jpeg", manifests=ManifestReader())
     # 50 ms are the goal; a loaded machine takes longer.
     assert time.process_time() - started < 0.5
+
+
+def test_texts_without_end() -> None:
+    assert text_statements(itertools.repeat(("Comment", "{}")), "tag").evidence == ()
+
+
+def test_a_property_with_thousands_of_values() -> None:
+    tools = "".join(f"<xmp:CreatorTool>{i}</xmp:CreatorTool>" for i in range(5000))
+    assert len(properties(made.xmp("", tools))["xmp:CreatorTool"]) == MAX_VALUES

@@ -3,6 +3,7 @@
 C2PA 2.2, appendix A; XMP part 3. Still images say it with the rest of their metadata.
 """
 
+import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import BinaryIO, Final
@@ -16,7 +17,10 @@ MANIFEST_UUID: Final = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 XMP_UUID: Final = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 MAX_BOXES: Final = 1000
 ID3_SEARCHED_BYTES: Final = 8 * 1024 * 1024
-_GEOB_TYPES: Final = (b"application/c2pa", b"application/x-c2pa-manifest-store")
+_MANIFEST_OBJECT: Final = re.compile(
+    rb"GEOB.{6,11}[\0-\3]application/(?:c2pa|x-c2pa-manifest-store)\0", re.DOTALL
+)
+"""Frame, size and flags, encoding of the text, type."""
 
 
 def stream_metadata(file: BinaryIO, container: str, tags: Iterable[Tags]) -> Metadata:
@@ -110,7 +114,7 @@ def _in_id3(file: BinaryIO, size: int) -> tuple[int, bytes]:
     for byte in header[6:10]:
         length = length << 7 | byte & 0x7F
     tag = read_at(file, 10, min(length, ID3_SEARCHED_BYTES, size))
-    return (length if any(kind in tag for kind in _GEOB_TYPES) else 0), b""
+    return (length if _MANIFEST_OBJECT.search(tag) else 0), b""
 
 
 _FINDERS: Final[dict[str, Callable[[BinaryIO, int], tuple[int, bytes]]]] = {

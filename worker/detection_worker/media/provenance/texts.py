@@ -1,6 +1,7 @@
 """Named texts: PNG's text chunks, tags of MP4, MP3, Ogg, Matroska and WAV."""
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 from detection_worker.media.declarations import (
@@ -19,6 +20,8 @@ from detection_worker.media.provenance.generators import (
 )
 from detection_worker.media.provenance.xmp import camera_name
 
+MAX_TEXTS: Final = 256
+"""A file holds a hundred thousand of them as easily; no writer makes more than some dozens."""
 SOFTWARE: Final = frozenset(
     {
         "software", "encoder", "encoded_by", "encoded-by", "creation_tool", "tool",
@@ -35,13 +38,13 @@ def text_statements(texts: Iterable[tuple[str, str]], source: Source) -> Stateme
     """Return what named texts say of the making.
 
     Args:
-        texts: Key and value; keys in any case.
+        texts: Key and value; keys in any case. ``MAX_TEXTS`` of them are looked at.
         source: Where they stand.
     """
     evidence: list[Evidence] = []
     generator = software = None
     named: dict[str, str] = {}
-    for key, value in texts:
+    for key, value in islice(texts, MAX_TEXTS):
         name = key.strip().lower()
         named.setdefault(name, value)
         found = generator_of(name, value)

@@ -22,6 +22,8 @@ from detection_worker.media.provenance.source_types import declared_by_source_ty
 MAX_DEPTH: Final = 64
 MAX_ELEMENTS: Final = 20_000
 MAX_TEXT_CHARS: Final = 64 * 1024
+MAX_VALUES: Final = 256
+"""Of one property."""
 _RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _PREFIXES: Final = {
     "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": "Iptc4xmpExt",
@@ -89,8 +91,11 @@ class _Packet:
             self._text.append(text)
 
     def _note(self, key: str | None, value: str) -> None:
-        if key is not None and value.strip() and not self._part_depth:
-            self.found.setdefault(key, []).append(value.strip())
+        if key is None or self._part_depth or not value.strip():
+            return
+        values = self.found.setdefault(key, [])
+        if len(values) < MAX_VALUES:
+            values.append(value.strip())
 
 
 def _known(name: str) -> str | None:

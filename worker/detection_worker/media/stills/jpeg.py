@@ -164,6 +164,7 @@ def _take_metadata(header: _Header, marker: int, data: bytes) -> None:
         # Each part of a box repeats the start of its header; other programs use such boxes too.
         if data.startswith(JUMBF_PREFIX) and (header.manifest_bytes or b"c2pa" in data[:64]):
             header.manifest_bytes += len(data)
+            header.metadata_bytes -= len(data)  # it has a limit of its own
     elif data.startswith(EXIF_PREFIX):
         header.exif = header.exif or data
     elif data.startswith(XMP_PREFIX):

@@ -106,7 +106,7 @@ def read_tiff(file: BinaryIO) -> StillSource:
     if not entries:
         return StillSource(file=file, truncated=at + 2 > size, damaged=at + 2 <= size)
     by_tag = {entry.tag: entry for entry in reversed(entries)}
-    large = sum(e.size for e in entries if e.tag not in PICTURE) > METADATA_BYTES
+    large = sum(e.size for e in entries if e.tag not in PICTURE | {MANIFEST}) > METADATA_BYTES
     return StillSource(
         file=spliced(file, _reduced(file, size, entries, layout)),
         truncated=_cut_short(file, size, by_tag, layout),

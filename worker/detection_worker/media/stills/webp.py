@@ -38,7 +38,7 @@ def read_webp(file: BinaryIO) -> StillSource:
         elif name in PIXELS:
             parts.append(span)
         else:
-            metadata_bytes += len(span)
+            metadata_bytes += len(span) * (name != MANIFEST)  # which has a limit of its own
             if name in METADATA and len(span) <= METADATA_BYTES:
                 found.setdefault(name, read_at(file, span.start + 8, len(span) - 8))
     # Some writers count a last padding byte that they do not write.

@@ -79,20 +79,26 @@ def wait_until_served(admin: Rest, plural: str) -> None:
 @pytest.fixture(
     params=["memory", pytest.param("apiserver", marks=[pytest.mark.cluster, pytest.mark.slow])]
 )
-def make_world(request: pytest.FixtureRequest) -> Iterator[Callable[[], World]]:
-    """Make worlds on the cluster in memory, and on a real API server where there is one."""
+def make_scene(request: pytest.FixtureRequest) -> Iterator[Callable[[], ApiScene] | None]:
+    """Make scenes of a real API server; None for the cluster in memory."""
     if request.param == "memory":
-        yield World
+        yield None
         return
     server: ApiServer = request.getfixturevalue("api_server")
     if not server.controllers:
         pytest.skip("NO CONTROLLERS: kube-controller-manager not found beside kube-apiserver")
     with contextlib.ExitStack() as stack:
 
-        def make() -> World:
+        def make() -> ApiScene:
             operator, admin = Rest(server.configuration()), Rest(server.configuration())
             stack.callback(operator.close)
             stack.callback(admin.close)
-            return World(cluster=ApiScene(operator, admin, f"scene-{uuid.uuid4().hex[:8]}"))
+            return ApiScene(operator, admin, f"scene-{uuid.uuid4().hex[:8]}")
 
         yield make
+
+
+@pytest.fixture
+def make_world(make_scene: Callable[[], ApiScene] | None) -> Callable[[], World]:
+    """Make worlds on the cluster in memory, and on a real API server where there is one."""
+    return World if make_scene is None else lambda: World(cluster=make_scene())

@@ -2,17 +2,22 @@
 
 import contextlib
 import functools
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from detection_operator.errors import ClusterError, Conflict, Forbidden, Overloaded, Rejected
+from detection_operator.kube.objects import condition
 from detection_operator.kube.rest import namespaced
-from detection_operator.kube.store import POD
+from detection_operator.kube.store import DEPLOYMENT, POD
 from detection_operator.scaling.observation import ReadError
+from detection_testing.scenes.api_scene import ApiScene
 from detection_testing.scenes.stage import LISTS, WATCHED, Stage
 
 SERVED: Final = "/apis/detection-queue.dev/v1alpha1/detectionqueues"
+RETRY_S: Final = 60.0
+"""After some seconds of failures a controller pauses for about as long."""
 WRITES: Final = ("apply", "scale", "annotate_pod", "apply_status")
 QUOTA: Final = "exceeded quota: gpus, requested: pods=1, used: pods=6, limited: pods=6"
 Disturbance = Callable[[Stage], AbstractContextManager[None]]
@@ -130,6 +135,20 @@ def quota_is_used_up(stage: Stage) -> Iterator[None]:
     scene.admin.call("PUT", f"{path}/gpus/status", made)
     yield
     scene.admin.call("DELETE", f"{path}/gpus")
+    _wait_for_retry(scene)
+    stage.nodes.unfinished = True
+
+
+def _wait_for_retry(scene: ApiScene) -> None:
+    """Wait until a ReplicaSet tries again to create pods; its pauses grow, and take real time."""
+    end_s = time.monotonic() + RETRY_S
+    while any(
+        (condition(item, "ReplicaFailure") or {}).get("status") == "True"
+        for item in scene.of_kind(DEPLOYMENT)
+    ):
+        if time.monotonic() > end_s:
+            raise TimeoutError("no ReplicaSet tried again to create pods")
+        time.sleep(0.1)
 
 
 @contextlib.contextmanager

@@ -112,11 +112,12 @@ class World:
 
     def settle(self) -> None:
         """Let controllers and kubelets catch up, and workers follow their pods."""
-        before = self._settled
+        before, waited = self._settled, isinstance(self.nodes, ApiNodes) and self.nodes.unfinished
         self.nodes.tick()
-        if isinstance(self.cluster, ApiScene):
-            self._settled = self.cluster.activity
-            if before == self._settled and not self.nodes.unfinished:
+        if isinstance(self.nodes, ApiNodes):
+            self._settled = self.nodes.scene.activity
+            # What was waited for may have come with this tick.
+            if before == self._settled and not (waited or self.nodes.unfinished):
                 return
         ready = [
             pod["metadata"]["uid"]

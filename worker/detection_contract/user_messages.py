@@ -36,7 +36,7 @@ LOG_PROCESSING: Final = "Processing deepfake detection for: {url} (ID: {request_
 LOG_COMPLETE: Final = (
     "Detection complete - {label} (confidence: {confidence:.1%}) for {request_id}"
 )
-LOG_INCONCLUSIVE: Final = LOG_COMPLETE + " - the verdict is inconclusive"
+LOG_OTHER_VERDICT: Final = LOG_COMPLETE + " - the verdict is {verdict}"
 LOG_NOT_APPLICABLE: Final = "Detection complete - NOT APPLICABLE ({reason}) for {request_id}"
 LOG_DELETED: Final = "Message processed and deleted"
 LOG_SKIPPED: Final = "Skipped {what} (message {message_id})"

@@ -26,6 +26,7 @@ from detection_worker.core.sampling import AudioSampling, ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
 from detection_worker.detectors.base import DetectorCard
 from detection_worker.errors import Cancelled, JobError
+from detection_worker.media.declarations import Provenance
 from detection_worker.media.values import DecodedMedia, DecodeRequest
 from detection_worker.metrics import Metrics
 from detection_worker.outbox.base import PendingCallback
@@ -40,6 +41,7 @@ from detection_worker.settings import (
     CallbackSettings,
     ConsumerSettings,
     DataSettings,
+    ProvenanceSettings,
     ResultSettings,
     Settings,
 )
@@ -291,6 +293,7 @@ class FakeDecoder:
     def __init__(self) -> None:
         self.script = Script()
         self.folders: list[Path] = []
+        self.provenance: Provenance | None = None
 
     def decode(
         self,
@@ -311,7 +314,7 @@ class FakeDecoder:
         else:
             units = np.full((2, 8, 8, 3), value, dtype=np.uint8)
         return DecodedMedia(
-            info=media_info(side_px=8, kind=kind),
+            info=replace(media_info(side_px=8, kind=kind), provenance=self.provenance),
             units=units,
             frame=np.zeros(2, dtype=np.int32),
             at_s=np.zeros(1),
@@ -479,6 +482,7 @@ class Rig:
     results: list[DetectionResult] = field(default_factory=list)
     on_result_error: Exception | None = None
     video_audio: bool = True
+    provenance: ProvenanceSettings = field(default_factory=ProvenanceSettings)
     destinations: ResultSettings = field(default_factory=ResultSettings)
     callback_url: str | None = None
     store: FakeStore | None = None
@@ -557,6 +561,7 @@ class Rig:
                 callback=CallbackSettings(url=self.callback_url),
                 results=self.destinations,
                 video_audio=self.video_audio,
+                provenance=self.provenance,
             ),
             consumer=self.consumer,
             metrics=self.metrics,

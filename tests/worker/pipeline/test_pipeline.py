@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
 from detection_worker.core.verdict import Thresholds
+from detection_worker.media.declarations import C2paFacts, Provenance
+from detection_worker.settings import ProvenanceSettings
 
 in_both_ways = pytest.mark.parametrize("rig", ["here", "device"], indirect=True)
 """With a stage in the same process, and through a connection to the device's."""
@@ -623,4 +626,25 @@ def test_what_the_model_cannot_tell_is_logged_and_counted_as_inconclusive(
     assert record.getMessage() == line
     assert (record.__dict__["verdict"], record.__dict__["label"]) == (verdict, label)
     counted = {"kind": "image", "label": label, "verdict": verdict}
+    assert rig.counts(1, "detection_worker_jobs_total", **counted)
+
+
+def test_a_verdict_that_a_trusted_signer_decides_is_logged_and_counted(
+    rig: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    rig.provenance = ProvenanceSettings(trust_list=tmp_path / "a.pem", trust_declared=True)
+    rig.decoder.provenance = Provenance(
+        declares="ai_generated", signed=True, c2pa=C2paFacts(state="trusted", issuer="Lab")
+    )
+    caplog.set_level("INFO")
+    rig.start()
+    rig.send("1_a.png", request_id="r-1")
+
+    assert rig.eventually(rig.empty)
+    result = rig.callbacks.posted[0].result
+    assert (result["verdict"], result["label"]) == ("fake", "REAL")
+    record = next(r for r in caplog.records if r.getMessage().startswith("Detection complete"))
+    assert record.getMessage().endswith("REAL (confidence: 98.2%) for r-1 - the verdict is fake")
+    assert record.__dict__["verdict"] == "fake"
+    counted = {"kind": "image", "label": "REAL", "verdict": "fake"}
     assert rig.counts(1, "detection_worker_jobs_total", **counted)

@@ -133,7 +133,7 @@ class Delivery:
             trust_declared=self._context.trust_declared,
         )
         finished = Finished(body=encode_result(result))
-        self._announce(ticket, found)
+        self._announce(ticket, found, result["verdict"])
         if not ticket.cached:
             # A burst of cached objects says nothing of what the next one will cost.
             self._observe_service(found.info.kind, timings_s)
@@ -153,20 +153,24 @@ class Delivery:
         flights.ended(ticket.job)
         return entry
 
-    def _announce(self, ticket: Fetched, found: Analysis | NotApplicableResult) -> None:
+    def _announce(
+        self, ticket: Fetched, found: Analysis | NotApplicableResult, word: str | None
+    ) -> None:
+        """Log and count a result; its verdict may follow what the file declares."""
         request_id = ticket.request_id
         label: str = NOT_APPLICABLE
         if isinstance(found, NotApplicableResult):
-            word = "not_applicable"
             line = user_messages.LOG_NOT_APPLICABLE.format(
                 reason=found.reason, request_id=request_id
             )
             log_outcome(line, action="conclude", about=ticket, verdict=word, reason=found.reason)
         else:
-            label, word, verdict = found.verdict.label, found.verdict.finding, found.verdict
-            inconclusive = word == "inconclusive"
-            form = user_messages.LOG_INCONCLUSIVE if inconclusive else user_messages.LOG_COMPLETE
-            line = form.format(label=label, confidence=verdict.confidence, request_id=request_id)
+            label, verdict = found.verdict.label, found.verdict
+            agrees = word == label.lower()
+            form = user_messages.LOG_COMPLETE if agrees else user_messages.LOG_OTHER_VERDICT
+            line = form.format(
+                label=label, confidence=verdict.confidence, request_id=request_id, verdict=word
+            )
             score = round(verdict.score, 4)
             log_outcome(
                 line, action="conclude", about=ticket, verdict=word, label=label, score=score

@@ -166,6 +166,22 @@ def test_a_verdict_that_follows_trusted_signers(
         )
 
 
+def test_a_trust_list_that_changes_while_decoders_run(tmp_path: Path) -> None:
+    """A list is that of the start: scores are kept under it, and what is no list ends nobody."""
+    lab = signatory("Example Lab")
+    trust, path = tmp_path / "trust.pem", tmp_path / "a.jpg"
+    trust.write_bytes(lab.root)
+    path.write_bytes(signed(made.jpeg(), "image/jpeg", lab, actions=[action("digitalCapture")]))
+    with ProcessDecoder(1, trust_list=trust, recycle_after=1) as decoder:
+        trust.write_text("nothing of the kind")
+        analyzer = Analyzer(decoder, {MediaKind.IMAGE: Fixed(-2.0)}, MediaLimits())
+        for _ in range(3):
+            told = analyzer.analyse(path, name="a.jpg", threshold=0.5)[0].info.provenance
+            assert told is not None
+            assert told.c2pa is not None
+            assert told.c2pa.state == "trusted"
+
+
 @pytest.mark.parametrize("content", [b"", b"nothing", b"\xff\xfe", None])
 def test_a_trust_list_that_is_none(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "trust.pem"

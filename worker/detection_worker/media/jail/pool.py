@@ -17,7 +17,7 @@ import numpy as np
 from detection_contract.error_codes import ErrorCode
 from detection_worker.errors import Cancelled, JobError, UsageError
 from detection_worker.media.jail.process import ChildProcess, Patience, ReportedError
-from detection_worker.media.jail.trust import check_trust_list
+from detection_worker.media.jail.trust import held_trust_list
 from detection_worker.media.jail.wire import order_of
 from detection_worker.media.values import DecodedMedia, DecodeRequest, Empty
 from detection_worker.settings import MIB, MediaLimits
@@ -59,9 +59,7 @@ class ProcessDecoder:
             raise ValueError(f"{children = } and {recycle_after = } must be at least 1")
         self._count = children
         self._recycle_after = recycle_after
-        if trust_list is not None:
-            check_trust_list(trust_list)
-        self._trust_list = trust_list
+        self._trust_list = None if trust_list is None else held_trust_list(trust_list)
         self._empty = empty
         self._idle: deque[ChildProcess] = deque()
         self._changed = threading.Condition()
@@ -152,6 +150,9 @@ class ProcessDecoder:
         if self._starter.ident is not None:
             self._orders.put(False)  # noqa: FBT003 - no more children
             self._starter.join()
+        held, self._trust_list = self._trust_list, None
+        if held is not None:
+            os.close(held)
 
     def __enter__(self) -> Self:
         self.start()

@@ -74,7 +74,7 @@ class ChildProcess:
     Args:
         program: What to run; it gets a socket's descriptor and our process id as arguments.
         empty: Makes the arrays that units are received into.
-        trust_list: See ``ManifestReader``.
+        trust_list: Descriptor of a list as ``ManifestReader`` takes it.
 
     Raises:
         OSError: No process could be started.
@@ -85,7 +85,7 @@ class ChildProcess:
         program: Sequence[str] = PROGRAM,
         *,
         empty: Empty = np.empty,
-        trust_list: Path | None = None,
+        trust_list: int | None = None,
     ) -> None:
         self._empty = empty
         self.decoded = 0
@@ -247,17 +247,17 @@ class ReportedError(Exception):
 
 
 def _start(
-    program: Sequence[str], theirs: socket.socket, trust_list: Path | None
+    program: Sequence[str], theirs: socket.socket, trust_list: int | None
 ) -> subprocess.Popen[bytes]:
-    trusted = [] if trust_list is None else [str(trust_list.absolute())]
+    trusted = [] if trust_list is None else [trust_list]
     return subprocess.Popen(  # noqa: S603 - our own module under our own interpreter
-        [*program, str(theirs.fileno()), str(os.getpid()), *trusted],
+        [*program, str(theirs.fileno()), str(os.getpid()), *(f"/dev/fd/{fd}" for fd in trusted)],
         env=scrubbed_environment(),
         cwd="/",
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,  # a hijacked child must not write into the worker's log
-        pass_fds=(theirs.fileno(),),
+        pass_fds=(theirs.fileno(), *trusted),
         start_new_session=True,
     )
 

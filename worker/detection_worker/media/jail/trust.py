@@ -1,5 +1,7 @@
 """The list of issuers of trusted C2PA signatures, checked before any child is started with it."""
 
+import fcntl
+import os
 import ssl
 from pathlib import Path
 
@@ -21,14 +23,18 @@ def trust_list_of(settings: ProvenanceSettings) -> Path | None:
     return settings.trust_list
 
 
-def check_trust_list(path: Path) -> None:
-    """Check that a file holds certificates in PEM.
+def held_trust_list(path: Path) -> int:
+    """Return the descriptor of a copy of a file that holds certificates in PEM.
+
+    Decoders are started as long as a worker runs: later changes of the file are not for them, and
+    none of them can write to what the next one trusts.
 
     Raises:
-        UsageError: It cannot be read, or holds none.
+        UsageError: The file cannot be read, or holds none.
     """
     try:
-        text = path.read_text(encoding="ascii")
+        content = path.read_bytes()
+        text = content.decode("ascii")
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
     except (OSError, ValueError) as exc:  # ssl's own error is an OSError
         why = getattr(exc, "strerror", None) or exc
@@ -36,3 +42,11 @@ def check_trust_list(path: Path) -> None:
             f"The trust list cannot be read: {path} ({why})\n"
             "Name a PEM file with one or more certificates (BEGIN CERTIFICATE)."
         ) from exc
+    if not hasattr(os, "memfd_create"):
+        return os.open(path, os.O_RDONLY)
+    fd = os.memfd_create("trust-list", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with os.fdopen(fd, "wb", closefd=False) as copy:
+        copy.write(content)
+    seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    return fd

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from detection_operator.errors import Forbidden
+from detection_operator.kube.nodes import node_view
 from detection_operator.kube.objects import condition
 from detection_operator.kube.port import Cluster, Object
 from detection_operator.kube.quantities import bare, whole
 from detection_operator.spec.worker_pool import NodeCapacity, PoolSpec, QuotaCapacity
 
 READ_S: Final = 15.0
-"""Interval of reads of a quota and of looks at nodes."""
+"""Interval of reads of a quota. Nodes are in the cache, and looked at each time."""
 SETTLE_S: Final = 20.0
 """A quota counts a pod that is gone for some seconds more; that is no use by others."""
 REPELLING: Final = frozenset({"NoSchedule", "NoExecute"})
@@ -62,7 +63,7 @@ class QuotaUse:
 
 @dataclass(slots=True)
 class CapacitySource:
-    """The capacity of one pool, read when it is due.
+    """The capacity of one pool; a quota is read when it is due.
 
     Attributes:
         use: What others use of its quota.
@@ -91,20 +92,20 @@ class CapacitySource:
         Raises:
             ClusterError: The API server did not answer.
         """
+        quota = spec.capacity.from_resource_quota
+        if quota is None:
+            self.of, self.known = spec, _fixed(cluster, spec)
+            return self.known
         if spec == self.of and self.known is not None and now_s - self.at_s < READ_S:
             return self.known
         if spec != self.of:
             self.use = QuotaUse()
-        quota = spec.capacity.from_resource_quota
-        if quota is None:
-            self.known = _fixed(cluster, spec)
+        try:
+            found = cluster.resource_quota(namespace, quota.name)
+        except Forbidden as exc:
+            self.known = Capacity(units=None, reason="Forbidden", message=str(exc))
         else:
-            try:
-                found = cluster.resource_quota(namespace, quota.name)
-            except Forbidden as exc:
-                self.known = Capacity(units=None, reason="Forbidden", message=str(exc))
-            else:
-                self.known = self._of_quota(found, quota, ours=ours, now_s=now_s)
+            self.known = self._of_quota(found, quota, ours=ours, now_s=now_s)
         self.of, self.at_s = spec, now_s
         return self.known
 
@@ -165,7 +166,7 @@ def _of_nodes(cluster: Cluster, source: NodeCapacity) -> Capacity:
     left_out = len(matching) - len(usable)
     text = f"{len(usable)} nodes have {units} of {resource}"
     if left_out:
-        text += f"; {left_out} more are not ready, cordoned or tainted"
+        text += f"; {left_out} more are not ready, going or tainted"
     return _known(units, text)
 
 
@@ -176,9 +177,8 @@ def _matches(node: Object, selector: Mapping[str, Any]) -> bool:
 
 def _is_usable(node: Object, source: NodeCapacity) -> bool:
     spec, ready = node.get("spec") or {}, condition(node, "Ready") or {}
-    if node["metadata"].get("deletionTimestamp") or spec.get("unschedulable"):
-        return False
-    if ready.get("status") != "True":
+    # The pods on a node that is going are not counted either.
+    if node_view(node).leaving or ready.get("status") != "True":
         return False
     tolerations = [*source.tolerations, {"key": bare(source.resource), "operator": "Exists"}]
     return all(

@@ -13,9 +13,11 @@ from detection_operator.kube.store import POOL
 from detection_operator.scaling.observation import ReadError
 from detection_testing.kubernetes.controllers import GPU, Nodes
 from detection_testing.scenes.fleet import Fleet, Side
+from detection_testing.scenes.hosts import Hosts
 from detection_testing.scenes.world import MINIMAL
 
 CAPACITY = 8
+NODE_READY = {"type": "Ready", "status": "True"}
 JOB_S = 10.0
 STEPS_S = 8.0
 """For the looks, the marks and the starts between one job and the next."""
@@ -429,6 +431,47 @@ def add_node(fleet: Fleet, name: str, **parts: Any) -> None:
             },
         }
     )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spec": {"unschedulable": True}},
+        {"status": {"conditions": [NODE_READY, {"type": "TerminateScheduled", "status": "True"}]}},
+    ],
+    ids=["cordoned", "to be ended"],
+)
+def test_a_node_that_goes_is_no_capacity_when_its_worker_does_not_count(
+    change: dict[str, Any],
+) -> None:
+    fleet = Fleet()
+    hosts = Hosts(fleet, CAPACITY)
+    names = [f"host-{number}" for number in range(CAPACITY)]
+    for name in names:
+        fleet.cluster.edit(
+            ("Node", "", name), lambda node: node["status"].update(conditions=[NODE_READY])
+        )
+    made = spec()
+    made["worker"]["template"]["resources"] = {"limits": {GPU: 1}}
+    bulk = fleet.add("bulk", made)
+    pool = fleet.create_pool("gpu", {"fromNodes": {"selector": {"pool": "gpu"}}})
+    bulk.queue.visible = 10_000
+    assert takes_over(fleet, bulk)
+    assert hosts.used() == set(names)
+
+    def goes(node: dict[str, Any]) -> None:
+        for part, values in change.items():
+            node.setdefault(part, {}).update(values)
+
+    fleet.cluster.edit(("Node", "", "host-0"), goes)
+    # Its watch tells the queues with a pod on it, and no pool.
+    assert fleet.reconciler is not None
+    fleet.reconciler.reconcile(bulk.key)
+    fleet.run(30)
+
+    assert fleet.most_pods == CAPACITY
+    assert shares(fleet, pool) == {"bulk": (CAPACITY - 1, CAPACITY - 1)}
+    assert fleet.lost == []
 
 
 def test_nodes_that_may_not_be_read_are_no_capacity() -> None:

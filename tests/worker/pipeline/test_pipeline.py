@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
+from detection_contract.schemas import load_schema
 from detection_worker.core.verdict import Thresholds
 from detection_worker.media.declarations import C2paFacts, Provenance
 from detection_worker.settings import ProvenanceSettings
@@ -643,6 +645,7 @@ def test_a_verdict_that_a_trusted_signer_decides_is_logged_and_counted(
     assert rig.eventually(rig.empty)
     result = rig.callbacks.posted[0].result
     assert (result["verdict"], result["label"]) == ("fake", "REAL")
+    jsonschema.validate(result, load_schema("result"))
     record = next(r for r in caplog.records if r.getMessage().startswith("Detection complete"))
     assert record.getMessage().endswith("REAL (confidence: 98.2%) for r-1 - the verdict is fake")
     assert record.__dict__["verdict"] == "fake"

@@ -1,3 +1,4 @@
+import random
 import threading
 import time
 
@@ -89,3 +90,89 @@ def test_work_that_takes_long_shows() -> None:
     assert queue.longest_s() == 42
     queue.done("a")
     assert queue.longest_s() == 0
+
+
+class CountingClock:
+    """The real time, and how often it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self) -> float:
+        self.asked += 1
+        return time.monotonic()
+
+
+def working(queue: WorkQueue[int], threads: int) -> tuple[list[threading.Thread], list[int]]:
+    """Return threads that take keys until the queue is closed, and what they took."""
+    taken: list[int] = []
+
+    def work() -> None:
+        while (key := queue.get()) is not None:
+            taken.append(key)
+            queue.done(key)
+
+    started = [threading.Thread(target=work) for _ in range(threads)]
+    for thread in started:
+        thread.start()
+    return started, taken
+
+
+def wait_for(taken: list[int], count: int) -> None:
+    end_s = time.monotonic() + 20.0
+    while len(taken) < count and time.monotonic() < end_s:
+        time.sleep(0.001)
+    assert len(taken) == count
+
+
+def test_one_key_does_not_wake_every_thread() -> None:
+    clock = CountingClock()
+    queue: WorkQueue[int] = WorkQueue(clock)
+    threads, taken = working(queue, 32)
+    queue.add(0)
+    wait_for(taken, 1)
+
+    before = clock.asked
+    for key in range(1, 51):
+        queue.add(key, 0.002)
+        wait_for(taken, key + 1)
+    queue.close()
+    for thread in threads:
+        thread.join(20.0)
+
+    assert clock.asked - before < 50 * 16
+
+
+def test_no_key_is_forgotten_by_those_who_wait() -> None:
+    queue: WorkQueue[int] = WorkQueue(time.monotonic)
+    threads, taken = working(queue, 8)
+    delays = random.Random(7)
+    for key in range(1000):
+        queue.add(key, delays.choice((0.0, 0.0, 0.001, 0.02)))
+        if key % 50 == 0:
+            time.sleep(0.005)
+    wait_for(taken, 1000)
+    queue.close()
+    for thread in threads:
+        thread.join(20.0)
+
+    assert sorted(taken) == list(range(1000))
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_a_key_that_comes_again_while_it_is_worked_on_wakes_who_waits() -> None:
+    queue: WorkQueue[int] = WorkQueue(time.monotonic)
+    queue.add(1)
+    assert queue.get() == 1
+    queue.add(1)
+    threads, taken = working(queue, 2)
+    queue.add(2, 0.01)
+    wait_for(taken, 1)
+
+    queue.done(1)
+
+    wait_for(taken, 2)
+    queue.close()
+    for thread in threads:
+        thread.join(20.0)
+    assert taken == [2, 1]

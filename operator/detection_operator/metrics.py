@@ -128,7 +128,11 @@ class Metrics:
         self._condition = self._gauge(
             "condition", "Status of a condition: 1 True, 0 False, -1 Unknown.", (*_QUEUE, "type")
         )
-        self._terms: dict[tuple[str, str], set[str]] = {}
+        # What was set last: most of it is the same the next time, and setting it costs more
+        # than comparing it.
+        self._shown: dict[tuple[str, str], Mapping[str, float | None]] = {}
+        self._terms: dict[tuple[str, str], Mapping[str, int]] = {}
+        self._conditions: dict[tuple[str, str], list[tuple[str, str]]] = {}
         self.decisions = self._counter("decisions", "Decisions by the binding rule.", ("binding",))
         self.reconciles = self._counter("reconciles", "Reconciles by result.", ("result",))
         self.reconcile_seconds = Histogram(
@@ -190,34 +194,46 @@ class Metrics:
             more: Values of ``max_replicas``, ``objective_seconds``, ``objective_ratio`` and
                 ``outbox_messages`` and ``outbox_due_messages``.
         """
+        place = (namespace, name)
         values = {**_values(seen, plan), **more, **_costs(status)}
-        for gauge, value in values.items():
+        shown = self._shown.get(place, {})
+        for gauge in [each for each in values if values[each] != shown.get(each)]:
+            value = values[gauge]
             if value is None:
-                self._queue[gauge].remove(namespace, name)
+                self._queue[gauge].remove(*place)
             else:
-                self._queue[gauge].labels(namespace, name).set(value)
-        terms = {term.rule.value: term.replicas for term in plan.terms}
-        self._drop_terms(namespace, name, keep=set(terms))
-        for term, replicas in terms.items():
-            self._term.labels(namespace, name, term).set(replicas)
-        self._terms[namespace, name] = set(terms)
+                self._queue[gauge].labels(*place).set(value)
+        self._shown[place] = values
+        self._show_terms(place, {term.rule.value: term.replicas for term in plan.terms})
         self.show_conditions(namespace, name, status)
         self.decisions.labels(plan.binding.value).inc()
 
     def show_conditions(self, namespace: str, name: str, status: dict[str, Any]) -> None:
         """Set the condition gauges, the only ones of a DetectionQueue with an invalid spec."""
-        _show_conditions(self._condition, (namespace, name), status)
+        place = (namespace, name)
+        found = [(item["type"], item["status"]) for item in status.get("conditions", ())]
+        if found != self._conditions.get(place):
+            _show_conditions(self._condition, place, status)
+            self._conditions[place] = found
 
     def forget(self, namespace: str, name: str) -> None:
         """Drop the series of a deleted DetectionQueue."""
-        self._drop_terms(namespace, name, keep=set())
-        self._terms.pop((namespace, name), None)
+        place = (namespace, name)
+        self._show_terms(place, {})
+        for kept in (self._shown, self._terms, self._conditions):
+            kept.pop(place, None)
         for gauge in (*self._queue.values(), self._condition):
             gauge.remove_by_labels({"namespace": namespace, "name": name})
 
-    def _drop_terms(self, namespace: str, name: str, *, keep: set[str]) -> None:
-        for term in self._terms.get((namespace, name), set()) - keep:
-            self._term.remove(namespace, name, term)
+    def _show_terms(self, place: tuple[str, str], terms: Mapping[str, int]) -> None:
+        shown = self._terms.get(place, {})
+        if terms == shown:
+            return
+        for term in shown.keys() - terms.keys():
+            self._term.remove(*place, term)
+        for term, replicas in terms.items():
+            self._term.labels(*place, term).set(replicas)
+        self._terms[place] = terms
 
 
 def _show_conditions(gauge: Gauge, place: tuple[str, str], status: Mapping[str, Any]) -> None:

@@ -140,6 +140,10 @@ class CachedCluster:
         """Return all DetectionQueues in scope."""
         return self._store.all(KIND)
 
+    def queues_of(self, url: str) -> list[Object]:
+        """Return the DetectionQueues in scope that read the SQS queue with this URL."""
+        return self._store.queues_of(url)
+
     def queue(self, key: Key) -> Object | None:
         """Return a DetectionQueue, or None."""
         return self._store.get(KIND, key.namespace, key.name)

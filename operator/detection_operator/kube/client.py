@@ -10,7 +10,7 @@ from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import GROUP, PLURAL, POOL_KIND, POOL_PLURAL, VERSION
 from detection_operator.errors import NotFound, NotLeading
 from detection_operator.kube.nodes import slim_node
-from detection_operator.kube.objects import API_VERSION, micro_timestamp, version_of
+from detection_operator.kube.objects import API_VERSION, micro_timestamp, queue_url, version_of
 from detection_operator.kube.pods.events import CLAIMS, CLAIMS_NAMESPACE, PULLED, SELECTOR
 from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Listed, Object
 from detection_operator.kube.rest import APPLY_PATCH, MERGE_PATCH, Rest, namespaced
@@ -69,6 +69,10 @@ class KubernetesCluster:
     def queues(self) -> list[Object]:
         """Return all DetectionQueues in scope."""
         return self._everywhere(QUEUES, PLURAL)
+
+    def queues_of(self, url: str) -> list[Object]:
+        """Return the DetectionQueues in scope that read the SQS queue with this URL."""
+        return [queue for queue in self.queues() if queue_url(queue) == url]
 
     def pools(self) -> list[Object]:
         """Return all WorkerPools in scope.

@@ -36,6 +36,12 @@ def version_of(obj: Object) -> int | None:
     return int(text) if _COMPARABLE.fullmatch(text) else None
 
 
+def queue_url(queue: Object) -> str | None:
+    """Return the URL of the SQS queue of a DetectionQueue, None if it has none."""
+    url = ((queue.get("spec") or {}).get("queue") or {}).get("url")
+    return url if isinstance(url, str) else None
+
+
 def owner_reference(queue: Object) -> dict[str, Any]:
     """Return the reference by which a child of a DetectionQueue goes with it."""
     return {

@@ -79,6 +79,10 @@ class Cluster(Protocol):
         """Return all DetectionQueues in scope."""
         ...
 
+    def queues_of(self, url: str) -> list[Object]:
+        """Return the DetectionQueues in scope that read the SQS queue with this URL."""
+        ...
+
     def queue(self, key: Key) -> Object | None:
         """Return a DetectionQueue, or None."""
         ...

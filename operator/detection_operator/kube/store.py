@@ -8,11 +8,11 @@ kept, and a deletion is remembered until a list that began after it confirms it.
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from detection_operator.crd.manifest import KIND, POOL_KIND
 from detection_operator.kube.nodes import NODE, node_view, slim_node
-from detection_operator.kube.objects import key_of, served_key, version_of
+from detection_operator.kube.objects import key_of, queue_url, served_key, version_of
 from detection_operator.kube.pods.views import pod_views
 from detection_operator.kube.port import Key, Listed, Object
 
@@ -20,6 +20,8 @@ DEPLOYMENT: Final = "Deployment"
 POD: Final = "Pod"
 POOL: Final = POOL_KIND
 _Name = tuple[str, str]
+_Key = TypeVar("_Key")
+_Entry = TypeVar("_Entry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Store:
         self._lock = threading.Lock()
         self._collections = {kind: _Collection() for kind in (KIND, POOL, DEPLOYMENT, POD, NODE)}
         self._children: dict[tuple[str, Key], dict[str, Object]] = {}
+        self._by_url: dict[str | None, dict[_Name, Object]] = {}
         self._turn = 0
 
     def turn(self) -> int:
@@ -129,6 +132,11 @@ class Store:
         with self._lock:
             return list(self._children.get((kind, key), {}).values())
 
+    def queues_of(self, url: str) -> list[Object]:
+        """Return the DetectionQueues of one SQS queue."""
+        with self._lock:
+            return list(self._by_url.get(url, {}).values())
+
     def on_node(self, name: str) -> set[Key]:
         """Return the DetectionQueues that may have a pod on a node.
 
@@ -153,6 +161,8 @@ class Store:
         key = served_key(obj)
         if key is not None:
             self._children.setdefault((kind, key), {})[name[1]] = obj
+        if kind == KIND:
+            self._by_url.setdefault(queue_url(obj), {})[name] = obj
         return before is None or _gist(kind, before.obj) != _gist(kind, obj)
 
     def _bury(self, kind: str, obj: Object) -> bool:
@@ -164,12 +174,21 @@ class Store:
 
     def _unlink(self, kind: str, name: _Name) -> None:
         known = self._collections[kind].kept.get(name)
-        key = served_key(known.obj) if known is not None else None
+        if known is None:
+            return
+        key = served_key(known.obj)
         if key is not None:
-            siblings = self._children.get((kind, key), {})
-            siblings.pop(name[1], None)
-            if not siblings:
-                self._children.pop((kind, key), None)
+            _drop(self._children, (kind, key), name[1])
+        if kind == KIND:
+            _drop(self._by_url, queue_url(known.obj), name)
+
+
+def _drop(index: dict[_Key, dict[_Entry, Object]], key: _Key, entry: _Entry) -> None:
+    """Remove an entry of an index, and its key with the last one."""
+    found = index.get(key, {})
+    found.pop(entry, None)
+    if not found:
+        index.pop(key, None)
 
 
 def _is_outdated(collection: _Collection, obj: Object, began: int | None) -> bool:

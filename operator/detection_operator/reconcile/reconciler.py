@@ -67,6 +67,7 @@ class Reconciler:
     record: Callable[[Record], None] | None = None
     pools: PoolReconciler = field(init=False)
     _states: dict[Key, QueueState] = field(default_factory=dict)
+    _accounts: dict[Key, tuple[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         clock = self.sources.clock
@@ -99,6 +100,7 @@ class Reconciler:
         except InvalidSpec as exc:
             return self._reject_spec(queue, state, exc)
         state.follow(desired)
+        self._accounts[key] = desired.spec.queue.account
         case = self._observe(queue, desired, state)
         conflict = self._conflict(case)
         older = older_owner(queue, case.spec, self.sources.cluster)
@@ -124,6 +126,7 @@ class Reconciler:
         state = self._states.get(key)
         if state is None or state.uid != uid:
             state = self._states[key] = QueueState(uid)
+            self._accounts.pop(key, None)
         return state
 
     def _forget(self, key: Key) -> None:
@@ -133,6 +136,7 @@ class Reconciler:
             metadata = {"namespace": key.namespace, "name": key.name, "uid": state.uid}
             undrain_deployments(self._executor({"metadata": metadata}, state), state.adopted)
         self._states.pop(key, None)
+        self._accounts.pop(key, None)
         self.pools.gone(key)
         self.metrics.forget(key.namespace, key.name)
 
@@ -209,10 +213,8 @@ class Reconciler:
 
     def _queues_of_account(self, spec: QueueSpec) -> int:
         """Count the queues that share the request rate of an AWS account."""
-        account = spec.queue.account
         # A copy: other threads add keys meanwhile.
-        known = [state.desired for state in list(self._states.values())]
-        return sum(item is not None and item.spec.queue.account == account for item in known)
+        return list(self._accounts.values()).count(spec.queue.account)
 
     def _decide(self, case: Case, *, followed: bool) -> Turn:
         state = case.state

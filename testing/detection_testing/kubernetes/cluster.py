@@ -10,7 +10,7 @@ from detection_contract.environment import LABEL_QUEUE
 from detection_operator.crd.manifest import KIND
 from detection_operator.errors import ClusterError, Conflict, NotFound, Rejected
 from detection_operator.kube.nodes import NODE, slim_node
-from detection_operator.kube.objects import API_VERSION, timestamp
+from detection_operator.kube.objects import API_VERSION, queue_url, timestamp
 from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Object
 from detection_operator.kube.selectors import matches
 from detection_operator.kube.store import POOL
@@ -114,6 +114,12 @@ class InMemoryCluster:
         """Return all DetectionQueues."""
         self._trip("queues")
         return copy.deepcopy(list[Object](self.of_kind(KIND)))
+
+    def queues_of(self, url: str) -> list[Object]:
+        """Return the DetectionQueues of one SQS queue."""
+        self._trip("queues")
+        found: list[Object] = [obj for obj in self.of_kind(KIND) if queue_url(obj) == url]
+        return copy.deepcopy(found)
 
     def queue(self, key: Key) -> Object | None:
         """Return a DetectionQueue, or None."""

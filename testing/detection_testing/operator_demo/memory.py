@@ -41,6 +41,11 @@ class SharedCluster(InMemoryCluster):
         with self.lock:
             return super().queues()
 
+    def queues_of(self, url: str) -> list[Object]:
+        """Return the DetectionQueues of one SQS queue."""
+        with self.lock:
+            return super().queues_of(url)
+
     def queue(self, key: Key) -> Object | None:
         """Return a DetectionQueue, or None."""
         with self.lock:

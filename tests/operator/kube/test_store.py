@@ -476,3 +476,25 @@ def test_children_are_forgotten_with_their_last_one() -> None:
     assert not store.remove(POD, pod("a", 2))
 
     assert store.children(POD, Key("n", "video")) == []
+
+
+def reading(name: str, version: int, url: str) -> Object:
+    """Return a DetectionQueue of an SQS queue."""
+    return {**made(name, version), "spec": {"queue": {"url": url}}}
+
+
+def test_the_detectionqueues_of_an_sqs_queue_are_those_that_name_it_now() -> None:
+    store = Store()
+
+    def found(url: str) -> set[str]:
+        return {queue["metadata"]["name"] for queue in store.queues_of(url)}
+
+    store.replace(KIND, [reading("a", 1, "one"), reading("b", 2, "one"), made("c", 3)])
+    assert (found("one"), found("two")) == ({"a", "b"}, set())
+
+    store.put(KIND, reading("a", 4, "two"))
+    assert (found("one"), found("two")) == ({"b"}, {"a"})
+
+    store.put(KIND, reading("a", 1, "one"))
+    store.remove(KIND, reading("b", 5, "one"))
+    assert (found("one"), found("two")) == (set(), {"a"})

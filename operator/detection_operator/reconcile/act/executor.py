@@ -80,12 +80,22 @@ class Executor:
         wanted = {**manifest, "spec": {**manifest["spec"], "replicas": count}}
         result = self.sources.cluster.apply(wanted)
         self.written.digests[name] = kept_digest(result)
+        self.written.as_applied.pop(name, None)
         if live is None:
             self.written.replicas[name] = count
             self._note_scaled(Scaled(deployment=name, before=0, after=count))
         return True
 
     def _as_applied(self, name: str, live: Object, manifest: Object) -> bool:
+        version = live["metadata"].get("resourceVersion")
+        if version is not None and self.written.as_applied.get(name) == version:
+            return True
+        same = self._has_digest(name, live, manifest)
+        if same and version is not None:
+            self.written.as_applied[name] = version
+        return same
+
+    def _has_digest(self, name: str, live: Object, manifest: Object) -> bool:
         known = self.written.digests.get(name)
         if known is None:
             # After a restart: the stored object must contain everything in the manifest.

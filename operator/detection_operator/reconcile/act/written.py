@@ -20,6 +20,7 @@ class Written:
     Attributes:
         replicas: Replicas written last, by Deployment.
         digests: Digest of the spec that the server keeps, by Deployment.
+        as_applied: Version of the Deployment that has it, by Deployment: it is not read again.
         protection: State of the workers' protection from eviction.
         budget: State of the PodDisruptionBudget.
         rejected: The API server's answer to the Deployment, while it rejects it.
@@ -30,6 +31,7 @@ class Written:
 
     replicas: dict[str, int] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
+    as_applied: dict[str, str] = field(default_factory=dict)
     budget: BudgetWatch = field(default_factory=BudgetWatch)
     protection: ProtectionWatch = field(default_factory=ProtectionWatch)
     rejected: RejectedDeployment | None = None
@@ -69,4 +71,5 @@ class Written:
     def forget_deployment(self, name: str) -> None:
         """Forget a Deployment that was deleted."""
         self.digests.pop(name, None)
+        self.as_applied.pop(name, None)
         self.replicas.pop(name, None)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, MutableMapping
 from typing import Final
 
 from detection_operator.kube.managers import other_writer
-from detection_operator.kube.objects import replicas_of
+from detection_operator.kube.objects import key_of, replicas_of
 from detection_operator.kube.port import Cluster, Object
 from detection_operator.reconcile.observe.observed import Sighting
 from detection_operator.spec.queue_spec import QueueSpec
@@ -79,18 +79,12 @@ def shared_queue_findings(queue: Object, cluster: Cluster) -> Iterator[str]:
     mine = queue["spec"]["queue"]
     if not _is_active(queue):
         return
-    # In each reconcile, over all DetectionQueues: the URL first, which rules nearly all out.
-    for other in [o for o in cluster.queues() if _url(o) == mine["url"]]:
+    for other in sorted(cluster.queues_of(mine["url"]), key=key_of):
         metadata, theirs = other["metadata"], other["spec"]["queue"]
         same = theirs.get("endpointURL") == mine.get("endpointURL")
         if same and metadata["uid"] != queue["metadata"]["uid"] and _is_active(other):
             name = f"{metadata['namespace']}/{metadata['name']}"
             yield f"DetectionQueue {name} also scales for all messages of this queue"
-
-
-def _url(queue: Object) -> str | None:
-    url: str | None = queue.get("spec", {}).get("queue", {}).get("url")
-    return url
 
 
 def _is_active(queue: Object) -> bool:

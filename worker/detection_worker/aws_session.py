@@ -8,7 +8,6 @@ from typing import Any, Final
 import boto3
 from botocore.config import Config
 from botocore.exceptions import (
-    BotoCoreError,
     ClientError,
     CredentialRetrievalError,
     LoginError,
@@ -22,8 +21,6 @@ from botocore.exceptions import (
     TokenRetrievalError,
     UnknownCredentialError,
 )
-from botocore.parsers import ResponseParserError
-from urllib3.exceptions import HTTPError
 
 from detection_contract import user_messages
 from detection_contract.aws.errors import (
@@ -32,10 +29,10 @@ from detection_contract.aws.errors import (
     error_code,
     is_clock_error,
 )
+from detection_contract.aws.quick import operations
 from detection_worker.settings import AwsSettings
 
-CALL_ERRORS: Final = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError)
-"""Exceptions that a call can raise; any other is a bug."""
+CALL_ERRORS: Final = operations.CALL_ERRORS
 CONNECT_TIMEOUT_S: Final = 5.0
 ATTEMPTS: Final = 3
 """botocore's standard mode: exponential backoff with jitter and a retry quota for each client."""

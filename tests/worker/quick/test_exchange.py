@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
-from detection_worker.quick.answers import MAX_HEAD_BYTES, Answer
-from detection_worker.quick.exchange import Connections
+from detection_contract.aws.quick.answers import MAX_HEAD_BYTES, Answer
+from detection_contract.aws.quick.exchange import Connections
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Other:  a b \r\n\r\n"
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from botocore.parsers import ResponseParserError
 
+from detection_contract.aws.quick.operations import QuickOperation
 from detection_testing.aws.faults import Fault
 from detection_testing.aws.local_aws import LocalAws
 from detection_worker.aws_session import client, make_session
-from detection_worker.quick.operations import QuickOperation
 from detection_worker.settings import AwsSettings
 
 OF_ONE_REQUEST = {"amz-sdk-invocation-id", "amz-sdk-request", "authorization", "x-amz-date"}

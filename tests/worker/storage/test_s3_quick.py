@@ -12,8 +12,8 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detection_contract.aws.quick.signing import Keys, sign
 from detection_worker.aws_session import client, make_session
-from detection_worker.quick.signing import Keys, sign
 from detection_worker.settings import AwsSettings
 from detection_worker.storage.s3_quick import QuickCalls
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 import boto3
 
 from detection_contract.aws.errors import plain_code
+from detection_contract.aws.quick.operations import QuickOperation
 from detection_contract.aws.sqs_urls import is_same_queue
 from detection_worker.errors import UsageError
-from detection_worker.quick.operations import QuickOperation
 from detection_worker.results.group_commit import GroupCommit
 from detection_worker.settings import AwsSettings
 from detection_worker.sources.base import (

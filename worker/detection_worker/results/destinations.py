@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from detection_contract.aws.arns import DestinationArn, Service
+from detection_contract.aws.quick.operations import QuickOperation
 from detection_contract.notifications import DETAIL_TYPES, SOURCE
 from detection_contract.result_keys import encoded
-from detection_worker.quick.operations import QuickOperation
 from detection_worker.results.base import Notification
 from detection_worker.results.forms import form, quoted
 

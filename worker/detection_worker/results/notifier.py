@@ -10,11 +10,11 @@ from typing import Any, Final
 import boto3
 
 from detection_contract.aws.arns import DestinationArn, Service, parse_destination_arn
+from detection_contract.aws.quick.operations import QuickOperation
 from detection_contract.notifications import MAX_BYTES, without_result
 from detection_worker import aws_session
 from detection_worker.aws_session import CALL_ERRORS
 from detection_worker.errors import JobError
-from detection_worker.quick.operations import QuickOperation
 from detection_worker.results.base import Notification
 from detection_worker.results.destinations import DESTINATIONS, MAX_ENTRIES, Destination
 from detection_worker.results.forms import encode_form_once

@@ -9,8 +9,8 @@ from botocore.exceptions import ClientError
 
 from detection_contract import user_messages
 from detection_contract.aws.errors import error_code, plain_code
+from detection_contract.aws.quick.operations import QuickOperation
 from detection_contract.aws.redrive import dead_letter_url, parse_redrive_policy
-from detection_worker.quick.operations import QuickOperation
 from detection_worker.settings import AwsSettings
 from detection_worker.sources.base import (
     EntryFailure,

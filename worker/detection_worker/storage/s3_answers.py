@@ -10,8 +10,8 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from detection_contract.aws.errors import http_status
+from detection_contract.aws.quick.answers import Answer
 from detection_contract.result_keys import MARKS
-from detection_worker.quick.answers import Answer
 from detection_worker.storage.s3_errors import Interrupted
 
 _METADATA: Final = "x-amz-meta-"

@@ -18,9 +18,9 @@ from botocore.exceptions import ClientError
 from botocore.parsers import create_parser
 from requests.structures import CaseInsensitiveDict
 
-from detection_worker.quick.answers import CHUNK_BYTES, Answer
-from detection_worker.quick.exchange import Connections
-from detection_worker.quick.signing import keys_of, sign
+from detection_contract.aws.quick.answers import CHUNK_BYTES, Answer
+from detection_contract.aws.quick.exchange import Connections
+from detection_contract.aws.quick.signing import keys_of, sign
 
 MAX_BUCKETS: Final = 64
 _SCHEMES: Final = frozenset({"v4", "s3v4"})

@@ -12,11 +12,11 @@ from typing import Any, Final
 import urllib3.exceptions
 from botocore.exceptions import ClientError
 
+from detection_contract.aws.quick.answers import Answer
 from detection_contract.aws.s3_urls import S3Location
 from detection_contract.error_codes import ErrorCode
 from detection_worker.aws_session import CALL_ERRORS
 from detection_worker.errors import Cancelled, JobError
-from detection_worker.quick.answers import Answer
 from detection_worker.storage.s3_answers import Head, as_response, not_modified, parse_answer
 from detection_worker.storage.s3_clients import Connected
 from detection_worker.storage.s3_errors import (

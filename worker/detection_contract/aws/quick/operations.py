@@ -7,13 +7,16 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import boto3
-from botocore.parsers import create_parser
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError, create_parser
+from urllib3.exceptions import HTTPError
 
-from detection_worker.aws_session import CALL_ERRORS
-from detection_worker.quick.answers import Answer
-from detection_worker.quick.exchange import Connections
-from detection_worker.quick.signing import ALGORITHM, keys_of, sign
+from detection_contract.aws.quick.answers import Answer
+from detection_contract.aws.quick.exchange import Connections
+from detection_contract.aws.quick.signing import ALGORITHM, keys_of, sign
 
+CALL_ERRORS: Final = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError)
+"""Exceptions that a call of AWS can raise; any other is a bug."""
 _OF_ONE_REQUEST: Final = frozenset(
     {
         "amz-sdk-invocation-id",

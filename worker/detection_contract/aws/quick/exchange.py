@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 from urllib3.exceptions import ReadTimeoutError
 from urllib3.util.proxy import connection_requires_http_tunnel
 
-from detection_worker.quick.answers import CHUNK_BYTES, Answer, broken, read_answer
+from detection_contract.aws.quick.answers import CHUNK_BYTES, Answer, broken, read_answer
 
 
 class Connections:
@@ -48,7 +48,7 @@ class Connections:
             None if botocore has to send it: nothing was sent.
 
         Raises:
-            Exception: One of ``aws_session.CALL_ERRORS``.
+            Exception: One of ``operations.CALL_ERRORS``.
         """
         parts = urlsplit(url)
         pool = self._pool(f"{parts.scheme}://{parts.netloc}", url)

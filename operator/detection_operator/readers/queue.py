@@ -1,11 +1,12 @@
 """Reads queues from SQS: depth, attributes, dead-letter queue. Errors become values."""
 
+import json
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -17,6 +18,7 @@ from botocore.exceptions import (
 )
 
 from detection_contract.aws.errors import QueueFault, queue_fault
+from detection_contract.aws.quick.operations import QuickOperation
 from detection_contract.aws.redrive import parse_redrive_policy
 from detection_operator.caches import LruCache
 from detection_operator.readers.rate_limit import TokenBucket
@@ -53,6 +55,7 @@ _READ_ERRORS: Final = {
     QueueFault.THROTTLED: ReadError.THROTTLED,
     None: ReadError.UNREACHABLE,
 }
+_Answer = TypeVar("_Answer")
 log = logging.getLogger(__name__)
 
 
@@ -87,6 +90,49 @@ class _Outbox:
         return UNREADABLE_S if self.depth is None else SIDE_QUEUE_S
 
 
+class _Service:
+    """SQS in one region or at one endpoint. Safe to use from several threads.
+
+    Attributes are read without botocore, which would take most of the operator's CPU, as long as
+    that works; see ``QuickOperation``.
+
+    Args:
+        session: With the credentials of ``client``.
+        client: Of boto3.
+    """
+
+    def __init__(self, session: Any, client: Any) -> None:
+        self.client = client
+        self._quick = QuickOperation(session, client, "GetQueueAttributes")
+        self._plain = True
+
+    def attributes(self, url: str) -> Mapping[str, str]:
+        """Return all attributes of a queue.
+
+        Raises:
+            Exception: botocore's.
+        """
+        request: dict[str, Any] = {"QueueUrl": url, "AttributeNames": ["All"]}
+        answer = self._quick.post(json.dumps(request).encode()) if self._plain else None
+        if answer is None:
+            # Until botocore has an answer again it alone is asked: an endpoint out of reach costs
+            # its timeouts only, and one that throttles gets no request more.
+            self._plain = False
+            answer = self.client.get_queue_attributes(**request)
+            self._plain = True
+        found: Mapping[str, str] = answer.get("Attributes", {})
+        return found
+
+    def url(self, name: str, account: str) -> str:
+        """Return the URL of a queue.
+
+        Raises:
+            Exception: botocore's.
+        """
+        answer = self.client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
+        return str(answer["QueueUrl"])
+
+
 class SqsReader:
     """Implements ``QueueReader``. Safe to use from several threads.
 
@@ -109,7 +155,7 @@ class SqsReader:
         self._sleep = sleep
         self._lock = threading.Lock()
         self._session: Any = None
-        self._clients: LruCache[tuple[str, str | None], Any] = LruCache(CLIENTS)
+        self._services: LruCache[tuple[str, str | None], _Service] = LruCache(CLIENTS)
         self._buckets: LruCache[tuple[str, str], TokenBucket] = LruCache(queues)
         self._urls: LruCache[str, str] = LruCache(queues)
         self._outboxes: LruCache[str, _Outbox] = LruCache(queues)
@@ -140,8 +186,8 @@ class SqsReader:
 
     def close(self) -> None:
         """Close the connections."""
-        for client in self._clients.clear():
-            client.close()
+        for service in self._services.clear():
+            service.client.close()
 
     def _with_dead_letters(
         self, queue: QueueRef, depth: QueueReading, settings: QueueSettings
@@ -190,23 +236,17 @@ class SqsReader:
         url = self._urls.get(place)
         if url is None:
             *_, account, name = place.split(":")
-            answer = self._call(
-                queue, "get_queue_url", QueueName=name, QueueOwnerAWSAccountId=account
-            )
-            if isinstance(answer, _Failure):
-                return answer
-            url = str(answer["QueueUrl"])
+            found = self._call(queue, lambda service: service.url(name, account))
+            if isinstance(found, _Failure):
+                return found
+            url = found
             self._urls.put(place, url)
         return url
 
     def _attributes(self, queue: QueueRef, url: str) -> Mapping[str, str] | _Failure:
-        answer = self._call(queue, "get_queue_attributes", QueueUrl=url, AttributeNames=["All"])
-        if isinstance(answer, _Failure):
-            return answer
-        attributes: Mapping[str, str] = answer.get("Attributes", {})
-        return attributes
+        return self._call(queue, lambda service: service.attributes(url))
 
-    def _call(self, queue: QueueRef, name: str, **arguments: Any) -> dict[str, Any] | _Failure:
+    def _call(self, queue: QueueRef, call: Callable[[_Service], _Answer]) -> _Answer | _Failure:
         bucket = self._bucket(queue)
         wait_s = bucket.take()
         if wait_s > LONGEST_WAIT_S:
@@ -214,7 +254,7 @@ class SqsReader:
         if wait_s:
             self._sleep(wait_s)
         try:
-            answer: dict[str, Any] = getattr(self._client(queue), name)(**arguments)
+            answer = call(self._service(queue))
         except (BotoCoreError, ClientError, OSError, ValueError) as exc:
             code, failure = _failure(exc, queue)
             self._observer(code)
@@ -225,11 +265,11 @@ class SqsReader:
         self._observer("ok")
         return answer
 
-    def _client(self, queue: QueueRef) -> Any:
+    def _service(self, queue: QueueRef) -> _Service:
         place = (queue.region or "", queue.endpoint_url)
         with self._lock:
-            client = self._clients.get(place)
-            if client is None:
+            service = self._services.get(place)
+            if service is None:
                 # One session: its credentials (IRSA, Pod Identity) are refreshed in one place.
                 self._session = self._session or boto3.session.Session()
                 client = self._session.client(
@@ -238,10 +278,11 @@ class SqsReader:
                     endpoint_url=queue.endpoint_url,
                     config=_CONFIG,
                 )
-                idle = self._clients.put(place, client)
+                service = _Service(self._session, client)
+                idle = self._services.put(place, service)
                 if idle is not None:
-                    idle.close()
-            return client
+                    idle.client.close()
+            return service
 
     def _bucket(self, queue: QueueRef) -> TokenBucket:
         place = queue.account

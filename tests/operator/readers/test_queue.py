@@ -325,3 +325,85 @@ def test_an_outbox_lies_where_its_url_says_or_beside_the_queue(url: str, region:
     queue = QueueRef(url="https://sqs.eu-west-1.amazonaws.com/1/video", region="eu-west-1")
 
     assert queue.beside(url) == QueueRef(url=url, region=region)
+
+
+def sent_by_botocore(reader: SqsReader) -> list[str]:
+    """Return where botocore sends requests from now on, of the one service that was read."""
+    (service,) = reader._services.clear()
+    sent: list[str] = []
+    service.client.meta.events.register(
+        "before-send.sqs", lambda request, **_: sent.append(request.url)
+    )
+    reader._services.put(
+        (service.client.meta.region_name, service.client.meta.endpoint_url), service
+    )
+    return sent
+
+
+def test_after_the_first_read_botocore_is_not_needed(
+    aws: LocalAws, reader: SqsReader, codes: list[str]
+) -> None:
+    queues = aws.create_queue("video")
+    queue = dataclasses.replace(reference(aws, queues.queue_url), dead_letter_queue=queues.dlq_url)
+    first = reader.read(queue, QueueReading(), 1.0)
+    sent, told = sent_by_botocore(reader), len(codes)
+    aws.send(queues.queue_url, ["{}"] * 3)
+
+    readings = [reader.read(queue, first, 2.0) for _ in range(3)]
+
+    expected = dataclasses.replace(first, sampled_at_s=2.0, visible=3)
+    assert readings == [expected] * 3
+    assert (sent, codes[told:]) == ([], ["ok"] * 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "requests"), [("throttle", 2), ("error", 2), ("access_denied", 1)]
+)
+def test_errors_are_left_to_botocore_until_it_has_an_answer(
+    aws: LocalAws, reader: SqsReader, kind: FaultKind, requests: int
+) -> None:
+    queue = reference(aws, aws.create_queue("video").queue_url)
+    good = reader.read(queue, QueueReading(), 1.0)
+    sent = sent_by_botocore(reader)
+    aws.inject(Fault(operation="sqs.GetQueueAttributes", kind=kind))
+
+    failed = [reader.read(queue, good, 2.0) for _ in range(2)]
+    assert all(reading.error is not None for reading in failed)
+    assert len(sent) == 2 * requests
+
+    aws.clear_faults()
+    mended = [reader.read(queue, good, 3.0) for _ in range(3)]
+    assert [reading.error for reading in mended] == [None] * 3
+    assert len(sent) == 2 * requests + 1
+
+
+def test_one_queue_that_is_gone_changes_nothing_for_the_others(
+    aws: LocalAws, reader: SqsReader
+) -> None:
+    queue = reference(aws, aws.create_queue("video").queue_url)
+    gone = dataclasses.replace(queue, url=f"{queue.url}-gone")
+    good = reader.read(queue, QueueReading(), 1.0)
+    assert reader.read(gone, QueueReading(), 1.0).error is ReadError.NO_SUCH_QUEUE
+
+    assert reader.read(queue, good, 1.0) == good
+    sent = sent_by_botocore(reader)
+    assert reader.read(queue, good, 1.0) == good
+    assert sent == []
+
+
+def test_new_credentials_are_used_at_once(aws: LocalAws, reader: SqsReader) -> None:
+    queue = reference(aws, aws.create_queue("video").queue_url)
+    good = reader.read(queue, QueueReading(), 1.0)
+    sent = sent_by_botocore(reader)
+    keys = reader._session.get_credentials()
+    known = keys.access_key
+
+    keys.access_key = "AKIDREVOKED"
+    revoked = reader.read(queue, good, 2.0)
+    told = len(sent)
+    keys.access_key = known
+    readings = [reader.read(queue, good, 3.0) for _ in range(3)]
+
+    assert (revoked.error, told) == (ReadError.ACCESS_DENIED, 1)
+    assert [reading.error for reading in readings] == [None] * 3
+    assert len(sent) == told + 1

@@ -24,7 +24,8 @@ class C2paFacts:
     Attributes:
         state: ``trusted``: signature and content fit, and the signer is on the trust list.
             ``valid``: they fit; anyone may have signed. ``invalid``: content or manifest was
-            changed after signing. ``unreadable``: there is a manifest that cannot be parsed.
+            changed after signing, or the certificate has expired. ``unreadable``: there is a
+            manifest that cannot be parsed.
             ``not_checked``: file or manifest is too large to be checked here.
         issuer: Organisation in the signer's certificate.
         claim_generator: Program that wrote the manifest, with its version.

@@ -27,8 +27,13 @@ GRACE_S = 4.0
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("grace_s", "signals"), [(GRACE_S, 1), (60.0, 2)])
 def test_a_stop_does_not_wait_for_a_pass_that_hangs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    grace_s: float,
+    signals: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     detector = HangingDetector()
     loaded = LoadedDetectors(
@@ -51,7 +56,7 @@ def test_a_stop_does_not_wait_for_a_pass_that_hangs(
                 callback=CallbackSettings(allow_private=True),
             ),
             ConsumerSettings(
-                queue_url=queue_url, wait_time_s=1, decoders=1, shutdown_grace_s=GRACE_S
+                queue_url=queue_url, wait_time_s=1, decoders=1, shutdown_grace_s=grace_s
             ),
         )
         thread = threading.Thread(target=lambda: codes.append(worker.run()))
@@ -65,7 +70,8 @@ def test_a_stop_does_not_wait_for_a_pass_that_hangs(
         assert detector.entered.wait(60)
 
         began_s = time.monotonic()
-        worker.request_stop()
+        for _ in range(signals):
+            worker.request_stop()
         thread.join(60)
         counts = aws.stats()["queues"][name]
         detector.go_on.set()

@@ -200,6 +200,8 @@ class Pipeline:
             self._release(time_left_s=math.inf)
             if self.in_flight.wait_empty(timeout_s=0.1) and self.poller.join(timeout_s=0.1):
                 break
+        if hurry():
+            self._stop_by_s = time.monotonic()  # nor is a forward pass waited for
         self._release(time_left_s=-1.0)
         flushed = self._acks.flush(timeout_s=max(0.5, deadline - time.monotonic()))
         answered = self.poller.join(timeout_s=max(0.0, deadline - time.monotonic()))

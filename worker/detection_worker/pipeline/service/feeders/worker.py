@@ -131,7 +131,8 @@ class FedWorker(Stoppable):
 
     def _left_s(self) -> float:
         """Return what is left of the grace period for a pass that nobody waits for, seconds."""
-        return max(LAST_CLOSE_S, self._stop_by_s - time.monotonic())
+        left_s = 0.0 if self._hurry.is_set() else self._stop_by_s - time.monotonic()
+        return max(LAST_CLOSE_S, left_s)
 
     def _watch(self) -> int:
         """Look after the feeders until told to stop, then stop them; return the exit code."""

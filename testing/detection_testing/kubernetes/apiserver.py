@@ -36,6 +36,7 @@ CONTROLLERS: Final = (
     "replicaset-controller",
     "garbage-collector-controller",
     "namespace-controller",
+    "resourcequota-controller",
 )
 
 

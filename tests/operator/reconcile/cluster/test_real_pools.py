@@ -4,7 +4,7 @@ import contextlib
 import copy
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from detection_operator.crd.manifest import PLURAL, POOL_PLURAL
 from detection_operator.kube.port import Key
 from detection_operator.kube.rest import Rest
 from detection_testing.kubernetes.apiserver import ApiServer
+from detection_testing.kubernetes.controllers import GPU
 from detection_testing.scenes.api_scene import ApiScene
 from detection_testing.scenes.fleet import Fleet, Side
 from detection_testing.scenes.world import MINIMAL
@@ -124,3 +125,74 @@ def test_a_deleted_queue_leaves_its_share_to_others(fleet: Fleet) -> None:
         time.sleep(0.1)
 
     assert fleet.most_pods == CAPACITY
+
+
+def limited(fleet: Fleet, gpus: int) -> Key:
+    """Create a quota of GPUs, wait until it counts, and share it."""
+    hard = {f"requests.{GPU}": str(gpus)}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "gpus"}}
+    fleet.cluster.create({**quota, "spec": {"hard": hard}})
+    wait_for(lambda: fleet.cluster.of_kind("ResourceQuota")[0]["status"].get("hard") == hard)
+    return fleet.create_pool("gpu", {"fromResourceQuota": {"name": "gpus"}})
+
+
+def used(fleet: Fleet) -> int:
+    quota = fleet.cluster.of_kind("ResourceQuota")[0]
+    return int(quota["status"]["used"][f"requests.{GPU}"])
+
+
+def wait_for(found: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + 60
+    while not found():
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+
+
+def with_gpu(made: dict[str, Any]) -> dict[str, Any]:
+    made["worker"] = copy.deepcopy(made["worker"])
+    made["worker"]["template"]["resources"] = {"limits": {GPU: 1}}
+    return made
+
+
+def notebook(name: str) -> dict[str, Any]:
+    resources = {"limits": {GPU: "1"}}
+    container = {"name": "notebook", "image": "notebook:1", "resources": resources}
+    metadata, pod = {"name": name}, {"containers": [container]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod}
+
+
+def test_a_quota_is_shared_with_pods_of_others(fleet: Fleet) -> None:
+    assert isinstance(fleet.cluster, ApiScene)
+    pool = limited(fleet, 4)
+    fleet.cluster.create(notebook("theirs"))
+    bulk = fleet.add("bulk", with_gpu(spec()), service_s=4.0)
+    bulk.queue.visible = 10_000
+
+    assert takes_over(fleet, bulk, 3)
+    fleet.run(40)
+
+    assert (fleet.status(pool)["capacity"], used(fleet), len(bulk.workers.workers)) == (3, 4, 3)
+    assert "1 of them are used by others" in fleet.condition(pool, "CapacityKnown")["message"]
+    assert fleet.condition(bulk.key, "PoolAvailable")["status"] == "True"
+
+    fleet.cluster.delete(("Pod", fleet.cluster.namespace, "theirs"))
+    fleet.run(1)
+    wait_for(lambda: used(fleet) == 3)
+    assert takes_over(fleet, bulk, 4)
+    assert used(fleet) == 4
+
+
+def test_a_quota_that_counts_what_is_gone_delays_a_hand_over_and_no_more(fleet: Fleet) -> None:
+    pool = limited(fleet, CAPACITY)
+    bulk = fleet.add("bulk", with_gpu(spec()), service_s=4.0)
+    urgent = fleet.add("urgent", with_gpu(spec(100)), service_s=4.0)
+    bulk.queue.visible = 10_000
+    assert takes_over(fleet, bulk)
+    fleet.run(20)
+    urgent.queue.visible = 500
+
+    assert takes_over(fleet, urgent)
+    fleet.run(40)
+
+    assert (fleet.status(pool)["capacity"], used(fleet)) == (CAPACITY, CAPACITY)
+    assert fleet.lost == []

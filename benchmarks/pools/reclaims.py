@@ -1,10 +1,11 @@
 """Count the busy pods that pools remove when they take replicas from one queue for another.
 
 The operator's own reconciler runs against a cluster in memory whose ReplicaSets choose victims as
-Kubernetes does, and whose pods end slowly. Three queues of different priority share a pool;
-bursts, service times, guarantees, capacities and sharing are random; now and then the operator is
-killed and restarted, and the capacity is cut. Each fall of a queue's share below what it holds is
-a reclaim.
+Kubernetes does, some of them seconds late, and whose pods start and end slowly. Three queues of
+different priority share a pool; bursts, service times, guarantees, capacities and sharing are
+random; now and then the operator is killed and restarted, and the capacity is cut. Each fall of a
+queue's share below what it holds is a reclaim. A pod that holds a message when it is deleted is a
+busy one, whatever its grace period; the history of each is printed.
 
     python benchmarks/pools/reclaims.py                 # 500 reclaims
     python benchmarks/pools/reclaims.py --reclaims 50 --json
@@ -19,11 +20,13 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from detection_contract.environment import ANNOTATION_DELETION_COST, ANNOTATION_DRAIN
 from detection_operator.crd.kinds import KINDS
 from detection_operator.crd.manifest import manifest
+from detection_operator.kube.objects import condition
 from detection_operator.kube.port import Key
 from detection_operator.kube.rest import Rest
 from detection_operator.scaling.records import Record
@@ -38,6 +41,8 @@ PRIORITIES = {"low": 0, "middle": 50, "high": 100}
 ROUNDS = 12
 RESTART_SHARE = 0.2
 CUT_SHARE = 0.15
+LOADS_S = 2.0
+"""A worker answers while it loads its model, and receives when it is ready."""
 ENDING_S = 40
 """For a capacity that was cut: the longest job, the end of its pod and the steps between."""
 
@@ -86,6 +91,7 @@ class Contest:
         capacity: The pool's capacity now.
         tally: Counts of all clusters.
         below: Queues whose share is below what they hold.
+        history: What was seen of each pod, by uid, oldest first.
         cut_until_s: Monotonic time until which more may exist than the capacity.
     """
 
@@ -94,6 +100,7 @@ class Contest:
     capacity: int
     tally: Tally
     below: set[str]
+    history: dict[str, list[str]] = field(default_factory=dict)
     cut_until_s: float = 0.0
 
     def run(self, seconds: int) -> None:
@@ -101,7 +108,28 @@ class Contest:
         for _ in range(seconds):
             self.fleet.step()
             self.tally.simulated_h += 1 / 3600
+            self._note()
             self._count()
+
+    def _note(self) -> None:
+        workers = {
+            u: w for side in self.fleet.sides.values() for u, w in side.workers.workers.items()
+        }
+        for pod in self.fleet.cluster.of_kind("Pod"):
+            metadata = pod["metadata"]
+            marks = metadata.get("annotations", {})
+            worker = workers.get(metadata["uid"])
+            state = {
+                "ready": (condition(pod, "Ready") or {}).get("status"),
+                "cost": marks.get(ANNOTATION_DELETION_COST),
+                "asked": marks.get(ANNOTATION_DRAIN),
+                "deleted": "deletionTimestamp" in metadata,
+                "draining": worker is not None and worker.draining,
+                "holds": 0 if worker is None else len(worker.held),
+            }
+            seen = self.history.setdefault(metadata["uid"], [])
+            if not seen or not seen[-1].endswith(str(state)):
+                seen.append(f"{self.fleet.clock.monotonic:.0f} s: {metadata['name']} {state}")
 
     def _count(self) -> None:
         reconciler = self.fleet.reconciler
@@ -140,8 +168,8 @@ def spec(rng: random.Random, name: str) -> dict[str, Any]:
     return made
 
 
-def contest(rng: random.Random, fleet: Fleet, tally: Tally) -> None:
-    """Let three queues of one cluster contend for a while."""
+def contest(rng: random.Random, fleet: Fleet, tally: Tally) -> list[str]:
+    """Let three queues of one cluster contend for a while; return the history of lost pods."""
     fleet.records = Forgetful()
     capacity = rng.randint(4, 16)
     sharing = rng.choice(["Priority", "Priority", "Fair"])
@@ -149,6 +177,8 @@ def contest(rng: random.Random, fleet: Fleet, tally: Tally) -> None:
     if isinstance(fleet.nodes, Nodes):
         fleet.nodes.ends_after_s = rng.choice([0.0, 2.0, 6.0])
         fleet.nodes.ready_after_s = rng.choice([0.0, 3.0, 8.0])
+        fleet.nodes.acts_after_s = rng.choice([0.0, 0.0, 2.0, 5.0])
+        fleet.nodes.loads_s = LOADS_S
     for name in PRIORITIES:
         fleet.add(name, spec(rng, name), service_s=rng.uniform(3.0, 20.0))
     seen = Contest(fleet=fleet, pool=pool, capacity=capacity, tally=tally, below=set())
@@ -163,6 +193,7 @@ def contest(rng: random.Random, fleet: Fleet, tally: Tally) -> None:
             cut(seen, rng)
     tally.removed += len(fleet.nodes.removed)
     tally.busy += len(fleet.lost)
+    return [line for uid in fleet.lost for line in seen.history[uid]]
 
 
 def cut(seen: Contest, rng: random.Random) -> None:
@@ -200,7 +231,8 @@ def run(reclaims: int, seed: int, make: Callable[[], Fleet], log: Callable[[str]
     """Go on until so many reclaims were seen."""
     rng, tally, began_s = random.Random(seed), Tally(), time.process_time()
     while tally.reclaims < reclaims:
-        contest(rng, make(), tally)
+        for line in contest(rng, make(), tally):
+            log(line)
         log(f"{tally.reclaims} reclaims, {tally.removed} pods removed, {tally.busy} of them busy")
     tally.cpu_s = round(time.process_time() - began_s, 1)
     tally.simulated_h = round(tally.simulated_h, 1)

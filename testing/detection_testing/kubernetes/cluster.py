@@ -1,6 +1,5 @@
 """A cluster in memory behind the operator's port: an API server's rules, no HTTP."""
 
-import copy
 import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from detection_operator.kube.port import FIELD_MANAGER, EventNote, Key, Object
 from detection_operator.kube.selectors import matches
 from detection_operator.kube.store import POOL
 from detection_testing.kubernetes.admission import admit, merged_over
+from detection_testing.kubernetes.copies import copied
 
 Slot = tuple[str, str, str]
 """Kind, namespace, name."""
@@ -63,7 +63,7 @@ class InMemoryCluster:
         slot = slot_of(obj)
         if slot in self.objects:
             raise Conflict(f"{slot} exists", status=409)
-        return self._store(slot, copy.deepcopy(dict(obj)), manager="kubectl", fresh=True)
+        return self._store(slot, copied(dict(obj)), manager="kubectl", fresh=True)
 
     def create_queue(self, name: str, spec: Mapping[str, Any], namespace: str = "default") -> Key:
         """Create a DetectionQueue."""
@@ -83,7 +83,7 @@ class InMemoryCluster:
         self, slot: Slot, change: Callable[[dict[str, Any]], None], *, manager: str = "kubectl"
     ) -> None:
         """Change an object by hand, under the name of some field manager."""
-        obj = copy.deepcopy(self._get(slot))
+        obj = copied(self._get(slot))
         change(obj)
         self._store(slot, obj, manager=manager)
 
@@ -113,33 +113,33 @@ class InMemoryCluster:
     def queues(self) -> list[Object]:
         """Return all DetectionQueues."""
         self._trip("queues")
-        return copy.deepcopy(list[Object](self.of_kind(KIND)))
+        return copied(list[Object](self.of_kind(KIND)))
 
     def queues_of(self, url: str) -> list[Object]:
         """Return the DetectionQueues of one SQS queue."""
         self._trip("queues")
         found: list[Object] = [obj for obj in self.of_kind(KIND) if queue_url(obj) == url]
-        return copy.deepcopy(found)
+        return copied(found)
 
     def queue(self, key: Key) -> Object | None:
         """Return a DetectionQueue, or None."""
         self._trip("queue")
-        return copy.deepcopy(self.objects.get((KIND, key.namespace, key.name)))
+        return copied(self.objects.get((KIND, key.namespace, key.name)))
 
     def pools(self) -> list[Object]:
         """Return all WorkerPools."""
         self._trip("pools")
-        return copy.deepcopy(list[Object](self.of_kind(POOL)))
+        return copied(list[Object](self.of_kind(POOL)))
 
     def pool(self, key: Key) -> Object | None:
         """Return a WorkerPool, or None."""
         self._trip("pool")
-        return copy.deepcopy(self.objects.get((POOL, key.namespace, key.name)))
+        return copied(self.objects.get((POOL, key.namespace, key.name)))
 
     def resource_quota(self, namespace: str, name: str) -> Object | None:
         """Return a ResourceQuota, or None."""
         self._trip("resource_quota")
-        return copy.deepcopy(self.objects.get(("ResourceQuota", namespace, name)))
+        return copied(self.objects.get(("ResourceQuota", namespace, name)))
 
     def deployments(self, key: Key) -> list[Object]:
         """Return the Deployments with the label of the DetectionQueue."""
@@ -149,7 +149,7 @@ class InMemoryCluster:
     def deployment(self, namespace: str, name: str) -> Object | None:
         """Return a Deployment, or None."""
         self._trip("deployment")
-        return copy.deepcopy(self.objects.get(("Deployment", namespace, name)))
+        return copied(self.objects.get(("Deployment", namespace, name)))
 
     def pods(self, namespace: str, selector: str) -> list[Object]:
         """Return the pods that a selector finds."""
@@ -160,11 +160,11 @@ class InMemoryCluster:
         """Return the events about pods; tests create them as objects of kind Event."""
         self._trip("pull_events" if pulls else "pod_events")
         found = [e for e in self.of_kind("Event") if e["metadata"]["namespace"] == namespace]
-        return copy.deepcopy([e for e in found if (e.get("reason") == "Pulled") is pulls])
+        return copied([e for e in found if (e.get("reason") == "Pulled") is pulls])
 
     def claim_events(self) -> list[Object]:
         """Return the events about NodeClaims; tests create them as objects of kind ClaimEvent."""
-        return copy.deepcopy(list[Object](self.of_kind("ClaimEvent")))
+        return copied(list[Object](self.of_kind("ClaimEvent")))
 
     def nodes(self) -> list[Object]:
         """Return all nodes."""
@@ -188,13 +188,13 @@ class InMemoryCluster:
         slot = slot_of(manifest)
         before = self.objects.get(slot)
         if before is None:
-            obj = copy.deepcopy(dict(manifest))
+            obj = copied(dict(manifest))
             return self._written(slot, self._store(slot, obj, manager=FIELD_MANAGER, fresh=True))
-        merged = merged_over(copy.deepcopy(before), manifest)
+        merged = merged_over(copied(before), manifest)
         if merged["spec"].get("selector") != before["spec"].get("selector"):
             raise Rejected("spec.selector: field is immutable", status=422)
         if merged == before:
-            return copy.deepcopy(before)
+            return copied(before)
         return self._written(slot, self._store(slot, merged, manager=FIELD_MANAGER))
 
     def scale(
@@ -217,7 +217,7 @@ class InMemoryCluster:
     def disruption_budget(self, namespace: str, name: str) -> Object | None:
         """Return a PodDisruptionBudget, or None."""
         self._trip("disruption_budget")
-        return copy.deepcopy(self.objects.get(("PodDisruptionBudget", namespace, name)))
+        return copied(self.objects.get(("PodDisruptionBudget", namespace, name)))
 
     def delete_disruption_budget(
         self, namespace: str, name: str, *, resource_version: str
@@ -232,7 +232,7 @@ class InMemoryCluster:
         """Set or remove annotations of a pod."""
         self._trip("annotate_pod")
         slot = ("Pod", namespace, name)
-        obj = copy.deepcopy(self._get(slot))
+        obj = copied(self._get(slot))
         merged = {**obj["metadata"].get("annotations", {}), **annotations}
         obj["metadata"]["annotations"] = {k: v for k, v in merged.items() if v is not None}
         return self._written(slot, self._store(slot, obj, manager=FIELD_MANAGER))
@@ -241,8 +241,8 @@ class InMemoryCluster:
         """Replace the status of a DetectionQueue or WorkerPool."""
         self._trip("apply_status")
         slot = (key.kind, key.namespace, key.name)
-        obj = copy.deepcopy(self._get(slot))
-        obj["status"] = copy.deepcopy(dict(status))
+        obj = copied(self._get(slot))
+        obj["status"] = copied(dict(status))
         self.writes["Status"] += 1
         return self._store(slot, obj, manager=FIELD_MANAGER)
 
@@ -255,7 +255,7 @@ class InMemoryCluster:
     def lease(self, namespace: str, name: str) -> Object | None:
         """Return a Lease, or None."""
         self._trip("lease")
-        return copy.deepcopy(self.objects.get(("Lease", namespace, name)))
+        return copied(self.objects.get(("Lease", namespace, name)))
 
     def create_lease(self, manifest: Object) -> Object:
         """Create a Lease."""
@@ -269,7 +269,7 @@ class InMemoryCluster:
         version = self._get(slot)["metadata"]["resourceVersion"]
         if manifest["metadata"].get("resourceVersion") != version:
             raise Conflict("changed", status=409)
-        return self._store(slot, copy.deepcopy(dict(manifest)), manager=FIELD_MANAGER)
+        return self._store(slot, copied(dict(manifest)), manager=FIELD_MANAGER)
 
     # Inside.
 
@@ -286,7 +286,7 @@ class InMemoryCluster:
 
     def _select(self, kind: str, namespace: str, selector: str) -> list[Object]:
         return [
-            copy.deepcopy(obj)
+            copied(obj)
             for (k, ns, _), obj in self.objects.items()
             if k == kind
             and ns == namespace
@@ -301,10 +301,10 @@ class InMemoryCluster:
 
     def _written(self, slot: Slot, obj: dict[str, Any]) -> dict[str, Any]:
         self.writes[slot[0]] += 1
-        return copy.deepcopy(obj)
+        return copied(obj)
 
     def _scale(self, slot: Slot, replicas: int, manager: str) -> None:
-        obj = copy.deepcopy(self._get(slot))
+        obj = copied(self._get(slot))
         obj["spec"]["replicas"] = replicas
         self._store(slot, obj, manager=manager, subresource="scale")
 

@@ -20,6 +20,8 @@ class Nodes:
         cluster: Whose objects.
         slots: Pods that find a node; None: no limit.
         ready_after_s: From a node to ready; None: never.
+        loads_s: Before it is ready, a worker answers for so long.
+        acts_after_s: From a change of a Deployment to what its controllers make of it.
         waiting: Reason of containers that never start, such as ``CrashLoopBackOff``.
         ends_after_s: From the deletion of a pod to its end.
         refused: Why no more pods may be created, as the controller says it; None: they may.
@@ -30,17 +32,21 @@ class Nodes:
     cluster: InMemoryCluster
     slots: int | None = None
     ready_after_s: float | None = 0.0
+    loads_s: float = 0.0
+    acts_after_s: float = 0.0
     waiting: str | None = None
     ends_after_s: float = 0.0
     refused: str | None = None
     removed: list[str] = field(default_factory=list)
     unfinished: bool = True
+    _changes: dict[str, tuple[int, float]] = field(default_factory=dict)
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def tick(self) -> None:
         """Let everything that is due happen."""
         for deployment in self.cluster.of_kind("Deployment"):
-            self._replicate(deployment)
+            if self._is_due(deployment):
+                self._replicate(deployment)
         self._schedule()
         for pod in self.cluster.of_kind("Pod"):
             # One that ends does not begin to receive any more.
@@ -48,6 +54,21 @@ class Nodes:
                 self._run(pod)
             if pod.get("_ends_s", float("inf")) <= self.cluster.clock():
                 self.cluster.delete(slot_of(pod))
+
+    def answers(self, pod: dict[str, Any]) -> bool:
+        """Say whether the worker in a pod answers, ready or not."""
+        if self.ready_after_s is None or "_node_s" not in pod:
+            return False
+        since_s = self.cluster.clock() - pod["_node_s"]
+        return self.waiting is None and since_s >= self.ready_after_s - self.loads_s
+
+    def _is_due(self, deployment: dict[str, Any]) -> bool:
+        metadata, now_s = deployment["metadata"], self.cluster.clock()
+        generation, since_s = self._changes.get(metadata["uid"], (0, now_s))
+        if generation != metadata["generation"]:
+            generation, since_s = metadata["generation"], now_s
+        self._changes[metadata["uid"]] = (generation, since_s)
+        return now_s - since_s >= self.acts_after_s
 
     def pods_of(self, deployment: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the pods of a Deployment."""

@@ -54,6 +54,10 @@ class ApiNodes:
         running = [self._run(pod) for pod in sorted(pods, key=_name)]
         self._seen, self.unfinished = state, not all(running)
 
+    def answers(self, pod: Mapping[str, Any]) -> bool:
+        """Say whether the worker in a pod answers: when it is ready."""
+        return (condition(pod, "Ready") or {}).get("status") == "True"
+
     def _settled(self) -> list[dict[str, Any]]:
         end_s = time.monotonic() + SETTLE_S
         while True:

@@ -101,6 +101,8 @@ class FakeWorker:
     Attributes:
         held: Seconds until each message in hand is done.
         draining: It takes no more.
+        loading: It answers, but takes nothing yet.
+        ending: Its pod was deleted.
         silent: It answers nothing.
         refuses: It answers, but does not drain.
         hung: Its messages never end.
@@ -112,6 +114,8 @@ class FakeWorker:
 
     held: list[float] = field(default_factory=list)
     draining: bool = False
+    loading: bool = False
+    ending: bool = False
     silent: bool = False
     refuses: bool = False
     hung: bool = False
@@ -180,17 +184,32 @@ class FakeWorkers:
     workers: dict[str, FakeWorker] = field(default_factory=dict)
     finished: int = 0
 
-    def follow(self, ready: Collection[str]) -> list[str]:
-        """Start and stop workers with their pods; return the uids of busy ones that were lost."""
-        gone = [uid for uid in self.workers if uid not in ready]
-        lost = [uid for uid in gone if self.workers[uid].held]
+    def follow(
+        self,
+        ready: Collection[str],
+        *,
+        loading: Collection[str] = (),
+        ending: Collection[str] = (),
+    ) -> list[str]:
+        """Start and stop workers with their pods; return the uids of busy ones that were lost.
+
+        Args:
+            ready: Uids of pods that are ready.
+            loading: Uids of pods that answer already, but are not ready.
+            ending: Those of the ready ones that were deleted: they finish what they hold.
+        """
+        gone = [uid for uid in self.workers if uid not in ready and uid not in loading]
+        deleted = [uid for uid in (*gone, *ending) if uid in self.workers]
+        lost = [u for u in deleted if self.workers[u].held and not self.workers[u].ending]
+        for uid in set(ending) & self.workers.keys():
+            self.workers[uid].ending = self.workers[uid].draining = True
         for uid in gone:
             messages = len(self.workers.pop(uid).held)
             # SQS makes the messages of the dead visible again.
             self.queue.in_flight -= messages
             self.queue.visible += messages
-        for uid in ready:
-            self.workers.setdefault(uid, self.made())
+        for uid in (*loading, *ready):
+            self.workers.setdefault(uid, self.made()).loading = uid in loading
         return lost
 
     def work(self, seconds: float) -> None:
@@ -205,7 +224,7 @@ class FakeWorkers:
 
     def _take(self) -> None:
         """Hand out what waits, one to each in turn: who holds least asks first."""
-        able = [w for w in self.workers.values() if not w.draining]
+        able = [w for w in self.workers.values() if not (w.draining or w.loading)]
         while self.queue.visible > 0:
             worker = min(able, key=lambda w: len(w.held), default=None)
             if worker is None or len(worker.held) >= self.lanes:

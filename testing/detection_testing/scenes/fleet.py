@@ -112,13 +112,19 @@ class Fleet(World):
         pods = self.cluster.of_kind("Pod")
         self.most_pods = max(self.most_pods, len(pods))
         for name, side in self.sides.items():
+            own = [p for p in pods if p["metadata"].get("labels", {}).get(LABEL_QUEUE) == name]
             ready = [
                 pod["metadata"]["uid"]
-                for pod in pods
+                for pod in own
                 if (condition(pod, "Ready") or {}).get("status") == "True"
-                and pod["metadata"].get("labels", {}).get(LABEL_QUEUE) == name
             ]
-            self.lost += side.workers.follow(ready)
+            ending = [p["metadata"]["uid"] for p in own if "deletionTimestamp" in p["metadata"]]
+            answering = [p["metadata"]["uid"] for p in own if self.nodes.answers(p)]
+            self.lost += side.workers.follow(
+                ready,
+                loading=set(answering) - {*ready, *ending},
+                ending=set(ending) & set(ready),
+            )
 
     def replicas_of(self, name: str) -> int:
         """Return the replicas that the Deployments of a queue ask for."""

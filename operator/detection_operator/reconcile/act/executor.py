@@ -117,6 +117,8 @@ class Executor:
         """
         for worker in steps.resume:
             self.resume(worker)
+        for worker in steps.stop:
+            self._stop(worker)
         for worker in steps.dismiss:
             self._annotate(worker, {ANNOTATION_DELETION_COST: str(LEAST_COST)})
         for item, replicas in steps.scale:
@@ -141,6 +143,15 @@ class Executor:
             self._annotate(worker, _DRAIN_END)
         if pod.drain_since_s is not None:
             self.metrics.drains.labels("resumed").inc()
+
+    def _stop(self, worker: Worker) -> None:
+        """Let a worker that is being removed receive nothing before its end."""
+        pod = worker.pod
+        if pod.drain_since_s is None or pod.deletion_cost != LEAST_COST:
+            since = timestamp(self.sources.clock.wall_s())
+            cost = str(LEAST_COST)
+            self._annotate(worker, {ANNOTATION_DRAIN: since, ANNOTATION_DELETION_COST: cost})
+        self.sources.workers.drain(address(pod))
 
     def _drain(self, worker: Worker) -> None:
         pod = worker.pod

@@ -28,6 +28,7 @@ class Steps:
         dismiss: Workers to give the least deletion cost, so that Kubernetes removes them first.
         scale: Deployments and the replicas to set.
         forced: Workers that are removed although they did not drain in ``drainTimeoutSeconds``.
+        stop: Workers that started after replicas had fallen, which Kubernetes is to remove yet.
         pending: Steps are under way: reconcile again soon.
     """
 
@@ -36,6 +37,7 @@ class Steps:
     dismiss: tuple[Worker, ...] = ()
     scale: tuple[tuple[Group, int], ...] = ()
     forced: tuple[Worker, ...] = ()
+    stop: tuple[Worker, ...] = ()
     pending: bool = False
 
 
@@ -94,13 +96,15 @@ def next_steps(
             scale.append((aim.group, replicas))
             if replicas < aim.group.replicas:
                 forced += late
+    late_starts = tuple(w for item in groups for w in item.leaving if _is_to_go_yet(w, item))
     return Steps(
         drain=tuple(drain),
         resume=resume,
         dismiss=tuple(dismiss),
         scale=tuple(scale),
         forced=tuple(forced),
-        pending=bool(chosen or resume or scale),
+        stop=tuple(w for w in late_starts if w.busy is False),
+        pending=bool(chosen or resume or scale or late_starts),
     )
 
 
@@ -195,6 +199,18 @@ def _leaving(item: Group, surplus: int) -> tuple[Worker, ...]:
     workers = {worker.pod.name: worker for worker in item.workers}
     candidates = scale_in_candidates(decision_pods([item]), count)
     return tuple(workers[name] for name in candidates)
+
+
+def _is_to_go_yet(worker: Worker, item: Group) -> bool:
+    """Say whether a pod that Kubernetes is to remove may take messages until it does.
+
+    It was starting when replicas fell, and Kubernetes' controllers may be slow, as for seconds
+    after another of them leads. In Kubernetes' own roll-outs nobody knows which ones will go.
+    """
+    asked = worker.state is not None and worker.state.draining
+    templates = {w.pod.template_hash for w in (*item.workers, *item.leaving)}
+    chosen = worker.pod.deletion_cost == LEAST_COST or len(templates) == 1
+    return chosen and not asked and not worker.pod.terminating
 
 
 def _must_ask(worker: Worker) -> bool:

@@ -312,3 +312,42 @@ def test_who_is_asked_for_longer_than_the_timeout_goes_and_nobody_before() -> No
 
     assert replicas(299.0) == []
     assert replicas(301.0) == [0]
+
+
+def surplus(*pods: tuple[PodView, WorkerState], replicas: int) -> Steps:
+    """Return the steps after replicas fell, before Kubernetes has removed anybody."""
+    deployment = {"metadata": {"name": "d"}, "spec": {"replicas": replicas}}
+    states = {pod.uid: state for pod, state in pods}
+    fleet = group(deployment, [pod for pod, _ in pods], states, current=True)
+    return next_steps([fleet], desired=replicas, drain_timeout_s=300, drain_ages={})
+
+
+def receiving(number: int, *, cost: int = 0, busy: bool = False) -> tuple[PodView, WorkerState]:
+    pod, state = drained(number, cost=cost, busy=busy)
+    return replace(pod, drain_since_s=None), replace(state, draining=False, drained=False)
+
+
+def test_who_became_ready_after_replicas_fell_is_stopped_until_kubernetes_removes_it() -> None:
+    busy, late = receiving(1, busy=True), receiving(2, cost=LEAST_COST)
+
+    steps = surplus(busy, late, replicas=1)
+
+    assert [worker.pod.name for worker in steps.stop] == ["pod-2"]
+    assert steps.pending
+    assert not steps.drain
+    assert not steps.resume
+
+
+def test_who_drained_before_replicas_fell_is_not_asked_again() -> None:
+    steps = surplus(receiving(1), drained(2, cost=LEAST_COST, busy=False), replicas=1)
+
+    assert not steps.stop
+    assert not steps.pending
+
+
+def test_new_pods_of_kubernetes_own_roll_out_are_not_stopped() -> None:
+    pod, state = receiving(2)
+
+    steps = surplus(receiving(1), (replace(pod, template_hash="new"), state), replicas=1)
+
+    assert not steps.stop

@@ -546,6 +546,22 @@ def test_a_roll_out_in_a_full_pool_makes_room_first() -> None:
     assert fleet.lost == []
 
 
+def test_pods_that_become_ready_before_slow_controllers_remove_them_take_nothing() -> None:
+    fleet, bulk, _, pool = contended()
+    nodes = pod_nodes(fleet)
+    nodes.ready_after_s, nodes.loads_s = 6.0, 3.0
+    fleet.edit_queue(pool, lambda obj: obj["spec"]["capacity"].update(replicas=12))
+    fleet.edit_queue(bulk.key, lambda obj: obj["spec"]["scaling"].update(maxReplicas=12))
+    assert fleet.run(30, until=lambda: len(fleet.cluster.of_kind("Pod")) == 12)
+    nodes.acts_after_s = 6.0
+    fleet.edit_queue(pool, lambda obj: obj["spec"]["capacity"].update(replicas=CAPACITY))
+
+    assert fleet.run(20, until=lambda: len(fleet.nodes.removed) == 4)
+
+    assert fleet.lost == []
+    assert len(bulk.workers.workers) == CAPACITY
+
+
 def test_a_roll_out_uses_room_that_nobody_has() -> None:
     fleet, bulk, _, pool = contended()
     fleet.edit_queue(bulk.key, lambda obj: obj["spec"]["scaling"].update(maxReplicas=8))

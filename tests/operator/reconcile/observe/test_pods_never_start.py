@@ -176,6 +176,7 @@ def test_a_storm_of_rejected_pods_is_bounded(reason: str, least: int) -> None:
     assert failed(world) < early + 30
 
     world.nodes.reason = None
+    world.queue.visible = 100
     assert world.run(1900, until=lambda: world.replicas >= 10, each_s=5.0)
     assert world.condition(key, "Ready")["status"] == "True"
 
@@ -232,6 +233,7 @@ def test_pods_that_do_not_end_are_told_of() -> None:
 @pytest.mark.slow
 def test_pods_that_start_after_twenty_minutes_serve() -> None:
     world, key = world_with(Nodes)
+    world.queue.visible = 200
     world.nodes.ready_after_s = 1200.0
     world.run(1300, each_s=5.0)
 

@@ -143,7 +143,7 @@ def test_a_node_that_an_autoscaler_promised_and_never_came_is_missed() -> None:
 
     world.run(200)
 
-    assert "nodes are being launched for 1:" in capacity_of(world)["message"]
+    assert "8 pods unschedulable" in capacity_of(world)["message"]
     assert capacity_of(world)["reason"] == "Unschedulable"
 
 

@@ -265,7 +265,7 @@ def test_what_was_needed_within_the_hold_is_not_surplus(make_world: MakeWorld) -
     traffic.run(50)
 
     assert traffic.takers == before
-    assert traffic.run(240, until=lambda: world.replicas == 1)
+    assert traffic.run(400, until=lambda: world.replicas == 1)
     finish(traffic)
 
 

@@ -79,7 +79,10 @@ def undecided(cluster: Cluster, queue: Object, resource: str | None) -> Demand:
     adopted = deployment_ref(queue)
     theirs = None if adopted is None else cluster.deployment(key.namespace, adopted)
     found = [*deployments, *([] if theirs is None else [theirs])]
-    held = sum(map(replicas_of, found)) + terminating(cluster, key)
+    pods = _pods(cluster, key)
+    ending = sum(pod.terminating for pod in pods)
+    # Controllers that are slow have not deleted yet what is more than the replicas.
+    held = max(sum(map(replicas_of, found)), len(pods) - ending) + ending
     return Demand(
         key=key.name,
         wanted=held,
@@ -89,11 +92,6 @@ def undecided(cluster: Cluster, queue: Object, resource: str | None) -> Demand:
         priority=_whole(membership(queue).get("priority")),
         units_each=units_each(found, resource),
     )
-
-
-def terminating(cluster: Cluster, queue: Key) -> int:
-    """Return the pods of a queue's own Deployments that were deleted and have not ended."""
-    return sum(pod.terminating for pod in _pods(cluster, queue))
 
 
 def left_over(cluster: Cluster, queue: Key) -> int:

@@ -562,6 +562,26 @@ def test_pods_that_become_ready_before_slow_controllers_remove_them_take_nothing
     assert len(bulk.workers.workers) == CAPACITY
 
 
+def test_a_new_operator_counts_pods_that_slow_controllers_have_not_deleted_yet() -> None:
+    fleet, bulk, urgent, _ = contended()
+    pod_nodes(fleet).acts_after_s = 15.0
+    urgent.queue.visible = 500
+    assert fleet.run(60, until=lambda: fleet.replicas_of("bulk") < CAPACITY)
+
+    # The one that gains is decided first.
+    fleet.keys.reverse()
+    fleet.start()
+    taken: list[int] = []
+
+    def taken_over() -> bool:
+        taken.append(len(bulk.workers.workers) + fleet.replicas_of("urgent"))
+        return len(urgent.workers.workers) == CAPACITY
+
+    assert fleet.run(120, until=taken_over)
+    assert max(taken) == CAPACITY
+    assert fleet.lost == []
+
+
 def test_a_roll_out_uses_room_that_nobody_has() -> None:
     fleet, bulk, _, pool = contended()
     fleet.edit_queue(bulk.key, lambda obj: obj["spec"]["scaling"].update(maxReplicas=8))

@@ -20,7 +20,7 @@ class Nodes:
         cluster: Whose objects.
         slots: Pods that find a node; None: no limit.
         ready_after_s: From a node to ready; None: never.
-        loads_s: Before it is ready, a worker answers for so long.
+        loads_s: Seconds before it is ready in which a worker answers.
         acts_after_s: From a change of a Deployment to what its controllers make of it.
         waiting: Reason of containers that never start, such as ``CrashLoopBackOff``.
         ends_after_s: From the deletion of a pod to its end.

@@ -98,7 +98,7 @@ class _Service:
 
     Args:
         session: With the credentials of ``client``.
-        client: Of boto3.
+        client: One of boto3.
     """
 
     def __init__(self, session: Any, client: Any) -> None:

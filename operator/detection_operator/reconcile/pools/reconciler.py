@@ -106,7 +106,7 @@ class PoolReconciler:
             share = None if member is None else _unserved(member.name, spec)
             return Turn(share=share, plan=look.choose(share))
         pool = Key(key.namespace, member.name, POOL)
-        self._know(pool, anew=any(item.departing for item in look.groups))
+        self._know(pool, again=any(item.departing for item in look.groups))
         place, units = standing(look.groups, self._spec_of(pool))
 
         def demand(plan: Plan, granted: int) -> Demand:
@@ -136,14 +136,14 @@ class PoolReconciler:
         if self.ledger.pool_of(queue) is not None:
             self.ledger.hold(queue, left_over(self.cluster, queue))
 
-    def _know(self, key: Key, *, anew: bool) -> None:
+    def _know(self, key: Key, *, again: bool) -> None:
         """Read a pool before its first queue is decided: others may hold all of it.
 
-        And ``anew`` when workers are on nodes that are going: they no longer count, nor may their
+        And ``again`` when workers are on nodes that are going: they no longer count, nor may their
         nodes, or each would be replaced by a pod without room.
         """
         with self._lock:
-            if self.ledger.knows(key) and not (anew and self._is_of_nodes(key)):
+            if self.ledger.knows(key) and not (again and self._is_of_nodes(key)):
                 return
             pool = self.cluster.pool(key)
             if pool is None:

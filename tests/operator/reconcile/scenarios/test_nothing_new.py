@@ -59,7 +59,7 @@ def change(world: World, key: Key, event: str) -> None:
     elif event == "drift" and slots:
         world.cluster.edit(slots[-1], _edit_image)
     elif event == "replicas" and slots:
-        world.cluster.scale_by("somebody", slots[-1][1], slots[-1][2], 3)
+        world.cluster.scale_by("kubectl", slots[-1][1], slots[-1][2], 3)
     elif event == "delete" and slots:
         world.cluster.delete(slots[-1])
     elif event == "pod" and pods:

@@ -165,7 +165,7 @@ def _stands(
 
     Args:
         ingredient: With the checks that its signer recorded.
-        label: Of its manifest.
+        label: That of its manifest.
         deltas: Checks of now that ended in another way than those recorded.
         state: That of the active manifest.
     """

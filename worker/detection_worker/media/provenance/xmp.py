@@ -23,7 +23,7 @@ MAX_DEPTH: Final = 64
 MAX_ELEMENTS: Final = 20_000
 MAX_TEXT_CHARS: Final = 64 * 1024
 MAX_VALUES: Final = 256
-"""Of one property."""
+"""One property may have more; those are not read."""
 _RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _PREFIXES: Final = {
     "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": "Iptc4xmpExt",

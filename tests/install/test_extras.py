@@ -167,12 +167,14 @@ def test_what_is_imported_is_declared(extra: str, project: Any) -> None:
     assert undeclared(used, allowed) == {}
 
 
-def test_the_contract_needs_nothing_but_what_its_probe_server_shows() -> None:
+def test_the_contract_needs_nothing_but_in_its_probe_server_and_its_requests_to_aws() -> None:
     probes = ROOT / "worker/detection_contract/process/probes.py"
-    others = [path for path in modules(["worker/detection_contract"]) if path != probes]
+    quick = list(modules(["worker/detection_contract/aws/quick"]))
+    others = set(modules(["worker/detection_contract"])) - {probes, *quick}
 
     assert len(others) > 10
     assert imported(others) == {}
+    assert imported(quick).keys() == {"boto3", "botocore", "urllib3"}
     assert imported([probes]).keys() == {"prometheus_client"}
 
 

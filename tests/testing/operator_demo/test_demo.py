@@ -26,13 +26,18 @@ def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def check(done: "subprocess.CompletedProcess[str]", messages: int) -> None:
+def check(
+    done: "subprocess.CompletedProcess[str]",
+    messages: int,
+    *,
+    plan: str = r"\d+ needed to clear \d+ messages",
+) -> None:
     output = done.stdout
     assert done.returncode == 0, output + done.stderr
     assert f"Results: {messages} of {messages} in " in output
     assert "0 duplicates, 0 failed. Queue: 0 messages left, 0 dead letters." in output
     assert "busy pods killed: 0." in output
-    assert re.search(r"\d+ needed to clear \d+ messages", output), "the plan is shown"
+    assert re.search(plan, output), "the plan is shown"
     removed = re.search(r"Pods removed: (\d+), drained before SIGTERM: (\d+)", output)
     assert removed is not None
     # One that was not ready yet when it became superfluous goes without a drain.
@@ -95,6 +100,6 @@ def test_a_wrong_number_is_refused(count: str) -> None:
 def test_an_urgent_queue_takes_the_pool_over_and_gives_it_back() -> None:
     done = run("--pool", "--kubernetes", "memory", "--messages", "120", "--max-replicas", "1")
 
-    check(done, 144)
+    check(done, 144, plan=r"1 of 1 granted: 1 to 'urgent' \(priority 100\); 1 more wanted")
     assert "Pool: at most 1 pods at a time, capacity 1." in done.stdout
     assert "PROBLEM" not in done.stdout

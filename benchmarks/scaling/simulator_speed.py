@@ -11,7 +11,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from detection_contract.media_types import MediaKind
 from detection_operator.scaling.decision import decide
@@ -73,19 +73,7 @@ def steady(index: int) -> Observation:
 
 def backlog(index: int) -> Observation:
     """Return ten workers before a backlog."""
-    done = Served(
-        media_type=MediaKind.VIDEO, messages=5 * index, seconds=45.0 * index, squares=0.0
-    )
-    return Observation(
-        sampled_at_s=START_S + 5.0 * index,
-        visible=400,
-        in_flight=10,
-        replicas=10,
-        ready=10,
-        busy=10,
-        served=(done,),
-        received=5 * index,
-    )
+    return replace(steady(index), visible=400)
 
 
 def measure(case: str, see: Callable[[int], Observation], count: int) -> Speed:

@@ -13,10 +13,13 @@ STAGES: Final = ("download", "decode", "inference", "callback")
 SECONDS_BUCKETS: Final = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 )  # fmt: skip
-RARE_OUTCOME: Final = "kept"
+OUTCOMES: Final = ("deleted", "dead_lettered", "retried", "released", "kept", "lost")
+"""How messages are settled."""
 RARE_ENTRIES: Final = ("dead_lettered", "kept", "refused")
-"""What alerts look for. Exported from the start: Prometheus sees no increase in a series that
-begins with 1, and a worker that starts for one message may never count to 2."""
+"""What alerts look for. Exported from the start, as ``OUTCOMES`` are: Prometheus sees no increase
+in a series that begins with 1, and a worker that starts for one message may never count to 2."""
+SCORE_BUCKETS: Final = tuple(number / 20 for number in range(1, 21))
+"""A score is at most 1; 20 steps tell distributions apart that differ by 0.05 somewhere."""
 EXEMPLAR_CHARS: Final = 100
 """OpenMetrics allows 128 characters for names and values of one exemplar together."""
 
@@ -39,11 +42,19 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
-        self.messages.labels(RARE_OUTCOME)
+        for outcome in OUTCOMES:
+            self.messages.labels(outcome)
         self.jobs = Counter(
             "detection_worker_jobs",
             "Finished detections, by media kind, label and verdict.",
             ["kind", "label", "verdict"],
+            registry=self.registry,
+        )
+        self.scores = Histogram(
+            "detection_worker_score",
+            "Scores, P(fake), that each model gave to files; none from a cache.",
+            ["kind", "model", "version"],
+            buckets=SCORE_BUCKETS,
             registry=self.registry,
         )
         self.failures = Counter(

@@ -363,6 +363,16 @@ def test_cached_scores_of_a_video_have_both_tracks(films: Any) -> None:
     assert results["r-1"]["cached"] is True
     assert results["r-0"]["tracks"] == results["r-1"]["tracks"]
     assert [track["label"] for track in results["r-1"]["tracks"]] == ["REAL", "FAKE"]
+    for track in results["r-0"]["tracks"]:
+        scored = {
+            "kind": track["track"],
+            "model": track["model"]["name"],
+            "version": track["model"]["version"],
+        }
+        assert films.metric("detection_worker_score_count", **scored) == 1
+        assert films.metric("detection_worker_score_sum", **scored) == pytest.approx(
+            track["score"], abs=1e-3
+        )
 
 
 def test_the_setting_keeps_the_consumer_from_listening(films: Any) -> None:

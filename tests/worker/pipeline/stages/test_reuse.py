@@ -57,6 +57,11 @@ def test_a_second_request_costs_no_download_and_no_inference(cached: Any) -> Non
         assert first[field] == second[field]
     assert cached.entries.calls == ["get", "put"]
     assert cached.counts(1, LOOKUPS, result="memory")
+    model = first["model"]
+    scored = {"kind": "image", "model": model["name"], "version": model["version"]}
+    assert cached.metric("detection_worker_score_count", **scored) == 1
+    jobs = {"kind": "image", "verdict": "fake", "label": "FAKE"}
+    assert cached.metric("detection_worker_jobs_total", **jobs) == 1
     assert cached.eventually(lambda: cached.files() == [])
 
 

@@ -135,8 +135,10 @@ class Delivery:
         finished = Finished(body=encode_result(result))
         self._announce(ticket, found, result["verdict"])
         if not ticket.cached:
-            # A burst of cached objects says nothing of what the next one will cost.
+            # A burst of cached objects says nothing of what the next one will cost, nor of how
+            # the model scores what comes in now.
             self._observe_service(found.info.kind, timings_s)
+            self._observe_scores(found)
         entry = self._remembered(scored)
         return Concluded(
             job=job, finished=finished, result=result, kind=found.info.kind, entry=entry
@@ -187,6 +189,14 @@ class Delivery:
         metrics = self._context.metrics
         metrics.service_seconds.labels(kind.value).set(smoothed_s)
         metrics.sustainable_rate.labels(kind.value).set(1.0 / max(smoothed_s, 1e-6))
+
+    def _observe_scores(self, found: Analysis | NotApplicableResult) -> None:
+        """Count the scores of each model: those of a video's pictures and sound by themselves."""
+        for one in [track.found for track in found.tracks] or [found]:
+            if isinstance(one, Analysis):
+                self._context.metrics.scores.labels(
+                    one.info.kind.value, str(one.model["name"]), str(one.model["version"])
+                ).observe(one.verdict.score)
 
 
 def _undelivered(passage: Passage, problem: Failure) -> Failure:

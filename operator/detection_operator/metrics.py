@@ -23,6 +23,9 @@ _GAUGES: Final = {
     "silent_replicas": "Ready workers whose control server does not answer.",
     "unschedulable_replicas": "Workers that are unschedulable.",
     "unready_replicas": "Workers that are scheduled but have not become ready for too long.",
+    "image_pull_failed_replicas": "Workers whose image cannot be pulled.",
+    "crash_looping_replicas": "Workers with a container that has restarted twice or more, and "
+    "ended within the last ten minutes.",
     "max_replicas": "spec.scaling.maxReplicas.",
     "messages_visible": "Messages visible in the queue.",
     "messages_in_flight": "Messages in flight: received and not deleted.",
@@ -45,6 +48,8 @@ _GAUGES: Final = {
     "poison_ratio": "Ratio of attempts that cannot succeed (poison messages).",
     "cost_per_hour": "Cost per hour of the current replicas, in the budget's currency.",
     "cost_today": "Cost since midnight UTC, in the budget's currency.",
+    "budget_per_hour": "spec.budget.maxPerHour.",
+    "budget_per_day": "spec.budget.maxPerDay.",
     "capacity_blocked": "1 while the cluster lacks capacity for more workers.",
 }
 
@@ -128,6 +133,17 @@ class Metrics:
         self._condition = self._gauge(
             "condition", "Status of a condition: 1 True, 0 False, -1 Unknown.", (*_QUEUE, "type")
         )
+        self._received = self._counter(
+            "received_messages",
+            "Messages that workers received for the first time, as they report.",
+            _QUEUE,
+        )
+        self._late = self._counter(
+            "late_messages",
+            "Messages that had waited longer than the objective when they were received.",
+            _QUEUE,
+        )
+        self._received_before: dict[tuple[str, str], tuple[int, int]] = {}
         # What was set last: most of it is the same the next time, and setting it costs more
         # than comparing it.
         self._shown: dict[tuple[str, str], Mapping[str, float | None]] = {}
@@ -191,8 +207,7 @@ class Metrics:
             seen: The observation.
             plan: The plan.
             status: The status that was made from them.
-            more: Values of ``max_replicas``, ``objective_seconds``, ``objective_ratio`` and
-                ``outbox_messages`` and ``outbox_due_messages``.
+            more: Values of the gauges that follow from neither observation nor plan.
         """
         place = (namespace, name)
         values = {**_values(seen, plan), **more, **_costs(status)}
@@ -204,6 +219,7 @@ class Metrics:
             else:
                 self._queue[gauge].labels(*place).set(value)
         self._shown[place] = values
+        self._count_received(place, (seen.received, seen.received_late))
         self._show_terms(place, {term.rule.value: term.replicas for term in plan.terms})
         self.show_conditions(namespace, name, status)
         self.decisions.labels(plan.binding.value).inc()
@@ -220,10 +236,19 @@ class Metrics:
         """Drop the series of a deleted DetectionQueue."""
         place = (namespace, name)
         self._show_terms(place, {})
-        for kept in (self._shown, self._terms, self._conditions):
+        for kept in (self._shown, self._terms, self._conditions, self._received_before):
             kept.pop(place, None)
-        for gauge in (*self._queue.values(), self._condition):
-            gauge.remove_by_labels({"namespace": namespace, "name": name})
+        for series in (*self._queue.values(), self._condition, self._received, self._late):
+            series.remove_by_labels({"namespace": namespace, "name": name})
+
+    def _count_received(self, place: tuple[str, str], totals: tuple[int, int]) -> None:
+        """Add what was received since the last decision; totals that fell start over."""
+        before = self._received_before.get(place, (0, 0))
+        if totals[0] < before[0] or totals[1] < before[1]:
+            before = (0, 0)
+        for counter, now, then in zip((self._received, self._late), totals, before, strict=True):
+            counter.labels(*place).inc(now - then)
+        self._received_before[place] = totals
 
     def _show_terms(self, place: tuple[str, str], terms: Mapping[str, int]) -> None:
         shown = self._terms.get(place, {})

@@ -242,7 +242,7 @@ def spec(stage: Stage) -> dict[str, Any]:
             "idle": {"policy": "Fixed", "fixedSeconds": 5},
             "scaleDown": {"holdSeconds": 0},
         },
-        "budget": {"replicaHourCost": "1.006", "maxPerHour": "20"},
+        "budget": {"replicaHourCost": "1.006", "maxPerHour": "20", "maxPerDay": "400"},
         "worker": {
             "template": {
                 "image": "detection-worker:1",

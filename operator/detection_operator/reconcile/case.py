@@ -8,6 +8,7 @@ from detection_operator.reconcile.act.rejected_deployment import for_generation
 from detection_operator.reconcile.observe.conflicts import shared_queue_findings
 from detection_operator.reconcile.observe.desired import DesiredSpec
 from detection_operator.reconcile.observe.gather import Gathered
+from detection_operator.reconcile.observe.trouble import crash_looping, without_image
 from detection_operator.reconcile.report.conditions import Report
 from detection_operator.reconcile.report.diagnostics import (
     DiagnosticInput,
@@ -56,6 +57,7 @@ class Case:
             cluster: To compare with the other DetectionQueues.
         """
         rejected = for_generation(self.state.written.rejected, self.desired.generation)
+        workers = [worker for item in self.gathered.groups for worker in item.workers]
         return Report(
             spec=self.spec,
             seen=self.seen,
@@ -65,6 +67,8 @@ class Case:
             selector=self.gathered.selector,
             conflict=conflict,
             findings=(*self._findings(plan), *shared_queue_findings(self.queue, cluster)),
+            without_image=without_image(workers),
+            crash_looping=crash_looping(workers, self.now_s),
             outbox=self.state.observed.reading.outbox,
             outbox_due=self.state.observed.reading.outbox_due,
             rejected=rejected.condition if rejected else None,

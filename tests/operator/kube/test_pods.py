@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from detection_operator.kube.pods.complaints import is_about_image
 from detection_operator.kube.pods.events import Sign, by_pod
 from detection_operator.kube.pods.views import failed_pods, pod_views
 
@@ -50,6 +51,56 @@ def test_a_pod_is_broken_when_any_of_its_containers_cannot_start(
     (view,) = pod_views([pod(**status)])
 
     assert view.broken == broken
+
+
+def ended(at: str, *, restarts: int, state: str = "lastState") -> dict[str, Any]:
+    return {"restartCount": restarts, state: {"terminated": {"exitCode": 1, "finishedAt": at}}}
+
+
+@pytest.mark.parametrize(
+    ("containers", "crashed_s"),
+    [
+        pytest.param([ended("1970-01-01T00:05:00Z", restarts=2)], 300.0, id="between two runs"),
+        pytest.param(
+            [ended("1970-01-01T00:06:00Z", restarts=2, state="state")], 360.0, id="just ended"
+        ),
+        pytest.param([ended("1970-01-01T00:05:00Z", restarts=1)], None, id="one restart"),
+        pytest.param(
+            [
+                ended("1970-01-01T00:05:00Z", restarts=7),
+                {"restartCount": 0, "state": {"running": {"startedAt": "1970-01-01T00:01:00Z"}}},
+            ],
+            300.0,
+            id="another container runs",
+        ),
+        pytest.param([{"restartCount": 3}], None, id="an end that the status forgot"),
+        pytest.param([{"restartCount": None, "lastState": None, "state": None}], None, id="nulls"),
+    ],
+)
+def test_a_container_that_ends_again_and_again_is_noticed(
+    containers: list[dict[str, Any]], crashed_s: float | None
+) -> None:
+    views = pod_views([pod(containerStatuses=containers), pod(initContainerStatuses=containers)])
+
+    assert [view.crashed_s for view in views] == [crashed_s, crashed_s]
+
+
+@pytest.mark.parametrize(
+    ("reason", "about_image"),
+    [
+        ("ErrImagePull", True),
+        ("ImagePullBackOff", True),
+        ("InvalidImageName", True),
+        ("ErrImageNeverPull", True),
+        ("RegistryUnavailable", True),
+        ("SignatureValidationFailed", True),
+        ("CrashLoopBackOff", False),
+        ("CreateContainerConfigError", False),
+        ("", False),
+    ],
+)
+def test_reasons_about_images_are_told_from_others(reason: str, *, about_image: bool) -> None:
+    assert is_about_image(reason) is about_image
 
 
 CRASHING = {

@@ -7,11 +7,13 @@ waits for anything but its turn has a problem.
 from collections.abc import Iterator
 from typing import Any, Final
 
-from detection_operator.kube.objects import condition
+from detection_operator.kube.objects import condition, time_s
 from detection_operator.kube.port import Object
 
 TURN: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
 """Reasons of containers that wait normally."""
+CRASHES: Final = 2
+"""A container that has restarted so often may well end again; one restart can be bad luck."""
 WORDS_MAX: Final = 300
 """Characters of a message: a container runtime's may be a page long."""
 
@@ -29,6 +31,26 @@ def broken(status: Object) -> tuple[str, str]:
             reason = str(ended.get("reason") or "Error")
             return reason, _words(name, reason, ended.get("message"), _end(ended))
     return "", ""
+
+
+def is_about_image(reason: str) -> bool:
+    """Say whether a container waits for its image, by the kubelet's reason.
+
+    The kubelet's reasons are ErrImagePull, ImagePullBackOff, ErrImageNeverPull, InvalidImageName,
+    ImageInspectError, and those of the two that do not say it.
+    """
+    return "Image" in reason or reason in {"RegistryUnavailable", "SignatureValidationFailed"}
+
+
+def crashed_s(status: Object) -> float | None:
+    """Return when a container last ended that ends again and again; None if there is none."""
+    ends = [
+        time_s(((container.get(state) or {}).get("terminated") or {}).get("finishedAt"))
+        for _, container in _containers(status)
+        if (container.get("restartCount") or 0) >= CRASHES
+        for state in ("state", "lastState")
+    ]
+    return max((at_s for at_s in ends if at_s is not None), default=None)
 
 
 def stage(pod: Object) -> str:

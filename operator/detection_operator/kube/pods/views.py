@@ -37,6 +37,7 @@ class PodView:
         unschedulable_since_s: Since when it is unschedulable; None otherwise.
         unschedulable_why: The scheduler's message.
         broken: Why one of its containers cannot start, in a word; empty otherwise.
+        crashed_s: When a container of it last ended that ends again and again; None without one.
         deletion_cost: Pod deletion cost; the ReplicaSet removes lower ones first.
         drain_since_s: When the operator asked it to drain; None if it did not.
         terminating: It was deleted and may still work on its last message.
@@ -76,6 +77,7 @@ class PodView:
     node: str = ""
     begun_s: float | None = None
     protection: tuple[tuple[str, str], ...] = ()
+    crashed_s: float | None = None
 
     @property
     def ready(self) -> bool:
@@ -177,6 +179,7 @@ def _view(pod: Object) -> PodView:
         leave_by_s=time_s(metadata.get("deletionTimestamp")),
         begun_s=_began_s(status),
         protection=protection_of(annotations),
+        crashed_s=complaints.crashed_s(status),
         node=str(pod.get("spec", {}).get("nodeName") or ""),
     )
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final, TypeVar
 
-from detection_operator.kube.pods.complaints import shortened
+from detection_operator.kube.pods.complaints import is_about_image, shortened
 from detection_operator.kube.pods.events import PodEvent, Sign
 from detection_operator.kube.pods.views import PodView
 from detection_operator.reconcile.observe.fleet import Group, Worker
@@ -21,6 +21,9 @@ PATIENCE_S: Final = 10.0
 """After this wait for a node, events are read: an autoscaler may have said more."""
 FAILING_S: Final = 120.0
 """An announcement so soon after a failed launch is a retry, which is as likely to fail."""
+CRASH_LOOP_S: Final = 600.0
+"""After this long without an end a kubelet restarts a container at once again: its crash loop is
+over. Its pauses within one are at most half as long."""
 T = TypeVar("T")
 
 
@@ -84,6 +87,17 @@ def stalled(workers: Collection[Worker], cold_start_s: float, now_s: float) -> l
         and _waited_s(worker.pod, now_s)
         >= stalled_s(cold_start_s, complaint=bool(worker.pod.broken))
     ]
+
+
+def without_image(workers: Collection[Worker]) -> int:
+    """Count the workers whose image cannot be pulled."""
+    return sum(not w.pod.ready and is_about_image(w.pod.broken) for w in workers)
+
+
+def crash_looping(workers: Collection[Worker], now_s: float) -> int:
+    """Count the workers of which a container ends again and again, running or not just now."""
+    ends_s = [w.pod.crashed_s for w in workers if w.pod.crashed_s is not None]
+    return sum(now_s - at_s < CRASH_LOOP_S for at_s in ends_s)
 
 
 def words_of(worker: Worker) -> str:

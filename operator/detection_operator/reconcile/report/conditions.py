@@ -64,6 +64,8 @@ class Report:
         selector: Label selector of the pods.
         conflict: Who else writes the replicas; None: nobody.
         findings: Problems with the configuration or pods, a sentence each.
+        without_image: Workers whose image cannot be pulled.
+        crash_looping: Workers of which a container ends again and again.
         outbox: Callbacks in the workers' outbox; None when there is none or it is unread.
         outbox_due: Those that are due and that nothing has received; None as above.
         rejected: What ``Ready`` says while the API server refuses the Deployment.
@@ -77,6 +79,8 @@ class Report:
     selector: str = ""
     conflict: str | None = None
     findings: Sequence[str] = ()
+    without_image: int = 0
+    crash_looping: int = 0
     outbox: int | None = None
     outbox_due: int | None = None
     rejected: Condition | None = None

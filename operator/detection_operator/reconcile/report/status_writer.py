@@ -13,6 +13,7 @@ from detection_operator.reconcile.report.conditions import Report
 from detection_operator.reconcile.report.reported import Reported
 from detection_operator.reconcile.report.status import build_status, invalid_status
 from detection_operator.reconcile.report.transitions import Event, transitions
+from detection_operator.spec.queue_spec import Budget
 from detection_operator.spec.validation import InvalidSpec
 
 STATUS_S: Final = 60.0
@@ -55,8 +56,11 @@ class StatusWriter:
             "max_replicas": float(spec.scaling.max_replicas),
             "objective_seconds": float(spec.slo.queue_wait_s),
             "objective_ratio": spec.slo.objective_percent / 100,
+            "image_pull_failed_replicas": float(report.without_image),
+            "crash_looping_replicas": float(report.crash_looping),
             "outbox_messages": report.outbox,
             "outbox_due_messages": report.outbox_due,
+            **_budget(spec.budget),
         }
         self.metrics.show(
             key.namespace,
@@ -148,3 +152,11 @@ def _timeless(status: Mapping[str, Any]) -> dict[str, Any]:
         if part in bare:
             bare[part] = {key: value for key, value in bare[part].items() if key != name}
     return bare
+
+
+def _budget(budget: Budget | None) -> dict[str, float | None]:
+    limits = (None, None) if budget is None else (budget.max_per_hour, budget.max_per_day)
+    return {
+        name: None if limit is None else float(limit)
+        for name, limit in zip(("budget_per_hour", "budget_per_day"), limits, strict=True)
+    }

@@ -1,22 +1,17 @@
 """values.yaml, its schema, its README and its comments say the same."""
 
+import importlib.util
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
 
-FREE_FORM = {
-    "monitoring.dashboard.labels",
-    "networkPolicy.prometheusNamespaceLabels",
-    "operator.resources",
-    "deliver.resources",
-}
-"""Values with a default that is an object of the user's own making."""
+TABLE = Path(__file__).parents[2] / "tools" / "values_table.py"
 OUTBOX = "https://sqs.eu-west-1.amazonaws.com/123456789012/outbox"
 REFUSED = [
     pytest.param({"operators": {}}, "operators", id="misspelt group"),
@@ -50,13 +45,21 @@ REFUSED = [
 ]
 
 
-def leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        full = f"{path}.{name}" if path else name
-        if isinstance(value, dict) and value and full not in FREE_FORM:
-            yield from leaves(value, full)
-        else:
-            yield full, value
+@pytest.fixture(scope="module")
+def table() -> ModuleType:
+    """tools/values_table.py as a module."""
+    spec = importlib.util.spec_from_file_location(TABLE.stem, TABLE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def names(chart: Path, table: ModuleType) -> list[str]:
+    """Every value of the chart."""
+    return [one.path for one in table.values((chart / "values.yaml").read_text())]
 
 
 @pytest.fixture(scope="module")
@@ -71,40 +74,49 @@ def schema(chart: Path) -> dict[str, Any]:
     return parsed
 
 
-def test_the_readme_lists_every_value_with_its_default(
-    chart: Path, values: dict[str, Any]
-) -> None:
-    table = (chart / "README.md").read_text().partition("| value | default | meaning |")[2]
-    listed = re.findall(r"^\| `([^`]+)` \| `([^`]*)` \| (.+) \|$", table, re.MULTILINE)
+def test_the_readme_s_table_of_values_is_up_to_date(chart: Path, table: ModuleType) -> None:
+    readme, values = ((chart / name).read_text() for name in ("README.md", "values.yaml"))
 
-    assert [(name, json.loads(default)) for name, default, _ in listed] == list(leaves(values))
+    assert readme == table.updated(readme, values), "run: python tools/values_table.py"
 
 
-def test_every_value_has_a_comment_that_the_readme_repeats(
-    chart: Path, values: dict[str, Any]
-) -> None:
-    readme = (chart / "README.md").read_text()
-    lines = (chart / "values.yaml").read_text().splitlines()
-    comments: dict[str, str] = {}
-    path: list[str] = []
-    above: list[str] = []
-    for line in lines:
-        key = re.match(r"^( *)([A-Za-z]+):", line)
-        if key:
-            path = [*path[: len(key[1]) // 2], key[2]]
-            comments[".".join(path)] = " ".join(above)
-        above = [*above, line.strip("# ")] if line.strip().startswith("#") else []
+def test_the_table_has_a_row_for_each_value_and_none_for_groups(table: ModuleType) -> None:
+    text = """\
+# On every pod.
+labels: {a: b}
+operator:
+  # How many
+  # there are.
+  replicas: 2
+  # More.
+  resources:
+    limits: {}
+"""
 
-    for name, _ in leaves(values):
-        assert comments[name], name
-        assert f"| `{name}` | " in readme
-        assert f" | {comments[name]} |" in readme
+    assert table.table(text).splitlines()[2:] == [
+        '| `labels` | `{"a": "b"}` | On every pod. |',
+        "| `operator.replicas` | `2` | How many there are. |",
+        '| `operator.resources` | `{"limits": {}}` | More. |',
+    ]
+
+
+@pytest.mark.parametrize("text", ["a: 1", "# All.\na: 1\nb: {}", "b:\n  # One.\n  c: 1\n\n  d: 2"])
+def test_a_value_without_a_comment_is_an_error(table: ModuleType, text: str) -> None:
+    with pytest.raises(KeyError, match="has no comment"):
+        table.table(text)
+
+
+def test_a_readme_without_a_table_is_an_error(table: ModuleType) -> None:
+    with pytest.raises(ValueError, match="no table of values"):
+        table.updated("# Chart\n", "# All.\na: 1\n")
 
 
 def test_the_schema_is_closed_everywhere(schema: dict[str, Any]) -> None:
     def check(node: Any, path: str) -> None:
         if isinstance(node, dict):
-            if node.get("type") == "object" and "properties" in node:
+            # A parent chart's `global` is for all its charts.
+            given = "properties" in node and path != ".properties.global"
+            if node.get("type") == "object" and given:
                 assert node.get("additionalProperties") is False, path
             for name, child in node.items():
                 check(child, f"{path}.{name}")
@@ -116,20 +128,18 @@ def test_the_schema_is_closed_everywhere(schema: dict[str, Any]) -> None:
 
 
 def test_the_schema_knows_every_value_and_no_other(
-    values: dict[str, Any], schema: dict[str, Any]
+    names: list[str], schema: dict[str, Any]
 ) -> None:
-    def names(node: dict[str, Any], like: Any, path: str) -> Iterator[str]:
+    def known(node: dict[str, Any], path: str) -> Iterator[str]:
         for name, part in node["properties"].items():
             child = schema["$defs"][part["$ref"].rpartition("/")[2]] if "$ref" in part else part
             full = f"{path}.{name}" if path else name
-            inner = like.get(name) if isinstance(like, dict) else None
-            if "properties" in child and full not in FREE_FORM and inner != {}:
-                yield from names(child, inner, full)
+            if full not in names and "properties" in child:
+                yield from known(child, full)
             else:
                 yield full
 
-    # Helm hands every chart its parent's `global`.
-    assert set(names(schema, values, "")) - {"global"} == {name for name, _ in leaves(values)}
+    assert sorted(known(schema, "")) == sorted(names)
 
 
 def test_the_defaults_fit_the_schema(values: dict[str, Any], schema: dict[str, Any]) -> None:

@@ -1,11 +1,41 @@
 {{- define "detection-queue.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
-{{- else if contains .Chart.Name .Release.Name -}}
+{{- else -}}
+{{- $name := .Values.nameOverride | default .Chart.Name -}}
+{{- if contains $name .Release.Name -}}
 {{- .Release.Name | trunc 50 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The namespace of the release's own objects. */}}
+{{- define "detection-queue.namespace" -}}
+{{ .Values.namespaceOverride | default .Release.Namespace }}
+{{- end -}}
+
+{{/*
+An object's metadata. Labels of the object win over the chart's, both over commonLabels: those are in no selector, and
+change none. Arguments: root, name; optional namespace (default: the release's), clusterScoped, component, labels,
+annotations.
+*/}}
+{{- define "detection-queue.metadata" -}}
+{{- $own := include "detection-queue.commonLabels" .root | fromYaml -}}
+{{- with .component -}}
+{{- $_ := set $own "app.kubernetes.io/component" . -}}
+{{- end -}}
+name: {{ .name | quote }}
+{{- if not .clusterScoped }}
+namespace: {{ .namespace | default (include "detection-queue.namespace" .root) | quote }}
+{{- end }}
+labels:
+  {{- merge (deepCopy (.labels | default dict)) $own (.root.Values.commonLabels | default dict) | toYaml | nindent 2 }}
+{{- with merge (deepCopy (.annotations | default dict)) (.root.Values.commonAnnotations | default dict) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{- define "detection-queue.operatorName" -}}
@@ -67,8 +97,8 @@
 {{- if not (or .create .name $worker.create $worker.name) -}}
 {{- fail "deliver runs as the workers' service account, which serviceAccounts.worker.create=false does not create: set serviceAccounts.deliver.create, or the name of an account in serviceAccounts.worker.name or serviceAccounts.deliver.name" -}}
 {{- end -}}
-{{- if not (or .create .name (has $.Release.Namespace (include "detection-queue.namespaces" $ | fromJsonArray))) -}}
-{{- fail (printf "deliver runs in the release's namespace %s, where the workers have no service account because watchNamespaces does not list it: set serviceAccounts.deliver.create or serviceAccounts.deliver.name" $.Release.Namespace) -}}
+{{- if not (or .create .name (has (include "detection-queue.namespace" $) (include "detection-queue.namespaces" $ | fromJsonArray))) -}}
+{{- fail (printf "deliver runs in the release's namespace %s, where the workers have no service account because watchNamespaces does not list it: set serviceAccounts.deliver.create or serviceAccounts.deliver.name" (include "detection-queue.namespace" $)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -78,119 +108,7 @@
 {{- if and .Values.clusterWide .Values.watchNamespaces -}}
 {{- fail "clusterWide and watchNamespaces contradict each other: set one of them" -}}
 {{- end -}}
-{{- .Values.watchNamespaces | default (list .Release.Namespace) | uniq | toJson -}}
-{{- end -}}
-
-{{/*
-Variables of a container as a YAML list. The API server accepts each name once, so entries of the second list replace
-those of the first. Arguments: ours, theirs.
-*/}}
-{{- define "detection-queue.mergedEnv" -}}
-{{- $theirs := dict -}}
-{{- range .theirs -}}
-{{- $_ := set $theirs .name true -}}
-{{- end -}}
-{{- $env := list -}}
-{{- range .ours -}}
-{{- if not (hasKey $theirs .name) -}}
-{{- $env = append $env . -}}
-{{- end -}}
-{{- end -}}
-{{- concat $env .theirs | toYaml -}}
-{{- end -}}
-
-{{- define "detection-queue.operatorEnv" -}}
-{{- include "detection-queue.mergedEnv" (dict "ours" (include "detection-queue.chartEnv" . | fromYamlArray) "theirs" .Values.operator.env) -}}
-{{- end -}}
-
-{{/* The variables of `deliver`: the outbox's own win over those of all outboxes, and both over the chart's. */}}
-{{- define "detection-queue.deliverEnv" -}}
-{{- $shared := include "detection-queue.mergedEnv" (dict "ours" (include "detection-queue.outboxEnv" . | fromYamlArray) "theirs" .root.Values.deliver.env) | fromYamlArray -}}
-{{- include "detection-queue.mergedEnv" (dict "ours" $shared "theirs" (.outbox.env | default list)) -}}
-{{- end -}}
-
-{{- define "detection-queue.outboxEnv" -}}
-- name: DETECTION_OUTBOX_URL
-  value: {{ .outbox.queueURL | quote }}
-{{- with .outbox.region }}
-- name: AWS_REGION
-  value: {{ . | quote }}
-{{- end }}
-{{- with .outbox.endpointURL }}
-- name: AWS_ENDPOINT_URL_SQS
-  value: {{ . | quote }}
-{{- end }}
-- name: DETECTION_CONTROL_HOST
-  value: 0.0.0.0
-- name: DETECTION_CONTROL_PORT
-  value: "8080"
-- name: DETECTION_SHUTDOWN_GRACE_S
-  value: "30"
-- name: LOG_LEVEL
-  value: {{ .root.Values.deliver.logLevel | quote }}
-- name: LOG_FORMAT
-  value: json
-# A pod without its own role must not silently use the node's instance profile.
-- name: AWS_EC2_METADATA_DISABLED
-  value: "true"
-{{- end -}}
-
-{{- define "detection-queue.chartEnv" -}}
-- name: POD_NAME
-  valueFrom: {fieldRef: {fieldPath: metadata.name}}
-- name: POD_NAMESPACE
-  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
-{{- $namespaces := include "detection-queue.namespaces" . | fromJsonArray }}
-{{- if .Values.clusterWide }}
-- name: DETECTION_OPERATOR_CLUSTER_WIDE
-  value: "true"
-{{- else }}
-- name: DETECTION_OPERATOR_NAMESPACES
-  value: {{ join "," $namespaces | quote }}
-{{- end }}
-- name: DETECTION_OPERATOR_LEASE_NAME
-  value: {{ include "detection-queue.operatorName" . | quote }}
-{{- with .Values.nodes }}
-{{- if .enabled }}
-- name: DETECTION_OPERATOR_NODES
-  value: "true"
-{{- with .selector }}
-- name: DETECTION_OPERATOR_NODE_SELECTOR
-  value: {{ . | quote }}
-{{- end }}
-{{- end }}
-{{- end }}
-# The lease is garbage-collected with the Deployment.
-- name: DETECTION_OPERATOR_DEPLOYMENT
-  value: {{ include "detection-queue.operatorName" . | quote }}
-# A proxy for AWS must not be used for the API server.
-- name: NO_PROXY
-  value: $(KUBERNETES_SERVICE_HOST)
-- name: DETECTION_OPERATOR_PORT
-  value: "8080"
-- name: LOG_LEVEL
-  value: {{ .Values.operator.logLevel | quote }}
-- name: LOG_FORMAT
-  value: json
-# A pod without its own role must not silently use the node's instance profile.
-- name: AWS_EC2_METADATA_DISABLED
-  value: "true"
-{{- end -}}
-
-{{- define "detection-queue.image" -}}
-{{- include "detection-queue.imageOf" (dict "root" . "image" .Values.image) -}}
-{{- end -}}
-
-{{- define "detection-queue.deliverImage" -}}
-{{- include "detection-queue.imageOf" (dict "root" . "image" .Values.deliver.image) -}}
-{{- end -}}
-
-{{- define "detection-queue.imageOf" -}}
-{{- if .image.digest -}}
-{{ .image.repository }}@{{ .image.digest }}
-{{- else -}}
-{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
-{{- end -}}
+{{- .Values.watchNamespaces | default (list (include "detection-queue.namespace" .)) | uniq | toJson -}}
 {{- end -}}
 
 {{/* Labels that must never change: they are the Deployment's immutable selector. */}}
@@ -203,10 +121,10 @@ app.kubernetes.io/component: operator
 {{- define "detection-queue.commonLabels" -}}
 app.kubernetes.io/name: detection-queue
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | replace "+" "_" | trunc 63 | trimSuffix "-" | quote }}
 app.kubernetes.io/part-of: detection-queue
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end -}}
 
 {{- define "detection-queue.labels" -}}
@@ -229,28 +147,4 @@ app.kubernetes.io/component: deliver
 {{- define "detection-queue.workerPodLabels" -}}
 app.kubernetes.io/name: detection-queue
 app.kubernetes.io/component: worker
-{{- end -}}
-
-{{/* Fails with a message if the Prometheus operator's CRDs are not installed. Arguments: root, value. */}}
-{{- define "detection-queue.needsPrometheusOperator" -}}
-{{- if not (.root.Capabilities.APIVersions.Has "monitoring.coreos.com/v1") -}}
-{{- fail (printf "%s is true, but the cluster does not serve monitoring.coreos.com/v1: install the Prometheus operator first (with `helm template` add --api-versions monitoring.coreos.com/v1)" .value) -}}
-{{- end -}}
-{{- end -}}
-
-{{- define "detection-queue.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
-{{- end -}}
-
-{{- define "detection-queue.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 10002
-runAsGroup: 10002
-# Lets the non-root user read the projected token of the AWS role.
-fsGroup: 10002
-seccompProfile:
-  type: RuntimeDefault
 {{- end -}}

@@ -58,6 +58,44 @@ class Models(SpecPart):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrustList(SpecPart):
+    """Certificates of issuers whose C2PA signatures are trusted."""
+
+    config_map_name: Annotated[
+        Name,
+        Field(max_length=253, description="ConfigMap that holds them, in the same namespace."),
+    ]
+    key: Annotated[
+        Text,
+        Field(
+            max_length=253,
+            pattern="^[-._a-zA-Z0-9]+$",
+            description="Its key, whose value is in PEM.",
+        ),
+    ] = "trust-list.pem"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance(SpecPart):
+    """Whose statements about the making of a file are trusted."""
+
+    trust_list: Annotated[
+        TrustList,
+        Field(
+            description="Certificates of issuers whose C2PA signatures are trusted. Workers read "
+            "them when they start."
+        ),
+    ]
+    trust_declared: Annotated[
+        bool,
+        Field(
+            description="What a trusted signer declares as made or edited by AI gets the verdict "
+            "fake, whatever its score."
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Template(SpecPart):
     """The worker pods that the operator builds. Free-form members follow Kubernetes' core/v1."""
 
@@ -124,6 +162,10 @@ class Template(SpecPart):
             description="Precision of the networks: auto takes half precision on a GPU for "
             "models whose scores hold. Default: float32.",
         ),
+    ] = None
+    provenance: Annotated[
+        Provenance | None,
+        Field(description="Whose statements about the making of a file are trusted."),
     ] = None
     results: Annotated[
         Results | None,

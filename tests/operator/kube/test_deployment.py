@@ -171,6 +171,33 @@ def test_the_worker_takes_how_much_of_a_file_to_look_at(tmp_path: Path) -> None:
     assert not {env.FRAMES, env.WINDOWS} & environment_of(built()).keys()
 
 
+def test_the_worker_trusts_the_issuers_of_a_config_map(tmp_path: Path) -> None:
+    listed = {"trustList": {"configMapName": "issuers", "key": "cameras.pem"}}
+    manifest = built({"provenance": {**listed, "trustDeclared": True}})
+
+    [mount] = [m for m in container_of(manifest)["volumeMounts"] if m["name"] == "trust-list"]
+    [volume] = [
+        v for v in manifest["spec"]["template"]["spec"]["volumes"] if v["name"] == "trust-list"
+    ]
+    found = load_settings({}, environment_of(manifest), tmp_path).settings.provenance
+    assert found.trust_list is not None
+    assert found.trust_declared
+    assert mount == {"name": "trust-list", "mountPath": str(found.trust_list.parent),
+                     "readOnly": True}  # fmt: skip
+    assert volume["configMap"] == {
+        "name": "issuers",
+        "items": [{"key": "cameras.pem", "path": found.trust_list.name}],
+    }
+    quiet = environment_of(built({"provenance": listed}))
+    assert not load_settings({}, quiet, tmp_path).settings.provenance.trust_declared
+
+
+def test_nobody_is_trusted_without_a_list() -> None:
+    assert not {env.TRUST_LIST, env.TRUST_DECLARED} & environment_of(built()).keys()
+    with pytest.raises(InvalidSpec, match=r"provenance.trustList: is required"):
+        built({"provenance": {"trustDeclared": True}})
+
+
 @pytest.mark.parametrize(
     "name", ["nvidia.com/gpu", "nvidia.com/gpu.shared", "nvidia.com/mig-1g.10gb"]
 )

@@ -8,6 +8,7 @@ A new image is rolled out by scaling one Deployment out and the other in, by the
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from detection_contract import environment as env
@@ -31,6 +32,7 @@ STARTUP_MIN_S: Final = 300
 PROGRESS_DEADLINE_S: Final = 3600
 """A GPU node may take long; the operator reports that itself."""
 SPREAD: Final = "topologySpreadConstraints"
+_TRUST_LIST_PATH: Final = "/etc/detection-queue/provenance/trust-list.pem"
 _STRATEGY: Final = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
 """Used only if a user edits the Deployment."""
 
@@ -217,6 +219,9 @@ def _environment(spec: QueueSpec, template: Template) -> list[dict[str, Any]]:
         env.FEEDERS: template.feeders,
     }
     ours |= {name: str(value) for name, value in optional.items() if value is not None}
+    if template.provenance is not None:
+        ours[env.TRUST_LIST] = _TRUST_LIST_PATH
+        ours[env.TRUST_DECLARED] = "on" if template.provenance.trust_declared else "off"
     if template.results is not None:
         ours |= _result_variables(template.results)
     theirs = {item["name"] for item in template.env if "name" in item}
@@ -246,6 +251,11 @@ def _volumes(template: Template) -> list[dict[str, Any]]:
     if claim is not None:
         reference = {"claimName": claim, "readOnly": True}
         volumes.append({"name": "models", "persistentVolumeClaim": reference})
+    if template.provenance is not None:
+        trusted = template.provenance.trust_list
+        file = {"key": trusted.key, "path": PurePosixPath(_TRUST_LIST_PATH).name}
+        reference = {"name": trusted.config_map_name, "items": [file]}
+        volumes.append({"name": "trust-list", "configMap": reference})
     return volumes
 
 
@@ -254,4 +264,7 @@ def _mounts(template: Template) -> list[dict[str, Any]]:
     if template.models.claim_name is not None:
         path = template.models.mount_path
         mounts.append({"name": "models", "mountPath": path, "readOnly": True})
+    if template.provenance is not None:
+        path = str(PurePosixPath(_TRUST_LIST_PATH).parent)
+        mounts.append({"name": "trust-list", "mountPath": path, "readOnly": True})
     return mounts

@@ -20,6 +20,15 @@ from detection_testing.aws.local_aws import LocalAws
 from detection_worker.cli.predict.results_file import CSV_COLUMNS
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+DECLARED = {
+    "declares": "ai_generated",
+    "signed": True,
+    "generator": "=Model",
+    "camera": None,
+    "software": None,
+    "c2pa": {"state": "valid", "issuer": None, "claim_generator": None, "problem": None},
+    "evidence": [],
+}
 
 
 def finished(number: int, *, score: float) -> bytes:
@@ -53,6 +62,7 @@ def finished(number: int, *, score: float) -> bytes:
             timings_ms={"total": 1.0},
             segments=[],
             media={"width": 4, "height": 3, "duration_s": None, "sha256": "00"},
+            provenance=DECLARED if fake else None,
         )
     )
 
@@ -121,6 +131,11 @@ def test_csv_has_the_columns_of_predict(stored: Any, run_on: Any, home: Path) ->
         "r3": "undecodable", "r4": "undecodable", "r5": "bad_json",
     }  # fmt: skip
     assert {r["error"] for r in rows} == {"", "'=damaged"}
+    declared = ("declares", "declared_signed", "generator", "c2pa")
+    assert {r["request_id"]: tuple(r[c] for c in declared) for r in rows[1:3]} == {
+        "r0": ("ai_generated", "True", "'=Model", "valid"),
+        "r1": ("", "", "", ""),
+    }
 
 
 def test_parquet_has_typed_columns(stored: Any, run_on: Any, home: Path) -> None:
@@ -135,6 +150,8 @@ def test_parquet_has_typed_columns(stored: Any, run_on: Any, home: Path) -> None
     assert str(table.schema.field("processed_at").type) == "timestamp[ms, tz=UTC]"
     assert (rows["r0"]["prediction_score"], rows["r0"]["width"]) == (0.9, 4)
     assert rows["r0"]["processed_at"] == NOW
+    assert (rows["r0"]["declared_signed"], rows["r1"]["declared_signed"]) == (True, None)
+    assert (rows["r0"]["generator"], rows["r0"]["c2pa"]) == ("=Model", "valid")
     assert rows["r3"]["error_code"] == "undecodable"
     assert rows["r5"]["prediction_score"] is None
     assert [p.name for p in home.iterdir()] == ["out.parquet"]

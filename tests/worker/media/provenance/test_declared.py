@@ -114,6 +114,18 @@ STILLS: dict[str, tuple[bytes, Says | None]] = {
         made.saved("WEBP", xmp=source_type("trainedAlgorithmicMedia")),
         Says(declares="ai_generated"),
     ),
+    **{
+        f"xmp-{coding}.tif": (
+            made.saved(
+                "TIFF",
+                tiffinfo={
+                    700: f"{source_type('trainedAlgorithmicMedia').decode():2000}".encode(coding)
+                },
+            ),
+            Says(declares="ai_generated"),
+        )
+        for coding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
+    },
     "xmp.tif": (
         made.saved("TIFF", tiffinfo={700: source_type("trainedAlgorithmicMedia")}),
         Says(declares="ai_generated"),
@@ -340,6 +352,28 @@ STILLS: dict[str, tuple[bytes, Says | None]] = {
     "tags.tif": (
         made.saved("TIFF", tiffinfo={MAKE: "Canon", MODEL: "EOS 5D", SOFTWARE: "Capture One 23"}),
         Says(camera="Canon EOS 5D", software="Capture One 23"),
+    ),
+    **{
+        f"exif-webui{'-big' * big}.tif": (
+            made.saved(
+                "TIFF",
+                exif=made.exif({}, comment=b"UNICODE\0" + made.WEBUI.encode("utf-16-le")),
+                big_tiff=big,
+            ),
+            Says(
+                declares="ai_generated",
+                generator="Stable Diffusion web UI v1.10.1 (model dreamlike)",
+            ),
+        )
+        for big in (False, True)
+    },
+    "exif-utf8.jpg": (
+        made.saved("JPEG", exif=made.exif({MAKE: "Zürich".encode(), MODEL: b"Caf\xe9 1"})),
+        Says(camera="Zürich Café 1"),
+    ),
+    "tags-utf8.tif": (
+        made.saved("TIFF", tiffinfo={SOFTWARE: "Größe 2".encode()}),
+        Says(software="Größe 2"),
     ),
     # IPTC-IIM.
     "iptc-credit.jpg": (

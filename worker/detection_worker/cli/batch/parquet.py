@@ -16,6 +16,7 @@ ROWS: Final = 10_000
 _NUMBERS: Final = ("confidence", "prediction_score", "threshold", "duration_s")
 _WHOLE: Final = ("width", "height")
 _TIMES: Final = ("processed_at",)
+_FLAGS: Final = ("declared_signed",)
 
 
 class ParquetSink:
@@ -94,6 +95,8 @@ def _type(pa: Any, name: str) -> Any:
         return pa.float64()
     if name in _WHOLE:
         return pa.int32()
+    if name in _FLAGS:
+        return pa.bool_()
     return pa.timestamp("ms", tz="UTC") if name in _TIMES else pa.string()
 
 
@@ -101,6 +104,8 @@ def _value(name: str, value: object) -> object:
     """Return a value of the column's type; one of another type is null."""
     if name in _NUMBERS or name in _WHOLE:
         return value if isinstance(value, int | float) else None
+    if name in _FLAGS:
+        return value if isinstance(value, bool) else None
     if not isinstance(value, str):
         return None
     if name in _TIMES:

@@ -44,6 +44,10 @@ CSV_COLUMNS: Final = (
     "error",
     "request_id",
     "processed_at",
+    "declares",
+    "declared_signed",
+    "generator",
+    "c2pa",
 )
 
 
@@ -275,6 +279,7 @@ def column_values(result: Mapping[str, object]) -> dict[str, object]:
     """Return the values of ``CSV_COLUMNS``, by name and in their order."""
     model, media = _object(result["model"]), _object(result["media"])
     error, reason = _object(result["error"]), _object(result["verdict_reason"])
+    provenance = _object(result.get("provenance"))  # results of old versions have none
     other = {
         "reason": reason.get("code"),
         "model": model.get("name"),
@@ -282,6 +287,10 @@ def column_values(result: Mapping[str, object]) -> dict[str, object]:
         "model_grade": model.get("grade"),
         "error_code": error.get("code"),
         "error": error.get("message"),
+        "declares": provenance.get("declares"),
+        "declared_signed": provenance.get("signed") if provenance.get("declares") else None,
+        "generator": provenance.get("generator"),
+        "c2pa": _object(provenance.get("c2pa")).get("state"),
         **{name: media.get(name) for name in ("duration_s", "width", "height", "sha256")},
     }
     return {name: other[name] if name in other else result[name] for name in CSV_COLUMNS}

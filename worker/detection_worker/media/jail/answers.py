@@ -27,7 +27,7 @@ from detection_worker.core.sampling import (
 )
 from detection_worker.errors import JobError
 from detection_worker.media.jail.provenance import parse_provenance
-from detection_worker.media.jail.wire import MAX_TEXT_CHARS, ProtocolError, bytes_of
+from detection_worker.media.jail.wire import ProtocolError, bytes_of, optional_text, text_of
 from detection_worker.media.values import (
     MAX_STREAMS,
     DecodedMedia,
@@ -88,7 +88,7 @@ def parse_failed(header: dict[str, Any]) -> JobError:
     code = header.get("code")
     if code not in CODES:
         raise ProtocolError("unknown error code")
-    return JobError(ErrorCode(code), _text(header, "message"))
+    return JobError(ErrorCode(code), text_of(header, "message"))
 
 
 def parse_done(header: dict[str, Any], order: DecodeOrder) -> Announced:
@@ -255,7 +255,7 @@ def _warnings(raw: dict[str, Any]) -> tuple[str, ...]:
     values = raw.get("warnings")
     if not isinstance(values, list) or len(values) > MAX_WARNINGS:
         raise ProtocolError("warnings are malformed")
-    return tuple(_text({"warning": v}, "warning") for v in values)
+    return tuple(text_of({"warning": v}, "warning") for v in values)
 
 
 def _integer(raw: dict[str, Any], key: str, least: int, most: int) -> int:
@@ -282,14 +282,6 @@ def _match(raw: dict[str, Any], key: str, pattern: re.Pattern[str]) -> str:
     return value
 
 
-def _text(raw: dict[str, Any], key: str) -> str:
-    """Return a printable text of at most ``MAX_TEXT_CHARS``."""
-    value = raw.get(key)
-    if not isinstance(value, str) or len(value) > MAX_TEXT_CHARS or not value.isprintable():
-        raise ProtocolError(f"{key} is malformed")
-    return value
-
-
 def _streams(raw: dict[str, Any]) -> tuple[MediaStream, ...]:
     """Return what is said of the streams of a container, at most ``MAX_STREAMS``."""
     values = raw.get("streams", [])
@@ -304,18 +296,14 @@ def _stream(raw: Any) -> MediaStream:
         raise ProtocolError("streams are malformed")
     return MediaStream(
         type=kind,
-        codec=_optional(raw, "codec"),
-        language=_optional(raw, "language"),
-        title=_optional(raw, "title"),
+        codec=optional_text(raw, "codec"),
+        language=optional_text(raw, "language"),
+        title=optional_text(raw, "title"),
         default=raw.get("default") is True,
         analysed=raw.get("analysed") is True,
         width=None if kind == "audio" else _side(raw, "width"),
         height=None if kind == "audio" else _side(raw, "height"),
     )
-
-
-def _optional(raw: dict[str, Any], key: str) -> str | None:
-    return None if raw.get(key) is None else _text(raw, key)
 
 
 def _side(raw: dict[str, Any], key: str) -> int | None:

@@ -14,7 +14,7 @@ from detection_worker.media.declarations import (
     Evidence,
     Provenance,
 )
-from detection_worker.media.jail.wire import ProtocolError
+from detection_worker.media.jail.wire import ProtocolError, optional_text
 
 _CODE: Final = re.compile(r"[A-Za-z0-9_.]{1,80}")
 
@@ -76,9 +76,4 @@ def _declared(raw: dict[str, Any]) -> Declared | None:
 
 
 def _text(raw: dict[str, Any], key: str) -> str | None:
-    value = raw.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, str) or len(value) > MAX_VALUE_CHARS or not value.isprintable():
-        raise ProtocolError(f"{key} is malformed")
-    return value
+    return optional_text(raw, key, most=MAX_VALUE_CHARS)

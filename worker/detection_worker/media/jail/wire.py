@@ -66,6 +66,23 @@ def parse_header(body: bytes) -> dict[str, Any]:
     return header
 
 
+def text_of(raw: dict[str, Any], key: str, *, most: int = MAX_TEXT_CHARS) -> str:
+    """Return a printable text of at most ``most`` characters.
+
+    Raises:
+        ProtocolError: It is none.
+    """
+    value = raw.get(key)
+    if not isinstance(value, str) or len(value) > most or not value.isprintable():
+        raise ProtocolError(f"{key} is malformed")
+    return value
+
+
+def optional_text(raw: dict[str, Any], key: str, *, most: int = MAX_TEXT_CHARS) -> str | None:
+    """Return a text as ``text_of`` does; None if there is none."""
+    return None if raw.get(key) is None else text_of(raw, key, most=most)
+
+
 def order_of(request: DecodeRequest) -> DecodeOrder:
     """Return the order for a request: everything but its path."""
     suffix = Path(request.path).suffix.lower()

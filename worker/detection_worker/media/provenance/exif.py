@@ -68,8 +68,12 @@ def _after_key(value: str) -> str:
 
 def _text(value: object) -> str:
     """Return a field as text: ASCII, or UserComment with its eight bytes of character code."""
-    if isinstance(value, str):
-        return value[:MAX_FIELD_CHARS].strip("\0 ")
+    if isinstance(value, str):  # as Pillow read it, in Latin-1; most writers mean UTF-8
+        text = value[:MAX_FIELD_CHARS].strip("\0 ")
+        try:
+            return text.encode("latin-1").decode()
+        except UnicodeError:
+            return text
     if not isinstance(value, bytes):
         return ""
     code, rest = value[:8], value[8:MAX_FIELD_CHARS]

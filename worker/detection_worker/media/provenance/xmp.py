@@ -1,5 +1,6 @@
 """XMP packets (ISO 16684-1): flat properties by a streaming parser without entities."""
 
+import codecs
 from collections.abc import Mapping
 from typing import Final
 from xml.parsers import expat
@@ -48,6 +49,14 @@ _SETTINGS: Final = "exif:UserComment"
 _READ: Final = (*_SOURCE_TYPES, _AI_SYSTEM, *_PROGRAMS, _CREDIT, _LABEL, _SETTINGS)
 _NOTED_IF_DECLARING: Final = frozenset({_CREDIT, _SETTINGS})
 """What stands there is nothing about the making unless it declares."""
+
+
+_WIDE: Final = {
+    (0, 4): "utf-32-le", (3, 4): "utf-32-be", (0, 2): "utf-16-le", (1, 2): "utf-16-be",
+}  # fmt: skip
+"""Encodings by where the low byte of ``<`` stands, and how wide a character is."""
+for _coding in _WIDE.values():
+    codecs.lookup(_coding)  # Python loads them when they are first used: after the jail has closed
 
 
 class XmpError(Exception):
@@ -121,12 +130,26 @@ def properties(packet: bytes) -> Mapping[str, list[str]]:
     parser.EndElementHandler = reader.end
     parser.CharacterDataHandler = reader.characters
     parser.StartDoctypeDeclHandler = _refuse
-    start = packet.find(b"<")
     try:
-        parser.Parse(packet[max(start, 0) :].rstrip(b"\0 \r\n\t"), True)  # noqa: FBT003 - the end of the document
+        parser.Parse(_document(packet), True)  # noqa: FBT003 - the end of the document
     except (expat.ExpatError, ValueError) as exc:
         raise XmpError(str(exc)) from exc
     return reader.found
+
+
+def _document(packet: bytes) -> bytes | str:
+    """Return a packet from its first ``<`` on; as text where a character has several bytes.
+
+    ISO 16684-1 allows UTF-8, UTF-16 and UTF-32, without a byte order mark too.
+    """
+    start = max(packet.find(b"<"), 0)
+    zeros = packet[start + 1 : start + 4]
+    width = 4 if zeros == bytes(3) or packet[start - 3 : start] == bytes(3) else 2
+    coding = _WIDE.get((start % width, width)) if b"\0" in zeros else None
+    if coding is None:
+        return packet[start:].rstrip(b"\0 \r\n\t")
+    whole = packet[start // width * width :]
+    return whole[: len(whole) // width * width].decode(coding, "replace").rstrip("\0 \r\n\t")
 
 
 def statements(packet: bytes) -> Statements:

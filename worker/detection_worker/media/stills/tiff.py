@@ -6,6 +6,7 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from detection_worker.media.metadata import Metadata
 from detection_worker.media.stills.source import (
@@ -24,7 +25,9 @@ WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES = 273, 279, 324, 325
 SAMPLES, SAMPLE_FORMAT, XMP = 277, 339, 700
 IPTC, MANIFEST = 33723, 52545
-TEXTS = {270: "description", 271: "make", 272: "model", 305: "software"}
+EXIF_TEXTS = (270, 271, 272, 305)
+"""Description, make, model and software: what EXIF has of its own is in another directory."""
+EXIF_DIRECTORY, USER_COMMENT = 34665, 37510
 PICTURE = frozenset(
     {
         WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, SAMPLE_FORMAT,
@@ -207,14 +210,27 @@ def _bytes(file: BinaryIO, entry: _Entry | None, layout: _Layout) -> bytes:
 
 def _metadata(file: BinaryIO, by_tag: dict[int, _Entry], layout: _Layout) -> Metadata:
     xmp = _bytes(file, by_tag.get(XMP), layout)
-    texts = {name: _bytes(file, by_tag.get(tag), layout) for tag, name in TEXTS.items()}
     manifest = by_tag.get(MANIFEST)
     return Metadata(
+        exif=_exif(file, by_tag, layout),
         xmp=(xmp,) if xmp else (),
         iptc=_bytes(file, by_tag.get(IPTC), layout),
-        texts=tuple((k, v.decode("utf-8", "replace").strip("\0 ")) for k, v in texts.items() if v),
         manifest_bytes=0 if manifest is None else manifest.size,
     )
+
+
+def _exif(file: BinaryIO, by_tag: dict[int, _Entry], layout: _Layout) -> bytes:
+    """Return the few fields of EXIF that are read, as the block that other containers hold."""
+    block = Image.Exif()
+    for tag in EXIF_TEXTS:
+        if value := _bytes(file, by_tag.get(tag), layout):
+            block[tag] = value
+    places = _numbers(file, by_tag.get(EXIF_DIRECTORY), layout)
+    inner = _directory(file, int(places[0]), layout) if len(places) else []
+    comment = next((entry for entry in inner if entry.tag == USER_COMMENT), None)
+    if value := _bytes(file, comment, layout):
+        block.get_ifd(EXIF_DIRECTORY)[USER_COMMENT] = value
+    return block.tobytes() if block or value else b""
 
 
 def _pages(file: BinaryIO, at: int, layout: _Layout) -> int:

@@ -19,6 +19,7 @@ _GAUGES: Final = {
     "starting_replicas": "Workers that are starting.",
     "busy_replicas": "Workers that hold a message.",
     "draining_replicas": "Workers that finish the messages they hold and receive no more.",
+    "outdated_replicas": "Workers that a roll-out is replacing.",
     "departing_replicas": "Workers whose node is cordoned, interrupted or being removed.",
     "silent_replicas": "Ready workers whose control server does not answer.",
     "unschedulable_replicas": "Workers that are unschedulable.",
@@ -130,6 +131,9 @@ class Metrics:
         self._term = self._gauge(
             "plan_term", "Replicas after each rule of the plan.", (*_QUEUE, "term")
         )
+        self._binding = self._gauge(
+            "plan_binding", "1 for the rule that set the number of replicas.", (*_QUEUE, "term")
+        )
         self._condition = self._gauge(
             "condition", "Status of a condition: 1 True, 0 False, -1 Unknown.", (*_QUEUE, "type")
         )
@@ -148,6 +152,7 @@ class Metrics:
         # than comparing it.
         self._shown: dict[tuple[str, str], Mapping[str, float | None]] = {}
         self._terms: dict[tuple[str, str], Mapping[str, int]] = {}
+        self._bindings: dict[tuple[str, str], str] = {}
         self._conditions: dict[tuple[str, str], list[tuple[str, str]]] = {}
         self.decisions = self._counter("decisions", "Decisions by the binding rule.", ("binding",))
         self.reconciles = self._counter("reconciles", "Reconciles by result.", ("result",))
@@ -221,6 +226,7 @@ class Metrics:
         self._shown[place] = values
         self._count_received(place, (seen.received, seen.received_late))
         self._show_terms(place, {term.rule.value: term.replicas for term in plan.terms})
+        self._show_binding(place, plan.binding.value)
         self.show_conditions(namespace, name, status)
         self.decisions.labels(plan.binding.value).inc()
 
@@ -236,9 +242,16 @@ class Metrics:
         """Drop the series of a deleted DetectionQueue."""
         place = (namespace, name)
         self._show_terms(place, {})
-        for kept in (self._shown, self._terms, self._conditions, self._received_before):
+        for kept in (
+            self._shown,
+            self._terms,
+            self._bindings,
+            self._conditions,
+            self._received_before,
+        ):
             kept.pop(place, None)
-        for series in (*self._queue.values(), self._condition, self._received, self._late):
+        counters = (self._received, self._late)
+        for series in (*self._queue.values(), self._binding, self._condition, *counters):
             series.remove_by_labels({"namespace": namespace, "name": name})
 
     def _count_received(self, place: tuple[str, str], totals: tuple[int, int]) -> None:
@@ -249,6 +262,15 @@ class Metrics:
         for counter, now, then in zip((self._received, self._late), totals, before, strict=True):
             counter.labels(*place).inc(now - then)
         self._received_before[place] = totals
+
+    def _show_binding(self, place: tuple[str, str], binding: str) -> None:
+        shown = self._bindings.get(place)
+        if binding == shown:
+            return
+        if shown is not None:
+            self._binding.remove(*place, shown)
+        self._binding.labels(*place, binding).set(1)
+        self._bindings[place] = binding
 
     def _show_terms(self, place: tuple[str, str], terms: Mapping[str, int]) -> None:
         shown = self._terms.get(place, {})
@@ -277,6 +299,7 @@ def _values(seen: Observation, plan: Plan) -> dict[str, float | None]:
         "starting_replicas": seen.starting,
         "busy_replicas": seen.working,
         "draining_replicas": seen.draining,
+        "outdated_replicas": seen.outdated,
         "departing_replicas": seen.departing,
         "silent_replicas": seen.silent,
         "unschedulable_replicas": seen.unschedulable,

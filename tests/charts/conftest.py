@@ -13,16 +13,37 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
 from detection_operator.kube.manifests.deployment import deployment
 from detection_operator.kube.rest import Rest
+from detection_operator.metrics import Metrics as OperatorMetrics
 from detection_operator.spec.parse import parse_spec
 from detection_testing.kubernetes.apiserver import ApiServer, NoBinaries, assets, running
+from detection_worker.metrics import Metrics as WorkerMetrics
 
 CHART = Path(__file__).parents[2] / "charts" / "detection-queue"
 CRD = "detectionqueues.detection-queue.dev"
 CRDS = (CRD, "workerpools.detection-queue.dev")
 RELEASE = "detection-queue"
+SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
+
+
+def labels_of(registry: CollectorRegistry) -> dict[str, set[str]]:
+    """Return each series that a registry can export with the names of its labels."""
+    found: dict[str, set[str]] = {}
+    for collector in list(registry._collector_to_names):
+        for metric in collector.collect():
+            names = set(getattr(collector, "_labelnames", ()))
+            for suffix in SUFFIXES[metric.type]:
+                found[metric.name + suffix] = names | ({"le"} if suffix == "_bucket" else set())
+    return found
+
+
+@pytest.fixture(scope="session")
+def series() -> dict[str, set[str]]:
+    """Every series of operator and worker with the names of its labels."""
+    return labels_of(OperatorMetrics().registry) | labels_of(WorkerMetrics().registry)
 
 
 @pytest.fixture(scope="session")

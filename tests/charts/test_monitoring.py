@@ -1,21 +1,15 @@
-"""Alerts and dashboard name real series, are valid PromQL, and fire when they should."""
+"""Alerts name real series, are valid PromQL, and fire when they should."""
 
-import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from prometheus_client import CollectorRegistry
 
-from detection_operator.metrics import Metrics as OperatorMetrics
-from detection_worker.metrics import Metrics as WorkerMetrics
-
-SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
 TARGET_LABELS = {"namespace", "pod", "queue"}
 """Set by the monitors of the chart."""
 QUEUE = 'namespace="media",name="video"'
@@ -197,114 +191,41 @@ ALSO = {
 """Alerts that rightly fire together with the one of the case."""
 
 
-def labels_of(registry: CollectorRegistry) -> dict[str, set[str]]:
-    """Return each series that a registry can export with the names of its labels."""
-    found: dict[str, set[str]] = {}
-    for collector in list(registry._collector_to_names):
-        for metric in collector.collect():
-            names = set(getattr(collector, "_labelnames", ()))
-            for suffix in SUFFIXES[metric.type]:
-                found[metric.name + suffix] = names | ({"le"} if suffix == "_bucket" else set())
-    return found
-
-
-SERIES = labels_of(OperatorMetrics().registry) | labels_of(WorkerMetrics().registry)
-
-
 def alert_rules(chart: Path) -> list[dict[str, Any]]:
     groups = yaml.safe_load((chart / "files" / "alerts.yaml").read_text())["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
 
-def dashboard(chart: Path) -> dict[str, Any]:
-    path = chart / "files" / "dashboards" / "detection-queue.json"
-    parsed: dict[str, Any] = json.loads(path.read_text())
-    return parsed
-
-
-def panels(chart: Path) -> Iterator[dict[str, Any]]:
-    yield from (panel for panel in dashboard(chart)["panels"] if panel["type"] != "row")
-
-
 def expressions(chart: Path) -> Iterator[tuple[str, str]]:
-    """Yield where each expression stands, and itself as Prometheus gets it."""
+    """Yield where each expression stands, and itself."""
     for rule in alert_rules(chart):
         yield rule["alert"], rule["expr"]
-    values = {"$__rate_interval": "1m", "$namespace": "media", "$queue": "video"}
-    for panel in panels(chart):
-        for target in panel["targets"]:
-            expr = target["expr"]
-            for name, value in values.items():
-                expr = expr.replace(name, value)
-            yield panel["title"], expr
 
 
-def test_every_expression_names_series_that_are_exported(chart: Path) -> None:
+def test_every_expression_names_series_that_are_exported(
+    chart: Path, series: Mapping[str, set[str]]
+) -> None:
     unknown = {
         (where, name)
         for where, expr in expressions(chart)
         for name in re.findall(r"detection_\w+", expr)
-        if name not in SERIES
+        if name not in series
     }
 
     assert unknown == set()
 
 
-def test_every_matcher_and_grouping_names_labels_that_exist(chart: Path) -> None:
+def test_every_matcher_and_grouping_names_labels_that_exist(
+    chart: Path, series: Mapping[str, set[str]]
+) -> None:
     for where, expr in expressions(chart):
         allowed = set(TARGET_LABELS)
         for name, matchers in re.findall(r"(detection_\w+)(?:\{([^}]*)\})?", expr):
-            labels = SERIES[name] | TARGET_LABELS
+            labels = series[name] | TARGET_LABELS
             allowed |= labels
             assert set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers)) <= labels, (where, name)
         for grouping in re.findall(r"\b(?:by|on|ignoring) \(([^)]*)\)", expr):
             assert set(re.split(r",\s*", grouping)) <= allowed, (where, grouping)
-
-
-def test_the_dashboard_shows_every_series_of_operator_and_worker(chart: Path) -> None:
-    shown = {
-        name
-        for panel in panels(chart)
-        for target in panel["targets"]
-        for name in re.findall(r"detection_\w+", target["expr"])
-    }
-    families = {re.sub("_(bucket|sum|count)$", "", name) for name in shown}
-
-    assert {re.sub("_(bucket|sum|count)$", "", name) for name in SERIES} - families == set()
-
-
-def test_legends_name_labels_that_the_series_keep(chart: Path) -> None:
-    for panel in panels(chart):
-        for target in panel["targets"]:
-            used = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
-            grouped = re.findall(r"\bby \(([^)]*)\)", target["expr"])
-            names = re.findall(r"detection_\w+", target["expr"])
-            kept = set().union(*(SERIES[name] for name in names)) | TARGET_LABELS
-            if grouped:
-                kept &= {label for item in grouped for label in re.split(r",\s*", item)}
-            assert used <= kept, panel["title"]
-
-
-def test_panels_do_not_overlap_and_have_ids_of_their_own(chart: Path) -> None:
-    board = dashboard(chart)
-    cells: set[tuple[int, int]] = set()
-    for panel in board["panels"]:
-        grid = panel["gridPos"]
-        mine = {
-            (x, y)
-            for x in range(grid["x"], grid["x"] + grid["w"])
-            for y in range(grid["y"], grid["y"] + grid["h"])
-        }
-        assert not mine & cells, panel["title"]
-        assert grid["x"] + grid["w"] <= 24
-        cells |= mine
-
-    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
-    assert {item["name"] for item in board["templating"]["list"]} == {
-        "datasource",
-        "namespace",
-        "queue",
-    }
 
 
 def check(promtool: str, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -318,23 +239,6 @@ def test_promtool_takes_every_alert(promtool: str, chart: Path) -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"SUCCESS: {len(alert_rules(chart))} rules found" in done.stdout
-
-
-def test_promtool_takes_every_expression_of_the_dashboard(
-    promtool: str, chart: Path, tmp_path: Path
-) -> None:
-    rules = [
-        {"record": f"r:{number}", "expr": expr}
-        for number, (_, expr) in enumerate(expressions(chart))
-    ]
-    (tmp_path / "rules.yaml").write_text(
-        yaml.safe_dump({"groups": [{"name": "g", "rules": rules}]})
-    )
-
-    done = check(promtool, tmp_path, "check", "rules", "rules.yaml")
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len(rules) > 80
 
 
 def test_promtool_takes_the_scrape_configuration(
@@ -356,14 +260,10 @@ def test_promtool_takes_the_scrape_configuration(
 def test_the_prometheus_rule_holds_the_file_that_was_checked(
     render: Callable[..., list[dict[str, Any]]], chart: Path
 ) -> None:
-    values = {"monitoring": {"prometheusRule": {"enabled": True}, "dashboard": {"enabled": True}}}
-    objects = render(values)
+    objects = render({"monitoring": {"prometheusRule": {"enabled": True}}})
 
     [rule] = [item for item in objects if item["kind"] == "PrometheusRule"]
-    [board] = [item for item in objects if item["kind"] == "ConfigMap"]
     assert rule["spec"] == yaml.safe_load((chart / "files" / "alerts.yaml").read_text())
-    assert board["metadata"]["labels"]["grafana_dashboard"] == "1"
-    assert json.loads(board["data"]["detection-queue.json"]) == dashboard(chart)
 
 
 def firing(promtool: str, chart: Path, folder: Path, changes: dict[str, str | None]) -> set[str]:

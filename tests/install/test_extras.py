@@ -18,6 +18,7 @@ OWN = {
     "detection_worker",
     "detection_training",
     "detection_testing",
+    "tools",
     "throughput",  # parts of a benchmark
 }
 CODE: Mapping[str, tuple[str, ...]] = {

@@ -1,0 +1,1 @@
+"""Grafana dashboards of the chart, made with Grafana's own SDK: Fleet, Queue and Workers."""

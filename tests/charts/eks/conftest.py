@@ -68,7 +68,7 @@ class Shell:
         text = "\n".join(["set -euo pipefail", STANDINS, *blocks()[SETUP], *code])
         done = subprocess.run(
             ["bash", "-c", text], cwd=self.folder, env=self.environment,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=170, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=540, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         self.done += code

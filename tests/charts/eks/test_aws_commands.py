@@ -17,7 +17,8 @@ import boto3
 import pytest
 import yaml
 
-pytestmark = pytest.mark.slow
+# Forty starts of the AWS CLI, a second of CPU each.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
 QUEUE_ARN = f"arn:aws:sqs:{REGION}:{ACCOUNT}:deepfake-queue"
@@ -238,7 +239,7 @@ def work_as_the_role(shell: Any, tmp_path: Path) -> "subprocess.CompletedProcess
     with enforced(shell.endpoint):
         return subprocess.run(
             [sys.executable, "-m", "detection_worker", "consume", "--run-once"],
-            env=environ, capture_output=True, text=True, timeout=170, check=False,
+            env=environ, capture_output=True, text=True, timeout=540, check=False,
         )  # fmt: skip
 
 

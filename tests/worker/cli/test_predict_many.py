@@ -236,7 +236,8 @@ class TwiceInterrupted:
     def __exit__(self, *_: object) -> None:
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL  # a third one ends at once
 
-    def batch(self, names: list[str]) -> "TwiceInterrupted":
+    def batch(self, names: list[str], *, pictures: bool) -> "TwiceInterrupted":
+        assert not pictures
         return self
 
     def poll(self, timeout_s: float) -> list[Any]:
@@ -261,6 +262,7 @@ def test_a_second_interrupt_costs_no_result(
         output=str(tmp_path / "out.json"),
         form="json",
         drawings={},
+        report=None,
         device="cpu",
         threads=1,
         decoders=1,

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from detection_worker.cli.summary import Table, summary
-from detection_worker.cli.terminal import cells, fitted, printable, shown
+from detection_worker.cli.terminal import cells, fitted, shown
+from detection_worker.report.texts import printable
 
 
 def envelope(**changes: Any) -> dict[str, object]:

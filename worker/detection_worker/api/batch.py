@@ -21,6 +21,7 @@ from detection_worker.errors import Cancelled, JobError, UsageError
 from detection_worker.pipeline.files.downloads import DiskBudget
 from detection_worker.pipeline.stages.file_pipeline import FileTask
 from detection_worker.pipeline.stages.stage import Stage
+from detection_worker.report.values import NO_PICTURES, Pictures
 
 WINDOW: Final = 256
 """Inputs in work at once, which is how many results may wait behind a slow file."""
@@ -42,6 +43,7 @@ class Needs:
         keep_downloads: Do not remove downloads.
         threshold: P(fake) from which the label is FAKE, in [0, 1].
         trust_declared: See ``ProvenanceSettings``.
+        pictures: Keep pictures of each file until they are taken.
     """
 
     start: Callable[[Sequence[FileTask]], None]
@@ -50,6 +52,7 @@ class Needs:
     keep_downloads: bool
     threshold: float
     trust_declared: bool
+    pictures: bool = False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -80,6 +83,7 @@ class Batch:
         self._events: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._ready: list[_Item] = []
         self._results: dict[int, DetectionResult] = {}
+        self._pictures: dict[str, Pictures] = {}
         self._taken = self._given = 0
         self._exhausted = False
         self._download: Stage[_Item, None] | None = None
@@ -111,6 +115,10 @@ class Batch:
                 raise UsageError("The predictor is closed\nMake a new one.") from exc
             found = self._in_order()
         return found
+
+    def take_pictures(self, result: DetectionResult) -> Pictures:
+        """Return the pictures of the file of a result, once; none if they were not asked for."""
+        return self._pictures.pop(result["request_id"], NO_PICTURES)
 
     def finished(self) -> list[DetectionResult]:
         """Return results that wait behind an unfinished file, in order; for an early end."""
@@ -218,6 +226,7 @@ class Batch:
             stop=self._stop,
             on_decoded=lambda: self._release(file),
             on_end=lambda _: self._events.put(item),
+            previews=self._needs.pictures,
         )
         return item.task
 
@@ -246,12 +255,7 @@ class Batch:
         error = item.error
         if error is None:
             try:
-                return concluded(
-                    item.file,
-                    item.task,
-                    started_s=item.started_s,
-                    trust_declared=self._needs.trust_declared,
-                )
+                return self._concluded(item)
             except JobError as exc:
                 error = exc
             except Cancelled:
@@ -262,6 +266,17 @@ class Batch:
                 error = JobError(ErrorCode.INTERNAL, "internal error")
         log.debug("%s failed: %s: %s", ascii(str(item.asked))[1:-1], error.code, error.message)
         return failed(item.asked, error, threshold=self._needs.threshold)
+
+    def _concluded(self, item: _Item) -> DetectionResult:
+        result = concluded(
+            item.file,
+            item.task,
+            started_s=item.started_s,
+            trust_declared=self._needs.trust_declared,
+        )
+        if self._needs.pictures and item.task is not None:
+            self._pictures[result["request_id"]] = item.task.pictures
+        return result
 
     def _in_order(self) -> list[DetectionResult]:
         found = []

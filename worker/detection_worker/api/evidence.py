@@ -1,6 +1,7 @@
 """The evidence for a score of a still image, drawn over the image."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -13,6 +14,8 @@ from detection_worker.core.verdict import Calibration, sigmoid
 from detection_worker.detectors.base import Detector
 from detection_worker.errors import UsageError
 from detection_worker.media.crops import cut
+from detection_worker.media.previews import PREVIEW_PX, jpeg
+from detection_worker.report.values import Drawing
 
 EvidenceKind = Literal["patches", "saliency"]
 MAX_PATCHES: Final = 256
@@ -21,6 +24,20 @@ SHOWN_PX: Final = 1600
 """Longer side of the drawing, in pixels."""
 TINT: Final = 0.6
 """Opacity of the strongest red, 0 to 1."""
+
+LEGENDS: Final[Mapping[EvidenceKind, tuple[str, str]]] = {
+    "patches": (
+        "Every part of the picture by itself",
+        "The number is the score of a part alone, 0 to 1; the redder, the higher. The verdict "
+        "rests on the numbered squares above, not on all of these.",
+    ),
+    "saliency": (
+        "The pixels that move the score most",
+        "The redder, the more a small change there would change the score, relative to the rest "
+        "of this picture. That is not where something was manipulated.",
+    ),
+}
+"""Title and legend of each kind on a page."""
 
 Pixels = NDArray[np.uint8]
 
@@ -51,10 +68,53 @@ def draw(detector: Detector, pixels: Pixels, *, kind: EvidenceKind) -> bytes:
     Raises:
         UsageError: The detector does not use crops, or has no gradients (``saliency``).
     """
+    file = io.BytesIO()
+    drawing(detector, pixels, kind=kind, side_px=SHOWN_PX).save(file, format="PNG")
+    return file.getvalue()
+
+
+def drawing(
+    detector: Detector, pixels: Pixels, *, kind: EvidenceKind, side_px: int
+) -> Image.Image:
+    """Return the picture with the evidence for its score in red.
+
+    Args:
+        detector: As for ``draw``.
+        pixels: As for ``draw``.
+        kind: As for ``draw``.
+        side_px: Most pixels of its longer side.
+
+    Raises:
+        UsageError: As from ``draw``.
+    """
     patches = score_patches(detector, pixels)
     if kind == "patches":
-        return _png(_tinted(pixels, _patch_heat(patches, pixels.shape[:2])), patches)
-    return _png(_tinted(pixels, _saliency_heat(detector, patches, pixels.shape[:2])), None)
+        tinted = _tinted(pixels, _patch_heat(patches, pixels.shape[:2]))
+        return _reduced(tinted, patches, side_px=side_px)
+    tinted = _tinted(pixels, _saliency_heat(detector, patches, pixels.shape[:2]))
+    return _reduced(tinted, None, side_px=side_px)
+
+
+def drawings_of(detector: Detector, pixels: Pixels) -> tuple[Drawing, ...]:
+    """Return both kinds of evidence for the page of a picture.
+
+    Args:
+        detector: As for ``draw``.
+        pixels: As for ``draw``.
+
+    Raises:
+        UsageError: The detector does not use crops.
+    """
+    found = []
+    for kind, (title, legend) in LEGENDS.items():
+        try:
+            image = drawing(detector, pixels, kind=kind, side_px=PREVIEW_PX)
+        except UsageError:
+            if kind == "patches":
+                raise
+            continue  # it has no gradients
+        found.append(Drawing(jpeg=jpeg(np.asarray(image)), title=title, legend=legend))
+    return tuple(found)
 
 
 def score_patches(detector: Detector, pixels: Pixels) -> Patches:
@@ -112,9 +172,9 @@ def _tinted(pixels: Pixels, heat: NDArray[np.float32]) -> Pixels:
     return np.asarray((1 - share) * grey + share * red, dtype=np.uint8)
 
 
-def _png(pixels: Pixels, patches: Patches | None) -> bytes:
+def _reduced(pixels: Pixels, patches: Patches | None, *, side_px: int) -> Image.Image:
     image = Image.fromarray(pixels)
-    scale = min(1.0, SHOWN_PX / max(image.size))
+    scale = min(1.0, side_px / max(image.size))
     if scale < 1.0:
         image = image.resize((round(image.width * scale), round(image.height * scale)))
     if patches is not None:
@@ -123,6 +183,4 @@ def _png(pixels: Pixels, patches: Patches | None) -> bytes:
             left, top, right, bottom = (round(float(x) * scale) for x in box)
             pen.rectangle((left, top, right - 1, bottom - 1), outline=(255, 255, 255))
             pen.text((left + 4, top + 3), f"{score:.2f}", fill=(255, 255, 255))
-    file = io.BytesIO()
-    image.save(file, format="PNG")
-    return file.getvalue()
+    return image

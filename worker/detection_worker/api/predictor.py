@@ -1,36 +1,30 @@
 """Detection in local files and S3 objects; results are envelopes as in callbacks."""
 
 import logging
-import threading
 import time
-import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from detection_contract.media_types import MediaKind
 from detection_contract.messages import DEFAULT_THRESHOLD
 from detection_contract.result_types import DetectionResult
 from detection_worker.api.batch import Batch, Needs, concluded
-from detection_worker.api.evidence import EvidenceKind, draw
+from detection_worker.api.evidence import EvidenceKind, draw, drawings_of
 from detection_worker.api.files import S3Files
-from detection_worker.api.inputs import LocalFile, at_hand, fetched, is_url
-from detection_worker.api.lazy_models import ALL_KINDS, LazyModels
-from detection_worker.cores import usable_cores
+from detection_worker.api.inputs import LocalFile
+from detection_worker.api.runner import FileRunner, closed
+from detection_worker.detectors.model_folder.listing import bundled_models_dir
 from detection_worker.errors import Cancelled, UsageError
-from detection_worker.media.jail.pool import ProcessDecoder
-from detection_worker.media.jail.trust import trust_list_of
-from detection_worker.pipeline.files.decoding import Decoding
-from detection_worker.pipeline.stages.file_pipeline import FilePipeline, FileTask
+from detection_worker.media.values import MediaInfo
+from detection_worker.report.cards import Cards
+from detection_worker.report.page import result_page
+from detection_worker.report.values import Drawing
+from detection_worker.report.view import NotesOf
 from detection_worker.settings import Settings
-
-BATCH_UNITS: Final = 0
-"""Units of one forward pass: as many as the device asks for."""
-BATCH_WAIT_S: Final = 0.004
-"""Seconds an idle device waits for more units; both are the consumer's defaults."""
 
 log = logging.getLogger(__name__)
 
@@ -63,22 +57,13 @@ class Predictor:
     ) -> None:
         self._settings = settings
         self._threshold = _checked(threshold, "threshold")
-        self._decoders = decoders or usable_cores()
-        self._decoder = ProcessDecoder(1, trust_list=trust_list_of(settings.provenance))
-        self._models = LazyModels(settings, device=device, threads=threads)
-        self._decoding: Decoding | None = None
-        self._pipeline: FilePipeline | None = None
-        self._files: S3Files | None = None
-        self._closed = False
-        self._lock = threading.RLock()
+        self._cards = Cards(settings.models_dir or bundled_models_dir())
+        self._runner = FileRunner(settings, device=device, threads=threads, decoders=decoders)
 
     @property
     def files(self) -> S3Files:
         """The S3 client; made when first needed, so local files need no AWS."""
-        with self._lock:
-            if self._files is None:
-                self._files = S3Files(self._settings)
-            return self._files
+        return self._runner.files
 
     def load_models(self) -> list[str]:
         """Load the models of all kinds, where a file would load those that it needs.
@@ -89,9 +74,7 @@ class Predictor:
         Raises:
             UsageError: No model could be loaded, or the predictor is closed.
         """
-        with self._lock:
-            self._running(ALL_KINDS)
-            return [kind.value for kind in MediaKind if kind in self._models.by_kind]
+        return self._runner.load_models()
 
     def predict_auto(
         self, path_or_url: str | Path, *, confidence_threshold: float | None = None
@@ -117,9 +100,9 @@ class Predictor:
         """
         threshold = self._chosen(confidence_threshold)
         started_s = time.perf_counter()
-        file = self._at_hand(path_or_url)
+        file = self._runner.at_hand(path_or_url)
         try:
-            task = self._run(file, threshold)
+            task = self._runner.run(file, threshold)
             return concluded(
                 file,
                 task,
@@ -127,7 +110,7 @@ class Predictor:
                 trust_declared=self._settings.provenance.trust_declared,
             )
         except Cancelled as exc:
-            raise _closed() from exc
+            raise closed() from exc
         finally:
             file.remove()
 
@@ -165,12 +148,14 @@ class Predictor:
         paths_or_urls: Iterable[str | Path],
         *,
         confidence_threshold: float | None = None,
+        pictures: bool = False,
     ) -> Batch:
         """Return the ``Batch`` behind ``predict_many``, for callers that poll with a timeout.
 
         Args:
             paths_or_urls: As for ``predict_many``.
             confidence_threshold: As for ``predict_many``.
+            pictures: Keep pictures of each file for its page.
 
         Raises:
             ValueError: The threshold is out of range.
@@ -181,12 +166,13 @@ class Predictor:
         return Batch(
             paths_or_urls,
             Needs(
-                start=partial(self._put, decoders=self._decoders),
+                start=self._runner.put,
                 files=lambda: self.files,
                 max_bytes=self._settings.limits.max_bytes,
                 keep_downloads=not self._settings.data.cleanup_temp_files,
                 trust_declared=self._settings.provenance.trust_declared,
                 threshold=self._chosen(confidence_threshold),
+                pictures=pictures,
             ),
         )
 
@@ -206,38 +192,73 @@ class Predictor:
             UsageError: It is not a still image, its model does not use crops, or the predictor is
                 closed.
         """
-        file = self._at_hand(path_or_url)
+        file = self._runner.at_hand(path_or_url)
         try:
-            info = self._run(file, self._threshold).conclude().info
-            if info.kind is not MediaKind.IMAGE or info.width is None or info.height is None:
-                raise UsageError(
-                    f"Not a still image: {file.asked}\nEvidence is drawn over images."
-                )
-            with self._lock:
-                decoding, pipeline = self._decoding, self._pipeline
-            if decoding is None or pipeline is None:
-                raise _closed()
-            size_px = info.visible_px or (info.width, info.height)
-            pixels = decoding.picture(file.path, name=file.name, size_px=size_px)
-            with pipeline.device:
-                return draw(decoding.detectors[MediaKind.IMAGE], pixels, kind=kind)
+            info = self._runner.run(file, self._threshold).conclude().info
+            return self._runner.draw(file, info, partial(draw, kind=kind))
         except Cancelled as exc:
-            raise _closed() from exc
+            raise closed() from exc
         finally:
             file.remove()
 
+    def report(
+        self, path_or_url: str | Path, *, confidence_threshold: float | None = None
+    ) -> tuple[DetectionResult, str]:
+        """Analyse a file; return its result, and a page about it for people.
+
+        Args:
+            path_or_url: As for ``predict_auto``.
+            confidence_threshold: As for ``predict_auto``.
+
+        Returns:
+            The result envelope, and one HTML file that needs nothing else.
+
+        Raises:
+            JobError: As from ``predict_auto``.
+            UsageError: As from ``predict_auto``.
+            ValueError: As from ``predict_auto``.
+        """
+        threshold = self._chosen(confidence_threshold)
+        started_s = time.perf_counter()
+        file = self._runner.at_hand(path_or_url)
+        try:
+            task = self._runner.run(file, threshold, previews=True)
+            trusting = self._settings.provenance.trust_declared
+            result = concluded(file, task, started_s=started_s, trust_declared=trusting)
+            drawings = self._drawings(file, task.info)
+        except Cancelled as exc:
+            raise closed() from exc
+        finally:
+            file.remove()
+        pictures = replace(task.pictures, drawings=drawings)
+        return result, result_page(result, pictures, notes=self.notes)
+
+    def drawings(self, path_or_url: str | Path) -> tuple[Drawing, ...]:
+        """Return the evidence over a whole still image for its page; none if there is none."""
+        file = self._runner.at_hand(path_or_url)
+        try:
+            return self._drawings(file, self._runner.run(file, self._threshold).conclude().info)
+        except Cancelled as exc:
+            raise closed() from exc
+        finally:
+            file.remove()
+
+    @property
+    def notes(self) -> NotesOf:
+        """What the cards of the models warn of, for pages."""
+        return self._cards.notes
+
+    def _drawings(self, file: LocalFile, info: MediaInfo | None) -> tuple[Drawing, ...]:
+        if info is None or info.kind is not MediaKind.IMAGE:
+            return ()
+        try:
+            return self._runner.draw(file, info, drawings_of)
+        except UsageError:  # a model that does not look at crops
+            return ()
+
     def close(self) -> None:
         """Stop decoding and, unless ``cleanup_temp_files`` is off, remove downloads."""
-        with self._lock:
-            self._closed = True
-            pipeline, self._pipeline, self._decoding = self._pipeline, None, None
-            files, self._files = self._files, None
-        # The children first, so that threads that wait for one learn that it was stopped.
-        self._decoder.close()
-        if pipeline is not None:
-            pipeline.close()
-        if files is not None:
-            files.close()
+        self._runner.close()
 
     def __enter__(self) -> Self:
         return self
@@ -255,67 +276,6 @@ class Predictor:
             self._threshold if threshold is None else _checked(threshold, "confidence_threshold")
         )
 
-    def _at_hand(self, path_or_url: str | Path) -> LocalFile:
-        if is_url(path_or_url):
-            keep = not self._settings.data.cleanup_temp_files
-            return fetched(self.files, str(path_or_url), keep=keep)
-        return at_hand(path_or_url, max_bytes=self._settings.limits.max_bytes)
-
-    def _run(self, file: LocalFile, threshold: float) -> FileTask:
-        """Analyse one file and wait for its end."""
-        ended = threading.Event()
-        task = FileTask(
-            request_id=str(uuid.uuid4()),
-            path=file.path,
-            name=file.name,
-            threshold=threshold,
-            stop=threading.Event(),
-            on_decoded=lambda: None,
-            on_end=lambda _: ended.set(),
-        )
-        self._put([task])
-        try:
-            ended.wait()
-        except BaseException:
-            task.stop.set()
-            raise
-        return task
-
-    def _put(self, tasks: Sequence[FileTask], *, decoders: int = 1) -> None:
-        # One lock over both: a task put in after ``close`` would never end.
-        with self._lock:
-            self._decoder.grow(decoders)
-            for task in tasks:
-                self._running(self._models.needed_for(task.name)).put(task)
-
-    def _running(self, kinds: Collection[MediaKind]) -> FilePipeline:
-        """Return the pipeline, with the models of these kinds; the first call starts it."""
-        with self._lock:
-            if self._closed:
-                raise _closed()
-            self._decoder.start()
-            self._load(kinds)
-            if self._pipeline is None:
-                self._decoding = Decoding(
-                    decoder=self._decoder,
-                    detectors=self._models.by_kind,
-                    limits=self._settings.limits,
-                    video_audio=self._settings.video_audio,
-                    load_others=lambda: self._load(ALL_KINDS),
-                )
-                self._pipeline = FilePipeline(
-                    self._decoding,
-                    decoders=self._decoders,
-                    batch_units=BATCH_UNITS,
-                    batch_wait_s=BATCH_WAIT_S,
-                )
-            return self._pipeline
-
-    def _load(self, kinds: Collection[MediaKind]) -> None:
-        with self._lock:
-            idle = self._pipeline.device if self._pipeline else nullcontext()
-            self._models.load(kinds, idle=idle)
-
 
 def _results(batch: Batch) -> Iterator[DetectionResult]:
     with batch:
@@ -326,7 +286,3 @@ def _checked(threshold: float, name: str) -> float:
     if not 0.0 <= threshold <= 1.0:
         raise ValueError(f"{name} is {threshold}, not 0 to 1")
     return threshold
-
-
-def _closed() -> UsageError:
-    return UsageError("The predictor is closed\nMake a new one.")

@@ -24,6 +24,20 @@ def write_json(path: Path, document: object, *, mode: int) -> None:
         UsageError: The file cannot be written there.
     """
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, text, mode=mode)
+
+
+def write_text(path: Path, text: str, *, mode: int) -> None:
+    """Write ``text`` to ``path`` atomically, as ``write_json`` does.
+
+    Args:
+        path: File to write; replaced if it exists.
+        text: Its content.
+        mode: Permission bits.
+
+    Raises:
+        UsageError: The file cannot be written there.
+    """
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)

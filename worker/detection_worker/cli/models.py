@@ -14,7 +14,7 @@ from detection_worker.cli import onnx_import
 from detection_worker.cli.command import Command
 from detection_worker.cli.console import confirm
 from detection_worker.cli.options import add_common, add_settings, load
-from detection_worker.cli.terminal import columns, printable, wrapped
+from detection_worker.cli.terminal import columns, wrapped
 from detection_worker.detectors.importing.published import PUBLISHED, REMOVED, Published
 from detection_worker.detectors.importing.video_use import SUFFIX
 from detection_worker.detectors.model_folder import folders
@@ -26,6 +26,7 @@ from detection_worker.detectors.model_folder.listing import (
 from detection_worker.detectors.model_folder.manifest import ONNX, Manifest
 from detection_worker.detectors.registry import load_detectors
 from detection_worker.errors import UsageError
+from detection_worker.report.texts import printable
 from detection_worker.settings import Settings
 
 IMPORT_OPTIONS: Final = (

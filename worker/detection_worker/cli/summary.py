@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from detection_contract.results import NOTHING_FOUND, verdict_in_words
-from detection_worker.cli.terminal import fitted, printable, shown, wrapped
+from detection_worker.cli.terminal import fitted, shown, wrapped
+from detection_worker.report.texts import printable
 
 _VERDICTS: Final = ("fake", "real", "inconclusive", "not applicable", "failed")
 _INDENT: Final = "    "

@@ -6,6 +6,7 @@ import unicodedata
 from typing import Final, TextIO
 
 from detection_contract.aws.s3_urls import redact_url
+from detection_worker.report.texts import printable
 
 ELLIPSIS: Final = "…"
 MIN_COLUMNS: Final = 40
@@ -15,11 +16,6 @@ MIN_COLUMNS: Final = 40
 def shown(name: str) -> str:
     """Return a path or URL for the terminal: no signature, no control character."""
     return printable(redact_url(name) if "://" in name else name)
-
-
-def printable(text: str) -> str:
-    """Return ``text`` on one line: control, format and surrogate characters as escapes."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def columns(stream: TextIO) -> int | None:

@@ -8,7 +8,6 @@ import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -25,6 +24,7 @@ from detection_worker.media.containers.completeness import ends_early
 from detection_worker.media.containers.compressed import Inflated, coding_of, inflate
 from detection_worker.media.containers.sniff import Content, sniff
 from detection_worker.media.metadata import Metadata
+from detection_worker.media.previews import whole_thumbnail
 from detection_worker.media.provenance.collect import Manifests, provenance_of
 from detection_worker.media.provenance.streams import stream_metadata
 from detection_worker.media.remarks import judged_apart, mismatch, only_one_of, warnings_of
@@ -159,16 +159,17 @@ def _no_model(kind: MediaKind) -> JobError:
 
 
 def _decode_image(source: _Source, order: DecodeOrder) -> tuple[DecodedMedia, Metadata]:
-    if order.image is None:
+    sampling = order.image
+    if sampling is None:
         raise _no_model(MediaKind.IMAGE)
     name = source.content.container
     picture = read_image(
         source.file,
         name,
         max_pixels=order.limits.max_pixels,
-        padded=partial(resizes, order.image),
+        padded=lambda size: order.preview or resizes(sampling, size),
     )
-    units, boxes = see(picture.pixels, order.image)
+    units, boxes = see(picture.pixels, sampling)
     left, top, right, bottom = picture.box
     info = MediaInfo(
         kind=MediaKind.IMAGE,
@@ -192,6 +193,9 @@ def _decode_image(source: _Source, order: DecodeOrder) -> tuple[DecodedMedia, Me
         frame=np.zeros(len(units), dtype=np.int32),
         at_s=np.zeros(1),
         boxes=boxes + np.array([left, top, left, top], dtype=np.int32),
+        thumbnails=whole_thumbnail(picture.pixels, picture.box, (picture.width, picture.height))
+        if order.preview
+        else None,
     )
     return media, picture.metadata
 
@@ -239,6 +243,7 @@ def _decode_video(
         limits=order.limits,
         tick=tick,
         reopen=lambda: av_input.open_media(source.file, source.content),
+        preview=order.preview,
     )
     truncated, damaged = _faults(source, clip)
     told = selection.describe(container, analysed=stream.index)
@@ -270,6 +275,7 @@ def _decode_video(
         at_s=np.array(clip.at_s),
         boxes=np.concatenate(clip.boxes),
         end_s=np.array(clip.end_s) if order.video.clip_frames > 1 else None,
+        thumbnails=np.stack(clip.thumbnails) if clip.thumbnails else None,
     )
 
 

@@ -109,6 +109,9 @@ class DecodedMedia:
             shape ``(0, 4)`` for sound.
         faces: The face of each unit, if the units are faces that were looked for.
         end_s: End of each clip, float64, seconds; None unless the units are clips.
+        thumbnails: Small pictures of the image, or of each frame or clip, RGB, shape
+            ``(frames, h, w, 3)``, if they were ordered; None once ``previews`` are made of them.
+        previews: The same as JPEG, encoded by the worker; of sound one spectrogram.
     """
 
     info: MediaInfo
@@ -118,6 +121,8 @@ class DecodedMedia:
     boxes: NDArray[np.int32]
     faces: tuple[SeenFace, ...] | None = None
     end_s: NDArray[np.float64] | None = None
+    thumbnails: NDArray[np.uint8] | None = None
+    previews: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.units)
@@ -145,6 +150,7 @@ class DecodeRequest:
         audio: How to sample sound; None refuses sound.
         limits: What the file may cost.
         sound_only: Decode the sound of a video instead of its frames.
+        preview: Send small pictures for people too.
     """
 
     path: Path
@@ -154,6 +160,7 @@ class DecodeRequest:
     audio: AudioSampling | None
     limits: MediaLimits
     sound_only: bool = False
+    preview: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +175,7 @@ class DecodeOrder:
         audio: See ``DecodeRequest``.
         limits: See ``DecodeRequest``.
         sound_only: See ``DecodeRequest``.
+        preview: See ``DecodeRequest``.
     """
 
     suffix: str
@@ -177,6 +185,7 @@ class DecodeOrder:
     audio: AudioSampling | None
     limits: MediaLimits
     sound_only: bool = False
+    preview: bool = False
 
 
 class Decoder(Protocol):

@@ -19,6 +19,9 @@ CENTRE_GAP: Final = 4.0
 resized in earnest: a fourth of the time at 12 megapixels, and no pixel moves by more than two of
 256 levels (2.0, usual for thumbnails: 7)."""
 
+SHOWN_GAP: Final = 2.0
+"""As ``CENTRE_GAP``, of pictures that only people look at."""
+
 
 def resizes(sampling: PictureSampling, size: tuple[int, int]) -> bool:
     """Return whether ``see`` resizes a picture of this width and height."""
@@ -63,6 +66,11 @@ def fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     if pixels.shape[1::-1] == size:
         return np.ascontiguousarray(pixels[..., :3])
     return _resized(pixels, size, Image.Resampling.BILINEAR)
+
+
+def small(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """Return ``pixels`` in another size, width and height, for people to look at."""
+    return _resized(pixels, size, Image.Resampling.BILINEAR, gap=SHOWN_GAP)
 
 
 def _centre(width: int, height: int, pixel_aspect: float) -> tuple[int, int, int, int]:

@@ -11,7 +11,8 @@ from detection_contract.messages import InvalidMessage, parse_body
 from detection_contract.process.logs import redact
 from detection_contract.results import iso_of
 from detection_worker.batch.dead_letters import DeadLetter, Group
-from detection_worker.cli.terminal import printable, shown
+from detection_worker.cli.terminal import shown
+from detection_worker.report.texts import printable
 
 MAX_TEXT: Final = 2_000
 """Longer texts of a body are cut."""

@@ -16,7 +16,8 @@ from detection_worker.cli.batch.results import Query
 from detection_worker.cli.predict.results_file import STDOUT, Sink, layout, open_sink
 from detection_worker.cli.progress import Progress
 from detection_worker.cli.summary import Table
-from detection_worker.cli.terminal import columns, printable, shown
+from detection_worker.cli.terminal import columns, shown
+from detection_worker.report.texts import printable
 from detection_worker.storage.s3_listing import S3Listing
 
 NAMED: Final = 5

@@ -16,9 +16,9 @@ from detection_worker.cli.batch.failures import explained
 from detection_worker.cli.batch.submit import Order
 from detection_worker.cli.console import confirm
 from detection_worker.cli.progress import Progress
-from detection_worker.cli.terminal import printable
 from detection_worker.config import Loaded
 from detection_worker.core.batch.requests import PRICES_OF, outgoing, send_cost
+from detection_worker.report.texts import printable
 from detection_worker.sources.sqs_batches import BatchSender, Pacer
 from detection_worker.sources.sqs_clients import check_exists, queue_client
 from detection_worker.storage.s3_listing import S3Listing

@@ -14,6 +14,7 @@ from detection_worker.cli.files import check_writable
 from detection_worker.cli.options import add_common, add_settings, load, start_logging, threshold
 from detection_worker.cli.predict.inputs import Found, expand, listed, skipped_line
 from detection_worker.cli.predict.results_file import FORMATS, STDOUT, format_of
+from detection_worker.cli.terminal import shown
 from detection_worker.config import consumer_value
 from detection_worker.errors import UsageError
 from detection_worker.settings import Settings
@@ -53,6 +54,7 @@ exit codes:
   1    at least one file could not be analysed; its result says why
   2    wrong usage or set-up, such as a folder without media; or no model
   130  interrupted with Ctrl-C"""
+_PAGE_SUFFIXES: Final = (".html", ".htm")
 _STDOUT_NAMES: Final = (STDOUT, "/dev/stdout")
 
 
@@ -67,6 +69,7 @@ class Plan:
         output: Where results are written: a path, ``-`` for standard output, or None.
         form: One of ``FORMATS``.
         drawings: File to draw each kind of evidence to.
+        report: Page for people; None for none.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
         threads: Threads of one forward pass; 0 leaves the number to torch.
         decoders: Files decoded at once; 0 means one for each core.
@@ -79,6 +82,7 @@ class Plan:
     output: str | None
     form: str
     drawings: Mapping["EvidenceKind", Path]
+    report: Path | None
     device: str
     threads: int
     decoders: int
@@ -133,6 +137,12 @@ class Predict:
             help="how results are written, without --output to stdout; by default as the name of "
             "the output ends, else json: an object, or a list for several files",
         )
+        parser.add_argument(
+            "--report",
+            metavar="FILE.html",
+            help="write a page for people: verdict, pictures, scores, what the detector gets "
+            "wrong; for several files a list, with their pages in FILE_files/",
+        )
         for kind, text in DRAWINGS.items():
             parser.add_argument(f"--{_option(kind)}", dest=kind, metavar="FILE.png", help=text)
         parser.add_argument("--list-models", action="store_true", help="list models, and stop")
@@ -162,10 +172,17 @@ class Predict:
 def _plan(args: argparse.Namespace, settings: Settings) -> Plan:
     drawings = {kind: Path(getattr(args, kind)) for kind in DRAWINGS if getattr(args, kind)}
     output = _output(args)
-    written = [*drawings.values(), *([] if output in (None, STDOUT) else [Path(str(output))])]
+    report = _report(args)
+    written = [
+        *drawings.values(),
+        *([] if output in (None, STDOUT) else [Path(str(output))]),
+        *([] if report is None else [report]),
+    ]
     found = _found(args, written, settings)
     if drawings and (len(found.names) > 1 or found.below):
         raise UsageError("Evidence is drawn for one image at a time\nName one file.")
+    if len(set(written)) < len(written):
+        raise UsageError("Two outputs have the same name\nName a file for each.")
     for path in written:
         check_writable(path)
         _check_no_input(path, found.names)
@@ -176,6 +193,7 @@ def _plan(args: argparse.Namespace, settings: Settings) -> Plan:
         output=output,
         form=format_of(args.format, output),
         drawings=drawings,
+        report=report,
         device=str(consumer_value("device", vars(args), os.environ)),
         threads=_whole("torch_threads", args),
         decoders=_whole("decoders", args),
@@ -187,6 +205,17 @@ def _output(args: argparse.Namespace) -> str | None:
     if args.output is None:
         return STDOUT if args.format else None
     return STDOUT if args.output in _STDOUT_NAMES else str(args.output)
+
+
+def _report(args: argparse.Namespace) -> Path | None:
+    if args.report is None:
+        return None
+    path = Path(args.report)
+    if path.suffix.lower() not in _PAGE_SUFFIXES:
+        raise UsageError(
+            f"Not the name of a page: {shown(args.report)}\nName a file that ends with .html."
+        )
+    return path
 
 
 def _found(args: argparse.Namespace, written: Sequence[Path], settings: Settings) -> Found:

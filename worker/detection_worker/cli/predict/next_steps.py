@@ -5,7 +5,7 @@ from typing import Final
 
 from detection_contract import user_messages
 from detection_contract.error_codes import ErrorCode
-from detection_worker.cli.terminal import printable
+from detection_worker.report.texts import printable
 
 _DAMAGED: Final = "Open it with another program: the file is damaged or incomplete."
 _MODELS: Final = user_messages.NO_MODELS.partition("\n")[2]

@@ -15,8 +15,8 @@ from typing import Final, Protocol, Self
 
 from detection_contract.results import encode_result
 from detection_worker.cli.files import PUBLIC
-from detection_worker.cli.terminal import printable
 from detection_worker.errors import UsageError
+from detection_worker.report.texts import printable
 
 FORMATS: Final = ("json", "jsonl", "csv")
 STDOUT: Final = "-"

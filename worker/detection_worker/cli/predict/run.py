@@ -7,16 +7,19 @@ from typing import Final
 
 from detection_contract.environment import EXIT_FAILED, EXIT_OK
 from detection_contract.error_codes import ErrorCode
+from detection_contract.result_types import DetectionResult
 from detection_worker.api.batch import Batch
 from detection_worker.api.predictor import Predictor
 from detection_worker.cli.predict.command import Plan
 from detection_worker.cli.predict.next_steps import advice
+from detection_worker.cli.predict.pages import Pages, pages_of
 from detection_worker.cli.predict.results_file import STDOUT, Sink, layout, open_sink
 from detection_worker.cli.progress import Progress
 from detection_worker.cli.summary import Table, summary
-from detection_worker.cli.terminal import columns, printable, shown
+from detection_worker.cli.terminal import columns, shown
 from detection_worker.cores import usable_cores
 from detection_worker.detectors.model_folder.listing import list_models
+from detection_worker.report.texts import printable
 from detection_worker.settings import Settings
 
 TICK_S: Final = 0.25
@@ -45,9 +48,10 @@ def run(plan: Plan, settings: Settings) -> int:
             decoders=decoders,
         ) as predictor,
         open_sink(plan.output, layout(plan.form, several=several)) as sink,
+        pages_of(plan, predictor) as pages,
     ):
-        report = _Report(plan, sink)
-        with predictor.batch(plan.names) as batch:
+        report = _Report(plan, sink, pages)
+        with predictor.batch(plan.names, pictures=plan.report is not None) as batch:
             report.follow(batch)
         if not report.failures:
             _draw(plan, predictor)
@@ -72,8 +76,9 @@ def _draw(plan: Plan, predictor: Predictor) -> None:
 class _Report:
     """Shows results as they come, and writes them to the output."""
 
-    def __init__(self, plan: Plan, sink: Sink) -> None:
+    def __init__(self, plan: Plan, sink: Sink, pages: Pages | None) -> None:
         self._plan = plan
+        self._pages = pages
         self._sink = sink
         self._several = plan.total > 1
         self._progress = Progress(plan.total, wanted=not plan.verbose)
@@ -88,14 +93,14 @@ class _Report:
             while not batch.ended:
                 self._progress.show(self._done)
                 for result in batch.poll(TICK_S):
-                    self._take(result)
+                    self._take(result, batch)
             self._progress.clear()
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not lose results
             self._progress.clear()
             batch.close()
             for result in batch.finished():
-                self._take(result)
+                self._take(result, batch)
             self._interrupted()
             # Work in progress is awaited. A further Ctrl-C kills the process: an exception here
             # would leave torch's threads running while the interpreter shuts down.
@@ -110,6 +115,9 @@ class _Report:
             print(advice(self.failures), file=sys.stderr)
         if self._saves:
             print(f"Results saved to {printable(str(self._plan.output))}")
+        if self._plan.report is not None:
+            # Standard output may be that of the results.
+            print(f"Report saved to {printable(str(self._plan.report))}", file=sys.stderr)
 
     @property
     def _saves(self) -> bool:
@@ -119,9 +127,11 @@ class _Report:
     def _shows(self) -> bool:
         return self._plan.output != STDOUT
 
-    def _take(self, result: Mapping[str, object]) -> None:
+    def _take(self, result: DetectionResult, batch: Batch) -> None:
         self._progress.clear()  # also for results on standard output: the terminal may show both
         self._sink.write(result)
+        if self._pages is not None:
+            self._pages.take(result, batch.take_pictures(result))
         self._done += 1
         error = result["error"]
         if isinstance(error, dict):

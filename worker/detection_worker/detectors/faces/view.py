@@ -89,6 +89,7 @@ def _faces_of(
         at_s=media.at_s,
         boxes=np.array(boxes, dtype=np.int32).reshape(-1, 4),
         faces=tuple(seen),
+        previews=media.previews,
     )
 
 

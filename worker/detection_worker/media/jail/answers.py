@@ -28,6 +28,7 @@ from detection_worker.core.sampling import (
 from detection_worker.errors import JobError
 from detection_worker.media.jail.provenance import parse_provenance
 from detection_worker.media.jail.wire import ProtocolError, bytes_of, optional_text, text_of
+from detection_worker.media.previews import PREVIEW_PIXELS, PREVIEW_PX
 from detection_worker.media.values import (
     MAX_STREAMS,
     DecodedMedia,
@@ -71,12 +72,15 @@ class Announced:
         units: Number of units.
         frames: Number of distinct frames, clips or windows.
         shape: Shape of each unit.
+        thumbnails_px: Height and width of the small pictures, one for each frame; None if there
+            are none.
     """
 
     info: MediaInfo
     units: int
     frames: int
     shape: tuple[int, ...]
+    thumbnails_px: tuple[int, int] | None = None
 
 
 def parse_failed(header: dict[str, Any]) -> JobError:
@@ -108,7 +112,10 @@ def parse_done(header: dict[str, Any], order: DecodeOrder) -> Announced:
     if not frames <= info.frames_analysed <= frames * together:
         raise ProtocolError("frames contradict info")
     shape = _shape(header, units, info.kind, order)
-    return Announced(info=info, units=units, frames=frames, shape=shape)
+    thumbnails_px = _thumbnails_px(header, frames, info.kind, order)
+    return Announced(
+        info=info, units=units, frames=frames, shape=shape, thumbnails_px=thumbnails_px
+    )
 
 
 def receive_arrays(
@@ -133,6 +140,10 @@ def receive_arrays(
     for array in (units, frame_of, times, boxes):
         if array.size:
             receive(bytes_of(array))
+    thumbnails = None
+    if announced.thumbnails_px is not None:
+        thumbnails = np.empty((announced.frames, *announced.thumbnails_px, 3), np.uint8)
+        receive(bytes_of(thumbnails))
     _check_values(announced, units=units, frame_of=frame_of, times=times, boxes=boxes)
     return DecodedMedia(
         info=announced.info,
@@ -141,6 +152,7 @@ def receive_arrays(
         at_s=times[:, 0],
         boxes=boxes,
         end_s=times[:, 1] if clips else None,
+        thumbnails=thumbnails,
     )
 
 
@@ -180,6 +192,22 @@ def _shape(
     if height * width * units > FRAMES_PIXELS:
         raise ProtocolError("frames are too large")
     return (height, width, _integer(named, "channels", 3, 3))
+
+
+def _thumbnails_px(
+    header: dict[str, Any], frames: int, kind: MediaKind, order: DecodeOrder
+) -> tuple[int, int] | None:
+    """Return height and width of the small pictures, in bounds; None if there are none."""
+    raw = header.get("thumbnails")
+    if raw is None:
+        return None
+    if not order.preview or kind is MediaKind.AUDIO or not isinstance(raw, list) or len(raw) != 2:
+        raise ProtocolError("thumbnails are malformed")
+    named = dict(zip(("height", "width"), raw, strict=True))
+    height, width = (_integer(named, side, 1, PREVIEW_PX) for side in named)
+    if height * width * frames > PREVIEW_PIXELS:
+        raise ProtocolError("thumbnails are too large")
+    return height, width
 
 
 def _check_values(

@@ -95,6 +95,7 @@ def order_of(request: DecodeRequest) -> DecodeOrder:
         audio=request.audio,
         limits=request.limits,
         sound_only=request.sound_only,
+        preview=request.preview,
     )
 
 
@@ -114,6 +115,7 @@ def parse_order(header: dict[str, Any]) -> DecodeOrder:
         audio=AudioSampling(**audio) if audio else None,
         limits=MediaLimits(**header["limits"]),
         sound_only=header["sound_only"],
+        preview=header["preview"],
     )
 
 
@@ -125,9 +127,12 @@ def pack_done(media: DecodedMedia) -> list[bytes | memoryview]:
         "units": len(media.units),
         "frames": len(media.at_s),
         "shape": media.units.shape[1:],
+        "thumbnails": None if media.thumbnails is None else media.thumbnails.shape[1:3],
     }
     times = media.at_s if media.end_s is None else np.stack([media.at_s, media.end_s], axis=1)
-    arrays = (media.units, media.frame, times, media.boxes)
+    arrays = [media.units, media.frame, times, media.boxes]
+    if media.thumbnails is not None:
+        arrays.append(media.thumbnails)
     return [frame(header), *(bytes_of(np.ascontiguousarray(a)) for a in arrays)]
 
 

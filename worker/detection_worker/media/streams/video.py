@@ -10,9 +10,10 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from detection_contract.error_codes import ErrorCode
-from detection_worker.core.sampling import VideoSampling
+from detection_worker.core.sampling import VideoSampling, pictures
 from detection_worker.errors import JobError
 from detection_worker.media.crops import Pixels
+from detection_worker.media.previews import thumbnail_size
 from detection_worker.media.stills.shown import ON_WHITE
 from detection_worker.media.streams.av_input import Reader, start_s
 from detection_worker.media.streams.display import alpha_of, hides_all, upright
@@ -30,7 +31,7 @@ from detection_worker.media.streams.timeline import (
     plan,
     plan_clips,
 )
-from detection_worker.media.views import fitted, see
+from detection_worker.media.views import fitted, see, small
 from detection_worker.settings import MediaLimits
 
 OPACITY_LEFT_OUT = "the transparency of the video was not taken into account"
@@ -56,6 +57,7 @@ class Clip:
         transparent: Something in the frames is.
         visible: Something in the frames is visible.
         warnings: Human-readable warnings.
+        thumbnails: A small picture of each frame, or each clip's first, if they are wanted.
     """
 
     units: list[Pixels] = field(default_factory=list)
@@ -72,6 +74,7 @@ class Clip:
     transparent: bool = False
     visible: bool = False
     warnings: tuple[str, ...] = ()
+    thumbnails: list[Pixels] = field(default_factory=list)
 
 
 def read_video(
@@ -82,6 +85,7 @@ def read_video(
     limits: MediaLimits,
     tick: Callable[[], None],
     reopen: Callable[[], InputContainer],
+    preview: bool = False,
 ) -> Clip:
     """Return units of frames spread evenly over the video.
 
@@ -94,6 +98,7 @@ def read_video(
         limits: What the video may cost.
         tick: Called often.
         reopen: Opens the same file again, for files that cannot be rewound.
+        preview: Make thumbnails too.
 
     Raises:
         JobError: TOO_LONG, TOO_MANY_PIXELS or NO_FRAMES.
@@ -107,10 +112,11 @@ def read_video(
     broken, reader.broken = reader.broken, 0
     clips = sampling.clip_frames > 1
     chosen = plan_clips(timeline, sampling) if clips else plan(timeline, sampling.max_frames)
-    taker = _Taker(sampling, timeline, pixel_aspect=pixel_aspect(stream))
+    aspect = pixel_aspect(stream)
+    taker = _Taker(sampling, timeline, pixel_aspect=aspect, preview=preview)
     frames = Frames(container, stream, reader=reader, limits=limits)
     if not take_only(frames, chosen, timeline, taker):
-        taker = _Taker(sampling, timeline, pixel_aspect=pixel_aspect(stream))
+        taker = _Taker(sampling, timeline, pixel_aspect=aspect, preview=preview)
         reader.forget()
         frames = Frames(container, stream, reader=reader, limits=limits)
         take_by_seeking(frames, chosen, taker)
@@ -172,9 +178,15 @@ class _Taker:
     """Takes the units of chosen frames."""
 
     def __init__(
-        self, sampling: VideoSampling, timeline: Timeline, *, pixel_aspect: float
+        self,
+        sampling: VideoSampling,
+        timeline: Timeline,
+        *,
+        pixel_aspect: float,
+        preview: bool,
     ) -> None:
         self._sampling = sampling
+        self._preview = preview
         self._pixel_aspect = pixel_aspect
         self._timeline = timeline
         self._clip = Clip()
@@ -198,11 +210,22 @@ class _Taker:
             clip.boxes.append(boxes)
             clip.at_s.append(at_s)
             clip.end_s.append(at_s)
+            if self._preview:
+                clip.thumbnails.append(self._thumbnail(pixels, aspect))
         clip.end_s[-1] = max(clip.end_s[-1], at_s + self._timeline.frame_s)
         clip.frames += 1
         clip.width = max(clip.width, pixels.shape[1])
         clip.height = max(clip.height, pixels.shape[0])
         self._parts.append(part)
+
+    def _thumbnail(self, pixels: Pixels, aspect: float) -> Pixels:
+        if self._clip.thumbnails:
+            height, width = self._clip.thumbnails[0].shape[:2]
+            return small(pixels, (width, height))
+        shown = max(1, round(pixels.shape[1] * aspect))
+        return small(
+            pixels, thumbnail_size(shown, pixels.shape[0], frames=pictures(self._sampling))
+        )
 
     def _alike(self, units: Pixels) -> Pixels:
         """Whole frames keep the size of the first, although a stream may change it midway."""

@@ -15,6 +15,7 @@ from detection_worker.errors import JobError
 from detection_worker.media.values import DecodedMedia, Decoder, DecodeRequest
 from detection_worker.pipeline.files.analysis import decode_request, detector_for
 from detection_worker.pipeline.files.handovers import Decoded, DecodedTrack, T
+from detection_worker.pipeline.files.pictures import with_previews
 from detection_worker.pipeline.files.soundtrack import decode_sound
 from detection_worker.settings import MediaLimits
 
@@ -44,6 +45,7 @@ class Decoding:
         name: str,
         on_progress: Callable[[], None] = lambda: None,
         cancelled: Callable[[], bool] = lambda: False,
+        previews: bool = False,
     ) -> tuple[DecodedMedia, DecodedMedia | None]:
         """Return a file as units, and the sound of a video if that is to be scored.
 
@@ -52,12 +54,13 @@ class Decoding:
             name: What it was called, for the kind that its extension announces.
             on_progress: Called while decoding gets ahead.
             cancelled: Asked several times a second.
+            previews: Make small pictures for people too.
 
         Raises:
             JobError: With a media code, or ``NO_MODEL``.
             Cancelled: ``cancelled`` said so.
         """
-        request = self._request(path, name)
+        request = self._request(path, name, previews=previews)
         try:
             decoded = self.decoder.decode(request, on_progress=on_progress, cancelled=cancelled)
         except JobError as exc:
@@ -65,15 +68,19 @@ class Decoding:
                 raise
             # A name can announce another kind than its content is of.
             self.load_others()
-            before, request = request, self._request(path, name)
+            before, request = request, self._request(path, name, previews=previews)
             if request == before:
                 raise
             decoded = self.decoder.decode(request, on_progress=on_progress, cancelled=cancelled)
-        if not self.video_audio:
-            return decoded, None
-        return decode_sound(
-            self.decoder, request, decoded, on_progress=on_progress, cancelled=cancelled
-        )
+        sound = None
+        if self.video_audio:
+            decoded, sound = decode_sound(
+                self.decoder, request, decoded, on_progress=on_progress, cancelled=cancelled
+            )
+        if previews:
+            decoded = with_previews(decoded, request)
+            sound = sound and with_previews(sound, request)
+        return decoded, sound
 
     def picture(self, path: Path, *, name: str, size_px: tuple[int, int]) -> NDArray[np.uint8]:
         """Return a still image whole, RGB, upright, shape ``(height, width, 3)``.
@@ -97,11 +104,21 @@ class Decoding:
         return np.asarray(decoded.units[0][:height, :width], dtype=np.uint8)
 
     def decode_for(
-        self, ticket: T, path: Path, *, name: str, on_progress: Callable[[], None]
+        self,
+        ticket: T,
+        path: Path,
+        *,
+        name: str,
+        on_progress: Callable[[], None],
+        previews: bool = False,
     ) -> Decoded[T]:
         """Return a file with the detectors that score it; as ``decode``."""
         media, sound = self.decode(
-            path, name=name, on_progress=on_progress, cancelled=lambda: ticket.cancelled
+            path,
+            name=name,
+            on_progress=on_progress,
+            cancelled=lambda: ticket.cancelled,
+            previews=previews,
         )
         return Decoded(
             ticket=ticket,
@@ -109,8 +126,9 @@ class Decoding:
             sound=None if sound is None else self._track(sound),
         )
 
-    def _request(self, path: Path, name: str) -> DecodeRequest:
-        return decode_request(path, name=name, detectors=self.detectors, limits=self.limits)
+    def _request(self, path: Path, name: str, *, previews: bool) -> DecodeRequest:
+        request = decode_request(path, name=name, detectors=self.detectors, limits=self.limits)
+        return replace(request, preview=True) if previews else request
 
     def _track(self, media: DecodedMedia) -> DecodedTrack:
         return DecodedTrack(media=media, detector=detector_for(media.info.kind, self.detectors))

@@ -24,7 +24,7 @@ def segments_of(
     for i, at_s in enumerate(decoded.at_s.tolist()):
         segment: dict[str, object] = {"start_s": round(at_s, 3)}
         if isinstance(card.sampling, AudioSampling):
-            segment["end_s"] = round(_window_end_s(card.sampling, at_s, decoded.info), 3)
+            segment["end_s"] = round(window_end_s(card.sampling, at_s, decoded.info), 3)
         elif decoded.end_s is not None:
             segment["end_s"] = round(float(decoded.end_s[i]), 3)
         segment["score"] = round(scores[i], 6) if i in scores else None
@@ -44,8 +44,14 @@ def _region_scores(decoded: DecodedMedia, verdict: Verdict | None, frame: int) -
     return [round(score, 6) for score, of in pairs if of == frame]
 
 
-def _window_end_s(sampling: AudioSampling, at_s: float, info: MediaInfo) -> float:
-    """A window ends before its length only in a sound that was repeated to fill it."""
+def window_end_s(sampling: AudioSampling, at_s: float, info: MediaInfo) -> float:
+    """Return where a window ends: before its length only in a sound repeated to fill it.
+
+    Args:
+        sampling: How it was cut.
+        at_s: Where it starts, seconds.
+        info: Of the sound.
+    """
     window_s = sampling.window / sampling.sample_rate_hz
     return at_s + (window_s if info.duration_s is None else min(window_s, info.duration_s))
 

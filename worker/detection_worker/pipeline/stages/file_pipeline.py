@@ -11,6 +11,7 @@ from detection_contract.error_codes import ErrorCode
 from detection_worker.core.batch_size import CPU_UNITS
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.errors import Cancelled, JobError
+from detection_worker.media.values import MediaInfo
 from detection_worker.pipeline.files.analysis import (
     Analysis,
     NotApplicableResult,
@@ -18,8 +19,10 @@ from detection_worker.pipeline.files.analysis import (
 )
 from detection_worker.pipeline.files.decoding import Decoding
 from detection_worker.pipeline.files.handovers import Decoded, Scored, Unscored
+from detection_worker.pipeline.files.pictures import pictures_of
 from detection_worker.pipeline.stages.inference import InferenceStage
 from detection_worker.pipeline.stages.stage import UNBOUNDED, Activity, Stage
+from detection_worker.report.values import NO_PICTURES, Pictures
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,9 @@ class FileTask:
         scored: Its scores, once it has ended well.
         failure: Why it failed, once it has.
         timings_s: Seconds of each finished stage.
+        previews: Small pictures are wanted.
+        pictures: Of the file, once it is concluded, if they were wanted.
+        info: Facts about it, once it is concluded.
     """
 
     request_id: str
@@ -51,6 +57,9 @@ class FileTask:
     scored: "Scored[FileTask] | None" = None
     failure: Failure | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
+    previews: bool = False
+    pictures: Pictures = NO_PICTURES
+    info: MediaInfo | None = None
 
     @property
     def cancelled(self) -> bool:
@@ -76,6 +85,8 @@ class FileTask:
             raise Cancelled
         if scored is None:
             raise RuntimeError("the file has no scores")
+        self.pictures = pictures_of(scored.main, scored.sound)
+        self.info = scored.main.decoded.info
         return conclude_tracks(scored.main, scored.sound, threshold=self.threshold)
 
 
@@ -140,7 +151,11 @@ class FilePipeline:
             return None
         try:
             return self._decoding.decode_for(
-                task, task.path, name=task.name, on_progress=lambda: None
+                task,
+                task.path,
+                name=task.name,
+                on_progress=lambda: None,
+                previews=task.previews,
             )
         except Cancelled:
             task.stop.set()

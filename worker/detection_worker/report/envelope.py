@@ -56,3 +56,10 @@ def numbers(value: object) -> list[float]:
         return []
     found = [as_number(v) for v in value]
     return [v for v in found if v is not None] if None not in found else []
+
+
+def boxes(segment: Object) -> list[list[float]]:
+    """Return left, top, right and bottom of the regions of a segment."""
+    value = segment.get("regions")
+    found = [numbers(region) for region in value] if isinstance(value, list) else []
+    return found if all(len(box) == 4 for box in found) else []

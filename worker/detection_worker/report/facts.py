@@ -6,9 +6,9 @@ from typing import Final
 from detection_contract.aws.s3_urls import redact_url
 from detection_worker.report.envelope import (
     Object,
+    boxes,
     child,
     number,
-    numbers,
     objects,
     share,
     text,
@@ -152,17 +152,17 @@ def looked_at(result: Object) -> list[str]:
 
 
 def _picture(segment: Object, media: Object) -> str:
-    boxes = [numbers(r) for r in segment.get("regions") or () if len(numbers(r)) == 4]
+    found = boxes(segment)
     if isinstance(segment.get("faces"), list):
-        return f"{_count(len(boxes), 'face')}; nothing else in the picture."
-    area = sum(max(b[2] - b[0], 0) * max(b[3] - b[1], 0) for b in boxes)
+        return f"{_count(len(found), 'face')}; nothing else in the picture."
+    area = sum(max(b[2] - b[0], 0) * max(b[3] - b[1], 0) for b in found)
     whole = (number(media, "width") or 0) * (number(media, "height") or 0)
-    if not boxes or not whole:
+    if not found or not whole:
         return "The picture."
     if area >= 0.99 * whole:
         return "The whole picture."
     return (
-        f"{_count(len(boxes), 'square')} at full resolution, together "
+        f"{_count(len(found), 'square')} at full resolution, together "
         f"{percent(min(area / whole, 1.0))} of the picture: its middle, and where it has most "
         "detail. The rest was not looked at."
     )
@@ -172,7 +172,7 @@ def _frames(segments: Sequence[Object], media: Object) -> str:
     analysed = number(media, "frames_analysed") or len(segments)
     duration = number(media, "duration_s")
     over = "" if duration is None else f" spread over {clock(duration)}"
-    regions = sum(len(s["regions"]) for s in segments if isinstance(s.get("regions"), list))
+    regions = sum(len(boxes(s)) for s in segments)
     faces = any(isinstance(s.get("faces"), list) for s in segments)
     parts = f", with {_count(regions, 'face' if faces else 'square')} in them" if regions else ""
     return f"{_count(int(analysed), 'frame')}{over}{parts}. What lies between was not looked at."

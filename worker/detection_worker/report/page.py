@@ -60,7 +60,10 @@ def rendered(template: str, **values: Any) -> str:
 
 def address(name: str) -> str:
     """Return a file name as a part of an address, whatever its bytes are."""
-    return quote(name.encode("utf-8", "surrogateescape"), safe="")
+    try:
+        return quote(name.encode("utf-8", "surrogateescape"), safe="")
+    except UnicodeEncodeError:  # no name of a file
+        return quote(name.encode("utf-8", "replace"), safe="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Final
 from markupsafe import Markup
 
 from detection_worker.core.sampling import spread
-from detection_worker.report.envelope import Object, as_number, number, numbers, share
+from detection_worker.report.envelope import Object, as_number, boxes, number, share
 from detection_worker.report.scale import Level, Scale, clock, percent
 from detection_worker.report.shown import Bar, Chart, Gauge, Mark, Tile
 from detection_worker.report.words import LEVEL_WORDS
@@ -51,16 +51,14 @@ def marks_of(segment: Object, size_px: tuple[float, float], scale: Scale) -> lis
         size_px: Width and height of the picture.
         scale: Of the model.
     """
-    regions = segment.get("regions")
-    boxes = [numbers(r) for r in regions] if isinstance(regions, list) else []
+    found = boxes(segment)
     scores = segment.get("region_scores")
     known = [as_number(s) for s in scores] if isinstance(scores, list) else []
-    known += [None] * (len(boxes) - len(known))
-    pairs = list(zip(boxes, known, strict=False))[:SHOWN_MARKS]
+    known += [None] * (len(found) - len(known))
+    pairs = list(zip(found, known, strict=False))[:SHOWN_MARKS]
     return [
         _mark(i, box, score=score, size_px=size_px, scale=scale)
         for i, (box, score) in enumerate(pairs, start=1)
-        if len(box) == 4
     ]
 
 

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,11 @@ CHART = Path(__file__).parents[2] / "charts" / "detection-queue"
 CRD = "detectionqueues.detection-queue.dev"
 CRDS = (CRD, "workerpools.detection-queue.dev")
 RELEASE = "detection-queue"
+MONITORING_KINDS = {
+    "ServiceMonitor": "servicemonitors",
+    "PodMonitor": "podmonitors",
+    "PrometheusRule": "prometheusrules",
+}
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
 
 
@@ -99,16 +106,24 @@ def render(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., list[dict[str, Any]]]:
     """Objects of the chart for some values, hooks too."""
-    folder = tmp_path_factory.mktemp("values")
+    path = tmp_path_factory.mktemp("values") / "values.json"
 
-    def objects(values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        path = folder / "values.yaml"
-        path.write_text(yaml.safe_dump(dict(values or {})))
-        done = run_helm(
+    @cache
+    def text(values: str) -> str:
+        path.write_text(values)
+        return run_helm(
             "template", "detection-queue", str(CHART), "--namespace", "detection",
             "--values", str(path), "--api-versions", "monitoring.coreos.com/v1",
-        )  # fmt: skip
-        return [item for item in yaml.safe_load_all(done.stdout) if item]
+        ).stdout  # fmt: skip
+
+    @cache
+    def parsed(document: str) -> str:
+        return json.dumps(yaml.safe_load(document))
+
+    def objects(values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        # Most documents, the large CRDs among them, are the same for all values.
+        documents = re.split(r"^---$", text(json.dumps(dict(values or {}))), flags=re.MULTILINE)
+        return [item for one in documents if (item := json.loads(parsed(one)))]
 
     return objects
 
@@ -226,3 +241,30 @@ def installed(cluster: Cluster) -> Iterator[Callable[..., str]]:
     for namespace in namespaces:
         cluster.helm("uninstall", RELEASE, "--namespace", namespace, check=False)
     cluster.run("delete", "crd", *CRDS, "--ignore-not-found")
+
+
+@pytest.fixture(scope="session")
+def monitoring_kinds(cluster: Cluster) -> None:
+    """Kinds of the Prometheus operator, without their schemas."""
+    for kind, plural in MONITORING_KINDS.items():
+        name = f"{plural}.monitoring.coreos.com"
+        schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        version = {
+            "name": "v1",
+            "served": True,
+            "storage": True,
+            "schema": {"openAPIV3Schema": schema},
+        }
+        crd = {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": name},
+            "spec": {
+                "group": "monitoring.coreos.com",
+                "scope": "Namespaced",
+                "names": {"kind": kind, "plural": plural, "singular": kind.lower()},
+                "versions": [version],
+            },
+        }
+        cluster.run("apply", "-f", "-", stdin=json.dumps(crd))
+        cluster.run("wait", "--for=condition=Established", f"crd/{name}")

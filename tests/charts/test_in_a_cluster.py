@@ -26,11 +26,6 @@ POOL_CRD = "workerpools.detection-queue.dev"
 RELEASE = "detection-queue"
 OPERATOR = "detection-queue-operator"
 PATIENCE_S = 20.0
-MONITORING_KINDS = {
-    "ServiceMonitor": "servicemonitors",
-    "PodMonitor": "podmonitors",
-    "PrometheusRule": "prometheusrules",
-}
 SPEC = {
     "queue": {"url": "https://sqs.eu-west-1.amazonaws.com/123456789012/video"},
     "worker": {"template": {"image": "detection-worker:1"}},
@@ -105,33 +100,6 @@ def queue_manifest(name: str) -> str:
         "spec": SPEC,
     }
     return json.dumps(document)
-
-
-@pytest.fixture(scope="module")
-def monitoring_kinds(cluster: Any) -> None:
-    """Kinds of the Prometheus operator, without their schemas."""
-    for kind, plural in MONITORING_KINDS.items():
-        name = f"{plural}.monitoring.coreos.com"
-        schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-        version = {
-            "name": "v1",
-            "served": True,
-            "storage": True,
-            "schema": {"openAPIV3Schema": schema},
-        }
-        crd = {
-            "apiVersion": "apiextensions.k8s.io/v1",
-            "kind": "CustomResourceDefinition",
-            "metadata": {"name": name},
-            "spec": {
-                "group": "monitoring.coreos.com",
-                "scope": "Namespaced",
-                "names": {"kind": kind, "plural": plural, "singular": kind.lower()},
-                "versions": [version],
-            },
-        }
-        cluster.run("apply", "-f", "-", stdin=json.dumps(crd))
-        cluster.run("wait", "--for=condition=Established", f"crd/{name}")
 
 
 @pytest.mark.parametrize("settings", SETS.values(), ids=SETS.keys())

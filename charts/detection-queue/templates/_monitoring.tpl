@@ -18,7 +18,7 @@ queueFrom (the pod's label that becomes the label queue).
 {{- define "detection-queue.scrape" -}}
 {{- with .monitor -}}
 {{- $timeout := .scrapeTimeout | default "" -}}
-{{- if and $timeout (gt (include "detection-queue.milliseconds" $timeout | int64) (include "detection-queue.milliseconds" .interval | int64)) -}}
+{{- if and $timeout .interval (gt (include "detection-queue.milliseconds" $timeout | int64) (include "detection-queue.milliseconds" .interval | int64)) -}}
 {{- fail (printf "monitoring.%s.scrapeTimeout %s is longer than its interval %s: the Prometheus operator ignores such a monitor" $.name $timeout .interval) -}}
 {{- end -}}
 path: /metrics

@@ -154,7 +154,11 @@ dnsPolicy: {{ . }}
 {{- end -}}
 {{- $all := list -}}
 {{- range $constraints -}}
-{{- $all = append $all (merge (deepCopy .) (dict "labelSelector" (dict "matchLabels" $.selector))) -}}
+{{- $constraint := deepCopy . -}}
+{{- if not (hasKey . "labelSelector") -}}
+{{- $_ := set $constraint "labelSelector" (dict "matchLabels" $.selector) -}}
+{{- end -}}
+{{- $all = append $all $constraint -}}
 {{- end -}}
 {{- with $all -}}
 {{ toYaml . }}

@@ -55,6 +55,7 @@ from detection_testing.aws.local_aws import LocalAws
 from detection_testing.cpu import children_of, own_cpu_s, tree_cpu_s
 from detection_testing.media.sample_info import media_info
 from detection_testing.media.sample_media import make_image
+from detection_tracing.contexts import Carrier
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
 from detection_worker.detectors.base import DetectorCard, Units
@@ -234,6 +235,7 @@ class Pushed:
     request_id: str = "pushed"
     cancelled: bool = False
     facts: dict[str, object] = field(default_factory=dict)
+    carrier: Carrier | None = None
 
 
 def push(fd: int, messages: int) -> None:

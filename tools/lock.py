@@ -5,8 +5,8 @@ so that a package has one version everywhere. The slices under ``requirements/``
 
 ========  ==============================================================================
 build     what builds the project and packages without wheels (dependency group ``build``)
-worker    the worker's image: extra ``worker``
-operator  the operator's image: extra ``operator``
+worker    the worker's image: extras ``worker`` and ``otel``
+operator  the operator's image: extras ``operator`` and ``otel``
 dev       ``make setup`` and CI: every extra and the group ``build``
 torch     the torch set, without hashes: PyPI and PyTorch's own indexes have different builds
           (CPU, CUDA of several versions) of the same version
@@ -39,8 +39,8 @@ TRITON = re.compile(r"triton")
 COMPILED = re.compile(r"pyworld")
 SELECTIONS = {
     "build": ["--group", "build"],
-    "worker": ["pyproject.toml", "--extra", "worker"],
-    "operator": ["pyproject.toml", "--extra", "operator"],
+    "worker": ["pyproject.toml", "--extra", "worker", "--extra", "otel"],
+    "operator": ["pyproject.toml", "--extra", "operator", "--extra", "otel"],
     "dev": ["pyproject.toml", "--all-extras", "--group", "build"],
 }
 NOTES = {

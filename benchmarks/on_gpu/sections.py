@@ -247,6 +247,7 @@ class _Ticket:
 
     request_id: str = "r"
     cancelled: bool = False
+    carrier: None = None
 
     @property
     def facts(self) -> dict[str, object]:

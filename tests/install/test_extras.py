@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 OWN = {
     "detection_contract",
     "detection_operator",
+    "detection_tracing",
     "detection_worker",
     "detection_training",
     "detection_testing",
@@ -22,7 +23,12 @@ OWN = {
     "throughput",  # parts of a benchmark
 }
 CODE: Mapping[str, tuple[str, ...]] = {
-    "": ("worker/detection_contract", "operator/detection_operator", "worker/detection_worker"),
+    "": (
+        "worker/detection_contract",
+        "worker/detection_tracing",
+        "operator/detection_operator",
+        "worker/detection_worker",
+    ),
     "operator": ("operator/detection_operator",),
     "worker": ("worker/detection_worker",),
     "testing": ("testing/detection_testing",),
@@ -37,6 +43,7 @@ OPTIONAL_MODULES: Mapping[str, tuple[str, ...]] = {
         "worker/detection_worker/detectors/onnx/graph.py",
         "worker/detection_worker/detectors/onnx/network.py",
     ),
+    "otel": ("worker/detection_tracing/sdk.py",),
     "parquet": ("worker/detection_worker/cli/batch/parquet.py",),
     "plot": ("operator/detection_operator/simulation/plot.py",),
 }
@@ -183,7 +190,7 @@ def test_the_contract_needs_nothing_but_in_its_probe_server_and_its_requests_to_
 
 @pytest.mark.parametrize("extra", OPTIONAL_MODULES)
 def test_modules_of_a_small_extra_import_it_and_nobody_else_does(extra: str, project: Any) -> None:
-    base = {"onnx": "worker", "parquet": "worker", "plot": "operator"}[extra]
+    base = {"onnx": "worker", "otel": "", "parquet": "worker", "plot": "operator"}[extra]
     used = imported(ROOT / path for path in OPTIONAL_MODULES[extra])
     names = declared(project, extra)
 

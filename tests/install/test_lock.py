@@ -179,7 +179,7 @@ def test_a_slice_holds_the_closure_of_its_extra(image: str, locked: Locked) -> N
     """By the metadata of what is installed, for this Python and platform."""
     elsewhere = {name for part in ("torch", "cuda", "triton", "compiled") for name in locked(part)}
     every = sorted({*(metadata.metadata(PROJECT).get_all("Provides-Extra") or ())})
-    extras = ",".join(every) if image == "dev" else image
+    extras = ",".join(every) if image == "dev" else f"{image},otel"
     wanted = [Requirement(f"{PROJECT}[{extras}]")]
     if image == "dev":
         wanted += [Requirement(name) for name in locked("build")]

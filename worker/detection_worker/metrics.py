@@ -4,10 +4,11 @@ Units end the names; labels are few and bounded: never a message id, key, URL or
 travel as exemplars only.
 """
 
-from collections.abc import Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from detection_tracing.port import Span
 
 STAGES: Final = ("download", "decode", "inference", "callback")
 SECONDS_BUCKETS: Final = (
@@ -22,6 +23,8 @@ SCORE_BUCKETS: Final = tuple(number / 20 for number in range(1, 21))
 """A score is at most 1; 20 steps tell distributions apart that differ by 0.05 somewhere."""
 EXEMPLAR_CHARS: Final = 100
 """OpenMetrics allows 128 characters for names and values of one exemplar together."""
+TRACE_CHARS: Final = 40
+"""``trace_id`` and its digits."""
 
 
 class Metrics:
@@ -237,6 +240,14 @@ class OutboxMetrics:
         )
 
 
-def exemplar(request_id: str) -> Mapping[str, str]:
-    """Return the exemplar that ties one observation to its request."""
-    return {"request_id": request_id[:EXEMPLAR_CHARS]}
+def exemplar(request_id: str, trace: Span | None = None) -> dict[str, str]:
+    """Return the exemplar that ties one observation to its request, and to its recorded trace."""
+    found = trace_exemplar(trace)
+    if found is None:
+        return {"request_id": request_id[:EXEMPLAR_CHARS]}
+    return {**found, "request_id": request_id[: EXEMPLAR_CHARS - TRACE_CHARS]}
+
+
+def trace_exemplar(trace: Span | None) -> dict[str, str] | None:
+    """Return the exemplar that leads to a recorded trace; None if there is none."""
+    return None if trace is None or not trace.sampled else {"trace_id": trace.trace_id}

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from detection_contract.error_codes import ErrorCode
+from detection_tracing.port import Span
 from detection_worker.core.outbox.hosts import OPEN_AFTER
 from detection_worker.errors import Cancelled, JobError
 from detection_worker.metrics import OutboxMetrics
@@ -35,8 +36,9 @@ class Client:
         request_id: str,
         on_progress: Callable[[], None],
         cancelled: Callable[[], bool],
+        trace: Span | None = None,
     ) -> None:
-        del url, body, webhook_id, request_id
+        del url, body, webhook_id, request_id, trace
         for _ in range(self.tries):
             if cancelled():
                 raise Cancelled

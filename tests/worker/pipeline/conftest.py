@@ -21,6 +21,7 @@ from detection_testing.aws.sqs.errors import SqsError
 from detection_testing.aws.sqs.queue import SqsQueue
 from detection_testing.aws.sqs.values import Disorder, QueueSettings
 from detection_testing.media.sample_info import media_info
+from detection_tracing.port import Span
 from detection_worker.cache.base import CacheError, StoredEntry
 from detection_worker.core.sampling import AudioSampling, ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
@@ -379,7 +380,9 @@ class FakeCallbacks:
         request_id: str,
         on_progress: Callable[[], None],
         cancelled: Callable[[], bool],
+        trace: Span | None = None,
     ) -> None:
+        del trace
         post = Posted(url, body, webhook_id, request_id)
         self.attempts.append(post)
         on_progress()

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from detection_tracing.port import Span
+
 
 class CallbackClient(Protocol):
     """Posts results; thread-safe."""
@@ -16,6 +18,7 @@ class CallbackClient(Protocol):
         request_id: str,
         on_progress: Callable[[], None],
         cancelled: Callable[[], bool],
+        trace: Span | None = None,
     ) -> None:
         """Post ``body`` (JSON) until a 2xx answer, with bounded in-process retries.
 
@@ -26,6 +29,7 @@ class CallbackClient(Protocol):
             request_id: Value of the header ``X-Request-Id``.
             on_progress: Called before every attempt.
             cancelled: Called before every attempt and while waiting for the next; True stops.
+            trace: Each attempt is a step of it, whose context goes along; None sends none.
 
         Raises:
             JobError: ``CALLBACK_UNREACHABLE`` when attempts are used up (with ``retry_after_s`` if

@@ -21,6 +21,7 @@ from urllib3.util import Url, parse_url
 
 from detection_contract import signing
 from detection_contract.error_codes import ErrorCode
+from detection_tracing.port import Span
 from detection_worker.callback.connections import (
     EndlessAnswer,
     ForbiddenAddress,
@@ -29,6 +30,7 @@ from detection_worker.callback.connections import (
     Resolve,
     resolve,
 )
+from detection_worker.callback.traces import attempt_span, note_status
 from detection_worker.errors import Cancelled, JobError
 from detection_worker.settings import CallbackSettings
 
@@ -119,6 +121,7 @@ class HttpCallbackClient:
         request_id: str,
         on_progress: Callable[[], None],
         cancelled: Callable[[], bool],
+        trace: Span | None = None,
     ) -> None:
         """Post ``body`` until a 2xx answer; see ``CallbackClient.post``.
 
@@ -137,7 +140,12 @@ class HttpCallbackClient:
             on_progress()
             headers = self._headers(body, webhook_id=webhook_id, request_id=request_id)
             left_s = max(_POLL_S, until_s - self._clock())
-            failure = self._attempt(url, body, headers=headers, origin=origin, left_s=left_s)
+            with attempt_span(trace, origin, attempt) as span:
+                if span is not None:
+                    headers |= span.carrier
+                failure = self._attempt(
+                    url, body, headers=headers, origin=origin, left_s=left_s, span=span
+                )
             if failure is None:
                 return
             pause_s = max(failure.retry_after_s or 0.0, self._backoff_s(attempt))
@@ -151,7 +159,14 @@ class HttpCallbackClient:
             self._wait(pause_s, cancelled)
 
     def _attempt(
-        self, url: str, body: bytes, *, headers: dict[str, str], origin: str, left_s: float
+        self,
+        url: str,
+        body: bytes,
+        *,
+        headers: dict[str, str],
+        origin: str,
+        left_s: float,
+        span: Span | None,
     ) -> _Failure | None:
         connect_s = min(self._settings.connect_timeout_s, left_s)
         read_s = min(self._settings.read_timeout_s, left_s)
@@ -166,7 +181,11 @@ class HttpCallbackClient:
                 f"The callback to {origin} is forbidden: its address is {exc}",
             ) from exc
         except (requests.RequestException, HTTPError) as exc:
+            if span is not None:
+                span.fail(type(exc).__name__)
             return _Failure(reason=_explain(exc))
+        if span is not None:
+            note_status(span, response.status_code)
         _drain(response.raw)
         return self._judge(response, origin)
 

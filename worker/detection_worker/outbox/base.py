@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from detection_contract.error_codes import ErrorCode
+from detection_tracing.contexts import Carrier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class PendingCallback:
         code: Why the last attempt failed.
         reason: The same as a sentence.
         retry_after_s: How long the receiver asked us to wait, if it did.
+        carrier: The trace that later attempts go on with; None without one.
     """
 
     url: str
@@ -31,6 +33,7 @@ class PendingCallback:
     code: ErrorCode
     reason: str
     retry_after_s: float | None = None
+    carrier: Carrier | None = None
 
 
 class Outbox(Protocol):

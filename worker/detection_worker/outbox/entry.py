@@ -13,6 +13,7 @@ from detection_contract.aws.s3_urls import InvalidS3Url, S3Location, parse_s3_ur
 from detection_contract.error_codes import ErrorCode
 from detection_contract.json_text import BadJson, read_object
 from detection_contract.results import iso_of
+from detection_tracing.contexts import Carrier, carrier_of
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.core.outbox.fate import Course
 from detection_worker.outbox.base import PendingCallback
@@ -67,6 +68,7 @@ class Entry:
         course: How far it has come.
         not_before_s: When it may be tried again, in Unix seconds; None for at once.
         last: Why the last attempt failed.
+        carrier: The trace that it belongs to; None without one.
     """
 
     url: str
@@ -77,6 +79,7 @@ class Entry:
     course: Course
     not_before_s: float | None
     last: Failure
+    carrier: Carrier | None = None
 
     @property
     def facts(self) -> dict[str, object]:
@@ -99,6 +102,7 @@ def entry_of(callback: PendingCallback, *, course: Course, not_before_s: float) 
         course=course,
         not_before_s=not_before_s,
         last=Failure(code=callback.code, message=callback.reason),
+        carrier=callback.carrier,
     )
 
 
@@ -137,6 +141,7 @@ def encode(entry: Entry) -> str:
         "code": entry.last.code.value,
         "reason": entry.last.message,
         **where,
+        **(entry.carrier or {}),
     }
     return json.dumps(fields, separators=(",", ":"))
 
@@ -165,6 +170,7 @@ def decode(text: str) -> Entry:
         course=Course(attempts=_attempts(fields), first_tried_s=_moment(fields, "first_tried_at")),
         not_before_s=_moment(fields, "not_before"),
         last=_last(fields),
+        carrier=carrier_of(fields),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Final
 
 from detection_contract.error_codes import ErrorCode
+from detection_tracing.port import Span
 from detection_worker.callback.base import CallbackClient
 from detection_worker.callback.client import origin_of
 from detection_worker.core.outbox.hosts import End, Hosts, Lane, OpenHost, Refusal, Ticket
@@ -148,6 +149,7 @@ class GatedCallbacks:
         request_id: str,
         on_progress: Callable[[], None],
         cancelled: Callable[[], bool],
+        trace: Span | None = None,
     ) -> None:
         """Post as ``CallbackClient.post``; no further try once the host's circuit is open.
 
@@ -168,6 +170,7 @@ class GatedCallbacks:
                 request_id=request_id,
                 on_progress=lambda: attempt.begin_try(on_progress),
                 cancelled=attempt.is_over,
+                trace=trace,
             )
             end = "ok"
         except JobError as exc:

@@ -6,14 +6,13 @@ webhook-id, never none.
 
 import logging
 import random
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from detection_contract.error_codes import ErrorCode
+from detection_tracing.port import Tracing
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.core.outbox.fate import START, Fate, after_attempt, after_refusal
 from detection_worker.core.outbox.schedule import LONGEST_S, MAX_HOP_S, hop_s
@@ -30,11 +29,10 @@ from detection_worker.outbox.entry import (
 )
 from detection_worker.outbox.gate import GatedCallbacks, HostRefused
 from detection_worker.outbox.queue import OutboxQueue, Outgoing
+from detection_worker.outbox.recent import Recent
 from detection_worker.outbox.recognition import Recognition
+from detection_worker.outbox.traces import delivery_span
 from detection_worker.sources.base import QueueError, ReceivedMessage
-
-RECENT: Final = 10_000
-"""Entries that are remembered, in case they are received again although they were deleted."""
 
 _UNDELIVERED: Final = frozenset({"retried", "deferred", "dead_lettered", "kept"})
 
@@ -89,6 +87,7 @@ class EntryHandler:
         metrics: Counts what became of entries.
         wall_clock: Returns Unix seconds.
         random01: Returns a uniform random number in [0, 1).
+        tracing: Attempts go on with the trace of their entry; None makes no spans.
 
     Attributes:
         all_delivered: No entry that was due has been left undelivered so far.
@@ -103,17 +102,19 @@ class EntryHandler:
         *,
         wall_clock: Callable[[], float] = time.time,
         random01: Callable[[], float] = random.random,
+        tracing: Tracing | None = None,
     ) -> None:
         self._queue = queue
+        self._tracing = tracing
         self._callbacks = callbacks
         self._bodies = bodies
         self._metrics = metrics
         self._wall_clock = wall_clock
         self._random01 = random01
-        self._settled = _Recent()
+        self._settled = Recent()
         self._recognition = Recognition(queue.url)
         self.all_delivered = True
-        self._delivered = _Recent()
+        self._delivered = Recent()
 
     def sort(self, received: Sequence[ReceivedMessage]) -> list[Due]:
         """Return the entries to try now; the others are dealt with, ten to a call.
@@ -197,14 +198,16 @@ class EntryHandler:
         """Return why an attempt failed; None if the receiver has the result."""
         try:
             content = entry.content
-            self._callbacks.post(
-                entry.url,
-                content if isinstance(content, bytes) else self._bodies.read(content),
-                webhook_id=entry.webhook_id,
-                request_id=entry.request_id,
-                on_progress=lambda: None,
-                cancelled=cancelled,
-            )
+            with delivery_span(self._tracing, entry) as span:
+                self._callbacks.post(
+                    entry.url,
+                    content if isinstance(content, bytes) else self._bodies.read(content),
+                    webhook_id=entry.webhook_id,
+                    request_id=entry.request_id,
+                    on_progress=lambda: None,
+                    cancelled=cancelled,
+                    trace=span,
+                )
         except (Cancelled, HostRefused):
             raise
         except JobError as exc:
@@ -325,21 +328,3 @@ def _log(
 ) -> None:
     more = {} if code is None else {"code": code.value}
     log.log(level, "%s", line, extra={"action": action, **entry.facts, **more})
-
-
-class _Recent:
-    """The last so many texts; thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._texts: OrderedDict[str, None] = OrderedDict()
-
-    def __contains__(self, text: str) -> bool:
-        with self._lock:
-            return text in self._texts
-
-    def add(self, text: str) -> None:
-        with self._lock:
-            self._texts[text] = None
-            if len(self._texts) > RECENT:
-                self._texts.popitem(last=False)

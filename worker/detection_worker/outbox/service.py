@@ -5,6 +5,7 @@ from typing import Final
 
 import boto3
 
+from detection_tracing.port import Tracing
 from detection_worker.callback.base import CallbackClient
 from detection_worker.callback.client import HttpCallbackClient
 from detection_worker.metrics import OutboxMetrics
@@ -28,6 +29,7 @@ class OutboxService:
         settings: The process's; ``outbox_url`` must be set.
         metrics: Series to report to.
         rules: How the outbox is sent.
+        tracing: As for ``EntryHandler``.
 
     Attributes:
         queue: The outbox queue.
@@ -45,6 +47,8 @@ class OutboxService:
         settings: Settings,
         metrics: OutboxMetrics,
         rules: SenderRules,
+        *,
+        tracing: Tracing | None = None,
     ) -> None:
         url = settings.results.outbox_url or ""
         self.queue = OutboxQueue(session, settings.aws, url, wait_time_s=rules.wait_s)
@@ -55,7 +59,7 @@ class OutboxService:
         )
         self._client = HttpCallbackClient(_single(settings.callback))
         gated = self.gated(self._client, threads=rules.threads)
-        self.handler = EntryHandler(self.queue, gated, self._bodies, metrics)
+        self.handler = EntryHandler(self.queue, gated, self._bodies, metrics, tracing=tracing)
         self.sender = OutboxSender(self.queue, self.handler, rules)
 
     def gated(self, client: CallbackClient, *, threads: int) -> GatedCallbacks:

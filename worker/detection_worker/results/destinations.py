@@ -10,6 +10,7 @@ from detection_contract.aws.arns import DestinationArn, Service
 from detection_contract.aws.quick.operations import QuickOperation
 from detection_contract.notifications import DETAIL_TYPES, SOURCE
 from detection_contract.result_keys import encoded
+from detection_tracing.contexts import xray_header
 from detection_worker.results.base import Notification
 from detection_worker.results.forms import form, quoted
 
@@ -163,6 +164,7 @@ class EventBus:
                 "DetailType": DETAIL_TYPES[notification.kind],
                 "Detail": notification.body,
                 "Resources": [notification.media_arn] if notification.media_arn else [],
+                **_trace_header(notification),
             }
             for notification in batch
         ]
@@ -188,6 +190,12 @@ def _attributes(notification: Notification) -> dict[str, dict[str, str]]:
         name: {"DataType": "String", "StringValue": value}
         for name, value in notification.attributes.items()
     }
+
+
+def _trace_header(notification: Notification) -> dict[str, str]:
+    """Return the context of an event: EventBridge has no attributes, and knows X-Ray's header."""
+    header = xray_header(notification.attributes)
+    return {} if header is None else {"TraceHeader": header}
 
 
 def _message_bytes(notification: Notification) -> int:

@@ -1,8 +1,10 @@
 """A message queue as the pipeline sees it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from detection_tracing.port import Span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,7 @@ class ReceivedMessage:
         attributes: Message attributes by name; kept when the message is dead-lettered.
         group_id: FIFO message group, or tenant of a fair queue; None without one.
         trace_header: ``AWSTraceHeader`` (X-Ray); None without one.
+        trace: The span of its processing, which its settlement ends; None without tracing.
     """
 
     message_id: str
@@ -42,6 +45,7 @@ class ReceivedMessage:
     attributes: Mapping[str, MessageAttribute]
     group_id: str | None = None
     trace_header: str | None = None
+    trace: Span | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from detection_contract.media_types import MediaKind
+from detection_tracing.contexts import Carrier
 from detection_worker.core.faces import SeenFace
 from detection_worker.core.sampling import AudioSampling, ImageSampling, Sampling, VideoSampling
 from detection_worker.core.verdict import Calibration, Pooling, Thresholds
@@ -100,6 +101,7 @@ class Ticket:
     request_id: str
     cancelled: bool = False
     facts: dict[str, object] = field(default_factory=dict)
+    carrier: Carrier | None = None
 
 
 Outcome = Scored[Ticket] | Unscored | None

@@ -49,6 +49,7 @@ class Ticket:
     request_id: str
     cancelled: bool = False
     facts: dict = field(default_factory=dict)
+    carrier: None = None
 
 def say(text):
     sys.stdout.write(text + "\\n")  # in one piece, whichever thread

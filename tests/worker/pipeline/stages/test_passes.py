@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from detection_contract.media_types import MediaKind
 from detection_testing.media.sample_info import media_info
+from detection_tracing.contexts import Carrier
 from detection_worker.core.batching import Slice
 from detection_worker.core.sampling import ImageSampling
 from detection_worker.core.verdict import Calibration, Pooling
@@ -44,6 +45,7 @@ POISON, ODD, LOSING = 9, 8, 7
 class Ticket:
     request_id: str
     cancelled: bool = False
+    carrier: Carrier | None = None
 
     @property
     def facts(self) -> dict[str, object]:

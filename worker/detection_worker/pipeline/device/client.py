@@ -14,6 +14,7 @@ from typing import Final, Generic
 
 from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
+from detection_tracing.contexts import TRACEPARENT
 from detection_worker.core.free_ranges import ALIGNMENT
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.pipeline.device.cards import RemoteDetector, parse_welcome
@@ -228,7 +229,12 @@ class RemoteInference(Generic[T]):
         pending.decoded = decoded = replace(decoded, main=main, sound=sound)
         fds: list[int] = []
         tracks = tuple(units_at(track, fds) for track in decoded.tracks)
-        request = Request(request_id=decoded.ticket.request_id, tracks=tracks)
+        carrier = decoded.ticket.carrier
+        request = Request(
+            request_id=decoded.ticket.request_id,
+            tracks=tracks,
+            traceparent=None if carrier is None else carrier[TRACEPARENT],
+        )
         packet = pack(
             Says.SCORE, ticket=number, more=self._decoding() > 1, body=request_body(request)
         )

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from detection_tracing.contexts import Carrier
 from detection_worker.pipeline.device.memory import mapped, sealed_memory
 from detection_worker.pipeline.device.wire import (
     MAX_TRACKS,
@@ -35,12 +36,14 @@ class RemoteTicket:
         number: The feeder's number for it.
         request_id: Names it in logs.
         cancelled: The feeder wants its result no longer, or has ended.
+        carrier: The context of the span of its scoring, as the feeder says; None without tracing.
     """
 
     link: "Link"
     number: int
     request_id: str
     cancelled: bool = False
+    carrier: Carrier | None = None
 
     @property
     def facts(self) -> dict[str, object]:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from detection_contract.media_types import MediaKind
+from detection_tracing.contexts import TRACEPARENT
+from detection_tracing.port import Tracing
 from detection_worker.detectors.base import Detector, ScoredTrack
 from detection_worker.pipeline.device.cards import welcome_body
 from detection_worker.pipeline.device.checks import check, media_at
@@ -55,6 +57,7 @@ class DeviceServer:
         max_wait_s: How long an idle device waits for units that are being decoded.
         memory_bytes: Shared memory that each feeder gets.
         on_batch: Called with the number of units in each forward pass.
+        tracing: As for ``InferenceStage``.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class DeviceServer:
         max_wait_s: float,
         memory_bytes: int = WAITING_BYTES,
         on_batch: Callable[[int], None] = lambda _: None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._detectors = dict(detectors)
         self._memory_bytes = memory_bytes
@@ -85,6 +89,7 @@ class DeviceServer:
             on_batch=on_batch,
             capacity=_UNLIMITED,
             capacity_bytes=sys.maxsize,
+            tracing=tracing,
         )
         self._thread = threading.Thread(target=self._run, name="feeders", daemon=True)
         self._thread.start()
@@ -249,7 +254,13 @@ class DeviceServer:
             raise BadPacket("too many files, or a number that is in use")
         left = list(fds)
         main, *sound = [self._track(link, at, left) for at in request.tracks]
-        ticket = RemoteTicket(link=link, number=number, request_id=request.request_id)
+        trace = request.traceparent
+        ticket = RemoteTicket(
+            link=link,
+            number=number,
+            request_id=request.request_id,
+            carrier=None if trace is None else {TRACEPARENT: trace},
+        )
         link.tickets[number] = ticket
         self._stage.put(Decoded(ticket=ticket, main=main, sound=sound[0] if sound else None))
 

@@ -29,7 +29,7 @@ MAX_DIMENSIONS: Final = 5
 """Units have at most so many: clips do."""
 
 _HEADER: Final = struct.Struct("=BBQ")
-_REQUEST: Final = struct.Struct("=BH")
+_REQUEST: Final = struct.Struct("=BHB")
 _TRACK: Final = struct.Struct("=BBBQIII")
 _SCORED: Final = struct.Struct("=dB")
 _SCORES: Final = struct.Struct("=IB")
@@ -102,10 +102,12 @@ class Request:
     Attributes:
         request_id: Names it in logs.
         tracks: One, or two for a video with its sound.
+        traceparent: The W3C context of the span of its scoring; None without tracing.
     """
 
     request_id: str
     tracks: tuple[UnitsAt, ...]
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -168,8 +170,10 @@ def parse(data: memoryview) -> Packet:
 def request_body(request: Request) -> bytes:
     """Return the body of ``SCORE``."""
     name = request.request_id.encode(errors="replace")[:MAX_ID_BYTES]
+    trace = (request.traceparent or "").encode()
     tracks = [part for track in request.tracks for part in _track_parts(track)]
-    return b"".join([_REQUEST.pack(len(request.tracks), len(name)), name, *tracks])
+    head = _REQUEST.pack(len(request.tracks), len(name), len(trace))
+    return b"".join([head, name, trace, *tracks])
 
 
 def _track_parts(track: UnitsAt) -> list[bytes]:
@@ -189,13 +193,14 @@ def parse_request(body: memoryview) -> Request:
         BadPacket: It is nothing of the kind.
     """
     reader = _Reader(body)
-    tracks, name = reader.numbers(_REQUEST)
+    tracks, name, trace = reader.numbers(_REQUEST)
     if not 1 <= tracks <= MAX_TRACKS or name > MAX_ID_BYTES:
         raise BadPacket("too many tracks, or too long a name")
     request_id = reader.raw(name).decode(errors="replace")
+    traceparent = reader.raw(trace).decode(errors="replace") or None
     found = tuple(_track(reader) for _ in range(tracks))
     reader.end()
-    return Request(request_id=request_id, tracks=found)
+    return Request(request_id=request_id, tracks=found, traceparent=traceparent)
 
 
 def _track(reader: "_Reader") -> UnitsAt:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from detection_tracing.contexts import Carrier
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.detectors.base import Detector, ScoredTrack
 from detection_worker.media.values import DecodedMedia
@@ -25,6 +26,11 @@ class Ticket(Protocol):
     @property
     def facts(self) -> dict[str, object]:
         """Fields of every log line about it."""
+        ...
+
+    @property
+    def carrier(self) -> Carrier | None:
+        """The context of the span of its scoring; None without tracing."""
         ...
 
 

@@ -15,6 +15,8 @@ from detection_contract.messages import (
     ParsedBody,
     stable_request_id,
 )
+from detection_tracing.contexts import Carrier
+from detection_tracing.port import Span
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.errors import Cancelled
 from detection_worker.sources.base import ReceivedMessage
@@ -57,13 +59,19 @@ class Message:
         return self.received.message_id
 
     @property
+    def trace(self) -> Span | None:
+        """The span of its processing; None without tracing."""
+        return self.received.trace
+
+    @property
     def facts(self) -> dict[str, object]:
         """Fields of every log line about it."""
-        return {
+        facts: dict[str, object] = {
             "message_id": self.message_id,
             "request_id": ", ".join(job.request_id for job in self.jobs) or None,
             "receive_count": self.received.receive_count,
         }
+        return facts if self.trace is None else facts | trace_facts(self.trace)
 
     def job_ended(self, index: int, outcome: JobOutcome) -> bool:
         """Note the end of the job at ``index``; True for the last one to end."""
@@ -132,6 +140,16 @@ class Job:
         return f"msg_{self.message.message_id}_{self.index}"
 
     @property
+    def trace(self) -> Span | None:
+        """The span of the message's processing; None without tracing."""
+        return self.message.trace
+
+    @property
+    def carrier(self) -> Carrier | None:
+        """That span's context."""
+        return None if self.trace is None else self.trace.carrier
+
+    @property
     def cancelled(self) -> bool:
         """The message is no longer ours."""
         return self.message.cancel.is_set()
@@ -139,17 +157,23 @@ class Job:
     @property
     def facts(self) -> dict[str, object]:
         """Fields of every log line about it."""
-        return {
+        facts: dict[str, object] = {
             "message_id": self.message.message_id,
             "request_id": self.request_id,
             "receive_count": self.message.received.receive_count,
             "media_type": self.kind.value if self.kind else None,
         }
+        return facts if self.trace is None else facts | trace_facts(self.trace)
 
     def check(self) -> None:
         """Raise ``Cancelled`` if the message is no longer ours."""
         if self.cancelled:
             raise Cancelled
+
+
+def trace_facts(trace: Span) -> dict[str, object]:
+    """Return the fields of log lines that lead to a trace."""
+    return {"trace_id": trace.trace_id, "span_id": trace.span_id}
 
 
 def open_job(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from detection_contract import user_messages
 from detection_contract.media_types import MediaKind
+from detection_tracing.port import within
 from detection_worker.core.messages.outcome import (
     RELEASE,
     Failure,
@@ -21,6 +22,7 @@ from detection_worker.pipeline.messages.acks import AckWriter
 from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.jobs import Job, JobEnd, JobOutcome, Message
 from detection_worker.pipeline.messages.log import log_outcome
+from detection_worker.pipeline.messages.traces import end_lost, settling
 from detection_worker.sources.base import MessageSource, QueueError
 
 
@@ -163,15 +165,16 @@ class Settlement:
         elif message not in self._in_flight:
             line = f"message {message.message_id} ended after its lease"
             log_outcome(line, action="lost", about=message, level=logging.WARNING)
+            end_lost(message)
         elif outcome.failure is None:
-            self._acks.put(message, visibility_s=None, done=lambda ok: self._deleted(message, ok))
+            self._put(message, "deleted", None, lambda ok: self._deleted(message, ok))
         elif outcome.action == "retry":
             self._retry(message, outcome.failure, delay_s=outcome.delay_s)
         else:
             self._dead_letter(message, outcome.failure)
 
     def _count_job(self, job: Job, outcome: JobOutcome, kind: MediaKind | None) -> None:
-        tagged = dict(exemplar(job.request_id))
+        tagged = exemplar(job.request_id, job.trace)
         if isinstance(outcome, Failure):
             self._metrics.failures.labels(outcome.code.value).inc(exemplar=tagged)
         seconds = self._clock() - job.message.received_s
@@ -187,12 +190,13 @@ class Settlement:
             self._keep(message, failure, "the queue has no dead-letter queue")
             return
         try:
-            self._source.dead_letter(
-                message.received,
-                queue_url=self._rules.dead_letter_url,
-                code=failure.code.value,
-                reason=failure.message,
-            )
+            with within(message.trace, "dead_letter", "producer"):
+                self._source.dead_letter(
+                    message.received,
+                    queue_url=self._rules.dead_letter_url,
+                    code=failure.code.value,
+                    reason=failure.message,
+                )
         except QueueError as exc:
             self._keep(message, failure, f"it could not be dead-lettered: {exc}")
             return
@@ -214,11 +218,23 @@ class Settlement:
         visibility_s: int | None,
         counted: str | None = None,
     ) -> None:
-        self._acks.put(
+        self._put(
             message,
-            visibility_s=visibility_s,
-            done=lambda ok: self._count(message, result, counted, ok=ok),
+            result,
+            visibility_s,
+            lambda ok: self._count(message, result, counted, ok=ok),
         )
+
+    def _put(
+        self,
+        message: Message,
+        result: str,
+        visibility_s: int | None,
+        done: Callable[[bool], None],
+    ) -> None:
+        if message.trace is not None:
+            done = settling(message.trace, result, done)
+        self._acks.put(message, visibility_s=visibility_s, done=done)
 
     def _deleted(self, message: Message, ok: bool) -> None:  # noqa: FBT001 - the callback's only
         if ok and message.jobs:
@@ -249,5 +265,7 @@ class Settlement:
         level: int = logging.WARNING,
     ) -> None:
         code = failure.code.value
+        if message.trace is not None:
+            message.trace.fail(code)
         line = f"message {message.message_id} {what}: {code}: {failure.message}"
         log_outcome(line, action=action, about=message, level=level, code=code)

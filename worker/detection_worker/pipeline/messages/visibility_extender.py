@@ -11,6 +11,7 @@ from detection_worker.metrics import Metrics
 from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.jobs import Message
 from detection_worker.pipeline.messages.log import log_outcome
+from detection_worker.pipeline.messages.traces import end_lost
 from detection_worker.sources.base import MessageSource, QueueError, VisibilityChange
 
 BATCH = 10
@@ -125,3 +126,4 @@ class VisibilityExtender:
             about=message,
             level=logging.WARNING,
         )
+        end_lost(message)

@@ -21,9 +21,11 @@ from detection_worker.pipeline.service.startup import wait_for_queue
 from detection_worker.pipeline.stages.handovers import Fetched
 from detection_worker.results.checks import check_destinations
 from detection_worker.settings import ConsumerSettings, Settings
-from detection_worker.sources.base import QueueError, QueueFacts
+from detection_worker.sources.base import MessageSource, QueueError, QueueFacts
 from detection_worker.sources.sqs import SqsSource
+from detection_worker.sources.traced import TracedSource
 from detection_worker.storage.s3 import S3Storage
+from detection_worker.tracing import flush, tracing_here
 
 log = logging.getLogger(__name__)
 
@@ -37,22 +39,26 @@ class Adapters:
         metrics: Series of the outbox.
 
     Attributes:
+        tracing: Exports traces, if the environment asks for them; else None.
         source: The queue.
         destinations: Where results go besides the callback.
         outbox: The outbox; None without one.
 
     Raises:
-        UsageError: A destination or the outbox is one of the queues.
+        UsageError: A destination or the outbox is one of the queues; traces cannot be exported.
         QueueError: A URL of a queue is none.
     """
 
     def __init__(self, settings: Settings, consumer: ConsumerSettings, metrics: Metrics) -> None:
+        self.tracing = tracing_here()
         session = make_session(settings.aws)
         self._settings = settings
         self._consumer = consumer
-        self.source = SqsSource(
+        self.source: MessageSource = SqsSource(
             session, settings.aws, consumer.queue_url, wait_time_s=consumer.wait_time_s
         )
+        if self.tracing is not None:
+            self.source = TracedSource(self.source, self.tracing, consumer.queue_url)
         self._storage = S3Storage(
             session,
             settings.aws,
@@ -60,7 +66,9 @@ class Adapters:
             allowed_buckets=frozenset(settings.aws.allowed_buckets),
         )
         self.destinations = make_destinations(session, settings, consumer)
-        self.outbox = make_outbox(session, settings, consumer, metrics.outbox)
+        self.outbox = make_outbox(
+            session, settings, consumer, metrics.outbox, tracing=self.tracing
+        )
         self.check_queues(consumer.queue_url, consumer.dead_letter_queue_url)
 
     def check_queues(self, *others: str | None) -> None:
@@ -133,6 +141,7 @@ class Adapters:
             entries=self.destinations.entries,
             inference=inference,
             device_share=device_share,
+            tracing=self.tracing,
         )
 
     def stop(self, pipeline: Pipeline, *, grace_s: float, hurry: Callable[[], bool]) -> bool:
@@ -142,4 +151,6 @@ class Adapters:
             self.outbox.sender.request_stop()
         clean = pipeline.stop(grace_s=grace_s, hurry=hurry)
         left_s = 0.0 if hurry() else max(0.0, until_s - time.monotonic())
-        return (self.outbox is None or self.outbox.stop(timeout_s=left_s)) and clean
+        clean = (self.outbox is None or self.outbox.stop(timeout_s=left_s)) and clean
+        flush(self.tracing, until_s=time.monotonic() if hurry() else until_s)
+        return clean

@@ -18,6 +18,7 @@ from detection_worker.pipeline.service.outbox import make_outbox
 from detection_worker.pipeline.service.reaching import out_of_reach, reach_queue
 from detection_worker.settings import ConsumerSettings, Settings
 from detection_worker.sources.base import QueueError
+from detection_worker.tracing import flush, tracing_here
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class Deliverer:
             made at once.
 
     Raises:
-        UsageError: There is no outbox, or it cannot be one.
+        UsageError: There is no outbox, or it cannot be one; traces cannot be exported.
     """
 
     def __init__(self, settings: Settings, consumer: ConsumerSettings) -> None:
@@ -41,6 +42,7 @@ class Deliverer:
         self._signal: int | None = None
         self._waiting_for: str | None = "starting"
         self._started_s = time.time()
+        self._tracing = tracing_here()
         outbox = make_outbox(
             make_session(settings.aws),
             settings,
@@ -48,6 +50,7 @@ class Deliverer:
             OutboxMetrics(self._registry),
             threads=consumer.callback_workers,
             pace_s=0.0,
+            tracing=self._tracing,
         )
         if outbox is None:
             raise UsageError(NO_OUTBOX)
@@ -85,7 +88,9 @@ class Deliverer:
         try:
             finished = self._send()
         finally:
+            until_s = time.monotonic() + self._consumer.shutdown_grace_s
             clean = self._outbox.stop(timeout_s=self._consumer.shutdown_grace_s)
+            flush(self._tracing, until_s=until_s)
         if not clean:
             log.error("some entries could not be handed back; SQS shows them again by itself")
         return self._exit_code(clean=clean, finished=finished)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from detection_contract.media_types import MediaKind
+from detection_tracing.port import Tracing
 from detection_worker.cache.base import EntryStore
 from detection_worker.cache.digest import installed, scoring_digest
 from detection_worker.cache.scores import ScoreCache
@@ -46,6 +47,7 @@ class PipelineDependencies:
         entries: Keeps the entries of the shared cache of scores; None without one.
         inference: Makes what scores; None scores in this process.
         device_share: Part of the device's time that this pipeline gets, above 0 and at most 1.
+        tracing: Records forward passes; None without tracing.
     """
 
     source: MessageSource
@@ -61,6 +63,7 @@ class PipelineDependencies:
     entries: EntryStore | None = None
     inference: MakeInference[Fetched] | None = None
     device_share: float = 1.0
+    tracing: Tracing | None = None
 
 
 def delivery_threads(results: ResultSettings, *, callback_workers: int) -> int:

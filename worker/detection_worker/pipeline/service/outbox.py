@@ -4,6 +4,7 @@ from typing import Final
 
 import boto3
 
+from detection_tracing.port import Tracing
 from detection_worker.metrics import OutboxMetrics
 from detection_worker.outbox.queue import check_outbox_url
 from detection_worker.outbox.sender import SenderRules
@@ -26,6 +27,7 @@ def make_outbox(
     *,
     threads: int = THREADS,
     pace_s: float = PACE_S,
+    tracing: Tracing | None = None,
 ) -> OutboxService | None:
     """Return the outbox that the settings name; None if they name none.
 
@@ -36,6 +38,7 @@ def make_outbox(
         metrics: Series to report to.
         threads: Attempts at once.
         pace_s: As in ``SenderRules``.
+        tracing: As for ``EntryHandler``.
 
     Raises:
         UsageError: The outbox is a FIFO queue.
@@ -48,4 +51,4 @@ def make_outbox(
     # As for the work queue: a poll under way at SIGTERM must be answered within the grace period.
     wait_s = min(consumer.wait_time_s, int(consumer.shutdown_grace_s / 2))
     rules = SenderRules(threads=threads, wait_s=wait_s, pace_s=pace_s)
-    return OutboxService(session, settings, metrics, rules)
+    return OutboxService(session, settings, metrics, rules, tracing=tracing)

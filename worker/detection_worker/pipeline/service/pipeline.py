@@ -305,6 +305,7 @@ class Pipeline:
             on_progress=on_progress,
             on_batch=self._metrics.batch_units.observe,
             capacity=max(8, self._consumer.batch_units or CPU_UNITS),
+            tracing=self._dependencies.tracing,
         )
 
     def _make_poller(self, context: StageContext, handlers: StageHandlers) -> Poller:

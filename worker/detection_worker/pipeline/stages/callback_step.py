@@ -6,10 +6,12 @@ from dataclasses import replace
 
 from detection_contract.error_codes import ErrorCode
 from detection_worker.errors import JobError
+from detection_worker.metrics import trace_exemplar
 from detection_worker.outbox.base import Outbox, PendingCallback
 from detection_worker.outbox.gate import HostRefused
 from detection_worker.pipeline.messages.log import log_outcome
 from detection_worker.pipeline.messages.passage import Passage
+from detection_worker.pipeline.messages.traces import step
 from detection_worker.pipeline.stages.context import StageContext
 
 
@@ -58,6 +60,7 @@ class CallbackStep:
                 request_id=job.request_id,
                 on_progress=passage.progress,
                 cancelled=lambda: job.cancelled,
+                trace=job.trace,
             )
         except HostRefused:
             raise
@@ -65,24 +68,28 @@ class CallbackStep:
             metrics.callbacks.labels(exc.code.value).inc()
             raise
         metrics.callbacks.labels("delivered").inc()
-        metrics.stage_seconds.labels("callback").observe(time.perf_counter() - started)
+        metrics.stage_seconds.labels("callback").observe(
+            time.perf_counter() - started, trace_exemplar(job.trace)
+        )
 
     @staticmethod
     def _hand_over(passage: Passage, url: str, problem: JobError, outbox: Outbox) -> None:
         job, code = passage.job, problem.code
-        outbox.put(
-            PendingCallback(
-                url=url,
-                body=passage.body,
-                webhook_id=job.webhook_id,
-                request_id=job.request_id,
-                message_id=job.message.message_id,
-                result_url=passage.finished.result_url,
-                code=code,
-                reason=problem.message,
-                retry_after_s=problem.retry_after_s,
+        with step(job, "outbox") as span:
+            outbox.put(
+                PendingCallback(
+                    url=url,
+                    body=passage.body,
+                    webhook_id=job.webhook_id,
+                    request_id=job.request_id,
+                    message_id=job.message.message_id,
+                    result_url=passage.finished.result_url,
+                    code=code,
+                    reason=problem.message,
+                    retry_after_s=problem.retry_after_s,
+                    carrier=None if span is None else span.carrier,
+                )
             )
-        )
         log_outcome(
             f"the outbox has the result of {job.request_id}: {code}: {problem.message}",
             action="hand_over",

@@ -71,6 +71,10 @@ class FileTask:
         """Fields of every log line about it."""
         return {"request_id": self.request_id}
 
+    @property
+    def carrier(self) -> None:
+        """It belongs to no trace."""
+
     def conclude(self) -> Analysis | NotApplicableResult:
         """Return what is found in the file, once it has ended; may be called once.
 

@@ -16,11 +16,13 @@ from detection_worker.cache.scores import Lookup
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.core.messages.states import Event
 from detection_worker.errors import Cancelled, JobError
+from detection_worker.metrics import trace_exemplar
 from detection_worker.pipeline.files.downloads import file_name, remove_folder
 from detection_worker.pipeline.files.handovers import Decoded, Scored, Unscored
 from detection_worker.pipeline.messages.jobs import Job, JobEnd, Message
 from detection_worker.pipeline.messages.log import log_bug, log_outcome
 from detection_worker.pipeline.messages.result_cache import Finished
+from detection_worker.pipeline.messages.traces import end_inference, inference_step, step
 from detection_worker.pipeline.stages import envelopes
 from detection_worker.pipeline.stages.breaker import download_trial, new_folder
 from detection_worker.pipeline.stages.context import StageContext
@@ -90,6 +92,7 @@ class StageHandlers:
             fetched,
             kind=decoded.main.media.info.kind,
             timings_s={**fetched.timings_s, "decode": seconds},
+            trace=inference_step(fetched.job),
         )
         return replace(decoded, ticket=ticket)
 
@@ -98,6 +101,8 @@ class StageHandlers:
         job = ticket.job
         self._context.in_flight.work_done(job)
         self._context.in_flight.move(job.message, Event.WORK_PAUSED)
+        if ticket.trace is not None:
+            end_inference(ticket.trace, outcome)
         if outcome is None:
             self._context.settlement.settle_job(job, JobEnd.ABANDONED)
         elif isinstance(outcome, Unscored):
@@ -105,7 +110,7 @@ class StageHandlers:
             self.fail(job, outcome.failure, replace(ticket, timings_s=timings_s))
         else:
             seconds = self._context.metrics.stage_seconds.labels("inference")
-            seconds.observe(outcome.seconds)
+            seconds.observe(outcome.seconds, trace_exemplar(job.trace))
             self._deliver(outcome)
 
     def got_ahead(self, ticket: Fetched) -> None:
@@ -178,7 +183,8 @@ class StageHandlers:
         started = time.perf_counter()
         try:
             self._context.in_flight.move(job.message, Event.WORK_BEGUN)
-            result = act()
+            with step(job, name):
+                result = act()
         except Cancelled:
             self._context.settlement.settle_job(job, JobEnd.ABANDONED)
             return None
@@ -189,7 +195,8 @@ class StageHandlers:
             self.fail(job, log_bug(job, f"stage {name} failed for {job.request_id}"), fetched)
             return None
         seconds = time.perf_counter() - started
-        self._context.metrics.stage_seconds.labels(name).observe(seconds)
+        observed = self._context.metrics.stage_seconds.labels(name)
+        observed.observe(seconds, trace_exemplar(job.trace))
         self._context.in_flight.move(job.message, Event.WORK_PAUSED)
         return result, seconds
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from detection_contract.media_types import MediaKind
 from detection_contract.result_types import DetectionResult
+from detection_tracing.contexts import Carrier
+from detection_tracing.port import Span
 from detection_worker.cache.scores import Unwritten
 from detection_worker.pipeline.messages.jobs import Job
 from detection_worker.pipeline.messages.result_cache import Finished
@@ -27,6 +29,7 @@ class Fetched:
         kind: As its name announces, after decoding as its content says.
         timings_s: Seconds of each finished stage.
         replaces: ETag of the cache entry that its scores replace; None if there is none.
+        trace: The span of its scoring; None without tracing, and before.
     """
 
     job: Job
@@ -35,6 +38,7 @@ class Fetched:
     kind: MediaKind | None
     timings_s: Mapping[str, float]
     replaces: str | None = None
+    trace: Span | None = None
 
     @property
     def path(self) -> Path | None:
@@ -55,6 +59,11 @@ class Fetched:
     def cancelled(self) -> bool:
         """The message is no longer ours."""
         return self.job.cancelled
+
+    @property
+    def carrier(self) -> Carrier | None:
+        """The context of the span of its scoring."""
+        return None if self.trace is None else self.trace.carrier
 
     @property
     def facts(self) -> dict[str, object]:

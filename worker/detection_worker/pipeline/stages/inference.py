@@ -10,6 +10,7 @@ from typing import Generic
 import numpy as np
 
 from detection_contract.error_codes import ErrorCode
+from detection_tracing.port import Tracing
 from detection_worker.core.batch_size import CPU_UNITS
 from detection_worker.core.batching import Batcher
 from detection_worker.core.messages.outcome import Failure
@@ -38,6 +39,7 @@ from detection_worker.pipeline.stages.scoring.passes import (
     PassesUnderWay,
     Searched,
 )
+from detection_worker.pipeline.stages.scoring.traces import record_pass
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ class InferenceStage(Generic[T]):
         capacity: Files that may wait; 0 for any number.
         capacity_bytes: What their units may take together; a single file may take more. Whole
             frames, for a detector that looks at faces, are tens of megabytes a video.
+        tracing: Records forward passes of files that belong to traces; None records nothing.
 
     Attributes:
         device: Held while a detector works or is given work; detectors are not thread-safe.
@@ -86,6 +89,7 @@ class InferenceStage(Generic[T]):
         on_batch: Callable[[int], None] = lambda _: None,
         capacity: int,
         capacity_bytes: int = WAITING_BYTES,
+        tracing: Tracing | None = None,
     ) -> None:
         self._max_units = max_units
         self._batcher: Batcher[int, Turn[T]] = Batcher(
@@ -95,6 +99,7 @@ class InferenceStage(Generic[T]):
         self._on_scored = on_scored
         self._on_progress = on_progress
         self._on_batch = on_batch
+        self._tracing = tracing
         self._mail: Mailbox[Decoded[T], News[T]] = Mailbox(
             capacity=capacity, capacity_bytes=capacity_bytes
         )
@@ -311,6 +316,8 @@ class InferenceStage(Generic[T]):
     def _conclude(self, batch: ScoringBatch[T]) -> None:
         """Let the files of a batch go on; those of a lost device end."""
         self.busy -= len(batch.live)
+        if self._tracing is not None:
+            record_pass(self._tracing, batch)
         for s in batch.slices:
             file, track = s.job.file, s.job.track
             file.failure = file.failure or self._lost

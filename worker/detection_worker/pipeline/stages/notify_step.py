@@ -6,11 +6,13 @@ from typing import Final
 
 from detection_contract.aws.arns import Service, parse_destination_arn
 from detection_worker.errors import JobError
+from detection_worker.metrics import trace_exemplar
 from detection_worker.pipeline.messages.passage import Passage
+from detection_worker.pipeline.messages.traces import notify_span
 from detection_worker.pipeline.stages.breaker import Trial
 from detection_worker.pipeline.stages.context import StageContext
 from detection_worker.results.base import Notification, Notifier
-from detection_worker.results.notifications import notification_of
+from detection_worker.results.notifications import notification_of, traced
 
 _LABELS: Final = {Service.SNS: "sns", Service.SQS: "sqs", Service.EVENTBRIDGE: "eventbridge"}
 """Labels of the services in the metrics."""
@@ -87,10 +89,13 @@ class NotifyStep:
         started = time.perf_counter()
         metrics, label = self._context.metrics, self._labels[arn]
         try:
-            notifier.publish(arn, notification)
+            with notify_span(passage.job, arn) as span:
+                notifier.publish(arn, notification if span is None else traced(notification, span))
         except JobError as exc:
             metrics.results.labels(label, exc.code.value).inc()
             raise
         metrics.results.labels(label, "ok").inc()
-        metrics.stage_seconds.labels("notify").observe(time.perf_counter() - started)
+        metrics.stage_seconds.labels("notify").observe(
+            time.perf_counter() - started, trace_exemplar(passage.job.trace)
+        )
         passage.note(lambda known: replace(known, notified=known.notified | {arn}))

@@ -11,10 +11,12 @@ from detection_contract.error_codes import ErrorCode
 from detection_contract.media_types import MediaKind
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.errors import JobError
+from detection_worker.metrics import trace_exemplar
 from detection_worker.pipeline.messages.jobs import Job
 from detection_worker.pipeline.messages.log import log_outcome
 from detection_worker.pipeline.messages.passage import Passage
 from detection_worker.pipeline.messages.result_cache import Finished
+from detection_worker.pipeline.messages.traces import step
 from detection_worker.pipeline.stages.breaker import Trial
 from detection_worker.pipeline.stages.context import StageContext
 from detection_worker.pipeline.stages.handovers import Concluded
@@ -83,8 +85,11 @@ class StoreStep:
     def _put(self, store: ResultStore, passage: Passage) -> None:
         started = time.perf_counter()
         job = passage.job
-        stored = self._counting(lambda: store.put(result_id(job), passage.body))
-        self._context.metrics.stage_seconds.labels("store").observe(time.perf_counter() - started)
+        with step(job, "store"):
+            stored = self._counting(lambda: store.put(result_id(job), passage.body))
+        self._context.metrics.stage_seconds.labels("store").observe(
+            time.perf_counter() - started, trace_exemplar(job.trace)
+        )
         earlier = None if stored.body == passage.body else self._recalled(job, stored)
         if earlier is not None:
             passage.replace_by(earlier.finished)

@@ -27,6 +27,7 @@ from detection_worker.pipeline.service.reaching import out_of_reach
 from detection_worker.pipeline.service.startup import load_models
 from detection_worker.settings import ConsumerSettings, Settings
 from detection_worker.sources.base import QueueError
+from detection_worker.tracing import flush
 
 LOOK_EVERY_S: Final = 1.0
 
@@ -116,6 +117,7 @@ class FedWorker(Stoppable):
             max_units=self._consumer.batch_units,
             max_wait_s=self._consumer.batch_wait_s,
             on_batch=self._metrics.batch_units.observe,
+            tracing=self._adapters.tracing,
         )
         self._steering.device = device
         self._fleet.begin(Begin(facts=facts, draining=False), device)
@@ -123,6 +125,7 @@ class FedWorker(Stoppable):
             code = self._watch()
         # Last: until then feeders may wait for scores.
         self._fleet.kill()
+        flush(self._adapters.tracing, until_s=time.monotonic() + self._left_s())
         hung = self._steering.hung_s() is not None
         self.hangs = hung or not device.close(timeout_s=self._left_s())
         if self.hangs and not hung:

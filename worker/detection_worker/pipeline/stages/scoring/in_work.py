@@ -1,6 +1,7 @@
 """Files whose units are being scored, and the batches that they share."""
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, cast
@@ -83,10 +84,14 @@ class ScoringBatch(Generic[T]):
     Args:
         slices: Whose they are, in order; those of files that are no longer wanted are left out
             of the pass.
+
+    Attributes:
+        began_ns: When it was made, Unix nanoseconds.
     """
 
     def __init__(self, slices: Sequence[Slice[Turn[T]]]) -> None:
         self.slices = slices
+        self.began_ns = time.time_ns()
         self.live = [s for s in slices if s.job.file.wanted]
 
     @property

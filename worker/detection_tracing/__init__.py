@@ -1,0 +1,1 @@
+"""Traces of worker and operator. ``sdk`` alone imports OpenTelemetry, when it is asked for."""

@@ -1,0 +1,27 @@
+"""What was done with lately."""
+
+import threading
+from collections import OrderedDict
+from typing import Final
+
+RECENT: Final = 10_000
+"""Entries that are remembered, in case they are received again although they were deleted."""
+
+
+class Recent:
+    """The last so many texts; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._texts: OrderedDict[str, None] = OrderedDict()
+
+    def __contains__(self, text: str) -> bool:
+        with self._lock:
+            return text in self._texts
+
+    def add(self, text: str) -> None:
+        """Remember a text; the oldest one is forgotten."""
+        with self._lock:
+            self._texts[text] = None
+            if len(self._texts) > RECENT:
+                self._texts.popitem(last=False)

@@ -12,6 +12,7 @@ from detection_operator.kube.store import POOL
 from detection_operator.metrics import Metrics
 from detection_operator.reconcile.act.executor import Executor
 from detection_operator.reconcile.act.protection import keep_protection
+from detection_operator.reconcile.act.refused_scale import refusal, still_known
 from detection_operator.reconcile.act.rejected_deployment import (
     for_generation,
     is_rejection,
@@ -38,6 +39,7 @@ from detection_operator.scaling.decision import decide
 from detection_operator.scaling.plan import Plan
 from detection_operator.scaling.pools.share import PoolShare
 from detection_operator.scaling.records import Record
+from detection_operator.scaling.rules.terms import Rule
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.scaling import Mode
 from detection_operator.spec.validation import InvalidSpec
@@ -187,6 +189,7 @@ class Reconciler:
             starts=observed.starts.times(spec),
             now_s=now_s,
             neighbours=self._queues_of_account(spec),
+            refusal=refusal(state.written.refused, gathered.groups, now_s=clock.monotonic_s()),
         )
         return Case(
             queue=queue,
@@ -243,6 +246,8 @@ class Reconciler:
             )
         state.memory = plan.memory
         now_s = self.sources.clock.monotonic_s()
+        capped = any(term.rule is Rule.TAKEN_BY_SERVER for term in plan.terms)
+        state.written.refused = still_known(state.written.refused, capped=capped, now_s=now_s)
         state.observed.poll.next_in(plan.next_poll_s, now_s, was_read=case.polled)
         return turn
 

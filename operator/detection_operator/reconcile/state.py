@@ -49,8 +49,9 @@ class QueueState:
         before, self.desired = self.desired, desired
         if before is desired:
             return
-        # The edit may fix a queue that could not be read.
+        # The edit may fix a queue that could not be read, or replicas that were refused.
         self.observed.poll.read_now()
+        self.written.refused = None
         self.former.discard(desired.adopts or "")
         if before is not None and before.adopts not in {None, desired.adopts}:
             self.former.add(str(before.adopts))

@@ -51,6 +51,7 @@ LIMITS: Final[tuple[Apply, ...]] = (
     limits.drain_busy_only_if_never_idle,
     limits.within_bounds,
     limits.starting_pods,
+    limits.taken_by_server,
     pooled.share_of_pool,
 )
 """What is allowed."""
@@ -61,6 +62,7 @@ UNREAD: Final[tuple[Apply, ...]] = (
     limits.drain_busy_only_if_never_idle,
     limits.within_bounds,
     limits.starting_pods,
+    limits.taken_by_server,
     pooled.share_of_pool,
 )
 """For a queue that cannot be read."""
@@ -81,9 +83,9 @@ def decide(spec: QueueSpec, observation: Observation, memory: Memory, now_s: flo
 
     Returns:
         A plan with ``minReplicas <= desired <= maxReplicas``, except when paused (what runs
-        stays), Manual (``spec.replicas``, but not above maxReplicas), or bound by ``Starts`` or
-        ``Pool``: then it may be fewer. Only ``Pool`` asks for fewer than work: the surplus
-        finishes what it holds.
+        stays), Manual (``spec.replicas``, but not above maxReplicas), or bound by ``Starts``,
+        ``Refused`` or ``Pool``: then it may be fewer. Only ``Pool`` asks for fewer than work: the
+        surplus finishes what it holds.
     """
     fresh = learning.is_fresh(spec, observation, now_s)
     before = rebased(memory, now_s)
@@ -105,7 +107,7 @@ def decide(spec: QueueSpec, observation: Observation, memory: Memory, now_s: flo
     if spec.paused or spec.scaling.mode is Mode.MANUAL:
         terms.append(limits.paused_or_manual(inputs))
         if not spec.paused:
-            _apply((pooled.share_of_pool,), inputs, terms)
+            _apply((limits.taken_by_server, pooled.share_of_pool), inputs, terms)
         return _plan(inputs, terms, needed=observation.replicas, wanted=observation.replicas)
     if not fresh:
         _apply(UNREAD, inputs, terms)
@@ -203,6 +205,7 @@ def _estimates(inputs: DecisionInput, terms: list[Term]) -> Estimates:
         spent_today=limits.spent_today(inputs),
         received=sum(hour[1] for hour in hours),
         received_late=sum(hour[2] for hour in hours),
+        startable=inputs.startable,
         unpooled=_unpooled(inputs, terms),
         asleep=inputs.fresh and not inputs.seen.existing and learning.is_empty(inputs.seen),
     )

@@ -17,6 +17,8 @@ SHORTEST_HOLD_S: Final = 20.0
 """Four polls: the counts of one or two of them may err."""
 LONGEST_HOLD_S: Final = 60.0
 """Longer holds cost slow starters more than they save; see benchmarks/autoscaling_policies.py."""
+STUCK_S: Final = 300.0
+"""Pods that have been stuck for this long leave the units of their pool to other queues."""
 LULL_S: Final = 60.0
 """With fewer than one message in this time, each worker is idle now and then."""
 
@@ -66,6 +68,14 @@ class DecisionInput:
         seen, planned = self.seen, self.history.desired
         surge = seen.outdated or seen.departing
         return min(seen.existing, planned) if surge and planned is not None else seen.existing
+
+    @property
+    def startable(self) -> int | None:
+        """Replicas that would run, and a probe, if others have been stuck for long; None: all."""
+        since_s, seen = self.estimators.stuck_since_s, self.seen
+        if since_s is None or self.now_s - since_s < STUCK_S:
+            return None
+        return seen.placed + seen.launching + self.spec.capacity.probe_replicas
 
     @property
     def present(self) -> int:

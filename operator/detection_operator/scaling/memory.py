@@ -65,6 +65,7 @@ def rebased(memory: Memory, now_s: float) -> Memory:
             up=None,
             capacity=state.capacity.moved(by_s),
             pod_starts=state.pod_starts.moved(by_s),
+            stuck_since_s=_moved(state.stuck_since_s, by_s),
             unread_since_s=_moved(state.unread_since_s, by_s),
         ),
         history=dataclasses.replace(

@@ -36,6 +36,22 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """The API server refuses to write replicas.
+
+    Attributes:
+        why: Its message.
+        most: Replicas that it takes, as far as known, and those to try now; None: it refuses to
+            remove some.
+        retry_in_s: Seconds until more are tried; None while they are.
+    """
+
+    why: str
+    most: int | None
+    retry_in_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """What was seen at one time. Counts are >= 0.
 
@@ -83,6 +99,7 @@ class Observation:
         pods: The pods behind the counts, to choose from when some must go.
         neighbours: Queues of this one's account and region, which share an API rate; itself too.
         pool: What the pool of ``scaling.pool`` lets it run; None without one or while unknown.
+        refusal: The API server refuses to write replicas; None while it takes them.
     """
 
     sampled_at_s: float | None
@@ -127,6 +144,7 @@ class Observation:
     pods: tuple[Pod, ...] = ()
     neighbours: int = 1
     pool: PoolShare | None = None
+    refusal: Refusal | None = None
 
     @property
     def working(self) -> int:

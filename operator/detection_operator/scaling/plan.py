@@ -56,6 +56,7 @@ class Estimates:
         blocked_said: What the scheduler or an autoscaler last said of it.
         failing_since_s: Since when pods do not start; None when they do.
         failing_why: What the cluster last said of these.
+        startable: Replicas that would run, and a probe; None: all, as far as known.
         unpooled: Replicas that the plan would have without its pool; None without a pool.
     """
 
@@ -78,6 +79,7 @@ class Estimates:
     blocked_said: str = ""
     failing_since_s: float | None = None
     failing_why: str = ""
+    startable: int | None = None
     unpooled: int | None = None
 
 

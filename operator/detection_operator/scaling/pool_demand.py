@@ -44,7 +44,8 @@ def demand_of(
     return Demand(
         key=key,
         wanted=wanted,
-        fewest=_fewest(spec, wanted, now_s) if followed else 0,
+        # A plan below the minimum is one of pods that do not start or may not be asked for.
+        fewest=min(wanted, _fewest(spec, wanted, now_s)) if followed else 0,
         guaranteed=member.guaranteed,
         priority=member.priority,
         weight=member.weight,
@@ -53,6 +54,7 @@ def demand_of(
         held=held,
         granted=granted,
         pinned=pinned,
+        startable=None if pinned else estimates.startable,
         work_s=0.0 if pinned else estimates.work_s / parallel,
         age_s=0.0 if pinned else estimates.age_s or 0.0,
         wait_s=float(spec.slo.queue_wait_s),

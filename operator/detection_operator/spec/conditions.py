@@ -55,6 +55,11 @@ CONDITIONS: Final[Mapping[str, tuple[Reason, ...]]] = {
             "FailedCreate",
             "Pods cannot be created: quota, service account or admission webhook.",
         ),
+        Reason(
+            "False",
+            "ScaleRefused",
+            "The API server refuses to set the replicas: role, admission policy or webhook.",
+        ),
     ),
     "ObjectiveMet": (
         Reason("True", "Met", "The objective was met over the last 24 h."),

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from detection_contract.media_types import MediaKind
 from detection_operator.scaling.decision import decide
 from detection_operator.scaling.memory import Memory
-from detection_operator.scaling.observation import Observation, ReadError, Served
+from detection_operator.scaling.observation import Observation, ReadError, Refusal, Served
 from detection_operator.scaling.plan import Plan
 from detection_operator.scaling.pool_demand import demand_of
+from detection_operator.scaling.pools.demand import Demand
 from detection_operator.scaling.pools.share import PoolProblem, PoolShare, Taker
 from detection_operator.scaling.records import Record, from_line, redecide, to_line
 from detection_operator.scaling.rules.terms import Rule
@@ -191,6 +192,69 @@ def test_manual_replicas_fit_into_the_pool_and_paused_ones_stay() -> None:
         "(priority 100)"
     )
     assert paused.desired == 9
+
+
+REFUSED = Refusal(why="denied", most=3, retry_in_s=40.0)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "wanted", "sentence"),
+    [
+        pytest.param(
+            REFUSED,
+            3,
+            "capped at 3: the API server refuses more (denied), next try in 40s",
+            id="until the next try",
+        ),
+        pytest.param(
+            replace(REFUSED, most=4, retry_in_s=None),
+            4,
+            "capped at 4: trying if the API server takes so many now (denied)",
+            id="a try",
+        ),
+        pytest.param(replace(REFUSED, most=None), 40, None, id="it refuses to remove some"),
+        pytest.param(replace(REFUSED, most=40), 40, None, id="it takes as many"),
+    ],
+)
+def test_what_the_server_refuses_is_no_demand(
+    refusal: Refusal, wanted: int, sentence: str | None
+) -> None:
+    spec = spec_of(minReplicas=10)
+    plan = decide(spec, seen_of(replicas=3, ready=3, refusal=refusal), Memory(), NOW_S)
+
+    demand = demand_of("a", spec, plan, units_each=1, held=3, granted=3, now_s=NOW_S)
+
+    assert (demand.wanted, demand.fewest) == (wanted, min(10, wanted))
+    said = [term.sentence for term in plan.terms if term.rule is Rule.TAKEN_BY_SERVER]
+    assert said == ([] if sentence is None else [sentence])
+
+
+def test_a_manual_number_that_the_server_refuses_is_no_demand() -> None:
+    plan = plan_of(spec_of(mode="Manual", replicas=9), replicas=3, refusal=REFUSED)
+
+    assert (plan.desired, plan.estimates.unpooled) == (3, 3)
+
+
+def test_pods_that_cannot_be_created_are_left_out_after_five_minutes() -> None:
+    spec = spec_of()
+    what: dict[str, Any] = {"replicas": 4, "ready": 2, "refused_why": "exceeded quota"}
+
+    def demand_after(seconds: float, memory: Memory, **news: Any) -> tuple[Demand, Plan]:
+        now_s = NOW_S + seconds
+        seen = seen_of(**{**what, **news, "sampled_at_s": now_s})
+        plan = decide(spec, seen, memory, now_s)
+        demand = demand_of("a", spec, plan, units_each=1, held=4, granted=4, now_s=now_s)
+        return demand, plan
+
+    first, plan = demand_after(0.0, Memory())
+    early, _ = demand_after(299.0, plan.memory)
+    late, plan = demand_after(300.0, plan.memory)
+    well, _ = demand_after(301.0, plan.memory, refused_why="")
+
+    # Two are there, and one probe.
+    assert [d.startable for d in (first, early, late, well)] == [None, None, 3, None]
+    assert (late.wanted, late.usable) == (40, 3)
+    assert plan.message.endswith("while pods here do not start")
 
 
 def test_shadow_plans_show_what_the_messages_need() -> None:

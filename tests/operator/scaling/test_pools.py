@@ -40,6 +40,7 @@ def demands(draw: st.DrawFn, *, costs: bool = True, pins: bool = True) -> Demand
         held=draw(st.integers(0, 12)),
         granted=draw(st.integers(0, 12)),
         pinned=pins and draw(st.integers(0, 5)) == 0,
+        startable=draw(st.sampled_from([None, None, None, 0, 1, 4])),
         work_s=draw(st.sampled_from([0.0, 30.0, 500.0, 5000.0])),
         age_s=draw(st.sampled_from([0.0, 60.0, 400.0])),
         wait_s=draw(st.sampled_from([30.0, 120.0, 3600.0])),
@@ -178,7 +179,21 @@ def test_a_higher_priority_is_not_short_while_a_lower_one_holds_what_it_borrowed
             if low.priority < high.priority
         )
         # What is too little for one of its replicas may go to the lower one.
-        assert not short(made, high.key) or high.units_each > free(made) + borrowed
+        is_short = made.grants[high.key].share < high.usable
+        assert not is_short or high.units_each > free(made) + borrowed
+
+
+@LAW
+@given(pools, members(pins=False))
+def test_pods_that_do_not_start_have_only_what_nobody_else_can_use(
+    pool: Pool, asked: tuple[Demand, ...]
+) -> None:
+    made = allocate(pool, asked)
+    unused = sum(max(0, made.grants[d.key].share - d.usable) * d.units_each for d in asked)
+
+    for demand in asked:
+        is_short = made.grants[demand.key].share < demand.usable
+        assert not is_short or demand.units_each > free(made) + unused
 
 
 @LAW
@@ -295,6 +310,14 @@ def test_a_small_difference_moves_what_is_new_and_nothing_that_was_granted() -> 
         ),
         pytest.param([q("a", 20, units_each=20), q("b", 20)], [0, 16], id="too large for it"),
         pytest.param([q("a", 20, units_each=5), q("b", 20)], [1, 11], id="costs"),
+        pytest.param(
+            [q("a", 20, priority=9, guaranteed=4, startable=1), q("b", 20)],
+            [1, 15],
+            id="pods that do not start",
+        ),
+        pytest.param(
+            [q("a", 20, fewest=4, startable=1), q("b", 5)], [11, 5], id="nobody else can use it"
+        ),
         pytest.param([], [], id="nobody"),
     ],
 )
@@ -341,7 +364,14 @@ def test_fair_sharing_divides_units_not_replicas() -> None:
 def test_fair_sharing_fills_all_to_the_same_level(
     capacity: int, asked: tuple[Demand, ...]
 ) -> None:
-    fresh = [dataclasses.replace(d, granted=0, guaranteed=0, fewest=0, borrow=True) for d in asked]
+    plain: dict[str, Any] = {
+        "granted": 0,
+        "guaranteed": 0,
+        "fewest": 0,
+        "borrow": True,
+        "startable": None,
+    }
+    fresh = [dataclasses.replace(d, **plain) for d in asked]
     made = allocate(Pool(name="gpu", capacity=capacity, sharing=Sharing.FAIR), fresh)
 
     for poor, rich in itertools.permutations(fresh, 2):

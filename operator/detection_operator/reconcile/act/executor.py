@@ -6,13 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from detection_contract.environment import ANNOTATION_DELETION_COST, ANNOTATION_DRAIN
-from detection_operator.errors import Conflict, NotFound
+from detection_operator.errors import ClusterError, Conflict, NotFound
 from detection_operator.kube.manifests.deployment import digest
 from detection_operator.kube.objects import replicas_of, timestamp
 from detection_operator.kube.pods.ranking import ASKED_COST, LEAST_COST
 from detection_operator.kube.port import Object
 from detection_operator.metrics import Metrics
 from detection_operator.reconcile.act.disruption import keep_budget
+from detection_operator.reconcile.act.refused_scale import (
+    after_success,
+    is_refusal,
+    refused_scale,
+    worth_trying,
+)
 from detection_operator.reconcile.act.steps import Steps
 from detection_operator.reconcile.act.written import Written
 from detection_operator.reconcile.observe.fleet import Group, Worker, is_marked
@@ -178,6 +184,41 @@ class Executor:
             log.debug("pod is gone", extra=self._facts(worker))
 
     def _scale(self, item: Group, replicas: int) -> None:
+        now_s = self.sources.clock.monotonic_s()
+        replicas = worth_trying(self.written.refused, item, replicas, now_s=now_s)
+        if replicas == item.replicas:
+            return
+        try:
+            self._write_replicas(item, replicas)
+        except ClusterError as exc:
+            if not is_refusal(exc):
+                raise
+            self._note_refused(exc, item, replicas, now_s)
+            return
+        self.written.refused = after_success(self.written.refused, item, replicas, now_s=now_s)
+
+    def _note_refused(self, error: ClusterError, item: Group, replicas: int, now_s: float) -> None:
+        metadata = self.queue["metadata"]
+        self.written.refused = refused_scale(
+            error,
+            self.written.refused,
+            item,
+            replicas=replicas,
+            now_s=now_s,
+        )
+        log.warning(
+            "the API server refuses the replicas",
+            extra={
+                "namespace": self._namespace,
+                "queue": metadata["name"],
+                "deployment": item.name,
+                "replicas_current": item.replicas,
+                "replicas_desired": replicas,
+                "error": str(error),
+            },
+        )
+
+    def _write_replicas(self, item: Group, replicas: int) -> None:
         metadata = item.deployment["metadata"]
         self.sources.cluster.scale(
             self._namespace,

@@ -6,6 +6,7 @@ from typing import Final
 
 from detection_operator.reconcile.act.disruption import BudgetWatch
 from detection_operator.reconcile.act.protection import ProtectionWatch
+from detection_operator.reconcile.act.refused_scale import RefusedScale
 from detection_operator.reconcile.act.rejected_deployment import RejectedDeployment
 from detection_operator.reconcile.observe.fleet import Worker
 
@@ -24,6 +25,7 @@ class Written:
         protection: State of the workers' protection from eviction.
         budget: State of the PodDisruptionBudget.
         rejected: The API server's answer to the Deployment, while it rejects it.
+        refused: The API server's answer to the replicas, while it refuses them.
         refused_drain: Uids of workers that refused to drain, with the monotonic time until which
             they are not asked again.
         removed: Uids of pods that the operator removed by scaling in.
@@ -35,6 +37,7 @@ class Written:
     budget: BudgetWatch = field(default_factory=BudgetWatch)
     protection: ProtectionWatch = field(default_factory=ProtectionWatch)
     rejected: RejectedDeployment | None = None
+    refused: RefusedScale | None = None
     refused_drain: dict[str, float] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
     _drains: dict[str, tuple[float, float]] = field(default_factory=dict)

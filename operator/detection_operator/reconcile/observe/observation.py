@@ -23,7 +23,7 @@ from detection_operator.reconcile.observe.trouble import (
     words_of,
 )
 from detection_operator.scaling.estimates.cluster_capacity import PROMISE_S
-from detection_operator.scaling.observation import Observation
+from detection_operator.scaling.observation import Observation, Refusal
 from detection_operator.scaling.pods import PodPhase
 
 REFUSED_MAX: Final = 512
@@ -41,6 +41,7 @@ def observation(
     starts: StartTimes,
     now_s: float,
     neighbours: int = 1,
+    refusal: Refusal | None = None,
 ) -> Observation:
     """Return the observation.
 
@@ -52,6 +53,7 @@ def observation(
         starts: How long pods take to start.
         now_s: The present, seconds since the epoch.
         neighbours: Queues that share the request rate of the AWS account, this one included.
+        refusal: The API server refuses to write replicas.
     """
     everyone = [worker for item in groups for worker in item.workers]
     workers = [worker for worker in everyone if worker.node is None]
@@ -105,6 +107,7 @@ def observation(
         cold_start=starts.parts,
         pods=decision_pods(groups),
         neighbours=neighbours,
+        refusal=refusal,
     )
 
 

@@ -154,10 +154,9 @@ def _scaling(report: Report) -> Condition:
 
 def _capacity(report: Report) -> Condition:
     name = "CapacityAvailable"
-    if report.seen.refused_why:
-        message = f"no more pods can be created: {report.seen.refused_why}"
-        return _condition(name, "False", "FailedCreate", message)
     seen, estimates = report.seen, report.plan.estimates
+    if seen.refusal is not None or seen.refused_why:
+        return _refused(name, seen)
     if estimates.blocked_since_s is not None:
         return _condition(
             name, "False", "Unschedulable", cluster_full(seen, estimates, report.now_s)
@@ -171,6 +170,16 @@ def _capacity(report: Report) -> Condition:
     if seen.departing:
         return _condition(name, "True", "NodesLeaving", leaving(seen))
     return _condition(name, "True", "Scheduled", "no pod is unschedulable")
+
+
+def _refused(name: str, seen: Observation) -> Condition:
+    """Return the condition while the API server refuses pods or replicas."""
+    if seen.refusal is None:
+        message = f"no more pods can be created: {seen.refused_why}"
+        return _condition(name, "False", "FailedCreate", message)
+    what = "fewer" if seen.refusal.most is None else "more"
+    message = f"the API server refuses to set {what} replicas: {seen.refusal.why}"
+    return _condition(name, "False", "ScaleRefused", message)
 
 
 def _objective(report: Report) -> Condition:

@@ -114,6 +114,11 @@ def cap(known: ClusterCapacity, seen: Observation) -> int | None:
     return max(seen.replicas, seen.placed) + seen.departing + known.added
 
 
+def is_waiting_in_vain(known: ClusterCapacity, seen: Observation) -> bool:
+    """Say whether pods wait for a node that does not come, as far as can be known."""
+    return known.blocked_since_s is not None and seen.unschedulable > seen.launching
+
+
 def _is_stuck(seen: Observation, limits: Capacity, now_s: float) -> bool:
     """Say whether pods wait for a node that is not on its way, as far as can be known."""
     since_s = seen.unschedulable_since_s

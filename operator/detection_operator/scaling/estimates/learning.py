@@ -150,6 +150,8 @@ def learn(
             dt=max(0.0, learned_s - (old.sampled_at_s or learned_s)),
             lane_s=times.mix.mean_s / spec.service_time.messages_in_parallel,
         )
+    room = capacity.learn(old.capacity, seen, limits=spec.capacity, wanted=wanted, now_s=now_s)
+    stuck = bool(seen.refused_why) or capacity.is_waiting_in_vain(room, seen)
     return EstimatorState(
         now_s=now_s,
         sampled_at_s=learned_s,
@@ -169,9 +171,8 @@ def learn(
         gaps=gaps,
         down=_minute(old.down, now_s, seen.replicas, highest=True),
         up=_minute(old.up, now_s, seen.replicas, highest=False),
-        capacity=capacity.learn(
-            old.capacity, seen, limits=spec.capacity, wanted=wanted, now_s=now_s
-        ),
+        capacity=room,
+        stuck_since_s=_first(old.stuck_since_s, now_s) if stuck else None,
         pod_starts=starts.learn(
             old.pod_starts, seen, limits=spec.capacity, wanted=wanted, now_s=now_s
         ),

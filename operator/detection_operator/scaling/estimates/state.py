@@ -72,6 +72,8 @@ class EstimatorState:
         up: Start of the minute of scale-out and the fewest replicas in it.
         capacity: Whether the cluster takes more pods.
         pod_starts: Whether new pods start.
+        stuck_since_s: Since when pods wait for a node without hope, or cannot be created; None
+            while none do.
         day: Days since the epoch that ``replica_s`` counts.
         replica_s: Replica seconds of that day, without waits for a node.
         unread_since_s: Since when the queue cannot be read; None while it can.
@@ -97,6 +99,7 @@ class EstimatorState:
     up: tuple[float, int] | None = None
     capacity: ClusterCapacity = OPEN
     pod_starts: PodStarts = SOUND
+    stuck_since_s: float | None = None
     day: int = 0
     replica_s: float = 0.0
     unread_since_s: float | None = None

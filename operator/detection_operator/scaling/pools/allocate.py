@@ -1,8 +1,9 @@
 """Who may run what: the capacity of a pool divided between the demands of its queues.
 
 In this order: what pinned queues hold, the guarantees, the minimums, and then what is left, by
-priority, by urgency and by weight. Everything is derived from the arguments; what a queue was
-granted so far decides only where two claims are about equal, so that noise moves nothing.
+priority, by urgency and by weight; pods that do not start take only what nobody else can use.
+Everything is derived from the arguments; what a queue was granted so far decides only where two
+claims are about equal, so that noise moves nothing.
 """
 
 import heapq
@@ -76,9 +77,13 @@ def _fill_in_turn(
     most: _Most,
     claim: _Claim,
 ) -> None:
-    """Add to ``given`` up to ``most``: first all guarantees, then all minimums, then the rest."""
+    """Add to ``given`` up to ``most``: first all guarantees, then all minimums, then the rest.
+
+    Pods that do not start come last.
+    """
     left = _fill(levels, given, left, most=lambda d: min(d.guarantee, most(d)), claim=_by_weight)
     left = _fill(levels, given, left, most=lambda d: min(d.floor, most(d)), claim=_by_weight)
+    left = _fill(levels, given, left, most=lambda d: min(d.usable, most(d)), claim=claim)
     _fill(levels, given, left, most=most, claim=claim)
 
 

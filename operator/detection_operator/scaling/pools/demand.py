@@ -23,6 +23,8 @@ class Demand:
             without draining.
         pinned: It keeps what it holds, whatever others need: its queue cannot be read, its plan is
             not known yet, or not applied (paused, Shadow: it then wants what it holds).
+        startable: Replicas of it that run or would, as far as known, with a probe; None: all. It
+            has more only while nobody else can use the units.
         work_s: Replica seconds that wait.
         age_s: Age of the oldest waiting message; 0 while nothing waits.
         wait_s: Allowed wait; > 0.
@@ -41,6 +43,7 @@ class Demand:
     held: int = 0
     granted: int = 0
     pinned: bool = False
+    startable: int | None = None
     work_s: float = 0.0
     age_s: float = 0.0
     wait_s: float = 120.0
@@ -55,11 +58,18 @@ class Demand:
         return max(self.held, most) if self.pinned else most
 
     @property
+    def usable(self) -> int:
+        """Most that it is granted while another queue can use the units."""
+        if self.pinned or self.startable is None:
+            return self.limit
+        return min(self.limit, self.startable)
+
+    @property
     def guarantee(self) -> int:
         """What it gets before any other queue gets more than this."""
-        return min(self.limit, max(self.guaranteed, self.held if self.pinned else 0))
+        return min(self.usable, max(self.guaranteed, self.held if self.pinned else 0))
 
     @property
     def floor(self) -> int:
         """What it gets before any other queue borrows: the guarantee and the minimum."""
-        return max(self.guarantee, min(self.limit, self.fewest))
+        return max(self.guarantee, min(self.usable, self.fewest))

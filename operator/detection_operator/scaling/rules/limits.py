@@ -173,6 +173,19 @@ def starting_pods(inputs: DecisionInput, replicas: int) -> Term | None:
     return say(Rule.POD_STARTS, ceiling, sentence, why=why, retry=retry)
 
 
+def taken_by_server(inputs: DecisionInput, replicas: int) -> Term | None:
+    """Ask for no more than the API server takes, but for a few more now and then."""
+    refusal = inputs.seen.refusal
+    if refusal is None or refusal.most is None or replicas <= refusal.most:
+        return None
+    rule, why = Rule.TAKEN_BY_SERVER, refusal.why
+    if refusal.retry_in_s is None:
+        sentence = "capped at {replicas}: trying if the API server takes so many now ({why})"
+        return say(rule, refusal.most, sentence, why=why)
+    sentence = "capped at {replicas}: the API server refuses more ({why}), next try in {retry}"
+    return say(rule, refusal.most, sentence, why=why, retry=duration(refusal.retry_in_s))
+
+
 def not_below_busy(inputs: DecisionInput, replicas: int) -> Term | None:
     """Drain no worker that holds a message while idle ones can go.
 

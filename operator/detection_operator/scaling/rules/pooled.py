@@ -34,7 +34,7 @@ def share_of_pool(inputs: DecisionInput, replicas: int) -> Term | None:
     if kept > most:
         sentence = "{replicas} kept while they work: pool {pool} grants {most}"
         return say(Rule.SHARE_OF_POOL, kept, sentence, pool=member.name, most=most)
-    return _capped(member, seen.pool, most)
+    return _capped(member, seen.pool, most, stuck=inputs.startable is not None)
 
 
 def ceiling(inputs: DecisionInput) -> int | None:
@@ -51,7 +51,7 @@ def ceiling(inputs: DecisionInput) -> int | None:
     return max(inputs.settled_replicas, least if member.borrow else member.guaranteed)
 
 
-def _capped(member: PoolMembership, share: PoolShare | None, most: int) -> Term:
+def _capped(member: PoolMembership, share: PoolShare | None, most: int, *, stuck: bool) -> Term:
     rule, facts = Rule.SHARE_OF_POOL, _facts(member, share)
     if share is None:
         return say(rule, most, "kept at {replicas}: pool {pool} has not been read yet", **facts)
@@ -66,7 +66,8 @@ def _capped(member: PoolMembership, share: PoolShare | None, most: int) -> Term:
         sentence = "capped to {replicas}: guaranteed by pool {pool}, and borrow is false"
         return say(rule, most, sentence, **facts)
     if share.takers:
-        sentence = f"capped to {{replicas}}: {_HAS}; {{others}}"
+        why = " while pods here do not start" if stuck else ""
+        sentence = f"capped to {{replicas}}: {_HAS}; {{others}}{why}"
         return say(rule, most, sentence, others=_others(share), **facts)
     return say(rule, most, f"capped to {{replicas}}: {_HAS}", **facts)
 

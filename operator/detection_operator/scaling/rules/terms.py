@@ -39,6 +39,7 @@ class Rule(StrEnum):
     WITHIN_BUDGET = "Budget"
     CLUSTER_CAPACITY = "Capacity"
     POD_STARTS = "Starts"
+    TAKEN_BY_SERVER = "Refused"
     SHARE_OF_POOL = "Pool"
     NOT_BELOW_BUSY = "Busy"
     FALL_BACK = "Fallback"

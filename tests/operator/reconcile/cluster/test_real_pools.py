@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from detection_operator.crd.manifest import PLURAL, POOL_PLURAL
+from detection_operator.errors import Rejected
 from detection_operator.kube.port import Key
 from detection_operator.kube.rest import Rest
 from detection_testing.kubernetes.apiserver import ApiServer
@@ -195,4 +196,85 @@ def test_a_quota_that_counts_what_is_gone_delays_a_hand_over_and_no_more(fleet: 
     fleet.run(40)
 
     assert (fleet.status(pool)["capacity"], used(fleet)) == (CAPACITY, CAPACITY)
+    assert fleet.lost == []
+
+
+POLICIES = "/apis/admissionregistration.k8s.io/v1"
+
+
+@contextlib.contextmanager
+def limited_by_policy(fleet: Fleet, most: int) -> Iterator[None]:
+    """Let no Deployment of the urgent queue be scaled above ``most``."""
+    assert isinstance(fleet.cluster, ApiScene)
+    admin, name = fleet.cluster.admin, fleet.cluster.namespace
+    rule = {
+        "apiGroups": ["apps"],
+        "apiVersions": ["v1"],
+        "operations": ["UPDATE"],
+        "resources": ["deployments/scale"],
+    }
+    namespace = {"matchLabels": {"kubernetes.io/metadata.name": name}}
+    policy = {
+        "matchConstraints": {"resourceRules": [rule], "namespaceSelector": namespace},
+        "validations": [
+            {
+                "expression": f"!object.metadata.name.startsWith('urgent') "
+                f"|| object.spec.replicas <= {most}",
+                "message": f"no more than {most} GPUs for this team",
+            }
+        ],
+    }
+    kinds = {
+        "ValidatingAdmissionPolicy": policy,
+        "ValidatingAdmissionPolicyBinding": {"policyName": name, "validationActions": ["Deny"]},
+    }
+    paths = [f"{POLICIES}/{plural}" for plural in map(plural_of, kinds)]
+    for path, (kind, made) in zip(paths, kinds.items(), strict=True):
+        body = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "spec": made}
+        admin.call("POST", path, {**body, "metadata": {"name": name}})
+    try:
+        yield
+    finally:
+        for path in paths:
+            admin.call("DELETE", f"{path}/{name}")
+
+
+def plural_of(kind: str) -> str:
+    return {"y": kind.lower()[:-1] + "ies", "g": kind.lower() + "s"}[kind[-1]]
+
+
+def is_limited(fleet: Fleet, most: int) -> bool:
+    """Say whether the policy counts already: the server reads it a moment later."""
+    assert isinstance(fleet.cluster, ApiScene)
+    (name,) = (d["metadata"]["name"] for d in urgent_deployments(fleet))
+    path = f"/apis/apps/v1/namespaces/{fleet.cluster.namespace}/deployments/{name}/scale"
+    scale = fleet.cluster.admin.call("GET", path)
+    scale["spec"]["replicas"] = most + 1
+    try:
+        fleet.cluster.admin.call("PUT", path, scale, query={"dryRun": "All"})
+    except Rejected:
+        return True
+    return False
+
+
+def urgent_deployments(fleet: Fleet) -> list[dict[str, Any]]:
+    found = fleet.cluster.of_kind("Deployment")
+    return [item for item in found if item["metadata"]["name"].startswith("urgent")]
+
+
+def test_replicas_that_an_admission_policy_refuses_go_to_others(fleet: Fleet) -> None:
+    bulk, urgent, _ = contended(fleet)
+    with limited_by_policy(fleet, 1):
+        wait_for(lambda: is_limited(fleet, 1))
+        urgent.queue.visible = 500
+
+        assert takes_over(fleet, urgent, 1)
+        assert takes_over(fleet, bulk, CAPACITY - 1)
+        told = fleet.condition(urgent.key, "CapacityAvailable")
+        assert (told["status"], told["reason"]) == ("False", "ScaleRefused")
+        assert "no more than 1 GPUs for this team" in told["message"]
+        assert fleet.errors == []
+
+    assert fleet.run(400, until=lambda: len(urgent.workers.workers) == CAPACITY)
+    assert fleet.most_pods == CAPACITY
     assert fleet.lost == []

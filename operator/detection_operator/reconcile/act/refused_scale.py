@@ -1,0 +1,143 @@
+"""Replicas that the API server refuses to write: what it takes, and when to try more. Pure.
+
+An admission policy, a webhook or the role may forbid them. What is refused again and again is no
+demand: in a pool others have the rest meanwhile.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from detection_operator.errors import ClusterError
+from detection_operator.reconcile.act.rejected_deployment import (
+    LONGEST_RETRY_S,
+    RETRY_S,
+    is_rejection,
+)
+from detection_operator.reconcile.observe.fleet import Group
+from detection_operator.scaling.observation import Refusal
+from detection_operator.spec.status import MESSAGE_MAX
+
+_OF_WEBHOOKS: Final = ("denied the request", "failed calling webhook")
+"""A webhook refuses with any status that it likes; one that does not answer is a 500."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedScale:
+    """The newest refusal to write the replicas of a Deployment.
+
+    Attributes:
+        deployment: Its name.
+        why: The API server's message.
+        most: Replicas that it took: those that there were, or more since then.
+        step: Replicas that the next try adds to these.
+        fewer: It refused to remove some.
+        failures: Refusals in a row.
+        retry_at_s: Monotonic time of the next try.
+    """
+
+    deployment: str
+    why: str
+    most: int
+    step: int = 1
+    fewer: bool = False
+    failures: int = 1
+    retry_at_s: float
+
+
+def is_refusal(error: ClusterError) -> bool:
+    """Say whether the server, or what it asks, answered to the number of replicas."""
+    return is_rejection(error) or any(words in str(error) for words in _OF_WEBHOOKS)
+
+
+def refused_scale(
+    error: ClusterError,
+    before: RefusedScale | None,
+    item: Group,
+    *,
+    replicas: int,
+    now_s: float,
+) -> RefusedScale:
+    """Return what to remember of a refusal.
+
+    Args:
+        error: Answer of the API server.
+        before: The previous refusal; None if this is the first.
+        item: The Deployment as it is.
+        replicas: Replicas that were refused.
+        now_s: Monotonic seconds.
+    """
+    again = before is not None and before.deployment == item.name
+    failures = before.failures + 1 if before is not None and again else 1
+    # What was taken once may be refused now.
+    taken = before.most if before is not None and again and replicas > before.most else 0
+    return RefusedScale(
+        deployment=item.name,
+        why=str(error)[:MESSAGE_MAX],
+        most=max(item.replicas, taken),
+        fewer=replicas < item.replicas,
+        failures=failures,
+        retry_at_s=now_s + min(LONGEST_RETRY_S, RETRY_S * 2.0 ** min(failures - 1, 16)),
+    )
+
+
+def worth_trying(known: RefusedScale | None, item: Group, replicas: int, *, now_s: float) -> int:
+    """Return the replicas to write now in place of ``replicas``; maybe what there is already."""
+    if known is None or known.deployment != item.name:
+        return replicas
+    due = now_s >= known.retry_at_s
+    if replicas < item.replicas:
+        return replicas if due or not known.fewer else item.replicas
+    return min(replicas, max(item.replicas, _most(known, due=due)))
+
+
+def after_success(
+    known: RefusedScale | None, item: Group, replicas: int, *, now_s: float
+) -> RefusedScale | None:
+    """Return what to remember once ``replicas`` were written; twice as many are tried next."""
+    if known is None or known.deployment != item.name:
+        return known
+    if replicas < item.replicas:
+        return None if known.fewer else known
+    if known.fewer or replicas <= known.most:
+        return known
+    return replace(known, most=replicas, step=2 * known.step, failures=0, retry_at_s=now_s)
+
+
+def still_known(known: RefusedScale | None, *, capped: bool, now_s: float) -> RefusedScale | None:
+    """Return the refusal unless nothing has been asked for beyond what is taken for a while.
+
+    Args:
+        known: The refusal.
+        capped: The plan has fewer replicas for it.
+        now_s: Monotonic seconds.
+    """
+    if known is None:
+        return None
+    calm_s = LONGEST_RETRY_S if known.failures else 0.0
+    over = not (capped or known.fewer) and now_s >= known.retry_at_s + calm_s
+    return None if over else known
+
+
+def refusal(
+    known: RefusedScale | None, groups: Iterable[Group], *, now_s: float
+) -> Refusal | None:
+    """Return the refusal as a decision sees it, about the replicas of all Deployments."""
+    if known is None:
+        return None
+    due = now_s >= known.retry_at_s
+    most = 0
+    for item in groups:
+        if item.name == known.deployment:
+            most += max(item.replicas, _most(known, due=due)) - len(item.departing)
+        else:
+            most += item.staying
+    return Refusal(
+        why=known.why,
+        most=None if known.fewer else max(0, most),
+        retry_in_s=None if due else known.retry_at_s - now_s,
+    )
+
+
+def _most(known: RefusedScale, *, due: bool) -> int:
+    return known.most + known.step if due else known.most

@@ -436,11 +436,20 @@ class FakeNotifier:
         self.script = Script()
         self.journal = journal
         self.published: list[tuple[str, Notification]] = []
+        self.calls: list[tuple[str, int]] = []
 
-    def publish(self, arn: str, notification: Notification) -> None:
-        self.script.enter(arn, lambda: False)
+    def publish(self, arn: str, notifications: Sequence[Notification]) -> list[JobError | None]:
+        self.calls.append((arn, len(notifications)))
+        return [self._publish(arn, notification) for notification in notifications]
+
+    def _publish(self, arn: str, notification: Notification) -> JobError | None:
+        try:
+            self.script.enter(arn, lambda: False)
+        except JobError as exc:
+            return exc
         self.published.append((arn, notification))
         self.journal.append(f"notify {arn}")
+        return None
 
 
 class FakeOutbox:

@@ -11,6 +11,7 @@ import pytest
 from detection_contract.error_codes import ErrorCode
 from detection_worker.errors import JobError
 from detection_worker.pipeline.stages import breaker as breaker_module
+from detection_worker.results import group_commit
 from detection_worker.results.base import ResultId
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:done"
@@ -318,6 +319,60 @@ def test_a_store_that_cannot_be_asked_keeps_the_message_without_an_analysis(rig:
 
 
 @pytest.mark.slow
+def test_results_that_come_together_share_calls_and_keep_their_order(
+    rig: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "BUSY_S", 60.0)  # also where threads start slowly
+    rig.keep_results(on_success=(TOPIC, QUEUE))
+    ids = [f"r{i}" for i in range(8)]
+    gates = [rig.store.script.gate(request_id) for request_id in ids]
+    rig.start()
+    for request_id in ids:
+        rig.send(f"7_{request_id}.png", request_id=request_id)
+    assert rig.eventually(lambda: len(rig.store.tried) == len(ids))
+
+    for gate in gates:
+        gate.set()
+
+    assert rig.eventually(rig.empty)
+    for arn in (TOPIC, QUEUE):
+        sizes = [size for told, size in rig.notifier.calls if told == arn]
+        assert sum(sizes) == len(ids)
+        assert len(sizes) < len(ids)
+    told = [(arn, note.attributes["request_id"]) for arn, note in rig.notifier.published]
+    for request_id in ids:
+        assert [arn for arn, whose in told if whose == request_id] == [TOPIC, QUEUE]
+        assert rig.journal.index(f"notify {QUEUE}") < rig.journal.index(f"post {request_id}")
+
+
+def test_of_results_that_go_together_one_whose_lease_is_lost_is_told_no_further(
+    rig: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "BUSY_S", 60.0)
+    rig.keep_results(on_success=(TOPIC, QUEUE))
+    stored = [rig.store.script.gate(request_id) for request_id in ("r0", "r1", "r2")]
+    telling = rig.notifier.script.gate(TOPIC)
+    pipeline = rig.start()
+    messages = [rig.send(f"7_{i}.png", request_id=f"r{i}") for i in range(3)]
+    assert rig.eventually(lambda: len(rig.store.tried) == 3)
+    # The first goes alone, the others together.
+    for gate in stored:
+        gate.set()
+    assert rig.notifier.script.entered[TOPIC].wait(5)
+    assert rig.eventually(lambda: sum(size for _, size in rig.notifier.calls) == 3)
+
+    lost = pipeline.in_flight._messages[messages[2]]
+    lost.cancel.set()
+    telling.set()
+
+    told = {"r0": [TOPIC, QUEUE], "r1": [TOPIC, QUEUE], "r2": [TOPIC]}
+    assert rig.eventually(lambda: len(rig.notifier.published) == 5)
+    for request_id, arns in told.items():
+        published = rig.notifier.published
+        assert [a for a, n in published if n.attributes["request_id"] == request_id] == arns
+    assert rig.eventually(lambda: {p.request_id for p in rig.callbacks.posted} == {"r0", "r1"})
+
+
 def test_a_lease_lost_while_storing_ends_the_way(rig: Any) -> None:
     rig.keep_results(on_success=(TOPIC,))
     gate = rig.store.script.gate("r")

@@ -366,6 +366,11 @@ def everything_a_worker_does(
     notifier = AwsNotifier(session, aws)
     place = f"us-east-1:{ACCOUNT}"
 
+    def publish(arn: str) -> None:
+        [error] = notifier.publish(arn, [NOTE])
+        if error is not None:
+            raise error
+
     def consume() -> None:
         source.facts()
         [message] = source.receive(max_messages=1, wait_s=0, visibility_s=30)
@@ -376,9 +381,9 @@ def everything_a_worker_does(
         "fetch": lambda: storage.probe(S3Location(bucket=f"media-{tag}", key="a"), folder / "a"),
         "store": lambda: store.put(RESULT, b"{}"),
         "find": lambda: store.find(RESULT),
-        "topic": lambda: notifier.publish(f"arn:aws:sns:{place}:told-{tag}", NOTE),
-        "queue": lambda: notifier.publish(f"arn:aws:sqs:{place}:told-{tag}", NOTE),
-        "bus": lambda: notifier.publish(f"arn:aws:events:{place}:event-bus/told-{tag}", NOTE),
+        "topic": lambda: publish(f"arn:aws:sns:{place}:told-{tag}"),
+        "queue": lambda: publish(f"arn:aws:sqs:{place}:told-{tag}"),
+        "bus": lambda: publish(f"arn:aws:events:{place}:event-bus/told-{tag}"),
         "outbox": outbox.facts,
     }
 

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 
 from detection_contract.error_codes import ErrorCode
 from detection_worker.errors import JobError
-from detection_worker.results import group_commit
 from detection_worker.results.base import Notification
 from detection_worker.results.notifier import AwsNotifier
 
@@ -73,6 +71,13 @@ def notifier(cloud: Any) -> Iterator[AwsNotifier]:
         yield made
 
 
+def publish(notifier: AwsNotifier, arn: str, *notes: Notification) -> None:
+    """Publish in one call; raise the first error."""
+    for error in notifier.publish(arn, notes):
+        if error is not None:
+            raise error
+
+
 def subscribe(cloud: Any, queue: Queue, policy: Mapping[str, Any] | None = None) -> str:
     """Create a topic and subscribe a queue to what the policy lets through; return its ARN."""
     sns = cloud.client("sns", queue.region)
@@ -96,7 +101,7 @@ def test_a_topic_hands_body_and_attributes_to_its_subscribers(
 ) -> None:
     queue = make_queue()
 
-    notifier.publish(subscribe(cloud, queue), NOTE)
+    publish(notifier, subscribe(cloud, queue), NOTE)
 
     [message] = queue.receive()
     assert message["Body"] == NOTE.body
@@ -110,10 +115,10 @@ def test_subscribers_filter_by_attributes(
     topic = subscribe(cloud, queue, {"label": ["FAKE"], "queue": [{"prefix": "video"}]})
     real = {**NOTE.attributes, "label": "REAL", "queue": "video-eu"}
 
-    notifier.publish(topic, replace(NOTE, body='{"n":1}', attributes=real))
+    publish(notifier, topic, replace(NOTE, body='{"n":1}', attributes=real))
     for number, name in enumerate(("video-eu", "audio")):
         attributes = {**NOTE.attributes, "queue": name}
-        notifier.publish(topic, replace(NOTE, body=f'{{"n":{number}0}}', attributes=attributes))
+        publish(notifier, topic, replace(NOTE, body=f'{{"n":{number}0}}', attributes=attributes))
 
     assert [message["Body"] for message in queue.receive()] == ['{"n":00}']
 
@@ -123,7 +128,7 @@ def test_a_queue_gets_body_and_attributes(
 ) -> None:
     queue = make_queue()
 
-    notifier.publish(queue.arn, NOTE)
+    publish(notifier, queue.arn, NOTE)
 
     [message] = queue.receive()
     assert message["Body"] == NOTE.body
@@ -158,7 +163,7 @@ def test_rules_of_a_bus_match_events_by_their_fields(
     bus = cloud.client("events").create_event_bus(Name=f"bus-{cloud.tag}")["EventBusArn"]
     rule(cloud, bus, pattern, queue)
 
-    notifier.publish(bus, replace(NOTE, body='{"label":"FAKE"}'))
+    publish(notifier, bus, replace(NOTE, body='{"label":"FAKE"}'))
 
     events = [json.loads(message["Body"]) for message in queue.receive()]
     assert bool(events) is arrives
@@ -176,7 +181,7 @@ def test_a_failure_without_media_is_an_event_too(
     bus = cloud.client("events").create_event_bus(Name=f"bus-{cloud.tag}")["EventBusArn"]
     rule(cloud, bus, {"detail-type": ["Detection Failed"]}, queue)
 
-    notifier.publish(bus, replace(NOTE, kind="failed", media_arn=None))
+    publish(notifier, bus, replace(NOTE, kind="failed", media_arn=None))
 
     [message] = queue.receive()
     assert json.loads(message["Body"])["resources"] == []
@@ -194,7 +199,7 @@ def test_fifo_keeps_the_order_of_a_request_and_drops_what_is_sent_twice(
     odd = {**NOTE.attributes, "request_id": "ü " + "x" * 250}
 
     for note in (NOTE, NOTE, replace(NOTE, id="msg_m_1", attributes=odd)):
-        notifier.publish(arn, note)
+        publish(notifier, arn, note)
 
     first, second = queue.receive()
     assert first["Attributes"]["MessageGroupId"] == "req-1"
@@ -207,31 +212,26 @@ def test_each_destination_is_called_in_its_own_region(
 ) -> None:
     queue = make_queue(region="eu-west-1")
 
-    notifier.publish(queue.arn, NOTE)
+    publish(notifier, queue.arn, NOTE)
 
     assert len(queue.receive()) == 1
 
 
-def test_many_threads_lose_nothing_and_share_calls(
-    cloud: Any, make_queue: Callable[..., Queue], monkeypatch: pytest.MonkeyPatch
+def test_notifications_that_are_published_together_share_a_call(
+    cloud: Any, notifier: AwsNotifier, make_queue: Callable[..., Queue]
 ) -> None:
-    monkeypatch.setattr(group_commit, "BUSY_S", 60.0)  # also where threads start slowly
     queue = make_queue()
-    notes = [replace(NOTE, id=f"msg_{n}_0", body=f'{{"n":{n}}}') for n in range(60)]
-    calls: Counter[str] = Counter()
+    notes = [replace(NOTE, id=f"msg_{n}_0", body=f'{{"n":{n}}}') for n in range(10)]
+    publish(notifier, queue.arn, NOTE)
+    calls: list[str] = []
+    [client] = notifier._clients.values()
+    client.meta.events.register("before-send", lambda **_: calls.append("botocore"))
 
-    with (
-        closing(AwsNotifier(cloud.session, cloud.aws, linger_s=0.5)) as notifier,
-        ThreadPoolExecutor(20) as threads,
-    ):
-        notifier.publish(queue.arn, NOTE)
-        [client] = notifier._clients.values()
-        client.meta.events.register("before-send", lambda **_: calls.update(["call"]))
-        list(threads.map(lambda note: notifier.publish(queue.arn, note), notes))
+    publish(notifier, queue.arn, *notes)
 
     bodies = Counter(message["Body"] for message in queue.receive())
     assert bodies == Counter([NOTE.body, *(note.body for note in notes)])
-    assert calls["call"] <= len(notes) / 2
+    assert calls == [], "it was sent as the first one was"
 
 
 def failure(call: Callable[[], None]) -> JobError:
@@ -248,7 +248,7 @@ def test_a_destination_that_does_not_exist_stops_the_worker_until_it_does(
 ) -> None:
     arn = f"arn:aws:{service}:us-east-1:{ACCOUNT}:gone"
 
-    error = failure(lambda: notifier.publish(arn, NOTE))
+    error = failure(lambda: publish(notifier, arn, NOTE))
 
     assert error.environment
     assert "it does not exist in account 123456789012, region us-east-1" in error.message
@@ -259,7 +259,7 @@ def test_a_bus_that_does_not_exist_is_told_if_the_service_tells(moto: Any) -> No
     arn = f"arn:aws:events:us-east-1:{ACCOUNT}:event-bus/gone"
 
     with closing(AwsNotifier(moto.session, moto.aws)) as notifier:
-        assert failure(lambda: notifier.publish(arn, NOTE)).environment
+        assert failure(lambda: publish(notifier, arn, NOTE)).environment
 
 
 def test_a_queue_that_is_deleted_and_made_again_works_again(moto: Any) -> None:
@@ -267,12 +267,12 @@ def test_a_queue_that_is_deleted_and_made_again_works_again(moto: Any) -> None:
     sqs = moto.client("sqs")
 
     with closing(AwsNotifier(moto.session, moto.aws)) as notifier:
-        notifier.publish(queue.arn, NOTE)
+        publish(notifier, queue.arn, NOTE)
         sqs.delete_queue(QueueUrl=sqs.get_queue_url(QueueName=queue.name)["QueueUrl"])
-        assert failure(lambda: notifier.publish(queue.arn, NOTE)).environment
+        assert failure(lambda: publish(notifier, queue.arn, NOTE)).environment
 
         queue.create()
-        notifier.publish(queue.arn, NOTE)
+        publish(notifier, queue.arn, NOTE)
 
     assert len(queue.receive()) == 1
 
@@ -283,7 +283,7 @@ def test_a_queue_that_takes_only_short_messages_gets_the_short_form(
     queue = make_queue(MaximumMessageSize="1024")
     body = json.dumps({"id": "i", "result_url": "s3://b/k", "result": {"media": "x" * 2000}})
 
-    notifier.publish(queue.arn, replace(NOTE, body=body))
+    publish(notifier, queue.arn, replace(NOTE, body=body))
 
     [message] = queue.receive()
     assert json.loads(message["Body"]) == {
@@ -297,7 +297,7 @@ def test_a_queue_that_takes_only_short_messages_gets_the_short_form(
 def test_an_unknown_host_is_the_environments_fault(cloud: Any) -> None:
     aws = replace(cloud.aws, endpoint_url="http://127.0.0.1:9")
     with closing(AwsNotifier(cloud.session, aws)) as notifier:
-        error = failure(lambda: notifier.publish(f"arn:aws:sqs:us-east-1:{ACCOUNT}:q", NOTE))
+        error = failure(lambda: publish(notifier, f"arn:aws:sqs:us-east-1:{ACCOUNT}:q", NOTE))
 
     assert error.environment
     assert "SQS cannot be reached (EndpointConnectionError)" in error.message
@@ -316,7 +316,7 @@ def test_endpoints_of_single_services_come_from_the_environment(
     monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", cloud.aws.endpoint_url)
 
     with closing(AwsNotifier(cloud.session, replace(cloud.aws, endpoint_url=None))) as notifier:
-        notifier.publish(arn, NOTE)
+        publish(notifier, arn, NOTE)
         [client] = notifier._clients.values()
 
     assert client.meta.endpoint_url == cloud.aws.endpoint_url

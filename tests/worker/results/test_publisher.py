@@ -38,9 +38,6 @@ class Scripted:
         self.answers = list(answers)
         self.sent: list[list[Notification]] = []
 
-    def size_bytes(self, notification: Notification) -> int:
-        return len(notification.body)
-
     def send(self, batch: Sequence[Notification]) -> Mapping[int, Refused]:
         self.sent.append(list(batch))
         return self.answers.pop(0)(batch) if self.answers else {}

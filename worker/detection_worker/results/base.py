@@ -1,10 +1,19 @@
 """The store of results and their notifications as the pipeline sees them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from detection_contract.aws.s3_urls import S3Location
+from detection_contract.notifications import DETAIL_TYPES, SOURCE
+from detection_worker.errors import JobError
+
+MAX_ENTRIES: Final = 10
+"""Notifications of one call: the limit of SNS, SQS and EventBridge alike."""
+_FIXED_BYTES: Final = 14 + len(SOURCE) + max(map(len, DETAIL_TYPES.values()))
+"""What EventBridge counts besides: the time of an event, its source and its type."""
+_TYPE_BYTES: Final = len("String")
+"""What SNS and SQS count for the type of an attribute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,15 +96,32 @@ class Notification:
     attributes: Mapping[str, str]
     media_arn: str | None = None
 
+    def size_bytes(self) -> int:
+        """Return the most that a service counts for it against the limit of entry and call."""
+        named = sum(
+            _bytes(name) + _bytes(value) + _TYPE_BYTES for name, value in self.attributes.items()
+        )
+        return _FIXED_BYTES + _bytes(self.body) + named + _bytes(self.media_arn or "")
+
 
 class Notifier(Protocol):
     """Publishes to SNS topics, SQS queues and EventBridge buses; thread-safe."""
 
-    def publish(self, arn: str, notification: Notification) -> None:
-        """Publish to one destination; returns once the service has it.
+    def publish(
+        self, arn: str, notifications: Sequence[Notification]
+    ) -> Sequence[JobError | None]:
+        """Publish to one destination; returns once the service has them.
 
-        Raises:
-            JobError: ``NOTIFICATION_FAILED``; ``environment`` says that every other notification
-                to this destination would fail too.
+        Args:
+            arn: Of the destination.
+            notifications: 1 to ``MAX_ENTRIES``.
+
+        Returns:
+            For each why it failed, ``NOTIFICATION_FAILED``, or None; ``environment`` says that
+            every other notification to this destination would fail too.
         """
         ...
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())

@@ -14,12 +14,8 @@ from detection_tracing.contexts import xray_header
 from detection_worker.results.base import Notification
 from detection_worker.results.forms import form, quoted
 
-MAX_ENTRIES: Final = 10
-"""Limit of one call, with each of the three services."""
 _SNS_VERSION: Final = "2010-03-31"
 _MAX_TOKEN_CHARS: Final = 128
-_TIME_BYTES: Final = 14
-"""What EventBridge counts for the time of an event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +39,6 @@ class Destination(Protocol):
         """Its ARN."""
         ...
 
-    def size_bytes(self, notification: Notification) -> int:
-        """Return how much a notification counts against the limits of entry and call."""
-        ...
-
     def send(self, batch: Sequence[Notification]) -> Mapping[int, Refused]:
         """Send up to ``MAX_ENTRIES``; return those that were refused, by position.
 
@@ -64,10 +56,6 @@ class SnsTopic:
     def __init__(self, client: Any, quick: QuickOperation, arn: DestinationArn) -> None:
         self.arn = arn
         self._client, self._quick = client, quick
-
-    def size_bytes(self, notification: Notification) -> int:
-        """Return the size of body and attributes."""
-        return _message_bytes(notification)
 
     def send(self, batch: Sequence[Notification]) -> Mapping[int, Refused]:
         """Publish a batch."""
@@ -115,10 +103,6 @@ class SqsQueue:
         endpoint = str(client.meta.endpoint_url).rstrip("/")
         self._url = f"{endpoint}/{arn.account}/{arn.name}"
 
-    def size_bytes(self, notification: Notification) -> int:
-        """Return the size of body and attributes."""
-        return _message_bytes(notification)
-
     def send(self, batch: Sequence[Notification]) -> Mapping[int, Refused]:
         """Send a batch."""
         entries = [
@@ -144,16 +128,6 @@ class EventBus:
     def __init__(self, client: Any, quick: QuickOperation, arn: DestinationArn) -> None:
         self.arn = arn
         self._client, self._quick = client, quick
-
-    def size_bytes(self, notification: Notification) -> int:
-        """Return the size of an event as EventBridge counts it."""
-        texts = (
-            SOURCE,
-            DETAIL_TYPES[notification.kind],
-            notification.body,
-            notification.media_arn or "",
-        )
-        return _TIME_BYTES + sum(len(text.encode()) for text in texts)
 
     def send(self, batch: Sequence[Notification]) -> Mapping[int, Refused]:
         """Put a batch of events."""
@@ -196,11 +170,6 @@ def _trace_header(notification: Notification) -> dict[str, str]:
     """Return the context of an event: EventBridge has no attributes, and knows X-Ray's header."""
     header = xray_header(notification.attributes)
     return {} if header is None else {"TraceHeader": header}
-
-
-def _message_bytes(notification: Notification) -> int:
-    texts = (t for pair in notification.attributes.items() for t in (*pair, "String"))
-    return len(notification.body.encode()) + sum(len(text.encode()) for text in texts)
 
 
 def _order(arn: DestinationArn, notification: Notification) -> dict[str, str]:

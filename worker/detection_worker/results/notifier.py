@@ -11,23 +11,19 @@ import boto3
 
 from detection_contract.aws.arns import DestinationArn, Service, parse_destination_arn
 from detection_contract.aws.quick.operations import QuickOperation
-from detection_contract.notifications import MAX_BYTES, without_result
+from detection_contract.notifications import without_result
 from detection_worker import aws_session
 from detection_worker.aws_session import CALL_ERRORS
 from detection_worker.errors import JobError
 from detection_worker.results.base import Notification
-from detection_worker.results.destinations import DESTINATIONS, MAX_ENTRIES, Destination
+from detection_worker.results.destinations import DESTINATIONS, Destination
 from detection_worker.results.forms import encode_form_once
-from detection_worker.results.group_commit import GroupCommit
 from detection_worker.results.notifier_errors import Failure, explain_call, explain_entry
 from detection_worker.settings import AwsSettings
 
 READ_TIMEOUT_S: Final = 5.0
 """Three attempts end before a message without progress is given up."""
 POOL: Final = 16
-LINGER_S: Final = 0.1
-"""How long a batch is collected under load: a hundred results a second fill it. A call costs
-about as much CPU as two small results do otherwise."""
 _ATTEMPTS: Final = 3
 """Attempts at entries that a service refused through no fault of theirs."""
 _PAUSE_S: Final = 0.1
@@ -35,17 +31,13 @@ _PAUSE_S: Final = 0.1
 
 
 class AwsNotifier:
-    """Publishes to any number of destinations; thread-safe. See ``Notifier``.
-
-    Notifications that several threads publish at once to one destination share calls.
-    """
+    """Publishes to any number of destinations; thread-safe. See ``Notifier``."""
 
     def __init__(
         self,
         session: boto3.Session,
         aws: AwsSettings,
         *,
-        linger_s: float = LINGER_S,
         read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
         """Connect to nothing yet.
@@ -54,41 +46,34 @@ class AwsNotifier:
             session: Session from ``aws_session.make_session``.
             aws: The endpoint; without one boto3 reads AWS_ENDPOINT_URL_SNS, _SQS and
                 _EVENTBRIDGE. The region is that of each ARN.
-            linger_s: How long a batch is collected under load.
             read_timeout_s: Longest pause between two reads of a connection.
         """
         self._session = session
         self._aws = aws
-        self._linger_s = linger_s
         self._read_timeout_s = read_timeout_s
         self._lock = threading.Lock()
         self._clients: dict[tuple[Service, str], Any] = {}
-        self._commits: dict[str, GroupCommit[Notification]] = {}
+        self._publishers: dict[str, Publisher] = {}
 
     def close(self) -> None:
         """Close all connections; no call may run."""
         for client in self._clients.values():
             client.close()
 
-    def publish(self, arn: str, notification: Notification) -> None:
+    def publish(
+        self, arn: str, notifications: Sequence[Notification]
+    ) -> Sequence[JobError | None]:
         """Publish to one destination; see ``Notifier.publish``."""
-        self._commit(arn).put(notification)
+        return self._publisher(arn).publish(notifications)
 
-    def _commit(self, arn: str) -> GroupCommit[Notification]:
+    def _publisher(self, arn: str) -> "Publisher":
         with self._lock:
-            if arn not in self._commits:
+            if arn not in self._publishers:
                 parts = parse_destination_arn(arn)
                 kind, client = DESTINATIONS[parts.service], self._client(parts)
                 quick = QuickOperation(self._session, client, kind.OPERATION)
-                destination = kind(client, quick, parts)
-                self._commits[arn] = GroupCommit(
-                    Publisher(destination).publish,
-                    size_bytes=destination.size_bytes,
-                    max_entries=MAX_ENTRIES,
-                    max_bytes=MAX_BYTES,
-                    linger_s=self._linger_s,
-                )
-            return self._commits[arn]
+                self._publishers[arn] = Publisher(kind(client, quick, parts))
+            return self._publishers[arn]
 
     def _client(self, arn: DestinationArn) -> Any:
         key = (arn.service, arn.region)

@@ -179,11 +179,16 @@ class World:
         body = self.kept.get(result_id.message_id)
         return None if body is None else self._stored(result_id, body)
 
-    def publish(self, arn: str, notification: Notification) -> None:
+    def publish(self, arn: str, notifications: Sequence[Notification]) -> list[JobError | None]:
         assert arn == TOPIC
-        self._call("topic", ErrorCode.NOTIFICATION_FAILED)
+        [notification] = notifications
+        try:
+            self._call("topic", ErrorCode.NOTIFICATION_FAILED)
+        except JobError as exc:
+            return [exc]
         self.notified[notification.id] += 1
         assert json.loads(notification.body)["result_url"] in self.kept
+        return [None]
 
     def post(self, url: str, body: bytes, *, webhook_id: str, **_: object) -> None:
         assert url == CALLBACK
@@ -479,7 +484,7 @@ class Worker(RuleBasedStateMachine):
             region="us-east-1",
             queue_url="https://sqs.test/q",
             on_result=None,
-            lanes={},
+            lanes={"callback": 1},
         )
 
     def _release(self, *, time_left_s: float) -> None:

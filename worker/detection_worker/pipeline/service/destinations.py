@@ -9,9 +9,7 @@ from detection_worker.cache.base import EntryStore
 from detection_worker.cache.s3 import S3Entries
 from detection_worker.pipeline.service.dependencies import delivery_threads
 from detection_worker.results.base import Notifier, ResultStore
-from detection_worker.results.destinations import MAX_ENTRIES
-from detection_worker.results.group_commit import LINGER_S as SHORT_LINGER_S
-from detection_worker.results.notifier import LINGER_S, AwsNotifier
+from detection_worker.results.notifier import AwsNotifier
 from detection_worker.results.s3_store import S3ResultStore
 from detection_worker.settings import ConsumerSettings, Settings
 
@@ -39,7 +37,7 @@ def make_destinations(
     pool = delivery_threads(settings.results, callback_workers=consumer.callback_workers)
     return Destinations(
         store=_store(session, settings, pool=pool),
-        notifier=_notifier(session, settings, consumer),
+        notifier=_notifier(session, settings),
         entries=_entries(session, settings, pool=pool),
     )
 
@@ -72,11 +70,7 @@ def _store(session: boto3.Session, settings: Settings, *, pool: int) -> ResultSt
     )
 
 
-def _notifier(
-    session: boto3.Session, settings: Settings, consumer: ConsumerSettings
-) -> Notifier | None:
+def _notifier(session: boto3.Session, settings: Settings) -> Notifier | None:
     if not (settings.results.on_success or settings.results.on_failure):
         return None
-    # Few threads never fill a call, and would only wait.
-    many = consumer.callback_workers >= MAX_ENTRIES
-    return AwsNotifier(session, settings.aws, linger_s=LINGER_S if many else SHORT_LINGER_S)
+    return AwsNotifier(session, settings.aws)

@@ -114,6 +114,7 @@ class RecordedEvent(NamedTuple):
         detail: JSON, as it came.
         resources: ARNs.
         queues: Names of the queues that rules sent it to.
+        trace_header: X-Ray's, as it came; empty without one.
     """
 
     at_s: float
@@ -124,3 +125,4 @@ class RecordedEvent(NamedTuple):
     detail: str
     resources: list[str]
     queues: list[str]
+    trace_header: str = ""

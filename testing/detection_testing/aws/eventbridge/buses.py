@@ -172,6 +172,7 @@ class EventBuses:
                 detail=str(entry["Detail"]),
                 resources=event["resources"],
                 queues=sent,
+                trace_header=str(entry.get("TraceHeader") or ""),
             )
         )
         return str(event["id"])

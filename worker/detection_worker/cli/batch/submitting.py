@@ -4,8 +4,10 @@ import json
 import sys
 from contextlib import ExitStack
 from functools import cache, partial
+from typing import Any
 
 from detection_contract.environment import EXIT_FAILED, EXIT_OK
+from detection_tracing.start import FLUSH_S
 from detection_worker.aws_session import make_session
 from detection_worker.batch.files import Files
 from detection_worker.batch.journal import Journal
@@ -21,7 +23,9 @@ from detection_worker.core.batch.requests import PRICES_OF, outgoing, send_cost
 from detection_worker.report.texts import printable
 from detection_worker.sources.sqs_batches import BatchSender, Pacer
 from detection_worker.sources.sqs_clients import check_exists, queue_client
+from detection_worker.sources.traced_sends import TracedSender
 from detection_worker.storage.s3_listing import S3Listing
+from detection_worker.tracing import tracing_here
 
 READ_TIMEOUT_S = 15.0
 
@@ -67,13 +71,21 @@ def run(order: Order, loaded: Loaded, stack: ExitStack) -> int:
         source=source,
         selection=order.selection,
         message=partial(outgoing, callback_url=order.callback_url, threshold=order.threshold),
-        sender=BatchSender(sqs, order.queue_url),
+        sender=_sender(sqs, order.queue_url, stack),
         pacer=Pacer(order.rate),
         journal=journal,
         fifo=fifo,
     )
     _send(submission, total=journal.sent + found.messages)
     return _end(submission, found, order)
+
+
+def _sender(sqs: Any, queue_url: str, stack: ExitStack) -> BatchSender:
+    tracing = tracing_here()
+    if tracing is None:
+        return BatchSender(sqs, queue_url)
+    stack.callback(tracing.close, timeout_s=FLUSH_S)
+    return TracedSender(sqs, queue_url, tracing=tracing)
 
 
 def _source(order: Order, loaded: Loaded, stack: ExitStack) -> Source:

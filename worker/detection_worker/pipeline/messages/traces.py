@@ -70,7 +70,9 @@ def _about(job: Job, name: str) -> Attributes:
         found |= {"rpc.system": "aws-api", "rpc.service": "S3", "rpc.method": _S3_METHODS[name]}
     location = job.request.location
     if name == "download" and location is not None:
-        found |= {"aws.s3.bucket": location.bucket, "aws.s3.key": location.key}
+        # As in log lines, without a query: it may be a signature that the sender took for a key.
+        key = location.key.partition("?")[0]
+        found |= {"aws.s3.bucket": location.bucket, "aws.s3.key": key}
     return found
 
 

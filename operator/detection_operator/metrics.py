@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from detection_contract.process.emf import Chosen
 from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Plan
 from detection_operator.scaling.pools.share import Allocation
@@ -53,6 +54,22 @@ _GAUGES: Final = {
     "budget_per_day": "spec.budget.maxPerDay.",
     "capacity_blocked": "1 while the cluster lacks capacity for more workers.",
 }
+
+_SENT: Final = (
+    *("desired_replicas", "ready_replicas", "busy_replicas", "unschedulable_replicas"),
+    *("messages_visible", "messages_in_flight", "dead_letter_messages", "outbox_messages"),
+    *("oldest_message_age_seconds", "arrivals_per_second", "service_seconds"),
+    *("attainment_ratio", "cost_per_hour", "capacity_blocked"),
+)
+EMF: Final = (
+    *(Chosen(f"{PREFIX}{name}", _QUEUE) for name in _SENT),
+    Chosen(f"{PREFIX}condition", (*_QUEUE, "type")),
+    Chosen(f"{PREFIX}reconciles_total", ("result",)),
+    Chosen(f"{PREFIX}busy_terminated_total"),
+    Chosen(f"{PREFIX}leader"),
+    Chosen(f"{PREFIX}queues"),
+)
+"""What CloudWatch gets: at most 30 metrics a DetectionQueue, because each costs."""
 
 
 class PoolMetrics:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AliasGenerator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, AliasGenerator, BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
     SettingsConfigDict,
 )
 
+from detection_contract.process.emf import is_namespace
 from detection_operator.errors import InvalidSettings
 
 PREFIX: Final = "DETECTION_OPERATOR_"
@@ -34,6 +35,7 @@ class OperatorSettings:
         deployment: Deployment in ``namespace`` that owns the Lease, so that deleting it deletes
             the Lease; None sets no owner.
         decisions: File for decision records; None writes none.
+        emf_namespace: CloudWatch namespace of metrics written to standard output; None for none.
         threads: Reconciles that run at once, 1 to 256.
         resync_s: Interval of a full list and reconcile, in seconds.
         watch_s: How long the API server is asked to keep a watch open, in seconds.
@@ -52,6 +54,7 @@ class OperatorSettings:
     lease_name: str = "detection-queue-operator"
     deployment: str | None = None
     decisions: Path | None = None
+    emf_namespace: str | None = None
     threads: int = 8
     resync_s: float = 300.0
     watch_s: int = 300
@@ -95,6 +98,12 @@ def _stripped(given: object) -> object:
     return given.strip() or None if isinstance(given, str) else given
 
 
+def _namespace(given: str | None) -> str | None:
+    if given is not None and not is_namespace(given):
+        raise ValueError(given)
+    return given
+
+
 _Stripped: Final = BeforeValidator(_stripped)
 _Flag = Annotated[bool | None, _Stripped, Field(description="true or false")]
 _Number = Annotated[int | None, _Stripped]
@@ -125,6 +134,10 @@ class _Environment(BaseSettings):
     lease_name: str | None = None
     deployment: str | None = None
     decisions: Path | None = None
+    emf_namespace: Annotated[str | None, _Stripped, AfterValidator(_namespace)] = Field(
+        default=None,
+        description="letters, digits and . - _ / # :, at most 255, not beginning with AWS/",
+    )
     threads: _Number = Field(default=None, ge=1, le=256, description="between 1 and 256")
     nodes: _Flag = None
     node_selector: str | None = None

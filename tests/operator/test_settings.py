@@ -69,6 +69,9 @@ def test_every_process_has_an_identity_of_its_own() -> None:
         pytest.param({"DETECTION_OPERATOR_PORT": "70000"}, "65535", id="high port"),
         pytest.param({"DETECTION_OPERATOR_THREADS": "0"}, "between 1 and", id="threads"),
         pytest.param(
+            {"DETECTION_OPERATOR_EMF_NAMESPACE": "AWS/mine"}, "not beginning with AWS/", id="EMF"
+        ),
+        pytest.param(
             {"DETECTION_OPERATOR_LEADER_ELECTION": "maybe"}, "true or false", id="boolean"
         ),
         pytest.param(
@@ -81,6 +84,13 @@ def test_every_process_has_an_identity_of_its_own() -> None:
 def test_a_wrong_variable_is_named(variables: dict[str, str], named: str) -> None:
     with pytest.raises(InvalidSettings, match=named):
         read(variables)
+
+
+def test_metrics_go_to_cloudwatch_only_if_a_namespace_is_named() -> None:
+    named = read({"DETECTION_OPERATOR_EMF_NAMESPACE": " detection "})
+
+    assert named.emf_namespace == "detection"
+    assert read({"DETECTION_OPERATOR_EMF_NAMESPACE": " "}).emf_namespace is None
 
 
 def test_the_lease_s_owner_is_named_by_the_environment() -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from detection_contract.process.emf import Chosen
 from detection_tracing.port import Span
 
 STAGES: Final = ("download", "decode", "inference", "callback")
@@ -21,6 +22,25 @@ RARE_ENTRIES: Final = ("dead_lettered", "kept", "refused")
 in a series that begins with 1, and a worker that starts for one message may never count to 2."""
 SCORE_BUCKETS: Final = tuple(number / 20 for number in range(1, 21))
 """A score is at most 1; 20 steps tell distributions apart that differ by 0.05 somewhere."""
+EMF: Final = (
+    Chosen("detection_worker_messages_total", ("outcome",)),
+    Chosen("detection_worker_jobs_total", ("verdict",)),
+    Chosen("detection_worker_failures_total"),
+    Chosen("detection_worker_job_seconds"),
+    Chosen("detection_worker_queue_wait_seconds"),
+    Chosen("detection_worker_downloaded_bytes_total"),
+    Chosen("detection_worker_callbacks_total"),
+    Chosen("detection_worker_callbacks_deferred_total"),
+    Chosen("detection_worker_callback_circuits_open"),
+    Chosen("detection_worker_results_total"),
+    Chosen("detection_worker_batch_units"),
+    Chosen("detection_worker_leases_lost_total"),
+    Chosen("detection_worker_last_poll_age_seconds"),
+    Chosen("detection_worker_in_flight"),
+    Chosen("detection_worker_ready"),
+    Chosen("detection_worker_draining"),
+)
+"""What CloudWatch gets: at most 30 metrics a queue with their dimensions, because each costs."""
 EXEMPLAR_CHARS: Final = 100
 """OpenMetrics allows 128 characters for names and values of one exemplar together."""
 TRACE_CHARS: Final = 40

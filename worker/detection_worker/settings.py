@@ -16,6 +16,7 @@ from annotated_types import Interval, Predicate, doc
 from detection_contract.aws.arns import is_destination_arn
 from detection_contract.aws.s3_prefixes import is_s3_prefix
 from detection_contract.callback_urls import is_callback_url
+from detection_contract.process.emf import is_namespace
 from detection_contract.result_keys import ALLOWED_TEMPLATE, DEFAULT_TEMPLATE, is_key_template
 from detection_contract.signing import decode_secret
 
@@ -72,6 +73,11 @@ S3Prefix = Annotated[
 AccountId = Annotated[str, Predicate(is_account_id), doc("an AWS account, twelve digits")]
 KeyTemplate = Annotated[str, Predicate(is_key_template), doc(ALLOWED_TEMPLATE)]
 DestinationArn = Annotated[str, Predicate(is_destination_arn)]
+MetricNamespace = Annotated[
+    str,
+    Predicate(is_namespace),
+    doc("letters, digits and . - _ / # :, at most 255, not beginning with AWS/"),
+]
 _DESTINATIONS: Final = doc(
     "ARNs of SNS topics, SQS queues or EventBridge buses, with commas between"
 )
@@ -281,6 +287,8 @@ class ConsumerSettings:
     control_host: str = "0.0.0.0"  # noqa: S104 - kubelet, Prometheus and the operator come from outside
     control_port: Annotated[int, Interval(ge=0, le=65_535)] = 0
     """Port of /healthz, /readyz, /state, /drain, /resume and /metrics; 0 leaves the server off."""
+    emf_namespace: MetricNamespace | None = None
+    """CloudWatch namespace of metrics written to standard output every minute; None for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

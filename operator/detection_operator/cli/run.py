@@ -41,6 +41,11 @@ def add(commands: Any) -> None:
         "--decisions", type=Path, metavar="FILE", help="append decision records for `replay`"
     )
     parser.add_argument(
+        "--emf-namespace",
+        metavar="NAME",
+        help="CloudWatch namespace: write metrics to stdout, lines in EMF each minute",
+    )
+    parser.add_argument(
         "--no-leader-election",
         dest="leader_election",
         action="store_false",
@@ -77,7 +82,10 @@ def _settings(arguments: argparse.Namespace) -> "OperatorSettings":
     from detection_operator.settings import from_environment  # noqa: PLC0415 - pydantic's time
 
     settings = from_environment()
-    names = ("kubeconfig", "context", "host", "port", "threads", "decisions", "leader_election")
+    names = (
+        *("kubeconfig", "context", "host", "port", "threads", "decisions", "leader_election"),
+        "emf_namespace",
+    )
     given = {name: getattr(arguments, name) for name in names}
     changes = {name: value for name, value in given.items() if value is not None}
     if arguments.all_namespaces:

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from detection_contract.process.emf import Lines, reporting
 from detection_contract.process.probes import ProbeServer
 from detection_operator.clock import Clock, SystemClock
 from detection_operator.errors import LeaseLost
@@ -15,7 +16,7 @@ from detection_operator.kube.objects import key_of
 from detection_operator.kube.port import Key
 from detection_operator.kube.rest import Rest, configuration
 from detection_operator.kube.store import POOL, Store
-from detection_operator.metrics import Metrics
+from detection_operator.metrics import EMF, Metrics
 from detection_operator.readers.ports import QueueReader, Workers
 from detection_operator.readers.queue import SqsReader
 from detection_operator.readers.workers import HttpWorkers
@@ -169,10 +170,13 @@ class Operator:
         Raises:
             LeaseLost: The lease was lost, or the watches ended: the process must restart.
         """
+        namespace = self._settings.emf_namespace
+        lines = None if namespace is None else Lines(namespace, EMF)
         try:
-            self._wait_for_lease()
-            if not self._stop.is_set():
-                self._lead()
+            with reporting(lines, self.metrics.registry.collect):
+                self._wait_for_lease()
+                if not self._stop.is_set():
+                    self._lead()
         finally:
             self._close()
 

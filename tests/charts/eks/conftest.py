@@ -1,4 +1,4 @@
-"""The commands of docs/eks.md, and a bash that runs those of AWS against moto."""
+"""The commands of docs/eks.md and docs/cloudwatch.md; a bash that runs those of AWS on moto."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-PAGE = ROOT / "docs" / "eks.md"
+PAGES = [ROOT / "docs" / name for name in ("eks.md", "cloudwatch.md")]
 SETUP = "Before you begin"
 NOT_RUN: Mapping[str, str] = {
     "docker": "builds and pushes need a Docker daemon; tests/install/ checks what images hold",
@@ -22,6 +22,8 @@ NOT_RUN: Mapping[str, str] = {
     "aws ssm get-parameter": "moto has no parameters of EKS's AMIs",
     "aws ec2 describe-images": "moto has none of EKS's AMIs",
     "aws eks update-kubeconfig": "there is no cluster to connect to",
+    "aws iam attach-role-policy": "moto has none of AWS's managed policies",
+    "aws eks create-addon": "moto has no add-ons; test_cloudwatch.py checks what it is given",
     "aws cloudformation": "Karpenter's template is not here",
 }
 """Programs and commands of the page that stand-ins replace, and why. Everything else is run."""
@@ -29,9 +31,10 @@ STANDINS = (Path(__file__).parent / "standins.sh").read_text()
 
 
 def blocks() -> dict[str, list[str]]:
-    """The bash blocks of the page by the heading above them, in order."""
+    """The bash blocks of both pages by the heading above them, in order."""
     found: dict[str, list[str]] = {}
-    for part in re.split(r"^##+ ", PAGE.read_text(), flags=re.MULTILINE)[1:]:
+    text = "\n".join(page.read_text() for page in PAGES)
+    for part in re.split(r"^##+ ", text, flags=re.MULTILINE)[1:]:
         heading = part.partition("\n")[0]
         found[heading] = re.findall(r"^```bash\n(.*?)^```", part, re.MULTILINE | re.DOTALL)
     return found

@@ -234,6 +234,7 @@ def work_as_the_role(shell: Any, tmp_path: Path) -> "subprocess.CompletedProcess
         "DETECTION_RESULTS_BUCKET_OWNER": template["results"]["bucketOwner"],
         "DETECTION_S3_CACHE_DIR": str(tmp_path),
         "DETECTION_DEVICE": "cpu",
+        "DETECTION_EMF_NAMESPACE": "detection",
         "WAIT_TIME": "1",
     }
     with enforced(shell.endpoint):
@@ -269,6 +270,9 @@ def test_an_upload_becomes_a_verdict_under_the_permissions_of_the_worker_s_role(
     assert result["verdict"] in {"real", "inconclusive", "fake"}
     assert result["original_message"]["s3"]["object"]["key"] == "uploads%2Fastronaut.jpg"
     assert [left(account, name) for name in ("deepfake-queue", "deepfake-queue-dlq")] == [0, 0]
+    told = [json.loads(line) for line in worked.stdout.splitlines() if line.startswith('{"_aws"')]
+    [outcome] = [line for line in told if line.get("detection_worker_jobs_total")]
+    assert (outcome["QueueName"], outcome["verdict"]) == ("deepfake-queue", result["verdict"])
 
 
 def test_the_role_may_not_read_what_the_page_does_not_give_it(account: Any) -> None:

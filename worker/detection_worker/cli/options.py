@@ -27,6 +27,7 @@ HELP: Final = {
     "log_level": "lowest level to log",
     "log_to_console": "write the log to stderr",
     "log_format": "plain lines or JSON lines",
+    "emf_namespace": "CloudWatch namespace: write metrics to stdout, a line in EMF each minute",
     "max_bytes": "refuse larger files",
     "max_pixels": "refuse larger frames",
     "max_duration": "refuse longer recordings, seconds",

@@ -8,7 +8,8 @@ import pytest
 import requests
 
 from detection_worker.metrics import Metrics, exemplar
-from detection_worker.pipeline.service.control import Controls, serve
+from detection_worker.pipeline.service.control import Controls, serve, shown_outside
+from detection_worker.settings import ConsumerSettings
 
 
 @dataclass
@@ -18,6 +19,17 @@ class Steered:
     calls: list[str] = field(default_factory=list)
     metrics: Metrics = field(default_factory=Metrics)
     url: str = ""
+
+    def controls(self) -> Controls:
+        return Controls(
+            health=lambda: {"polling": self.healthy},
+            readiness=lambda: {"models": self.ready},
+            state=lambda: {"busy": False, "calls": self.calls},
+            drain=lambda: self.calls.append("drain"),
+            resume=lambda: self.calls.append("resume"),
+            registry=self.metrics.registry,
+            refresh=lambda: self.metrics.in_flight.set(3),
+        )
 
     def get(self, path: str, **headers: str) -> requests.Response:
         return requests.get(self.url + path, timeout=5, headers=headers)
@@ -29,19 +41,7 @@ class Steered:
 @pytest.fixture
 def steered() -> Iterator[Steered]:
     s = Steered()
-    server = serve(
-        Controls(
-            health=lambda: {"polling": s.healthy},
-            readiness=lambda: {"models": s.ready},
-            state=lambda: {"busy": False, "calls": s.calls},
-            drain=lambda: s.calls.append("drain"),
-            resume=lambda: s.calls.append("resume"),
-            registry=s.metrics.registry,
-            refresh=lambda: s.metrics.in_flight.set(3),
-        ),
-        host="127.0.0.1",
-        port=0,
-    )
+    server = serve(s.controls(), host="127.0.0.1", port=0)
     s.url = f"http://127.0.0.1:{server.port}"
     yield s
     server.close()
@@ -106,3 +106,39 @@ def test_every_series_has_the_prefix_and_a_unit_or_count(steered: Steered) -> No
 
 def test_state_is_json(steered: Steered) -> None:
     assert json.loads(steered.get("/state").text)["busy"] is False
+
+
+# -- CloudWatch -----------------------------------------------------------------------------------
+
+QUEUE_URL = "https://sqs.us-east-1.amazonaws.com/123456789012/media"
+
+
+def test_metrics_are_written_for_cloudwatch_under_the_queue_s_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    steered = Steered()
+    with shown_outside(
+        steered.controls(), ConsumerSettings(queue_url=QUEUE_URL, emf_namespace="team/detection")
+    ):
+        steered.metrics.failures.labels("bad_media").inc(2)
+        steered.metrics.failures.labels("timeout").inc()
+
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["QueueName"] for line in told} == {"media"}
+    [whole] = [line for line in told if "detection_worker_failures_total" in line]
+    # Brought up to date first, as for Prometheus.
+    assert (whole["detection_worker_failures_total"], whole["detection_worker_in_flight"]) == (
+        3,
+        3,
+    )
+    [directive] = whole["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == "team/detection"
+
+
+def test_nothing_is_written_for_cloudwatch_unless_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with shown_outside(Steered().controls(), ConsumerSettings(queue_url=QUEUE_URL)):
+        pass
+
+    assert capsys.readouterr().out == ""

@@ -36,6 +36,7 @@ GROUPS: Final = {
         "control_port",
         "log_level",
         "log_format",
+        "emf_namespace",
     ),
     "analysis": (
         "models_dir",

@@ -20,6 +20,7 @@ GROUPS: Final = {
         "control_port",
         "log_level",
         "log_format",
+        "emf_namespace",
     ),
     "callbacks": (
         "callback_allow_private",

@@ -16,7 +16,7 @@ from detection_worker.pipeline.files.downloads import sweep
 from detection_worker.pipeline.messages.parsing import body_parser
 from detection_worker.pipeline.messages.settlement import MessageCounts, Statistics
 from detection_worker.pipeline.service.adapters import Adapters
-from detection_worker.pipeline.service.control import Stoppable, asking_to_stop, control_server
+from detection_worker.pipeline.service.control import Stoppable, asking_to_stop, shown_outside
 from detection_worker.pipeline.service.dry_run import dry_run
 from detection_worker.pipeline.service.pipeline import Pipeline
 from detection_worker.pipeline.service.reaching import out_of_reach
@@ -86,9 +86,8 @@ class Consumer(Stoppable):
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         if self._consumer.dry_run:
             return self._dry_run()
-        host, port = self._consumer.control_host, self._consumer.control_port
         with (
-            control_server(self.steering.controls(), host=host, port=port),
+            shown_outside(self.steering.controls(), self._consumer),
             asking_to_stop(self._drain_for),
         ):
             return self._serve()

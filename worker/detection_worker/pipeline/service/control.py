@@ -1,11 +1,11 @@
-"""What steers a worker from outside: the control server and the signals to stop.
+"""What a worker shows outside and obeys: control server, metrics for CloudWatch, signals to stop.
 
 The server answers /healthz /readyz /state /metrics, and POST /drain /resume for the operator.
 """
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -13,8 +13,11 @@ from types import FrameType
 from prometheus_client import CollectorRegistry
 
 from detection_contract.environment import DRAIN_PATH, RESUME_PATH, STATE_PATH
+from detection_contract.process.emf import Family, Lines, reporting
 from detection_contract.process.probes import ProbeServer
 from detection_worker.errors import UsageError
+from detection_worker.metrics import EMF
+from detection_worker.settings import ConsumerSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +75,31 @@ def serve(controls: Controls, *, host: str, port: int) -> ProbeServer:
 
 
 @contextmanager
-def control_server(controls: Controls, *, host: str, port: int) -> Iterator[None]:
-    """Serve while the block runs; port 0 means not at all.
+def shown_outside(controls: Controls, consumer: ConsumerSettings) -> Iterator[None]:
+    """Serve, and write metrics for CloudWatch, while the block runs; whichever is asked for.
 
     Raises:
         UsageError: The port is taken.
     """
+    lines = None
+    if consumer.emf_namespace is not None:
+        queue = consumer.queue_url.rstrip("/").rpartition("/")[2]
+        # SQS's own metrics have the same dimension.
+        lines = Lines(consumer.emf_namespace, EMF, {"QueueName": queue})
+
+    def collect() -> Iterable[Family]:
+        controls.refresh()
+        return controls.registry.collect()
+
+    with (
+        _control_server(controls, host=consumer.control_host, port=consumer.control_port),
+        reporting(lines, collect),
+    ):
+        yield
+
+
+@contextmanager
+def _control_server(controls: Controls, *, host: str, port: int) -> Iterator[None]:
     if not port:
         yield
         return

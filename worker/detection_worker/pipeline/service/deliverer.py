@@ -13,7 +13,7 @@ from detection_contract.user_messages import NO_OUTBOX
 from detection_worker.aws_session import make_session
 from detection_worker.errors import UsageError
 from detection_worker.metrics import OutboxMetrics
-from detection_worker.pipeline.service.control import Controls, asking_to_stop, control_server
+from detection_worker.pipeline.service.control import Controls, asking_to_stop, shown_outside
 from detection_worker.pipeline.service.outbox import make_outbox
 from detection_worker.pipeline.service.reaching import out_of_reach, reach_queue
 from detection_worker.settings import ConsumerSettings, Settings
@@ -63,9 +63,8 @@ class Deliverer:
             UsageError: There is no such queue or no credentials, and nothing waits for them.
         """
         log.info("sending the outbox %s", self._outbox.queue.url)
-        host, port = self._consumer.control_host, self._consumer.control_port
         with (
-            control_server(self._controls(), host=host, port=port),
+            shown_outside(self._controls(), self._consumer),
             asking_to_stop(self._stop_for),
         ):
             try:

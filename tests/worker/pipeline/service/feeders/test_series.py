@@ -7,7 +7,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge, Metric
 from prometheus_client.exposition import choose_encoder
 
-from detection_worker.metrics import Metrics, exemplar
+from detection_contract.process.emf import Lines
+from detection_worker.metrics import EMF, Metrics, exemplar
 from detection_worker.pipeline.service.feeders.series import (
     GAUGES,
     MergedSeries,
@@ -141,3 +142,20 @@ def test_a_gauge_without_a_rule_is_an_error() -> None:
 
     with pytest.raises(KeyError):
         list(worker(families_of(registry), feeders=1).collect())
+
+
+def test_cloudwatch_is_told_of_all_processes_as_one(three: tuple[Metrics, ...]) -> None:
+    for metrics in three[1:]:
+        metrics.failures.labels("timeout").inc(2)
+        metrics.job_seconds.labels("image").observe(0.2)
+    registry = worker(*map(over_the_wire, three), feeders=2)
+    lines = Lines("n", EMF, {"QueueName": "q"})
+
+    told = [json.loads(line) for line in lines.make(registry.collect(), now_ms=1)]
+    again = [json.loads(line) for line in lines.make(registry.collect(), now_ms=2)]
+
+    [whole] = [line for line in told if "detection_worker_failures_total" in line]
+    assert whole["detection_worker_failures_total"] == 4
+    assert whole["detection_worker_job_seconds"] == {"Values": [0.25], "Counts": [2]}
+    [whole] = [line for line in again if "detection_worker_failures_total" in line]
+    assert whole["detection_worker_failures_total"] == 0

@@ -18,7 +18,7 @@ from detection_worker.pipeline.files.downloads import sweep
 from detection_worker.pipeline.messages.settlement import Statistics
 from detection_worker.pipeline.service.adapters import Adapters
 from detection_worker.pipeline.service.consumer import SWITCH_INTERVAL_S
-from detection_worker.pipeline.service.control import Stoppable, asking_to_stop, control_server
+from detection_worker.pipeline.service.control import Stoppable, asking_to_stop, shown_outside
 from detection_worker.pipeline.service.feeders.fleet import Fleet
 from detection_worker.pipeline.service.feeders.orders import Begin, orders_of
 from detection_worker.pipeline.service.feeders.steering import FleetSteering
@@ -85,10 +85,9 @@ class FedWorker(Stoppable):
         """
         log.info(user_messages.LOG_STARTING.format(queue_url=self._consumer.queue_url))
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        host, port = self._consumer.control_host, self._consumer.control_port
         sweep(self._settings.data.s3_cache_dir)
         with (
-            control_server(self._steering.controls(), host=host, port=port),
+            shown_outside(self._steering.controls(), self._consumer),
             asking_to_stop(self._drain_for),
             self._running_fleet(),
         ):

@@ -95,18 +95,35 @@ class Keda:
 
 
 class Fixed:
-    """A precomputed schedule of replicas."""
+    """A precomputed schedule of replicas, looked at where it changes, or at every step."""
 
     drains = True
 
-    def __init__(self, replicas: tuple[int, ...], *, step_s: float, start_s: float) -> None:
+    def __init__(
+        self,
+        replicas: tuple[int, ...],
+        *,
+        step_s: float,
+        start_s: float,
+        every_step: bool = True,
+    ) -> None:
         self._replicas = replicas
         self._step_s = step_s
         self._start_s = start_s
+        self._every_step = every_step
 
     def choose(self, seen: Observation, now_s: float) -> tuple[int, float]:
         """Return the schedule's replicas; after its end those that work is left for."""
         index = int((now_s - self._start_s + 1e-6) // self._step_s)
-        if index < len(self._replicas):
-            return self._replicas[index], self._step_s
-        return min(seen.replicas, seen.visible + seen.working), self._step_s
+        if index >= len(self._replicas):
+            return min(seen.replicas, seen.visible + seen.working), self._step_s
+        return self._replicas[index], self._steps_from(index) * self._step_s
+
+    def _steps_from(self, index: int) -> int:
+        """Return the steps to the next number."""
+        after = index + 1
+        while not self._every_step and after < len(self._replicas):
+            if self._replicas[after] != self._replicas[index]:
+                break
+            after += 1
+        return after - index

@@ -1,4 +1,5 @@
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -270,6 +271,22 @@ def test_the_oracle_meets_the_objective_where_it_can() -> None:
 
 
 @pytest.mark.slow
+def test_a_schedule_that_is_looked_at_only_where_it_changes_does_the_same() -> None:
+    shape = generated("bursty", mean_s=5.0, seed=3)
+    plan = tuple(int(6 + 5 * math.sin(step / 40)) for step in range(900))
+    looks: list[int] = []
+    runs: list[Run] = []
+    for every_step in (True, False):
+        policy = Fixed(plan, step_s=5.0, start_s=EPOCH_S, every_step=every_step)
+        runs.append(Simulator(shape, QUIET, policy).run())
+        looks.append(runs[-1].decisions)
+
+    assert runs[0].waits_s == runs[1].waits_s
+    assert runs[0].replica_s == pytest.approx(runs[1].replica_s)
+    assert runs[0].unserved == runs[1].unserved
+    assert looks[1] < looks[0] / 2
+
+
 def test_an_oracle_without_messages_runs_nothing() -> None:
     run, plan = oracle.best_run(
         generated("phantom", mean_s=10.0), World(), objective=0.99, max_replicas=10

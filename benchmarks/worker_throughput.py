@@ -23,10 +23,13 @@ its own an SQS queue too). S3 writes then take 40 ms as well, publications 20 ms
 turns, and the median of each counts. ``--pin`` gives the worker a core of its own, so that its
 rate is not the local services' either.
 
+``--tracing`` compares the worker with itself without traces, with a tenth of them and with all.
+
     python benchmarks/worker_throughput.py                # five media sets, half an hour
     python benchmarks/worker_throughput.py --sets mix --rows worker limit
     python benchmarks/worker_throughput.py --destinations
     python benchmarks/worker_throughput.py --destinations --pin
+    python benchmarks/worker_throughput.py --tracing --sets images
     python benchmarks/worker_throughput.py --json
 """
 
@@ -42,7 +45,7 @@ from typing import Final
 from detection_testing.aws.faults import Fault
 from detection_testing.aws.local_aws import LocalAws
 from detection_worker.detectors.model_folder.listing import bundled_models_dir
-from throughput import destinations, peers
+from throughput import destinations, peers, tracing
 from throughput.media import MAKERS
 from throughput.processes import pinned
 
@@ -71,13 +74,19 @@ def arguments() -> argparse.Namespace:
         "--destinations", action="store_true", help="compare the worker with and without them"
     )
     parser.add_argument(
+        "--tracing", action="store_true", help="compare the worker with and without traces"
+    )
+    parser.add_argument(
         "--pin",
         action="store_true",
         help="with --destinations: a core for the worker, another for the local services",
     )
     parser.add_argument("--messages", type=int, help="default: 200 to 1500, by the set")
     parser.add_argument(
-        "--turns", type=int, default=TURNS, help="runs of each row with --destinations"
+        "--turns",
+        type=int,
+        default=TURNS,
+        help="runs of each row of --destinations, --tracing",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
@@ -94,6 +103,8 @@ def main() -> int:
     own, theirs = (cores[0], cores[-1]) if args.pin else (None, None)
     if args.destinations:
         run = partial(destinations.compare, turns=args.turns, core=own)
+    elif args.tracing:
+        run = partial(tracing.compare, turns=args.turns)
     else:
         run = partial(peers.compare, only=tuple(args.rows))
     reports: dict[str, dict[str, object]] = {}
@@ -113,7 +124,7 @@ def main() -> int:
     if args.json:
         print(json.dumps(reports))
         return 0
-    show = destinations.show if args.destinations else peers.show
+    show = destinations.show if args.destinations else tracing.show if args.tracing else peers.show
     for set_name, report in reports.items():
         show(set_name, report)
     return 0

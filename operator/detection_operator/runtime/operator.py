@@ -22,8 +22,15 @@ from detection_operator.readers.queue import SqsReader
 from detection_operator.readers.workers import HttpWorkers
 from detection_operator.reconcile.controller import Controller
 from detection_operator.reconcile.observe.gather import Sources
-from detection_operator.reconcile.reconciler import Reconciler
 from detection_operator.runtime.informer import Informer
+from detection_operator.runtime.tracing import (
+    TracedReader,
+    TracedReconciler,
+    TracedRest,
+    flush,
+    noting,
+    tracing_here,
+)
 from detection_operator.scaling.records import Record, to_line
 from detection_operator.settings import OperatorSettings
 
@@ -77,7 +84,8 @@ class Operator:
         leading: Set while this process leads.
 
     Raises:
-        InvalidSettings: The configuration for the API server is missing or invalid.
+        InvalidSettings: The configuration for the API server is missing or invalid, or traces
+            cannot be exported.
         OSError: The port is taken, or the file for decisions cannot be written.
     """
 
@@ -89,6 +97,7 @@ class Operator:
         workers: Workers | None = None,
         clock: Clock | None = None,
     ) -> None:
+        self._tracing = tracing_here()
         self._settings = settings
         self._clock = clock or SystemClock()
         self.metrics = Metrics()
@@ -100,7 +109,8 @@ class Operator:
         self._watches_pools = self._watches_nodes = True
         self._heard: dict[str, int] = {}
         self._config = configuration(settings.kubeconfig, settings.context)
-        self._rest = Rest(
+        traced = self._tracing is not None
+        self._rest = (TracedRest if traced else Rest)(
             self._config,
             lambda verb, code: self.metrics.api_requests.labels(verb, str(code)).inc(),
         )
@@ -120,14 +130,20 @@ class Operator:
         self._sqs = SqsReader(lambda code: self.metrics.sqs_requests.labels(code).inc())
         self._http = HttpWorkers()
         self._decisions = None if settings.decisions is None else DecisionLog(settings.decisions)
+        reader = reader or self._sqs
         sources = Sources(
             cluster=self._cluster,
-            reader=reader or self._sqs,
+            reader=TracedReader(reader) if traced else reader,
             workers=workers or self._http,
             clock=self._clock,
         )
         self._controller = Controller(
-            Reconciler(sources=sources, metrics=self.metrics, record=self._decisions),
+            TracedReconciler(
+                sources=sources,
+                metrics=self.metrics,
+                record=noting(self._decisions) if traced else self._decisions,
+                tracing=self._tracing,
+            ),
             self._clock,
             self.metrics,
             resync=self._resync,
@@ -268,3 +284,4 @@ class Operator:
         self._rest.close()
         if self._decisions is not None:
             self._decisions.close()
+        flush(self._tracing)

@@ -171,7 +171,7 @@ class Lab:
                 connect_timeout_s=max(0.1, callback.connect_timeout_s / scale),
                 read_timeout_s=max(MIN_TIMEOUT_S, callback.read_timeout_s / scale),
                 retry_base_s=callback.retry_base_s / scale,
-                max_elapsed_s=callback.max_elapsed_s / scale,
+                max_elapsed_s=max(2 * MIN_TIMEOUT_S, callback.max_elapsed_s / scale),
             ),
             results=ResultSettings(
                 outbox_url=self.outbox_url, results_url="s3://results/envelopes/"

@@ -215,6 +215,30 @@ def test_a_short_retry_after_is_waited_for(
     assert len(receiver.requests) == 2
 
 
+@pytest.mark.parametrize(("longest_s", "requests"), [(4.5, 1), (5.5, 2)])
+def test_no_attempt_begins_that_would_be_cut_off_at_once(
+    receiver: Any,
+    make_client: Callable[..., HttpCallbackClient],
+    longest_s: float,
+    requests: int,
+) -> None:
+    """A receiver that takes half a second would have the result, and get it again."""
+    now = [100.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    client = make_client(
+        clock=lambda: now[0], sleep=sleep, read_timeout_s=2.0, max_elapsed_s=longest_s, attempts=2
+    )
+    receiver.answer(*[reply(503, Retry_After="4")] * 2)
+
+    error = error_of(client, receiver.url)
+
+    assert error.message.endswith(f"after {requests} attempt(s): it answered 503")
+    assert len(receiver.requests) == requests
+
+
 @pytest.mark.parametrize(
     "value",
     [

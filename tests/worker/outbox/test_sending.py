@@ -1,9 +1,11 @@
 """From the outbox to the receiver, on a strict SQS whose days pass in no time."""
 
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -508,12 +510,65 @@ def test_entries_with_one_id_are_delivered_once_by_one_process(
     """A worker that was killed before its delete lets another one put the callback once more."""
     for _ in range(3):
         outbox.box.put(pending(receiver.url(), 7))
+    receiver.delays_s["/ok"] = 0.5  # all of them are received before the first is delivered
     outbox.clock.advance(6.0)
 
     outbox.sender.run_once(stop=lambda: False)
 
     assert is_empty(local, queues)
-    assert {(p.webhook_id, p.body) for p in receiver.posts} == {
+    assert [(p.webhook_id, p.body) for p in receiver.posts] == [
         ("msg_7_0", pending(receiver.url(), 7).body)
-    }
-    assert outbox.count("delivered") + outbox.count("duplicate") == 3
+    ]
+    assert (outbox.count("delivered"), outbox.count("duplicate")) == (1, 2)
+
+
+def test_entries_that_were_sent_twice_are_delivered_once(
+    local: LocalAws, queues: Queues, outbox: Any, receiver: Any, pending: Make
+) -> None:
+    """An answer of SQS that does not come lets its client send the whole batch again."""
+    outbox.box.put(pending(receiver.url(), 0))
+    local.inject(Fault(operation="sqs.SendMessageBatch", kind="drop_response", count=1))
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda n: outbox.box.put(pending(receiver.url(), n)), range(1, 9)))
+    assert sum(counts(local, queues.queue_url)) > 9
+    receiver.delays_s["/ok"] = 0.2
+    outbox.sender.start()
+
+    for _ in range(100):
+        outbox.clock.advance(6.0)
+        time.sleep(0.2)
+        if is_empty(local, queues):
+            break
+
+    assert sorted(p.webhook_id for p in receiver.posts) == [f"msg_{n}_0" for n in range(9)]
+    assert outbox.count("duplicate") > 0
+
+
+def test_an_entry_that_is_received_again_while_it_is_tried_is_not_tried_twice(
+    local: LocalAws, queues: Queues, outbox: Any, receiver: Any, pending: Make, until: Make
+) -> None:
+    """Its lease may end on a machine that stands still."""
+    outbox.box.put(pending(receiver.url("/slow"), 1))
+    receiver.delays_s["/slow"] = 1.0
+    outbox.clock.advance(6.0)
+    received = [
+        each
+        for visibility_s in (0, 30)
+        for each in outbox.queue.receive(max_messages=1, wait_s=1, visibility_s=visibility_s)
+    ]
+    first, second = outbox.handler.sort(received)
+    assert first.message.message_id == second.message.message_id
+    trying = threading.Thread(
+        target=outbox.handler.attempt, args=(first,), kwargs={"cancelled": lambda: False}
+    )
+    trying.start()
+    until(lambda: receiver.posts, "the first attempt is under way")
+
+    outbox.handler.attempt(second, cancelled=lambda: False)
+
+    assert counts(local, queues.queue_url) == (0, 1, 0)
+    trying.join()
+    outbox.clock.advance(31.0)  # the first receipt handle deletes nothing any more
+    outbox.sender.run_once(stop=lambda: False)
+    assert is_empty(local, queues)
+    assert len(receiver.posts) == 1

@@ -37,6 +37,9 @@ from detection_worker.settings import CallbackSettings
 MAX_ANSWER_BYTES: Final = 64 * 1024
 """The connection of a longer answer is closed, not kept for the next callback."""
 CONNECTIONS: Final = 32
+LEAST_S: Final = 1.0
+"""Another attempt gets this much time or the read timeout, or is not made: a receiver that is cut
+off sooner may have taken the result, and would get it again."""
 _POLL_S: Final = 0.05
 _MAX_HEADER_CHARS: Final = 256
 _VISIBLE: Final = "".join(map(chr, range(0x20, 0x7F)))
@@ -149,7 +152,8 @@ class HttpCallbackClient:
             if failure is None:
                 return
             pause_s = max(failure.retry_after_s or 0.0, self._backoff_s(attempt))
-            if attempt >= self._settings.attempts or self._clock() + pause_s >= until_s:
+            enough_s = pause_s + min(LEAST_S, self._settings.read_timeout_s)
+            if attempt >= self._settings.attempts or self._clock() + enough_s > until_s:
                 raise JobError(
                     ErrorCode.CALLBACK_UNREACHABLE,
                     f"The callback to {origin} failed after {attempt} attempt(s): "

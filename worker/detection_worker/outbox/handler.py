@@ -29,7 +29,7 @@ from detection_worker.outbox.entry import (
 )
 from detection_worker.outbox.gate import GatedCallbacks, HostRefused
 from detection_worker.outbox.queue import OutboxQueue, Outgoing
-from detection_worker.outbox.recent import Recent
+from detection_worker.outbox.recent import Recent, UnderWay
 from detection_worker.outbox.recognition import Recognition
 from detection_worker.outbox.traces import delivery_span
 from detection_worker.sources.base import QueueError, ReceivedMessage
@@ -115,6 +115,7 @@ class EntryHandler:
         self._recognition = Recognition(queue.url)
         self.all_delivered = True
         self._delivered = Recent()
+        self._under_way = UnderWay()
 
     def sort(self, received: Sequence[ReceivedMessage]) -> list[Due]:
         """Return the entries to try now; the others are dealt with, ten to a call.
@@ -140,8 +141,7 @@ class EntryHandler:
         Raises:
             Cancelled: ``cancelled`` returned True; the entry is as it was.
         """
-        fate = self._tried(due.entry, cancelled)
-        self._carry_out([(due.message, self._prepared(due, fate))])
+        self._carry_out([(due.message, self._once(due, cancelled))])
 
     # -- before an attempt ---------------------------------------------------------------------
 
@@ -185,6 +185,27 @@ class EntryHandler:
         return self._dead_lettered(message, message.body, failure, otherwise=kept)
 
     # -- an attempt ----------------------------------------------------------------------------
+
+    def _once(self, due: Due, cancelled: Callable[[], bool]) -> "_Move | bool":
+        """Try a callback, unless another thread does, or has delivered it.
+
+        Two messages hold it where SQS's answer to a send was lost, or a worker died after it.
+        """
+        webhook_id, message_id = due.entry.webhook_id, due.message.message_id
+        other = self._under_way.begin(webhook_id, message_id)
+        if other == message_id:
+            return False  # received once more; what becomes of it, the other thread decides
+        if other is not None:
+            # The other message stays in the queue until it is delivered or sent on.
+            self._count("duplicate")
+            return True
+        try:
+            if webhook_id in self._delivered:
+                self._count("duplicate")
+                return True
+            return self._prepared(due, self._tried(due.entry, cancelled))
+        finally:
+            self._under_way.end(webhook_id)
 
     def _tried(self, entry: Entry, cancelled: Callable[[], bool]) -> Fate:
         try:

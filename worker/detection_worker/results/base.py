@@ -113,7 +113,7 @@ class Notifier(Protocol):
         """Publish to one destination; returns once the service has them.
 
         Args:
-            arn: Of the destination.
+            arn: The ARN of the destination.
             notifications: 1 to ``MAX_ENTRIES``.
 
         Returns:

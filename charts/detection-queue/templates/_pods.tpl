@@ -22,6 +22,44 @@ the first. Arguments: ours, theirs; optional key, by default name.
 {{- include "detection-queue.merged" (dict "ours" (include "detection-queue.chartEnv" . | fromYamlArray) "theirs" .Values.operator.env) -}}
 {{- end -}}
 
+{{/* What asks for traces, with OpenTelemetry's own variables. Argument: root. */}}
+{{- define "detection-queue.tracingEnv" -}}
+{{- with .Values.tracing -}}
+{{- if .endpoint -}}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .endpoint | quote }}
+{{- with .protocol }}
+- name: OTEL_EXPORTER_OTLP_PROTOCOL
+  value: {{ . | quote }}
+{{- end }}
+{{- with .sampler }}
+- name: OTEL_TRACES_SAMPLER
+  value: {{ . | quote }}
+{{- end }}
+{{- with .samplerArg }}
+- name: OTEL_TRACES_SAMPLER_ARG
+  value: {{ . | quote }}
+{{- end }}
+{{- $pairs := list }}
+{{- range $name, $value := .resourceAttributes | default dict }}
+{{- $pairs = append $pairs (printf "%s=%s" $name (urlquery $value | replace "+" "%20")) }}
+{{- end }}
+{{- with $pairs }}
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The port of the collector, for network policies; empty without tracing. Argument: root. */}}
+{{- define "detection-queue.tracingPort" -}}
+{{- with (.Values.tracing).endpoint -}}
+{{- $url := urlParse . -}}
+{{- regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "80" "443" (eq $url.scheme "http")) -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "detection-queue.chartEnv" -}}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
@@ -62,6 +100,9 @@ the first. Arguments: ours, theirs; optional key, by default name.
 # A pod without its own role must not silently use the node's instance profile.
 - name: AWS_EC2_METADATA_DISABLED
   value: "true"
+{{- with include "detection-queue.tracingEnv" . }}
+{{ . }}
+{{- end }}
 {{- end -}}
 
 {{/* The variables of `deliver`: the outbox's own win over those of all outboxes, and both over the chart's. */}}
@@ -95,6 +136,9 @@ the first. Arguments: ours, theirs; optional key, by default name.
 # A pod without its own role must not silently use the node's instance profile.
 - name: AWS_EC2_METADATA_DISABLED
   value: "true"
+{{- with include "detection-queue.tracingEnv" .root }}
+{{ . }}
+{{- end }}
 {{- end -}}
 
 {{/* How a Deployment is rolled out. Recreate takes no settings of rolling updates. */}}

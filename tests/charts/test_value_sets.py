@@ -631,6 +631,15 @@ QUEUE = {"name": "media", "spec": {"queue": {"url": "https://sqs.eu-west-1.amazo
             id="a namespace that nobody watches",
         ),
         pytest.param({"queues": [{"name": "media"}]}, "spec", id="a queue without a spec"),
+        pytest.param({"queues": [QUEUE], "deliver": None}, "deliver.image", id="no image"),
+        pytest.param({"crds": None}, "missing property 'crds'", id="null for a group"),
+        pytest.param({"serviceAccounts": {"worker": None}}, "'worker'", id="null for an account"),
+        pytest.param({"image": {"repository": None}}, "'repository'", id="null for an image"),
+        pytest.param(
+            {"networkPolicy": {"enabled": True, "apiServerPort": None}},
+            "'apiServerPort'",
+            id="null for a port, which is all ports",
+        ),
         pytest.param({"queues": [{**QUEUE, "image": "x"}]}, "image", id="a field beside the spec"),
         pytest.param(
             {"imagePullSecrets": [{"nam": "x"}]}, "imagePullSecrets", id="a nameless one"

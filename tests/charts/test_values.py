@@ -147,12 +147,21 @@ def test_the_defaults_fit_the_schema(values: dict[str, Any], schema: dict[str, A
     jsonschema.validate(values, schema)
 
 
+def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the chart's values with a user's on top, as helm merges them."""
+    both = {
+        name: merged(values[name], value) if isinstance(value, dict) and name in values else value
+        for name, value in changes.items()
+    }
+    return {**values, **both}
+
+
 @pytest.mark.parametrize(("changes", "named"), REFUSED)
 def test_a_wrong_value_is_refused_by_name(
-    schema: dict[str, Any], changes: dict[str, Any], named: str
+    values: dict[str, Any], schema: dict[str, Any], changes: dict[str, Any], named: str
 ) -> None:
     with pytest.raises(jsonschema.ValidationError) as caught:
-        jsonschema.validate(changes, schema)
+        jsonschema.validate(merged(values, changes), schema)
 
     assert named in f"{list(caught.value.absolute_path)} {caught.value.message}"
 

@@ -116,7 +116,7 @@ def installed_with_queues(
     cluster: Any, chart: Path, namespace: str, path: Path
 ) -> "subprocess.CompletedProcess[str]":
     wait_until_not_served(cluster)
-    # The cluster's is written anew for each command of kubectl, also while helm reads it.
+    # That of the cluster is written again for each command of kubectl, also while helm reads it.
     kubeconfig = path.with_name("kubeconfig")
     shutil.copy(cluster.server.kubeconfig(), kubeconfig)
     with ThreadPoolExecutor(1) as pool:

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 IMAGES: Mapping[str, set[str]] = {
-    "operator": {"detection_contract", "detection_operator"},
-    "worker": {"detection_contract", "detection_worker"},
+    "operator": {"detection_contract", "detection_tracing", "detection_operator"},
+    "worker": {"detection_contract", "detection_tracing", "detection_worker"},
 }
 """Top-level packages by image."""
 PACKAGES = {
     "detection_contract",
+    "detection_tracing",
     "detection_operator",
     "detection_worker",
     "detection_training",

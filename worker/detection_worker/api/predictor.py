@@ -204,7 +204,7 @@ class Predictor:
     def report(
         self, path_or_url: str | Path, *, confidence_threshold: float | None = None
     ) -> tuple[DetectionResult, str]:
-        """Analyse a file; return its result, and a page about it for people.
+        """Analyse a file; return its result, and a human-readable page about it.
 
         Args:
             path_or_url: As for ``predict_auto``.

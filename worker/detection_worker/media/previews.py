@@ -1,4 +1,4 @@
-"""Small pictures of media for people: resized in the child, encoded by the worker.
+"""Small pictures of media, to look at: resized in the child, encoded by the worker.
 
 Nothing of a file gets into them but its pixels and samples.
 """
@@ -20,9 +20,9 @@ PREVIEW_PX: Final = 960
 FRAME_PX: Final = 320
 """Longer side of one of several frames."""
 PREVIEW_PIXELS: Final = 2_000_000
-"""Of all pictures of one file together, so that 256 frames cost no more than 16."""
+"""All pictures of one file together, so that 256 frames cost no more than 16."""
 QUALITIES: Final = (82, 65, 45, 25, 10)
-"""Of JPEG, tried one after another until a picture is small enough."""
+"""JPEG qualities, tried one after another until a picture is small enough."""
 JPEG_BYTES: Final = 240_000
 FRAME_BYTES: Final = 20_000
 ICON_PX: Final = 128
@@ -35,8 +35,8 @@ def thumbnail_size(width: int, height: int, *, frames: int) -> tuple[int, int]:
     """Return the width and height of the small picture of a picture.
 
     Args:
-        width: Of the picture as it is shown, pixels.
-        height: Likewise.
+        width: Width of the picture as it is shown, pixels.
+        height: Its height, pixels.
         frames: How many pictures there may be of the file, >= 1.
     """
     side = PREVIEW_PX if frames == 1 else FRAME_PX
@@ -106,7 +106,7 @@ def icon(preview: bytes) -> bytes:
 SOUND_SIZE: Final = (960, 160)
 """Width and height of a spectrogram, pixels."""
 SAMPLES: Final = 512
-"""Of one spectrum: 32 ms at 16 kHz."""
+"""Samples of one spectrum: 32 ms at 16 kHz."""
 RANGE_DB: Final = 70.0
 SILENT: Final = (150, 150, 150)
 """Grey of what was not listened to."""
@@ -132,7 +132,7 @@ def spectrogram(
     Args:
         windows: Samples in [-1, 1], shape ``(n, window)``, one for each start.
         starts_s: Where each window starts, ascending, seconds.
-        sample_rate_hz: Of the samples.
+        sample_rate_hz: Sample rate.
         end_s: Right end of the picture, > 0; its left end is 0.
 
     Returns:

@@ -150,7 +150,7 @@ class DecodeRequest:
         audio: How to sample sound; None refuses sound.
         limits: What the file may cost.
         sound_only: Decode the sound of a video instead of its frames.
-        preview: Send small pictures for people too.
+        preview: Send small pictures to look at too.
     """
 
     path: Path

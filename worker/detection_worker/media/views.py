@@ -69,7 +69,7 @@ def fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
 
 
 def small(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """Return ``pixels`` in another size, width and height, for people to look at."""
+    """Return ``pixels`` in another size, width and height, to look at."""
     return _resized(pixels, size, Image.Resampling.BILINEAR, gap=SHOWN_GAP)
 
 

@@ -1,4 +1,4 @@
-"""Reads the values of an envelope whatever its version, or whoever made it."""
+"""Reads the values of an envelope whatever its version and its origin."""
 
 from collections.abc import Mapping
 from math import isfinite

@@ -1,4 +1,4 @@
-"""What a result says of the file, of its making and of the models, as rows for people."""
+"""What a result says of the file, of its making and of the models, as rows of a table."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -22,7 +22,7 @@ TEMPLATES: Final = Path(__file__).parent / "templates"
 POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """The page could load nothing even if a file name managed to say so."""
 MAX_TEXT_CHARS: Final = 600
-"""Of one text: file names and messages of strangers may have any length."""
+"""Longest text: file names and messages of strangers may have any length."""
 
 
 def harmless(value: object) -> object:
@@ -124,7 +124,7 @@ def result_page(
 
     Args:
         result: The envelope of a finished or failed job.
-        pictures: Of the same file.
+        pictures: Pictures of the same file.
         notes: Knows the cards of models.
         back: Name of the list that the page belongs to, in the folder above; empty for none.
     """

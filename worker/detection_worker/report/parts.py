@@ -47,9 +47,9 @@ def marks_of(segment: Object, size_px: tuple[float, float], scale: Scale) -> lis
     """Return the scored parts of a picture.
 
     Args:
-        segment: Of the result.
+        segment: A segment of the result.
         size_px: Width and height of the picture.
-        scale: Of the model.
+        scale: Scale of the model.
     """
     found = boxes(segment)
     scores = segment.get("region_scores")
@@ -152,11 +152,11 @@ def chart_of(
     """Return the scores of segments over time; None if none of them has one.
 
     Args:
-        segments: Of the result, in time order.
-        scale: Of the model.
+        segments: Segments of the result, in time order.
+        scale: Scale of the model.
         duration_s: Where the chart ends if no segment goes further.
         what: What the segments are, in the plural.
-        spectrogram: Of the segments, from 0 to the last one's end.
+        spectrogram: Spectrogram of the segments, from 0 to the last one's end.
     """
     spans = [(*_span(s), share(s, "score")) for s in segments]
     scored = [(start, end, score) for start, end, score in spans if score is not None]

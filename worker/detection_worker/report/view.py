@@ -41,7 +41,7 @@ def sheet_of(result: Object, pictures: Pictures, notes: NotesOf = no_notes) -> S
 
     Args:
         result: The envelope of a finished or failed job, of any version.
-        pictures: Of the same file.
+        pictures: Pictures of the same file.
         notes: Knows the cards of models.
     """
     case = _case(result)

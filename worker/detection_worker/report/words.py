@@ -84,4 +84,4 @@ STEPS: Final[Mapping[str, str]] = {
     "timeout": "Raise the limit decode-timeout, or cut the file.",
     "no_model": "Install a model for this kind of media: docs/operating.md.",
 }
-"""Next steps by error code, for somebody who reads a page; ``predict`` has others."""
+"""Next steps by error code, for a reader of the page; ``predict`` has others."""

@@ -69,7 +69,7 @@ class Plan:
         output: Where results are written: a path, ``-`` for standard output, or None.
         form: One of ``FORMATS``.
         drawings: File to draw each kind of evidence to.
-        report: Page for people; None for none.
+        report: Human-readable page; None for none.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
         threads: Threads of one forward pass; 0 leaves the number to torch.
         decoders: Files decoded at once; 0 means one for each core.
@@ -140,7 +140,7 @@ class Predict:
         parser.add_argument(
             "--report",
             metavar="FILE.html",
-            help="write a page for people: verdict, pictures, scores, what the detector gets "
+            help="write a page to read: verdict, pictures, scores, what the detector gets "
             "wrong; for several files a list, with their pages in FILE_files/",
         )
         for kind, text in DRAWINGS.items():

@@ -54,7 +54,7 @@ class Decoding:
             name: What it was called, for the kind that its extension announces.
             on_progress: Called while decoding gets ahead.
             cancelled: Asked several times a second.
-            previews: Make small pictures for people too.
+            previews: Make small pictures to look at too.
 
         Raises:
             JobError: With a media code, or ``NO_MODEL``.

@@ -50,7 +50,7 @@ def window_end_s(sampling: AudioSampling, at_s: float, info: MediaInfo) -> float
     Args:
         sampling: How it was cut.
         at_s: Where it starts, seconds.
-        info: Of the sound.
+        info: Facts about the sound.
     """
     window_s = sampling.window / sampling.sample_rate_hz
     return at_s + (window_s if info.duration_s is None else min(window_s, info.duration_s))

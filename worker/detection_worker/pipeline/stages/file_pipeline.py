@@ -43,7 +43,7 @@ class FileTask:
         failure: Why it failed, once it has.
         timings_s: Seconds of each finished stage.
         previews: Small pictures are wanted.
-        pictures: Of the file, once it is concluded, if they were wanted.
+        pictures: Pictures of the file, once it is concluded, if they were wanted.
         info: Facts about it, once it is concluded.
     """
 

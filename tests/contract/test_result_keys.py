@@ -14,6 +14,8 @@ from detection_contract.result_keys import (
     is_plain,
     key_pattern,
     names_media,
+    page_key,
+    page_template,
     result_key,
 )
 
@@ -218,3 +220,12 @@ def test_prefixes_whose_urls_name_their_objects(prefix: str, *, plain: bool) -> 
 )
 def test_templates_whose_keys_end_like_media(template: str, *, media: bool) -> None:
     assert names_media(template) is media
+
+
+def test_a_page_lies_beside_its_envelope_under_a_key_that_no_envelope_has() -> None:
+    assert page_template(DEFAULT_TEMPLATE) == "{date}/{request_id}.html"
+    assert page_key("out/a.b.json") == "out/a.b.html"
+    for template in ("{request_id}", "{request_id}.html", "{request_id}.JSON"):
+        assert page_template(template) is None
+    with pytest.raises(ValueError, match=r"a\.html does not end with \.json"):
+        page_key("a.html")

@@ -22,6 +22,9 @@ ALLOWED_TEMPLATE: Final = (
     f"empty, . or .. folders, at most {MAX_TEMPLATE_BYTES} bytes"
 )
 """What is allowed, as it follows ``Allowed:`` in an error."""
+ENVELOPE_SUFFIX: Final = ".json"
+PAGE_SUFFIX: Final = ".html"
+"""A page lies beside its envelope, under the same key but for this end."""
 _SEGMENT: Final = f"([^/?{{}}]|[{{]({'|'.join(FIELDS)})[}}])+"
 TEMPLATE_PATTERN: Final = f"^{_SEGMENT}(/{_SEGMENT})*$"
 """Every template matches; for RE2 too. ``is_key_template`` says the rest."""
@@ -66,6 +69,27 @@ def names_media(template: str) -> bool:
     Request ids that workers make for events have no extension.
     """
     return template.endswith("{key}") or kind_of_name(template) is not None
+
+
+def page_template(template: str) -> str | None:
+    """Return the template of pages; None if they could not be told from envelopes.
+
+    Only where every envelope ends with ``.json`` no page can take the place of one.
+    """
+    if not template.endswith(ENVELOPE_SUFFIX):
+        return None
+    return template.removesuffix(ENVELOPE_SUFFIX) + PAGE_SUFFIX
+
+
+def page_key(key: str) -> str:
+    """Return the key of the page beside an envelope.
+
+    Raises:
+        ValueError: The envelope's key does not end with ``.json``.
+    """
+    if not key.endswith(ENVELOPE_SUFFIX):
+        raise ValueError(f"{key} does not end with {ENVELOPE_SUFFIX}")
+    return key.removesuffix(ENVELOPE_SUFFIX) + PAGE_SUFFIX
 
 
 def result_key(

@@ -218,6 +218,8 @@ class ResultSettings:
     results_key: KeyTemplate = DEFAULT_TEMPLATE
     """Key below the prefix; ``{date}`` (YYYY/MM/DD of the sending, UTC), ``{request_id}``,
     ``{message_id}``, ``{index}``, ``{bucket}`` and ``{key}`` (of the media) are filled in."""
+    results_pages: bool = False
+    """Store an HTML page beside every envelope, for readers; needs keys that end with .json."""
     results_kms_key_id: str | None = None
     """KMS key of stored envelopes (SSE-KMS); None leaves encryption to the bucket."""
     results_bucket_owner: AccountId | None = None

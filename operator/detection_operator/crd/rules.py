@@ -169,6 +169,15 @@ RULES: Final[dict[str, Rules]] = {
             "results.keyTemplate has no meaning without results.url",
         ),
         (
+            "has(self.url) || !has(self.pages) || !self.pages",
+            "results.pages has no meaning without results.url",
+        ),
+        (
+            "!has(self.pages) || !self.pages || !has(self.keyTemplate)"
+            " || self.keyTemplate.endsWith('.json')",
+            "results.pages needs a results.keyTemplate that ends in .json",
+        ),
+        (
             "has(self.url) || !has(self.kmsKeyID)",
             "results.kmsKeyID has no meaning without results.url",
         ),

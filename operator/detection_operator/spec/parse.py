@@ -15,7 +15,13 @@ from detection_contract.aws.arns import may_be_queue, parse_destination_arn
 from detection_contract.aws.s3_prefixes import is_s3_prefix, parse_s3_prefix
 from detection_contract.aws.sqs_urls import is_same_queue, region_of_queue
 from detection_contract.callback_urls import is_callback_url
-from detection_contract.result_keys import ALLOWED_TEMPLATE, is_key_template, is_plain, names_media
+from detection_contract.result_keys import (
+    ALLOWED_TEMPLATE,
+    is_key_template,
+    is_plain,
+    names_media,
+    page_template,
+)
 from detection_operator.spec.fields import ADDRESS_PATTERN, ADDRESS_RULE, FROM_REDRIVE_POLICY
 from detection_operator.spec.queue_spec import QueueRef, QueueSpec
 from detection_operator.spec.results import Results
@@ -143,6 +149,8 @@ _RESULTS: Final = "worker.template.results"
 def _check_results(results: Results, queue: QueueRef) -> None:
     if results.url is None and results.key_template is not None:
         raise InvalidSpec(f"{_RESULTS}.keyTemplate", "has no meaning without url")
+    if results.url is None and results.pages:
+        raise InvalidSpec(f"{_RESULTS}.pages", "has no meaning without url")
     if results.url is None and results.kms_key_id is not None:
         raise InvalidSpec(f"{_RESULTS}.kmsKeyID", "has no meaning without url")
     if results.url is results.cache_url is None and results.bucket_owner is not None:
@@ -159,6 +167,10 @@ def _check_prefixes(results: Results) -> None:
     key = results.key_template
     if key is not None and not is_key_template(key):
         raise InvalidSpec(f"{_RESULTS}.keyTemplate", f"{key!r} is not {ALLOWED_TEMPLATE}")
+    if key is not None and results.pages and page_template(key) is None:
+        raise InvalidSpec(
+            f"{_RESULTS}.pages", f"needs .json at the end of keyTemplate, not {key!r}"
+        )
     for name, url in (("url", results.url), ("cacheURL", results.cache_url)):
         if url is not None and not is_s3_prefix(url):
             raise InvalidSpec(f"{_RESULTS}.{name}", f"{url!r} has a bucket that S3 does not allow")

@@ -12,7 +12,7 @@ from detection_contract.result_keys import (
     MAX_TEMPLATE_BYTES,
     TEMPLATE_PATTERN,
 )
-from detection_operator.spec.fields import QUEUE_URL_PATTERN, SpecPart, Text, Unique
+from detection_operator.spec.fields import QUEUE_URL_PATTERN, Flag, SpecPart, Text, Unique
 
 MAX_DESTINATIONS: Final = 10
 S3_PREFIX_PATTERN: Final = "^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[ ->@-~]*)?$"
@@ -60,6 +60,13 @@ class Results(SpecPart):
             "are known too.",
         ),
     ] = None
+    pages: Annotated[
+        Flag,
+        Field(
+            description="Store an HTML page to read beside every result, under the same key with "
+            ".html; a result does not wait for a page that fails.",
+        ),
+    ] = False
     kms_key_id: Annotated[
         Text | None,
         Field(

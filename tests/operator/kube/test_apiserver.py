@@ -73,6 +73,11 @@ WRONG_RESULTS: list[tuple[dict[str, Any], str]] = [
         for key in ("../{request_id}", "{request_id}/..", "a/./{request_id}", "{request_id} ")
     ),
     ({"url": "s3://bucket/", "keyTemplate": "{request_id}{x}"}, "should match"),
+    ({"pages": True}, "results.pages has no meaning without results.url"),
+    (
+        {"url": "s3://bucket/", "keyTemplate": "{request_id}", "pages": True},
+        "results.pages needs a results.keyTemplate that ends in .json",
+    ),
     ({"kmsKeyID": "alias/results"}, "kmsKeyID has no meaning without results.url"),
     ({"bucketOwner": "123456789012"}, "bucketOwner has no meaning without"),
     ({"url": "s3://bucket/", "bucketOwner": "me"}, "should match"),

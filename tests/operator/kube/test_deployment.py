@@ -125,6 +125,7 @@ def test_the_worker_learns_how_many_feeders_it_is_to_have(
 RESULTS: dict[str, Any] = {
     "url": "s3://bucket/results/",
     "keyTemplate": "{request_id}.json",
+    "pages": True,
     "kmsKeyID": "alias/results",
     "bucketOwner": "123456789012",
     "onSuccess": [
@@ -147,6 +148,7 @@ def test_the_worker_takes_the_variables_of_every_result_setting(tmp_path: Path) 
     assert settings.results == ResultSettings(
         results_url="s3://bucket/results/",
         results_key="{request_id}.json",
+        results_pages=True,
         results_kms_key_id="alias/results",
         results_bucket_owner="123456789012",
         on_success=tuple(RESULTS["onSuccess"]),

@@ -89,6 +89,13 @@ WRONG_RESULTS: list[tuple[str, str, dict[str, Any]]] = [
         "keyTemplate",
         {"url": "s3://bucket/", "keyTemplate": "{request_id}{time}"},
     ),
+    ("pages of nothing", "pages", {"pages": True}),
+    (
+        "pages that could be results",
+        "pages",
+        {"url": "s3://bucket/", "keyTemplate": "{request_id}", "pages": True},
+    ),
+    ("a word for pages", "pages", {"url": "s3://bucket/", "pages": "yes"}),
     ("a KMS key for nothing", "kmsKeyID", {"kmsKeyID": "alias/results"}),
     ("a KMS key with blanks", "kmsKeyID", {"url": "s3://bucket/", "kmsKeyID": "my key"}),
     ("an owner of nothing", "bucketOwner", {"bucketOwner": "123456789012"}),
@@ -294,6 +301,7 @@ def test_every_prefix_that_the_api_server_takes_is_one_for_the_worker(url: str) 
 ALL_RESULTS = {
     "url": "s3://media-results/detection/",
     "keyTemplate": "{date}/{bucket}/{key}/{request_id}-{index}.json",
+    "pages": True,
     "kmsKeyID": "arn:aws:kms:eu-west-1:123456789012:alias/results",
     "bucketOwner": "123456789012",
     "onSuccess": [

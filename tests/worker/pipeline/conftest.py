@@ -295,6 +295,7 @@ class FakeDecoder:
         self.script = Script()
         self.folders: list[Path] = []
         self.provenance: Provenance | None = None
+        self.previews: list[bool] = []
 
     def decode(
         self,
@@ -314,8 +315,11 @@ class FakeDecoder:
             units = np.full((2, 16), value, dtype=np.float32)
         else:
             units = np.full((2, 8, 8, 3), value, dtype=np.uint8)
+        thumbnails = np.full((1, 6, 6, 3), value, dtype=np.uint8)
+        self.previews.append(request.preview)
         return DecodedMedia(
             info=replace(media_info(side_px=8, kind=kind), provenance=self.provenance),
+            thumbnails=thumbnails if request.preview and kind is not MediaKind.AUDIO else None,
             units=units,
             frame=np.zeros(2, dtype=np.int32),
             at_s=np.zeros(1),
@@ -429,6 +433,22 @@ class FakeStore:
         return StoredResult(url=f"s3://results/{request_id}.json", body=self.kept[request_id][1])
 
 
+class FakePages:
+    """Keeps pages; scripted by request id."""
+
+    def __init__(self, journal: list[str]) -> None:
+        self.script = Script()
+        self.journal = journal
+        self.kept: dict[str, str] = {}
+
+    def put_page(self, result_id: ResultId, page: bytes, *, only_if_missing: bool) -> None:
+        name = result_id.request_id
+        self.script.enter(name, lambda: False)
+        self.journal.append(f"page {name}")
+        if not (only_if_missing and name in self.kept):
+            self.kept[name] = page.decode()
+
+
 class FakeNotifier:
     """Takes notifications; scripted by destination."""
 
@@ -498,6 +518,7 @@ class Rig:
     destinations: ResultSettings = field(default_factory=ResultSettings)
     callback_url: str | None = None
     store: FakeStore | None = None
+    pages: FakePages | None = None
     notifier: FakeNotifier | None = None
     entries: FakeEntries | None = None
     outbox: FakeOutbox | None = None
@@ -513,13 +534,21 @@ class Rig:
         return self.callbacks.journal
 
     def keep_results(
-        self, *, on_success: Sequence[str] = (), on_failure: Sequence[str] = ()
+        self,
+        *,
+        on_success: Sequence[str] = (),
+        on_failure: Sequence[str] = (),
+        pages: bool = False,
     ) -> None:
         """Give the pipeline a store, and a notifier for these destinations."""
+        self.pages = FakePages(self.journal)
         self.store = FakeStore(self.journal)
         self.notifier = FakeNotifier(self.journal) if on_success or on_failure else None
         self.destinations = ResultSettings(
-            results_url="s3://results/", on_success=tuple(on_success), on_failure=tuple(on_failure)
+            results_url="s3://results/",
+            results_pages=pages,
+            on_success=tuple(on_success),
+            on_failure=tuple(on_failure),
         )
 
     def keep_callbacks(self) -> None:
@@ -565,6 +594,7 @@ class Rig:
                 ),
                 outbox=self.outbox,
                 store=self.store,
+                pages=self.pages,
                 notifier=self.notifier,
                 entries=self.entries,
             ),

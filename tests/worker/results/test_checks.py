@@ -83,3 +83,15 @@ def test_prefixes_have_no_folders_of_dots_and_no_query(setting: str, url: str) -
 
     with pytest.raises(UsageError, match="The prefix of --"):
         check_destinations(results, queues=[])
+
+
+def test_pages_need_a_place_and_keys_that_tell_them_from_results() -> None:
+    pages = ResultSettings(results_pages=True)
+    with pytest.raises(UsageError, match="--results-pages needs --results\n"):
+        check_destinations(pages, queues=[])
+
+    stored = replace(pages, results_url="s3://bucket/out/")
+    check_destinations(stored, queues=[])
+    for template in ("{request_id}", "{request_id}.html", "{request_id}.json.gz"):
+        with pytest.raises(UsageError, match=r"End the key in \.json"):
+            check_destinations(replace(stored, results_key=template), queues=[])

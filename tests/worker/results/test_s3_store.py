@@ -454,3 +454,55 @@ def test_a_bucket_of_another_region_is_followed_there(local: Any) -> None:
         "far.s3.amazonaws.com",
         *["far.s3.eu-west-1.amazonaws.com"] * 2,
     ]
+
+
+# -- pages -------------------------------------------------------------------------------------
+
+PAGE = "<!DOCTYPE html><p>ü".encode()
+
+
+def test_a_page_lies_beside_its_result_and_is_no_work(
+    cloud: Any, bucket: str, store: S3ResultStore, tmp_path: Path
+) -> None:
+    store.put(RESULT, BODY)
+    store.put_page(RESULT, PAGE, only_if_missing=False)
+
+    found = cloud.client("s3").get_object(Bucket=bucket, Key="out/2025/11/30/req-1.html")
+    assert found["Body"].read() == PAGE
+    assert found["ContentType"] == "text/html; charset=utf-8"
+    assert store.find(RESULT) == StoredResult(url=f"s3://{bucket}/{KEY}", body=BODY)
+    with closing(S3Storage(cloud.session, cloud.aws)) as storage:
+        location = S3Location(bucket=bucket, key="out/2025/11/30/req-1.html")
+        fetched = storage.fetch(
+            location,
+            target=tmp_path / "page",
+            max_bytes=1 << 20,
+            on_progress=lambda: None,
+            cancelled=lambda: False,
+        )
+    assert fetched.is_result
+
+
+def test_a_page_that_is_there_is_replaced_only_by_the_one_with_its_pictures(
+    cloud: Any, bucket: str, store: S3ResultStore
+) -> None:
+    def page() -> bytes:
+        key = "out/2025/11/30/req-1.html"
+        body: bytes = cloud.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+        return body
+
+    store.put_page(RESULT, b"poor", only_if_missing=True)
+    assert page() == b"poor"
+    store.put_page(RESULT, PAGE, only_if_missing=False)
+    assert page() == PAGE
+    store.put_page(RESULT, b"poor", only_if_missing=True)
+    assert page() == PAGE
+
+
+def test_a_page_that_is_refused_says_why(cloud: Any) -> None:
+    with (
+        store_in(cloud, "no-such-bucket-of-pages") as store,
+        pytest.raises(JobError, match="no-such-bucket-of-pages") as caught,
+    ):
+        store.put_page(RESULT, PAGE, only_if_missing=False)
+    assert caught.value.code is ErrorCode.RESULT_NOT_STORED

@@ -42,6 +42,7 @@ HELP: Final = {
     "callback_url": "callback URL of messages that name none, such as S3 events",
     "results": "S3 prefix that every result is stored under, such as s3://bucket/results/",
     "results_key": "key of a stored result below the prefix",
+    "results_pages": "store an HTML page to read beside every result",
     "results_kms_key_id": "KMS key that encrypts stored results; default: the bucket's",
     "results_bucket_owner": "AWS account that must own the buckets of results and cache",
     "on_success": "ARNs of SNS topics, SQS queues or EventBridge buses told of finished results",

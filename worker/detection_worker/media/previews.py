@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from detection_worker.media.crops import Box, Pixels
-from detection_worker.media.views import small
+from detection_worker.media.views import reduced
 
-PREVIEW_PX: Final = 960
-"""Longer side of a still image: as wide as a page on a screen."""
-FRAME_PX: Final = 320
-"""Longer side of one of several frames."""
-PREVIEW_PIXELS: Final = 2_000_000
+PREVIEW_PX: Final = 1280
+"""Longer side of a still image, at most: wider than a page on a screen."""
+FRAME_PX: Final = 400
+"""Longer side of one of several frames, at most."""
+PREVIEW_PIXELS: Final = 2_400_000
 """All pictures of one file together, so that 256 frames cost no more than 16."""
 QUALITIES: Final = (82, 65, 45, 25, 10)
 """JPEG qualities, tried one after another until a picture is small enough."""
@@ -31,19 +31,19 @@ HIDDEN: Final = 224
 """Grey of what is transparent in the file."""
 
 
-def thumbnail_size(width: int, height: int, *, frames: int) -> tuple[int, int]:
-    """Return the width and height of the small picture of a picture.
+def factor(width: int, height: int, *, frames: int) -> int:
+    """Return by how much a picture is reduced: a whole number, so that whole pixels are averaged.
 
     Args:
-        width: Width of the picture as it is shown, pixels.
+        width: Width of the picture, pixels.
         height: Its height, pixels.
         frames: How many pictures there may be of the file, >= 1.
     """
     side = PREVIEW_PX if frames == 1 else FRAME_PX
-    fitting = math.sqrt(PREVIEW_PIXELS / frames / (width * height))
-    scale = min(1.0, side / max(width, height), fitting)
-    # No side is rounded up: the pixels are counted by the receiver.
-    return max(1, int(width * scale)), max(1, int(height * scale))
+    k = max(1, math.ceil(max(width, height) / side))
+    while math.ceil(width / k) * math.ceil(height / k) * frames > PREVIEW_PIXELS:
+        k += 1
+    return k
 
 
 def whole_thumbnail(pixels: Pixels, box: Box, size: tuple[int, int]) -> Pixels:
@@ -54,15 +54,14 @@ def whole_thumbnail(pixels: Pixels, box: Box, size: tuple[int, int]) -> Pixels:
         box: Where that lies in the whole.
         size: Width and height of the whole.
     """
-    width, height = thumbnail_size(*size, frames=1)
+    k = factor(*size, frames=1)
     if box == (0, 0, *size):
-        return small(pixels, (width, height))[None]
-    scale_x, scale_y = width / size[0], height / size[1]
-    left, right = int(box[0] * scale_x), max(int(box[2] * scale_x), int(box[0] * scale_x) + 1)
-    top, bottom = int(box[1] * scale_y), max(int(box[3] * scale_y), int(box[1] * scale_y) + 1)
+        return reduced(pixels, k)[None]
+    width, height = math.ceil(size[0] / k), math.ceil(size[1] / k)
     whole = np.full((1, height, width, 3), HIDDEN, np.uint8)
-    part = small(pixels, (right - left, bottom - top))
-    whole[0, top:bottom, left:right] = part[: height - top, : width - left]
+    left, top = box[0] // k, box[1] // k
+    part = reduced(pixels, k)[: height - top, : width - left]
+    whole[0, top : top + part.shape[0], left : left + part.shape[1]] = part
     return whole
 
 

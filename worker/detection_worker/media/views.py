@@ -19,9 +19,6 @@ CENTRE_GAP: Final = 4.0
 resized in earnest: a fourth of the time at 12 megapixels, and no pixel moves by more than two of
 256 levels (2.0, usual for thumbnails: 7)."""
 
-SHOWN_GAP: Final = 2.0
-"""As ``CENTRE_GAP``, of pictures that only people look at."""
-
 
 def resizes(sampling: PictureSampling, size: tuple[int, int]) -> bool:
     """Return whether ``see`` resizes a picture of this width and height."""
@@ -68,9 +65,9 @@ def fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     return _resized(pixels, size, Image.Resampling.BILINEAR)
 
 
-def small(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """Return ``pixels`` in another size, width and height, to look at."""
-    return _resized(pixels, size, Image.Resampling.BILINEAR, gap=SHOWN_GAP)
+def reduced(pixels: Pixels, factor: int) -> Pixels:
+    """Return ``pixels`` reduced by a whole number, RGB, to look at."""
+    return np.ascontiguousarray(np.asarray(_picture(pixels).reduce(factor))[..., :3])
 
 
 def _centre(width: int, height: int, pixel_aspect: float) -> tuple[int, int, int, int]:

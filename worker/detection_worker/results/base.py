@@ -76,6 +76,23 @@ class ResultStore(Protocol):
         ...
 
 
+class PageStore(Protocol):
+    """Keeps pages beside the envelopes; thread-safe."""
+
+    def put_page(self, result_id: ResultId, page: bytes, *, only_if_missing: bool) -> None:
+        """Store the page of a result.
+
+        Args:
+            result_id: As for ``ResultStore``.
+            page: HTML in UTF-8.
+            only_if_missing: Leave a page that is there, which may have pictures.
+
+        Raises:
+            JobError: ``RESULT_NOT_STORED``.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
     """What a destination is told about one result.

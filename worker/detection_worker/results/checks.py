@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from detection_contract.aws.arns import may_be_queue, parse_destination_arn
 from detection_contract.aws.s3_prefixes import parse_s3_prefix
-from detection_contract.result_keys import MAX_PREFIX_BYTES, is_plain, names_media
+from detection_contract.result_keys import MAX_PREFIX_BYTES, is_plain, names_media, page_template
 from detection_worker.errors import UsageError
 from detection_worker.settings import ResultSettings
 
@@ -20,7 +20,7 @@ def check_destinations(results: ResultSettings, *, queues: Iterable[str | None])
 
     Raises:
         UsageError: A destination is one of the queues or the outbox, a prefix leaves no room for
-            keys or makes bad ones, or results could be taken for media.
+            keys or makes bad ones, results could be taken for media, or pages for results.
     """
     taken = [url for url in (*queues, results.outbox_url) if url]
     for option, arns in (
@@ -37,6 +37,7 @@ def check_destinations(results: ResultSettings, *, queues: Iterable[str | None])
     _check_prefix("--cache", results.cache_url)
     _check_prefix("--results", results.results_url)
     _check_names(results)
+    _check_pages(results)
 
 
 def _check_prefix(option: str, url: str | None) -> None:
@@ -63,4 +64,16 @@ def _check_names(results: ResultSettings) -> None:
             f"--results-key {results.results_key} gives results the names of media files\n"
             "In the bucket of the media its events would have each of them analysed in turn: end "
             "the key in .json, or add a prefix to --results."
+        )
+
+
+def _check_pages(results: ResultSettings) -> None:
+    if not results.results_pages:
+        return
+    if results.results_url is None:
+        raise UsageError("--results-pages needs --results\nName the S3 prefix of the results.")
+    if page_template(results.results_key) is None:
+        raise UsageError(
+            f"--results-pages does not go with --results-key {results.results_key}\n"
+            "End the key in .json: the page has the same key with .html."
         )

@@ -22,6 +22,7 @@ from detection_contract.result_keys import (
     MESSAGE_ID,
     SHA256,
     encoded,
+    page_key,
     result_key,
 )
 from detection_worker import aws_session
@@ -37,6 +38,8 @@ POOL: Final = 32
 READ_TIMEOUT_S: Final = 10.0
 MAX_READ_BYTES: Final = 64 * MIB
 """No envelope is larger; a larger object is not one of ours."""
+JSON: Final = "application/json"
+HTML: Final = "text/html; charset=utf-8"
 _TRIES: Final = 3
 """Conditional writes, each after another writer came first."""
 _LOST_RACES: Final = frozenset({HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED})
@@ -120,6 +123,21 @@ class S3ResultStore:
             self._write(key, result_id, body, {})
         return self._stored(key, body)
 
+    def put_page(self, result_id: ResultId, page: bytes, *, only_if_missing: bool) -> None:
+        """Store a page; see ``PageStore.put_page``."""
+        if only_if_missing and not self._conditional:
+            return
+        condition = {"IfNoneMatch": "*"} if only_if_missing else {}
+        with self._explained():
+            try:
+                self._write(
+                    page_key(self._key(result_id)), result_id, page, condition, content_type=HTML
+                )
+            except ClientError as exc:
+                status = http_status(exc.response)
+                if not condition or status not in {*_LOST_RACES, HTTPStatus.NOT_IMPLEMENTED}:
+                    raise
+
     def find(self, result_id: ResultId) -> StoredResult | None:
         """Return what an earlier delivery stored; see ``ResultStore.find``."""
         key = self._key(result_id)
@@ -163,12 +181,18 @@ class S3ResultStore:
         return True
 
     def _write(
-        self, key: str, result_id: ResultId, body: bytes, condition: Mapping[str, str]
+        self,
+        key: str,
+        result_id: ResultId,
+        body: bytes,
+        condition: Mapping[str, str],
+        *,
+        content_type: str = JSON,
     ) -> None:
         digest = hashlib.sha256(body)
         metadata = {**_marks(result_id), SHA256: digest.hexdigest()}
         parameters = {
-            "ContentType": "application/json",
+            "ContentType": content_type,
             # Given, not left to botocore, which would send it after the body: other stores than
             # S3 do not know trailers.
             "ChecksumAlgorithm": "SHA256",

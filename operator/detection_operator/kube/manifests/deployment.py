@@ -233,6 +233,7 @@ def _result_variables(results: Results) -> dict[str, str]:
     variables = {
         env.RESULTS_URL: results.url,
         env.RESULTS_KEY: results.key_template,
+        env.RESULTS_PAGES: "on" if results.pages else None,
         env.RESULTS_KMS_KEY_ID: results.kms_key_id,
         env.RESULTS_BUCKET_OWNER: results.bucket_owner,
         env.ON_SUCCESS: ",".join(results.on_success),

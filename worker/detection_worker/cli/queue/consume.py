@@ -72,6 +72,7 @@ GROUPS: Final = {
     "results": (
         "results",
         "results_key",
+        "results_pages",
         "results_kms_key_id",
         "results_bucket_owner",
         "on_success",

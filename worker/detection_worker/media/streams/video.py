@@ -13,7 +13,7 @@ from detection_contract.error_codes import ErrorCode
 from detection_worker.core.sampling import VideoSampling, pictures
 from detection_worker.errors import JobError
 from detection_worker.media.crops import Pixels
-from detection_worker.media.previews import thumbnail_size
+from detection_worker.media.previews import factor
 from detection_worker.media.stills.shown import ON_WHITE
 from detection_worker.media.streams.av_input import Reader, start_s
 from detection_worker.media.streams.display import alpha_of, hides_all, upright
@@ -31,7 +31,7 @@ from detection_worker.media.streams.timeline import (
     plan,
     plan_clips,
 )
-from detection_worker.media.views import fitted, see, small
+from detection_worker.media.views import fitted, reduced, see
 from detection_worker.settings import MediaLimits
 
 OPACITY_LEFT_OUT = "the transparency of the video was not taken into account"
@@ -219,13 +219,15 @@ class _Taker:
         self._parts.append(part)
 
     def _thumbnail(self, pixels: Pixels, aspect: float) -> Pixels:
+        """All have the size of the first, in which pixels are square."""
+        height, width = pixels.shape[:2]
+        small = reduced(pixels, factor(width, height, frames=pictures(self._sampling)))
+        shown = (max(1, min(round(small.shape[1] * aspect), small.shape[1])), small.shape[0])
+        if aspect > 1:
+            shown = (small.shape[1], max(1, round(small.shape[0] / aspect)))
         if self._clip.thumbnails:
-            height, width = self._clip.thumbnails[0].shape[:2]
-            return small(pixels, (width, height))
-        shown = max(1, round(pixels.shape[1] * aspect))
-        return small(
-            pixels, thumbnail_size(shown, pixels.shape[0], frames=pictures(self._sampling))
-        )
+            shown = self._clip.thumbnails[0].shape[1::-1]
+        return fitted(small, shown)
 
     def _alike(self, units: Pixels) -> Pixels:
         """Whole frames keep the size of the first, although a stream may change it midway."""

@@ -10,7 +10,7 @@ from detection_contract.aws.s3_prefixes import S3PrefixLocation, parse_s3_prefix
 from detection_contract.aws.s3_urls import S3Location, s3_uri
 from detection_contract.media_types import kind_of_name
 from detection_contract.messages import ParsedBody, parse_body
-from detection_contract.result_keys import key_pattern, names_media
+from detection_contract.result_keys import key_pattern, names_media, page_template
 from detection_worker.settings import ResultSettings, Settings
 
 Parse = Callable[[str], ParsedBody]
@@ -66,6 +66,16 @@ def _own_objects(results: ResultSettings) -> list[_Own]:
     own = []
     if results.results_url:
         place, template = parse_s3_prefix(results.results_url), results.results_key
+        page = page_template(template)
+        if page is not None:
+            own.append(
+                _Own(
+                    what="the page of a result",
+                    place=place,
+                    keys=key_pattern(page),
+                    like_media=False,
+                )
+            )
         ends_with_id = template.endswith("{request_id}")
         own.append(
             _Own(

@@ -11,6 +11,7 @@ from detection_worker.errors import Cancelled
 from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.jobs import Job
 from detection_worker.pipeline.messages.result_cache import Finished, ResultCache
+from detection_worker.report.values import NO_PICTURES, Pictures
 
 
 class Passage:
@@ -25,9 +26,12 @@ class Passage:
         in_flight: Says whether the message is ours.
         results: Remembers what is done.
         envelope: The decoded envelope, if it is at hand.
+        pictures: Pictures of the file, if pages are made.
 
     Attributes:
         body: The encoded envelope: the same bytes for every destination.
+        pictures: As given.
+        earlier: The envelope was stored by an earlier delivery, with its page.
     """
 
     def __init__(
@@ -38,8 +42,11 @@ class Passage:
         in_flight: InFlight,
         results: ResultCache,
         envelope: DetectionResult | None = None,
+        pictures: Pictures = NO_PICTURES,
     ) -> None:
         self.job = job
+        self.pictures = pictures
+        self.earlier = finished.result_url is not None
         self.body = finished.body
         self._finished = finished
         self._in_flight = in_flight
@@ -87,6 +94,7 @@ class Passage:
     def replace_by(self, finished: Finished) -> None:
         """Go on with the envelope of an earlier delivery instead."""
         self.body = finished.body
+        self.earlier = True
         self.__dict__.pop("envelope", None)
         self.note(lambda _: finished)
 

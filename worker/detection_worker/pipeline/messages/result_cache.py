@@ -23,6 +23,7 @@ class Finished:
         body: The encoded envelope; empty once it is delivered.
         failure: Why the job failed for good, if it did.
         result_url: ``s3://`` URL of the stored envelope; None if it is not stored.
+        paged: Its page is stored, or could not be made.
         notified: ARNs of the destinations that have been notified.
         called_back: The callback was delivered, or the outbox has it.
         delivered: All of this is done; nothing is left but the message.
@@ -31,6 +32,7 @@ class Finished:
     body: bytes
     failure: Failure | None = None
     result_url: str | None = None
+    paged: bool = False
     notified: frozenset[str] = frozenset()
     called_back: bool = False
     delivered: bool = False

@@ -136,6 +136,7 @@ class Adapters:
                 else callbacks
             ),
             store=self.destinations.store,
+            pages=self.destinations.store,
             notifier=self.destinations.notifier,
             outbox=outbox.box if outbox else None,
             entries=self.destinations.entries,

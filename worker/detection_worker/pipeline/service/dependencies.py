@@ -10,6 +10,7 @@ from detection_worker.cache.digest import installed, scoring_digest
 from detection_worker.cache.scores import ScoreCache
 from detection_worker.callback.base import CallbackClient
 from detection_worker.detectors.base import Detector
+from detection_worker.detectors.model_folder.listing import bundled_models_dir
 from detection_worker.media.values import Decoder
 from detection_worker.metrics import Metrics
 from detection_worker.outbox.base import Outbox
@@ -21,9 +22,10 @@ from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.result_cache import ResultCache
 from detection_worker.pipeline.messages.settlement import Settlement
 from detection_worker.pipeline.stages.breaker import CircuitBreaker
-from detection_worker.pipeline.stages.context import ResultHandler, StageContext
+from detection_worker.pipeline.stages.context import Pages, ResultHandler, StageContext
 from detection_worker.pipeline.stages.handovers import Fetched
-from detection_worker.results.base import Notifier, ResultStore
+from detection_worker.report.cards import Cards
+from detection_worker.results.base import Notifier, PageStore, ResultStore
 from detection_worker.settings import ConsumerSettings, ResultSettings, Settings
 from detection_worker.sources.base import MessageSource, QueueFacts
 from detection_worker.storage.base import Storage
@@ -42,6 +44,7 @@ class PipelineDependencies:
         detectors: By media kind.
         callbacks: Posts results.
         store: Keeps every envelope; None without one.
+        pages: Keeps pages beside the envelopes; None without a store.
         notifier: Publishes notifications; None without destinations.
         outbox: Takes over callbacks that failed for now; None without one.
         entries: Keeps the entries of the shared cache of scores; None without one.
@@ -58,6 +61,7 @@ class PipelineDependencies:
     detectors: Mapping[MediaKind, Detector]
     callbacks: CallbackClient
     store: ResultStore | None = None
+    pages: PageStore | None = None
     notifier: Notifier | None = None
     outbox: Outbox | None = None
     entries: EntryStore | None = None
@@ -93,6 +97,14 @@ def make_scores(
         trust_list=None if trusted is None else trusted.read_bytes(),
     )
     return ScoreCache(dependencies.entries, scoring=scoring, cards=cards, metrics=metrics)
+
+
+def make_pages(dependencies: PipelineDependencies, settings: Settings) -> Pages | None:
+    """Return what makes pages of results; None if none are wanted."""
+    if not settings.results.results_pages or dependencies.pages is None:
+        return None
+    cards = Cards(settings.models_dir or bundled_models_dir())
+    return Pages(store=dependencies.pages, notes=cards.notes)
 
 
 def make_context(
@@ -131,6 +143,7 @@ def make_context(
         disk=DiskBudget(consumer.max_bytes_in_flight),
         destinations=settings.results,
         region=settings.aws.region,
+        pages=make_pages(dependencies, settings),
         trust_declared=settings.provenance.trust_declared,
         queue_url=consumer.queue_url,
         on_result=on_result,

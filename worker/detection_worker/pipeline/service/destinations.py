@@ -8,7 +8,7 @@ from detection_contract.aws.s3_prefixes import parse_s3_prefix
 from detection_worker.cache.base import EntryStore
 from detection_worker.cache.s3 import S3Entries
 from detection_worker.pipeline.service.dependencies import delivery_threads
-from detection_worker.results.base import Notifier, ResultStore
+from detection_worker.results.base import Notifier
 from detection_worker.results.notifier import AwsNotifier
 from detection_worker.results.s3_store import S3ResultStore
 from detection_worker.settings import ConsumerSettings, Settings
@@ -19,12 +19,12 @@ class Destinations:
     """Where results go besides the callback.
 
     Attributes:
-        store: Keeps every envelope; None without ``results_url``.
+        store: Keeps every envelope, and pages; None without ``results_url``.
         notifier: Publishes notifications; None without ``on_success`` and ``on_failure``.
         entries: Keeps the entries of the cache of scores; None without ``cache_url``.
     """
 
-    store: ResultStore | None = None
+    store: S3ResultStore | None = None
     notifier: Notifier | None = None
     entries: EntryStore | None = None
 
@@ -55,7 +55,7 @@ def _entries(session: boto3.Session, settings: Settings, *, pool: int) -> EntryS
     )
 
 
-def _store(session: boto3.Session, settings: Settings, *, pool: int) -> ResultStore | None:
+def _store(session: boto3.Session, settings: Settings, *, pool: int) -> S3ResultStore | None:
     results = settings.results
     if results.results_url is None:
         return None

@@ -15,11 +15,25 @@ from detection_worker.pipeline.messages.in_flight import InFlight
 from detection_worker.pipeline.messages.result_cache import ResultCache
 from detection_worker.pipeline.messages.settlement import Settlement
 from detection_worker.pipeline.stages.breaker import CircuitBreaker
-from detection_worker.results.base import Notifier, ResultStore
+from detection_worker.report.view import NotesOf
+from detection_worker.results.base import Notifier, PageStore, ResultStore
 from detection_worker.settings import DataSettings, ResultSettings
 from detection_worker.storage.base import Storage
 
 ResultHandler = Callable[[DetectionResult], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pages:
+    """How pages of results are made and kept.
+
+    Attributes:
+        store: Keeps them.
+        notes: Knows the cards of models.
+    """
+
+    store: PageStore
+    notes: NotesOf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +56,7 @@ class StageContext:
         disk: How much of them.
         destinations: Which notifications go where.
         region: The worker's AWS region.
+        pages: Makes a page of every stored result; None if none is wanted.
         trust_declared: See ``ProvenanceSettings``.
         queue_url: Named in results.
         on_result: Called with every delivered result; may be None.
@@ -71,4 +86,5 @@ class StageContext:
     lanes: Mapping[str, float]
     scores: ScoreCache | None = None
     flights: Flights | None = None
+    pages: Pages | None = None
     trust_declared: bool = False

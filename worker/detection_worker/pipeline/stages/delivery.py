@@ -23,6 +23,7 @@ from detection_worker.pipeline.files.analysis import (
 )
 from detection_worker.pipeline.files.applicability import listened
 from detection_worker.pipeline.files.handovers import Scored
+from detection_worker.pipeline.files.pictures import pictures_of
 from detection_worker.pipeline.messages.jobs import JobEnd, JobOutcome
 from detection_worker.pipeline.messages.log import log_bug, log_outcome
 from detection_worker.pipeline.messages.passage import Passage
@@ -32,6 +33,7 @@ from detection_worker.pipeline.stages.callback_step import CallbackStep
 from detection_worker.pipeline.stages.context import StageContext
 from detection_worker.pipeline.stages.handovers import Concluded, Fetched
 from detection_worker.pipeline.stages.notify_step import NotifyStep
+from detection_worker.pipeline.stages.page_step import PageStep
 from detection_worker.pipeline.stages.store_step import StoreStep
 
 NOT_APPLICABLE = "NOT_APPLICABLE"
@@ -63,6 +65,7 @@ class Delivery:
         self._handler_lock = threading.Lock()
         self._steps: tuple[Step, ...] = (
             StoreStep(context),
+            PageStep(context),
             NotifyStep(context),
             CallbackStep(context),
         )
@@ -96,6 +99,7 @@ class Delivery:
             in_flight=self._context.in_flight,
             results=self._context.results,
             envelope=concluded.result,
+            pictures=concluded.pictures,
         )
 
     def _take_along(self, passage: Passage) -> JobOutcome:
@@ -141,7 +145,12 @@ class Delivery:
             self._observe_scores(found)
         entry = self._remembered(scored)
         return Concluded(
-            job=job, finished=finished, result=result, kind=found.info.kind, entry=entry
+            job=job,
+            finished=finished,
+            result=result,
+            kind=found.info.kind,
+            entry=entry,
+            pictures=pictures_of(scored.main, scored.sound),
         )
 
     def _remembered(self, scored: Scored[Fetched]) -> Unwritten | None:

@@ -286,6 +286,7 @@ class StageHandlers:
                 fetched.path,
                 name=location.key if location else "",
                 on_progress=lambda: self._progress(job),
+                previews=self._context.pages is not None,
             )
         finally:
             self._context.disk.free(fetched.file.size_bytes)

@@ -14,6 +14,7 @@ from detection_tracing.port import Span
 from detection_worker.cache.scores import Unwritten
 from detection_worker.pipeline.messages.jobs import Job
 from detection_worker.pipeline.messages.result_cache import Finished
+from detection_worker.report.values import NO_PICTURES, Pictures
 from detection_worker.storage.base import FetchedObject, ObjectFacts
 
 
@@ -81,6 +82,7 @@ class Concluded:
         result: The envelope; None if only its bytes were remembered.
         kind: Kind of the media object, if known.
         entry: Its scores, to be written to the cache; None if they are not.
+        pictures: Pictures of the file, if pages are made.
     """
 
     job: Job
@@ -88,3 +90,4 @@ class Concluded:
     result: DetectionResult | None = None
     kind: MediaKind | None = None
     entry: Unwritten | None = None
+    pictures: Pictures = NO_PICTURES

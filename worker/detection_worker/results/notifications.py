@@ -16,6 +16,7 @@ def notification_of(
     result_url: str | None,
     media: S3Location | None,
     region: str,
+    encoded: bytes | None = None,
 ) -> Notification:
     """Return what destinations are told of a result.
 
@@ -25,12 +26,15 @@ def notification_of(
         result_url: ``s3://`` URL of the stored envelope; None without a store.
         media: The object that was analysed; None if the message names none.
         region: The worker's.
+        encoded: The envelope as it is stored and posted, if it is at hand.
     """
     queue_url = result.get("queue_url")
     return Notification(
         id=notification_id,
         kind="failed" if result.get("status") == "failed" else "finished",
-        body=notification_body(result, notification_id=notification_id, result_url=result_url),
+        body=notification_body(
+            result, notification_id=notification_id, result_url=result_url, encoded=encoded
+        ),
         attributes=notification_attributes(
             result, queue_url=queue_url if isinstance(queue_url, str) else None
         ),

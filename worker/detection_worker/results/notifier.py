@@ -39,6 +39,7 @@ class AwsNotifier:
         aws: AwsSettings,
         *,
         read_timeout_s: float = READ_TIMEOUT_S,
+        pool: int = POOL,
     ) -> None:
         """Connect to nothing yet.
 
@@ -47,10 +48,12 @@ class AwsNotifier:
             aws: The endpoint; without one boto3 reads AWS_ENDPOINT_URL_SNS, _SQS and
                 _EVENTBRIDGE. The region is that of each ARN.
             read_timeout_s: Longest pause between two reads of a connection.
+            pool: Connections kept to each service; as many as threads may publish at once.
         """
         self._session = session
         self._aws = aws
         self._read_timeout_s = read_timeout_s
+        self._pool = pool
         self._lock = threading.Lock()
         self._clients: dict[tuple[Service, str], Any] = {}
         self._publishers: dict[str, Publisher] = {}
@@ -83,7 +86,7 @@ class AwsNotifier:
                 arn.service.value,
                 self._aws,
                 read_timeout_s=self._read_timeout_s,
-                pool=POOL,
+                pool=self._pool,
                 region=arn.region,
             )
             made.meta.events.register_last("before-call.sns", encode_form_once)

@@ -113,11 +113,14 @@ class InFlight:
         return self.holds(message, margin_s=self._margin_s)
 
     def holds(self, message: Message, *, margin_s: float) -> bool:
-        """Return whether a message is ours for at least ``margin_s`` more seconds."""
-        with self._lock:
-            return self._is_current(message) and self._leases.holds(
-                message.message_id, now_s=self._clock(), margin_s=margin_s
-            )
+        """Return whether a message is ours for at least ``margin_s`` more seconds.
+
+        Asked before every step of every job, and without the lock: two look-ups in dictionaries
+        need none, and the answer may be outdated a moment later either way.
+        """
+        return self._is_current(message) and self._leases.holds(
+            message.message_id, now_s=self._clock(), margin_s=margin_s
+        )
 
     def __repr__(self) -> str:
         load = self.load()

@@ -37,7 +37,7 @@ def make_destinations(
     pool = delivery_threads(settings.results, callback_workers=consumer.callback_workers)
     return Destinations(
         store=_store(session, settings, pool=pool),
-        notifier=_notifier(session, settings),
+        notifier=_notifier(session, settings, pool=pool),
         entries=_entries(session, settings, pool=pool),
     )
 
@@ -70,7 +70,7 @@ def _store(session: boto3.Session, settings: Settings, *, pool: int) -> S3Result
     )
 
 
-def _notifier(session: boto3.Session, settings: Settings) -> Notifier | None:
+def _notifier(session: boto3.Session, settings: Settings, *, pool: int) -> Notifier | None:
     if not (settings.results.on_success or settings.results.on_failure):
         return None
-    return AwsNotifier(session, settings.aws)
+    return AwsNotifier(session, settings.aws, pool=pool)

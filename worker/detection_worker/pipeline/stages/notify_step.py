@@ -82,13 +82,13 @@ class NotifyStep:
         wanted = self._wanted(passage)
         if self._group is None or not wanted:
             return
-        passage.check()
         notification = notification_of(
             passage.envelope,
             notification_id=passage.job.webhook_id,
             result_url=passage.finished.result_url,
             media=passage.job.request.location,
             region=self._context.region,
+            encoded=passage.body,
         )
         self._group.put(_Told(passage=passage, notification=notification, wanted=wanted))
 

@@ -65,8 +65,8 @@ def test_blind_scale_in_kills_busy_pods_and_draining_does_not() -> None:
 class Watching(Fixed):
     """A schedule that keeps what it saw."""
 
-    def __init__(self, replicas: tuple[int, ...], **what: float) -> None:
-        super().__init__(replicas, **what)
+    def __init__(self, replicas: tuple[int, ...], *, step_s: float, start_s: float) -> None:
+        super().__init__(replicas, step_s=step_s, start_s=start_s)
         self.seen: list[tuple[float, Observation]] = []
 
     def choose(self, seen: Observation, now_s: float) -> tuple[int, float]:

@@ -39,6 +39,7 @@ class Column:
         hidden: Only links use it.
         links: Where a click leads.
         decimals: Digits after the point.
+        centered: The text stands in the middle.
     """
 
     title: str
@@ -53,6 +54,7 @@ class Column:
     hidden: bool = False
     links: Sequence[dashboard.DashboardLink] = ()
     decimals: int | None = None
+    centered: bool = False
 
 
 def _properties(column: Column) -> list[model.DynamicConfigValue]:
@@ -61,6 +63,8 @@ def _properties(column: Column) -> list[model.DynamicConfigValue]:
         found["unit"] = column.unit
     if column.decimals is not None:
         found["decimals"] = column.decimals
+    if column.centered:
+        found["custom.align"] = "center"
     if column.width:
         found["custom.width"] = column.width
     if column.hidden:
@@ -86,7 +90,7 @@ def _properties(column: Column) -> list[model.DynamicConfigValue]:
 
 
 def table(
-    about: About, *columns: Column, sort: Sequence[str] = (), empty: str = ""
+    about: About, *columns: Column, sort: Sequence[str] = (), rising: bool = False, empty: str = ""
 ) -> tables.Panel:
     """Return a table of the newest values: one row for each set of labels.
 
@@ -94,6 +98,7 @@ def table(
         about: What it says of itself.
         columns: From left to right; labels without a column are left out.
         sort: Titles of the columns that order the rows, the largest first.
+        rising: The smallest come first.
         empty: What a cell without a value shows.
     """
     asked = [column for column in columns if column.expr]
@@ -133,5 +138,5 @@ def table(
     for column in columns:
         if properties := _properties(column):
             panel = panel.override_by_name(column.title, properties)
-    order = [common.TableSortByFieldState().display_name(title).desc(True) for title in sort]
+    order = [common.TableSortByFieldState().display_name(title).desc(not rising) for title in sort]
     return panel.sort_by(list(order)) if order else panel

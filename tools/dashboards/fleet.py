@@ -11,6 +11,7 @@ from tools.dashboards.parts import (
     MARGIN,
     NONE_IS_FINE,
     OBJECTIVE,
+    PLAIN,
     About,
     Query,
     board_link,
@@ -24,6 +25,7 @@ from tools.dashboards.promql import (
     alerts,
     condition,
     grouped,
+    largest,
     pools,
     queues,
 )
@@ -42,7 +44,7 @@ STATES: Final = {
     "4": ("Unreadable", "purple"),
     "3": ("Late", "red"),
     "2": ("Not ready", "orange"),
-    "1": ("Missed in 24 h", "yellow"),
+    "1": ("Missed 24 h", "yellow"),
     "0": ("In time", "green"),
 }
 
@@ -89,6 +91,7 @@ def _summary() -> Row:
                 ),
                 Query(grouped("sum", f"{AGE} > bool {WANTED}")),
                 steps=NONE_IS_FINE,
+                alarming=True,
             ),
             number(
                 small(
@@ -98,6 +101,7 @@ def _summary() -> Row:
                 ),
                 Query(grouped("sum", f"{ATTAINED} < bool {PROMISED}")),
                 steps=NONE_IS_FINE,
+                alarming=True,
             ),
             number(
                 small(
@@ -107,6 +111,7 @@ def _summary() -> Row:
                 ),
                 Query(grouped("sum", condition("Ready"))),
                 steps=NONE_IS_FINE,
+                alarming=True,
             ),
             number(
                 small(
@@ -115,6 +120,7 @@ def _summary() -> Row:
                 ),
                 Query(f"{firing} or 0 * {grouped('count', queues('condition'))}"),
                 steps=NONE_IS_FINE,
+                alarming=True,
             ),
             number(
                 small(
@@ -153,82 +159,66 @@ def _summary() -> Row:
     )
 
 
-def _queues() -> Row:
-    everything = table(
-        About(
-            title="Queues",
-            text="The worst first. A click on a queue opens its board. Against objective: "
-            "attainment of the last 24 hours less what spec.slo promises. Set by: the rule that "
-            "decided the number of workers; orange where it gives fewer than the messages need.",
-            width=24,
-            height=12,
-        ),
-        Column(
-            title="State",
-            expr=state(),
-            values=STATES,
-            filled=True,
-            steps=((None, "green"),),
-            width=130,
-        ),
+def _columns() -> list[Column]:
+    links = [
+        board_link("Open queue", "queue", **_to("Queue")),
+        board_link("Open workers", "workers", **_to("Queue")),
+    ]
+    held_back = {rule: (text, "orange") for rule, text in HELD_BACK.items()}
+    return [
+        Column(title="State", expr=state(), values=STATES, filled=True, centered=True, width=105),
         Column(title="goto", label="goto", hidden=True),
-        Column(title="Cluster", label="cluster"),
-        Column(title="Namespace", label="namespace"),
+        Column(title="Cluster", label="cluster", width=70),
+        Column(title="Namespace", label="namespace", width=100),
+        Column(title="Queue", label="name", links=links),
+        Column(title="Oldest", expr=AGE, unit="dthms", width=80),
+        Column(title="Objective", expr=WANTED, unit="dthms", width=90),
         Column(
-            title="Queue",
-            label="name",
-            links=[
-                board_link("Open queue", "queue", **_to("Queue")),
-                board_link("Open workers", "workers", **_to("Queue")),
-            ],
+            title="Age / objective", expr=WAIT, unit="percentunit", steps=OBJECTIVE, gauge=2,
+            decimals=0, width=130,
         ),
-        Column(title="Oldest message", expr=AGE, unit="s", decimals=0),
-        Column(title="Objective", expr=WANTED, unit="s", decimals=0),
+        Column(title="In time 24 h", expr=ATTAINED, unit="percentunit", decimals=2, width=105),
         Column(
-            title="Age to objective",
-            expr=WAIT,
-            unit="percentunit",
-            steps=OBJECTIVE,
-            gauge=2,
-            decimals=0,
-            width=170,
+            title="Margin", expr=f"{ATTAINED} - {PROMISED}", unit="percentunit",
+            steps=MARGIN, decimals=2, width=75,
         ),
-        Column(title="Attainment 24 h", expr=ATTAINED, unit="percentunit", decimals=2),
+        Column(title="Waiting", expr=queues("messages_visible"), unit="short", width=80),
+        Column(title="Ready", expr=queues("ready_replicas"), width=60),
+        Column(title="Desired", expr=queues("desired_replicas"), width=70),
         Column(
-            title="Against objective",
-            expr=f"{ATTAINED} - {PROMISED}",
-            unit="percentunit",
-            steps=MARGIN,
-            decimals=2,
+            title="Set by", expr=queues("plan_binding", "term"), label="term", values=held_back,
+            steps=PLAIN, width=110,
         ),
-        Column(title="Waiting", expr=queues("messages_visible"), unit="short"),
-        Column(title="Ready", expr=queues("ready_replicas")),
-        Column(title="Desired", expr=queues("desired_replicas")),
         Column(
-            title="Set by",
-            expr=queues("plan_binding", "term"),
-            label="term",
-            values={rule: (text, "orange") for rule, text in HELD_BACK.items()},
-            steps=((None, "text"),),
+            title="Dead", expr=queues("dead_letter_messages"), steps=FEW_ARE_FINE, width=60,
         ),
-        Column(title="Dead letters", expr=queues("dead_letter_messages"), steps=FEW_ARE_FINE),
-        Column(title="Cost/h", expr=queues("cost_per_hour"), decimals=2),
-        Column(title="Cost today", expr=queues("cost_today"), decimals=2),
-        sort=("State", "Age to objective"),
-        empty="-",
+        Column(title="Cost/h", expr=queues("cost_per_hour"), decimals=2, width=70),
+    ]  # fmt: skip
+
+
+def _queues() -> Row:
+    about = About(
+        title="Queues",
+        text="The worst first. A click on a queue opens its board. Margin: messages of the last "
+        "24 hours that started in time, less what spec.slo promises. Set by: the rule that "
+        "set the number of workers; orange where it gives fewer than the messages need. "
+        "Dead: messages in the dead-letter queue. Costs are in the currency of spec.budget.",
+        width=24,
+        height=11,
     )
-    return Row(panels=[everything])
+    order = ("State", "Age / objective")
+    return Row(panels=[table(about, *_columns(), sort=order, empty="-")])
 
 
 def _course() -> Row:
     late = lines(
         About(
-            title="Age of the oldest message, of the objective",
+            title="Age of the oldest message / objective",
             text="Ten queues that wait longest. Above 100 % messages are late.",
             runbook="DetectionQueueObjectiveMissedNow",
             width=12,
         ),
-        Query(f"topk(10, {WAIT})", OBJECT_NAMES),
+        Query(largest(WAIT), OBJECT_NAMES),
         unit="percentunit",
         steps=((None, "transparent"), (1, "red")),
         axis=(0, 1.2),
@@ -248,6 +238,7 @@ def _totals() -> Row:
                 Query(grouped("sum", queues("messages_visible")), "waiting"),
                 Query(grouped("sum", queues("messages_in_flight")), "in flight"),
                 Query(grouped("sum", queues("messages_delayed")), "delayed"),
+                stacked=True,
             ),
             lines(
                 About(
@@ -255,7 +246,7 @@ def _totals() -> Row:
                     text="Cost of the replicas of queues with spec.budget: the ten dearest.",
                     runbook="DetectionQueueOverBudget",
                 ),
-                Query(f"topk(10, {queues('cost_per_hour')})", OBJECT_NAMES),
+                Query(largest(queues("cost_per_hour")), OBJECT_NAMES),
                 stacked=True,
             ),
         ]
@@ -263,16 +254,8 @@ def _totals() -> Row:
 
 
 def _pools() -> Row:
-    conditions = ("CapacityKnown", "GuaranteesCovered", "WithinCapacity")
-    each = [
-        Column(
-            title=kind,
-            expr=pools("condition", extra=f'type="{kind}"'),
-            values=CONDITION,
-            steps=((None, "text"),),
-        )
-        for kind in conditions
-    ]
+    worst = grouped("min", pools("condition", "type"), "cluster", "namespace", "pool")
+    short = f"({pools('wanted', 'name')} - {pools('granted', 'name')} > 0)"
     units = {
         name: grouped("sum", pools(name, "name"), "cluster", "namespace", "pool")
         for name in ("wanted", "granted", "held")
@@ -284,17 +267,22 @@ def _pools() -> Row:
                 About(
                     title="Pools",
                     text="Units that each WorkerPool shares, and what its queues want, may have "
-                    "and hold. Wanted above capacity: some queue gets less than it wants.",
+                    "and hold. Wanted above capacity: some queue gets less than it wants. "
+                    "Conditions: the worst of capacity known, guarantees covered, within "
+                    "capacity.",
                     runbook="WorkerPoolStarved",
                     width=14,
                     height=6,
                 ),
-                Column(title="Cluster", label="cluster"),
-                Column(title="Namespace", label="namespace"),
+                Column(title="Cluster", label="cluster", width=90),
+                Column(title="Namespace", label="namespace", width=110),
                 Column(title="Pool", label="pool"),
-                Column(title="Capacity", expr=pools("capacity")),
-                *(Column(title=name.capitalize(), expr=expr) for name, expr in units.items()),
-                *each,
+                Column(title="Capacity", expr=pools("capacity"), width=80),
+                *(
+                    Column(title=name.capitalize(), expr=expr, width=80)
+                    for name, expr in units.items()
+                ),
+                Column(title="Conditions", expr=worst, values=CONDITION, steps=PLAIN, width=100),
                 sort=("Wanted",),
                 empty="-",
             ),
@@ -307,7 +295,7 @@ def _pools() -> Row:
                     height=6,
                 ),
                 Query(
-                    f"topk(10, {pools('wanted', 'name')} - {pools('granted', 'name')} > 0)",
+                    largest(short),
                     "{{namespace}}/{{name}} of {{pool}} {{cluster}}",
                 ),
                 stacked=True,

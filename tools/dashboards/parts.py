@@ -27,11 +27,12 @@ Values = Mapping[str, tuple[str, str]]
 
 SOURCE: Final = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 PLAIN: Final[Steps] = ((None, "text"),)
-NONE_IS_FINE: Final[Steps] = ((None, "green"), (1, "red"))
+NONE_IS_FINE: Final[Steps] = ((None, "#808080"), (0, "green"), (1, "red"))
+"""Grey without a value: that nothing is known is neither good nor bad."""
 FEW_ARE_FINE: Final[Steps] = ((None, "text"), (1, "orange"))
-OBJECTIVE: Final[Steps] = ((None, "green"), (0.8, "orange"), (1, "red"))
+OBJECTIVE: Final[Steps] = ((None, "text"), (0, "green"), (0.8, "orange"), (1, "red"))
 """Age in terms of the objective: late from 1 on, soon from 0.8 on."""
-MARGIN: Final[Steps] = ((None, "red"), (0, "green"))
+MARGIN: Final[Steps] = ((None, "text"), (-1, "red"), (0, "green"))
 """Attainment less the objective."""
 CONDITION: Final = {"0": ("False", "red"), "1": ("True", "green"), "-1": ("Unknown", "#808080")}
 
@@ -149,7 +150,7 @@ def number(
     steps: Steps = PLAIN,
     decimals: int | None = None,
     empty: str = "-",
-    links: Sequence[dashboard.DashboardLink] = (),
+    alarming: bool = False,
 ) -> stat.Panel:
     """Return a panel of one big number, or one for each query, with its course behind.
 
@@ -160,8 +161,9 @@ def number(
         steps: When it takes which colour.
         decimals: Digits after the point; None as many as needed.
         empty: What stands there when there is no data.
-        links: Where a click leads.
+        alarming: The whole panel takes the colour.
     """
+    color = look.BigValueColorMode.BACKGROUND if alarming else look.BigValueColorMode.VALUE
     panel = (
         headed(stat.Panel(), about)
         .targets([target(query, place) for place, query in enumerate(queries)])
@@ -169,13 +171,12 @@ def number(
         .thresholds(thresholds(steps))
         .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-        .color_mode(look.BigValueColorMode.VALUE)
+        .color_mode(color)
         .graph_mode(
             look.BigValueGraphMode.AREA if len(queries) == 1 else look.BigValueGraphMode.NONE
         )
         .text_mode(look.BigValueTextMode.AUTO)
         .no_value(empty)
-        .data_links(list(links))
     )
     return panel if decimals is None else panel.decimals(decimals)
 
@@ -189,6 +190,7 @@ def lines(
     limit: str = "",
     steps: Steps = (),
     dashed: str = "",
+    colors: Mapping[str, str] | None = None,
     axis: tuple[float | None, float | None] = (0, None),
 ) -> timeseries.Panel:
     """Return a panel of lines over time.
@@ -202,6 +204,7 @@ def lines(
         limit: Regular expression of the series that are limits: red and dashed.
         steps: Thresholds, drawn as dashed lines.
         dashed: Regular expression of series whose lines are dashed.
+        colors: Colours of series that mean something.
         axis: Its ends, unless a value lies outside; None fits the values.
     """
     mode = look.StackingMode.PERCENT if share else look.StackingMode.NORMAL
@@ -210,12 +213,12 @@ def lines(
         .targets([target(query, place) for place, query in enumerate(queries)])
         .unit(unit)
         .line_width(1)
-        .fill_opacity(40 if stacked or share else 8)
+        .fill_opacity(40 if stacked or share else 0)
         .show_points(look.VisibilityMode.NEVER)
         .stacking(
             common.StackingConfig().mode(mode if stacked or share else look.StackingMode.NONE)
         )
-        .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+        .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC))
         .legend(
             common.VizLegendOptions()
             .show_legend(True)
@@ -238,6 +241,9 @@ def lines(
         panel = panel.thresholds(thresholds(steps)).thresholds_style(style)
     if limit:
         panel = panel.override_by_regexp(f"/^({limit})/", _LIMIT)
+    for name, color in (colors or {}).items():
+        fixed = {"mode": "fixed", "fixedColor": color}
+        panel = panel.override_by_name(name, [model.DynamicConfigValue("color", fixed)])
     if dashed:
         panel = panel.override_by_regexp(f"/^({dashed})/", _LIMIT[1:3])
     return panel

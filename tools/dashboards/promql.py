@@ -75,6 +75,11 @@ def quantile(q: float, name: str, *labels: str) -> str:
     return f"histogram_quantile({q}, {buckets}) >= 0"
 
 
+def largest(expr: str, count: int = 10) -> str:
+    """Return the series that are the largest at some time of the board: the same all along."""
+    return f"{expr} and topk({count}, max_over_time(({expr})[$__range:5m] @ end()))"
+
+
 def operators(name: str) -> str:
     """Return the selector of a series of the operator's processes."""
     return f"detection_operator_{name}{{{OPERATORS}}}"

@@ -15,9 +15,9 @@ from tools.dashboards.parts import (
 )
 from tools.dashboards.promql import (
     OBJECT_NAMES,
-    QUEUE_KEY,
     QUEUES,
     grouped,
+    largest,
     pools,
     quantile,
     queues,
@@ -43,7 +43,7 @@ def _now() -> Row:
         panels=[
             number(
                 small(
-                    title="Age of objective",
+                    title="Age / objective",
                     text="Age of the oldest message as a part of spec.slo.queueWaitSeconds: late "
                     "from 100 %. The worst of the chosen queues.",
                     runbook="DetectionQueueObjectiveMissedNow",
@@ -65,7 +65,7 @@ def _now() -> Row:
             ),
             number(
                 small(
-                    title="Attainment less objective",
+                    title="Margin, 24 h",
                     text="Messages of the last 24 hours that started in time, less "
                     "spec.slo.objectivePercent. Red: below it. The worst of the chosen "
                     "queues.",
@@ -127,13 +127,6 @@ def _now() -> Row:
 
 
 def _late() -> Row:
-    late, received = (
-        grouped(
-            "sum", f"rate(detection_operator_{name}_messages_total{{{QUEUES}}}[15m])", *QUEUE_KEY
-        )
-        for name in ("late", "received")
-    )
-    in_time = f"1 - {ratio(late, received)}"
     return Row(
         title="Is it late?",
         panels=[
@@ -141,29 +134,28 @@ def _late() -> Row:
                 About(
                     title="Wait of messages",
                     text="Age of the oldest message, the waits that workers measured, and the "
-                    "objective (dashed).",
+                    "objective (dashed; the shortest of several queues).",
                     runbook="DetectionQueueObjectiveMissedNow",
                     width=12,
                 ),
-                Query(AGE, f"oldest {OBJECT_NAMES}"),
+                Query(largest(AGE, 5), f"oldest {OBJECT_NAMES}"),
                 Query(quantile(0.5, "queue_wait_seconds"), "p50 measured"),
                 Query(quantile(0.99, "queue_wait_seconds"), "p99 measured"),
-                Query(WANTED, f"objective {OBJECT_NAMES}"),
+                Query(grouped("min", WANTED), "objective"),
                 unit="s",
-                limit="objective.*",
+                limit="objective",
             ),
             lines(
                 About(
                     title="Attainment over 24 h",
-                    text="Messages that started in time, now (15 minutes) too, and the objective.",
+                    text="Messages that started in time, and the objective (dashed).",
                     runbook="DetectionQueueObjectiveMissed",
                     width=6,
                 ),
-                Query(ATTAINED, OBJECT_NAMES),
-                Query(in_time, f"now {OBJECT_NAMES}"),
-                Query(PROMISED, f"objective {OBJECT_NAMES}"),
+                Query(f"bottomk(5, {ATTAINED})", OBJECT_NAMES),
+                Query(grouped("max", PROMISED), "objective"),
                 unit="percentunit",
-                limit="objective.*",
+                limit="objective",
                 axis=(None, None),
             ),
             lines(
@@ -182,16 +174,24 @@ def _late() -> Row:
 
 
 def _why() -> Row:
+    late, received = (
+        grouped("sum", f"rate(detection_operator_{name}_messages_total{{{QUEUES}}}[5m])")
+        for name in ("late", "received")
+    )
     return Row(
         title="Why?",
         panels=[
             lines(
                 About(
                     title="Arrivals and completions",
-                    text="Arrivals above completions: the queue grows.",
+                    text="Arrivals above completions: the queue grows. Late: messages that had "
+                    "waited longer than the objective when a worker received them.",
                 ),
                 Query(grouped("sum", queues("arrivals_per_second")), "arrivals"),
                 Query(rate("messages_total", extra='outcome="deleted"'), "completions"),
+                Query(f"{received} - {late}", "received in time"),
+                Query(late, "received late"),
+                colors={"received late": "red"},
                 unit="reqps",
             ),
             states(
@@ -229,6 +229,7 @@ def _why() -> Row:
                 Query(grouped("sum", queues("silent_replicas")), "silent"),
                 Query(grouped("sum", queues("departing_replicas")), "on departing nodes"),
                 Query(grouped("sum", queues("capacity_blocked")), "blocked"),
+                axis=(0, 1),
             ),
             lines(
                 About(
@@ -269,6 +270,8 @@ def binding(match: str) -> str:
 
 
 def _done() -> Row:
+    hour = f"{queues('cost_per_hour')} / {queues('budget_per_hour')}"
+    day = f"{queues('cost_today')} / {queues('budget_per_day')}"
     return Row(
         title="What is done about it?",
         panels=[
@@ -301,18 +304,13 @@ def _done() -> Row:
             lines(
                 About(
                     title="Spent of the budget",
-                    text="Cost of the current replicas of maxPerHour, and cost since midnight UTC "
-                    "of maxPerDay. Empty without spec.budget.",
+                    text="Cost of the current replicas of maxPerHour, and cost since midnight "
+                    "UTC of maxPerDay. Empty without spec.budget.",
                     runbook="DetectionQueueOverBudget",
                     height=7,
                 ),
-                Query(
-                    f"{queues('cost_per_hour')} / {queues('budget_per_hour')}",
-                    f"hour {OBJECT_NAMES}",
-                ),
-                Query(
-                    f"{queues('cost_today')} / {queues('budget_per_day')}", f"day {OBJECT_NAMES}"
-                ),
+                Query(largest(hour, 5), f"hour {OBJECT_NAMES}"),
+                Query(largest(day, 5), f"day {OBJECT_NAMES}"),
                 unit="percentunit",
                 steps=((None, "transparent"), (1, "red")),
                 axis=(0, 1),
@@ -341,7 +339,8 @@ def _fails() -> Row:
                     text="Messages in the dead-letter queue.",
                     runbook="DetectionQueueDeadLettersGrowing",
                 ),
-                Query(queues("dead_letter_messages"), OBJECT_NAMES),
+                Query(largest(queues("dead_letter_messages"), 5), OBJECT_NAMES),
+                axis=(0, 1),
             ),
             lines(
                 About(
@@ -349,7 +348,7 @@ def _fails() -> Row:
                     text="Part of the attempts that cannot succeed: their messages ask for no "
                     "workers.",
                 ),
-                Query(queues("poison_ratio"), OBJECT_NAMES),
+                Query(largest(queues("poison_ratio"), 5), OBJECT_NAMES),
                 unit="percentunit",
                 axis=(0, 0.1),
             ),

@@ -13,7 +13,7 @@ HELD_BACK: Final = {
     "Budget": "Budget",
     "Capacity": "No capacity",
     "Starts": "Pods do not start",
-    "Pool": "Share of the pool",
+    "Pool": "Pool share",
     "ScaleUp": "Scale-up rate",
     "Fallback": "Fallback",
     "Manual": "Manual",
@@ -49,18 +49,20 @@ def alert_table(width: int, height: int) -> tables.Panel:
             label="severity",
             values=severities,
             filled=True,
-            steps=((None, "text"),),
-            width=90,
+            centered=True,
+            width=80,
         ),
         Column(
             title="Alert",
             label="alertname",
             links=[runbook("${__value.raw}").title("Open runbook")],
         ),
-        Column(title="Cluster", label="cluster"),
-        Column(title="Namespace", label="namespace"),
-        Column(title="Object", label="object"),
+        Column(title="Cluster", label="cluster", width=90),
+        Column(title="Namespace", label="namespace", width=100),
+        Column(title="Object", label="object", width=120),
         Column(title="value", expr=expr, hidden=True),
+        sort=("Severity",),
+        rising=True,
     )
 
 
@@ -87,4 +89,12 @@ def workers_panel(width: int) -> timeseries.Panel:
         Query(grouped("sum", queues("max_replicas")), "maximum"),
         stacked=True,
         limit="desired|maximum",
+        colors={
+            "busy": "blue",
+            "idle": "green",
+            "starting": "yellow",
+            "unschedulable": "orange",
+            "draining": "purple",
+            "desired": "text",
+        },
     )

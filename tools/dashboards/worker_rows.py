@@ -40,6 +40,7 @@ def failures() -> Row:
                 Query(increase("leases_lost_total"), "leases lost"),
                 Query(increase("redeliveries_adopted_total"), "redelivered"),
                 Query(increase("feeder_restarts_total"), "feeder restarts"),
+                axis=(0, 1),
             ),
             lines(
                 About(

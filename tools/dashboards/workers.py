@@ -8,6 +8,7 @@ from tools.dashboards.frame import Row, board
 from tools.dashboards.parts import (
     FEW_ARE_FINE,
     NONE_IS_FINE,
+    PLAIN,
     About,
     Query,
     Steps,
@@ -25,13 +26,12 @@ from tools.dashboards.promql import (
 )
 from tools.dashboards.worker_rows import failures, traffic
 
-FAILURES: Final[Steps] = ((None, "green"), (0.05, "orange"), (0.2, "red"))
+FAILURES: Final[Steps] = ((None, "text"), (0, "green"), (0.05, "orange"), (0.2, "red"))
 """The alert DetectionWorkerFailuresHigh fires above a fifth."""
-CALLBACKS: Final[Steps] = ((None, "green"), (0.02, "orange"), (0.1, "red"))
+CALLBACKS: Final[Steps] = ((None, "text"), (0, "green"), (0.02, "orange"), (0.1, "red"))
 """The alert DetectionWorkerCallbacksFail fires above a tenth."""
 PODS: Final = ("cluster", "namespace", "pod")
 MODEL: Final = ("kind", "model", "version")
-POD_NAMES: Final = "{{pod}} {{cluster}}"
 JOBS: Final = rate("jobs_total")
 
 
@@ -39,6 +39,12 @@ def of_ours(expr: str) -> str:
     """Return series of another exporter for the pods of the chosen queues alone."""
     ours = grouped("max", workers("ready"), *PODS)
     return f"{expr} and on ({', '.join(PODS)}) {ours}"
+
+
+def spread(expr: str) -> list[Query]:
+    """Return the largest, mean and smallest of the pods."""
+    kinds = {"max": "largest", "avg": "mean", "min": "smallest"}
+    return [Query(grouped(function, expr), legend) for function, legend in kinds.items()]
 
 
 def _now() -> Row:
@@ -202,27 +208,28 @@ def _resources() -> Row:
             lines(
                 About(
                     title="CPU",
-                    text="Cores in use, by pod: the ten busiest. From cAdvisor of the kubelet; "
-                    "empty where Prometheus does not scrape it.",
+                    text="Cores that a pod uses. From cAdvisor of the kubelet; empty where "
+                    "Prometheus does not scrape it.",
                 ),
-                Query(f"topk(10, {of_ours(grouped('sum', cpu, *PODS))})", POD_NAMES),
+                *spread(of_ours(grouped("sum", cpu, *PODS))),
             ),
             lines(
                 About(
                     title="Memory",
-                    text="Working set, by pod: the ten largest. From cAdvisor of the kubelet; "
-                    "empty where Prometheus does not scrape it.",
+                    text="Working set of a pod. From cAdvisor of the kubelet; empty where "
+                    "Prometheus does not scrape it.",
                 ),
-                Query(f"topk(10, {of_ours(grouped('sum', memory, *PODS))})", POD_NAMES),
+                *spread(of_ours(grouped("sum", memory, *PODS))),
                 unit="bytes",
             ),
             lines(
                 About(
                     title="GPU utilisation",
-                    text="By pod: the ten least used. From NVIDIA's dcgm-exporter; empty without "
-                    "it. Low beside a backlog: the GPU waits for decoding or downloads.",
+                    text="Utilisation of the GPU of a pod. From NVIDIA's dcgm-exporter; empty "
+                    "without it. Low beside a backlog: the GPU waits for decoding or "
+                    "downloads.",
                 ),
-                Query(f"bottomk(10, {of_ours(grouped('avg', gpu, *PODS))})", POD_NAMES),
+                *spread(of_ours(grouped("avg", gpu, *PODS))),
                 unit="percent",
                 axis=(0, 100),
             ),
@@ -238,11 +245,12 @@ def _pods() -> tables.Panel:
             text="Each worker: Draining ones receive nothing more. A worker with nothing in "
             "flight whose last poll is long ago has stalled.",
             runbook="DetectionWorkerStalled",
-            width=14,
+            width=24,
+            height=7,
         ),
-        Column(title="Cluster", label="cluster"),
-        Column(title="Namespace", label="namespace"),
-        Column(title="Queue", label="queue"),
+        Column(title="Cluster", label="cluster", width=100),
+        Column(title="Namespace", label="namespace", width=140),
+        Column(title="Queue", label="queue", width=180),
         Column(title="Pod", label="pod"),
         *(
             Column(
@@ -250,7 +258,8 @@ def _pods() -> tables.Panel:
                 expr=grouped("max", workers(name), "cluster", "namespace", "queue", "pod"),
                 unit=unit,
                 values=values,
-                steps=((None, "text"),),
+                steps=PLAIN,
+                width=110,
             )
             for title, name, unit, values in (
                 ("Ready", "ready", "", {"1": ("yes", "green"), "0": ("no", "orange")}),
@@ -280,12 +289,18 @@ def _results() -> Row:
             lines(
                 About(
                     title="Verdicts",
-                    text="Mix of verdicts: a shift without a reason in the media asks whether the "
-                    "model still fits them.",
+                    text="Mix of verdicts: a shift without a reason in the media asks whether "
+                    "the model still fits them.",
                 ),
-                Query(rate("jobs_total", "kind", "verdict"), "{{kind}} {{verdict}}"),
+                Query(rate("jobs_total", "verdict"), "{{verdict}}"),
                 unit="reqps",
                 share=True,
+                colors={
+                    "fake": "red",
+                    "real": "green",
+                    "inconclusive": "yellow",
+                    "not_applicable": "#808080",
+                },
             ),
             lines(
                 About(
@@ -302,19 +317,19 @@ def _results() -> Row:
             table(
                 About(
                     title="Models",
-                    text="Models that are loaded, and how many workers have them. Two versions of "
-                    "a kind: a roll-out is under way.",
+                    text="Models that are loaded, and how many workers have them. Two versions "
+                    "of a kind: a roll-out is under way.",
                 ),
-                Column(title="Kind", label="kind", width=80),
+                Column(title="Kind", label="kind", width=65),
                 Column(title="Model", label="name"),
-                Column(title="Version", label="version", width=90),
-                Column(title="Grade", label="grade", width=90),
+                Column(title="Version", label="version", width=70),
+                Column(title="Grade", label="grade", width=65),
                 Column(
                     title="Workers",
                     expr=grouped(
                         "count", workers("model_info"), "kind", "name", "version", "grade"
                     ),
-                    width=80,
+                    width=75,
                 ),
             ),
         ],

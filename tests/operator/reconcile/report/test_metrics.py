@@ -120,3 +120,28 @@ def test_messages_in_time_and_late_are_counted_over_restarts_of_workers() -> Non
     assert totals(world, key) == (42, 4)
     world.metrics.forget(key.namespace, key.name)
     assert totals(world, key) == (None, None)
+
+
+def test_the_rule_that_set_the_number_is_one_at_a_time() -> None:
+    world, key = made()
+
+    def bindings() -> set[str]:
+        name = "detection_operator_plan_binding"
+        [family] = [each for each in world.metrics.registry.collect() if each.name == name]
+        assert all(sample.value == 1 for sample in family.samples)
+        return {sample.labels["term"] for sample in family.samples}
+
+    world.run(5)
+    assert bindings() == {"Empty"}
+    world.queue.visible = 40
+    world.run(30)
+    [busy] = bindings()
+    assert busy != "Empty"
+
+    world.edit_queue(key, lambda queue: queue["spec"].update(paused=True))
+    world.run(20)
+    assert bindings() == {"Paused"}
+    world.metrics.forget(key.namespace, key.name)
+
+    assert bindings() == set()
+    assert value(world, key, "outdated_replicas") is None

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BOARDS = ("fleet", "queue", "workers")
 TARGET_LABELS = {"cluster", "namespace", "pod", "queue"}
 """Set by the monitors of the chart, and by those who collect from several clusters."""
@@ -41,7 +41,7 @@ def panels(chart: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def filled(expr: str) -> str:
     """Return an expression as Prometheus gets it."""
-    for name, value in {**CHOICES, "$__rate_interval": "1m"}.items():
+    for name, value in {**CHOICES, "$__rate_interval": "1m", "$__range": "1h"}.items():
         expr = expr.replace(name, value)
     return expr
 

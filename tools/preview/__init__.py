@@ -1,0 +1,1 @@
+"""Pictures of the dashboards: Grafana's widgets in a browser, values of a real Prometheus."""

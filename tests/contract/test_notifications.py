@@ -21,7 +21,7 @@ from detection_contract.notifications import (
     notified_request,
     without_result,
 )
-from detection_contract.results import Opinion, failed_result, finished_result
+from detection_contract.results import Opinion, encode_result, failed_result, finished_result
 from detection_contract.schemas import load_schema
 
 QUEUE_URL = "https://sqs.us-east-1.amazonaws.com/123456789012/deepfake-queue"
@@ -117,6 +117,19 @@ def test_a_small_result_is_told_whole() -> None:
     assert (body["truncated"], body["result_url"], body["id"]) == (False, STORED, "msg_m_0")
     assert body["label"] == "FAKE"
     assert body["error"] is None
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "été.mp4", "a\x01b\ufffe.mp4", "\udcff.mp4"])
+def test_a_result_that_is_encoded_already_makes_the_same_body(name: str) -> None:
+    result = finished(file_path=f"s3://bucket/{name}", metadata={"n": [1, {}]})
+
+    bodies = {
+        notification_body(result, notification_id="i", result_url=None, encoded=encoded)
+        for encoded in (None, encode_result(result))
+    }
+
+    [body] = bodies
+    assert json.loads(body)["result"] == json.loads(encode_result(result))
 
 
 def test_a_failure_is_told_with_its_reason() -> None:

@@ -154,16 +154,8 @@ class Metrics:
         self._condition = self._gauge(
             "condition", "Status of a condition: 1 True, 0 False, -1 Unknown.", (*_QUEUE, "type")
         )
-        self._received = self._counter(
-            "received_messages",
-            "Messages that workers received for the first time, as they report.",
-            _QUEUE,
-        )
-        self._late = self._counter(
-            "late_messages",
-            "Messages that had waited longer than the objective when they were received.",
-            _QUEUE,
-        )
+        self._received = self._counter("received_messages", "First receives of workers.", _QUEUE)
+        self._late = self._counter("late_messages", "Those later than the objective.", _QUEUE)
         self._received_before: dict[tuple[str, str], tuple[int, int]] = {}
         # What was set last: most of it is the same the next time, and setting it costs more
         # than comparing it.
@@ -185,6 +177,9 @@ class Metrics:
             "Pods terminated while holding a message, by who removed them.",
             ("by",),
         )
+        # Prometheus sees no increase in a series that begins with 1.
+        for by in ("operator", "other"):
+            self.busy_terminated.labels(by)
         self.sqs_requests = self._counter(
             "sqs_requests", "Requests to SQS by result code.", ("code",)
         )

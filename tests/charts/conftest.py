@@ -268,3 +268,39 @@ def monitoring_kinds(cluster: Cluster) -> None:
         }
         cluster.run("apply", "-f", "-", stdin=json.dumps(crd))
         cluster.run("wait", "--for=condition=Established", f"crd/{name}")
+
+
+@cache
+def recorded() -> dict[str, set[str]]:
+    """Return each series that the chart's rules record with the names of its labels."""
+    groups = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"]
+    rules = [rule for group in groups for rule in group["rules"] if "record" in rule]
+    labels = {
+        "detection_queue": {"namespace", "name"},
+        "detection_worker": {"namespace", "queue", "kind", "model", "version", "le"},
+    }
+    return {rule["record"]: labels[rule["record"].partition(":")[0]] for rule in rules}
+
+
+@pytest.fixture(scope="session")
+def query_problems(series: Mapping[str, set[str]]) -> Callable[[str], list[str]]:
+    """What a query names that does not exist: series, and labels in matchers and groupings."""
+    known = {**series, **recorded()}
+    # Of targets, and ``cluster`` where several clusters are joined.
+    of_targets = {"cluster", "namespace", "pod", "queue", "job"}
+
+    def problems(query: str) -> list[str]:
+        named = re.findall(r"\b(detection_[\w:]+)(?:\{([^}]*)\})?", query)
+        unknown = [name for name, _ in named if name not in known]
+        labels = of_targets.union(*(known.get(name, set()) for name, _ in named))
+        wrong = [
+            label
+            for name, matchers in named
+            for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers)
+            if label not in known.get(name, set()) | of_targets
+        ]
+        groupings = re.findall(r"\b(?:by|on|ignoring|without) \(([^)]*)\)", query)
+        grouped = [label for some in groupings for label in re.split(r",\s*", some)]
+        return [*unknown, *wrong, *(label for label in grouped if label not in labels)]
+
+    return problems

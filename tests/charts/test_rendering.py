@@ -731,7 +731,7 @@ def test_every_example_and_alert_is_in_the_readme(chart: Path) -> None:
     alerts = re.findall(r"- alert: (\w+)", (chart / "files" / "alerts.yaml").read_text())
 
     assert [name for name, _ in example_files(chart) if f"`{name}`" not in readme] == []
-    assert [name for name in alerts if f"| `{name}` |" not in readme] == []
+    assert [name for name in alerts if f"| [`{name}`](" not in readme] == []
 
 
 @contextmanager

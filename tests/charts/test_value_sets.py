@@ -167,7 +167,7 @@ def test_every_queue_and_pool_is_one_that_the_operator_follows(
         jsonschema.validate(item, kinds[item["kind"]])
     queues = [parse_spec(item["spec"]) for item in of_kind(own, "DetectionQueue")]
 
-    assert len(queues) == 8
+    assert len(queues) >= 8
     assert len(of_kind(own, "WorkerPool")) == 1
 
 
@@ -299,6 +299,18 @@ def test_openshift_is_found_by_its_api(
     assert {who: pod["securityContext"].get("runAsUser") for who, pod in found.items()} == (
         dict.fromkeys(("operator", "test"), user)
     )
+
+
+def test_the_operator_reaches_the_dns_pods_of_openshift(by_set: dict[str, Objects]) -> None:
+    policy, other = (
+        named(by_set[name], "NetworkPolicy", "detection-queue-operator")["spec"]["egress"][0]
+        for name in ("OpenShift", "labels and annotations for all")
+    )
+
+    assert {(item["port"], item["protocol"]) for item in policy["ports"]} == {
+        (port, protocol) for port in (53, 5353) for protocol in ("TCP", "UDP")
+    }
+    assert {item["port"] for item in other["ports"]} == {53}
 
 
 def test_null_for_a_security_context_is_the_default_and_nothing_weaker(
@@ -632,12 +644,12 @@ QUEUE = {"name": "media", "spec": {"queue": {"url": "https://sqs.eu-west-1.amazo
         ),
         pytest.param({"queues": [{"name": "media"}]}, "spec", id="a queue without a spec"),
         pytest.param({"queues": [QUEUE], "deliver": None}, "deliver.image", id="no image"),
-        pytest.param({"crds": None}, "missing property 'crds'", id="null for a group"),
-        pytest.param({"serviceAccounts": {"worker": None}}, "'worker'", id="null for an account"),
-        pytest.param({"image": {"repository": None}}, "'repository'", id="null for an image"),
+        pytest.param({"crds": None}, "crds", id="null for a group"),
+        pytest.param({"serviceAccounts": {"worker": None}}, "worker", id="null for an account"),
+        pytest.param({"image": {"repository": None}}, "repository", id="null for an image"),
         pytest.param(
             {"networkPolicy": {"enabled": True, "apiServerPort": None}},
-            "'apiServerPort'",
+            "apiServerPort",
             id="null for a port, which is all ports",
         ),
         pytest.param({"queues": [{**QUEUE, "image": "x"}]}, "image", id="a field beside the spec"),

@@ -148,3 +148,16 @@ app.kubernetes.io/component: deliver
 app.kubernetes.io/name: detection-queue
 app.kubernetes.io/component: worker
 {{- end -}}
+
+{{/* Whether this installation brings a kind that the API server does not serve yet. Arguments: root, kind. */}}
+{{- define "detection-queue.tooEarly" -}}
+{{- if and .root.Values.crds.enabled (not (.root.Capabilities.APIVersions.Has (printf "detection-queue.dev/v1alpha1/%s" .kind))) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{- define "detection-queue.byHelm3" -}}
+{{- if hasPrefix "v3." .Capabilities.HelmVersion.Version -}}
+true
+{{- end -}}
+{{- end -}}

@@ -219,10 +219,16 @@ volumeMounts:
   {{- include "detection-queue.merged" (dict "ours" (list (dict "name" "tmp" "mountPath" "/tmp")) "theirs" .extraVolumeMounts "key" "mountPath") | nindent 2 }}
 {{- end -}}
 
+{{/* Whether the cluster is OpenShift's, as far as can be known. */}}
+{{- define "detection-queue.onOpenShift" -}}
+{{- if or (eq ((.Values.openshift).adaptSecurityContext | default "auto") "force") (.Capabilities.APIVersions.Has "security.openshift.io/v1") -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{/* Whether OpenShift chooses users and groups: those of the chart are outside the range of a namespace. */}}
 {{- define "detection-queue.adaptsSecurity" -}}
-{{- $mode := (.Values.openshift).adaptSecurityContext | default "auto" -}}
-{{- if or (eq $mode "force") (and (eq $mode "auto") (.Capabilities.APIVersions.Has "security.openshift.io/v1")) -}}
+{{- if and (include "detection-queue.onOpenShift" .) (ne ((.Values.openshift).adaptSecurityContext | default "auto") "disabled") -}}
 true
 {{- end -}}
 {{- end -}}

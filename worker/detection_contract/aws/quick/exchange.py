@@ -55,7 +55,8 @@ class Connections:
         if pool is None:
             return None
         conn = connected(pool, connect_s=pool.timeout.connect_timeout)
-        conn.sock.settimeout(pool.timeout.read_timeout)
+        if conn.sock.gettimeout() != pool.timeout.read_timeout:  # each change is a system call
+            conn.sock.settimeout(pool.timeout.read_timeout)
         target = url[len(parts.scheme) + 3 + len(parts.netloc) :]
         with closed_after_error(pool, conn):
             write(conn, method, target, headers=headers, body=body)

@@ -664,9 +664,10 @@ def test_scores_that_differ_from_those_of_the_days_before_are_noticed(
 
 
 def rules_for(
-    render: Callable[..., list[dict[str, Any]]], **values: Any
+    render: Callable[..., list[dict[str, Any]]], *, runbook_url: str = "", **values: Any
 ) -> dict[str, dict[str, Any]]:
-    objects = render({"monitoring": {"prometheusRule": {"enabled": True, **values}}})
+    monitoring = {"prometheusRule": {"enabled": True, **values}, "runbookURL": runbook_url}
+    objects = render({"monitoring": monitoring})
     [found] = [item for item in objects if item["kind"] == "PrometheusRule"]
     rules = [rule for group in found["spec"]["groups"] for rule in group["rules"]]
     return {rule["alert"]: rule for rule in rules if "alert" in rule}
@@ -716,7 +717,7 @@ def test_labels_annotations_and_the_address_of_runbooks_are_those_of_the_values(
         render,
         alertLabels={"team": "media"},
         alertAnnotations={"channel": "#media"},
-        runbookBaseURL="https://git.example.com/docs/runbooks/",
+        runbook_url="https://git.example.com/docs/runbooks/",
     )
 
     for name, rule in changed.items():

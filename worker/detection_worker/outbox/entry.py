@@ -13,7 +13,7 @@ from detection_contract.aws.s3_urls import InvalidS3Url, S3Location, parse_s3_ur
 from detection_contract.error_codes import ErrorCode
 from detection_contract.json_text import BadJson, read_object
 from detection_contract.results import iso_of
-from detection_tracing.contexts import Carrier, carrier_of
+from detection_tracing.contexts import TRACEPARENT, Carrier, carrier_of, parse_traceparent
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.core.outbox.fate import Course
 from detection_worker.outbox.base import PendingCallback
@@ -84,11 +84,13 @@ class Entry:
     @property
     def facts(self) -> dict[str, object]:
         """Fields of every log line about it."""
-        return {
+        facts: dict[str, object] = {
             "message_id": self.message_id,
             "request_id": self.request_id,
             "attempts": self.course.attempts,
         }
+        ids = parse_traceparent((self.carrier or {}).get(TRACEPARENT, ""))
+        return facts if ids is None else facts | {"trace_id": f"{ids.trace_id:032x}"}
 
 
 def entry_of(callback: PendingCallback, *, course: Course, not_before_s: float) -> Entry:

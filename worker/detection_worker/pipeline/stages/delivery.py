@@ -187,7 +187,7 @@ class Delivery:
                 line, action="conclude", about=ticket, verdict=word, label=label, score=score
             )
         self._context.metrics.jobs.labels(found.info.kind.value, label, word).inc(
-            exemplar=dict(exemplar(request_id))
+            exemplar=exemplar(request_id, ticket.job.trace)
         )
 
     def _observe_service(self, kind: MediaKind, timings_s: Mapping[str, float]) -> None:

@@ -82,7 +82,7 @@ class Tracing(Protocol):
         """Begin a span.
 
         Args:
-            name: Of few values: no ids, keys or URLs.
+            name: One of few: no ids, keys or URLs in it.
             kind: Its side of a call or message.
             attributes: What is known already.
             parent: It goes on from this context; None begins a trace.

@@ -320,7 +320,7 @@ def test_a_callback_from_the_outbox_goes_on_with_the_trace(stand: Stand) -> None
 
 
 def test_no_secret_leaves_with_a_span(stand: Stand) -> None:
-    """Of the tests above: queries and paths of URLs, metadata, secrets of signatures."""
+    """No query or path of a URL, no metadata and no key of the tests above."""
     sent = b"".join(stand.collector.raw)
     assert len(sent) > 10_000
     for secret in (b"token=hush", b"metadata-of-a-user", SECRET.encode(), b"/flaky", b"X=1"):

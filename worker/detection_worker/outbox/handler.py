@@ -104,8 +104,7 @@ class EntryHandler:
         random01: Callable[[], float] = random.random,
         tracing: Tracing | None = None,
     ) -> None:
-        self._queue = queue
-        self._tracing = tracing
+        self._queue, self._tracing = queue, tracing
         self._callbacks = callbacks
         self._bodies = bodies
         self._metrics = metrics

@@ -51,10 +51,10 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")],
 )
-README, MESSAGES, OPERATING, FILES, ARCHITECTURE, RESULTS = (
+README, USAGE, MESSAGES, OPERATING, FILES, ARCHITECTURE, RESULTS = (
     (ROOT / name).read_text()
     for name in (
-        *("README.md", "docs/messages.md", "docs/operating.md", "docs/files.md"),
+        *("README.md", "docs/usage.md", "docs/messages.md", "docs/operating.md", "docs/files.md"),
         *("docs/architecture.md", "docs/results.md"),
     )
 )
@@ -139,9 +139,13 @@ def test_message_examples_are_accepted_as_what_their_headings_say() -> None:
 
 def test_plain_examples_are_valid_against_the_message_schema() -> None:
     schema = Draft202012Validator(load_schema("message"))
-    examples = [*blocks(section(MESSAGES, "### Plain message"), "json"), *blocks(README, "json")]
+    examples = [
+        code
+        for text in (section(MESSAGES, "### Plain message"), README, USAGE)
+        for code in blocks(text, "json")
+    ]
 
-    assert len(examples) == 2
+    assert len(examples) == 3
     for example in examples:
         schema.validate(json.loads(example))
         assert parse_body(example).kind == "plain"
@@ -507,7 +511,8 @@ def commands_in(text: str) -> Iterator[list[str]]:
 
 def test_every_command_that_a_document_shows_exists_with_its_options() -> None:
     shown = [c for path in DOCUMENTS for c in commands_in(path.read_text())]
-    shown += [shlex.split(spans(r[1])[0]) for r in rows(section(README, "## Use it on AWS"))]
+    tables = (section(README, "## Use it on AWS"), section(USAGE, "## Commands"))
+    shown += [shlex.split(spans(row[1])[0]) for table in tables for row in rows(table)]
     known = {command.name for command in catalog.listed()}
     unknown = []
     for command, *arguments in shown:
@@ -531,8 +536,8 @@ def test_every_option_that_a_document_names_belongs_to_a_command() -> None:
     assert named - known - {"--build-arg", "--help", "--no-", "--tmpfs"} == set()
 
 
-def test_the_python_of_the_readme_imports_what_there_is() -> None:
-    [code] = blocks(README, "python")
+def test_the_python_of_the_guide_imports_what_there_is() -> None:
+    [code] = blocks(USAGE, "python")
     imports = [node for node in ast.parse(code).body if isinstance(node, ast.ImportFrom)]
 
     assert imports
@@ -613,6 +618,17 @@ def test_every_path_and_module_that_a_document_names_exists(path: Path) -> None:
 
 def test_the_architecture_names_many_paths() -> None:
     assert len(paths_in(ARCHITECTURE)) > 60
+
+
+def test_every_document_is_in_the_index() -> None:
+    folder = ROOT / "docs"
+    index = (folder / "README.md").read_text()
+    linked = set(re.findall(r"\]\(([^)#]+)", index))
+
+    assert {path.name for path in folder.glob("*.md")} - {"README.md"} <= linked
+    assert {f"{path.name}/" for path in folder.iterdir() if path.is_dir()} <= {
+        f"{link.partition('/')[0]}/" for link in linked
+    } | {"images/"}
 
 
 def test_every_decision_is_in_the_index() -> None:

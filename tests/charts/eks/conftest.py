@@ -24,6 +24,7 @@ NOT_RUN: Mapping[str, str] = {
     "aws eks update-kubeconfig": "there is no cluster to connect to",
     "aws iam attach-role-policy": "moto has none of AWS's managed policies",
     "aws eks create-addon": "moto has no add-ons; test_cloudwatch.py checks what it is given",
+    "aws eks create-pod-identity-association": "moto has no associations",
     "aws cloudformation": "Karpenter's template is not here",
 }
 """Programs and commands of the page that stand-ins replace, and why. Everything else is run."""

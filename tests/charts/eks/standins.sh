@@ -23,7 +23,7 @@ aws() {
     "ssm get-parameter "*) called aws "$@"; echo ami-0123456789abcdef0;;
     "ec2 describe-images "*) called aws "$@"; echo amazon-eks-node-al2023-x86_64-standard-1.36-v20261101;;
     "eks create-addon "*) printf '%s' "${@: -1}" > addon.yaml; called aws "${@:1:8}";;
-    "eks update-kubeconfig "* | "iam attach-role-policy "* | "cloudformation "*) called aws "$@";;
+    "eks create-pod-identity-association "* | "eks update-kubeconfig "* | "iam attach-role-policy "* | "cloudformation "*) called aws "$@";;
     # For SQS version 1 of the CLI knows no AWS_ENDPOINT_URL, and takes a queue's URL as it is.
     *) command aws --endpoint-url "$AWS_ENDPOINT_URL" "${@//https:\/\/sqs.us-east-1.amazonaws.com/$AWS_ENDPOINT_URL}";;
   esac

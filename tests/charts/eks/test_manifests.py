@@ -23,6 +23,8 @@ FILLED = {
     "BUCKET_NAME": "deepfake",
     "CLUSTER_NAME": "detection",
     "KUBERNETES_VERSION": "1.36",
+    "CHART_GIT_URL": "https://git.example/chart.git",
+    "GIT_URL": "https://git.example/queues.git",
     "NAMESPACE": "detection",
     "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/deepfake-queue",
     "REGISTRY": "123456789012.dkr.ecr.us-east-1.amazonaws.com",

@@ -9,7 +9,7 @@ PAGE = (ROOT / "docs" / "eks.md").read_text()
 
 
 def printed(*options: str) -> str:
-    command = [sys.executable, str(ROOT / "benchmarks" / "eks_cost.py"), *options]
+    command = [sys.executable, str(ROOT / "benchmarks" / "costs" / "eks.py"), *options]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 

@@ -4,8 +4,8 @@ No measurement: prices, which are assumptions with a date, times figures of othe
 CPU of a message (``worker_throughput.py --rows worker``) and requests to SQS of an empty queue
 (``operator_many_queues.py --queues 200``). Give your own to see what they change.
 
-    python benchmarks/eks_cost.py
-    python benchmarks/eks_cost.py --cpu-ms mix=30 --price worker_vcpu_hour=0.02 --busy 0.8
+    python benchmarks/costs/eks.py
+    python benchmarks/costs/eks.py --cpu-ms mix=30 --price worker_vcpu_hour=0.02 --busy 0.8
 """
 
 import argparse

@@ -13,7 +13,7 @@ INSTALLED := $(VENV)/.installed
 # requirements/ lists every package (`make lock`): pip resolves nothing.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PIP_ARGS)
 
-.PHONY: help setup tools demo operator-demo test check format lint types contracts dockerfiles coverage test-gpu fast chaos bench lock clean
+.PHONY: help setup tools demo operator-demo test check format lint types contracts dockerfiles coverage test-gpu fast chaos bench dashboards preview lock clean
 .DEFAULT_GOAL := help
 
 help:            ## Show this list
@@ -90,6 +90,12 @@ bench: setup  ## Benchmark throughput, the cost of destinations, feeders, the sh
 	$(BIN)/python benchmarks/shared_cache.py
 	$(BIN)/python benchmarks/receiver_down.py
 	$(BIN)/python benchmarks/sound.py
+
+dashboards: setup  ## Write the Grafana dashboards of the chart again from tools/dashboards
+	$(BIN)/python -m tools.dashboards
+
+preview: setup  ## Photograph the dashboards into build/dashboards, and docs/images/fleet.png: needs node and chromium
+	$(BIN)/python -m tools.preview --keep
 
 lock: setup  ## Resolve pyproject.toml again into requirements/; UPGRADE=--upgrade takes the newest versions
 	$(BIN)/python tools/lock.py $(UPGRADE)

@@ -1,5 +1,7 @@
 """The board Queue: is it late, why, and what is done about it."""
 
+from typing import Final
+
 from tools.dashboards.frame import Row, board
 from tools.dashboards.parts import (
     CONDITION,
@@ -23,7 +25,6 @@ from tools.dashboards.promql import (
     queues,
     rate,
     ratio,
-    workers,
 )
 from tools.dashboards.shared import (
     AGE,
@@ -35,6 +36,9 @@ from tools.dashboards.shared import (
     alert_table,
     workers_panel,
 )
+
+BURN: Final = f"detection_queue:error_budget:burn_rate{{}}{{{{{QUEUES}}}}}"
+"""Recorded by the chart's rules; the window is filled in."""
 
 
 def _now() -> Row:
@@ -160,14 +164,16 @@ def _late() -> Row:
             ),
             lines(
                 About(
-                    title="Messages",
-                    text="Messages that wait, that workers hold, and that are not due yet.",
+                    title="Burn rate of the objective",
+                    text="Late messages over what the objective allows: at 1 its error budget "
+                    "lasts as long as its period. From the chart's rules.",
+                    runbook="DetectionQueueObjectiveBurnsFast",
                     width=6,
                 ),
-                Query(grouped("sum", queues("messages_visible")), "waiting"),
-                Query(grouped("sum", queues("messages_in_flight")), "in flight"),
-                Query(grouped("sum", queues("messages_delayed")), "delayed"),
-                stacked=True,
+                Query(grouped("max", BURN.format("1h")), "1 hour"),
+                Query(grouped("max", BURN.format("6h")), "6 hours"),
+                steps=((None, "transparent"), (1, "red")),
+                axis=(0, 2),
             ),
         ],
     )
@@ -291,13 +297,12 @@ def _done() -> Row:
             ),
             lines(
                 About(
-                    title="Backlog in seconds of work",
-                    text="Work that waits and work that workers hold: what the plan divides "
-                    "among workers.",
+                    title="Messages",
+                    text="Messages that wait, that workers hold, and that are not due yet.",
                 ),
-                Query(grouped("sum", queues("work_seconds")), "waiting"),
-                Query(grouped("sum", workers("held_work_seconds")), "held by workers"),
-                unit="s",
+                Query(grouped("sum", queues("messages_visible")), "waiting"),
+                Query(grouped("sum", queues("messages_in_flight")), "in flight"),
+                Query(grouped("sum", queues("messages_delayed")), "delayed"),
                 stacked=True,
             ),
             alert_table(16, 7),

@@ -17,6 +17,7 @@ from tools.dashboards.parts import (
     small,
 )
 from tools.dashboards.promql import (
+    WORKERS,
     grouped,
     or_none,
     quantile,
@@ -291,6 +292,7 @@ def _results() -> Row:
                     title="Verdicts",
                     text="Mix of verdicts: a shift without a reason in the media asks whether "
                     "the model still fits them.",
+                    width=6,
                 ),
                 Query(rate("jobs_total", "verdict"), "{{verdict}}"),
                 unit="reqps",
@@ -307,6 +309,7 @@ def _results() -> Row:
                     title="Scores of models",
                     text="Mean score, P(fake), that a model gave within an hour, and over the "
                     "last day (dashed). A mean that leaves its day asks why.",
+                    width=6,
                 ),
                 Query(_mean_score("1h"), "{{kind}} {{model}} {{version}}"),
                 Query(_mean_score("1d"), "day {{kind}} {{model}} {{version}}"),
@@ -314,11 +317,27 @@ def _results() -> Row:
                 dashed="day.*",
                 axis=(0, 1),
             ),
+            lines(
+                About(
+                    title="Score drift",
+                    text="How far the scores of an hour are from those of the week before: 0 "
+                    "alike, 1 apart (Kolmogorov-Smirnov). From the chart's rules.",
+                    runbook="DetectionWorkerScoreDrift",
+                    width=6,
+                ),
+                Query(
+                    grouped("max", f"detection_worker:score:distance1h_7d{{{WORKERS}}}", *MODEL),
+                    "{{kind}} {{model}} {{version}}",
+                ),
+                steps=((None, "transparent"), (0.2, "red")),
+                axis=(0, 0.5),
+            ),
             table(
                 About(
                     title="Models",
                     text="Models that are loaded, and how many workers have them. Two versions "
                     "of a kind: a roll-out is under way.",
+                    width=6,
                 ),
                 Column(title="Kind", label="kind", width=65),
                 Column(title="Model", label="name"),

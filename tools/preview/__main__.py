@@ -67,7 +67,8 @@ def photograph(page: Path, picture: Path, width: int, height: int) -> None:
     """Let headless Chromium draw a page into a PNG.
 
     Raises:
-        CalledProcessError: It does not start; its words went to the standard error.
+        CalledProcessError: It does not start.
+        SystemExit: The script of the page fails.
     """
     chromium = shutil.which("chromium") or shutil.which("google-chrome") or "chromium"
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
@@ -75,7 +76,8 @@ def photograph(page: Path, picture: Path, width: int, height: int) -> None:
     command = [*options, *patience, f"--window-size={width},{height}", f"--screenshot={picture}"]
     command = [chromium, *command, "--enable-logging=stderr", page.as_uri()]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    print("\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)[:3000])
+    if failed := [line for line in done.stderr.splitlines() if "Uncaught" in line]:
+        raise SystemExit(f"{page.name} fails in the browser: {failed[0]}")
 
 
 def show(shown: dict[str, Any], script: Path, picture: Path, width: int) -> None:
@@ -100,9 +102,12 @@ def show(shown: dict[str, Any], script: Path, picture: Path, width: int) -> None
 
 
 def shrink(picture: Path) -> None:
-    """Reduce a picture to 128 colours, which a page of widgets does not miss."""
+    """Reduce a picture to a palette: a page of widgets has few colours."""
     with Image.open(picture) as image:
-        image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(picture, optimize=True)
+        found = image.convert("RGB").quantize(
+            256, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE
+        )
+    found.save(picture, optimize=True)
 
 
 def bundle(folder: Path) -> Path:

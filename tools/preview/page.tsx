@@ -19,6 +19,11 @@ const times = { from: dateTime(shown.start * 1000), to: dateTime(shown.end * 100
 const range = { ...times, raw: times };
 
 const STANDARD = ['unit', 'min', 'max', 'decimals', 'displayName', 'noValue', 'links', 'color', 'thresholds', 'mappings', 'filterable'];
+// JSON has no infinity: Grafana, too, restores it where a board is loaded.
+JSON.stringify(shown.board, (key, value) => {
+  if (key === 'steps') value.forEach((step: any) => { step.value = step.value ?? -Infinity; });
+  return value;
+});
 const known = (id: string, path: string): any => ({
   id, path, name: id, editor: () => null, override: () => null, process: identityOverrideProcessor, shouldApply: () => true,
 });

@@ -159,6 +159,10 @@ def record_queue(history: History, story: Story, course: list[Moment]) -> None:
         )
         slow = now.completions * STEP_S if now.age_s > story.objective_s else 0
         history.add(now.at_s, "detection_operator_late_messages_total", slow, story.key)
+        burning = 100.0 * (now.age_s > story.objective_s)
+        for window, part in (("1h", 0.4), ("6h", 0.07)):
+            name = f"detection_queue:error_budget:burn_rate{window}"
+            history.put(now.at_s, name, 0.2 + burning * part, story.key)
         if story.pool:
             _record_units(history, story, now)
 

@@ -19,9 +19,13 @@ FOREIGN = {
     "ALERTS": {"alertname", "alertstate", "severity", "name", "pool"},
     "container_cpu_usage_seconds_total": {"container"},
     "container_memory_working_set_bytes": {"container"},
+    "detection_queue:error_budget:burn_rate1h": {"name"},
+    "detection_queue:error_budget:burn_rate6h": {"name"},
+    "detection_worker:score:distance1h_7d": {"kind", "model", "version"},
     "DCGM_FI_DEV_GPU_UTIL": {"exported_pod", "exported_namespace"},
 }
-"""Series of others that the boards use, with their labels: of Prometheus, kubelet and GPUs."""
+"""Series of others that the boards use, with their labels: recorded by the chart's rules, of
+Prometheus, of kubelets and of GPUs."""
 CHOICES = {"$cluster": ".*", "$namespace": "media", "$queue": "video|audio"}
 VARIABLES = ["datasource", "cluster", "namespace", "queue", "runbooks"]
 
@@ -91,7 +95,7 @@ def test_every_matcher_and_grouping_names_labels_that_exist(
         )
         for name in names_in(expr):
             allowed |= known[name]
-        for name, matchers in re.findall(r"(\w+)\{([^}]*)\}", expr):
+        for name, matchers in re.findall(r"([\w:]+)\{([^}]*)\}", expr):
             used = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers))
             assert used <= known[name] | TARGET_LABELS, (where, name)
         for grouping in re.findall(r"\b(?:by|on|ignoring) \(([^)]*)\)", expr):

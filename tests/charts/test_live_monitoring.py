@@ -45,9 +45,9 @@ WITHOUT_DATA = re.compile("detection_operator_pool_")
 EMPTY = {
     "fleet": {"Firing alerts", "Pools", "Short of pool units"},
     "queue": {"Firing alerts", "Share of the pool", "Rule that sets the number of workers"},
-    "workers": {"CPU", "Memory", "GPU utilisation"},
+    "workers": {"CPU", "Memory", "GPU utilisation", "Score drift"},
 }
-"""Panels of things that this scene does not have: alerts, pools, limits, other exporters."""
+"""Panels of what this scene does not have: alerts, pools, limits, other exporters, a past week."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -292,7 +292,7 @@ def _results() -> Row:
                     title="Verdicts",
                     text="Mix of verdicts: a shift without a reason in the media asks whether "
                     "the model still fits them.",
-                    width=6,
+                    width=5,
                 ),
                 Query(rate("jobs_total", "verdict"), "{{verdict}}"),
                 unit="reqps",
@@ -311,8 +311,8 @@ def _results() -> Row:
                     "last day (dashed). A mean that leaves its day asks why.",
                     width=6,
                 ),
-                Query(_mean_score("1h"), "{{kind}} {{model}} {{version}}"),
-                Query(_mean_score("1d"), "day {{kind}} {{model}} {{version}}"),
+                Query(_mean_score("1h"), "{{model}} {{version}}"),
+                Query(_mean_score("1d"), "day {{model}} {{version}}"),
                 unit="percentunit",
                 dashed="day.*",
                 axis=(0, 1),
@@ -323,11 +323,11 @@ def _results() -> Row:
                     text="How far the scores of an hour are from those of the week before: 0 "
                     "alike, 1 apart (Kolmogorov-Smirnov). From the chart's rules.",
                     runbook="DetectionWorkerScoreDrift",
-                    width=6,
+                    width=5,
                 ),
                 Query(
                     grouped("max", f"detection_worker:score:distance1h_7d{{{WORKERS}}}", *MODEL),
-                    "{{kind}} {{model}} {{version}}",
+                    "{{model}} {{version}}",
                 ),
                 steps=((None, "transparent"), (0.2, "red")),
                 axis=(0, 0.5),
@@ -337,7 +337,7 @@ def _results() -> Row:
                     title="Models",
                     text="Models that are loaded, and how many workers have them. Two versions "
                     "of a kind: a roll-out is under way.",
-                    width=6,
+                    width=8,
                 ),
                 Column(title="Kind", label="kind", width=65),
                 Column(title="Model", label="name"),

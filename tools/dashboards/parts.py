@@ -135,6 +135,7 @@ def target(query: Query, number: int) -> prometheus.Dataquery:
         .expr(query.expr)
         .legend_format(query.legend)
         .ref_id(ref(number))
+        .range()
     )
 
 
@@ -152,7 +153,9 @@ def number(
     empty: str = "-",
     alarming: bool = False,
 ) -> stat.Panel:
-    """Return a panel of one big number, or one for each query, with its course behind.
+    """Return a panel of one big number, or one for each query: what it is now.
+
+    The newest sample of a range would still be shown hours after its queue is gone.
 
     Args:
         about: What it says of itself.
@@ -166,15 +169,13 @@ def number(
     color = look.BigValueColorMode.BACKGROUND if alarming else look.BigValueColorMode.VALUE
     panel = (
         headed(stat.Panel(), about)
-        .targets([target(query, place) for place, query in enumerate(queries)])
+        .targets([target(query, place).instant() for place, query in enumerate(queries)])
         .unit(unit)
         .thresholds(thresholds(steps))
         .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .color_mode(color)
-        .graph_mode(
-            look.BigValueGraphMode.AREA if len(queries) == 1 else look.BigValueGraphMode.NONE
-        )
+        .graph_mode(look.BigValueGraphMode.NONE)
         .text_mode(look.BigValueTextMode.AUTO)
         .no_value(empty)
     )

@@ -64,7 +64,7 @@ function frames(panel: any): DataFrame[] {
     });
   }
   return answers.flatMap((target: any) => shown.answers[panel.id][target.refId].map((series: any) => {
-    const at = new Map(series.values.map(([time, value]: any) => [time, Number(value)]));
+    const at = new Map((series.values ?? [series.value]).map(([time, value]: any) => [time, Number(value)]));
     const axis = [];
     for (let time = shown.start; time <= shown.end; time += shown.step) axis.push(time);
     return toDataFrame({ refId: target.refId, fields: [

@@ -211,7 +211,7 @@ def _rows(args: argparse.Namespace) -> "tuple[list[Row], str, bool]":
     file = args.save_scores or (args.report / SCORES_NAME if args.report else None)
     writing = scored.RowWriter(file) if file else nullcontext()
     rows = []
-    with writing as writer, evaluation.scorer(loaded) as scoring:
+    with writing as writer, evaluation.scorer(loaded, threshold=args.threshold) as scoring:
         for row in evaluation.score_items(
             scoring, chosen.items, grid=args.grid, total=len(chosen.items), log=_progress
         ):

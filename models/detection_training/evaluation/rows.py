@@ -73,6 +73,7 @@ class Row:
         found_codec: Container and codec, by content.
         features: See ``evaluation_features``; empty if unknown.
         model: Model that scored; None if none did.
+        icon: A small picture as JPEG, of a misjudged file that was scored just now.
     """
 
     item: Item
@@ -83,6 +84,11 @@ class Row:
     found_codec: str = ""
     features: Mapping[str, float]
     model: Model | None = None
+    icon: bytes | None = None
+
+    def misjudged(self, threshold: float) -> bool:
+        """Return whether the label at this threshold is wrong."""
+        return self.score is not None and (self.score >= threshold) != self.item.fake
 
 
 class RowWriter:

@@ -18,9 +18,11 @@ from detection_worker.core.sampling import AudioSampling
 from detection_worker.detectors.registry import LoadedDetectors
 from detection_worker.errors import JobError
 from detection_worker.media.jail.pool import ProcessDecoder
+from detection_worker.media.previews import icon
 from detection_worker.media.values import DecodedMedia, Decoder, DecodeRequest
 from detection_worker.pipeline.files.analysis import NotApplicableResult
 from detection_worker.pipeline.files.analyzer import Analyzer
+from detection_worker.pipeline.files.pictures import with_previews
 from detection_worker.settings import MediaLimits
 
 PROGRESS_S: Final = 5.0
@@ -37,9 +39,19 @@ class _Watched:
         self.kind: MediaKind | None = None
         self.codec = ""
         self.features: dict[str, float] = {}
+        self._last: tuple[DecodedMedia, DecodeRequest] | None = None
 
     def forget(self) -> None:
         self.kind, self.codec, self.features = None, "", {}
+        self._last = None
+
+    def icon(self) -> bytes | None:
+        """Return a small picture of the last file; None if there is none."""
+        if self._last is None:
+            return None
+        previews = with_previews(*self._last).previews
+        # The middle of a video: its first frame is often black.
+        return icon(previews[len(previews) // 2]) if previews else None
 
     def decode(
         self,
@@ -48,9 +60,11 @@ class _Watched:
         on_progress: Callable[[], None],
         cancelled: Callable[[], bool],
     ) -> DecodedMedia:
+        request = replace(request, preview=True)
         media = self._decoder.decode(request, on_progress=on_progress, cancelled=cancelled)
         self.kind, self.codec = media.info.kind, codec_of(media.info)
         self.features = trivial_features(media, unit_rate_hz=self._unit_rate_hz)
+        self._last = media, request
         return media
 
     def close(self) -> None:
@@ -64,11 +78,18 @@ class Scorer:
         loaded: Detectors.
         decoder: Decodes; the caller closes it.
         limits: What one file may cost.
+        threshold: Where a file counts as fake, for the pictures of those that are misjudged.
     """
 
     def __init__(
-        self, loaded: LoadedDetectors, decoder: Decoder, *, limits: MediaLimits | None = None
+        self,
+        loaded: LoadedDetectors,
+        decoder: Decoder,
+        *,
+        limits: MediaLimits | None = None,
+        threshold: float = THRESHOLD,
     ) -> None:
+        self._threshold = threshold
         cards = loaded.cards
         rates = [c.sampling.sample_rate_hz for c in cards if isinstance(c.sampling, AudioSampling)]
         self._watched = _Watched(decoder, unit_rate_hz=rates[0] if rates else 0)
@@ -101,7 +122,7 @@ class Scorer:
                 else:
                     score = found.verdict.score
         kind = self._watched.kind
-        return Row(
+        row = Row(
             item=item,
             treatment=treatment,
             kind=kind,
@@ -111,6 +132,8 @@ class Scorer:
             features=self._watched.features,
             model=self._models.get(kind) if kind else None,
         )
+        shown = treatment == AS_IS and row.misjudged(self._threshold)
+        return replace(row, icon=self._watched.icon()) if shown else row
 
 
 def _unreadable(path: Path) -> str:
@@ -122,11 +145,16 @@ def _unreadable(path: Path) -> str:
 
 
 @contextmanager
-def scorer(loaded: LoadedDetectors) -> Iterator[Scorer]:
-    """Yield a scorer that decodes in a jailed child process, as the worker does."""
+def scorer(loaded: LoadedDetectors, *, threshold: float = THRESHOLD) -> Iterator[Scorer]:
+    """Yield a scorer that decodes in a jailed child process, as the worker does.
+
+    Args:
+        loaded: Detectors.
+        threshold: As for ``Scorer``.
+    """
     decoder = ProcessDecoder(1)
     try:
-        yield Scorer(loaded, decoder)
+        yield Scorer(loaded, decoder, threshold=threshold)
     finally:
         decoder.close()
 

@@ -106,6 +106,7 @@ class KindReport:
         grid: Under each treatment; empty without a grid.
         precision: By prevalence.
         baseline: Trivial features; None if not asked for.
+        misjudged: Files whose label is wrong, furthest from the truth first.
     """
 
     kind: MediaKind
@@ -119,6 +120,7 @@ class KindReport:
     grid: tuple[Slice, ...]
     precision: tuple[Precision, ...]
     baseline: Baseline | None
+    misjudged: tuple[Row, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -192,7 +194,13 @@ def _kind(kind: MediaKind, scored: Sequence[Row], settings: Settings) -> KindRep
         grid=_grid(scored, settings),
         precision=_precisions(whole.measures),
         baseline=_baseline(rows, settings) if settings.with_baseline else None,
+        misjudged=_misjudged(rows, settings.threshold),
     )
+
+
+def _misjudged(rows: Sequence[Row], threshold: float) -> tuple[Row, ...]:
+    wrong = [row for row in rows if row.misjudged(threshold)]
+    return tuple(sorted(wrong, key=lambda row: -abs((row.score or 0.0) - row.item.fake)))
 
 
 def sample_of(rows: Sequence[Row]) -> Sample:

@@ -214,6 +214,23 @@ def test_the_page_needs_nothing_from_elsewhere_and_escapes_every_name() -> None:
     assert targets <= {f"#{a['id']}" for _, a in checker.seen if "id" in a}
 
 
+def test_the_page_lists_misjudged_files_worst_first_with_their_pictures() -> None:
+    missed = replace(row("<b>missed", 0.2, family="new"), icon=b"a picture")
+    worst = row("worst", 0.01, family="new")
+    alarm = row("alarm", 0.95)
+    found = report([*rows(), missed, worst, alarm], QUICK, origin="a test", grouped=False)
+    [kind] = found.kinds
+
+    names = [r.item.name for r in kind.misjudged]
+    assert names.index("worst") < names.index("alarm") < names.index("<b>missed")
+    assert all(r.misjudged(0.5) for r in kind.misjudged)
+    text = page(found, {}, made="today")
+    assert "&lt;b&gt;missed" in text
+    assert text.count('src="data:image/jpeg;base64,YSBwaWN0dXJl"') == 1
+    assert "In truth fake: new" in text
+    assert f"{len(names)} files have the wrong label" in text
+
+
 def test_the_plots_are_pictures_and_the_same_every_time() -> None:
     (kind,) = made(rows()).kinds
 

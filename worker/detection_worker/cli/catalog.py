@@ -13,6 +13,7 @@ ENTRY_POINTS: Final = "detection_worker.commands"
 
 OWN: Final = {
     "predict": "analyse local files and S3 objects",
+    "report": "make a page to read of a stored result",
     "consume": "work off an SQS queue",
     "deliver": "retry callbacks from an outbox, without models",
     "message": "make and send a test message, and wait for its result",
@@ -27,6 +28,7 @@ OWN: Final = {
 
 MODULES: Final = {
     "predict": "predict.command",
+    "report": "report",
     "consume": "queue.consume",
     "deliver": "queue.deliver",
     "message": "queue.message",

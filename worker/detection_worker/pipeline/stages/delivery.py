@@ -33,8 +33,7 @@ from detection_worker.pipeline.stages.callback_step import CallbackStep
 from detection_worker.pipeline.stages.context import StageContext
 from detection_worker.pipeline.stages.handovers import Concluded, Fetched
 from detection_worker.pipeline.stages.notify_step import NotifyStep
-from detection_worker.pipeline.stages.page_step import PageStep
-from detection_worker.pipeline.stages.store_step import StoreStep
+from detection_worker.pipeline.stages.store_step import PageStep, StoreStep
 
 NOT_APPLICABLE = "NOT_APPLICABLE"
 """In place of a label in the metrics: no detector is for the file."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import axe_core_python
 import pytest
 
 from detection_testing.samples import sample_path
@@ -72,10 +73,8 @@ def tab() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def axe() -> str:
-    spec = importlib.util.find_spec("axe_core_python")
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    return Path(spec.submodule_search_locations[0], "axe.min.js").read_text(encoding="utf-8")
+    folder = Path(str(axe_core_python.__file__)).parent
+    return folder.joinpath("axe.min.js").read_text(encoding="utf-8")
 
 
 def test_every_kind_of_page_is_looked_at(pages: dict[str, Path]) -> None:

@@ -76,7 +76,7 @@ def test_a_spectrogram_shows_a_tone_where_it_is_and_grey_where_nobody_listened()
 
 
 def header(**changes: Any) -> dict[str, Any]:
-    info = {
+    info: dict[str, Any] = {
         "kind": "image", "container": "png", "codec": None, "size_bytes": 9, "sha256": "0" * 64,
         "width": 99, "height": 99, "duration_s": None, "frames_analysed": 1,
         "sample_rate_hz": None, "truncated": False, "warnings": [],

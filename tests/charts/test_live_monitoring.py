@@ -458,7 +458,7 @@ def drawn_by(board: dict[str, Any], choices: dict[str, str]) -> Iterator[tuple[s
 def test_every_expression_of_a_dashboard_returns_data(scene: Scene, name: str, queue: str) -> None:
     board = json.loads((scene.dashboards / f"{name}.json").read_text())
     choices = {
-        "__rate_interval": "1m", "__range": "5m",
+        "__rate_interval": "1m", "__range": "5m", "__interval": "1s",
         "cluster": ".*", "namespace": scene.namespace, "queue": queue,
     }  # fmt: skip
     empty = {title for title, expr in drawn_by(board, choices) if not scene.prometheus.drawn(expr)}

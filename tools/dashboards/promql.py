@@ -77,7 +77,7 @@ def quantile(q: float, name: str, *labels: str) -> str:
 
 def largest(expr: str, count: int = 10) -> str:
     """Return the series that are the largest at some time of the board: the same all along."""
-    return f"{expr} and topk({count}, max_over_time(({expr})[$__range:5m] @ end()))"
+    return f"{expr} and topk({count}, max_over_time(({expr})[$__range:$__interval] @ end()))"
 
 
 def operators(name: str) -> str:

@@ -49,7 +49,12 @@ def answers(
     prometheus: Prometheus, board: dict[str, Any], choices: dict[str, str], end_s: int
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Return what Prometheus says to each query of each panel, by panel and query."""
-    values = {**choices, "__rate_interval": f"{4 * STEP_S}s", "__range": f"{HOURS_S:.0f}s"}
+    values = {
+        **choices,
+        "__rate_interval": f"{4 * STEP_S}s",
+        "__range": f"{HOURS_S:.0f}s",
+        "__interval": f"{STEP_S}s",
+    }
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for panel in (each for each in board["panels"] if each["type"] != "row"):
         said = found[str(panel["id"])] = {}

@@ -45,7 +45,12 @@ def panels(chart: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def filled(expr: str) -> str:
     """Return an expression as Prometheus gets it."""
-    for name, value in {**CHOICES, "$__rate_interval": "1m", "$__range": "1h"}.items():
+    for name, value in {
+        **CHOICES,
+        "$__rate_interval": "1m",
+        "$__range": "1h",
+        "$__interval": "15s",
+    }.items():
         expr = expr.replace(name, value)
     return expr
 

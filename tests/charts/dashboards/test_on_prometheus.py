@@ -57,7 +57,7 @@ def prometheus_of(
 
 
 def filled(expr: str, choices: Mapping[str, str]) -> str:
-    values = {**choices, "__rate_interval": "4m", "__range": f"{LENGTH_S}s"}
+    values = {**choices, "__rate_interval": "4m", "__range": f"{LENGTH_S}s", "__interval": "60s"}
     return re.sub(r"\$(\w+)", lambda name: values.get(name[1], name[0]), expr)
 
 

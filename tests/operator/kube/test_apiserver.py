@@ -284,6 +284,7 @@ def test_results_may_go_everywhere_at_once(scene: ApiScene) -> None:
     results = {
         "url": "s3://media-results/detection/",
         "keyTemplate": "{date}/{bucket}/{key}/{request_id}-{index}.json",
+        "pages": True,
         "kmsKeyID": "arn:aws:kms:eu-west-1:123456789012:alias/results",
         "bucketOwner": "123456789012",
         "onSuccess": [

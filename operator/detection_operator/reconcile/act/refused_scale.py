@@ -88,6 +88,8 @@ def worth_trying(known: RefusedScale | None, item: Group, replicas: int, *, now_
     due = now_s >= known.retry_at_s
     if replicas < item.replicas:
         return replicas if due or not known.fewer else item.replicas
+    if known.fewer:
+        return replicas
     return min(replicas, max(item.replicas, _most(known, due=due)))
 
 
@@ -105,7 +107,7 @@ def after_success(
 
 
 def still_known(known: RefusedScale | None, *, capped: bool, now_s: float) -> RefusedScale | None:
-    """Return the refusal unless nothing has been asked for beyond what is taken for a while.
+    """Return the refusal unless nothing that is refused has been asked for in a while.
 
     Args:
         known: The refusal.
@@ -115,7 +117,7 @@ def still_known(known: RefusedScale | None, *, capped: bool, now_s: float) -> Re
     if known is None:
         return None
     calm_s = LONGEST_RETRY_S if known.failures else 0.0
-    over = not (capped or known.fewer) and now_s >= known.retry_at_s + calm_s
+    over = not capped and now_s >= known.retry_at_s + calm_s
     return None if over else known
 
 

@@ -253,6 +253,34 @@ def test_replicas_that_the_server_does_not_let_fall_are_told_and_tried_rarely() 
     assert fleet.lost == []
 
 
+def test_a_queue_that_may_not_fall_grows_all_the_same_and_a_calm_one_forgets() -> None:
+    fleet = Fleet()
+    fleet.create_pool("gpu", {"replicas": CAPACITY})
+    bulk = fleet.add("bulk", spec())
+    bulk.queue.visible = 30
+    assert fleet.run(120, until=lambda: bulk.queue.visible == 0)
+    scale, refusing = fleet.cluster.scale, [True]
+
+    def guarded(namespace: str, name: str, replicas: int, **others: Any) -> None:
+        if refusing[0] and replicas < fleet.replicas_of("bulk"):
+            raise cluster_error(500, 'failed calling webhook "scale.example.com": EOF')
+        scale(namespace, name, replicas, **others)
+
+    def is_refused() -> bool:
+        return bool(fleet.condition(bulk.key, "CapacityAvailable")["reason"] == "ScaleRefused")
+
+    fleet.cluster.scale = guarded  # type: ignore[method-assign]  # a webhook that is away
+    assert fleet.run(300, until=is_refused, each_s=3.0)
+    assert 0 < len(bulk.workers.workers) < CAPACITY - 2
+    refusing[0] = False
+    bulk.queue.visible = 100_000
+
+    assert has(fleet, bulk, CAPACITY, 60)
+    # There is nothing to remove, so nobody asks whether that is refused still.
+    assert recovers(fleet, bulk, 700)
+    assert fleet.lost == []
+
+
 NO_IMAGE = {
     "phase": "Pending",
     "startTime": "2026-01-01T00:00:00Z",

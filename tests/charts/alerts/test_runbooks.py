@@ -246,6 +246,18 @@ def test_a_command_with_a_wrong_name_is_noticed(command: str) -> None:
 
 
 @pytest.mark.parametrize("name", texts())
+def test_every_variable_is_set_before_it_is_used(name: str) -> None:
+    blocks = [code for language, code in BLOCK.findall(texts()[name]) if language == "bash"]
+    lines = [re.sub(r"(^|\s)#.*", "", line) for line in "\n".join(blocks).splitlines()]
+    exported = " ".join(line for line in lines if line.startswith("export "))
+    shown = [*lines, *re.findall(r"`(kubectl [^`\n]+|detection-[^`\n]+)`", texts()[name])]
+
+    used = set(re.findall(r"\$([A-Z_]+)", " ".join(shown)))
+    assert used <= set(re.findall(r"\b([A-Z_]+)=", exported))
+    assert used
+
+
+@pytest.mark.parametrize("name", texts())
 def test_fields_in_the_text_exist(name: str) -> None:
     schemas = [properties(crd) for crd in ("detectionqueues", "workerpools")]
     named = re.findall(r"`((?:spec|status)\.[A-Za-z.\[\]]+)[`:]", texts()[name])

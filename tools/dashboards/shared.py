@@ -39,8 +39,8 @@ def alert_table(width: int, height: int) -> tables.Panel:
     return table(
         About(
             title="Firing alerts",
-            text="Alerts of the chart that fire now; a click opens the runbook. Empty: none "
-            "fires.",
+            text="Alerts of the chart that fire now. A click opens the runbook where "
+            "monitoring.runbookURL is set. Empty: none fires.",
             width=width,
             height=height,
         ),

@@ -192,6 +192,34 @@ def test_promtool_takes_every_expression(promtool: str, chart: Path, tmp_path: P
     assert len(rules) > 100
 
 
+def test_without_an_address_of_the_runbooks_no_panel_links_to_one(
+    render: Callable[..., list[dict[str, Any]]], chart: Path
+) -> None:
+    def linkless(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: linkless(item) for key, item in value.items()}
+        if not isinstance(value, list):
+            return value
+        kept = (
+            [item for item in value if "${runbooks}/" not in str(dict(item).get("url"))]
+            if (value and all(isinstance(item, dict) for item in value))
+            else value
+        )
+        return [linkless(item) for item in kept if not is_variable(item)]
+
+    def is_variable(item: Any) -> bool:
+        return isinstance(item, dict) and item.get("name") == "runbooks"
+
+    objects = render({"monitoring": {"dashboard": {"enabled": True}}})
+
+    [found] = [item for item in objects if item["kind"] == "ConfigMap"]
+    for name in BOARDS:
+        text = found["data"][f"detection-queue-{name}.json"]
+        assert json.loads(text) == linkless(board(chart, name))
+        assert "runbooks.invalid" not in text
+        assert "${runbooks}" not in text
+
+
 def test_the_config_map_holds_the_boards_with_the_address_of_the_runbooks(
     render: Callable[..., list[dict[str, Any]]], chart: Path
 ) -> None:

@@ -412,6 +412,32 @@ OTHER_CASES: dict[str, tuple[dict[str, str | None], list[str]]] = {
         },
         ["DetectionWorkerFailuresHigh"],
     ),
+    "a queue that is paused on purpose": (
+        {
+            **CASES["DetectionQueueNothingReceived"],
+            f'detection_operator_plan_binding{{{QUEUE},term="Paused"}}': "1x120",
+        },
+        ["DetectionQueueObjectiveMissedNow", "WorkerPoolStarved"],
+    ),
+    "a queue that is set to no workers": (
+        {
+            **CASES["DetectionQueueNothingReceived"],
+            f'detection_operator_plan_binding{{{QUEUE},term="Manual"}}': "1x120",
+            f"detection_operator_desired_replicas{{{QUEUE}}}": "0x120",
+        },
+        ["DetectionQueueObjectiveMissedNow", "WorkerPoolStarved"],
+    ),
+    "a queue whose fixed number of workers receives nothing": (
+        {
+            **CASES["DetectionQueueNothingReceived"],
+            f'detection_operator_plan_binding{{{QUEUE},term="Manual"}}': "1x120",
+        },
+        [
+            "DetectionQueueNothingReceived",
+            "DetectionQueueObjectiveMissedNow",
+            "WorkerPoolStarved",
+        ],
+    ),
     "all few messages of a quiet queue are late": (
         {
             f"detection_operator_received_messages_total{{{QUEUE}}}": "0x60 0+0.05x60",

@@ -83,6 +83,7 @@ def test_the_add_on_gets_fluent_bit_s_part_and_its_role_trusts_it(account: Any) 
     assert tags["aws:RequestTag/kubernetes-service-account"] == "cloudwatch-agent"
     sections = fluent_bit(account.read("addon.yaml"))
     assert sections["OUTPUT"]["log_format"] == "json/emf"
+    assert sections["OUTPUT"]["region"] == "us-east-1"
 
 
 def fluent_bit(values: str) -> dict[str, dict[str, str]]:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -77,6 +78,10 @@ def check(line: str) -> dict[str, Any]:
             assert len(value["Values"]) == len(value["Counts"]) <= 100
             assert value["Values"] == sorted(set(value["Values"]))
             assert min(value["Counts"]) > 0
+            assert (value["Min"], value["Max"]) == (value["Values"][0], value["Values"][-1])
+            assert value["Count"] == sum(value["Counts"])
+            pairs = zip(value["Values"], value["Counts"], strict=True)
+            assert value["Sum"] == sum(bound * count for bound, count in pairs)
         else:
             assert isinstance(value, float)
     assert found.keys() == {"_aws", *names, *(m["Name"] for m in directive["Metrics"])}
@@ -164,9 +169,17 @@ def test_a_histogram_is_sent_as_values_and_counts_of_new_observations(made: Fixt
     [third] = made.make()
 
     # 100 s lie beyond the last bound: as much as that is known.
-    assert first["wait_seconds"] == {"Values": [1.0, 5.0], "Counts": [2.0, 3.0]}
+    assert first["wait_seconds"] == {
+        "Values": [1.0, 5.0],
+        "Counts": [2.0, 3.0],
+        "Min": 1.0,
+        "Max": 5.0,
+        "Count": 5.0,
+        "Sum": 17.0,
+    }
     assert "wait_seconds" not in second
-    assert third["wait_seconds"] == {"Values": [1.0], "Counts": [1.0]}
+    assert third["wait_seconds"]["Values"] == [1.0]
+    assert third["wait_seconds"]["Counts"] == [1.0]
 
 
 def test_what_is_no_number_is_left_out_and_an_empty_dimension_is_named(made: Fixture) -> None:
@@ -262,3 +275,18 @@ def test_a_failure_is_logged_and_stops_nothing(
 
     assert caplog.messages == ["metrics were not written"]
     assert emf.INTERVAL_S == 60
+
+
+def test_a_standard_output_that_takes_nothing_stops_nothing(
+    made: Fixture, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        monkeypatch.setattr("sys.stdout", full)
+        with reporting(made.lines, made.registry.collect):
+            made.depth.set(1)
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()
+
+    [message] = caplog.messages
+    assert "standard output, which must lead to CloudWatch" in message

@@ -130,7 +130,7 @@ class Lines:
         for place, bounds in buckets.items():
             shown = self._observed((name, place), bounds)
             if shown:
-                yield place, {"Values": list(shown), "Counts": list(shown.values())}
+                yield place, _distribution(shown)
 
     def _observed(
         self, key: tuple[object, ...], cumulative: Mapping[float, float]
@@ -164,6 +164,18 @@ class Lines:
         }
         about = {"Timestamp": now_ms, "CloudWatchMetrics": [directive]}
         return json.dumps({"_aws": about, **dimensions, **values}, separators=(",", ":"))
+
+
+def _distribution(counts: Mapping[float, float]) -> dict[str, object]:
+    """Return values and counts with their statistics: CloudWatch's agents send both."""
+    return {
+        "Values": list(counts),
+        "Counts": list(counts.values()),
+        "Max": max(counts),
+        "Min": min(counts),
+        "Count": sum(counts.values()),
+        "Sum": sum(value * count for value, count in counts.items()),
+    }
 
 
 def _unit(name: str) -> dict[str, str]:
@@ -206,8 +218,17 @@ def reporting(
 def _write(lines: Lines, collect: Callable[[], Iterable[Family]]) -> None:
     try:
         made = lines.make(collect(), now_ms=time.time_ns() // 1_000_000)
-        # One write: lines of other threads do not come between.
-        sys.stdout.write("".join(f"{line}\n" for line in made))
-        sys.stdout.flush()
+        _print("".join(f"{line}\n" for line in made))
     except Exception:  # metrics must never stop the work
         log.exception("metrics were not written")
+
+
+def _print(text: str) -> None:
+    try:
+        # One write: lines of other threads do not come between.
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as exc:
+        log.warning(
+            "metrics were not written to standard output, which must lead to CloudWatch: %s", exc
+        )

@@ -61,9 +61,11 @@ def carrier_of(texts: Mapping[str, object]) -> Carrier | None:
     if not isinstance(parent, str) or parse_traceparent(parent) is None:
         return None
     state = texts.get(TRACESTATE)
-    if isinstance(state, str) and 0 < len(state) <= _MAX_STATE_CHARS and state.isascii():
-        return {TRACEPARENT: parent, TRACESTATE: state}
-    return {TRACEPARENT: parent}
+    if not isinstance(state, str) or not 0 < len(state) <= _MAX_STATE_CHARS:
+        return {TRACEPARENT: parent}
+    # The SDK logs what it cannot read: no sender may write log lines.
+    readable = state.isascii() and state.isprintable()
+    return {TRACEPARENT: parent, TRACESTATE: state} if readable else {TRACEPARENT: parent}
 
 
 def carrier_of_xray(header: str) -> Carrier | None:

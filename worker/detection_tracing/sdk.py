@@ -50,6 +50,7 @@ _TALKATIVE: Final = (
     "opentelemetry.exporter.otlp.proto.grpc.exporter",
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "opentelemetry.sdk._shared_internal",
+    "opentelemetry.trace.span",
 )
 
 
@@ -224,7 +225,7 @@ def _context(carrier: Carrier) -> SpanContext | None:
 
 
 class _Seldom(logging.Filter):
-    """Lets one record a minute through: an exporter complains of each batch."""
+    """Lets one record a minute through: an exporter complains of each batch, others of senders."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ import pytest
 from detection_contract.error_codes import ErrorCode
 from detection_worker.errors import JobError
 from detection_worker.pipeline.stages import breaker as breaker_module
+from detection_worker.pipeline.stages import notify_step
 from detection_worker.results import group_commit
 from detection_worker.results.base import ResultId
 
@@ -371,6 +372,38 @@ def test_of_results_that_go_together_one_whose_lease_is_lost_is_told_no_further(
         published = rig.notifier.published
         assert [a for a, n in published if n.attributes["request_id"] == request_id] == arns
     assert rig.eventually(lambda: {p.request_id for p in rig.callbacks.posted} == {"r0", "r1"})
+
+
+def test_a_result_shows_life_while_others_of_its_call_are_told_elsewhere(
+    rig: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "BUSY_S", 60.0)
+    monkeypatch.setattr(notify_step, "LINGER_S", 0.5)
+    slow = tuple(f"{FAILURES}{number}" for number in range(4))
+    rig.keep_results(on_success=(TOPIC,), on_failure=slow)
+    publish = rig.notifier.publish
+
+    def publish_slowly(arn: str, notifications: Any) -> Any:
+        time.sleep(0.9 if arn in slow else 0.0)
+        return publish(arn, notifications)
+
+    monkeypatch.setattr(rig.notifier, "publish", publish_slowly)
+    rig.storage.script.errors["7_bad.png"] = [rig.error(ErrorCode.S3_NOT_FOUND)]
+    stored = [rig.store.script.gate(request_id) for request_id in ("r0", "r1", "bad")]
+    rig.start(stall_timeout_s=2.0, visibility_timeout_s=6)
+    for request_id in ("r0", "r1", "bad"):
+        rig.send(f"7_{request_id}.png", request_id=request_id)
+    assert rig.eventually(lambda: len(rig.store.tried) == 3)
+
+    # The first goes alone, the others together.
+    stored[0].set()
+    assert rig.eventually(lambda: rig.notifier.calls)
+    stored[1].set()
+    stored[2].set()
+
+    assert rig.eventually(rig.empty)
+    assert rig.metric("detection_worker_messages_total", outcome="retried") == 0
+    assert rig.metric("detection_worker_messages_total", outcome="deleted") == 2
 
 
 def test_a_lease_lost_while_storing_ends_the_way(rig: Any) -> None:

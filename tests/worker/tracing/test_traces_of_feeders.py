@@ -156,3 +156,30 @@ def test_a_collector_that_is_down_neither_slows_the_work_nor_the_end(
                 wait_for_callbacks(aws, ids, tmp_path / "log")
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(GRACE_S + 15) == 0, (tmp_path / "log").read_text()
+
+
+def test_without_tracing_no_process_of_a_worker_asks_for_the_sdk(
+    tmp_path: Path, tiny_models: Path
+) -> None:
+    asked = tmp_path / "asked"
+    shadow = tmp_path / "shadow"
+    shadow.mkdir()
+    (shadow / "opentelemetry.py").write_text(
+        f"open({str(asked)!r}, 'w').close()\nraise ModuleNotFoundError('opentelemetry')\n"
+    )
+    with LocalAws.in_process() as aws:
+        queue_url = aws.create_queue("fed").queue_url
+        ids = sent(aws, queue_url, tmp_path, 4)
+        with consuming(
+            aws, tmp_path, tiny_models, queue_url, PYTHONPATH=str(shadow), OTEL_SDK_DISABLED="true"
+        ) as (process, port):
+            wait_for_callbacks(aws, ids, tmp_path / "log")
+            metrics = open_metrics(port)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(GRACE_S + 15) == 0, (tmp_path / "log").read_text()
+        headers = {name.lower() for call in aws.callbacks() for name in call.headers}
+
+    assert not asked.exists()
+    assert not headers & {"traceparent", "tracestate"}
+    assert "trace_id" not in metrics
+    assert "trace_id" not in (tmp_path / "log").read_text()

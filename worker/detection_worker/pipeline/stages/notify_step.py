@@ -111,7 +111,9 @@ class NotifyStep:
     def _tell_all(self, notifier: Notifier, batch: Sequence[_Told]) -> list[Exception | None]:
         """Take jobs to all their destinations; return for each what ``run`` raises."""
         for arn in self._labels:
-            wanting = [told for told in batch if arn in told.wanted and told.is_ours()]
+            # Those that are not for this one show life too: they wait for it.
+            ours = [told for told in batch if told.is_ours()]
+            wanting = [told for told in ours if arn in told.wanted]
             if wanting:
                 self._tell(notifier, arn, wanting)
         return [told.cancelled or next(iter(told.errors), None) for told in batch]

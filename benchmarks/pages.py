@@ -1,6 +1,6 @@
 """CPU time that a page adds to a file: its picture in the decoding child, the rest in the worker.
 
-``python benchmarks/pages.py`` prints the median of several runs for images of three sizes, a video
+``python benchmarks/pages.py`` prints the median of several runs for images of four sizes, a video
 and a recording. CPU time, not elapsed time: other processes do not disturb it.
 """
 
@@ -124,7 +124,7 @@ def main() -> None:
     """Measure."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     load_everything()
-    for width, height in ((1024, 1024), (2000, 1500), (4000, 3000)):
+    for width, height in ((1024, 1024), (2000, 1500), (4000, 3000), (8000, 6000)):
         with photograph(width, height) as path:
             measured(f"image {width} x {height}", path, MediaKind.IMAGE)
     measured("video, 16 frames", SAMPLES / "dandelion-pan.mp4", MediaKind.VIDEO)

@@ -17,9 +17,10 @@ from detection_worker.core.sampling import (
     View,
     bounded,
 )
-from detection_worker.media.crops import cut
+from detection_worker.media import views
+from detection_worker.media.crops import Pixels, cut
 from detection_worker.media.values import DecodedMedia
-from detection_worker.media.views import see
+from detection_worker.media.views import reduced, see
 
 Decode = Callable[..., DecodedMedia]
 
@@ -157,3 +158,43 @@ def test_the_centre_is_a_square_as_it_is_shown(aspect: float, box: list[int]) ->
     _, boxes = see(pixels, ImageSampling(crop_px=32, view="centre"), pixel_aspect=aspect)
 
     assert boxes.tolist() == [box]
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("size", [(403, 300), (1, 60), (60, 1), (5, 9), (64, 3)])
+@pytest.mark.parametrize("factor", [2, 4, 5, 7, 64])
+def test_a_picture_to_look_at_keeps_its_colours_in_place(
+    channels: int, size: tuple[int, int], factor: int
+) -> None:
+    pixels = np.dstack([gradient(*size), np.zeros(size[::-1], np.uint8)])[..., :channels]
+
+    small = reduced(pixels, factor)
+
+    height, width = -(-size[1] // factor), -(-size[0] // factor)
+    assert small.shape == (height, width, 3)
+    places = [
+        [min((i + 0.5) * factor, (i * factor + n) / 2) for i in range(-(-n // factor))]
+        for n in size
+    ]
+    expected = np.asarray(places[0]) * 255 / max(size[0] - 1, 1)
+    assert np.abs(small[0, :, 0] - expected).max() <= 255 * factor / size[0]
+
+
+@pytest.mark.parametrize("upright", [True, False])
+def test_a_picture_to_look_at_costs_by_its_own_size(
+    monkeypatch: pytest.MonkeyPatch, upright: bool
+) -> None:
+    seen = []
+
+    def noted(pixels: Pixels) -> Image.Image:
+        seen.append(pixels.shape)
+        return picture(pixels)
+
+    picture = views._picture  # noqa: SLF001 - what Pillow copies
+    monkeypatch.setattr(views, "_picture", noted)
+    large = np.random.default_rng(0).integers(0, 256, (3000, 4000, 3), dtype=np.uint8)
+
+    small = reduced(large if upright else large.transpose(1, 0, 2), 10)
+
+    assert abs(int(small.mean()) - 127) <= 1
+    assert seen == [(600, 800, 3) if upright else (800, 600, 3)]

@@ -18,6 +18,9 @@ CENTRE_GAP: Final = 4.0
 """How many times larger than a unit a picture stays when whole pixels are averaged, before it is
 resized in earnest: a fourth of the time at 12 megapixels, and no pixel moves by more than two of
 256 levels (2.0, usual for thumbnails: 7)."""
+AVERAGED: Final = 2
+"""How much smaller a picture to look at is, at most, if all its pixels are averaged. At more, 12
+megapixels of three bytes would take 41 ms in place of 14, and 50 would take 170 in place of 24."""
 
 
 def resizes(sampling: PictureSampling, size: tuple[int, int]) -> bool:
@@ -66,8 +69,29 @@ def fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
 
 
 def reduced(pixels: Pixels, factor: int) -> Pixels:
-    """Return ``pixels`` reduced by a whole number, RGB, to look at."""
+    """Return ``pixels`` reduced by a whole number, RGB, to look at.
+
+    Each pixel is the average of all that it stands for, or of four of them if those are many, so
+    that what this costs depends on the small picture and hardly on the large one.
+    """
+    if factor > AVERAGED:
+        pixels, factor = _sampled(pixels, factor), 2
     return np.ascontiguousarray(np.asarray(_picture(pixels).reduce(factor))[..., :3])
+
+
+def _sampled(pixels: Pixels, factor: int) -> Pixels:
+    """Return two by two pixels of each square of ``factor`` by ``factor``."""
+    rows = np.ascontiguousarray(pixels[_quarters(pixels.shape[0], factor)])
+    height, width, channels = rows.shape
+    # As one value a pixel is copied at once.
+    whole = rows.view(np.dtype((np.void, channels)))[..., 0]
+    taken = whole.take(_quarters(width, factor), axis=1)
+    return taken.view(np.uint8).reshape(height, -1, channels)
+
+
+def _quarters(size: int, factor: int) -> NDArray[np.int64]:
+    starts = np.arange(0, size, factor, dtype=np.int64)[:, None]
+    return np.minimum(starts + [factor // 4, 3 * factor // 4], size - 1).ravel()
 
 
 def _centre(width: int, height: int, pixel_aspect: float) -> tuple[int, int, int, int]:

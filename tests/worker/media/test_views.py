@@ -182,7 +182,7 @@ def test_a_picture_to_look_at_keeps_its_colours_in_place(
 
 @pytest.mark.parametrize("upright", [True, False])
 def test_a_picture_to_look_at_costs_by_its_own_size(
-    monkeypatch: pytest.MonkeyPatch, upright: bool
+    monkeypatch: pytest.MonkeyPatch, *, upright: bool
 ) -> None:
     seen = []
 
@@ -190,7 +190,7 @@ def test_a_picture_to_look_at_costs_by_its_own_size(
         seen.append(pixels.shape)
         return picture(pixels)
 
-    picture = views._picture  # noqa: SLF001 - what Pillow copies
+    picture = views._picture  # what Pillow copies
     monkeypatch.setattr(views, "_picture", noted)
     large = np.random.default_rng(0).integers(0, 256, (3000, 4000, 3), dtype=np.uint8)
 

@@ -91,7 +91,7 @@ def _sampled(pixels: Pixels, factor: int) -> Pixels:
 
 def _quarters(size: int, factor: int) -> NDArray[np.int64]:
     starts = np.arange(0, size, factor, dtype=np.int64)[:, None]
-    return np.minimum(starts + [factor // 4, 3 * factor // 4], size - 1).ravel()
+    return np.minimum(starts + np.array([factor // 4, 3 * factor // 4]), size - 1).ravel()
 
 
 def _centre(width: int, height: int, pixel_aspect: float) -> tuple[int, int, int, int]:

@@ -90,8 +90,9 @@ def _sampled(pixels: Pixels, factor: int) -> Pixels:
 
 
 def _quarters(size: int, factor: int) -> NDArray[np.int64]:
-    starts = np.arange(0, size, factor, dtype=np.int64)[:, None]
-    return np.minimum(starts + np.array([factor // 4, 3 * factor // 4]), size - 1).ravel()
+    starts = np.arange(0, size, factor, dtype=np.int64)
+    pairs = np.stack([starts + factor // 4, starts + 3 * factor // 4], axis=1)
+    return np.minimum(pairs.ravel(), size - 1)
 
 
 def _centre(width: int, height: int, pixel_aspect: float) -> tuple[int, int, int, int]:

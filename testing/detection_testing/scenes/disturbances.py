@@ -129,14 +129,21 @@ def quota_is_used_up(stage: Stage) -> Iterator[None]:
     path = namespaced("v1", scene.namespace, "resourcequotas")
     hard = {"pods": "0"}
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "gpus"}}
-    made = scene.admin.call("POST", path, {**quota, "spec": {"hard": hard}})
-    # Its controller does not run here.
-    made["status"] = {"hard": hard, "used": {"pods": "0"}}
-    scene.admin.call("PUT", f"{path}/gpus/status", made)
+    scene.admin.call("POST", path, {**quota, "spec": {"hard": hard}})
+    _wait_for_count(scene, f"{path}/gpus")
     yield
     scene.admin.call("DELETE", f"{path}/gpus")
     _wait_for_retry(scene)
     stage.nodes.unfinished = True
+
+
+def _wait_for_count(scene: ApiScene, path: str) -> None:
+    """Wait until the controller has counted a quota: from then on it forbids pods."""
+    end_s = time.monotonic() + RETRY_S
+    while not scene.admin.call("GET", path).get("status", {}).get("hard"):
+        if time.monotonic() > end_s:
+            raise TimeoutError("no controller counted the quota")
+        time.sleep(0.1)
 
 
 def _wait_for_retry(scene: ApiScene) -> None:

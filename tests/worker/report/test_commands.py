@@ -105,6 +105,22 @@ def test_frames_that_are_not_those_of_the_result_are_left_out(
     assert "data:image/jpeg" not in page.read_text()
 
 
+def test_a_result_that_cannot_be_compared_with_its_file_is_refused(
+    result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    envelope = json.loads(result.read_text())
+    options = ["--media", str(sample_path("dandelion-pan.mp4")), "-o", str(tmp_path / "page.html")]
+    path = tmp_path / "result.json"
+
+    path.write_text(json.dumps({**envelope, "tracks": 5, "segments": None}))
+    assert main(["report", str(path), *options]) == 0
+    assert "no frames are shown" in capsys.readouterr().err
+
+    path.write_text(json.dumps({**envelope, "media": {}}))
+    assert main(["report", str(path), *options]) == 2
+    assert "Leave --media out." in capsys.readouterr().err
+
+
 def test_what_is_no_result_or_another_file_is_refused(
     result: Path,
     tmp_path: Path,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from detection_worker.media.stills.source import LARGE_METADATA
 from detection_worker.report.page import POLICY, list_page, result_page, row_of
 from detection_worker.report.values import Drawing, ModelNotes, Pictures
 
@@ -218,6 +219,21 @@ def test_real_means_that_nothing_was_found() -> None:
     assert "No manipulation found" in text
     assert "REAL means that nothing was found." in text
     assert "this page was made from the stored result alone" in text
+
+
+def test_a_file_says_nothing_only_if_all_of_it_was_read() -> None:
+    result = image(provenance=None)
+    assert "no signature, and no trace" in check(result_page(result)).text
+
+    result["media"] = {**result["media"], "warnings": [LARGE_METADATA]}
+    text = check(result_page(result)).text
+    assert "metadata were skipped" in text
+    assert "no signature" not in text
+
+    del result["provenance"]
+    text = check(result_page(result)).text
+    assert "the version that made this result did not read it" in text
+    assert "no signature" not in text
 
 
 def test_a_failed_result_has_a_reason_a_next_step_and_no_score() -> None:

@@ -113,6 +113,11 @@ def _pictures(named: str, result: Mapping[str, Any], settings: Settings) -> "Pic
             again, pictures = predictor.seen(named, threshold=0.5)
         except JobError as exc:
             raise UsageError(exc.message) from exc
+    if _sha256(result) is None:
+        raise UsageError(
+            "The result names no SHA-256, so nothing shows that the file is still the same\n"
+            "Leave --media out."
+        )
     if _sha256(again) != _sha256(result):
         raise UsageError(
             f"{shown(named)} is not the file of this result: its SHA-256 is another\n"
@@ -131,9 +136,10 @@ def _sha256(result: Mapping[str, Any]) -> object:
 
 def _times(result: Mapping[str, Any]) -> list[object]:
     """When frames and windows begin, of pictures and sound."""
-    segments = [result.get("segments")]
-    segments += [track.get("segments") for track in result.get("tracks") or ()]
-    return [part.get("start_s") for of in segments for part in of or ()]
+    from detection_worker.report.envelope import objects  # noqa: PLC0415
+
+    parts = [result, *objects(result, "tracks")]
+    return [segment.get("start_s") for part in parts for segment in objects(part, "segments")]
 
 
 COMMAND: Final[Command] = Report()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from detection_contract.aws.s3_urls import redact_url
+from detection_worker.report import words
 from detection_worker.report.envelope import (
     Object,
     boxes,
@@ -99,6 +100,15 @@ def provenance_of(result: Object) -> Rows:
         ("Failed check", text(c2pa, "problem")),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def says_nothing(result: Object) -> str:
+    """Return what it means that a result has no provenance."""
+    if "provenance" not in result:
+        return words.NOT_READ
+    warnings = texts(child(result, "media"), "warnings")
+    skipped = any(warning.startswith(words.SKIPPED) for warning in warnings)
+    return words.PARTLY_READ if skipped else words.SAYS_NOTHING
 
 
 def evidence_of(result: Object) -> list[tuple[str, str, str, str]]:

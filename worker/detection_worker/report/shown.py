@@ -144,6 +144,7 @@ class Sheet:
         tracks: Verdicts on pictures and sound of a video.
         facts: The file.
         provenance: What it says of its making.
+        says_nothing: What it means that it says nothing.
         evidence: Statements: where, what, meaning.
         models: The models.
         step: What to do about a failure.
@@ -170,6 +171,7 @@ class Sheet:
     tracks: Sequence[tuple[str, str, Level, str, str]]
     facts: Sequence[tuple[str, str]]
     provenance: Sequence[tuple[str, str]]
+    says_nothing: str
     evidence: Sequence[tuple[str, str, str, str]]
     models: Sequence[Model]
     step: str

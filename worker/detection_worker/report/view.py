@@ -71,6 +71,7 @@ def sheet_of(result: Object, pictures: Pictures, notes: NotesOf = no_notes) -> S
         tracks=_tracks(case),
         facts=facts.facts_of(result),
         provenance=facts.provenance_of(result),
+        says_nothing=facts.says_nothing(result),
         evidence=facts.evidence_of(result),
         models=_models(case, notes),
         step=_step(result),

@@ -85,3 +85,11 @@ STEPS: Final[Mapping[str, str]] = {
     "no_model": "Install a model for this kind of media: docs/operating.md.",
 }
 """Next steps by error code, for a reader of the page; ``predict`` has others."""
+SAYS_NOTHING: Final = (
+    "Nothing: no signature, and no trace of a camera or program in its metadata. Most platforms "
+    "strip metadata, so that means nothing either."
+)
+NOT_READ: Final = "Not known: the version that made this result did not read it."
+PARTLY_READ: Final = "Nothing in what was read, but metadata were skipped because of their size."
+SKIPPED: Final = "metadata of more than"
+"""How the warning of skipped metadata begins."""

@@ -92,7 +92,8 @@ class Tab:
 @contextmanager
 def browser(program: str) -> Iterator[Tab]:
     """Yield a tab of a fresh browser."""
-    with TemporaryDirectory() as folder:
+    # A child of the browser may write a moment longer.
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         process = subprocess.Popen(
             [
                 program, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",

@@ -1,6 +1,7 @@
 """CloudWatch's Embedded Metric Format: what a line says, and that CloudWatch would take it."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -290,3 +291,26 @@ def test_a_standard_output_that_takes_nothing_stops_nothing(
 
     [message] = caplog.messages
     assert "standard output, which must lead to CloudWatch" in message
+
+
+def test_a_standard_output_that_nobody_reads_does_not_keep_the_process(
+    made: Fixture, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while os.write(writer, b"x" * 4096):
+            pass
+    os.set_blocking(writer, True)
+    monkeypatch.setattr(emf, "LAST_S", 0.2)
+
+    with open(writer, "w") as full:  # noqa: PTH123 - a pipe
+        monkeypatch.setattr("sys.stdout", full)
+        with reporting(made.lines, made.registry.collect):
+            made.depth.set(1)
+        monkeypatch.undo()
+        assert caplog.messages == ["nobody reads standard output: the last metrics are lost"]
+
+        with open(reader, "rb") as read:  # noqa: PTH123 - it may end now
+            while b"depth_seconds" not in read.read1(1 << 20):
+                pass

@@ -19,6 +19,8 @@ from typing import Final, Protocol
 
 INTERVAL_S: Final = 60.0
 """CloudWatch's standard resolution: a line more often would not be seen."""
+LAST_S: Final = 5.0
+"""So long at most the end waits for the last lines."""
 _NAMESPACE: Final = re.compile(r"(?!AWS/)[\w.\-/#:]{1,255}", re.ASCII)
 _UNITS: Final = (
     ("_seconds", "Seconds"),
@@ -204,6 +206,7 @@ def reporting(
     def repeat() -> None:
         while not ended.wait(interval_s):
             _write(lines, collect)
+        _write(lines, collect)
 
     thread = threading.Thread(target=repeat, name="emf", daemon=True)
     thread.start()
@@ -211,8 +214,10 @@ def reporting(
         yield
     finally:
         ended.set()
-        thread.join(interval_s)
-        _write(lines, collect)
+        # A reader that has stopped, and a pipe that is full, must not keep the process.
+        thread.join(LAST_S)
+        if thread.is_alive():
+            log.warning("nobody reads standard output: the last metrics are lost")
 
 
 def _write(lines: Lines, collect: Callable[[], Iterable[Family]]) -> None:

@@ -20,7 +20,7 @@ from typing import Final, Protocol
 INTERVAL_S: Final = 60.0
 """CloudWatch's standard resolution: a line more often would not be seen."""
 LAST_S: Final = 5.0
-"""So long at most the end waits for the last lines."""
+"""Seconds that the end waits for the last lines at most."""
 _NAMESPACE: Final = re.compile(r"(?!AWS/)[\w.\-/#:]{1,255}", re.ASCII)
 _UNITS: Final = (
     ("_seconds", "Seconds"),

@@ -209,6 +209,12 @@ def test_the_format_is_the_chosen_one_or_that_of_the_name(
     assert format_of(chosen, output) == form
 
 
+def test_parquet_is_not_written_as_json() -> None:
+    with pytest.raises(UsageError, match="predict writes no Parquet: out.PARQUET"):
+        format_of(None, "out.PARQUET")
+    assert format_of("json", "out.parquet") == "json"
+
+
 @pytest.mark.parametrize(
     "name",
     ["=cmd|' /C calc'!A0.png", "+1.png", "-1.png", "@a.png", " =1.png", "\t=1.png", "\n=1.png"],

@@ -71,8 +71,18 @@ class Layout:
 
 
 def format_of(chosen: str | None, output: str | None) -> str:
-    """Return the chosen format, or the one of the output's extension."""
+    """Return the chosen format, or the one of the output's extension.
+
+    Raises:
+        UsageError: Its extension is that of Parquet, which only stored results are written to.
+    """
     suffix = Path(output).suffix.lower() if output else ""
+    if chosen is None and suffix == ".parquet":
+        raise UsageError(
+            f"predict writes no Parquet: {output}\n"
+            "Name a file that ends with .csv, .jsonl or .json. The command results writes stored "
+            "results to Parquet."
+        )
     return chosen or _BY_SUFFIX.get(suffix, "json")
 
 

@@ -210,7 +210,7 @@ def test_the_format_is_the_chosen_one_or_that_of_the_name(
 
 
 def test_parquet_is_not_written_as_json() -> None:
-    with pytest.raises(UsageError, match="predict writes no Parquet: out.PARQUET"):
+    with pytest.raises(UsageError, match="predict writes no Parquet"):
         format_of(None, "out.PARQUET")
     assert format_of("json", "out.parquet") == "json"
 

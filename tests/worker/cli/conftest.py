@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -81,6 +82,8 @@ class Terminal:
         self._pid, self._fd = pty.fork()
         if self._pid == 0:
             os.chdir(cwd)
+            # Shells ignore it in what they run in the background, and so would the command.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             command = [sys.executable, "-m", "detection_worker", *args]
             os.execve(sys.executable, command, env)
         self.seen = ""

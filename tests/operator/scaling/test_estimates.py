@@ -134,8 +134,23 @@ def test_the_tail_is_settled_without_erlang_where_the_wait_is_long() -> None:
     )
 
 
-def drain(waiting: float, held: float = 0.0, *, parallel: int = 1) -> int:
-    return queueing.drain_replicas(waiting, held, mean_s=10.0, parallel=parallel, drain_s=60.0)
+def drain(
+    waiting: float,
+    held: float = 0.0,
+    *,
+    parallel: int = 1,
+    ready: int = 0,
+    mean_s: float = 10.0,
+    ready_s: float = 60.0,
+) -> int:
+    return queueing.drain_replicas(
+        waiting,
+        held,
+        ready=ready,
+        mean_s=mean_s,
+        parallel=parallel,
+        times=queueing.DrainTimes(ready_s=ready_s, added_s=60.0),
+    )
 
 
 def test_a_backlog_is_divided_by_the_time_that_it_may_take() -> None:
@@ -149,7 +164,14 @@ def test_messages_in_hand_are_half_done() -> None:
 
 def test_there_is_no_replica_without_a_message() -> None:
     assert drain(3.0) == 1
-    assert queueing.drain_replicas(3.0, 1.0, mean_s=90.0, parallel=1, drain_s=60.0) == 4
+    assert drain(3.0, 1.0, mean_s=90.0) == 4
+
+
+def test_replicas_that_are_ready_have_the_time_that_others_take_to_start() -> None:
+    assert drain(60.0, ready=5, ready_s=100.0) == 7  # 500 s of 600 s, the rest in 60 s each
+    assert drain(60.0, ready=6, ready_s=100.0) == 6
+    assert drain(60.0, ready=9, ready_s=100.0) == 6
+    assert drain(60.0, ready=5) == drain(60.0) == 10
 
 
 @given(fewer=st.floats(0, 1e4), more=st.floats(0, 1e4), held=st.floats(0, 100))

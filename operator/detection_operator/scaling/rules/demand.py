@@ -21,12 +21,18 @@ HOPELESS_COLD: Final = 2.0
 """In allowed waits: replicas that take longer to start come for the next burst, not for this."""
 TAIL_SERVICE: Final = 1.0
 """In service times: with shorter waits than this, idle replicas are needed for the tail."""
-DRAIN_SHARE: Final = 0.6
-"""Share of the allowed wait in which a backlog is worked off. What comes meanwhile, and service
-times longer than the mean, take the rest."""
+DRAIN_SHARE: Final = 0.95
+"""Share of the allowed wait in which a backlog is worked off where replicas start in time for it,
+less the interval of readings. Service times longer than the mean take the rest."""
+READY_COLD: Final = 0.4
+"""In cold starts: what ready replicas leave of that time. What comes while others start adds to
+the backlog."""
+SAFE_SHARE: Final = 0.6
+"""The share where a cold start is a guess of the spec, or so long that replicas for a backlog come
+too late at any price; and the least for replicas that are ready."""
 QUICK_SHARE: Final = 0.5
-"""The same where a cold start takes about as long as the wait: there each second decides. Where it
-takes twice as long, replicas for a backlog come too late at any price."""
+"""The share where a cold start takes about as long as the wait: there each second decides; and the
+least for replicas that are added."""
 SHARE_AT_ONCE: Final = 0.6
 """Share of the replicas for recent bursts from which the kept ones rise to all of them, with the
 cold start, up to where it takes twice the allowed wait."""
@@ -159,9 +165,10 @@ def clear_backlog_in_time(inputs: DecisionInput, replicas: int) -> Term | None:
     need = queueing.drain_replicas(
         inputs.waiting,
         min(inputs.seen.in_flight, _lanes(inputs)),
+        ready=min(inputs.seen.ready, inputs.present),
         mean_s=inputs.mix.mean_s,
         parallel=inputs.spec.service_time.messages_in_parallel,
-        drain_s=_drain_s(inputs),
+        times=_drain_times(inputs),
     )
     return say(
         Rule.CLEAR_BACKLOG_IN_TIME,
@@ -174,10 +181,21 @@ def clear_backlog_in_time(inputs: DecisionInput, replicas: int) -> Term | None:
     )
 
 
-def _drain_s(inputs: DecisionInput) -> float:
-    wait_s = inputs.spec.slo.queue_wait_s
-    quick = LAZY_COLD < inputs.cold_start_s / wait_s < HOPELESS_COLD
-    return (QUICK_SHARE if quick else DRAIN_SHARE) * wait_s
+def _drain_times(inputs: DecisionInput) -> queueing.DrainTimes:
+    """Return how long replicas may work on a backlog.
+
+    Where they start within half of the wait, those that are ready have nearly all of it, and those
+    that are added what their start leaves.
+    """
+    wait_s, cold_s = inputs.spec.slo.queue_wait_s, inputs.cold_start_s
+    if _too_slow(inputs):
+        share = QUICK_SHARE if cold_s < HOPELESS_COLD * wait_s else SAFE_SHARE
+        return queueing.DrainTimes(share * wait_s, share * wait_s)
+    most_s = DRAIN_SHARE * wait_s - inputs.spec.queue.poll_interval_s
+    ready_s = max(SAFE_SHARE * wait_s, most_s - READY_COLD * cold_s)
+    measured = inputs.seen.cold_start_s is not None
+    added_s = max(QUICK_SHARE * wait_s, most_s - cold_s) if measured else SAFE_SHARE * wait_s
+    return queueing.DrainTimes(ready_s=ready_s, added_s=added_s)
 
 
 def wait_for_evidence(inputs: DecisionInput, replicas: int) -> Term | None:

@@ -1,6 +1,7 @@
 """Replicas from rates and backlogs: steady load, waiting-time tail, drain."""
 
 import math
+from dataclasses import dataclass
 from typing import Final
 
 TINY: Final = 1e-9
@@ -63,24 +64,41 @@ def tail_replicas(
         replicas += 1
 
 
+@dataclass(frozen=True, slots=True)
+class DrainTimes:
+    """Seconds in which a replica works on a backlog until all of it must have been started.
+
+    Attributes:
+        ready_s: Of a replica that is ready; > 0.
+        added_s: Of one that starts now; > 0.
+    """
+
+    ready_s: float
+    added_s: float
+
+
 def drain_replicas(
     waiting: float,
     held: float,
     *,
+    ready: int,
     mean_s: float,
     parallel: int,
-    drain_s: float,
+    times: DrainTimes,
 ) -> int:
-    """Return the replicas that start the waiting messages within ``drain_s``.
+    """Return the replicas that start the waiting messages in time.
 
     Never more than the messages can keep busy.
 
     Args:
         waiting: Messages that wait; >= 0.
         held: Messages in hand; on average half of each is done.
+        ready: Replicas that are ready.
         mean_s: Mean service time of one.
         parallel: Messages that a replica works on at a time.
-        drain_s: Seconds for all of them; > 0.
+        times: How long replicas work on them.
     """
-    work_s = (waiting + held / 2) * mean_s
-    return ceil_replicas(min(work_s / drain_s, waiting + held) / parallel)
+    work_s = (waiting + held / 2) * mean_s / parallel
+    left_s = work_s - ready * times.ready_s
+    fleet = ready + left_s / times.added_s if left_s > 0.0 else work_s / times.ready_s
+    return ceil_replicas(min(fleet, (waiting + held) / parallel))

@@ -81,7 +81,7 @@ def test_a_node_for_one_of_several_pods_serves_and_the_others_wait_on() -> None:
 
     ready = [p for p in world.cluster.of_kind("Pod") if (condition(p, "Ready") or {})]
     assert len(ready) == 1
-    assert world.replicas >= 7
+    assert world.replicas >= 6
     said = capacity_of(world)
     assert (said["status"], said["reason"]) == ("False", "Unschedulable")
     assert NO_ROOM in said["message"]

@@ -156,6 +156,7 @@ def test_cloudwatch_is_told_of_all_processes_as_one(three: tuple[Metrics, ...]) 
 
     [whole] = [line for line in told if "detection_worker_failures_total" in line]
     assert whole["detection_worker_failures_total"] == 4
-    assert whole["detection_worker_job_seconds"] == {"Values": [0.25], "Counts": [2]}
+    seconds = whole["detection_worker_job_seconds"]
+    assert (seconds["Values"], seconds["Counts"], seconds["Sum"]) == ([0.25], [2], 0.5)
     [whole] = [line for line in again if "detection_worker_failures_total" in line]
     assert whole["detection_worker_failures_total"] == 0

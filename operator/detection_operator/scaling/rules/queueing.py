@@ -69,8 +69,8 @@ class DrainTimes:
     """Seconds in which a replica works on a backlog until all of it must have been started.
 
     Attributes:
-        ready_s: Of a replica that is ready; > 0.
-        added_s: Of one that starts now; > 0.
+        ready_s: Time of a replica that is ready; > 0.
+        added_s: Time of one that starts now; > 0.
     """
 
     ready_s: float

@@ -28,8 +28,8 @@ READY_COLD: Final = 0.4
 """In cold starts: what ready replicas leave of that time. What comes while others start adds to
 the backlog."""
 SAFE_SHARE: Final = 0.6
-"""The share where a cold start is a guess of the spec, or so long that replicas for a backlog come
-too late at any price; and the least for replicas that are ready."""
+"""The share where a cold start is a guess of the spec, or takes twice the wait and comes too late
+for a backlog at any price; and the least for replicas that are ready."""
 QUICK_SHARE: Final = 0.5
 """The share where a cold start takes about as long as the wait: there each second decides; and the
 least for replicas that are added."""

@@ -34,6 +34,7 @@ from tools.dashboards.shared import (
     WAIT,
     WANTED,
     alert_table,
+    failures_by_code,
     workers_panel,
 )
 
@@ -328,16 +329,7 @@ def _fails() -> Row:
     return Row(
         title="What fails?",
         panels=[
-            lines(
-                About(
-                    title="Failures by code",
-                    text="Failed jobs by error code.",
-                    runbook="DetectionWorkerFailuresHigh",
-                ),
-                Query(rate("failures_total", "code"), "{{code}}"),
-                unit="reqps",
-                stacked=True,
-            ),
+            failures_by_code(),
             lines(
                 About(
                     title="Dead letters",

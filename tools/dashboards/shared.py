@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders import table as tables
 from grafana_foundation_sdk.builders import timeseries
 from tools.dashboards.columns import Column, table
 from tools.dashboards.parts import About, Query, lines, runbook
-from tools.dashboards.promql import alerts, grouped, queues
+from tools.dashboards.promql import alerts, grouped, queues, rate
 
 HELD_BACK: Final = {
     "Max": "maxReplicas",
@@ -97,4 +97,18 @@ def workers_panel(width: int) -> timeseries.Panel:
             "draining": "purple",
             "desired": "text",
         },
+    )
+
+
+def failures_by_code() -> timeseries.Panel:
+    """Return the panel of failed jobs by error code."""
+    return lines(
+        About(
+            title="Failures by code",
+            text="Failed jobs by error code.",
+            runbook="DetectionWorkerFailuresHigh",
+        ),
+        Query(rate("failures_total", "code"), "{{code}}"),
+        unit="reqps",
+        stacked=True,
     )

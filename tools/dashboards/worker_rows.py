@@ -3,6 +3,7 @@
 from tools.dashboards.frame import Row
 from tools.dashboards.parts import About, Query, lines
 from tools.dashboards.promql import grouped, increase, or_none, queues, rate, ratio
+from tools.dashboards.shared import failures_by_code
 
 
 def failures() -> Row:
@@ -10,16 +11,7 @@ def failures() -> Row:
     return Row(
         title="Failures, callbacks and results",
         panels=[
-            lines(
-                About(
-                    title="Failures by code",
-                    text="Failed jobs by error code.",
-                    runbook="DetectionWorkerFailuresHigh",
-                ),
-                Query(rate("failures_total", "code"), "{{code}}"),
-                unit="reqps",
-                stacked=True,
-            ),
+            failures_by_code(),
             lines(
                 About(
                     title="Settled messages",

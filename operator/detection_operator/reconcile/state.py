@@ -51,7 +51,7 @@ class QueueState:
             return
         # The edit may fix a queue that could not be read, or replicas that were refused.
         self.observed.poll.read_now()
-        self.written.refused = None
+        self.written.refused = {}
         self.former.discard(desired.adopts or "")
         if before is not None and before.adopts not in {None, desired.adopts}:
             self.former.add(str(before.adopts))

@@ -185,7 +185,8 @@ class Executor:
 
     def _scale(self, item: Group, replicas: int) -> None:
         now_s = self.sources.clock.monotonic_s()
-        replicas = worth_trying(self.written.refused, item, replicas, now_s=now_s)
+        known = self.written.refused.get(item.name)
+        replicas = worth_trying(known, item, replicas, now_s=now_s)
         if replicas == item.replicas:
             return
         try:
@@ -195,17 +196,13 @@ class Executor:
                 raise
             self._note_refused(exc, item, replicas, now_s)
             return
-        self.written.refused = after_success(self.written.refused, item, replicas, now_s=now_s)
+        self.written.note_refusal(item.name, after_success(known, item, replicas, now_s=now_s))
 
     def _note_refused(self, error: ClusterError, item: Group, replicas: int, now_s: float) -> None:
         metadata = self.queue["metadata"]
-        self.written.refused = refused_scale(
-            error,
-            self.written.refused,
-            item,
-            replicas=replicas,
-            now_s=now_s,
-        )
+        before = self.written.refused.get(item.name)
+        known = refused_scale(error, before, item, replicas=replicas, now_s=now_s)
+        self.written.note_refusal(item.name, known)
         log.warning(
             "the API server refuses the replicas",
             extra={

@@ -1,10 +1,11 @@
 """Replicas that the API server refuses to write: what it takes, and when to try more. Pure.
 
 An admission policy, a webhook or the role may forbid them. What is refused again and again is no
-demand: in a pool others have the rest meanwhile.
+demand: in a pool others have the rest meanwhile. During a roll-out each Deployment may be refused
+something, the new one more and the old one fewer replicas: each is tried again on its own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -27,7 +28,6 @@ class RefusedScale:
     """The newest refusal to write the replicas of a Deployment.
 
     Attributes:
-        deployment: Its name.
         why: The API server's message.
         most: Replicas that it took: those that there were, or more since then.
         step: Replicas that the next try adds to these.
@@ -36,7 +36,6 @@ class RefusedScale:
         retry_at_s: Monotonic time of the next try.
     """
 
-    deployment: str
     why: str
     most: int
     step: int = 1
@@ -62,17 +61,15 @@ def refused_scale(
 
     Args:
         error: Answer of the API server.
-        before: The previous refusal; None if this is the first.
+        before: Its previous refusal; None if this is the first.
         item: The Deployment as it is.
         replicas: Replicas that were refused.
         now_s: Monotonic seconds.
     """
-    again = before is not None and before.deployment == item.name
-    failures = before.failures + 1 if before is not None and again else 1
+    failures = before.failures + 1 if before is not None else 1
     # What was taken once may be refused now.
-    taken = before.most if before is not None and again and replicas > before.most else 0
+    taken = before.most if before is not None and replicas > before.most else 0
     return RefusedScale(
-        deployment=item.name,
         why=str(error)[:MESSAGE_MAX],
         most=max(item.replicas, taken),
         fewer=replicas < item.replicas,
@@ -83,7 +80,7 @@ def refused_scale(
 
 def worth_trying(known: RefusedScale | None, item: Group, replicas: int, *, now_s: float) -> int:
     """Return the replicas to write now in place of ``replicas``; maybe what there is already."""
-    if known is None or known.deployment != item.name:
+    if known is None:
         return replicas
     due = now_s >= known.retry_at_s
     if replicas < item.replicas:
@@ -97,8 +94,8 @@ def after_success(
     known: RefusedScale | None, item: Group, replicas: int, *, now_s: float
 ) -> RefusedScale | None:
     """Return what to remember once ``replicas`` were written; twice as many are tried next."""
-    if known is None or known.deployment != item.name:
-        return known
+    if known is None:
+        return None
     if replicas < item.replicas:
         return None if known.fewer else known
     if known.fewer or replicas <= known.most:
@@ -106,39 +103,59 @@ def after_success(
     return replace(known, most=replicas, step=2 * known.step, failures=0, retry_at_s=now_s)
 
 
-def still_known(known: RefusedScale | None, *, capped: bool, now_s: float) -> RefusedScale | None:
-    """Return the refusal unless nothing that is refused has been asked for in a while.
+def still_known(
+    known: Mapping[str, RefusedScale], *, capped: bool, now_s: float
+) -> dict[str, RefusedScale]:
+    """Return the refusals without those of which nothing has been asked for in a while.
 
     Args:
-        known: The refusal.
-        capped: The plan has fewer replicas for it.
+        known: Refusals by Deployment.
+        capped: The plan has fewer replicas, for what is refused to grow.
         now_s: Monotonic seconds.
     """
-    if known is None:
-        return None
+    return {
+        name: item
+        for name, item in known.items()
+        if not _is_over(item, capped=capped, now_s=now_s)
+    }
+
+
+def _is_over(known: RefusedScale, *, capped: bool, now_s: float) -> bool:
     calm_s = LONGEST_RETRY_S if known.failures else 0.0
-    over = not capped and now_s >= known.retry_at_s + calm_s
-    return None if over else known
+    asked_for = capped and not known.fewer
+    return not asked_for and now_s >= known.retry_at_s + calm_s
 
 
 def refusal(
-    known: RefusedScale | None, groups: Iterable[Group], *, now_s: float
+    known: Mapping[str, RefusedScale], groups: Iterable[Group], *, now_s: float
 ) -> Refusal | None:
-    """Return the refusal as a decision sees it, about the replicas of all Deployments."""
-    if known is None:
+    """Return the refusals as a decision sees them, about the replicas of all Deployments.
+
+    Args:
+        known: Refusals by Deployment; those of Deployments that are gone limit nothing.
+        groups: The Deployments that exist.
+        now_s: Monotonic seconds.
+    """
+    found = [(item, known.get(item.name)) for item in groups]
+    refused = [about for _, about in found if about is not None]
+    growing = [about for about in refused if not about.fewer]
+    if not refused:
         return None
-    due = now_s >= known.retry_at_s
-    most = 0
-    for item in groups:
-        if item.name == known.deployment:
-            most += max(item.replicas, _most(known, due=due)) - len(item.departing)
-        else:
-            most += item.staying
+    told = min(growing or refused, key=lambda about: about.retry_at_s)
+    most = sum(_taken(item, about, now_s) for item, about in found)
+    wait_s = told.retry_at_s - now_s
     return Refusal(
-        why=known.why,
-        most=None if known.fewer else max(0, most),
-        retry_in_s=None if due else known.retry_at_s - now_s,
+        why=told.why,
+        most=max(0, most) if growing else None,
+        retry_in_s=wait_s if wait_s > 0 else None,
     )
+
+
+def _taken(item: Group, known: RefusedScale | None, now_s: float) -> int:
+    """Return the replicas of a Deployment that stay, with those that it may grow by."""
+    if known is None or known.fewer:
+        return item.staying
+    return max(item.replicas, _most(known, due=now_s >= known.retry_at_s)) - len(item.departing)
 
 
 def _most(known: RefusedScale, *, due: bool) -> int:

@@ -25,7 +25,7 @@ class Written:
         protection: State of the workers' protection from eviction.
         budget: State of the PodDisruptionBudget.
         rejected: The API server's answer to the Deployment, while it rejects it.
-        refused: The API server's answer to the replicas, while it refuses them.
+        refused: The API server's answer to the replicas, while it refuses them, by Deployment.
         refused_drain: Uids of workers that refused to drain, with the monotonic time until which
             they are not asked again.
         removed: Uids of pods that the operator removed by scaling in.
@@ -37,7 +37,7 @@ class Written:
     budget: BudgetWatch = field(default_factory=BudgetWatch)
     protection: ProtectionWatch = field(default_factory=ProtectionWatch)
     rejected: RejectedDeployment | None = None
-    refused: RefusedScale | None = None
+    refused: dict[str, RefusedScale] = field(default_factory=dict)
     refused_drain: dict[str, float] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
     _drains: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -71,8 +71,16 @@ class Written:
         }
         return self.refused_drain.keys()
 
+    def note_refusal(self, name: str, known: RefusedScale | None) -> None:
+        """Record what is known of replicas that were refused to a Deployment; None: nothing."""
+        if known is None:
+            self.refused.pop(name, None)
+        else:
+            self.refused[name] = known
+
     def forget_deployment(self, name: str) -> None:
         """Forget a Deployment that was deleted."""
         self.digests.pop(name, None)
         self.as_applied.pop(name, None)
         self.replicas.pop(name, None)
+        self.refused.pop(name, None)

@@ -9,6 +9,7 @@ import pytest
 
 from detection_operator.errors import cluster_error
 from detection_operator.kube.port import Key
+from detection_testing.scenes.fakes import FakeWorker
 from detection_testing.scenes.world import MINIMAL, World
 
 MakeWorld = Callable[[], World]
@@ -136,3 +137,53 @@ def test_a_server_that_is_away_refuses_nothing(status: int) -> None:
     assert [error.status for error in world.errors] == [status] * 5
     assert world.condition(key, "Ready")["status"] == "True"
     assert world.replicas > 0
+
+
+def rolling_world(make_world: MakeWorld) -> tuple[World, Key]:
+    """Return a world in a roll-out: of six busy old workers the first has gone."""
+    world = make_world()
+    world.workers.service_s = 1000.0
+    spec = with_template()
+    spec["scaling"] |= {"minReplicas": 6, "maxReplicas": 6}
+    key = world.create_queue("video", spec)
+    world.queue.visible = 6
+    assert world.run(60, until=lambda: sum(map(is_busy, world.workers.workers.values())) == 6)
+    for number, worker in enumerate(world.workers.workers.values()):
+        worker.left_s = 30.0 + 20.0 * number
+    edit_template(world, key, image="worker:2")
+    assert world.run(120, until=lambda: len(world.nodes.removed) == 1)
+    return world, key
+
+
+def is_busy(worker: FakeWorker) -> bool:
+    return bool(worker.held)
+
+
+def test_a_roll_out_refused_on_both_sides_tries_each_ever_more_rarely_and_ends_once_it_may(
+    make_world: MakeWorld,
+) -> None:
+    world, key = rolling_world(make_world)
+    tries: dict[str, list[float]] = {}
+    take = world.cluster.scale
+
+    def refuse(namespace: str, name: str, replicas: int, *, resource_version: str | None) -> None:
+        tries.setdefault(name, []).append(world.clock.monotonic)
+        raise cluster_error(400, 'admission webhook "policy" denied the request')
+
+    world.cluster.scale = refuse  # type: ignore[method-assign]  # an admission policy
+    world.run(600)
+
+    assert world.condition(key, "CapacityAvailable")["reason"] == "ScaleRefused"
+    assert len(tries) == len(world.cluster.of_kind("Deployment")) == 2
+    for moments in tries.values():
+        pauses = [later - earlier for earlier, later in itertools.pairwise(moments)]
+        assert 3 <= len(moments) <= 10
+        assert pauses == sorted(pauses)
+
+    world.cluster.scale = take  # type: ignore[method-assign]  # none any more
+    assert world.run(600, until=lambda: len(world.cluster.of_kind("Deployment")) == 1)
+    assert world.run(60, until=lambda: world.replicas == 6)
+    assert world.run(
+        700, until=lambda: world.condition(key, "CapacityAvailable")["status"] == "True"
+    )
+    assert world.lost == []

@@ -68,8 +68,8 @@ class ApiServer:
         ca_file: Certificate to trust.
         folder: Folder for all its files.
         version: Version that it reports.
-        controllers: A controller manager runs too.
         process: kube-apiserver itself.
+        manager: The controllers, where they were found.
         etcd_url: URL of its etcd.
     """
 
@@ -77,15 +77,28 @@ class ApiServer:
     ca_file: Path
     folder: Path
     version: str
-    controllers: bool
     process: Service
+    manager: Service | None
     etcd_url: str
 
+    @property
+    def controllers(self) -> bool:
+        """A controller manager runs too."""
+        return self.manager is not None
+
     def restart(self, serving: str) -> None:
-        """Start the API server again after it ended, and wait until it serves a path."""
+        """Start the API server again after it ended, and wait until it serves a path.
+
+        The controllers start again with it. Their pauses between tries to watch double with each
+        restart, up to half a minute, until two minutes without a failure have passed.
+        """
+        if self.manager is not None:
+            self.manager.kill()
         self.process.start()
         _wait(self.process, self.url, self.ca_file)
         self.wait_for(serving)
+        if self.manager is not None:
+            self.manager.start()
 
     def wait_for(self, path: str) -> None:
         """Wait until a path is served.
@@ -180,27 +193,18 @@ def running(users: Sequence[User] = ()) -> Iterator[ApiServer]:
         )
         url, ca_file = f"https://127.0.0.1:{port}", folder / "certs" / "apiserver.crt"
         _wait(server, url, ca_file)
-        manager = binaries / CONTROLLER_MANAGER
         _write_kubeconfig(folder / "admin.kubeconfig", url, ca_file, ADMIN)
-        if manager.exists():
-            command = [
-                str(manager),
-                f"--kubeconfig={folder / 'admin.kubeconfig'}",
-                f"--controllers={','.join(CONTROLLERS)}",
-                "--leader-elect=false",
-                "--bind-address=127.0.0.1",
-                f"--secure-port={manager_port}",
-                f"--cert-dir={folder / 'manager-certs'}",
-                f"--service-account-private-key-file={folder / 'sa.key'}",
-            ]
-            stack.enter_context(_service(command, folder / "manager.log"))
+        manager = None
+        if (binaries / CONTROLLER_MANAGER).exists():
+            command = _manager_command(binaries, folder, port=manager_port)
+            manager = stack.enter_context(_service(command, folder / "manager.log"))
         yield ApiServer(
             url=url,
             ca_file=ca_file,
             folder=folder,
             version=_version(url, ca_file),
-            controllers=manager.exists(),
             process=server,
+            manager=manager,
             etcd_url=f"http://127.0.0.1:{client_port}",
         )
 
@@ -245,6 +249,19 @@ def _apiserver_command(binaries: Path, folder: Path, *, etcd_port: int, port: in
         f"--service-account-signing-key-file={folder / 'sa.key'}",
         "--service-cluster-ip-range=10.0.0.0/24",
         "--endpoint-reconciler-type=none",
+    ]
+
+
+def _manager_command(binaries: Path, folder: Path, *, port: int) -> list[str]:
+    return [
+        str(binaries / CONTROLLER_MANAGER),
+        f"--kubeconfig={folder / 'admin.kubeconfig'}",
+        f"--controllers={','.join(CONTROLLERS)}",
+        "--leader-elect=false",
+        "--bind-address=127.0.0.1",
+        f"--secure-port={port}",
+        f"--cert-dir={folder / 'manager-certs'}",
+        f"--service-account-private-key-file={folder / 'sa.key'}",
     ]
 
 

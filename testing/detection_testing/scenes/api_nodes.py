@@ -12,7 +12,8 @@ from detection_operator.kube.selectors import matches, selector_text
 from detection_testing.kubernetes.controllers import GPU
 from detection_testing.scenes.api_scene import ApiScene
 
-SETTLE_S: Final = 20.0
+SETTLE_S: Final = 60.0
+"""Real seconds that the controllers may take on a busy machine."""
 _AT_ONCE: Final = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
 
 

@@ -80,7 +80,7 @@ def test_only_external_metrics_go_to_keda(tmp_path: Path, path: str, by: str) ->
             ca_file=certificates / "ca.crt",
             folder=tmp_path,
             version="v1",
-            controllers=False,
+            manager=None,
             process=Service(["true"], tmp_path / "log"),
             etcd_url="",
         )

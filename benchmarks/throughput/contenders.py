@@ -1,10 +1,11 @@
 """The contenders that are not the worker, each a process of its own.
 
-``python -m throughput.contenders guide|limit|litserve ...``: the same OpenMP settings for all, and
-CPU time that is nobody else's.
+``python -m throughput.contenders by-hand|ours|limit|litserve ...``: the same OpenMP settings for
+all, and CPU time that is nobody else's.
 
-- ``guide``: the loop of the original guide on N threads: receive, then for each message fetch,
-  decode, score, post, delete.
+- ``by-hand``: the loop of the original guide on N threads: receive, then for each message fetch,
+  decode, score, post, delete; with decoding and networks as ``by_hand`` has them.
+- ``ours``: the same loop with this project's decoding, outside its jail, and its folded networks.
 - ``litserve``: that loop in front of a LitServe server, which decodes, batches and scores.
 - ``limit``: decoding and scoring alone, of files on the local disk, with the worker's own decoders
   and batch size; prints when each file was done.
@@ -22,9 +23,10 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
+import torch
 
 from detection_contract.media_types import MediaKind
 from detection_testing.cpu import tree_cpu_s
@@ -33,6 +35,7 @@ from detection_worker.media.values import DecodedMedia
 from detection_worker.pipeline.files.analysis import decode_request
 from detection_worker.settings import MediaLimits
 from throughput import litserve_peer
+from throughput.by_hand import decode_by_hand, networks_by_hand
 from throughput.media import WARM_SHARE
 from throughput.scoring import (
     Detectors,
@@ -48,6 +51,14 @@ WAITING_FILES: Final = 64
 
 Score = Callable[[str, bytes], Mapping[str, object]]
 """From a key and its content to what is posted."""
+
+
+class Decode(Protocol):
+    """From a content to units."""
+
+    def __call__(self, content: bytes, *, name: str, detectors: Detectors) -> DecodedMedia:
+        """Return the units that the model of the content's kind takes."""
+        ...
 
 
 def loop(services: Services, score: Score, stopping: threading.Event) -> None:
@@ -74,12 +85,23 @@ def consume(services: Services, score: Score, *, threads: int) -> None:
                 raise SystemExit(f"a thread ended: {ended[0].exception()!r}")
 
 
-def guide(models_dir: Path, queue_url: str, *, threads: int) -> None:
+def by_hand(models_dir: Path, queue_url: str, *, threads: int) -> None:
+    """The guide's loop as people write it."""
+    detectors = networks_by_hand(models_dir)
+    guide(detectors, decode_by_hand, queue_url, threads=threads)
+
+
+def ours(models_dir: Path, queue_url: str, *, threads: int) -> None:
+    """The guide's loop around this project's decoding and networks."""
+    guide(detectors_of(models_dir, threads=1), decode_bytes, queue_url, threads=threads)
+
+
+def guide(detectors: Detectors, decode: Decode, queue_url: str, *, threads: int) -> None:
     """The guide's loop; a lone one gives its forward pass all cores, many share them."""
-    detectors = detectors_of(models_dir, threads=cores() if threads == 1 else 1)
+    torch.set_num_threads(cores() if threads == 1 else 1)
 
     def score(key: str, content: bytes) -> Mapping[str, object]:
-        decoded = decode_bytes(content, name=key, detectors=detectors)
+        decoded = decode(content, name=key, detectors=detectors)
         logits = detectors[decoded.info.kind].logits(decoded.units)
         return verdict_of(decoded, logits, detectors)
 
@@ -100,6 +122,9 @@ def litserve(models_dir: Path, queue_url: str, *, threads: int) -> None:
 
         consume(services, score, threads=threads)
 
+
+LOOPS: Final = {"by-hand": by_hand, "ours": ours, "litserve": litserve}
+"""By name what consumes a queue."""
 
 # -- the machine's limit -------------------------------------------------------------------------
 
@@ -202,7 +227,7 @@ def _score_all(waiting: _Waiting, detectors: Detectors, *, count: int) -> dict[s
 def main() -> int:
     """Run one contender."""
     parser = argparse.ArgumentParser(description="A contender of worker_throughput.py.")
-    parser.add_argument("name", choices=["guide", "litserve", "limit"])
+    parser.add_argument("name", choices=[*LOOPS, "limit"])
     parser.add_argument("--models-dir", type=Path, required=True)
     parser.add_argument("--queue-url")
     parser.add_argument("--threads", type=int, default=1)
@@ -212,8 +237,7 @@ def main() -> int:
     if args.name == "limit":
         limit(args.models_dir, args.folder, count=args.count)
     else:
-        run = guide if args.name == "guide" else litserve
-        run(args.models_dir, args.queue_url, threads=args.threads)
+        LOOPS[args.name](args.models_dir, args.queue_url, threads=args.threads)
     sys.stdout.flush()
     os._exit(0)  # what a server left behind must not hold up the next contender
 

@@ -8,7 +8,7 @@ from typing import Any
 from detection_testing.aws.local_aws import LocalAws
 from throughput.media import MediaSet
 from throughput.processes import worker
-from throughput.rates import Bench, Rate
+from throughput.rates import Bench, Rate, show_stages
 
 
 def compare(
@@ -26,7 +26,7 @@ def compare(
     rows: dict[str, list[Rate]] = {name: [] for name in contenders}
     for _ in range(turns):
         for name, options in contenders.items():
-            start = worker(aws, models_dir, *options, core=core)
+            start = worker(aws, models_dir, *options, core=core, report=folder / "threads.json")
             rows[name].append(bench.measure(name, media.messages, start))
     medians = {
         name: sorted(found, key=lambda row: row.per_s)[turns // 2] for name, found in rows.items()
@@ -71,3 +71,4 @@ def show(name: str, report: Mapping[str, Any]) -> None:
             f"{row['sqs_calls']:8.2f} {row['s3_calls']:7.2f} {row['cpu_ms']:11.2f} "
             f"{row['local_aws_ms']:10.2f}"
         )
+        show_stages(row["stages"])

@@ -1,7 +1,7 @@
 """The worker compared with a sequential loop, pools of it, LitServe and the machine's limit."""
 
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,15 +12,23 @@ from detection_testing.http.tunnel import TlsFront, make_certificate
 from throughput.litserve_peer import BRIDGE_THREADS, why_absent
 from throughput.media import MediaSet
 from throughput.processes import contender, worker
-from throughput.rates import Bench, Rate
+from throughput.rates import Bench, Rate, show_stages
 
 POOL_SIZES: Final = (2, 4, 8, 16, 32)
 SEQUENTIAL, LITSERVE, WORKER, TLS, LIMIT = "sequential", "litserve", "worker", "with TLS", "limit"
-ROWS: Final = (SEQUENTIAL, "pools", LITSERVE, WORKER, TLS, LIMIT)
+POOLS: Final = {"pools": ("by-hand", "pool {}"), "pools-ours": ("ours", "pool {}, ours")}
+"""By row the contender, and the label of each of its sizes."""
+ROWS: Final = (SEQUENTIAL, *POOLS, LITSERVE, WORKER, TLS, LIMIT)
 
 
 def compare(
-    aws: LocalAws, media: MediaSet, folder: Path, models_dir: Path, *, only: tuple[str, ...]
+    aws: LocalAws,
+    media: MediaSet,
+    folder: Path,
+    models_dir: Path,
+    *,
+    only: tuple[str, ...],
+    pool_sizes: Sequence[int] = POOL_SIZES,
 ) -> dict[str, object]:
     """Measure contenders on one media set.
 
@@ -30,16 +38,18 @@ def compare(
         folder: For files.
         models_dir: Models of every contender.
         only: Which rows of ``ROWS``.
+        pool_sizes: Numbers of threads; the best of each pool counts.
     """
     bench = Bench(aws, media, folder)
     absent = {LITSERVE: why_absent()} if LITSERVE in only else {}
     if SEQUENTIAL in only:
-        loop = contender(aws, models_dir, "guide", threads=1)
+        loop = contender(aws, models_dir, "by-hand", threads=1)
         bench.measure(SEQUENTIAL, media.slow_messages, loop)
-    for size in POOL_SIZES if "pools" in only else ():
-        messages = min(media.messages, media.slow_messages * size)
-        pool = contender(aws, models_dir, "guide", threads=size)
-        bench.measure(f"pool {size}", messages, pool)
+    for row, (name, label) in POOLS.items():
+        for size in pool_sizes if row in only else ():
+            messages = min(media.messages, media.slow_messages * size)
+            pool = contender(aws, models_dir, name, threads=size)
+            bench.measure(label.format(size), messages, pool)
     if LITSERVE in only and absent[LITSERVE] is None:
         bridge = contender(aws, models_dir, LITSERVE, threads=BRIDGE_THREADS)
         bench.measure(LITSERVE, media.messages, bridge)
@@ -93,7 +103,14 @@ def _ratios(rows: list[Rate]) -> dict[str, object]:
     """Return what the worker makes of the others, as far as they were measured."""
     by_name = {row.name: row for row in rows}
     pools = [row for row in rows if row.name.startswith("pool ")]
-    best = max(pools, key=lambda row: row.per_s, default=None)
+    best, best_ours = (
+        max(
+            (row for row in pools if row.name.endswith("ours") is with_ours),
+            key=_rate,
+            default=None,
+        )
+        for with_ours in (False, True)
+    )
     ours = by_name.get(WORKER)
     if ours is None:
         return {}
@@ -101,14 +118,25 @@ def _ratios(rows: list[Rate]) -> dict[str, object]:
     def over(peer: Rate | None) -> float | None:
         return None if peer is None else ours.per_s / peer.per_s
 
+    def by_cpu(peer: Rate | None) -> float | None:
+        return None if peer is None else (peer.cpu_ms or 0.0) / (ours.cpu_ms or 1.0)
+
     return {
         "times_sequential": over(by_name.get(SEQUENTIAL)),
         "times_best_pool": over(best),
         "best_pool": None if best is None else best.name,
+        "times_best_pool_by_cpu": by_cpu(best),
+        "times_best_pool_ours": over(best_ours),
+        "best_pool_ours": None if best_ours is None else best_ours.name,
+        "times_best_pool_ours_by_cpu": by_cpu(best_ours),
         "times_litserve": over(by_name.get(LITSERVE)),
         "share_of_limit": over(by_name.get(LIMIT)),
         "sqs_calls_per_message": ours.sqs_calls,
     }
+
+
+def _rate(row: Rate) -> float:
+    return row.per_s
 
 
 def show(name: str, report: Mapping[str, object]) -> None:
@@ -118,24 +146,25 @@ def show(name: str, report: Mapping[str, object]) -> None:
     assert isinstance(absent, dict)
     print(f"\n{name}")
     print(
-        f"  {'':12} {'msg/s':>8} {'CPU ms/msg':>11} {'SQS/msg':>8} {'S3/msg':>7} "
+        f"  {'':14} {'msg/s':>8} {'CPU ms/msg':>11} {'SQS/msg':>8} {'S3/msg':>7} "
         f"{'local AWS, cores':>17}"
     )
     for row in rows:
         cells = [row["cpu_ms"], row["sqs_calls"], row["s3_calls"], row["local_aws_cores"]]
         shown = ["" if c is None else f"{c:.2f}" for c in cells]
         print(
-            f"  {row['name']:12} {row['per_s']:8.1f} {shown[0]:>11} {shown[1]:>8} "
+            f"  {row['name']:14} {row['per_s']:8.1f} {shown[0]:>11} {shown[1]:>8} "
             f"{shown[2]:>7} {shown[3]:>17}"
         )
-        for stage, cpu_ms in sorted(row["stages"].items(), key=lambda pair: -pair[1]):
-            if cpu_ms >= 0.01:
-                print(f"    {stage:20} {cpu_ms:11.2f}")
+        show_stages(row["stages"])
     for peer, reason in absent.items():
-        print(f"  {peer:12} {reason}")
+        print(f"  {peer:14} {reason}")
     for text, key in (
         ("worker / sequential", "times_sequential"),
-        (f"worker / best pool ({report.get('best_pool')})", "times_best_pool"),
+        (f"worker / {report.get('best_pool')}", "times_best_pool"),
+        ("  by CPU", "times_best_pool_by_cpu"),
+        (f"worker / {report.get('best_pool_ours')}", "times_best_pool_ours"),
+        ("  by CPU", "times_best_pool_ours_by_cpu"),
         ("worker / LitServe", "times_litserve"),
         ("worker / limit", "share_of_limit"),
     ):

@@ -162,6 +162,13 @@ def steady_rate(times: Sequence[float]) -> float:
     return (len(ordered) - first) / (ordered[-1] - ordered[first - 1])
 
 
+def show_stages(stages: Mapping[str, float]) -> None:
+    """Print CPU ms by stage, the dearest first."""
+    for stage, cpu_ms in sorted(stages.items(), key=lambda pair: -pair[1]):
+        if cpu_ms >= 0.01:
+            print(f"    {stage:20} {cpu_ms:11.2f}")
+
+
 def _spent(running: Running) -> dict[str, float]:
     """Return CPU seconds by stage; all of them under the empty name."""
     return {**running.stages(), "": running.cpu_s()}

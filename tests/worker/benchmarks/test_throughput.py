@@ -23,8 +23,8 @@ def test_a_message_costs_few_calls_with_every_destination(benchmark_report: Any)
 
 
 def test_contenders_get_through_a_mix_of_all_kinds(benchmark_report: Any) -> None:
-    rows = ("litserve", "worker", "with TLS", "limit")
-    small = ("--sets", "mix", "--messages", "32", "--rows", *rows)
+    rows = ("pools", "litserve", "worker", "with TLS", "limit")
+    small = ("--sets", "mix", "--messages", "32", "--pool-sizes", "4", "--rows", *rows)
     code, report = benchmark_report("worker_throughput.py", *small)
 
     assert code == 0
@@ -32,14 +32,18 @@ def test_contenders_get_through_a_mix_of_all_kinds(benchmark_report: Any) -> Non
     measured = {row["name"]: row for row in mix["rows"]}
     if importlib.util.find_spec("litserve") is None:
         assert mix["absent"] == {"litserve": "litserve is not installed: pip install litserve"}
-        assert set(measured) == {*rows} - {"litserve"}
+        assert set(measured) == {*rows, "pool 4"} - {"litserve", "pools"}
     else:
         assert mix["absent"] == {}
-        assert set(measured) == {*rows}
+        assert set(measured) == {*rows, "pool 4"} - {"pools"}
     assert all(row["per_s"] > 0 and row["cpu_ms"] > 0 for row in measured.values())
     assert measured["worker"]["stages"]["forward"] > 0
     assert sum(measured["worker"]["stages"].values()) == pytest.approx(
         measured["worker"]["cpu_ms"], rel=0.5
+    )
+    assert mix["best_pool"] == "pool 4"
+    assert mix["times_best_pool"] == pytest.approx(
+        measured["worker"]["per_s"] / measured["pool 4"]["per_s"]
     )
     assert mix["share_of_limit"] == pytest.approx(
         measured["worker"]["per_s"] / measured["limit"]["per_s"]

@@ -44,10 +44,12 @@ demo: setup  ## Run the real worker on a local SQS, S3, SNS and callback receive
 operator-demo: setup  ## Run the operator on this machine: it scales real workers from zero and back to zero
 	$(BIN)/detection-operator demo
 
-# Tests of pure code run first, under coverage; the others in a process a core, a file each.
+# Tests of pure code run first, under coverage and beside the linters; the others in three processes
+# for two cores, a file each, those with the longest tests first (tests/conftest.py).
 PURE := tests/contract tests/worker/core tests/operator/scaling
-test: setup tools lint types contracts dockerfiles coverage  ## Run everything that CI runs
-	$(BIN)/python -m pytest --strict-skips --numprocesses auto --dist loadfile $(PURE:%=--ignore=%)
+test: setup tools  ## Run everything that CI runs
+	$(MAKE) --jobs=2 coverage types lint contracts dockerfiles
+	$(BIN)/python -m pytest --strict-skips --numprocesses auto --dist loadfile --no-loadscope-reorder $(PURE:%=--ignore=%)
 
 check: setup lint types contracts fast  ## Format check, lint, types, import contracts, fast tests
 

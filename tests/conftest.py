@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from detection_worker.cores import usable_cores
+
 ALLOWED = (
     # Kubernetes's own binaries: no package registry has them.
     r"^NO REAL API SERVER",
@@ -39,6 +41,12 @@ ALLOWED = (
 # `make tools` puts helm, kubectl, promtool and prometheus there.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
+# Three processes on two cores: idle threads of torch must not spin on cores that others need.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+PROCESSES_A_CORE = 1.5
+"""Tests wait for processes, queues and clocks for nearly half of their time."""
+
 MOTO_READY_S = 30.0
 """Until moto's server must answer; 1.5 s on an idle machine."""
 
@@ -55,6 +63,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail the run if a test is skipped for a reason that tests/conftest.py does not list",
     )
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return what ``--numprocesses auto`` means."""
+    return max(2, int(usable_cores() * PROCESSES_A_CORE))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files whose tests are given most time: last, they would run alone."""
+    longest: dict[Path, float] = {}
+    for item in items:
+        longest[item.path] = max(longest.get(item.path, 0.0), _limit_s(item))
+    items.sort(key=lambda item: -longest[item.path])
+
+
+def _limit_s(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("timeout")
+    return float(marker.args[0]) if marker else 0.0
 
 
 @pytest.fixture(scope="session")

@@ -248,15 +248,26 @@ def restored(
     Args:
         levels: Its ring.
         since_s: Start of the first slot that was measured.
-        seen_s: Time of the last sample; the slots since then are not known.
+        seen_s: Time of the last sample; the slots since then are not known. After a restart of
+            few slots they are taken to be like the last one that was measured.
         now_s: The present.
         shares: Agreement for each of ``LAGS``, 0 to 1.
     """
     kept = bytearray(levels)
     last, present = int(seen_s // SLOT_S), int(now_s // SLOT_S)
+    short = present - last <= LONGEST_GAP and since_s < last * SLOT_S
+    missed = kept[(last - 1) % RING] if short else 0
     for slot in range(max(last, present - RING + 1), present + 1):
-        kept[slot % RING] = 0
+        kept[slot % RING] = missed
     profile = Profile(levels=bytes(kept), since=int(since_s // SLOT_S))
-    day = sum(messages_in(profile, present - back) for back in range(1, DAY + 1))
-    first, second = (Agreement(share * day, day) for share in shares)
+    either = max(1.0, _faded(profile, present))
+    first, second = (Agreement(share * either, either) for share in shares)
     return replace(profile, agreements=(first, second))
+
+
+def _faded(profile: Profile, present: int) -> float:
+    """Return the messages of all slots that are over, each by what it still counts.
+
+    A quiet day before the restart does not void what the days before it have shown.
+    """
+    return sum(messages_in(profile, present - back) * FADE**back for back in range(1, RING))

@@ -11,6 +11,7 @@ from detection_operator.scaling.estimates.profile import (
     LEAST,
     RING,
     SLOT_S,
+    TRUSTED,
     UNKNOWN,
     WEEK,
     Expected,
@@ -164,6 +165,56 @@ def test_what_came_while_nobody_counted_is_not_taken_from_the_week_before() -> N
 
     assert messages_in(found, MONDAY + 9 * DAY + NINE) == 0
     assert messages_in(found, MONDAY + 8 * DAY + NINE) > 0
+
+
+def test_a_restart_after_a_quiet_day_does_not_bring_back_a_day_that_was_wrong() -> None:
+    monday = MONDAY + 14 * DAY
+    slots = {
+        MONDAY + day * DAY + hour * 12 + slot: 100.0
+        for day in range(13)
+        for hour in [random.Random(day).randrange(20)]
+        for slot in range(12)
+    }
+    before = measured(slots, start=MONDAY, end=monday)
+    shares = (before.agreements[0].share, before.agreements[1].share)
+    assert max(shares) < TRUSTED
+    now_s = monday * SLOT_S + 60.0
+
+    after = restored(
+        before.levels, since_s=MONDAY * SLOT_S, seen_s=now_s - 30, now_s=now_s, shares=shares
+    )
+
+    assert [agreement.share for agreement in after.agreements] == pytest.approx(shares)
+    for hour in range(24):
+        rise_s = now_s + hour * 3600
+        assert expected(after, now_s=rise_s, until_s=rise_s + 300) is None
+
+
+def test_a_share_is_kept_where_nothing_came_for_a_week() -> None:
+    now_s = (MONDAY + 9 * DAY) * SLOT_S
+    after = restored(
+        bytes(RING), since_s=MONDAY * SLOT_S, seen_s=now_s, now_s=now_s, shares=(0.0, 0.5)
+    )
+
+    assert [agreement.share for agreement in after.agreements] == [0.0, 0.5]
+
+
+def test_the_slot_of_a_short_restart_is_like_the_one_before() -> None:
+    present = MONDAY + DAY + NINE + 3
+    before = measured(bursts(0, 1), start=MONDAY, end=present)
+    seen_s = present * SLOT_S + 200.0
+
+    def at(since: int, away: int) -> Profile:
+        now_s = seen_s + away * SLOT_S
+        return restored(
+            before.levels, since_s=since * SLOT_S, seen_s=seen_s, now_s=now_s, shares=(1.0, 1.0)
+        )
+
+    last = messages_in(before, present - 1)
+    assert last > 0
+    assert [messages_in(at(MONDAY, 2), present + slot) for slot in range(3)] == [last] * 3
+    assert messages_in(at(MONDAY, 3), present) == 0, "a long one"
+    assert messages_in(at(present, 1), present) == 0, "nothing was measured before"
 
 
 def test_a_series_of_samples_that_breaks_starts_again() -> None:

@@ -1,6 +1,9 @@
 """ScaledObjects become DetectionQueues, and what does not map is told."""
 
 import copy
+import re
+import shutil
+import subprocess
 from typing import Any
 
 import jsonschema
@@ -493,6 +496,42 @@ def test_no_text_of_the_source_leaves_its_comment() -> None:
     assert "\x1b" not in result.text()
     comments = [line for line in result.text().splitlines() if line.startswith("#")]
     assert len(comments) == 1 + len(result.notes)
+
+
+@pytest.mark.parametrize("name", ["y", "n", "on", "1e3", "12e45", "0o7", "0x1f", "1-2", "0777"])
+def test_a_name_stays_text_for_readers_of_other_yaml(name: str) -> None:
+    item = scaled()
+    item["metadata"]["name"] = name
+
+    (result,) = convert([item])
+
+    assert result.manifest is not None
+    assert re.search(rf"""^  name: (["']){name}\1$""", result.text(), re.MULTILINE)
+
+
+def test_kubectl_reads_back_what_a_conversion_prints() -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("no kubectl on the PATH")
+    names = ("y", "1e3", "0o7")
+    items = [scaled() for _ in names]
+    for item, name in zip(items, names, strict=True):
+        item["metadata"]["name"] = name
+    text = "\n---\n".join(result.text() for result in convert(items))
+
+    command = [
+        kubectl,
+        "annotate",
+        "--local",
+        "-f",
+        "-",
+        "a=b",
+        "-o",
+        "jsonpath={.metadata.name} ",
+    ]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == list(names)
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)

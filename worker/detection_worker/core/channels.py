@@ -5,7 +5,7 @@ for some time, or comes a little later in one channel, is heard by people and lo
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Final
 
 import numpy as np
@@ -113,8 +113,7 @@ class Listener:
 
 def _cells(channels: Array, weights: Array) -> _Cells:
     spectra = _spectra(channels, weights)
-    kept = _smoothed(_power(spectra.sum(axis=0)))
-    return _Cells(kept=kept, expected=_smoothed(_power(spectra).sum(axis=0)))
+    return _Cells(kept=_power(reduce(np.add, spectra)[None]), expected=_power(spectra))
 
 
 @lru_cache(maxsize=1)
@@ -134,17 +133,20 @@ def _spectra(channels: Array, weights: Array) -> NDArray[np.complex64]:
 
 
 def _power(spectra: NDArray[np.complex64]) -> Array:
-    return np.square(spectra.real) + np.square(spectra.imag)
+    """Power of all channels, means over ``SMOOTHED`` frames; shape ``(times, bins)``.
 
-
-def _smoothed(power: Array) -> Array:
-    """Means over ``SMOOTHED`` frames; a rest of up to half as many belongs to the last."""
-    frames, bins = power.shape
+    A rest of up to half as many frames belongs to the last time.
+    """
+    # Summed over frames before real and imaginary parts: an eighth of the strided work.
+    parts = spectra.view(np.float32)
+    count, frames, size = parts.shape
     whole = max(0, (frames + SMOOTHED // 2 - 1) // SMOOTHED - 1)
-    rest = power[whole * SMOOTHED :].mean(axis=0, keepdims=True)
-    return np.concatenate(
-        [power[: whole * SMOOTHED].reshape(whole, SMOOTHED, bins).mean(axis=1), rest]
-    )
+    rest = parts[:, whole * SMOOTHED :]
+    first = parts[:, : whole * SMOOTHED].reshape(count, whole, SMOOTHED, size)
+    means = np.empty((whole + 1, size), np.float32)
+    means[:whole] = np.einsum("cktf,cktf->kf", first, first) / np.float32(SMOOTHED)
+    means[whole] = np.einsum("ctf,ctf->f", rest, rest) / np.float32(rest.shape[1])
+    return means[:, 0::2] + means[:, 1::2]
 
 
 def _distinct(channels: Array) -> list[int]:

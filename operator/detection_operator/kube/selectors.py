@@ -1,11 +1,15 @@
 """Label selectors: to the text of a query, and matching labels. Pure."""
 
+import functools
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 _SET: Final = re.compile(r"^(?P<key>\S+)\s+(?P<op>in|notin)\s+\((?P<values>[^)]*)\)$")
 _WORDS: Final = {"In": "in", "NotIn": "notin"}
+_ABSENT: Final = frozenset({None})
+_Rule: TypeAlias = tuple[str, frozenset[str | None], bool]
+"""Key of a label, values, and whether its value, None without one, must be among these or not."""
 
 
 def selector_text(selector: Mapping[str, Any]) -> str:
@@ -22,23 +26,24 @@ def selector_text(selector: Mapping[str, Any]) -> str:
 
 def matches(text: str, labels: Mapping[str, str]) -> bool:
     """Say whether ``labels`` satisfy the selector; an empty one is satisfied by all."""
-    return all(_holds(part, labels) for part in _split(text))
+    return all((labels.get(key) in values) is holds for key, values, holds in _rules(text))
 
 
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
+@functools.lru_cache(maxsize=1024)
+def _rules(text: str) -> tuple[_Rule, ...]:
+    parts = re.split(r",(?![^(]*\))", text)
+    return tuple(_rule(part.strip()) for part in parts if part.strip())
 
 
-def _holds(part: str, labels: Mapping[str, str]) -> bool:
+def _rule(part: str) -> _Rule:
     found = _SET.match(part)
     if found:
-        values = {value.strip() for value in found["values"].split(",")}
-        inside = labels.get(found["key"]) in values
-        return inside if found["op"] == "in" else not inside
+        values = frozenset(value.strip() for value in found["values"].split(","))
+        return found["key"], values, found["op"] == "in"
     if "!=" in part:
         key, _, value = part.partition("!=")
-        return labels.get(key) != value
+        return key, frozenset({value}), False
     if "=" in part:
         key, _, value = part.partition("=")
-        return labels.get(key) == value.removeprefix("=")
-    return part[1:] not in labels if part.startswith("!") else part in labels
+        return key, frozenset({value.removeprefix("=")}), True
+    return part.removeprefix("!"), _ABSENT, part.startswith("!")

@@ -12,8 +12,14 @@ def copied(value: _T) -> _T:
 
 
 def _copied(value: Any) -> Any:
+    # Exact types first: most values are strings, and asking for a Mapping is slow.
+    kind = type(value)
+    if kind is str:
+        return value
+    if kind is dict:
+        return {name: item if type(item) is str else _copied(item) for name, item in value.items()}
+    if kind is list:
+        return [_copied(item) for item in value]
     if isinstance(value, Mapping):
         return {name: _copied(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_copied(item) for item in value]
     return value

@@ -1,7 +1,7 @@
-"""Everything that may go wrong, at every moment of two lives of a queue: the end is the same."""
+"""Everything that may go wrong, at every moment of a queue's life: the end is the same."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,8 @@ from detection_testing.scenes.world import MINIMAL
 MakeStage = Callable[[], Stage]
 LASTS_S = 7
 MOMENTS = (0, 1, 3, 6, 10, 16)
+ROLL_OUT_MOMENTS = (2, 20)
+"""When the first new worker is about to be ready, and when the old ones are about to finish."""
 REST_S = 20
 
 
@@ -54,6 +56,30 @@ def scale_in(stage: Stage) -> tuple[Key, int]:
     return key, 3
 
 
+def roll_out(stage: Stage) -> tuple[Key, int]:
+    """Let the image change while three of four workers are busy, and three messages wait."""
+    key = stage.create_queue("video", spec(4))
+    stage.workers.service_s = 25.0
+    assert stage.run(60, until=lambda: len(stage.workers.workers) == 4)
+    stage.queue.visible = 3
+    stage.step()
+
+    def change(obj: dict[str, Any]) -> None:
+        obj["spec"]["worker"]["template"]["image"] = "worker:2"
+        obj["spec"]["scaling"].update(minReplicas=0, maxReplicas=4)
+
+    stage.edit_queue(key, change)
+    stage.queue.visible = 3
+    return key, 6
+
+
+def lives() -> Iterator[Any]:
+    """Yield lives and moments at which something happens to them."""
+    for life in (burst, scale_in, roll_out):
+        for moment in ROLL_OUT_MOMENTS if life is roll_out else MOMENTS:
+            yield pytest.param(life, moment, id=f"{life.__name__}-{moment}")
+
+
 def at_rest(stage: Stage) -> bool:
     queue = stage.queue
     return not (queue.visible or queue.in_flight or stage.replicas or stage.cluster.of_kind(POD))
@@ -63,8 +89,7 @@ def written(stage: Stage) -> dict[str, int]:
     return {kind: stage.cluster.writes[kind] for kind in (DEPLOYMENT, "Scale", "Pod")}
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("life", [burst, scale_in], ids=["burst", "scale-in"])
+@pytest.mark.parametrize(("life", "moment"), list(lives()))
 @pytest.mark.parametrize(
     "disturbance", [pytest.param(found, id=name) for name, found in DISTURBANCES.items()]
 )

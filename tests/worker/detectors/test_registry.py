@@ -260,25 +260,23 @@ def test_an_unknown_device_stops_the_start(make_model: MakeModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "there"),
-    [("cpu", True), ("cuda", True), ("cuda:1", True), ("cuda:2", False), ("cudas", False)],
+    ("device", "found"),
+    [("cpu", "cpu"), ("cuda", "cuda:0"), ("cuda:1", "cuda:1"), ("cuda:2", ""), ("cudas", "")],
 )
 def test_of_two_gpus_there_is_no_third(
-    monkeypatch: pytest.MonkeyPatch, device: str, *, there: bool
+    monkeypatch: pytest.MonkeyPatch, device: str, found: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
 
-    refusal = ""
-    try:
-        registry.chosen_device(device)
-    except UsageError as exc:
-        refusal = str(exc)
-
-    assert refusal.startswith(f"No such device: {device}\n") is not there
+    if found:
+        assert registry.chosen_device(device) == found
+    else:
+        with pytest.raises(UsageError, match=f"^No such device: {device}\n"):
+            registry.chosen_device(device)
 
 
-@pytest.mark.parametrize(("gpus", "chosen"), [(0, "cpu"), (2, "cuda")])
+@pytest.mark.parametrize(("gpus", "chosen"), [(0, "cpu"), (2, "cuda:0")])
 def test_auto_takes_a_gpu_where_there_is_one(
     monkeypatch: pytest.MonkeyPatch, gpus: int, chosen: str
 ) -> None:

@@ -319,6 +319,9 @@ def _onnx_network(
 def chosen_device(wanted: str) -> str:
     """Return the device that torch calls by this name, for ``auto`` the GPU if there is one.
 
+    A GPU has its number: some calls of torch refuse ``cuda`` alone, and others take the one that
+    is current in their thread.
+
     Raises:
         UsageError: The device is neither ``cpu`` nor ``auto`` nor a GPU of this machine.
     """
@@ -329,10 +332,10 @@ def chosen_device(wanted: str) -> str:
     asks = wanted == "auto" or number is not None
     count = torch.cuda.device_count() if asks and torch.cuda.is_available() else 0
     if wanted == "auto":
-        return "cuda" if count else "cpu"
+        return "cuda:0" if count else "cpu"
     if wanted != "cpu" and not (number and int(number[1] or 0) < count):
         raise UsageError(f"No such device: {wanted}\nUse cpu, or cuda on a machine with a GPU.")
-    return wanted
+    return wanted if number is None else f"cuda:{int(number[1] or 0)}"
 
 
 def _set_threads(threads: int) -> None:

@@ -558,6 +558,7 @@ def memory(plan: Plan) -> Iterator[Row]:
     """What running out of memory costs, and whether memory comes back."""
     import torch
 
+    from detection_testing.gpu_memory import little_memory
     from detection_worker.detectors.device_errors import give_back_memory
 
     if not plan.cuda:
@@ -570,14 +571,11 @@ def memory(plan: Plan) -> Iterator[Row]:
     wanted = detector.logits(units)
     give_back_memory(where)
     before = torch.cuda.memory_allocated(where)
-    total = torch.cuda.get_device_properties(where).total_memory
-    torch.cuda.set_per_process_memory_fraction((before + (200 << 20)) / total, where)
     detector.batch_units = 2048
-    began_s = time.perf_counter()
-    got = detector.logits(units)
-    wall_s = time.perf_counter() - began_s
-    torch.cuda.set_per_process_memory_fraction(1.0, where)
-    give_back_memory(where)
+    with little_memory(where):
+        began_s = time.perf_counter()
+        got = detector.logits(units)
+        wall_s = time.perf_counter() - began_s
     yield {
         "asked_units": 2048,
         "learnt_units": detector.batch_units,

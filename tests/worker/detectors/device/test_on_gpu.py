@@ -8,13 +8,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from detection_testing.gpu_memory import little_memory
 from detection_testing.samples import sample_path
 from detection_worker.api import EnhancedDeepfakePredictor
 from detection_worker.detectors import registry
@@ -170,29 +171,45 @@ def test_a_gpu_or_mig_slice_named_by_its_id_is_the_first_device() -> None:
     assert done.stdout.split() == ["cuda:0", "0.0"], done.stderr
 
 
-@pytest.fixture
-def little_memory() -> Iterator[None]:
-    """Leave this process 200 MiB beyond what it uses."""
-    device = torch.device("cuda")
-    torch.cuda.empty_cache()
-    total = torch.cuda.get_device_properties(device).total_memory
-    share = (torch.cuda.memory_reserved(device) + (200 << 20)) / total
-    torch.cuda.set_per_process_memory_fraction(share, device)
-    yield
-    torch.cuda.set_per_process_memory_fraction(1.0, device)
-    torch.cuda.empty_cache()
+@pytest.mark.parametrize(("device", "index"), [("cuda", 2), ("cuda:1", 1)])
+def test_little_memory_is_that_of_one_gpu_beyond_what_torch_holds(
+    monkeypatch: pytest.MonkeyPatch, device: str, index: int
+) -> None:
+    total = 1000 << 20
+    limits: list[tuple[float, int]] = []
+    faked: dict[str, Any] = {
+        "current_device": lambda: 2,
+        "empty_cache": lambda: None,
+        "get_device_properties": lambda _: SimpleNamespace(total_memory=total),
+        "memory_reserved": lambda _: 300 << 20,
+        "memory_allocated": lambda _: 100 << 20,
+        "_lazy_init": lambda: None,
+    }
+    for name, answer in faked.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    # torch's own checks of the arguments run.
+    monkeypatch.setattr(torch.cuda.memory, "_lazy_init", lambda: None)
+    monkeypatch.setattr(
+        torch._C,
+        "_cuda_setMemoryFraction",
+        lambda share, which: limits.append((share, which)),
+        raising=False,
+    )
+
+    with little_memory(torch.device(device)):
+        assert limits == [(0.5, index)]
+
+    assert limits[1:] == [(1.0, index)]
 
 
 @gpu
-def test_out_of_memory_is_learnt_from_and_costs_no_unit(
-    request: pytest.FixtureRequest, exact: dict[str, Any]
-) -> None:
+def test_out_of_memory_is_learnt_from_and_costs_no_unit(exact: dict[str, Any]) -> None:
     detector = loaded("cuda")[0]
     units = np.concatenate([golden_units(detector.card.sampling)] * 128)
-    request.getfixturevalue("little_memory")
     detector.batch_units = len(units)
 
-    got = detector.logits(units)
+    with little_memory(torch.device("cuda")):
+        got = detector.logits(units)
 
     assert 1 <= detector.batch_units < len(units)
     assert np.abs(got - np.tile(exact[detector.card.name], 128)).max() <= TOLERANCE["cuda"]

@@ -81,19 +81,40 @@ def test_an_answer_without_a_body_needs_no_reading(
     assert server.connections == 1
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"
+
+
 @pytest.mark.parametrize(
     "answer",
     [
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
-        b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        CHUNKED,
+        CHUNKED.removesuffix(b"\r\n") + b"X-Sum: 1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A: 1\r\n 2\r\n\r\nhello",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A: 1\r\nx-a: 2\r\n\r\nhello",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A: \xe4\r\n\r\nhello",
+    ],
+)
+def test_other_answers_are_understood_and_leave_the_connection_too(
+    answer: bytes, server: Any, send: Callable[..., Any]
+) -> None:
+    for half in (len(answer), len(answer) // 2, 3):
+        server.answer(answer[:half], answer[half:])
+        found = send()
+        assert (found.status_code, found.content) == (200, b"hello")
+        assert (found.read1(9), found.content) == (b"", b"")
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        CHUNKED + b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: Close\r\n\r\nhello",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello, and more than that",
     ],
 )
-def test_other_answers_are_understood_and_end_their_connection(
+def test_answers_after_which_no_other_may_come_end_their_connection(
     answer: bytes, server: Any, send: Callable[..., Any]
 ) -> None:
     for half in (len(answer), len(answer) // 2, 3):

@@ -13,20 +13,20 @@ from ipaddress import ip_network
 from typing import Final
 from urllib.parse import quote
 
-import requests
 import urllib3
-from requests.exceptions import InvalidURL
+from requests.exceptions import InvalidURL, RequestException
 from urllib3.exceptions import HTTPError, LocationParseError, LocationValueError
 from urllib3.util import Url, parse_url
 
 from detection_contract import signing
+from detection_contract.aws.quick.answers import Answer
 from detection_contract.error_codes import ErrorCode
 from detection_tracing.port import Span
 from detection_worker.callback.connections import (
     EndlessAnswer,
     ForbiddenAddress,
     Guard,
-    GuardedAdapter,
+    Receivers,
     Resolve,
     resolve,
 )
@@ -109,11 +109,11 @@ class HttpCallbackClient:
         self._agent = f"detection-queue/{version('detection-queue')}"
         allowed = tuple(ip_network(n) for n in settings.allowed_networks)
         guard = Guard(allow_any=settings.allow_private, allowed=allowed, resolve=resolve)
-        self._adapter = GuardedAdapter(guard, connections=connections, tls=tls)
+        self._receivers = Receivers(guard, connections=connections, tls=tls)
 
     def close(self) -> None:
         """Close all idle connections."""
-        self._adapter.close()
+        self._receivers.close()
 
     def post(
         self,
@@ -175,8 +175,9 @@ class HttpCallbackClient:
         connect_s = min(self._settings.connect_timeout_s, left_s)
         read_s = min(self._settings.read_timeout_s, left_s)
         try:
-            request = requests.Request("POST", url, headers=headers, data=body).prepare()
-            response = self._adapter.send(request, stream=True, timeout=(connect_s, read_s))
+            answer = self._receivers.post(
+                url, body, headers=headers, connect_s=connect_s, read_s=read_s
+            )
         except InvalidURL as exc:
             raise _bad_url("it is no URL") from exc
         except ForbiddenAddress as exc:
@@ -184,21 +185,21 @@ class HttpCallbackClient:
                 ErrorCode.CALLBACK_FORBIDDEN,
                 f"The callback to {origin} is forbidden: its address is {exc}",
             ) from exc
-        except (requests.RequestException, HTTPError) as exc:
+        except (RequestException, HTTPError, OSError) as exc:
             if span is not None:
                 span.fail(type(exc).__name__)
             return _Failure(reason=_explain(exc))
         if span is not None:
-            note_status(span, response.status_code)
-        _drain(response.raw)
-        return self._judge(response, origin)
+            note_status(span, answer.status_code)
+        _drain(answer)
+        return self._judge(answer, origin)
 
-    def _judge(self, response: requests.Response, origin: str) -> _Failure | None:
-        status = response.status_code
+    def _judge(self, answer: Answer, origin: str) -> _Failure | None:
+        status = answer.status_code
         if 200 <= status < 300:
             return None
         if status in _PASSING or status >= 500:
-            asked = response.headers.get("Retry-After", "")
+            asked = answer.headers.get("retry-after", "")
             wait_s = parse_retry_after(asked, now_s=self._wall_clock())
             return _Failure(reason=f"it answered {status}", retry_after_s=wait_s)
         redirect = ", a redirect, which is not followed" if 300 <= status < 400 else ""
@@ -275,20 +276,17 @@ def _bad_url(reason: str) -> JobError:
     return JobError(ErrorCode.BAD_CALLBACK_URL, f"The callback URL cannot be used: {reason}")
 
 
-def _drain(response: urllib3.BaseHTTPResponse) -> None:
+def _drain(answer: Answer) -> None:
     """Read a short answer to its end, to reuse its connection; close that of a long one."""
     received_bytes = 0
     try:
-        while chunk := response.read1(MAX_ANSWER_BYTES):
+        while chunk := answer.read1(MAX_ANSWER_BYTES):
             received_bytes += len(chunk)
             if received_bytes >= MAX_ANSWER_BYTES:
                 break
-        else:
-            response.release_conn()
-            return
-    except HTTPError:
+    except (HTTPError, OSError):
         pass  # the status is known, so a broken body does not matter
-    response.close()
+    answer.close()
 
 
 def _explain(exc: Exception) -> str:

@@ -3,8 +3,9 @@
 import http.client
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Protocol
 
@@ -70,12 +71,17 @@ class Answer:
         return b"".join(iter(lambda: self.read1(CHUNK_BYTES), b""))
 
 
-def read_answer(pool: Any, conn: Any) -> Answer:
+def _nothing() -> None:
+    """Change no limits."""
+
+
+def read_answer(pool: Any, conn: Any, *, headed: Callable[[], None] = _nothing) -> Answer:
     """Read the head of an answer.
 
     Args:
         pool: Where the connection goes back to after the last byte.
         conn: The connection.
+        headed: Called once the head is there, before any of the body is read.
 
     Raises:
         HTTPError: It is no answer.
@@ -87,11 +93,12 @@ def read_answer(pool: Any, conn: Any) -> Answer:
     status = _PLAIN.fullmatch(lines[0])
     headers = _plain_headers(lines[1:]) if status and end else None
     if status is None or headers is None:
-        return _other_answer(conn, start)
+        return _other_answer(pool, conn, start, headed)
     code = int(status[1])
     length = "0" if code in _BODYLESS else headers.get("content-length", "")
     if not length.isdigit():
-        return _other_answer(conn, start)
+        return _other_answer(pool, conn, start, headed)
+    headed()
     body = _PlainBody(
         pool, conn, rest, int(length), keep=headers.get("connection", "").lower() != "close"
     )
@@ -176,12 +183,13 @@ class _PlainBody:
         self.close()
 
 
-def _other_answer(conn: Any, start: bytes) -> Answer:
+def _other_answer(pool: Any, conn: Any, start: bytes, headed: Callable[[], None]) -> Answer:
     """Let ``http.client`` read an answer from its start."""
-    response = http.client.HTTPResponse(_Replay(start, conn.sock))  # type: ignore[arg-type]  # makefile is all it wants
-    body = _OtherBody(conn, response)
+    response = _FinalResponse(_Replay(start, conn.sock))  # type: ignore[arg-type]  # makefile is all it wants
+    body = _OtherBody(pool, conn, response)
     with body.guarded():
         response.begin()
+    headed()
     headers: dict[str, str] = {}
     for name, value in response.headers.items():
         lower = name.lower()
@@ -189,22 +197,48 @@ def _other_answer(conn: Any, start: bytes) -> Answer:
     return Answer(response.status, headers, body)
 
 
-class _OtherBody:
-    """A body that ``http.client`` reads, on a connection that is closed afterwards."""
+class _FinalResponse(http.client.HTTPResponse):
+    """Skips every interim answer; ``http.client`` skips only status 100 (RFC 9110, 15.2)."""
 
-    def __init__(self, conn: Any, response: http.client.HTTPResponse) -> None:
-        self._conn, self._response = conn, response
+    def begin(self) -> None:
+        """Read status and headers of the final answer."""
+        super().begin()
+        while 100 <= self.status < 200 and self.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            self.headers = None  # type: ignore[assignment]  # what begin() takes for "not begun"
+            super().begin()
+        if self.status == HTTPStatus.SWITCHING_PROTOCOLS:
+            self.will_close = True
+
+
+class _OtherBody:
+    """A body that ``http.client`` reads, on a connection that is kept if nothing follows it."""
+
+    def __init__(self, pool: Any, conn: Any, response: http.client.HTTPResponse) -> None:
+        self._pool, self._conn, self._response = pool, conn, response
+        self._source: Any = response.fp
 
     def read1(self, size: int) -> bytes:
+        if self._conn is None:
+            return b""
         with self.guarded():
             found = self._response.read1(size)
         if not found:
-            self.close()
+            self._end()
         return found
 
     def close(self) -> None:
         self._response.close()
-        self._conn.close()
+        if self._conn is not None:
+            self._conn.close()
+            self._conn = None
+
+    def _end(self) -> None:
+        self._response.close()
+        if self._source.ahead or self._response.will_close:
+            self.close()
+        else:
+            self._pool._put_conn(self._conn)  # noqa: SLF001
+            self._conn = self._pool = None
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -219,23 +253,49 @@ class _OtherBody:
             raise broken(exc) from exc
 
 
+class _Source(io.BufferedReader):
+    """Reads an answer from what it replays.
+
+    Attributes:
+        ahead: Bytes that came after all that was read of it, once it is closed.
+    """
+
+    ahead = 0
+
+    def __init__(self, replay: "_Replay") -> None:
+        super().__init__(replay)
+        self._replay = replay
+
+    def close(self) -> None:
+        if not self.closed:
+            self.ahead = self._replay.received - self.tell()
+        super().close()
+
+
 class _Replay(io.RawIOBase):
     """What was read of a socket, and then the socket."""
 
     def __init__(self, start: bytes, sock: Any) -> None:
         self._start, self._sock = start, sock
+        self.received = len(start)
+
+    def tell(self) -> int:
+        """Return how many bytes were read of it."""
+        return self.received - len(self._start)
 
     def makefile(self, mode: str) -> io.BufferedReader:
         """Return what ``http.client`` reads from."""
         del mode
-        return io.BufferedReader(self)
+        return _Source(self)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         if not self._start:
-            return int(self._sock.recv_into(buffer))
+            count = int(self._sock.recv_into(buffer))
+            self.received += count
+            return count
         size = min(len(buffer), len(self._start))
         buffer[:size], self._start = self._start[:size], self._start[size:]
         return size

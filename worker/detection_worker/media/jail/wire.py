@@ -7,7 +7,7 @@ what a child sends.
 import dataclasses
 import json
 import struct
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from detection_worker.settings import MediaLimits
 LENGTH = struct.Struct("!I")
 MAX_HEADER_BYTES = 64 * 1024
 MAX_TEXT_CHARS = 300
+_SUFFIXES = frozenset().union(*EXTENSIONS.values())
 
 
 class ProtocolError(Exception):
@@ -85,10 +86,9 @@ def optional_text(raw: dict[str, Any], key: str, *, most: int = MAX_TEXT_CHARS) 
 
 def order_of(request: DecodeRequest) -> DecodeOrder:
     """Return the order for a request: everything but its path."""
-    suffix = Path(request.path).suffix.lower()
-    known = any(suffix in extensions for extensions in EXTENSIONS.values())
+    suffix = request.path.suffix.lower()
     return DecodeOrder(
-        suffix=suffix if known else "",
+        suffix=suffix if suffix in _SUFFIXES else "",
         announced=request.announced,
         image=request.image,
         video=request.video,
@@ -99,8 +99,9 @@ def order_of(request: DecodeRequest) -> DecodeOrder:
     )
 
 
+@lru_cache(maxsize=64)
 def pack_order(order: DecodeOrder) -> bytes:
-    """Return an order as a frame."""
+    """Return an order as a frame; files of one kind have the same."""
     return frame({"type": "decode", **_fields(order)})
 
 

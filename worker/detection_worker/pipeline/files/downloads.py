@@ -62,8 +62,12 @@ class DiskBudget:
 
 def job_folder(cache_dir: Path) -> Path:
     """Make a folder that only this user can read; its name says which process owns it."""
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-{_OURS}", dir=cache_dir))
+    prefix = f"{PREFIX}{os.getpid()}-{_OURS}"
+    try:
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=cache_dir))
+    except FileNotFoundError:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=cache_dir))
 
 
 def remove_folder(folder: Path) -> None:

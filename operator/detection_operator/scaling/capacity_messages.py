@@ -1,8 +1,8 @@
 """Messages of the condition ``CapacityAvailable``: what pods wait for, and for how long. Pure."""
 
 from detection_operator.scaling.observation import Observation
-from detection_operator.scaling.plan import Estimates
-from detection_operator.scaling.rules.terms import duration
+from detection_operator.scaling.plan import Estimates, Plan
+from detection_operator.scaling.rules.terms import Rule, duration
 
 
 def cluster_full(seen: Observation, estimates: Estimates, now_s: float) -> str:
@@ -36,11 +36,26 @@ def not_starting(seen: Observation, estimates: Estimates, now_s: float) -> str:
     return _with(", ".join(filter(None, facts)), why)
 
 
-def leaving(seen: Observation) -> str:
-    """Return the message for pods whose nodes are going."""
+def leaving(seen: Observation, plan: Plan, *, applied: bool) -> str:
+    """Return the message for pods whose nodes are going.
+
+    Args:
+        seen: What was seen.
+        plan: What was decided; it counts none of them.
+        applied: The plan is followed.
+    """
     verb = "leaves with its node" if seen.departing == 1 else "leave with their nodes"
-    text = f"{_pods(seen.departing)} {verb}, each after its replacement was requested"
+    text = f"{_pods(seen.departing)} {verb}"
+    if applied:
+        text += f", {plan.desired} besides are requested{_later(seen, plan)}"
     return _with(text, seen.departing_why)
+
+
+def _later(seen: Observation, plan: Plan) -> str:
+    share = seen.pool
+    if share is None or plan.binding is not Rule.SHARE_OF_POOL or share.share <= plan.desired:
+        return ""
+    return f" and {share.share - plan.desired} more when pool {share.name} has room"
 
 
 def _pods(count: int) -> str:

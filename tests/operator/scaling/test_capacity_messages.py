@@ -10,8 +10,11 @@ from detection_operator.scaling.capacity_messages import (
     not_starting,
     waiting,
 )
+from detection_operator.scaling.memory import Memory
 from detection_operator.scaling.observation import Observation
-from detection_operator.scaling.plan import Estimates
+from detection_operator.scaling.plan import Estimates, Plan
+from detection_operator.scaling.pools.share import PoolShare
+from detection_operator.scaling.rules.terms import Rule
 
 NOW_S = 1_767_268_800.0
 
@@ -37,6 +40,19 @@ def believe(**what: Any) -> Estimates:
         received_late=0,
         asleep=False,
         **{"blocked_since_s": None, **what},
+    )
+
+
+def plan(binding: Rule) -> Plan:
+    return Plan(
+        desired=4,
+        binding=binding,
+        terms=(),
+        apply=True,
+        scale_in_candidates=(),
+        next_poll_s=1.0,
+        estimates=believe(),
+        memory=Memory(),
     )
 
 
@@ -120,13 +136,36 @@ def test_pods_that_do_not_start(seen: Observation, estimates: Estimates, message
 
 
 @pytest.mark.parametrize(
-    ("pods", "start"),
+    ("departing", "share", "applied", "message"),
     [
-        (1, "1 pod leaves with its node, each after its replacement was requested"),
-        (3, "3 pods leave with their nodes, each after its replacement was requested"),
+        pytest.param(1, None, True, "1 pod leaves with its node, 4 besides are requested", id="1"),
+        pytest.param(
+            3, 4, True, "3 pods leave with their nodes, 4 besides are requested", id="a share"
+        ),
+        pytest.param(
+            3,
+            6,
+            True,
+            "3 pods leave with their nodes, 4 besides are requested and 2 more when pool gpu has"
+            " room",
+            id="no room",
+        ),
+        pytest.param(3, 6, False, "3 pods leave with their nodes", id="not applied"),
     ],
 )
-def test_pods_whose_nodes_are_going(pods: int, start: str) -> None:
-    text = leaving(see(departing=pods, departing_why="ip-10-0-0-1: cordoned"))
-    assert text.startswith(start)
-    assert "ip-10-0-0-1: cordoned" in text
+def test_pods_whose_nodes_are_going(
+    *, departing: int, share: int | None, applied: bool, message: str
+) -> None:
+    pool = None if share is None else PoolShare(name="gpu", capacity=8, replicas=4, share=share)
+    seen = see(departing=departing, departing_why="ip-10-0-0-1: cordoned", pool=pool)
+
+    text = leaving(seen, plan(Rule.SHARE_OF_POOL), applied=applied)
+
+    assert text == f"{message}: ip-10-0-0-1: cordoned"
+
+
+def test_replacements_that_the_plan_does_not_want_are_not_announced() -> None:
+    pool = PoolShare(name="gpu", capacity=8, replicas=6, share=6)
+    text = leaving(see(departing=1, pool=pool), plan(Rule.WITHIN_BUDGET), applied=True)
+
+    assert text == "1 pod leaves with its node, 4 besides are requested"

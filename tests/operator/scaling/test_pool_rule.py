@@ -65,7 +65,7 @@ def seen_of(share: PoolShare | None = SHARE, **what: Any) -> Observation:
         ),
         pytest.param(
             replace(SHARE, share=7),
-            "capped to 4 for now: pool gpu-a10 has 16; 3 more as others drain",
+            "capped to 4 for now: pool gpu-a10 has 16; 3 more as other pods drain",
             id="others still drain",
         ),
         pytest.param(

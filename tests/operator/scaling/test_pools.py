@@ -37,7 +37,8 @@ def demands(draw: st.DrawFn, *, costs: bool = True, pins: bool = True) -> Demand
         weight=draw(st.sampled_from([1, 1, 2, 10])),
         borrow=draw(st.booleans()) or not guaranteed,
         units_each=draw(st.sampled_from([1, 1, 2, 4])) if costs else 1,
-        held=draw(st.integers(0, 12)),
+        held=(held := draw(st.integers(0, 12))),
+        leaving=draw(st.sampled_from([0, 0, min(2, held), held])),
         granted=draw(st.integers(0, 12)),
         pinned=pins and draw(st.integers(0, 5)) == 0,
         startable=draw(st.sampled_from([None, None, None, 0, 1, 4])),
@@ -105,11 +106,12 @@ def test_what_exists_never_exceeds_the_capacity_unless_that_fell(
 ) -> None:
     made = allocate(pool, asked)
 
-    later = sum(max(d.held, made.grants[d.key].replicas) * d.units_each for d in asked)
+    later = sum(max(d.held, made.grants[d.key].replicas + d.leaving) * d.units_each for d in asked)
     assert later <= max(pool.capacity or 0, made.held)
     for demand in asked:
         grant = made.grants[demand.key]
-        assert min(grant.share, demand.held) <= grant.replicas <= grant.share
+        staying = demand.held - demand.leaving
+        assert min(grant.share, staying) <= grant.replicas <= grant.share
 
 
 @LAW
@@ -118,7 +120,10 @@ def test_once_the_others_have_drained_each_has_its_share(
     pool: Pool, asked: tuple[Demand, ...]
 ) -> None:
     made = allocate(pool, asked)
-    drained = [dataclasses.replace(d, held=min(d.held, made.grants[d.key].share)) for d in asked]
+    drained = [
+        dataclasses.replace(d, held=min(d.held, made.grants[d.key].share), leaving=0)
+        for d in asked
+    ]
 
     free_units = (pool.capacity or 0) - sum(d.held * d.units_each for d in drained)
     after = allocate(pool, drained)
@@ -398,6 +403,31 @@ def test_a_winner_rises_only_as_the_loser_drains() -> None:
     assert grants(4) == {"high": (12, 12), "low": (4, 4)}
 
 
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        pytest.param([q("a", 12, held=12, leaving=6)], [10], id="as many as are free"),
+        pytest.param([q("a", 12, held=16, leaving=6)], [10], id="they are there"),
+        pytest.param([q("a", 12, held=12, leaving=2)], [12], id="all"),
+        pytest.param([q("a", 16, held=16, leaving=6)], [10], id="none in a full pool"),
+        pytest.param([q("a", 3, held=8, leaving=6)], [3], id="no more than its share"),
+        pytest.param([q("a", 8, units_each=2, held=6, leaving=3)], [5], id="units"),
+        pytest.param(
+            [q("a", 12, held=12, leaving=6), q("b", 4, priority=9)], [6, 4], id="others come first"
+        ),
+        pytest.param(
+            [q("a", 12, held=12, leaving=6, priority=9), q("b", 4)], [10, 0], id="others wait"
+        ),
+    ],
+)
+def test_what_leaves_is_replaced_from_what_is_free(
+    asked: list[Demand], expected: list[int]
+) -> None:
+    made = allocate(Pool(name="gpu", capacity=16), asked)
+
+    assert [made.grants[demand.key].replicas for demand in asked] == expected
+
+
 def test_what_is_free_goes_to_the_highest_priority_first() -> None:
     made = allocate(
         Pool(name="gpu", capacity=16),
@@ -430,6 +460,12 @@ def test_what_is_free_goes_to_the_highest_priority_first() -> None:
 def test_a_pool_of_unknown_capacity_lets_queues_work(demand: Demand, expected: int) -> None:
     assert unallocated(demand) == expected
     assert shares(None, demand) == [expected]
+
+
+def test_what_leaves_a_pool_of_unknown_capacity_is_replaced_when_it_is_gone() -> None:
+    made = allocate(Pool(name="gpu", capacity=None), [q("a", 9, held=4, leaving=3)])
+
+    assert (made.grants["a"].share, made.grants["a"].replicas) == (4, 1)
 
 
 def test_no_capacity_grants_nothing_and_says_so() -> None:

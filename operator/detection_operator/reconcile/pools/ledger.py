@@ -40,7 +40,7 @@ class Standing:
     """What is observed of a queue's replicas.
 
     Attributes:
-        running: Replicas that its Deployments ask for.
+        running: Replicas that its Deployments ask for, without those whose node goes.
         held: Those that exist or are asked for, with draining and terminating ones.
     """
 
@@ -49,8 +49,12 @@ class Standing:
 
     @property
     def leaving(self) -> int:
-        """Replicas that are terminating: they take room and never come back."""
+        """Replicas that terminate or go with their node: they take room and never come back."""
         return max(0, self.held - self.running)
+
+    def of(self, demand: Demand) -> Demand:
+        """Return the demand of a queue that has these replicas."""
+        return replace(demand, held=self.held, leaving=self.leaving)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,14 +151,14 @@ class Ledger:
             known = book.demands.get(name)
             first = known is None or name in book.absent
             known = known or Demand(key=name, wanted=standing.held, pinned=True)
-            self._put(book, replace(known, held=standing.held))
-            share = self._share(book, name, standing)
+            self._put(book, standing.of(known))
+            share = self._share(book, name)
             plan = party.choose(share)
             granted = standing.running if first else share.share
-            wanted = replace(party.demand(plan, granted), held=standing.held)
+            wanted = standing.of(party.demand(plan, granted))
             book.absent.discard(name)
             self._put(book, wanted)
-            newer = self._share(book, name, standing)
+            newer = self._share(book, name)
             if newer != share:
                 share, plan = newer, party.choose(newer)
             most = self._most(book, wanted, party, plan)
@@ -229,7 +233,8 @@ class Ledger:
                 self._drop(book, pool, queue.name)
             else:
                 left = known.held if held is None else held
-                self._put(book, replace(known, held=left, wanted=left, pinned=True))
+                kept = replace(known, held=left, leaving=0, wanted=left, pinned=True)
+                self._put(book, kept)
             concerned = self._settle(pool, book, but=queue.name)
         self._wake(concerned)
 
@@ -295,13 +300,10 @@ class Ledger:
             book.takers = _takers(book.allocation)
         return book.allocation
 
-    def _share(self, book: _Book, name: str, standing: Standing) -> PoolShare:
+    def _share(self, book: _Book, name: str) -> PoolShare:
         allocation = self._allocation(book)
         book.told[name] = allocation.grants[name]
-        share = _share_of(allocation, name, book.takers)
-        # What is terminating takes room until it is gone, and goes in any case.
-        room = max(share.replicas - standing.leaving, min(share.share, standing.running))
-        return replace(share, replicas=room)
+        return _share_of(allocation, name, book.takers)
 
     def _settle(self, pool: Key, book: _Book, *, but: str) -> dict[Key, float]:
         """Return what must be reconciled: queues whose grant has changed, and the pool."""

@@ -168,7 +168,9 @@ def _capacity(report: Report) -> Condition:
     if seen.unschedulable:
         return _condition(name, "True", "Waiting", waiting(seen, report.now_s))
     if seen.departing:
-        return _condition(name, "True", "NodesLeaving", leaving(seen))
+        applied = report.plan.apply and report.conflict is None
+        message = leaving(seen, report.plan, applied=applied)
+        return _condition(name, "True", "NodesLeaving", message)
     return _condition(name, "True", "Scheduled", "no pod is unschedulable")
 
 

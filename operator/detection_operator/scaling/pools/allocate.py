@@ -52,8 +52,7 @@ def allocate(pool: Pool, demands: Iterable[Demand]) -> Allocation:
     if len(by_key) < len(ordered):
         raise ValueError("two demands have the same key")
     if pool.capacity is None:
-        kept = {key: unallocated(demand) for key, demand in by_key.items()}
-        grants = {key: Grant(share=count, replicas=count) for key, count in kept.items()}
+        grants = {key: _ungoverned(demand) for key, demand in by_key.items()}
         return Allocation(pool=pool, demands=by_key, grants=grants)
     levels = _levels(ordered, pool.sharing)
     claim = _by_urgency if pool.sharing is Sharing.PRIORITY else _by_weight
@@ -62,7 +61,8 @@ def allocate(pool: Pool, demands: Iterable[Demand]) -> Allocation:
     left = _fill(pinned, shares, pool.capacity, most=lambda d: d.held, claim=_by_weight)
     _fill_in_turn(levels, shares, left, most=lambda d: d.limit, claim=claim)
     covered = all(shares[demand.key] >= demand.floor for demand in ordered)
-    now = {demand.key: min(demand.held, shares[demand.key]) for demand in ordered}
+    # What leaves is replaced only from what is free, until it is gone.
+    now = {d.key: min(max(0, d.held - d.leaving), shares[d.key]) for d in ordered}
     free = pool.capacity - sum(demand.held * demand.units_each for demand in ordered)
     _fill_in_turn(levels, now, free, most=lambda d: shares[d.key], claim=claim)
     grants = {key: Grant(share=shares[key], replicas=now[key]) for key in by_key}
@@ -93,6 +93,12 @@ def unallocated(demand: Demand) -> int:
     It keeps working: with what it holds, its guarantee and its minimum, at least one replica.
     """
     return min(demand.limit, max(demand.held, demand.floor, 1))
+
+
+def _ungoverned(demand: Demand) -> Grant:
+    most = unallocated(demand)
+    staying = demand.held - demand.leaving
+    return Grant(share=most, replicas=max(0, most - demand.leaving, min(most, staying)))
 
 
 def _levels(demands: Sequence[Demand], sharing: Sharing) -> list[list[Demand]]:

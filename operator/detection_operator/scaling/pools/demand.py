@@ -19,6 +19,8 @@ class Demand:
         units_each: Units of the pool that one replica takes; >= 1.
         held: Replicas that exist or that its Deployment asks for, draining and terminating ones
             included. They take up the pool until they are gone.
+        leaving: Those of them that go in any case, and count as none of its share: terminating
+            ones, and ones whose node goes.
         granted: Its share so far: what it is to keep in doubt. Where there was none yet, what runs
             without draining.
         pinned: It keeps what it holds, whatever others need: its queue cannot be read, its plan is
@@ -41,6 +43,7 @@ class Demand:
     borrow: bool = True
     units_each: int = 1
     held: int = 0
+    leaving: int = 0
     granted: int = 0
     pinned: bool = False
     startable: int | None = None

@@ -46,8 +46,9 @@ class Grant:
 
     Attributes:
         share: Replicas that it is to have in the end.
-        replicas: Most replicas that it may have now; less than its share while others still hold
-            it, never more. What it holds above its share drains.
+        replicas: Most replicas that it may have now, besides what leaves in any case; less than
+            its share while that or others still hold it, never more. What it holds above its share
+            drains.
     """
 
     share: int
@@ -110,7 +111,7 @@ class PoolShare:
     Attributes:
         name: Name of the pool.
         capacity: Units to share; None while unknown.
-        replicas: Most replicas that the queue may have now.
+        replicas: Most replicas that the queue may have now, besides what leaves in any case.
         share: Replicas that it is to have in the end.
         units_each: Units that one of its replicas takes.
         takers: Other queues by units, most first; at most ``TAKERS_MAX``.

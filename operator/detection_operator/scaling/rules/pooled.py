@@ -60,7 +60,7 @@ def _capped(member: PoolMembership, share: PoolShare | None, most: int, *, stuck
         sentence = f"kept at {{replicas}}: {_PROBLEMS[share.problem]}{{why}}"
         return say(rule, most, sentence, why=why, **facts)
     if share.share > most:
-        sentence = f"capped to {{replicas}} for now: {_HAS}; {{more}} more as others drain"
+        sentence = f"capped to {{replicas}} for now: {_HAS}; {{more}} more as other pods drain"
         return say(rule, most, sentence, more=share.share - most, **facts)
     if not member.borrow and most == member.guaranteed:
         sentence = "capped to {replicas}: guaranteed by pool {pool}, and borrow is false"

@@ -13,7 +13,7 @@ from detection_operator.kube.store import POOL
 from detection_operator.scaling.observation import ReadError
 from detection_testing.kubernetes.controllers import GPU, Nodes
 from detection_testing.scenes.fleet import Fleet, Side
-from detection_testing.scenes.hosts import Hosts
+from detection_testing.scenes.hosts import DISRUPTED, Hosts
 from detection_testing.scenes.world import MINIMAL
 
 CAPACITY = 8
@@ -472,6 +472,69 @@ def test_a_node_that_goes_is_no_capacity_when_its_worker_does_not_count(
     assert fleet.most_pods == CAPACITY
     assert shares(fleet, pool) == {"bulk": (CAPACITY - 1, CAPACITY - 1)}
     assert fleet.lost == []
+
+
+@pytest.mark.parametrize(
+    ("capacity", "free"),
+    [
+        pytest.param({"replicas": 10}, 4, id="replicas, room"),
+        pytest.param({"replicas": 6}, 0, id="replicas, full"),
+        pytest.param({"resource": {"name": GPU, "quantity": 20}}, 4, id="resource, room"),
+        pytest.param({"resource": {"name": GPU, "quantity": 13}}, 0, id="resource, full"),
+    ],
+)
+def test_workers_of_nodes_that_end_are_replaced_from_what_the_pool_has_free(
+    capacity: dict[str, Any], free: int
+) -> None:
+    fleet = Fleet()
+    hosts = Hosts(fleet, 20)
+    pool = fleet.create_pool("gpu", capacity)
+    made = spec(minReplicas=6, maxReplicas=6)
+    made["worker"]["template"]["resources"] = {"limits": {GPU: 2}}
+    side = fleet.add("video", made)
+    side.queue.visible = 10_000
+    assert takes_over(fleet, side, 6)
+    fleet.run(3)
+    ending = [f"host-{number}" for number in range(5)]
+
+    hosts.taint(DISRUPTED, *ending)
+    fleet.run(2)
+
+    assert fleet.replicas_of("video") == 6 + free
+    assert sum(worker.draining for worker in side.workers.workers.values()) == 5
+    message = fleet.status(side.key)["plan"]["message"]
+    assert ("capped to 1 for now" in message) == (free == 0), message
+    most = capacity.get("replicas", 6 + free)
+    ended = 0
+    while hosts.used() & set(ending):
+        fleet.step()
+        ended += 1
+        asked = fleet.replicas_of("video")
+        assert max(asked, fleet.most_pods) <= most
+        assert ended < JOB_S + STEPS_S
+    assert takes_over(fleet, side, 6)
+    fleet.run(3)
+    assert shares(fleet, pool) == {"video": (6, 6)}
+    assert fleet.lost == []
+
+
+def test_the_condition_of_nodes_that_go_says_what_a_full_pool_has_no_room_for() -> None:
+    fleet = Fleet()
+    hosts = Hosts(fleet, 20)
+    fleet.create_pool("gpu", {"replicas": 7})
+    side = fleet.add("video", spec(minReplicas=6, maxReplicas=6))
+    side.queue.visible = 10_000
+    assert takes_over(fleet, side, 6)
+    fleet.run(3)
+    pod_nodes(fleet).ready_after_s = None
+
+    hosts.taint(DISRUPTED, "host-0", "host-1", "host-2")
+    fleet.run(3)
+
+    message = fleet.condition(side.key, "CapacityAvailable")["message"]
+    assert message.startswith(
+        "3 pods leave with their nodes, 4 besides are requested and 2 more when pool gpu has room"
+    )
 
 
 def test_nodes_that_may_not_be_read_are_no_capacity() -> None:

@@ -69,6 +69,13 @@ def pooled(world: World) -> None:
     [
         pytest.param(spec(), nothing, "Healthy", "", id="at rest"),
         pytest.param(spec(paused=True), nothing, "Suspended", "paused", id="paused"),
+        pytest.param(
+            spec(paused=True, scaling={"maxReplicas": -1}), nothing, "Degraded", "InvalidSpec: ",
+            id="paused and invalid",
+        ),
+        pytest.param(
+            spec(paused=True), unreadable, "Degraded", "AccessDenied: ", id="paused and denied"
+        ),
         pytest.param(spec(scaling={"mode": "Shadow"}), nothing, "Healthy", "", id="shadow"),
         pytest.param(spec(), unreadable, "Degraded", "AccessDenied: ", id="denied"),
         pytest.param(

@@ -52,6 +52,14 @@ the first. Arguments: ours, theirs; optional key, by default name.
 {{- end -}}
 {{- end -}}
 
+{{/* Where in CloudWatch the metrics in a process's log go. Arguments: root, variable. */}}
+{{- define "detection-queue.emfEnv" -}}
+{{- with (.root.Values.monitoring).cloudWatchNamespace -}}
+- name: {{ $.variable }}
+  value: {{ . | quote }}
+{{- end -}}
+{{- end -}}
+
 {{/* The port of the collector, for network policies; empty without tracing. Argument: root. */}}
 {{- define "detection-queue.tracingPort" -}}
 {{- with (.Values.tracing).endpoint -}}
@@ -103,6 +111,9 @@ the first. Arguments: ours, theirs; optional key, by default name.
 {{- with include "detection-queue.tracingEnv" . }}
 {{ . }}
 {{- end }}
+{{- with include "detection-queue.emfEnv" (dict "root" . "variable" "DETECTION_OPERATOR_EMF_NAMESPACE") }}
+{{ . }}
+{{- end }}
 {{- end -}}
 
 {{/* The variables of `deliver`: the outbox's own win over those of all outboxes, and both over the chart's. */}}
@@ -137,6 +148,9 @@ the first. Arguments: ours, theirs; optional key, by default name.
 - name: AWS_EC2_METADATA_DISABLED
   value: "true"
 {{- with include "detection-queue.tracingEnv" .root }}
+{{ . }}
+{{- end }}
+{{- with include "detection-queue.emfEnv" (dict "root" .root "variable" "DETECTION_EMF_NAMESPACE") }}
 {{ . }}
 {{- end }}
 {{- end -}}

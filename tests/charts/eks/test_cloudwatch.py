@@ -129,6 +129,50 @@ def first_line(metrics: Metrics) -> str:
     return Lines("n", OF_WORKER, {"QueueName": "q"}).make(metrics.registry.collect(), now_ms=1)[0]
 
 
+def test_one_value_gives_every_program_its_namespace_beside_your_own_variables(
+    render: Callable[..., list[dict[str, Any]]],
+) -> None:
+    url = "https://sqs.us-east-1.amazonaws.com/123456789012"
+    own = [{"name": "MINE", "value": "1"}]
+    objects = render(
+        {
+            "monitoring": {"cloudWatchNamespace": "detection"},
+            "operator": {"env": own},
+            "deliver": {
+                "enabled": True, "env": own, "outboxes": [{"name": "o", "queueURL": f"{url}/o"}]
+            },
+            "queues": [
+                {
+                    "name": "q",
+                    "spec": {"queue": {"url": f"{url}/q"}, "worker": {"template": {"env": own}}},
+                }
+            ],
+        }
+    )  # fmt: skip
+    lists = [
+        item["spec"]["template"]["spec"]["containers"][0]["env"]
+        for item in objects
+        if item["kind"] == "Deployment"
+    ]
+    lists += [
+        item["spec"]["worker"]["template"]["env"]
+        for item in objects
+        if item["kind"] == "DetectionQueue"
+    ]
+    found = [
+        {e["name"]: e["value"] for e in env if "EMF" in e["name"] or e["name"] == "MINE"}
+        for env in lists
+    ]
+
+    worker, operator = "DETECTION_EMF_NAMESPACE", "DETECTION_OPERATOR_EMF_NAMESPACE"
+    assert sorted(found, key=str) == [
+        {worker: "detection", "MINE": "1"},
+        {worker: "detection", "MINE": "1"},
+        {operator: "detection", "MINE": "1"},
+    ]
+    assert "EMF_NAMESPACE" not in str(render({"operator": {"env": own}}))
+
+
 # -- what the page says of metrics ----------------------------------------------------------------
 
 

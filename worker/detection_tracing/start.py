@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from typing import Final
 
 from detection_tracing.environment import DISABLED, TracingError, asked
@@ -14,14 +15,30 @@ FLUSH_S: Final = 2.0
 log = logging.getLogger(__name__)
 
 
+def tracing_here(service: str, *, failed: Callable[[str], Exception]) -> Tracing | None:
+    """Return the tracing that this process's environment asks for; None without.
+
+    Args:
+        service: ``service.name``, unless the environment names another.
+        failed: Makes the program's own error of what is wrong.
+
+    Raises:
+        Exception: What ``failed`` made: it is asked for, and cannot be.
+    """
+    try:
+        return start_tracing(service, version("detection-queue"))
+    except TracingError as exc:
+        raise failed(str(exc)) from exc
+
+
 def start_tracing(
-    service: str, version: str, environ: Mapping[str, str] = os.environ
+    service: str, release: str, environ: Mapping[str, str] = os.environ
 ) -> Tracing | None:
     """Return the tracing of this process; None if nobody asks for it, and then nothing is loaded.
 
     Args:
         service: ``service.name``, unless the environment names another.
-        version: ``service.version``.
+        release: ``service.version``.
         environ: Environment variables.
 
     Raises:
@@ -33,7 +50,7 @@ def start_tracing(
     try:
         from detection_tracing.sdk import SdkTracing  # noqa: PLC0415 - only where it is used
 
-        tracing = SdkTracing.exporting(wanted.protocol, service=service, version=version)
+        tracing = SdkTracing.exporting(wanted.protocol, service=service, version=release)
     except ImportError as exc:
         raise TracingError(
             f"{wanted.by} asks for traces, but OpenTelemetry is not installed: {exc.name}\n"

@@ -1,12 +1,11 @@
 """Tracing of a worker's process: begun as its environment asks, ended in bounded time."""
 
 import time
-from importlib.metadata import version
 from typing import Final
 
-from detection_tracing.environment import TracingError
+from detection_tracing import start
 from detection_tracing.port import Tracing
-from detection_tracing.start import FLUSH_S, start_tracing
+from detection_tracing.start import FLUSH_S
 from detection_worker.errors import UsageError
 
 SERVICE: Final = "detection-worker"
@@ -20,10 +19,7 @@ def tracing_here() -> Tracing | None:
     Raises:
         UsageError: It is asked for, and cannot be.
     """
-    try:
-        return start_tracing(SERVICE, version("detection-queue"))
-    except TracingError as exc:
-        raise UsageError(str(exc)) from exc
+    return start.tracing_here(SERVICE, failed=UsageError)
 
 
 def flush(tracing: Tracing | None, *, until_s: float) -> None:

@@ -7,7 +7,6 @@ in its thread, and the record of the decision says what was decided.
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Final
 
 import urllib3
@@ -20,9 +19,9 @@ from detection_operator.readers.values import QueueReading
 from detection_operator.reconcile.reconciler import Reconciler
 from detection_operator.scaling.records import Record
 from detection_operator.spec.queue_spec import QueueRef
-from detection_tracing.environment import TracingError
+from detection_tracing import start
 from detection_tracing.port import Span, Tracing, within
-from detection_tracing.start import FLUSH_S, start_tracing
+from detection_tracing.start import FLUSH_S
 
 SERVICE: Final = "detection-operator"
 _CURRENT: Final[ContextVar[Span | None]] = ContextVar("reconcile", default=None)
@@ -34,10 +33,7 @@ def tracing_here() -> Tracing | None:
     Raises:
         InvalidSettings: It is asked for, and cannot be.
     """
-    try:
-        return start_tracing(SERVICE, version("detection-queue"))
-    except TracingError as exc:
-        raise InvalidSettings(str(exc)) from exc
+    return start.tracing_here(SERVICE, failed=InvalidSettings)
 
 
 def flush(tracing: Tracing | None) -> None:

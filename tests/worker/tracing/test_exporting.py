@@ -4,15 +4,19 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from detection_operator.errors import InvalidSettings
+from detection_operator.runtime import tracing as of_operator
 from detection_testing.otlp import COLLECTORS, Collector, http_collector
 from detection_tracing.environment import Asked, TracingError, asked
 from detection_tracing.port import Tracing, within
 from detection_tracing.start import FLUSH_S, start_tracing
+from detection_worker import tracing as of_worker
+from detection_worker.errors import UsageError
 
 REMOTE = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": "vendor=1"}
 UNSAMPLED = {"traceparent": f"00-{'c' * 32}-{'d' * 16}-00"}
@@ -225,3 +229,17 @@ def test_a_missing_extra_is_told_with_what_to_install(tmp_path: Path) -> None:
 
 def test_the_bound_of_the_last_flush_is_within_the_margin_of_a_pods_grace() -> None:
     assert FLUSH_S <= 2.0
+
+
+@pytest.mark.parametrize(
+    ("begin", "expected"),
+    [(of_worker.tracing_here, UsageError), (of_operator.tracing_here, InvalidSettings)],
+    ids=["worker", "operator"],
+)
+def test_what_cannot_be_exported_is_the_program_s_own_error(
+    begin: Callable[[], object], expected: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "zipkin")
+
+    with pytest.raises(expected, match="OTEL_TRACES_EXPORTER=zipkin is not supported\nUse otlp"):
+        begin()

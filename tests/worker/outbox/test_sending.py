@@ -544,6 +544,38 @@ def test_entries_that_were_sent_twice_are_delivered_once(
     assert outbox.count("duplicate") > 0
 
 
+def test_a_second_message_stays_until_the_first_is_sent_on(
+    local: LocalAws, queues: Queues, outbox: Any, receiver: Any, pending: Make, until: Make
+) -> None:
+    """SQS may bring a message that is deleted, and then refuse the one to be sent on."""
+    for _ in range(2):
+        outbox.box.put(pending(receiver.url("/slow"), 7))
+    receiver.delays_s["/slow"] = 0.5
+    receiver.answers["/slow"] = (503, {})
+    outbox.clock.advance(6.0)
+    received: list[Any] = []
+    while len(received) < 2:
+        received += outbox.queue.receive(max_messages=2, wait_s=1, visibility_s=30)
+    first, second = outbox.handler.sort(received)
+    assert outbox.queue.delete([first.message]) == [None]
+    local.inject(Fault(operation="sqs.SendMessageBatch", kind="error", count=99))
+
+    with ThreadPoolExecutor(1) as threads:
+        tried = threads.submit(outbox.handler.attempt, first, cancelled=lambda: False)
+        until(lambda: receiver.posts, "the first is tried")
+        outbox.handler.attempt(second, cancelled=lambda: False)
+        tried.result()
+
+    assert sum(counts(local, queues.queue_url)) == 1, "the second is left"
+    assert outbox.count("duplicate") == 0
+    local.clear_faults()
+    receiver.answers.clear()
+    outbox.clock.advance(31.0)
+    outbox.sender.run_once(stop=lambda: False)
+    assert is_empty(local, queues)
+    assert [p.webhook_id for p in receiver.accepted()] == ["msg_7_0"]
+
+
 def test_an_entry_that_is_received_again_while_it_is_tried_is_not_tried_twice(
     local: LocalAws, queues: Queues, outbox: Any, receiver: Any, pending: Make, until: Make
 ) -> None:

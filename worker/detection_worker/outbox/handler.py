@@ -35,7 +35,6 @@ from detection_worker.outbox.traces import delivery_span
 from detection_worker.sources.base import QueueError, ReceivedMessage
 
 _UNDELIVERED: Final = frozenset({"retried", "deferred", "dead_lettered", "kept"})
-
 log = logging.getLogger(__name__)
 
 
@@ -133,6 +132,9 @@ class EntryHandler:
     def attempt(self, due: Due, *, cancelled: Callable[[], bool]) -> None:
         """Try a callback once, and do with the entry what follows.
 
+        Of several messages that hold it, as after a lost answer of SQS, one is tried. The others
+        are deleted once that is safe: SQS may have brought one that is deleted already.
+
         Args:
             due: The entry.
             cancelled: Asked before the attempt.
@@ -140,7 +142,17 @@ class EntryHandler:
         Raises:
             Cancelled: ``cancelled`` returned True; the entry is as it was.
         """
-        self._carry_out([(due.message, self._once(due, cancelled))])
+        webhook_id = due.entry.webhook_id
+        if not self._under_way.begin(webhook_id, due.message):
+            return  # the thread that tries it decides what becomes of this message too
+        safe = False
+        try:
+            safe = self._carry_out([(due.message, self._once(due, cancelled))])
+        finally:
+            others = self._under_way.end(webhook_id)
+        for _ in others if safe else ():
+            self._count("duplicate")
+        self._carry_out([(message, safe) for message in others])
 
     # -- before an attempt ---------------------------------------------------------------------
 
@@ -186,25 +198,11 @@ class EntryHandler:
     # -- an attempt ----------------------------------------------------------------------------
 
     def _once(self, due: Due, cancelled: Callable[[], bool]) -> "_Move | bool":
-        """Try a callback, unless another thread does, or has delivered it.
-
-        Two messages hold it where SQS's answer to a send was lost, or a worker died after it.
-        """
-        webhook_id, message_id = due.entry.webhook_id, due.message.message_id
-        other = self._under_way.begin(webhook_id, message_id)
-        if other == message_id:
-            return False  # received once more; what becomes of it, the other thread decides
-        if other is not None:
-            # The other message stays in the queue until it is delivered or sent on.
+        """Try a callback, unless it has been delivered since it was received."""
+        if due.entry.webhook_id in self._delivered:
             self._count("duplicate")
             return True
-        try:
-            if webhook_id in self._delivered:
-                self._count("duplicate")
-                return True
-            return self._prepared(due, self._tried(due.entry, cancelled))
-        finally:
-            self._under_way.end(webhook_id)
+        return self._prepared(due, self._tried(due.entry, cancelled))
 
     def _tried(self, entry: Entry, cancelled: Callable[[], bool]) -> Fate:
         try:
@@ -308,7 +306,8 @@ class EntryHandler:
         hop = hop_s(entry.not_before_s or 0.0, now_s=self._wall_clock())
         return _Move(message=message, body=encode(entry), delay_s=hop or 0, result=result)
 
-    def _carry_out(self, found: Sequence[tuple[ReceivedMessage, "_Move | bool"]]) -> None:
+    def _carry_out(self, found: Sequence[tuple[ReceivedMessage, "_Move | bool"]]) -> bool:
+        """Send on and delete; return whether no message is needed any more."""
         moves = [what for _, what in found if isinstance(what, _Move)]
         sent = self._queue.send([Outgoing(body=m.body, delay_s=m.delay_s) for m in moves])
         done = [message for message, what in found if what is True]
@@ -320,10 +319,11 @@ class EntryHandler:
             else:
                 log.warning("entry %s was not sent on: %s", move.message.message_id, failure)
                 self._note(move.result)
-        for message, failure in zip(done, self._queue.delete(done), strict=True):
+        for message, error in zip(done, self._queue.delete(done), strict=True):
             self._settled.add(message.message_id)
-            if failure is not None:
-                log.warning("entry %s was not deleted: %s", message.message_id, failure)
+            if error is not None:
+                log.warning("entry %s was not deleted: %s", message.message_id, error)
+        return len(done) == len(found)
 
     def _count(self, result: str) -> None:
         self._metrics.entries.labels(result).inc()

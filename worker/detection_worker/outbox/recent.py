@@ -2,7 +2,10 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
+
+from detection_worker.sources.base import ReceivedMessage
 
 RECENT: Final = 10_000
 """Entries that are remembered, in case they are received again although they were deleted."""
@@ -28,21 +31,21 @@ class Recent:
 
 
 class UnderWay:
-    """Callbacks that are being tried; thread-safe."""
+    """Callbacks that are being tried, and the messages that hold them; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._messages: dict[str, str] = {}
+        self._messages: dict[str, dict[str, ReceivedMessage]] = {}
 
-    def begin(self, webhook_id: str, message_id: str) -> str | None:
-        """Note an attempt; if one is being made already, return the message that it is for."""
+    def begin(self, webhook_id: str, message: ReceivedMessage) -> bool:
+        """Note an attempt; False if one is being made already, for this message or another."""
         with self._lock:
-            other = self._messages.get(webhook_id)
-            if other is None:
-                self._messages[webhook_id] = message_id
-            return other
+            begins = webhook_id not in self._messages
+            self._messages.setdefault(webhook_id, {})[message.message_id] = message
+            return begins
 
-    def end(self, webhook_id: str) -> None:
-        """Note that the attempt has ended."""
+    def end(self, webhook_id: str) -> Sequence[ReceivedMessage]:
+        """Note that an attempt has ended; return the other messages that came meanwhile."""
         with self._lock:
-            del self._messages[webhook_id]
+            _, *others = self._messages.pop(webhook_id).values()
+            return others

@@ -406,6 +406,35 @@ def test_a_result_shows_life_while_others_of_its_call_are_told_elsewhere(
     assert rig.metric("detection_worker_messages_total", outcome="deleted") == 2
 
 
+@pytest.mark.parametrize("before", ["it hangs", "it failed"])
+def test_a_destination_in_trouble_is_told_after_the_others(
+    rig: Any, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    monkeypatch.setattr(notify_step, "SLOW_S", 0.0)
+    rig.keep_results(on_success=(TOPIC, QUEUE))
+    if before == "it failed":
+        rig.notifier.script.errors[TOPIC] = [rig.error(ErrorCode.NOTIFICATION_FAILED)]
+    else:
+        hanging = rig.notifier.script.gate(TOPIC)
+    rig.start()
+    rig.send("7_a.png", request_id="first")
+    if before == "it failed":
+        assert rig.eventually(lambda: rig.notifier.published)
+        hanging = rig.notifier.script.gate(TOPIC)
+    else:
+        assert rig.notifier.script.entered[TOPIC].wait(10)
+
+    rig.send("7_b.png", request_id="second")
+
+    def told() -> list[str]:
+        return [arn for arn, n in rig.notifier.published if n.attributes["request_id"] == "second"]
+
+    assert rig.eventually(lambda: told() == [QUEUE])
+    hanging.set()
+    assert rig.eventually(lambda: told() == [QUEUE, TOPIC])
+    assert rig.eventually(rig.empty)
+
+
 def test_a_lease_lost_while_storing_ends_the_way(rig: Any) -> None:
     rig.keep_results(on_success=(TOPIC,))
     gate = rig.store.script.gate("r")

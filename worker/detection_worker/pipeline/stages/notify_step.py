@@ -1,7 +1,8 @@
 """The notifications of finished jobs, of several at once."""
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,6 +23,8 @@ from detection_worker.results.notifications import notification_of, traced
 LINGER_S: Final = 0.2
 """How long results are collected under load, once for all destinations: fifty a second fill the
 calls. A call costs about as much CPU as two small results do otherwise."""
+SLOW_S: Final = 1.0
+"""A destination whose answer takes longer is told after the others."""
 _LABELS: Final = {Service.SNS: "sns", Service.SQS: "sqs", Service.EVENTBRIDGE: "eventbridge"}
 """Labels of the services in the metrics."""
 
@@ -54,11 +57,42 @@ class _Told:
         return self.cancelled is None
 
 
+class _Troubled:
+    """Destinations that did not take the last batch or do not answer now. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[str, list[float]] = {}
+        self._failed: set[str] = set()
+
+    def begin(self, arn: str, now_s: float) -> None:
+        """Note a call."""
+        with self._lock:
+            self._open.setdefault(arn, []).append(now_s)
+
+    def end(self, arn: str, since_s: float, *, failed: bool) -> None:
+        """Note the end of the call that began at ``since_s``."""
+        with self._lock:
+            self._open[arn].remove(since_s)
+            (self._failed.add if failed else self._failed.discard)(arn)
+
+    def last(self, arns: Iterable[str], now_s: float) -> list[str]:
+        """Return destinations in their order, but these last: nobody else waits for them."""
+        with self._lock:
+            late = {
+                arn
+                for arn, open_s in self._open.items()
+                if min(open_s, default=now_s) < now_s - SLOW_S
+            }
+            return sorted(arns, key=(late | self._failed).__contains__)
+
+
 class NotifyStep:
     """Tells every destination of finished and failed jobs.
 
     Jobs that come at the same time go together: one thread takes up to ten of them to one
-    destination after the other, while the others wait once.
+    destination after the other, while the others wait once. One that hangs is waited for by those
+    that came before it was known to hang, and then by nobody before the others are told.
 
     Args:
         context: What it works with.
@@ -68,6 +102,7 @@ class NotifyStep:
         self._context = context
         arns = (*context.destinations.on_success, *context.destinations.on_failure)
         self._labels = {arn: _LABELS[parse_destination_arn(arn).service] for arn in arns}
+        self._troubled = _Troubled()
         self._group = None if context.notifier is None else self._grouped(context.notifier)
 
     def run(self, passage: Passage) -> None:
@@ -110,7 +145,7 @@ class NotifyStep:
 
     def _tell_all(self, notifier: Notifier, batch: Sequence[_Told]) -> list[Exception | None]:
         """Take jobs to all their destinations; return for each what ``run`` raises."""
-        for arn in self._labels:
+        for arn in self._troubled.last(self._labels, time.perf_counter()):
             # Those that are not for this one show life too: they wait for it.
             ours = [told for told in batch if told.is_ours()]
             wanting = [told for told in ours if arn in told.wanted]
@@ -145,8 +180,13 @@ class NotifyStep:
         self, notifier: Notifier, arn: str, batch: Sequence[_Told]
     ) -> Sequence[JobError | None]:
         """Publish, count, and remember which of the jobs the destination knows now."""
-        started = time.perf_counter()
-        errors = _publish(notifier, arn, batch)
+        started, failed = time.perf_counter(), True
+        self._troubled.begin(arn, started)
+        try:
+            errors = _publish(notifier, arn, batch)
+            failed = all(errors)
+        finally:
+            self._troubled.end(arn, started, failed=failed)
         took_s, label = time.perf_counter() - started, self._labels[arn]
         metrics = self._context.metrics
         seconds = metrics.stage_seconds.labels("notify")

@@ -9,6 +9,8 @@ from detection_worker.errors import JobError
 from detection_worker.media.metadata import Metadata
 from detection_worker.media.stills.source import (
     LARGE_METADATA,
+    MANY_PARTS,
+    MAX_PARTS,
     METADATA_BYTES,
     StillSource,
     orientation_of,
@@ -60,6 +62,7 @@ class _Header:
     frame: int | None = None
     components: bytes = b""
     scan_at: int | None = None
+    cut_off: bool = False
 
     @property
     def metadata(self) -> Metadata:
@@ -92,7 +95,7 @@ def read_jpeg(file: BinaryIO) -> StillSource:
         truncated=truncated,
         plain=usual and not truncated and _few_scans(file, header),
         orientation=orientation_of(header.exif, header.xmp),
-        warnings=(LARGE_METADATA,) if large else (),
+        warnings=(MANY_PARTS,) * header.cut_off + (LARGE_METADATA,) * large,
         metadata=header.metadata,
     )
 
@@ -100,7 +103,9 @@ def read_jpeg(file: BinaryIO) -> StillSource:
 def _read_header(file: BinaryIO, size: int) -> _Header:
     header = _Header()
     offset = 0
-    while offset < size:
+    for _ in range(MAX_PARTS):
+        if offset >= size:
+            break
         at, marker = _next_marker(file, offset)
         if marker == START_OF_SCAN:
             header.scan_at = at
@@ -110,6 +115,8 @@ def _read_header(file: BinaryIO, size: int) -> _Header:
         stop = at + 2 if marker in BARE else at + 2 + _length(file, at + 2)
         _take(file, header, marker=marker, span=range(at, stop))
         offset = max(stop, at + 2)
+    else:
+        header.cut_off = True
     return header
 
 

@@ -5,13 +5,15 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import BinaryIO
 
 from detection_worker.media.metadata import Metadata
 from detection_worker.media.stills.source import (
     BROKEN_METADATA,
     LARGE_METADATA,
+    MANY_PARTS,
+    MAX_PARTS,
     METADATA_BYTES,
     StillSource,
     first_of,
@@ -56,7 +58,7 @@ class _Chunk:
 def read_png(file: BinaryIO) -> StillSource:
     """Return a PNG reduced to the chunks that its first frame is made of."""
     size = size_of(file)
-    chunks = list(_chunks(file, size))
+    chunks = list(islice(_chunks(file, size), MAX_PARTS))
     ended = bool(chunks) and chunks[-1].name == b"IEND"
     lost = not ended and (not chunks or chunks[-1].span.stop + 8 <= size)
     whole = [chunk for chunk in chunks if chunk.span.stop <= size]
@@ -72,7 +74,11 @@ def read_png(file: BinaryIO) -> StillSource:
         metadata_damaged=metadata.broken,
         bits=_depth(file, pixels),
         orientation=orientation_of(metadata.exif, metadata.xmp),
-        warnings=(*first_of(_frames(file, chunks), "frames"), *metadata.warnings()),
+        warnings=(
+            *first_of(_frames(file, chunks), "frames"),
+            *((MANY_PARTS,) * (lost and len(chunks) == MAX_PARTS)),
+            *metadata.warnings(),
+        ),
         metadata=metadata.found(),
     )
 

@@ -15,6 +15,10 @@ from detection_worker.media.metadata import NOTHING, Metadata
 METADATA_BYTES = 1024 * 1024
 """Metadata of one file that is looked at, inflated; what lies beyond is skipped with a warning."""
 LARGE_METADATA = f"metadata of more than {METADATA_BYTES >> 20} MiB was skipped"
+MAX_PARTS = 100_000
+"""Chunks or segments of a container that are walked over, at some microseconds each. A PNG of 512
+MiB in chunks of 8 KiB, the smallest in common use, has 65,536."""
+MANY_PARTS = f"only the first {MAX_PARTS:,} parts of its container were read"
 BROKEN_METADATA = "damaged metadata was skipped"
 ORIENTATION_TAG = 0x0112
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')

@@ -6,6 +6,8 @@ from typing import BinaryIO
 from detection_worker.media.metadata import Metadata
 from detection_worker.media.stills.source import (
     LARGE_METADATA,
+    MANY_PARTS,
+    MAX_PARTS,
     METADATA_BYTES,
     StillSource,
     first_of,
@@ -53,6 +55,7 @@ def read_webp(file: BinaryIO) -> StillSource:
         orientation=orientation_of(exif, xmp),
         warnings=(
             *first_of([name for name, _ in chunks].count(b"ANMF"), "frames"),
+            *((MANY_PARTS,) * (len(chunks) == MAX_PARTS)),
             *((LARGE_METADATA,) * (metadata_bytes > METADATA_BYTES)),
         ),
         metadata=Metadata(
@@ -64,9 +67,9 @@ def read_webp(file: BinaryIO) -> StillSource:
 
 
 def _chunks(file: BinaryIO, size: int) -> list[tuple[bytes, range]]:
-    chunks = []
+    chunks: list[tuple[bytes, range]] = []
     offset = HEADER_BYTES
-    while offset + 8 <= size:
+    while offset + 8 <= size and len(chunks) < MAX_PARTS:
         name, length = struct.unpack("<4sI", read_at(file, offset, 8))
         stop = offset + 8 + length + length % 2
         chunks.append((name, range(offset, min(stop, size))))

@@ -361,6 +361,24 @@ def test_a_recording_has_its_spectrogram_and_says_what_was_not_listened_to() -> 
     assert any("Spectrogram" in i["alt"] for i in parsed.named("img"))
 
 
+@pytest.mark.parametrize("segments", [[], [{"start_s": 0.0, "end_s": 4.0, "score": None}]])
+def test_sound_without_a_score_shows_what_was_heard(segments: list[dict[str, Any]]) -> None:
+    reason = {"code": "no_speech", "message": "No speech was found."}
+    recording = image(
+        file_type="audio", segments=segments, label=None, verdict="not_applicable",
+        prediction_score=None, verdict_reason=reason,
+    )  # fmt: skip
+    parsed = check(result_page(recording, Pictures(sound=JPEG)))
+
+    assert [i["alt"] for i in parsed.named("img")] == [
+        "Spectrogram of what was heard, low frequencies at the bottom; what is grey was not "
+        "listened to"
+    ]
+    assert "No window of the sound was scored" in parsed.text
+    assert not parsed.named("svg")
+    assert "No window" not in check(result_page(recording)).text
+
+
 def test_a_score_is_never_rounded_to_a_certainty() -> None:
     assert "over 99.9 %" in check(result_page(image(prediction_score=0.99999))).text
     assert "under 0.1 %" in check(result_page(image(prediction_score=0.00001))).text

@@ -141,6 +141,7 @@ class Sheet:
         drawings: Further evidence, with legends.
         timeline: Scores of the frames.
         sound: Scores of the sound.
+        unscored_sound: Spectrogram of sound of which no window was scored, as a ``data:`` URL.
         tracks: Verdicts on pictures and sound of a video.
         facts: The file.
         provenance: What it says of its making.
@@ -168,6 +169,7 @@ class Sheet:
     drawings: Sequence[tuple[Markup, str, str]]
     timeline: Chart | None
     sound: Chart | None
+    unscored_sound: Markup | None
     tracks: Sequence[tuple[str, str, Level, str, str]]
     facts: Sequence[tuple[str, str]]
     provenance: Sequence[tuple[str, str]]

@@ -49,7 +49,7 @@ def sheet_of(result: Object, pictures: Pictures, notes: NotesOf = no_notes) -> S
     is_declared = text(reason, "code") == DECLARED
     headline = words.DECLARED_HEADLINE if is_declared else words.HEADLINES[case.verdict]
     score = share(result, "prediction_score")
-    frames = _frames(case, pictures)
+    frames, sound = _frames(case, pictures), _sound(case, pictures)
     return Sheet(
         name=facts.name_of(result),
         kind=words.MEDIA.get(case.kind, ""),
@@ -67,7 +67,8 @@ def sheet_of(result: Object, pictures: Pictures, notes: NotesOf = no_notes) -> S
         frames_note=_frames_note(case, frames),
         drawings=[(parts.data_url(d.jpeg), d.title, d.legend) for d in pictures.drawings],
         timeline=_timeline(case),
-        sound=_sound(case, pictures),
+        sound=sound,
+        unscored_sound=parts.data_url(pictures.sound) if pictures.sound and not sound else None,
         tracks=_tracks(case),
         facts=facts.facts_of(result),
         provenance=facts.provenance_of(result),

@@ -13,6 +13,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from detection_testing.moto import as_moto_reads_it
+
 FOLDER = Path(__file__).parents[2] / "charts" / "detection-queue" / "files" / "iam"
 OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
 
@@ -191,15 +193,6 @@ NAMES = {
     "OUTBOX_QUEUE_NAME": "outbox",
     "OUTBOX_DEAD_LETTER_QUEUE_NAME": "outbox-dead",
 }
-SINGLE = {
-    "sqs:SendMessage": "sqs:SendMessageBatch",
-    "sqs:DeleteMessage": "sqs:DeleteMessageBatch",
-    "sqs:ChangeMessageVisibility": "sqs:ChangeMessageVisibilityBatch",
-    "sns:Publish": "sns:PublishBatch",
-}
-"""IAM authorises a batch by the action for one message; moto by the name of the call."""
-WITHOUT_RESOURCE = ("sns", "events", "kms")
-"""Services whose resources moto does not look at: it allows only what is allowed on all."""
 
 
 def filled(name: str, names: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -207,13 +200,6 @@ def filled(name: str, names: Mapping[str, str]) -> list[dict[str, Any]]:
     text = PLACEHOLDER.sub(lambda found: names.get(found[0], found[0]), text)
     found: list[dict[str, Any]] = json.loads(text)["Statement"]
     return found
-
-
-def as_moto_reads_it(statement: dict[str, Any]) -> dict[str, Any]:
-    actions = as_list(statement["Action"])
-    resource = "*" if actions[0].startswith(WITHOUT_RESOURCE) else statement["Resource"]
-    batches = [SINGLE[action] for action in actions if action in SINGLE]
-    return {**statement, "Action": [*actions, *batches], "Resource": resource}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,15 @@ import json
 import re
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 import yaml
+
+from detection_testing.moto import as_moto_reads_it, enforced
 
 # Forty starts of the AWS CLI, a second of CPU each.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -181,37 +181,11 @@ def test_nothing_that_is_applied_has_a_placeholder_left(account: Any) -> None:
 # -- the first verdict ----------------------------------------------------------------------------
 
 
-@contextmanager
-def enforced(endpoint: str) -> Iterator[None]:
-    """Let moto check every request against the caller's policies."""
-
-    def after(calls: str) -> None:
-        request = urllib.request.Request(
-            f"{endpoint}/moto-api/reset-auth",
-            data=calls.encode(),
-            headers={"Content-Type": "text/plain"},
-        )
-        urllib.request.urlopen(request, timeout=30).close()
-
-    after("0")
-    try:
-        yield
-    finally:
-        after("inf")
-
-
 def as_moto_calls_them(shell: Any) -> None:
-    """IAM authorises a batch by the action for one message; moto by the name of the call."""
     iam = client(shell, "iam")
     for name in iam.list_role_policies(RoleName="detection-worker")["PolicyNames"]:
         found = iam.get_role_policy(RoleName="detection-worker", PolicyName=name)["PolicyDocument"]
-        for statement in found["Statement"]:
-            statement["Action"] = [
-                each
-                for action in many(statement["Action"])
-                for each in (action, f"{action}Batch")
-                if each in {action, "sqs:SendMessageBatch", "sqs:DeleteMessageBatch"}
-            ]
+        found["Statement"] = [as_moto_reads_it(each) for each in found["Statement"]]
         iam.put_role_policy(
             RoleName="detection-worker", PolicyName=name, PolicyDocument=json.dumps(found)
         )

@@ -2,9 +2,8 @@
 
 import json
 import re
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from detection_contract.aws.s3_prefixes import S3PrefixLocation
 from detection_contract.aws.s3_urls import S3Location
 from detection_contract.error_codes import ErrorCode
+from detection_testing.moto import as_moto_reads_it, enforced
 from detection_worker.__main__ import main
 from detection_worker.aws_session import make_session
 from detection_worker.errors import JobError
@@ -287,43 +287,6 @@ def test_deliver_is_told_of_results_that_it_may_not_read(
 
 # -- on moto, which enforces policies -----------------------------------------------------------
 
-BATCHES = {
-    "sqs:SendMessage": "sqs:SendMessageBatch",
-    "sqs:DeleteMessage": "sqs:DeleteMessageBatch",
-    "sns:Publish": "sns:PublishBatch",
-}
-"""IAM authorises a batch by the action for one message; moto by the name of the call."""
-
-
-def as_moto_reads_it(statement: dict[str, Any]) -> dict[str, Any]:
-    actions = as_list(statement["Action"])
-    # Of these services moto looks at no resource: it allows only what is allowed on all.
-    everywhere = actions[0].startswith(("sns:", "events:", "kms:"))
-    return {
-        **statement,
-        "Action": [*actions, *(BATCHES[each] for each in actions if each in BATCHES)],
-        "Resource": "*" if everywhere else statement["Resource"],
-    }
-
-
-@contextmanager
-def enforced(moto: Any) -> Iterator[None]:
-    """Let moto check signatures and policies."""
-
-    def count(calls: str) -> None:
-        request = urllib.request.Request(
-            f"{moto.aws.endpoint_url}/moto-api/reset-auth",
-            data=calls.encode(),
-            headers={"Content-Type": "text/plain"},
-        )
-        urllib.request.urlopen(request, timeout=30).close()
-
-    count("0")
-    try:
-        yield
-    finally:
-        count("inf")
-
 
 def user_with(moto: Any, policy: dict[str, Any]) -> AwsSettings:
     iam = moto.client("iam")
@@ -424,7 +387,7 @@ def test_under_its_policy_a_worker_can_do_all_that_it_is_set_up_for(
     options = options_for(account.tag, "store", "topic", "queue", "bus", "outbox")
     aws = user_with(account, policy_of(*options))
 
-    with enforced(account):
+    with enforced(account.aws.endpoint_url):
         calls = everything_a_worker_does(aws, account.tag, tmp_path)
         done = {name: in_words(call) for name, call in calls.items()}
 
@@ -438,7 +401,7 @@ def test_what_a_worker_is_not_set_up_for_is_denied_and_the_message_says_what_to_
     features = [n for n in ("store", "topic", "queue", "bus", "outbox") if n != lacking]
     aws = user_with(account, policy_of(*options_for(account.tag, *features)))
 
-    with enforced(account):
+    with enforced(account.aws.endpoint_url):
         calls = everything_a_worker_does(aws, account.tag, tmp_path)
         done = {name: in_words(call) for name, call in calls.items()}
 
@@ -473,7 +436,7 @@ def test_under_its_policy_a_worker_can_do_nothing_else(
         lambda: sns.delete_topic(TopicArn=f"arn:aws:sns:us-east-1:{ACCOUNT}:told-{tag}"),
     ]
 
-    with enforced(account), closing(s3), closing(sqs), closing(sns):
+    with enforced(account.aws.endpoint_url), closing(s3), closing(sqs), closing(sns):
         for call in foreign:
             with pytest.raises(Exception, match="AccessDenied"):
                 call()
@@ -486,7 +449,7 @@ def test_a_denied_store_is_told_with_its_step(
     place = S3PrefixLocation(bucket=f"results-{account.tag}", prefix="out/")
 
     with (
-        enforced(account),
+        enforced(account.aws.endpoint_url),
         closing(S3ResultStore(make_session(aws), aws, prefix=place)) as store,
         pytest.raises(JobError) as caught,
     ):

@@ -29,6 +29,18 @@ NO_CONFIG_FILE: Final = (
     "Create aws_config.json from aws_config_template.json or give the right path with --config."
 )
 
+
+def counted(count: int, what: str, several: str | None = None) -> str:
+    """Return a count with its noun: ``1 message``, ``2 messages``.
+
+    Args:
+        count: How many there are.
+        what: The noun, with its verb where that changes too: ``message was``.
+        several: The same in the plural; None appends an s.
+    """
+    return f"{count} {what if count == 1 else several or f'{what}s'}"
+
+
 LOG_STARTING: Final = "Starting SQS consumer for queue: {queue_url}"
 LOG_LOADED: Final = "Loaded models: {kinds}"
 LOG_RECEIVED: Final = "Received {count} message(s)"

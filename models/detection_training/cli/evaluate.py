@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from detection_contract.user_messages import counted
 from detection_worker.cli.command import Command
 from detection_worker.cli.files import PUBLIC, check_writable, write_json
 from detection_worker.cli.options import threshold
@@ -182,7 +183,7 @@ def _measured(args: argparse.Namespace, *, with_baseline: bool) -> "Report":
     rows, origin, grouped = _rows(args)
     if all(row.score is None for row in rows):
         reasons = "".join(f"\n  {row.item.name}: {row.problem}" for row in rows[:5])
-        raise UsageError(f"None of {len(rows)} files could be scored!{reasons}")
+        raise UsageError(f"None of {counted(len(rows), 'file')} could be scored!{reasons}")
     settings = tables.Settings(
         threshold=args.threshold, draws=args.draws, with_baseline=with_baseline
     )

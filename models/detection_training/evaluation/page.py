@@ -7,6 +7,7 @@ from typing import Final
 
 from markupsafe import Markup
 
+from detection_contract.user_messages import counted
 from detection_training.evaluation.plots import alt_text
 from detection_training.evaluation.rows import Model, Row
 from detection_training.evaluation.tables import KindReport, Report
@@ -107,7 +108,8 @@ def _about(report: Report, made: str) -> list[tuple[str, str]]:
 def _kind(kind: KindReport, pictures: Mapping[str, bytes]) -> _Kind:
     overall, *others = tables(kind)
     shown = kind.misjudged[:MISJUDGED]
-    note = f"{len(kind.misjudged)} files have the wrong label; the worst come first."
+    files = counted(len(kind.misjudged), "file has", "files have")
+    note = f"{files} the wrong label; the worst come first."
     if len(shown) < len(kind.misjudged):
         note += f" {len(shown)} of them are shown."
     return _Kind(

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import yaml
 
+from detection_contract.user_messages import counted
 from detection_operator.errors import Failure
 from detection_operator.kube.objects import time_s, timestamp
 from detection_operator.scaling.estimates import profile
@@ -39,7 +40,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if not isinstance(plan, Mapping) or not isinstance(plan.get("terms", []), list):
         raise Failure(f"{arguments.file}: neither a decision record nor a status with a plan")
     desired = plan.get("desired", status.get("desiredReplicas", "?"))
-    print(f"{desired} replicas, because of {plan.get('binding', '?')}")
+    replicas = counted(desired, "replica") if isinstance(desired, int) else f"{desired} replicas"
+    print(f"{replicas}, because of {plan.get('binding', '?')}")
     print(plan.get("message", ""))
     for term in plan.get("terms", []):
         # A status and records of version 2 say ``name``.

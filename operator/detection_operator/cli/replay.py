@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from detection_contract.user_messages import counted
 from detection_operator.errors import Failure
 from detection_operator.scaling.plan import Plan
 from detection_operator.scaling.records import InvalidRecord, from_line, plan_json, redecide
@@ -31,7 +32,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise Failure(f"{arguments.log}: {exc}") from exc
     if not total:
         raise Failure(f"{arguments.log}: no records")
-    print(f"{total} decisions replayed, {differing} differ")
+    print(f"{counted(total, 'decision')} replayed, {counted(differing, 'differs', 'differ')}")
     return 1 if differing else 0
 
 

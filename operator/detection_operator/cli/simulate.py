@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from detection_contract.user_messages import counted
 from detection_operator.errors import Failure
 from detection_operator.scaling.records import Record, to_line
 from detection_operator.simulation import compare, plot, report
@@ -124,7 +125,8 @@ def _run(arguments: argparse.Namespace) -> int:
     runs = compare.run_all(names, workload, world, setting)
     best = runs.get("oracle")
     rows = [report.summarise(name, run, world, oracle=best) for name, run in runs.items()]
-    print(f"{workload.name}: {len(workload.arrivals_s)} messages, objective {world.wait_s:.0f} s")
+    messages = counted(len(workload.arrivals_s), "message")
+    print(f"{workload.name}: {messages}, objective {world.wait_s:.0f} s")
     print(report.table(rows, oracle_hours=None if best is None else best.replica_s / 3600))
     try:
         if arguments.png is not None:

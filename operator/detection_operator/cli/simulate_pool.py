@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import yaml
 
+from detection_contract.user_messages import counted
 from detection_operator.crd.manifest import KIND, POOL_KIND
 from detection_operator.errors import Failure
 from detection_operator.kube.quantities import units_of_pod
@@ -100,12 +101,10 @@ def _run(arguments: argparse.Namespace) -> int:
         "maxima by load": run_alone(members, capacity, shares_of_load(members, capacity)),
         "first come": run_alone(members, capacity, {item.name: capacity for item in members}),
     }
-    print(f"WorkerPool {manifests.name}: {capacity} units")
+    print(f"WorkerPool {manifests.name}: {counted(capacity, 'unit')}")
     for item in members:
-        print(
-            f"{item.name}: {item.workload.name}, {len(item.workload.arrivals_s)} messages, "
-            f"objective {item.world.wait_s:.0f} s"
-        )
+        messages, wait_s = counted(len(item.workload.arrivals_s), "message"), item.world.wait_s
+        print(f"{item.name}: {item.workload.name}, {messages}, objective {wait_s:.0f} s")
     print(table(runs, members))
     return 0
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from cronsim import CronSim, CronSimError
 
+from detection_contract.user_messages import counted
 from detection_operator.migration.parts import Part, shown
 from detection_operator.spec.fields import MAX_REPLICAS
 
@@ -32,7 +33,8 @@ def bounds_of(spec: Part) -> dict[str, Any]:
     fewest = spec.integer("minReplicaCount", 0, most) or 0
     idle = spec.integer("idleReplicaCount", 0, most)
     if idle is not None and idle < fewest:
-        why = f"{fewest} replicas while messages wait, but fewer at rest, cannot be asked for"
+        asked = counted(fewest, "replica")
+        why = f"{asked} while messages wait, but fewer at rest, cannot be asked for"
         spec.note("minReplicaCount", f"{why}; idleReplicaCount is taken")
         fewest = idle
     return {"minReplicas": fewest, "maxReplicas": most}

@@ -1,5 +1,6 @@
 """Messages of the condition ``CapacityAvailable``: what pods wait for, and for how long. Pure."""
 
+from detection_contract.user_messages import counted
 from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Estimates, Plan
 from detection_operator.scaling.rules.terms import Rule, duration
@@ -11,7 +12,9 @@ def cluster_full(seen: Observation, estimates: Estimates, now_s: float) -> str:
     why = f" ({estimates.blocked_why})" if estimates.blocked_why else ""
     text = f"no capacity for more pods{why} for {blocked}"
     if seen.unschedulable:
-        text = f"{_pods(seen.unschedulable)} unschedulable{why}, no capacity for {blocked}"
+        text = (
+            f"{counted(seen.unschedulable, 'pod')} unschedulable{why}, no capacity for {blocked}"
+        )
     return _with(f"{text}{_launches(seen)}", estimates.blocked_said)
 
 
@@ -19,7 +22,7 @@ def waiting(seen: Observation, now_s: float) -> str:
     """Return the message for pods that are unschedulable, but not for long yet."""
     waited = duration(now_s - (seen.unschedulable_since_s or now_s))
     why = f" ({seen.unschedulable_why})" if seen.unschedulable_why else ""
-    waits = "1 pod waits" if seen.unschedulable == 1 else f"{seen.unschedulable} pods wait"
+    waits = counted(seen.unschedulable, "pod waits", "pods wait")
     text = f"{waits} for a node{why}, for {waited} so far"
     return _with(f"{text}{_launches(seen)}", seen.unschedulable_said)
 
@@ -28,7 +31,7 @@ def not_starting(seen: Observation, estimates: Estimates, now_s: float) -> str:
     """Return the message for pods that have a node and do not start."""
     since_s = estimates.failing_since_s
     facts = [
-        f"{_pods(seen.unready)} scheduled but not ready" if seen.unready else "",
+        f"{counted(seen.unready, 'pod')} scheduled but not ready" if seen.unready else "",
         f"{seen.rejected} failed before they were ready" if seen.rejected else "",
         "" if since_s is None else f"scale-out limited for {duration(now_s - since_s)}",
     ]
@@ -44,8 +47,7 @@ def leaving(seen: Observation, plan: Plan, *, applied: bool) -> str:
         plan: What was decided; it counts none of them.
         applied: The plan is followed.
     """
-    verb = "leaves with its node" if seen.departing == 1 else "leave with their nodes"
-    text = f"{_pods(seen.departing)} {verb}"
+    text = counted(seen.departing, "pod leaves with its node", "pods leave with their nodes")
     if applied:
         text += f", {plan.desired} besides are requested{_later(seen, plan)}"
     return _with(text, seen.departing_why)
@@ -56,10 +58,6 @@ def _later(seen: Observation, plan: Plan) -> str:
     if share is None or plan.binding is not Rule.SHARE_OF_POOL or share.share <= plan.desired:
         return ""
     return f" and {share.share - plan.desired} more when pool {share.name} has room"
-
-
-def _pods(count: int) -> str:
-    return "1 pod" if count == 1 else f"{count} pods"
 
 
 def _launches(seen: Observation) -> str:

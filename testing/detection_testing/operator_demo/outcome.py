@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from detection_contract.user_messages import counted
 from detection_testing.operator_demo.node import PodCounts
 
 
@@ -71,18 +72,22 @@ def problems(outcome: Outcome, counts: PodCounts) -> list[str]:
     found = [outcome.trouble] if outcome.trouble else []
     missing = len(outcome.expected) - outcome.results
     if missing:
-        found.append(f"{missing} of {len(outcome.expected)} results did not arrive")
+        found.append(f"{missing} of {counted(len(outcome.expected), 'result')} did not arrive")
     found += outcome.failed[:5]
     if outcome.left:
-        found.append(f"{outcome.left} messages are left in the queue")
+        found.append(f"{counted(outcome.left, 'message is', 'messages are')} left in the queue")
     if outcome.dead_letters:
-        found.append(f"{outcome.dead_letters} messages are dead letters")
+        found.append(
+            counted(outcome.dead_letters, "message is a dead letter", "messages are dead letters")
+        )
     if outcome.replicas or outcome.pods:
-        found.append(f"{outcome.pods} pods are left, {outcome.replicas} replicas are asked for")
+        pods = counted(outcome.pods, "pod is", "pods are")
+        replicas = counted(outcome.replicas, "replica is", "replicas are")
+        found.append(f"{pods} left, {replicas} asked for")
     if counts.busy:
-        found.append(f"{counts.busy} pods were removed while they held work")
+        found.append(f"{counted(counts.busy, 'pod was', 'pods were')} removed while holding work")
     if counts.unclean:
-        found.append(f"{counts.unclean} workers did not end with exit code 0")
+        found.append(f"{counted(counts.unclean, 'worker')} did not end with exit code 0")
     found += [f"pod {name} crashed with exit code {code}" for name, code in counts.crashed]
     return found
 

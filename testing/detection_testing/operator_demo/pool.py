@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from detection_contract.environment import LABEL_QUEUE
+from detection_contract.user_messages import counted
 from detection_operator.errors import ClusterError
 from detection_operator.kube.objects import condition
 from detection_testing.operator_demo.local_aws import Depth, LocalAws, messages, queue_spec
@@ -67,7 +68,9 @@ class HandOver:
         """Return what did not happen as it should, a sentence each."""
         found = []
         if self.most_pods > self.capacity:
-            found.append(f"{self.most_pods} pods existed at a time in a pool of {self.capacity}")
+            found.append(
+                f"{counted(self.most_pods, 'pod')} existed at a time in a pool of {self.capacity}"
+            )
         if self.first_s is None:
             found.append("the urgent queue never got a worker")
         if self.over_s is None:
@@ -81,7 +84,7 @@ class HandOver:
     def summary(self) -> list[str]:
         """Return what happened."""
         return [
-            f"Pool: at most {self.most_pods} pods at a time, capacity {self.capacity}.",
+            f"Pool: at most {counted(self.most_pods, 'pod')} at a time, capacity {self.capacity}.",
             f"Hand-over: urgent messages after {_seconds(self.asked_s)}, its first worker ready"
             f" {_later(self.asked_s, self.first_s)}, all of the pool"
             f" {_later(self.asked_s, self.over_s)}, its last result"

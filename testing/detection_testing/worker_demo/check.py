@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 from detection_contract.schemas import load_schema
+from detection_contract.user_messages import counted
 from detection_testing.worker_demo.media import Wanted
 
 REQUIRED = cast("list[str]", load_schema("result")["required"])
@@ -112,17 +113,22 @@ def problems(outcome: Outcome) -> list[str]:
     for note in outcome.notifications:
         found += _notification_problems(note, outcome)
     if len(outcome.stored) != len(outcome.wanted):
-        found.append(f"{len(outcome.stored)} results are stored instead of {len(outcome.wanted)}")
+        stored = counted(len(outcome.stored), "result is", "results are")
+        found.append(f"{stored} stored instead of {len(outcome.wanted)}")
     if outcome.cached != outcome.repeated:
-        found.append(f"{outcome.cached} results came from the cache instead of {outcome.repeated}")
+        cached = counted(outcome.cached, "result")
+        found.append(f"{cached} came from the cache instead of {outcome.repeated}")
     found += [
-        f"{url} was downloaded {outcome.downloads.get(url, 0)} times instead of once"
+        f"{url} was downloaded {counted(outcome.downloads.get(url, 0), 'time')} instead of once"
         for url in {w.url for w in outcome.wanted if w.upload.truth != "broken"}
         if outcome.downloads.get(url) != 1
     ]
     if outcome.dead_letters != outcome.broken:
-        found.append(f"{outcome.dead_letters} dead letters instead of {outcome.broken}")
-    found += [f"{count} messages are left in {name}" for name, count in outcome.left.items()]
+        found.append(f"{counted(outcome.dead_letters, 'dead letter')} instead of {outcome.broken}")
+    found += [
+        f"{counted(count, 'message is', 'messages are')} left in {name}"
+        for name, count in outcome.left.items()
+    ]
     if outcome.worker_exit_code != 0:
         found.append(f"the worker ended with exit code {outcome.worker_exit_code}")
     return found

@@ -50,7 +50,7 @@ def test_a_changed_decision_is_found(tmp_path: Path, capsys: pytest.CaptureFixtu
 
     out = capsys.readouterr().out
     assert "line 4: desired was" in out
-    assert "1 differ" in out
+    assert "1 differs" in out
 
 
 def test_replay_shows_where_plans_of_older_rules_differ(

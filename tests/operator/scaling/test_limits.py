@@ -41,7 +41,7 @@ def inputs_of(
             id="a probe",
         ),
         pytest.param(
-            FULL, 1, "capped at 3: 1 pods unschedulable (nvidia.com/gpu) for 4m", id="pods wait"
+            FULL, 1, "capped at 3: 1 pod unschedulable (nvidia.com/gpu) for 4m", id="pods wait"
         ),
         pytest.param(
             replace(FULL, why=""),

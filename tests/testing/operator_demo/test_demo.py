@@ -101,5 +101,5 @@ def test_an_urgent_queue_takes_the_pool_over_and_gives_it_back() -> None:
     done = run("--pool", "--kubernetes", "memory", "--messages", "120", "--max-replicas", "1")
 
     check(done, 144, plan=r"1 of 1 granted: 1 to 'urgent' \(priority 100\); 1 more wanted")
-    assert "Pool: at most 1 pods at a time, capacity 1." in done.stdout
+    assert "Pool: at most 1 pod at a time, capacity 1." in done.stdout
     assert "PROBLEM" not in done.stdout

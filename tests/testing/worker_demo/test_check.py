@@ -218,7 +218,7 @@ def download_again(outcome: Outcome) -> None:
         (tell_another, ["another result than S3"]),
         (tell_strangers, ["a result that nobody asked for"]),
         (download_again, ["was downloaded 2 times instead of once"]),
-        (detect_again, ["1 results came from the cache instead of 2"]),
+        (detect_again, ["1 result came from the cache instead of 2"]),
     ],
 )
 def test_what_is_missing_doubled_or_different_is_a_problem(

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from detection_contract.media_types import MediaKind, kind_of_name
+from detection_contract.user_messages import counted
 from detection_worker.media.streams.windows import Heard
 from detection_worker.media.values import DecodeOrder, MediaStream
 
@@ -30,9 +31,10 @@ def judged_apart(heard: Heard) -> tuple[str, ...]:
     """Return the warning about channels that cancel each other, if some do."""
     if not heard.apart:
         return ()
+    windows = counted(len(heard.starts_s), "window")
     return (
-        f"channels cancel each other in {heard.apart} of {len(heard.starts_s)} windows; they were "
-        "judged apart there, and the highest score counts",
+        f"channels cancel each other in {heard.apart} of {windows}; they were judged apart there, "
+        "and the highest score counts",
     )
 
 
@@ -43,7 +45,8 @@ def warnings_of(
     named = () if order.sound_only else mismatch(order, kind, container)
     found = list(named)
     if damaged:
-        found.append(f"{damaged} damaged packets were skipped")
+        packets = counted(damaged, "damaged packet was", "damaged packets were")
+        found.append(f"{packets} skipped")
     return tuple(found)
 
 

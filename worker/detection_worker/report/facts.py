@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from detection_contract.aws.s3_urls import redact_url
+from detection_contract.user_messages import counted
 from detection_worker.report import words
 from detection_worker.report.envelope import (
     Object,
@@ -164,7 +165,7 @@ def looked_at(result: Object) -> list[str]:
 def _picture(segment: Object, media: Object) -> str:
     found = boxes(segment)
     if isinstance(segment.get("faces"), list):
-        return f"{_count(len(found), 'face')}; nothing else in the picture."
+        return f"{counted(len(found), 'face')}; nothing else in the picture."
     area = sum(max(b[2] - b[0], 0) * max(b[3] - b[1], 0) for b in found)
     whole = (number(media, "width") or 0) * (number(media, "height") or 0)
     if not found or not whole:
@@ -172,7 +173,7 @@ def _picture(segment: Object, media: Object) -> str:
     if area >= 0.99 * whole:
         return "The whole picture."
     return (
-        f"{_count(len(found), 'square')} at full resolution, together "
+        f"{counted(len(found), 'square')} at full resolution, together "
         f"{percent(min(area / whole, 1.0))} of the picture: its middle, and where it has most "
         "detail. The rest was not looked at."
     )
@@ -184,8 +185,8 @@ def _frames(segments: Sequence[Object], media: Object) -> str:
     over = "" if duration is None else f" spread over {clock(duration)}"
     regions = sum(len(boxes(s)) for s in segments)
     faces = any(isinstance(s.get("faces"), list) for s in segments)
-    parts = f", with {_count(regions, 'face' if faces else 'square')} in them" if regions else ""
-    return f"{_count(int(analysed), 'frame')}{over}{parts}. What lies between was not looked at."
+    parts = f", with {counted(regions, 'face' if faces else 'square')} in them" if regions else ""
+    return f"{counted(int(analysed), 'frame')}{over}{parts}. What lies between was not looked at."
 
 
 def _sound(result: Object) -> list[str]:
@@ -195,17 +196,17 @@ def _sound(result: Object) -> list[str]:
         silent = streams and all(text(s, "type") != "audio" for s in streams)
         return ["It has no sound." if silent else "Its sound was not analysed."]
     windows = len(objects(tracks[0], "segments"))
-    counted = "" if tracks[0].get("counts") is True else ", which had no say in the verdict"
-    return [f"{_count(windows, 'window')} of its sound{counted}."]
+    vote = "" if tracks[0].get("counts") is True else ", which had no say in the verdict"
+    return [f"{counted(windows, 'window')} of its sound{vote}."]
 
 
 def _windows(segments: Sequence[Object], media: Object) -> str:
     analysed, duration = number(media, "analysed_s"), number(media, "duration_s")
     if analysed is None or not duration:
-        return f"{_count(len(segments), 'window')} of sound."
+        return f"{counted(len(segments), 'window')} of sound."
     rest = "" if analysed >= 0.99 * duration else " The rest was not listened to."
     return (
-        f"{_count(len(segments), 'window')} of sound, together {clock(analysed)} of "
+        f"{counted(len(segments), 'window')} of sound, together {clock(analysed)} of "
         f"{clock(duration)}.{rest}"
     )
 
@@ -249,7 +250,3 @@ def confidence_of(result: Object) -> str:
 
 def _sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}{'' if words.endswith('.') else '.'}"
-
-
-def _count(number_of: int, what: str) -> str:
-    return f"{number_of} {what}{'' if number_of == 1 else 's'}"

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from markupsafe import Markup
 
+from detection_contract.user_messages import counted
 from detection_worker.core.sampling import spread
 from detection_worker.report.envelope import Object, as_number, boxes, number, share
 from detection_worker.report.scale import Level, Scale, clock, percent
@@ -91,7 +92,7 @@ def picture_of(
     marks = marks_of(segment, size_px, scale)
     what = "face" if faces else "square"
     told = ", ".join(f"{m.label}: {m.score}" for m in marks)
-    alt = f"The image, with {len(marks)} scored {what}{'' if len(marks) == 1 else 's'}"
+    alt = f"The image, with {counted(len(marks), f'scored {what}')}"
     return Tile(
         source=data_url(jpeg),
         alt=f"{alt} ({told})" if told else "The image",

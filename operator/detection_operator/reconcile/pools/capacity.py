@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from detection_contract.user_messages import counted
 from detection_operator.errors import Forbidden
 from detection_operator.kube.nodes import node_view
 from detection_operator.kube.objects import condition
@@ -153,7 +154,8 @@ def _fixed(cluster: Cluster, spec: PoolSpec) -> Capacity:
     if capacity.resource is not None:
         units = capacity.resource.quantity
         return _known(units, f"{units} of {capacity.resource.name}")
-    return _known(capacity.replicas or 0, f"{capacity.replicas} replicas")
+    replicas = capacity.replicas or 0
+    return _known(replicas, counted(replicas, "replica"))
 
 
 def _of_nodes(cluster: Cluster, source: NodeCapacity) -> Capacity:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from detection_contract.user_messages import counted
 from detection_operator.scaling.capacity_messages import (
     cluster_full,
     leaving,
@@ -227,9 +228,9 @@ def _pool(report: Report) -> list[Condition]:
     if share.problem is not None:
         text = _POOL_PROBLEMS[share.problem].format(pool=pool, share=share)
         why = f": {share.why}" if share.why else ""
-        message = f"{text}{why}; at most {share.replicas} replicas meanwhile"
+        message = f"{text}{why}; at most {counted(share.replicas, 'replica')} meanwhile"
         return [_condition(name, "False", str(share.problem), message)]
-    message = f"{share.share} replicas of {pool}, which has {share.capacity}"
+    message = f"{counted(share.share, 'replica')} of {pool}, which has {share.capacity}"
     return [_condition(name, "True", "Shared", message)]
 
 
@@ -243,7 +244,9 @@ def _dead_letters(report: Report) -> Condition:
     if depth is None:
         return _condition(name, "Unknown", "NotRead", "no dead-letter queue could be read")
     if depth:
-        return _condition(name, "False", "Messages", f"{depth} messages in the dead-letter queue")
+        return _condition(
+            name, "False", "Messages", f"{counted(depth, 'message')} in the dead-letter queue"
+        )
     return _condition(name, "True", "Empty", "the dead-letter queue is empty")
 
 

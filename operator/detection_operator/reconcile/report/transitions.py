@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from detection_contract.user_messages import counted
 from detection_operator.spec.status import MESSAGE_MAX
 
 EVENT_TYPES: Final = {"True": "Normal", "False": "Warning", "Unknown": "Normal"}
@@ -50,7 +51,7 @@ class Scaled:
         if len(self.pods) > NAMES_MAX:
             names += f" and {len(self.pods) - NAMES_MAX} more"
         going = f", without {names}" if names else ""
-        return f"{self.before} to {self.after} replicas of {self.deployment}{going}"
+        return f"{self.before} to {counted(self.after, 'replica')} of {self.deployment}{going}"
 
     def event(self, why: str) -> Event:
         """Return the event; ``why`` is the plan's sentence."""

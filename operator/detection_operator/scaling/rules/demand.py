@@ -3,6 +3,7 @@
 import math
 from typing import Final
 
+from detection_contract.user_messages import counted
 from detection_operator.scaling.decision_input import DecisionInput
 from detection_operator.scaling.estimates import learning, recent_load
 from detection_operator.scaling.estimates.arrivals import pace_of_late_per_s
@@ -173,9 +174,9 @@ def clear_backlog_in_time(inputs: DecisionInput, replicas: int) -> Term | None:
     return say(
         Rule.CLEAR_BACKLOG_IN_TIME,
         max(replicas, need),
-        "{replicas} needed to clear {messages} messages ({work_s:.0f} s of work) "
+        "{replicas} needed to clear {messages} ({work_s:.0f} s of work) "
         "before they are {wait_s} s old",
-        messages=inputs.seen.visible,
+        messages=counted(inputs.seen.visible, "message"),
         work_s=inputs.waiting * inputs.mix.mean_s,
         wait_s=inputs.spec.slo.queue_wait_s,
     )
@@ -218,8 +219,9 @@ def divide_backlog(inputs: DecisionInput, replicas: int) -> Term | None:
         return None
     messages = inputs.waiting + min(inputs.seen.in_flight, _lanes(inputs))
     need = max(replicas, queueing.ceil_replicas(messages / each))
-    sentence = "{replicas} needed for {messages} messages at {each} per replica"
-    return say(Rule.DIVIDE_BACKLOG, need, sentence, messages=round(messages), each=each)
+    sentence = "{replicas} needed for {messages} at {each} per replica"
+    told = counted(round(messages), "message")
+    return say(Rule.DIVIDE_BACKLOG, need, sentence, messages=told, each=each)
 
 
 def _lanes(inputs: DecisionInput) -> int:
@@ -234,7 +236,8 @@ def one_for_visible(inputs: DecisionInput, replicas: int) -> Term | None:
     messages = inputs.seen.visible
     if replicas or not messages:
         return None
-    return say(Rule.ONE_FOR_VISIBLE, 1, "one replica for {messages} messages", messages=messages)
+    told = counted(messages, "message")
+    return say(Rule.ONE_FOR_VISIBLE, 1, "one replica for {messages}", messages=told)
 
 
 def leave_out_poison(inputs: DecisionInput, replicas: int) -> Term | None:

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from detection_contract.user_messages import counted
 from detection_operator.scaling.decision_input import DecisionInput
 from detection_operator.scaling.estimates import cluster_capacity as capacity
 from detection_operator.scaling.estimates import learning, pod_starts
@@ -150,8 +151,8 @@ def cluster_capacity(inputs: DecisionInput, replicas: int) -> Term | None:
         return say(rule, ceiling, sentence, added=state.added, why=why)
     if inputs.seen.unschedulable:
         blocked = duration(inputs.now_s - state.blocked_since_s)
-        sentence = "capped at {replicas}: {pods} pods unschedulable ({why}) for {blocked}"
-        pods = inputs.seen.unschedulable
+        sentence = "capped at {replicas}: {pods} unschedulable ({why}) for {blocked}"
+        pods = counted(inputs.seen.unschedulable, "pod")
         return say(rule, ceiling, sentence, pods=pods, why=why, blocked=blocked)
     retry = duration((state.retry_at_s or inputs.now_s) - inputs.now_s)
     sentence = "capped at {replicas}: the cluster is full ({why}), next try in {retry}"
@@ -219,8 +220,10 @@ def _kept(inputs: DecisionInput, replicas: int, staying: int, holding: int) -> T
     if replicas >= floor:
         return None
     busy, in_flight = inputs.seen.busy, inputs.seen.in_flight
-    sentence = "{replicas} kept: {busy} busy, {in_flight} messages in flight"
-    return say(Rule.NOT_BELOW_BUSY, floor, sentence, busy=busy, in_flight=in_flight)
+    sentence = "{replicas} kept: {busy} busy, {in_flight} in flight"
+    return say(
+        Rule.NOT_BELOW_BUSY, floor, sentence, busy=busy, in_flight=counted(in_flight, "message")
+    )
 
 
 def within_bounds(inputs: DecisionInput, replicas: int) -> Term | None:

@@ -298,7 +298,7 @@ def test_a_change_of_the_replicas_names_the_deployment_and_who_goes() -> None:
     told = fewer.event("1 needed for 4 messages/s")
     assert (told.type, told.reason) == ("Normal", "Scaled")
     assert told.message == (
-        "3 to 1 replicas of video-1a2b, without w-1, w-2: 1 needed for 4 messages/s"
+        "3 to 1 replica of video-1a2b, without w-1, w-2: 1 needed for 4 messages/s"
     )
     assert more.event("x").message == "1 to 40 replicas of video-1a2b: x"
     assert str(many) == "9 to 0 replicas of d, without p0, p1, p2, p3, p4 and 4 more"

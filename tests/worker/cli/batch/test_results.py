@@ -259,7 +259,7 @@ def test_results_of_an_older_version_are_read(local: Any, run_on: Any) -> None:
     ended = results(run_on, local, "--format", "csv")
 
     assert ended.code == 0, ended.text
-    assert "1 results read: 1 fake" in ended.err
+    assert "1 result read: 1 fake" in ended.err
 
 
 def test_a_wrong_use_is_told(local: Any, run_on: Any, home: Path) -> None:

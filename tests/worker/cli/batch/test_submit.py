@@ -44,7 +44,7 @@ def test_a_message_is_sent_for_every_media_object(aws: Any, run_on: Any) -> None
     assert {b["callback_url"] for b in bodies} == {"https://x.example/y"}
     assert {b["confidence_threshold"] for b in bodies} == {0.7}
     assert "5 messages for" in ended.out
-    assert "1 SQS requests to send them, under $0.01" in ended.out
+    assert "1 SQS request to send them, under $0.01" in ended.out
     assert "Skipped 1: folders" in ended.out
     assert "Skipped 1: empty objects" in ended.out
     assert "Skipped 1: objects of other types" in ended.out
@@ -108,7 +108,7 @@ def test_pages_and_the_state_file(aws: Any, run_on: Any, home: Path) -> None:
     other = submit(run_on, aws, prefix, "--yes", "--state", "state", "--threshold", "0.9")
 
     assert (ended.code, again.code, other.code) == (0, 0, 2)
-    assert "All 1003 messages were sent by an earlier run" in again.out
+    assert "All was sent by an earlier run: 1003 messages" in again.out
     assert "belongs to another submission" in other.err
     assert aws.count(aws.queue_url) == 1003
     assert (home / "state").exists()
@@ -146,7 +146,7 @@ def test_kills_send_at_most_the_last_batch_again(
 
     assert killed == kills
     assert process.returncode == 0, output
-    assert "were sent by an earlier run; it goes on behind them" in output
+    assert "were sent by an earlier run; it goes on from there" in output
     assert len(sent) == total
     assert sum(sent.values()) - total <= 10 * kills
     assert max(sent.values()) <= 1 + kills

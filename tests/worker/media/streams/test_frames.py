@@ -236,7 +236,7 @@ def test_a_damaged_video_is_decoded_as_a_whole(
     assert not done
     assert media.info.frames_analysed == 7
     assert media.info.damaged
-    assert media.info.warnings == ("1 damaged packets were skipped",)
+    assert media.info.warnings == ("1 damaged packet was skipped",)
 
 
 def test_a_truncated_video_keeps_its_facts(encode: Encode, decode: Decode, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 from detection_contract.environment import EXIT_FAILED, EXIT_OK
+from detection_contract.user_messages import counted
 from detection_worker.aws_session import make_session
 from detection_worker.batch.dead_letters import (
     DeadLetter,
@@ -125,7 +126,7 @@ class _Run:
         if not request.codes and not request.limit:
             return self._purge_all()
         tally = self._chosen(lambda chosen: chosen.delete(), unit="messages deleted")
-        print(f"Deleted {tally.done} messages")
+        print(f"Deleted {counted(tally.done, 'message')}")
         return _ended(tally)
 
     def _read(self, *, until: str | None = None) -> Sequence[DeadLetter]:
@@ -150,7 +151,7 @@ class _Run:
         request = self._request
         codes = f" with {' or '.join(sorted(request.codes))}" if request.codes else ""
         if request.limit:
-            return f"at most {request.limit} dead letters{codes}"
+            return f"at most {counted(request.limit, 'dead letter')}{codes}"
         return f"all dead letters{codes} (about {self._queue.about} of any code are there)"
 
     def _agreed(self, question: str, *, default: bool) -> bool:
@@ -178,7 +179,7 @@ class _Run:
         tally = self._chosen(
             lambda chosen: chosen.redrive(sender, pacer, fifo=fifo), unit="messages redriven"
         )
-        print(f"Redrove {tally.done} messages to {to}")
+        print(f"Redrove {counted(tally.done, 'message')} to {to}")
         return _ended(tally)
 
     def _chosen(self, work: Any, *, unit: str) -> Tally:
@@ -230,7 +231,7 @@ class _Run:
             state = task.follow(lambda s: progress.show(s.moved))
         except KeyboardInterrupt:
             progress.clear()
-            print(f"Cancelled: {_cancelled(task)} messages were moved", file=sys.stderr)
+            print(f"Cancelled: {_cancelled(task)}", file=sys.stderr)
             raise
         finally:
             progress.clear()
@@ -239,14 +240,20 @@ class _Run:
 
 def _cancelled(task: MoveTask) -> str:
     try:
-        return str(task.cancel())
+        return _messages_moved(task.cancel())
     except QueueError as exc:
-        return f"it ended or goes on ({exc.code}); {task.state().moved}"
+        return f"it ended or goes on ({exc.code}); {_messages_moved(task.state().moved)}"
+
+
+def _messages_moved(count: int) -> str:
+    return f"{counted(count, 'message was', 'messages were')} moved"
 
 
 def _moved(state: Moved, to: str) -> int:
-    of = "" if state.to_move is None else f" of about {state.to_move}"
-    print(f"{state.status.capitalize()}: {state.moved}{of} messages were moved to {to}")
+    moved = _messages_moved(state.moved if state.to_move is None else state.to_move)
+    if state.to_move is not None:
+        moved = f"{state.moved} of about {moved}"
+    print(f"{state.status.capitalize()}: {moved} to {to}")
     if state.failure:
         print(f"SQS says: {state.failure}", file=sys.stderr)
     return EXIT_OK if state.status == "COMPLETED" else EXIT_FAILED

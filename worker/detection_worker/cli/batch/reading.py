@@ -9,6 +9,7 @@ from typing import Final, Self, TextIO
 
 from detection_contract.environment import EXIT_FAILED, EXIT_OK
 from detection_contract.results import verdict_in_words
+from detection_contract.user_messages import counted
 from detection_worker.aws_session import make_session
 from detection_worker.batch.stored import READERS, Damaged, Wanted, filled, read_results
 from detection_worker.cli.batch.failures import explained
@@ -117,11 +118,11 @@ class _Report:
             sys.stderr if query.output == STDOUT and query.form != "table" else sys.stdout
         )
         total = sum(self._verdicts.values())
-        print(f"{total} results read: {_counts(self._verdicts)}", file=out)
+        print(f"{counted(total, 'result')} read: {_counts(self._verdicts)}", file=out)
         if self._errors:
             print(f"Errors: {_counts(self._errors)}", file=out)
         if self.damaged:
-            print(f"No results: {self.damaged} objects", file=sys.stderr)
+            print(f"No results: {counted(self.damaged, 'object')}", file=sys.stderr)
             for bad in self._examples:
                 print(f"  {shown(bad.url)}: {printable(bad.why)}", file=sys.stderr)
         if query.output != STDOUT:

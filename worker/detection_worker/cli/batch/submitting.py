@@ -7,6 +7,7 @@ from functools import cache, partial
 from typing import Any
 
 from detection_contract.environment import EXIT_FAILED, EXIT_OK
+from detection_contract.user_messages import counted
 from detection_tracing.start import FLUSH_S
 from detection_worker.aws_session import make_session
 from detection_worker.batch.files import Files
@@ -60,7 +61,7 @@ def run(order: Order, loaded: Loaded, stack: ExitStack) -> int:
         journal = stack.enter_context(Journal(order.state_path(identity), identity))
         if journal.finished:
             print(
-                f"All {journal.sent} messages were sent by an earlier run\n"
+                f"All was sent by an earlier run: {counted(journal.sent, 'message')}\n"
                 f"To send them again, remove {journal.path}"
             )
             return EXIT_OK
@@ -132,12 +133,13 @@ def _agreed(found: Survey, order: Order, journal: Journal, *, fifo: bool) -> boo
 
 def _tell(found: Survey, order: Order, *, sent_before: int, fifo: bool) -> None:
     if sent_before:
-        print(f"{sent_before} messages were sent by an earlier run; it goes on behind them")
-    print(f"{found.messages} messages for {printable(order.what)} to {order.queue_url}")
+        sent = counted(sent_before, "message was", "messages were")
+        print(f"{sent} sent by an earlier run; it goes on from there")
+    print(f"{counted(found.messages, 'message')} for {printable(order.what)} to {order.queue_url}")
     if found.messages:
         requests, usd = send_cost(found.messages, fifo=fifo)
         print(
-            f"{requests} SQS requests to send them, {_dollars(usd)} "
+            f"{counted(requests, 'SQS request')} to send them, {_dollars(usd)} "
             f"({PRICES_OF}, without the free tier)"
         )
     for why, count in found.skipped.items():
@@ -163,7 +165,8 @@ def _send(submission: Submission, *, total: int) -> None:
     progress = Progress(total, unit="messages", lines=True, done_before=journal.sent)
 
     def done() -> str:
-        return f"{journal.sent} of {total} messages were sent; the same command goes on"
+        messages = counted(total, "message was", "messages were")
+        return f"{journal.sent} of {messages} sent; the same command goes on"
 
     try:
         with explained(done):
@@ -179,11 +182,11 @@ def _send(submission: Submission, *, total: int) -> None:
 def _end(submission: Submission, found: Survey, order: Order) -> int:
     journal = submission.journal
     if journal.sent or found.messages:
-        print(f"Sent {journal.sent} messages")
+        print(f"Sent {counted(journal.sent, 'message')}")
     if order.state is None:
         journal.remove()
     if journal.refused:
-        print(f"SQS refused {journal.refused} messages:", file=sys.stderr)
+        print(f"SQS refused {counted(journal.refused, 'message')}:", file=sys.stderr)
         for url, reason in submission.refused:
             print(f"  {printable(url)}: {printable(reason)}", file=sys.stderr)
     return EXIT_FAILED if journal.refused or found.unreadable else EXIT_OK

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from detection_contract.media_types import kind_of_name
+from detection_contract.user_messages import counted
 from detection_worker.cli.terminal import shown
 from detection_worker.errors import JobError, UsageError
 
@@ -89,7 +90,7 @@ def expand(named: Sequence[str], *, leave_out: Collection[Path] = ()) -> Found:
             continue
         below = _below(path, ours)
         if not below.names:
-            others = f" ({_count(len(below.skipped))} skipped)" if below.skipped else ""
+            others = f" ({counted(len(below.skipped), 'file')} skipped)" if below.skipped else ""
             raise UsageError(f"No media files in {shown(path)}{others}\nName another folder.")
         found.names += below.names
         found.skipped += below.skipped
@@ -99,14 +100,13 @@ def expand(named: Sequence[str], *, leave_out: Collection[Path] = ()) -> Found:
 def skipped_line(skipped: Sequence[tuple[str, str]], *, all_of_them: bool) -> str:
     """Return the skipped files with their reasons: the first few, or all."""
     first = skipped if all_of_them else skipped[:SHOWN_SKIPPED]
-    lines = [f"Skipped {_count(len(skipped))}:", *(f"  {shown(n)}: {why}" for n, why in first)]
+    lines = [
+        f"Skipped {counted(len(skipped), 'file')}:",
+        *(f"  {shown(n)}: {why}" for n, why in first),
+    ]
     if len(first) < len(skipped):
         lines.append(f"  and {len(skipped) - len(first)} more; --verbose lists all")
     return "\n".join(lines)
-
-
-def _count(number: int) -> str:
-    return f"{number} file{'' if number == 1 else 's'}"
 
 
 def _below(folder: str, ours: Collection[str]) -> Found:

@@ -8,6 +8,7 @@ from typing import Final
 from detection_contract.environment import EXIT_FAILED, EXIT_OK
 from detection_contract.error_codes import ErrorCode
 from detection_contract.result_types import DetectionResult
+from detection_contract.user_messages import counted
 from detection_worker.api.batch import Batch
 from detection_worker.api.predictor import Predictor
 from detection_worker.cli.predict.command import Plan
@@ -152,4 +153,5 @@ class _Report:
         where = ""
         if self._saves and self._sink.written:
             where = f"; they are in {printable(str(self._plan.output))}"
-        print(f"{self._done} of {total} files were analysed{where}", file=sys.stderr)
+        files = counted(total, "file was", "files were")
+        print(f"{self._done} of {files} analysed{where}", file=sys.stderr)

@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 
 from detection_contract.aws.arns import DestinationArn, Service, parse_destination_arn
 from detection_contract.aws.errors import error_code
+from detection_contract.user_messages import counted
 from detection_worker import aws_session
 from detection_worker.aws_session import CALL_ERRORS, make_session
 from detection_worker.errors import UsageError
@@ -68,7 +69,8 @@ def attribute_lines(facts: QueueFacts) -> Iterator[str]:
     if facts.max_receive_count is None:
         yield "Redrive policy:     none"
     else:
-        yield f"Redrive policy:     dead-lettered after {facts.max_receive_count} deliveries"
+        deliveries = counted(facts.max_receive_count, "delivery", "deliveries")
+        yield f"Redrive policy:     dead-lettered after {deliveries}"
         yield f"Dead-letter queue:  {facts.dead_letter_queue_url}"
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self
 
 from detection_contract.error_codes import Disposition, ErrorCode, disposition
+from detection_contract.user_messages import counted
 from detection_worker.errors import JobError
 
 BACKOFF_BASE_S = 5.0
@@ -143,7 +144,8 @@ def _spent(passing: Sequence[Failure], receive_count: int, rules: RetryRules) ->
 
 
 def _gave_up(last: Failure, receive_count: int) -> Failure:
+    deliveries = counted(receive_count, "delivery", "deliveries")
     return Failure(
         code=ErrorCode.GAVE_UP,
-        message=f"gave up after {receive_count} deliveries; last: {last.code}: {last.message}",
+        message=f"gave up after {deliveries}; last: {last.code}: {last.message}",
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from detection_contract.error_codes import ErrorCode
+from detection_contract.user_messages import counted
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.core.outbox.schedule import LIFE_S, pause_s
 
@@ -104,9 +105,10 @@ def _since_s(course: Course, now_s: float) -> float:
 
 
 def _gave_up(course: Course, last: Failure, *, now_s: float) -> Failure:
+    attempts = counted(course.attempts, "attempt")
     hours = max(0.0, now_s - _since_s(course, now_s)) / 3600
     return Failure(
         code=ErrorCode.GAVE_UP,
-        message=f"gave up after {course.attempts} attempts from the outbox in {hours:.1f} h; "
+        message=f"gave up after {attempts} from the outbox in {hours:.1f} h; "
         f"last: {last.code}: {last.message}",
     )

@@ -14,8 +14,10 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 from detection_contract.results import encode_result
+from detection_contract.user_messages import counted
 from detection_worker.cli.files import PUBLIC
 from detection_worker.errors import UsageError
+from detection_worker.report.envelope import child
 from detection_worker.report.texts import printable
 
 FORMATS: Final = ("json", "jsonl", "csv")
@@ -287,9 +289,9 @@ def csv_record(result: Mapping[str, object]) -> bytes:
 
 def column_values(result: Mapping[str, object]) -> dict[str, object]:
     """Return the values of ``CSV_COLUMNS``, by name and in their order."""
-    model, media = _object(result["model"]), _object(result["media"])
-    error, reason = _object(result["error"]), _object(result["verdict_reason"])
-    provenance = _object(result.get("provenance"))  # results of old versions have none
+    model, media = child(result, "model"), child(result, "media")
+    error, reason = child(result, "error"), child(result, "verdict_reason")
+    provenance = child(result, "provenance")  # results of old versions have none
     other = {
         "reason": reason.get("code"),
         "model": model.get("name"),
@@ -300,7 +302,7 @@ def column_values(result: Mapping[str, object]) -> dict[str, object]:
         "declares": provenance.get("declares"),
         "declared_signed": provenance.get("signed") if provenance.get("declares") else None,
         "generator": provenance.get("generator"),
-        "c2pa": _object(provenance.get("c2pa")).get("state"),
+        "c2pa": child(provenance, "c2pa").get("state"),
         **{name: media.get(name) for name in ("duration_s", "width", "height", "sha256")},
     }
     return {name: other[name] if name in other else result[name] for name in CSV_COLUMNS}
@@ -338,12 +340,9 @@ def _write_at(handle: int, data: bytes, offset: int) -> None:
 
 def cannot_write(where: Path | str, exc: OSError, written: int = 0) -> UsageError:
     """Return the error of an output that takes nothing; ``written`` results are kept there."""
-    kept = f"The {written} results before it are kept there. " if written else ""
+    kept = counted(written, "result before it is", "results before it are") + " kept there"
+    kept = f"The {kept}. " if written else ""
     return UsageError(
         f"Cannot write {printable(str(where))}: {exc.strerror or exc}\n{kept}"
         "Choose a place with room that you may write to."
     )
-
-
-def _object(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, dict) else {}

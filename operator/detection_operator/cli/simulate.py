@@ -102,7 +102,7 @@ def add(commands: Any) -> None:
 def _positive(text: str) -> float:
     value = float(text)
     if not 0.0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1000000")
+        raise argparse.ArgumentTypeError(f"{text} must be above 0 and below 1000000")
     return value
 
 

@@ -78,6 +78,8 @@ def _tiles_by_energy(pixels: Pixels, crop_px: int) -> list[Box]:
     rows, columns = pixels.shape[0] // crop_px, pixels.shape[1] // crop_px
     top = (pixels.shape[0] - rows * crop_px) // 2
     left = (pixels.shape[1] - columns * crop_px) // 2
+    if rows * columns == 1:
+        return [(left, top, left + crop_px, top + crop_px)]
     green = pixels[top : top + rows * crop_px, left : left + columns * crop_px, 1]
     energy = _energy(green, crop_px).ravel()
     order = np.argsort(-energy, kind="stable")

@@ -59,7 +59,7 @@ def test_an_order_survives_the_wire() -> None:
     packed = wire.pack_order(ORDER)
 
     assert wire.header_length(packed[:4]) == len(packed) - 4
-    assert wire.parse_order(wire.parse_header(packed[4:])) == ORDER
+    assert wire.parse_order(packed[4:]) == ORDER
 
 
 FACES = DecodeOrder(
@@ -150,7 +150,7 @@ def test_the_shape_of_clips_is_never_the_childs_choice(frames: int) -> None:
     packed = wire.pack_order(CLIPS)
     announced = answers.parse_done(clips_header(clips=2, frames=frames), CLIPS)
 
-    assert wire.parse_order(wire.parse_header(packed[4:])) == CLIPS
+    assert wire.parse_order(packed[4:]) == CLIPS
     assert (announced.units, announced.shape) == (2, (8, 16, 16, 3))
 
 
@@ -214,7 +214,7 @@ def test_an_order_for_sound_alone_is_not_answered_with_pictures() -> None:
     }  # fmt: skip
     packed = wire.pack_order(SOUND_ONLY)
 
-    assert wire.parse_order(wire.parse_header(packed[4:])) == SOUND_ONLY
+    assert wire.parse_order(packed[4:]) == SOUND_ONLY
     with pytest.raises(ProtocolError, match="not asked for"):
         answers.parse_done(header, SOUND_ONLY)
 

@@ -66,8 +66,7 @@ class Child:
         received = self._receive()
         if received is None:
             return False
-        header, fd = received
-        order = wire.parse_order(header)
+        order, fd = received
         sandbox.limit_memory(self._idle_bytes + order.limits.decode_memory_bytes)
         self._progress_at_s = time.monotonic() + PROGRESS_INTERVAL_S
         with os.fdopen(fd, "rb") as file:
@@ -85,7 +84,7 @@ class Child:
     def _decode(self, file: BinaryIO, order: DecodeOrder) -> DecodedMedia:
         return decode_file(file, order, tick=self._tick, manifests=self._manifests)
 
-    def _receive(self) -> tuple[dict[str, object], int] | None:
+    def _receive(self) -> tuple[DecodeOrder, int] | None:
         descriptors = array.array("i")
         prefix, ancillary, _, _ = self._sock.recvmsg(
             PREFIX_BYTES, socket.CMSG_SPACE(descriptors.itemsize)
@@ -96,8 +95,8 @@ class Child:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 descriptors.frombytes(payload)
         prefix += self._exactly(PREFIX_BYTES - len(prefix))
-        header = wire.parse_header(self._exactly(wire.header_length(prefix)))
-        return header, descriptors[0]
+        order = wire.parse_order(self._exactly(wire.header_length(prefix)))
+        return order, descriptors[0]
 
     def _exactly(self, count: int) -> bytes:
         parts = bytearray()

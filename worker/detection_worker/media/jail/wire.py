@@ -105,8 +105,14 @@ def pack_order(order: DecodeOrder) -> bytes:
     return frame({"type": "decode", **_fields(order)})
 
 
-def parse_order(header: dict[str, Any]) -> DecodeOrder:
-    """Return the order that ``pack_order`` packed; its sender, the worker, is trusted."""
+@lru_cache(maxsize=64)
+def parse_order(body: bytes) -> DecodeOrder:
+    """Return the order that ``pack_order`` packed; its sender, the worker, is trusted.
+
+    Args:
+        body: The frame without its length.
+    """
+    header = parse_header(body)
     announced, image, video, audio = (header[k] for k in ("announced", "image", "video", "audio"))
     return DecodeOrder(
         suffix=header["suffix"],

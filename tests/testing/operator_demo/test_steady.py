@@ -24,7 +24,7 @@ BURST: Final = 150
 MORE: Final = 30
 MEASURED: Final = 60
 SHARE: Final = 0.2
-"""Of what three workers do: traffic for one of them, on machines of any speed."""
+"""Steady traffic as a share of what three workers can do: one of them is enough for it."""
 MOST_A_SECOND: Final = 4.0
 CALLBACK_S: Final = 3.0
 ANSWER_S: Final = 60.0

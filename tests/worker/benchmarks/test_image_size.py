@@ -7,7 +7,7 @@ from typing import Any
 
 
 def test_a_package_has_the_size_of_its_files(benchmark_report: Callable[..., Any]) -> None:
-    code, (total, *rows) = benchmark_report("image_size.py", "--only", "requests", "numpy")
+    code, (total, *rows) = benchmark_report("costs/image_size.py", "--only", "requests", "numpy")
 
     assert code == 0
     assert [row["name"] for row in rows] == ["numpy", "requests"]

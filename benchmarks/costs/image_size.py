@@ -4,8 +4,8 @@ Sums the installed files of the packages that ``Dockerfile.worker`` installs, as
 environment that runs this: each package's own list of files, and the same compressed with gzip as
 registries keep layers. The base image (Python on Debian) is not counted.
 
-    python benchmarks/image_size.py                 # two to three minutes for a build with CUDA
-    python benchmarks/image_size.py --rows 20 --json
+    python benchmarks/costs/image_size.py                 # two to three minutes for a build with CUDA
+    python benchmarks/costs/image_size.py --rows 20 --json
 """
 
 import argparse
@@ -18,7 +18,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final
 
-REQUIREMENTS: Final = Path(__file__).parents[1] / "requirements"
+REQUIREMENTS: Final = Path(__file__).parents[2] / "requirements"
 LOCKS: Final = ("torch.txt", "cuda.txt", "worker.txt")
 """What ``Dockerfile.worker`` installs."""
 LEVEL: Final = 6

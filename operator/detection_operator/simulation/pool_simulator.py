@@ -14,6 +14,7 @@ from detection_operator.scaling.observation import Observation
 from detection_operator.scaling.plan import Plan
 from detection_operator.scaling.pool_demand import demand_of
 from detection_operator.scaling.pools.allocate import allocate
+from detection_operator.scaling.pools.claims import needed
 from detection_operator.scaling.pools.demand import Demand
 from detection_operator.scaling.pools.share import Allocation, Pool, PoolShare, share_of
 from detection_operator.simulation.parts import Event, Pod
@@ -150,7 +151,9 @@ class _Ledger:
         """Take down the demand of a queue, and the share that its decision followed."""
         if share is not None:
             self._followed[demand.key] = share
-        self._demands[demand.key] = demand
+        known = self._demands.get(demand.key)
+        before = None if known is None else needed(known)
+        self._demands[demand.key] = replace(demand, needed_before=before)
         self.changed = True
 
     def settle(self, now_s: float) -> None:

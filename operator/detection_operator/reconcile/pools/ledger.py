@@ -4,7 +4,6 @@ A decision takes its share and leaves its demand in one step, so that two thread
 same unit away twice. What a plan may be writing counts as held until the queue is observed again.
 """
 
-import heapq
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,15 +12,16 @@ from typing import Final
 from detection_operator.kube.port import Key
 from detection_operator.scaling.plan import Plan
 from detection_operator.scaling.pools.allocate import allocate
+from detection_operator.scaling.pools.claims import needed
 from detection_operator.scaling.pools.demand import Demand
 from detection_operator.scaling.pools.share import (
-    TAKERS_MAX,
     Allocation,
     Grant,
     Pool,
     PoolProblem,
     PoolShare,
-    share_of,
+    most_takers,
+    share_beside,
 )
 
 SMALL: Final = 50
@@ -156,6 +156,8 @@ class Ledger:
             plan = party.choose(share)
             granted = standing.running if first else share.share
             wanted = standing.of(party.demand(plan, granted))
+            if not first:
+                wanted = replace(wanted, needed_before=needed(known))
             book.absent.discard(name)
             self._put(book, wanted)
             newer = self._share(book, name)
@@ -297,13 +299,13 @@ class Ledger:
         if book.allocation is None or book.stale or (book.dirty and rested):
             book.allocation = allocate(book.pool, book.demands.values())
             book.at_s, book.stale, book.dirty = self._monotonic_s(), False, False
-            book.takers = _takers(book.allocation)
+            book.takers = most_takers(book.allocation)
         return book.allocation
 
     def _share(self, book: _Book, name: str) -> PoolShare:
         allocation = self._allocation(book)
         book.told[name] = allocation.grants[name]
-        return _share_of(allocation, name, book.takers)
+        return share_beside(allocation, name, book.takers)
 
     def _settle(self, pool: Key, book: _Book, *, but: str) -> dict[Key, float]:
         """Return what must be reconciled: queues whose grant has changed, and the pool."""
@@ -326,25 +328,3 @@ class Ledger:
     def _wake(self, concerned: Mapping[Key, float]) -> None:
         for key, after_s in concerned.items():
             self.wake(key, after_s)
-
-
-def _takers(allocation: Allocation) -> tuple[tuple[str, ...], int]:
-    """Return one name more than a share tells of, and the units of all shares."""
-    units = {
-        name: allocation.grants[name].share * demand.units_each
-        for name, demand in allocation.demands.items()
-    }
-    most = heapq.nsmallest(TAKERS_MAX + 1, units, key=lambda name: (-units[name], name))
-    return tuple(most), sum(units.values())
-
-
-def _share_of(allocation: Allocation, name: str, takers: tuple[tuple[str, ...], int]) -> PoolShare:
-    """Return what one queue is to know, without a look at all of a thousand others."""
-    names = {name, *takers[0]}
-    some = replace(
-        allocation,
-        demands={key: allocation.demands[key] for key in names},
-        grants={key: allocation.grants[key] for key in names},
-    )
-    share = share_of(some, name)
-    return replace(share, others=takers[1] - share.share * share.units_each)

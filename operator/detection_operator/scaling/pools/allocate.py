@@ -3,28 +3,18 @@
 In this order: what pinned queues hold, the guarantees, the minimums, and then what is left, by
 priority, by urgency and by weight; pods that do not start take only what nobody else can use.
 Everything is derived from the arguments; what a queue was granted so far decides only where two
-claims are about equal, so that noise moves nothing.
+claims are equal.
 """
 
 import heapq
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
 
+from detection_operator.scaling.pools.claims import Claim, by_urgency, by_weight
 from detection_operator.scaling.pools.demand import Demand
 from detection_operator.scaling.pools.share import Allocation, Grant, Pool
 from detection_operator.spec.worker_pool import Sharing
 
-STICKY: Final = 1.5
-"""A replica moves to another queue of the same priority only if that has this many times the claim
-to it. Counts of SQS err by some percent, and a move costs a drain and a cold start."""
-SHORTEST_SLACK: Final = 0.25
-"""In allowed waits: the least time to work off a backlog that urgency reckons with. A queue that
-is late already is that much more urgent, not infinitely: others would be late for its sake."""
-
-_Claim = Callable[[Demand, int], tuple[bool, float]]
-"""How strong the claim of a demand to its n-th replica is, n >= 1: urgent or not, and its value.
-It falls with n."""
 _Most = Callable[[Demand], int]
 
 
@@ -55,10 +45,10 @@ def allocate(pool: Pool, demands: Iterable[Demand]) -> Allocation:
         grants = {key: _ungoverned(demand) for key, demand in by_key.items()}
         return Allocation(pool=pool, demands=by_key, grants=grants)
     levels = _levels(ordered, pool.sharing)
-    claim = _by_urgency if pool.sharing is Sharing.PRIORITY else _by_weight
+    claim = by_urgency if pool.sharing is Sharing.PRIORITY else by_weight
     shares = dict.fromkeys(by_key, 0)
     pinned = [[demand for demand in level if demand.pinned] for level in levels]
-    left = _fill(pinned, shares, pool.capacity, most=lambda d: d.held, claim=_by_weight)
+    left = _fill(pinned, shares, pool.capacity, most=lambda d: d.held, claim=by_weight)
     _fill_in_turn(levels, shares, left, most=lambda d: d.limit, claim=claim)
     covered = all(shares[demand.key] >= demand.floor for demand in ordered)
     # What leaves is replaced only from what is free, until it is gone.
@@ -75,14 +65,14 @@ def _fill_in_turn(
     left: int,
     *,
     most: _Most,
-    claim: _Claim,
+    claim: Claim,
 ) -> None:
     """Add to ``given`` up to ``most``: first all guarantees, then all minimums, then the rest.
 
     Pods that do not start come last.
     """
-    left = _fill(levels, given, left, most=lambda d: min(d.guarantee, most(d)), claim=_by_weight)
-    left = _fill(levels, given, left, most=lambda d: min(d.floor, most(d)), claim=_by_weight)
+    left = _fill(levels, given, left, most=lambda d: min(d.guarantee, most(d)), claim=by_weight)
+    left = _fill(levels, given, left, most=lambda d: min(d.floor, most(d)), claim=by_weight)
     left = _fill(levels, given, left, most=lambda d: min(d.usable, most(d)), claim=claim)
     _fill(levels, given, left, most=most, claim=claim)
 
@@ -115,7 +105,7 @@ def _fill(
     left: int,
     *,
     most: _Most,
-    claim: _Claim,
+    claim: Claim,
 ) -> int:
     """Add to ``given``, level by level, one replica at a time to the strongest claim.
 
@@ -124,9 +114,10 @@ def _fill(
         demands of a level at once.
     """
 
-    def entry(demand: Demand) -> tuple[bool, float, int, str, Demand]:
-        urgent, value = claim(demand, given[demand.key] + 1)
-        return (not urgent, -value, -demand.weight, demand.key, demand)
+    def entry(demand: Demand) -> tuple[bool, float, bool, int, str, Demand]:
+        nth = given[demand.key] + 1
+        urgent, value = claim(demand, nth)
+        return (not urgent, -value, nth > demand.granted, -demand.weight, demand.key, demand)
 
     for level in levels:
         heap = [entry(demand) for demand in level]
@@ -140,35 +131,3 @@ def _fill(
             left -= demand.units_each
             heapq.heapreplace(heap, entry(demand))
     return left
-
-
-def _sticky(demand: Demand, nth: int) -> float:
-    return STICKY if nth <= demand.granted else 1.0
-
-
-def _by_weight(demand: Demand, nth: int) -> tuple[bool, float]:
-    """Claim units in proportion to the weight."""
-    return False, _sticky(demand, nth) * demand.weight / (nth * demand.units_each)
-
-
-def _by_urgency(demand: Demand, nth: int) -> tuple[bool, float]:
-    """Claim first what the objective needs, the least covered need first, by weight.
-
-    Who needs twice what it has is late sooner than who needs a tenth more, and the first replica
-    helps it more than the tenth. What nobody needs for the objective goes by weight.
-    """
-    need, sticky = needed(demand), _sticky(demand, nth)
-    if nth - 1 < need * sticky:
-        return True, sticky * demand.weight * need / nth
-    return _by_weight(demand, nth)
-
-
-def needed(demand: Demand) -> float:
-    """Return the replicas that keep up with arrivals and clear the backlog before it is late.
-
-    With no less time for the backlog than a new replica needs to start.
-    """
-    slack_s = max(
-        demand.wait_s - demand.age_s, SHORTEST_SLACK * demand.wait_s, demand.cold_start_s
-    )
-    return demand.load + demand.work_s / slack_s

@@ -21,8 +21,8 @@ class Demand:
             included. They take up the pool until they are gone.
         leaving: Those of them that go in any case, and count as none of its share: terminating
             ones, and ones whose node goes.
-        granted: Its share so far: what it is to keep in doubt. Where there was none yet, what runs
-            without draining.
+        granted: Its share so far: what it keeps where another has just the same claim. Where there
+            was none yet, what runs without draining.
         pinned: It keeps what it holds, whatever others need: its queue cannot be read, its plan is
             not known yet, or not applied (paused, Shadow: it then wants what it holds).
         startable: Replicas of it that run or would, as far as known, with a probe; None: all. It
@@ -32,6 +32,7 @@ class Demand:
         wait_s: Allowed wait; > 0.
         cold_start_s: Until a new replica takes messages.
         load: Replicas that the arrivals keep busy.
+        needed_before: Replicas that it needed for its objective so far; None: not known.
     """
 
     key: str
@@ -52,6 +53,7 @@ class Demand:
     wait_s: float = 120.0
     cold_start_s: float = 0.0
     load: float = 0.0
+    needed_before: float | None = None
 
     @property
     def limit(self) -> int:

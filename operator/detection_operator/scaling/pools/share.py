@@ -1,7 +1,8 @@
 """What a pool lets each queue run, as the allocation says it and as a decision sees it."""
 
+import heapq
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -158,3 +159,27 @@ def share_of(allocation: Allocation, key: str) -> PoolShare:
         problem=problem,
         why=pool.why,
     )
+
+
+def most_takers(allocation: Allocation) -> tuple[tuple[str, ...], int]:
+    """Return one name more than a share tells of, and the units of all shares."""
+    units = {
+        name: allocation.grants[name].share * demand.units_each
+        for name, demand in allocation.demands.items()
+    }
+    most = heapq.nsmallest(TAKERS_MAX + 1, units, key=lambda name: (-units[name], name))
+    return tuple(most), sum(units.values())
+
+
+def share_beside(
+    allocation: Allocation, name: str, takers: tuple[tuple[str, ...], int]
+) -> PoolShare:
+    """Return what one queue is to know, without a look at all of a thousand others."""
+    names = {name, *takers[0]}
+    some = replace(
+        allocation,
+        demands={key: allocation.demands[key] for key in names},
+        grants={key: allocation.grants[key] for key in names},
+    )
+    share = share_of(some, name)
+    return replace(share, others=takers[1] - share.share * share.units_each)

@@ -24,6 +24,7 @@ class Queues:
         self.ledger = Ledger(lambda: self.now_s)
         self.wanted = {f"q{number:04d}": 0 for number in range(count)}
         self.held = dict.fromkeys(self.wanted, 0)
+        self.work_s = dict.fromkeys(self.wanted, 0.0)
         members = {name: Demand(key=name, wanted=0, pinned=True) for name in self.wanted}
         self.ledger.set_pool(GPU, Pool(name="gpu", capacity=capacity), members)
 
@@ -38,7 +39,11 @@ class Queues:
                     desired=min(self.wanted[name], share.replicas), apply=True
                 ),
                 demand=lambda _plan, granted: Demand(
-                    key=name, wanted=self.wanted[name], granted=granted, held=held
+                    key=name,
+                    wanted=self.wanted[name],
+                    granted=granted,
+                    held=held,
+                    work_s=self.work_s[name],
                 ),
             ),
         )
@@ -80,6 +85,26 @@ def test_what_exists_stays_within_the_capacity_with_several_threads() -> None:
         thread.join(60)
 
     assert over == []
+
+
+def test_a_first_comer_gives_up_half_and_noise_moves_nothing_then() -> None:
+    queues, rng = Queues(40, 2), random.Random(5)
+    first, second = queues.wanted
+    for name in (first, first, second, first, first, second):
+        queues.wanted[name], queues.work_s[name] = 40, 6000.0
+        queues.decide(name)
+    assert list(queues.held.values()) == [20, 20]
+
+    for _ in range(100):
+        name = rng.choice([first, second])
+        queues.work_s[name] = 6000.0 * rng.uniform(0.85, 1.15)
+        queues.decide(name)
+        assert list(queues.held.values()) == [20, 20]
+
+    queues.work_s[second] = 12_000.0
+    for name in (second, first, first, second):
+        queues.decide(name)
+    assert queues.held[second] > queues.held[first] + 10
 
 
 def test_only_queues_whose_share_has_changed_are_woken() -> None:

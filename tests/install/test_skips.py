@@ -1,7 +1,9 @@
 """A run ends with its skips counted by reason, and fails for those that nobody listed."""
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -105,6 +107,36 @@ def test_a_run_that_failed_keeps_its_status(run: Run) -> None:
     done = run("--strict-skips", a=SUITE + UNLISTED, b=interrupted)
 
     assert done.returncode == int(pytest.ExitCode.INTERRUPTED)
+
+
+CHILD = """
+import subprocess, sys
+
+def test_of_a_child():
+    code = "import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\\n"
+"""
+
+
+def test_ctrl_c_reaches_the_children_of_a_run_in_the_background(run: Run) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does after `&`
+    try:
+        done = run(child=CHILD)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_files_with_the_longest_limits_come_first(run: Run) -> None:
+    one = "def test_1():\n    pass\n"
+    slow = f"import pytest\n\n{one}\n@pytest.mark.timeout({{}})\ndef test_2():\n    pass\n"
+
+    done = run("-v", a=one, b=slow.format(300), c=slow.format(600))
+
+    assert re.findall(r"test_(\w)\.py::test_(\d) PASSED", done.stdout) == [
+        *(("c", "1"), ("c", "2"), ("b", "1"), ("b", "2"), ("a", "1")),
+    ]
 
 
 def test_ci_and_make_fail_for_unlisted_skips(root: Path) -> None:

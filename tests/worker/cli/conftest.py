@@ -3,33 +3,18 @@
 import os
 import pty
 import select
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from detection_testing.aws.local_aws import LocalAws
+from detection_testing.forks import Ended, Forks
 
 TIMEOUT_S = 120
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def text(self) -> str:
-        """All that the user saw."""
-        return self.out + self.err
 
 
 RunCli = Callable[..., Ended]
@@ -75,6 +60,25 @@ def run_cli(home: Path, clean_environment: dict[str, str]) -> RunCli:
     return run
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    with Forks({"PATH": os.environ["PATH"], "PYTHONWARNINGS": "default"}) as running:
+        yield running
+
+
+@pytest.fixture
+def run_forked(forks: Forks, home: Path, clean_environment: dict[str, str]) -> RunCli:
+    """Do as ``run_cli``, in a process that need not load torch: for commands that use it."""
+
+    def run(*args: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Ended:
+        environment = {**clean_environment, **(env or {})}
+        return forks.run(
+            args, folder=home, environment=environment, stdin=stdin, timeout_s=TIMEOUT_S
+        )
+
+    return run
+
+
 class Terminal:
     """A command at a pseudo-terminal; answers are typed when their question has appeared."""
 
@@ -82,8 +86,6 @@ class Terminal:
         self._pid, self._fd = pty.fork()
         if self._pid == 0:
             os.chdir(cwd)
-            # Shells ignore it in what they run in the background, and so would the command.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
             command = [sys.executable, "-m", "detection_worker", *args]
             os.execve(sys.executable, command, env)
         self.seen = ""

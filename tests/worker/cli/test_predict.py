@@ -25,19 +25,20 @@ def image(home: Path) -> Path:
 
 
 @pytest.fixture
-def predict(run_cli: Callable[..., Any], tiny_models: Path) -> Callable[..., Any]:
+def predict(run_forked: Callable[..., Any], tiny_models: Path) -> Callable[..., Any]:
     """Run ``predict`` with the tiny models."""
 
     def run(*args: str, **more: Any) -> Any:
-        return run_cli("predict", "--models-dir", str(tiny_models), *args, **more)
+        return run_forked("predict", "--models-dir", str(tiny_models), *args, **more)
 
     return run
 
 
 def test_a_local_file_gets_a_summary_and_the_envelope_of_the_guide(
-    predict: Callable[..., Any], image: Path, home: Path
+    run_cli: Callable[..., Any], tiny_models: Path, image: Path, home: Path
 ) -> None:
-    ended = predict("--input", image.name, "--output", "result.json")
+    options = ("--models-dir", str(tiny_models), "--output", "result.json")
+    ended = run_cli("predict", *options, "--input", image.name)
 
     assert ended.code == 0, ended.err
     result = json.loads((home / "result.json").read_text())

@@ -50,11 +50,11 @@ def image_url(local_aws: LocalAws, home: Path) -> str:
 
 
 @pytest.fixture
-def run(run_cli: Callable[..., Any], environment: dict[str, str]) -> Callable[..., Any]:
+def run(run_forked: Callable[..., Any], environment: dict[str, str]) -> Callable[..., Any]:
     """Run a command in that environment."""
 
     def start(*args: str, env: dict[str, str] | None = None, stdin: str = "") -> Any:
-        return run_cli(*args, env={**environment, **(env or {})}, stdin=stdin)
+        return run_forked(*args, env={**environment, **(env or {})}, stdin=stdin)
 
     return start
 

@@ -49,11 +49,11 @@ def picture(aws: LocalAws, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def run(aws: LocalAws, run_cli: Callable[..., Any], queue_url: str) -> Callable[..., Any]:
+def run(aws: LocalAws, run_forked: Callable[..., Any], queue_url: str) -> Callable[..., Any]:
     def consume(*options: str, **changes: str) -> Any:
         env = {**aws.environment(), "QUEUE_URL": queue_url, "MAX_MESSAGES": "10", **changes}
         options = ("--wait-time", "1", "--callback-allow-private", *options)
-        return run_cli("consume", "--run-once", *options, env=env)
+        return run_forked("consume", "--run-once", *options, env=env)
 
     return consume
 

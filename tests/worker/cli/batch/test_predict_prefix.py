@@ -19,9 +19,9 @@ from detection_worker.settings import AwsSettings, DataSettings, Settings
 
 
 @pytest.fixture
-def predict(run_cli: Any, tiny_models: Path) -> Any:
+def predict(run_forked: Any, tiny_models: Path) -> Any:
     def run(aws: Any, *args: str) -> Any:
-        return run_cli("predict", "--models-dir", str(tiny_models), *args, env=aws.environment)
+        return run_forked("predict", "--models-dir", str(tiny_models), *args, env=aws.environment)
 
     return run
 

@@ -51,9 +51,9 @@ def many(home: Path) -> Path:
 
 
 @pytest.fixture
-def predict(run_cli: Callable[..., Any], tiny_models: Path) -> Callable[..., Any]:
+def predict(run_forked: Callable[..., Any], tiny_models: Path) -> Callable[..., Any]:
     def run(*args: str, **more: Any) -> Any:
-        return run_cli("predict", "--models-dir", str(tiny_models), *args, **more)
+        return run_forked("predict", "--models-dir", str(tiny_models), *args, **more)
 
     return run
 
@@ -251,10 +251,32 @@ class TwiceInterrupted:
         return [failed("a.png", JobError(ErrorCode.UNDECODABLE, "damaged"), threshold=0.5)]
 
 
-def test_a_second_interrupt_costs_no_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class InterruptedMeanwhile(TwiceInterrupted):
+    """A batch that has handed out two results as Ctrl-C comes."""
+
+    def poll(self, timeout_s: float) -> list[Any]:
+        signal.raise_signal(signal.SIGINT)
+        error = JobError(ErrorCode.UNDECODABLE, "damaged")
+        return [failed(name, error, threshold=0.5) for name in ("a.png", "b.png")]
+
+    def close(self) -> None:
+        pass
+
+    def finished(self) -> list[Any]:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("batch", "kept"), [(TwiceInterrupted, ["a.png"]), (InterruptedMeanwhile, ["a.png", "b.png"])]
+)
+def test_an_interrupt_at_a_bad_moment_costs_no_result(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    batch: type[TwiceInterrupted],
+    kept: list[str],
 ) -> None:
-    monkeypatch.setattr(predict_run, "Predictor", lambda *_, **__: TwiceInterrupted())
+    monkeypatch.setattr(predict_run, "Predictor", lambda *_, **__: batch())
     plan = Plan(
         names=["a.png", "b.png"],
         total=2,
@@ -275,7 +297,8 @@ def test_a_second_interrupt_costs_no_result(
     finally:
         signal.signal(signal.SIGINT, before)
 
-    assert names(json.loads((tmp_path / "out.json").read_text())) == ["a.png"]
+    assert names(json.loads((tmp_path / "out.json").read_text())) == kept
+    assert f"{len(kept)} of 2 files were analysed" in capsys.readouterr().err
 
 
 @pytest.mark.slow

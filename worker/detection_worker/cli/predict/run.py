@@ -1,8 +1,9 @@
 """One run of ``predict``: files through the pipeline, results to the terminal and the output."""
 
+import contextlib
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from detection_contract.environment import EXIT_FAILED, EXIT_OK
@@ -74,6 +75,30 @@ def _draw(plan: Plan, predictor: Predictor) -> None:
         print(f"Drawn to {path}", file=sys.stderr)
 
 
+@contextlib.contextmanager
+def _interrupted_after() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block; pressed again, it waits for nothing.
+
+    Raises:
+        KeyboardInterrupt: It was pressed.
+    """
+    pressed = False
+
+    def press(*_: object) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
+
+
 class _Report:
     """Shows results as they come, and writes them to the output."""
 
@@ -93,8 +118,9 @@ class _Report:
         try:
             while not batch.ended:
                 self._progress.show(self._done)
-                for result in batch.poll(TICK_S):
-                    self._take(result, batch)
+                with _interrupted_after():  # in the middle of one, those after it would be lost
+                    for result in batch.poll(TICK_S):
+                        self._take(result, batch)
             self._progress.clear()
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not lose results

@@ -30,7 +30,7 @@ rate is not the local services' either.
 
 ``--tracing`` compares the worker with itself without traces, with a tenth of them and with all.
 
-    python benchmarks/worker_throughput.py                # five media sets, half an hour
+    python benchmarks/worker_throughput.py                # five media sets, an hour
     python benchmarks/worker_throughput.py --sets mix --rows worker limit
     python benchmarks/worker_throughput.py --destinations
     python benchmarks/worker_throughput.py --destinations --pin

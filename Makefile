@@ -85,13 +85,17 @@ chaos: setup  ## Chaos test: 200 SIGKILLs over 2,000 messages, 50 SIGTERM rounds
 	$(BIN)/python benchmarks/worker_chaos.py
 	$(BIN)/python benchmarks/worker_chaos.py --feeders 2
 
-bench: setup  ## Benchmark throughput, the cost of destinations, feeders, the shared cache and a receiver that is down
+bench: setup  ## Benchmark throughput, destinations, feeders, the shared cache, a receiver that is down, sound, starts, decoding; a GPU if there is one
 	$(BIN)/python benchmarks/worker_throughput.py
 	$(BIN)/python benchmarks/worker_throughput.py --destinations
 	$(BIN)/python benchmarks/feeders.py
 	$(BIN)/python benchmarks/shared_cache.py
 	$(BIN)/python benchmarks/receiver_down.py
 	$(BIN)/python benchmarks/sound.py
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/decoding/stills.py
+	$(BIN)/python benchmarks/decoding/videos.py
+	! $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || $(BIN)/python benchmarks/gpu.py
 
 dashboards: setup  ## Write the Grafana dashboards of the chart again from tools/dashboards
 	$(BIN)/python -m tools.dashboards

@@ -7,7 +7,10 @@ clock (``--units-per-s``), so that the figures are about everything but the forw
 each) as fast as they can and do nothing else. Measured are messages a second and the CPU of the
 device's process for each message. Python runs one thread at a time, so a second of CPU is all that
 there is: 1000 divided by these milliseconds is the most messages a second that the process can
-take, whatever the number of cores and feeders (``limit``).
+take, whatever the number of cores and feeders (``limit``). The CPU of that process
+(``device_cores``) is an upper bound of the time in which it holds the interpreter's lock (GIL):
+copies and waits for sockets within it are done without the lock. The last rows have two feeders on
+1, 2, 4, ... cores; their rates are by the clock and need an idle machine.
 
 ``worker``: whole workers on a strict local SQS, S3 and callback receiver that answer S3 reads
 after 40 ms and callbacks after 80 ms; the receiver of callbacks has a process of its own. Without
@@ -52,7 +55,7 @@ from numpy.typing import NDArray
 from detection_contract.media_types import MediaKind
 from detection_testing.aws.faults import Fault
 from detection_testing.aws.local_aws import LocalAws
-from detection_testing.cpu import children_of, own_cpu_s, tree_cpu_s
+from detection_testing.cpu import worker_cpu
 from detection_testing.media.sample_info import media_info
 from detection_testing.media.sample_media import make_image
 from detection_tracing.contexts import Carrier
@@ -75,8 +78,6 @@ AT_ONCE = 10
 WARM_UP_SHARE = 0.3
 """Messages before those that count: connections, caches and first calls."""
 WAIT_S = 600.0
-FEEDER = "feeders.feeder"
-"""In the command line of a feeder."""
 
 
 class FakeDevice:
@@ -157,15 +158,18 @@ class DeviceRow:
     Attributes:
         device: The fake device.
         feeders: Feeder processes.
+        cores: What the device's process and the feeders share.
         per_s: Messages a second by the clock.
         device_ms: CPU of the device's process for each message.
         limit_per_s: Messages a second of which that would be all of one core.
-        device_cores: CPU of the device's process while it ran, in cores.
+        device_cores: CPU of the device's process while it ran, in cores; it holds the GIL for at
+            most this share of the time.
         share_of_clock: Part of what the fake device's own clock allows; None at 0 ms.
     """
 
     device: str
     feeders: int
+    cores: int
     per_s: float
     device_ms: float
     limit_per_s: float
@@ -195,6 +199,7 @@ def measure_device(units_per_s: float, *, feeders: int, messages: int) -> Device
     return DeviceRow(
         device=named(units_per_s),
         feeders=feeders,
+        cores=len(os.sched_getaffinity(0)),
         per_s=per_s,
         device_ms=device_ms,
         limit_per_s=1000 / device_ms,
@@ -473,22 +478,13 @@ def _wait_until_ready(port: int, process: "subprocess.Popen[bytes]") -> None:
 
 
 def _cpu(pid: int, local: Services) -> Cpu:
-    device_s = own_cpu_s(pid)
-    feeders_s = sum(own_cpu_s(child) for child in children_of(pid) if FEEDER in _command(child))
+    worker = worker_cpu(pid)
     return Cpu(
-        device=device_s,
-        feeders=feeders_s,
-        # All others; those that were replaced count with their parents.
-        decoders=tree_cpu_s(pid) - device_s - feeders_s,
+        device=worker.device,
+        feeders=worker.feeders,
+        decoders=worker.decoders,
         local_aws=local.cpu_s(),
     )
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:  # a decoder that was replaced meanwhile
-        return ""
 
 
 def consume(units_per_s: float, options: Sequence[str]) -> int:
@@ -512,12 +508,16 @@ def consume(units_per_s: float, options: Sequence[str]) -> int:
 
 
 def device_part(args: argparse.Namespace) -> dict[str, object]:
-    """Measure the device's process with one and two feeders."""
-    rows = [
-        measure_device(units_per_s, feeders=feeders, messages=args.pushed)
-        for units_per_s in args.units_per_s
-        for feeders in (1, 2)
-    ]
+    """Measure the device's process with one and two feeders, then against cores."""
+    cores = sorted(os.sched_getaffinity(0))
+    fewer = [2**i for i in range(len(cores).bit_length()) if 2**i < len(cores)]
+    measured = [(1, cores), (2, cores), *((2, cores[:count]) for count in fewer)]
+    rows = []
+    for units_per_s in args.units_per_s:
+        for feeders, own in measured:
+            os.sched_setaffinity(0, own)  # threads and processes that start have it too
+            rows.append(measure_device(units_per_s, feeders=feeders, messages=args.pushed))
+    os.sched_setaffinity(0, cores)
     lowest = min(row.limit_per_s for row in rows)
     return {"rows": [asdict(row) for row in rows], "limit_per_s": lowest}
 

@@ -2,83 +2,24 @@
 
 A CUDA error that ends a process ends one section, and every section starts from a clean device.
 
-    python benchmarks/on_gpu/sections.py SECTION --device cuda [--quick]
+    PYTHONPATH=benchmarks python -m on_gpu.sections SECTION --device cuda [--quick]
 """
 
 import argparse
 import json
 import os
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
-import threading
+import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-Row = dict[str, Any]
-BATCHES: Final = (1, 4, 16, 64, 256)
-QUICK_BATCHES: Final = (1, 4)
-CROP_PX: Final = {
-    "clip-b16": 224,
-    "efficientnet-b4": 380,
-    "effort": 224,
-    "image_residual": 128,
-    "npr": 256,
-    "univfd": 224,
-    "xception": 299,
-}
-"""Side of the pictures that a network was trained on."""
-WINDOW: Final = {
-    "aasist": 64_600,
-    "aasist-l": 64_600,
-    "audio_lfb": 64_000,
-    "lfcc-lcnn": 64_600,
-    "rawnet2": 64_600,
-    "xlsr-aasist": 64_600,
-}
-"""Samples of the sound that a network was trained on."""
-QUICK_NETWORKS: Final = ("image_residual", "audio_lfb")
-CALLBACK_LATENCY_S: Final = 0.080
-S3_LATENCY_S: Final = 0.040
-SAMPLE_S: Final = 0.2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to measure.
-
-    Attributes:
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
-        quick: Little of everything, to show that it runs.
-    """
-
-    device: str
-    quick: bool
-
-    @property
-    def batches(self) -> tuple[int, ...]:
-        """Units of a pass."""
-        return QUICK_BATCHES if self.quick else BATCHES
-
-    @property
-    def networks(self) -> tuple[str, ...]:
-        """Architectures."""
-        return QUICK_NETWORKS if self.quick else (*CROP_PX, *WINDOW)
-
-    @property
-    def cuda(self) -> bool:
-        """It is a GPU."""
-        return self.device.startswith("cuda")
-
+from on_gpu.busy import nvidia_smi
+from on_gpu.plan import QUICK_NETWORKS, Plan, Row, detectors_of, units_of, untrained
 
 # -- the device ----------------------------------------------------------------------------------
 
@@ -86,8 +27,18 @@ class Plan:
 def device(plan: Plan) -> Iterator[Row]:
     """What is measured on."""
     import torch
+    import torchvision
 
-    row: Row = {"torch": torch.__version__, "cuda": torch.version.cuda, "cores": os.cpu_count()}
+    from detection_worker.detectors.registry import chosen_device
+
+    chosen_device(plan.device)  # refuses what is not there
+    row: Row = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "cuda": torch.version.cuda,
+        "cores": len(os.sched_getaffinity(0)),
+    }
     if plan.cuda:
         facts = torch.cuda.get_device_properties(torch.device(plan.device))
         row |= {"name": facts.name, "memory_gib": round(facts.total_memory / 2**30, 1)}
@@ -96,18 +47,8 @@ def device(plan: Plan) -> Iterator[Row]:
 
 
 def _driver() -> str | None:
-    found = _nvidia_smi("driver_version")
+    found = nvidia_smi("driver_version")
     return found[0] if found else None
-
-
-def _nvidia_smi(fields: str, *, index: int = 0) -> list[str]:
-    """Return what nvidia-smi says of a GPU; nothing if there is no such program."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    command = [program, f"--id={index}", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
-    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
-    return [part.strip() for line in said.stdout.splitlines()[:1] for part in line.split(",")]
 
 
 # -- forward passes ------------------------------------------------------------------------------
@@ -123,14 +64,14 @@ def forward(plan: Plan) -> Iterator[Row]:
 
     where = torch.device(plan.device)
     for name in plan.networks:
-        detector = _untrained(name, plan)
+        detector = untrained(name, plan)
         for precision in ("float32", "float16", "bfloat16"):
             detector.use_precision(precision)
             make = GraphMaker(detector, DeviceStreams(where)) if plan.cuda else None
             for batch in plan.batches:
                 row: Row = {"network": name, "precision": precision, "units": batch}
                 try:
-                    example = _units(detector, batch, where)
+                    example = units_of(detector, batch, where)
                     found = timing.measure(partial(detector.forward, example), where)
                     row["per_s"] = batch / found.seconds
                     row["peak_mib"] = round(found.peak_bytes / 2**20, 1)
@@ -152,8 +93,8 @@ def compiled(plan: Plan) -> Iterator[Row]:
 
     where = torch.device(plan.device)
     for name in () if plan.quick else QUICK_NETWORKS:
-        detector = _untrained(name, plan)
-        example = _units(detector, 32, where)
+        detector = untrained(name, plan)
+        example = units_of(detector, 32, where)
         plain = timing.measure(partial(detector.forward, example), where)
         began_s = time.perf_counter()
         run: Any = torch.compile(detector.forward, dynamic=False)
@@ -170,44 +111,6 @@ def compiled(plan: Plan) -> Iterator[Row]:
         }
 
 
-def _untrained(name: str, plan: Plan) -> Any:
-    import torch
-
-    from detection_contract.media_types import MediaKind
-    from detection_worker.core.sampling import AudioSampling, ImageSampling
-    from detection_worker.core.verdict import Calibration, Pooling
-    from detection_worker.detectors.architectures import build_network
-    from detection_worker.detectors.base import DetectorCard
-    from detection_worker.detectors.torch_detector import TorchDetector
-
-    sound = name in WINDOW
-    card = DetectorCard(
-        name=name,
-        version="0",
-        sha256="0" * 64,
-        grade="demo",
-        kind=MediaKind.AUDIO if sound else MediaKind.IMAGE,
-        sampling=AudioSampling(window=WINDOW[name])
-        if sound
-        else ImageSampling(crop_px=CROP_PX[name]),
-        pooling=Pooling(),
-        calibration=Calibration(),
-    )
-    # Drawn where they are used: hundreds of millions of weights take seconds on one core.
-    with torch.device(plan.device):
-        module = build_network(name, {}, where=name)
-    return TorchDetector(card=card, module=module, device=plan.device)
-
-
-def _units(detector: Any, count: int, where: Any) -> Any:
-    import torch
-
-    from detection_worker.detectors.self_test import unit
-
-    one = unit(detector.card.sampling, seed=1)
-    return torch.from_numpy(np.repeat(one, count, axis=0)).to(where)
-
-
 # -- half precision ------------------------------------------------------------------------------
 
 
@@ -216,7 +119,7 @@ def golden(plan: Plan) -> Iterator[Row]:
     from detection_worker.detectors.device.golden import compare_precision
     from detection_worker.detectors.device.start import HALF
 
-    cases = [(detector, half) for detector in _detectors(plan) for half in HALF]
+    cases = [(detector, half) for detector in detectors_of(plan) for half in HALF]
     for detector, half in cases:
         change = compare_precision(detector, half)
         yield {
@@ -227,15 +130,6 @@ def golden(plan: Plan) -> Iterator[Row]:
             "flips": change.flips,
             "holds": change.holds,
         }
-
-
-def _detectors(plan: Plan) -> list[Any]:
-    from detection_worker.detectors.model_folder.listing import bundled_models_dir
-    from detection_worker.detectors.registry import load_detectors
-    from detection_worker.detectors.torch_detector import TorchDetector
-
-    loaded = load_detectors(bundled_models_dir(), device=plan.device)
-    return [d for d in loaded.by_kind.values() if isinstance(d, TorchDetector)]
 
 
 # -- the inference stage -------------------------------------------------------------------------
@@ -254,18 +148,31 @@ class _Ticket:
         return {}
 
 
+STAGE_LARGE: Final = ("clip-b16", "univfd")
+"""Networks whose passes take long on a GPU, beside the small ones in the package."""
+UNITS_EACH: Final = 16
+"""In a file, as many as frames of a video."""
+STAGE_S: Final = 5.0
+
+
 def stage(plan: Plan) -> Iterator[Row]:
-    """Units a second through the inference stage, against those of bare forward passes."""
+    """Units a second through the inference stage, against those of bare forward passes.
+
+    Files with their units lie ready before, so that the stage is measured and not the making.
+    """
     import torch
 
     from detection_worker.detectors.device import timing
     from detection_worker.pipeline.stages.inference import InferenceStage
 
     where = torch.device(plan.device)
-    for detector in _detectors(plan):
+    for detector in _staged(plan):
         limit_units = detector.batch_units if plan.cuda else 32
-        example = _units(detector, limit_units, where)
+        example = units_of(detector, limit_units, where)
         bare = timing.measure(partial(detector.forward, example), where)
+        wanted = (0.5 if plan.quick else STAGE_S) / bare.seconds * limit_units
+        count = max(4 * limit_units, int(wanted)) // UNITS_EACH
+        files = _files(detector, count)
         batches: list[int] = []
         inference: InferenceStage[_Ticket] = InferenceStage(
             max_units=0,
@@ -274,11 +181,7 @@ def stage(plan: Plan) -> Iterator[Row]:
             on_scored=lambda *_: None,
             on_progress=lambda _: None,
             on_batch=batches.append,
-            capacity=4 * limit_units,
-        )
-        files = _files(
-            detector,
-            max(4 * limit_units, int((0.5 if plan.quick else 5.0) / bare.seconds * limit_units)),
+            capacity=4 * limit_units // UNITS_EACH,
         )
         began_s, cpu_s = time.perf_counter(), time.process_time()
         for file in files:
@@ -291,6 +194,7 @@ def stage(plan: Plan) -> Iterator[Row]:
             "passes": type(detector.passes).__name__,
             "batch": limit_units,
             "mean_batch": units / len(batches),
+            "scored": units / (count * UNITS_EACH),
             "limit_per_s": limit_units / bare.seconds,
             "stage_per_s": units / wall_s,
             "share": units / wall_s / (limit_units / bare.seconds),
@@ -298,211 +202,44 @@ def stage(plan: Plan) -> Iterator[Row]:
         }
 
 
-def _files(detector: Any, count: int) -> Iterator[Any]:
-    from detection_worker.detectors.self_test import unit
-    from detection_worker.media.values import DecodedMedia, MediaInfo
+def _staged(plan: Plan) -> Iterator[Any]:
+    """Yield the models in the package, then large untrained networks, prepared as a worker's."""
+    import torch
+
+    from detection_worker.detectors.device.start import DeviceStart
+
+    yield from detectors_of(plan)
+    for name in () if plan.quick else STAGE_LARGE:
+        detector = untrained(name, plan)
+        if plan.cuda:
+            DeviceStart(device=torch.device(plan.device)).prepare(detector)
+        yield detector
+
+
+def _files(detector: Any, count: int) -> list[Any]:
+    from detection_testing.media.sample_info import media_info
+    from detection_worker.media.values import DecodedMedia
     from detection_worker.pipeline.files.handovers import Decoded, DecodedTrack
 
-    info = MediaInfo(
-        kind=detector.card.kind,
-        container="",
-        codec=None,
-        size_bytes=0,
-        sha256="",
-        width=None,
-        height=None,
-        duration_s=None,
-        frames_analysed=1,
-        sample_rate_hz=None,
-        truncated=False,
-        warnings=(),
+    media = DecodedMedia(
+        info=media_info(side_px=256, kind=detector.card.kind),
+        units=units_of(detector, UNITS_EACH, "cpu").numpy(),
+        frame=np.zeros(UNITS_EACH, dtype=np.int32),
+        at_s=np.zeros(1),
+        boxes=np.zeros((UNITS_EACH, 4), dtype=np.int32),
     )
-    units = unit(detector.card.sampling, seed=1)
-    for _ in range(count):
-        media = DecodedMedia(
-            info=info,
-            units=units.copy(),
-            frame=np.zeros(1, dtype=np.int32),
-            at_s=np.zeros(1),
-            boxes=np.zeros((1, 4), dtype=np.int32),
-        )
-        yield Decoded(ticket=_Ticket(), main=DecodedTrack(media=media, detector=detector))
+    track = DecodedTrack(media=media, detector=detector)
+    return [Decoded(ticket=_Ticket(), main=track) for _ in range(count)]
 
 
 # -- the whole worker ----------------------------------------------------------------------------
 
 
 def worker(plan: Plan) -> Iterator[Row]:
-    """Messages a second of ``consume`` on the local AWS, the GPU's busy share, time to ready."""
-    from detection_testing.aws.faults import Fault
-    from detection_testing.aws.local_aws import LocalAws
-    from detection_testing.media.sample_media import make_image
+    """Messages a second of ``consume`` on local services, by media, and what limits them."""
+    from on_gpu import whole_worker
 
-    count = 40 if plan.quick else 4000
-    with tempfile.TemporaryDirectory() as name, LocalAws.in_process() as aws:
-        aws.inject(Fault(operation="s3.GetObject", kind="latency", seconds=S3_LATENCY_S))
-        aws.inject(Fault(operation="callback.*", kind="latency", seconds=CALLBACK_LATENCY_S))
-        paths = [
-            make_image(Path(name) / f"{i}.jpg", width=160, height=144, seed=i) for i in range(16)
-        ]
-        for path in paths:
-            aws.put_object("media", path.name, path.read_bytes())
-        queue_url, _ = aws.create_queue("gpu", max_receive_count=100)
-        aws.send(queue_url, [_body(aws, paths[i % 16].name, i) for i in range(count)])
-        yield _consumed(plan, aws, queue_url, count) | _limits(plan, paths)
-
-
-def _body(aws: Any, key: str, number: int) -> str:
-    return json.dumps(
-        {
-            "sqs_to_ml_url": f"s3://media/{key}",
-            "callback_url": aws.callback_url("/ok"),
-            "request_id": f"r{number}",
-        }
-    )
-
-
-def _consumed(plan: Plan, aws: Any, queue_url: str, count: int) -> Row:
-    command = [
-        *(sys.executable, "-P", "-m", "detection_worker", "consume", "--queue-url", queue_url),
-        *("--endpoint-url", aws.endpoint_url, "--device", plan.device, "--wait-time", "2"),
-        *("--callback-allow-private", "--max-in-flight", "512"),
-    ]
-    began_s = time.time()
-    process = subprocess.Popen(
-        command, env={**os.environ, **aws.environment(), "LOG_LEVEL": "WARNING"}
-    )
-    with BusyShare(plan) as busy:
-        times: list[float] = []
-        while len(times) < count and process.poll() is None:
-            times += [c.at_s for c in aws.callbacks(since=len(times))]
-            time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    process.wait(60)
-    times.sort()
-    first = max(1, len(times) // 10)
-    return {
-        "messages": len(times),
-        "of": count,
-        "ready_s": times[0] - began_s,
-        "per_s": (len(times) - first) / max(1e-6, times[-1] - times[first - 1]),
-        "gpu_busy": busy.share,
-        "gpu_memory_mib": busy.memory_mib,
-    }
-
-
-def _limits(plan: Plan, paths: Sequence[Path]) -> Row:
-    """What decoding on all cores, and forward passes, could do with the same files."""
-    import torch
-
-    from detection_contract.media_types import MediaKind
-    from detection_worker.detectors.device import timing
-    from detection_worker.media.decode import decode_file
-    from detection_worker.media.jail.wire import order_of
-    from detection_worker.pipeline.files.analysis import decode_request
-    from detection_worker.settings import MediaLimits
-
-    where = torch.device(plan.device)
-    detector = next(d for d in _detectors(plan) if d.card.kind is MediaKind.IMAGE)
-    units = detector.batch_units if plan.cuda else 32
-    bare = timing.measure(partial(detector.forward, _units(detector, units, where)), where)
-    cpu_s = time.process_time()
-    crops = 0
-    for path in paths:
-        request = decode_request(
-            path, name=path.name, detectors={MediaKind.IMAGE: detector}, limits=MediaLimits()
-        )
-        with path.open("rb") as file:
-            crops += len(decode_file(file, order_of(request), tick=lambda: None).units)
-    decode_s = (time.process_time() - cpu_s) / len(paths)
-    cores = len(os.sched_getaffinity(0))
-    return {
-        "forward_limit_per_s": units / bare.seconds * len(paths) / crops,
-        "decode_limit_per_s": cores / decode_s,
-        "cores": cores,
-    }
-
-
-class BusyShare:
-    """Samples a GPU: share of the time in which a kernel ran, and memory in use."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._read = _reader(plan) if plan.cuda else None
-        self._shares: list[float] = []
-        self._memory: list[float] = []
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-
-    def __enter__(self) -> "BusyShare":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-    @property
-    def share(self) -> float | None:
-        """Mean over the busier half of the samples: the start, without work, is in the other."""
-        busier = sorted(self._shares)[len(self._shares) // 2 :]
-        return sum(busier) / len(busier) if busier else None
-
-    @property
-    def memory_mib(self) -> float | None:
-        """The most that was in use, by all processes."""
-        return max(self._memory, default=None)
-
-    def _sample(self) -> None:
-        while self._read is not None and not self._end.wait(SAMPLE_S):
-            share, memory = self._read()
-            self._memory.append(memory)
-            if share is not None:
-                self._shares.append(share)
-
-
-Reading = tuple[float | None, float]
-"""Busy share, if it can be told, and MiB in use."""
-
-
-def _reader(plan: Plan) -> Callable[[], Reading]:
-    """Return the first way to read a GPU that works here; MIG slices tell no busy share."""
-    index = int(plan.device.partition(":")[2] or 0)
-    for make in (_by_library, _by_program):
-        try:
-            read = make(index)
-            read()
-        except Exception:  # noqa: BLE001 - NVML raises its own; the next way may work
-            continue
-        return read
-    return partial(_by_torch, plan.device)
-
-
-def _by_library(index: int) -> Callable[[], Reading]:
-    import pynvml  # type: ignore[import-not-found] # nvidia-ml-py
-
-    pynvml.nvmlInit()
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-
-    def read() -> Reading:
-        share = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
-        return share, pynvml.nvmlDeviceGetMemoryInfo(handle).used / 2**20
-
-    return read
-
-
-def _by_program(index: int) -> Callable[[], Reading]:
-    def read() -> Reading:
-        share, memory = _nvidia_smi("utilization.gpu,memory.used", index=index)
-        return float(share) / 100, float(memory)
-
-    return read
-
-
-def _by_torch(device_name: str) -> Reading:
-    import torch
-
-    free, total = torch.cuda.mem_get_info(torch.device(device_name))
-    return None, (total - free) / 2**20
+    yield from whole_worker.worker(plan)
 
 
 # -- the start -----------------------------------------------------------------------------------
@@ -541,13 +278,13 @@ def start(plan: Plan) -> Iterator[Row]:
 
     patched: Any = DeviceStart
     patched.prepare = timed  # its part of the time
-    detectors = _detectors(plan)
+    detectors = detectors_of(plan)
     patched.prepare = cold
     row = lap("load, self-test")
     yield row | {"seconds": row["seconds"] - seconds}
     yield {"part": "measure, warm up", "seconds": seconds}
     for detector in detectors:
-        detector.logits(_units(detector, 1, "cpu").numpy())
+        detector.logits(units_of(detector, 1, "cpu").numpy())
     yield lap("first results")
 
 
@@ -565,8 +302,8 @@ def memory(plan: Plan) -> Iterator[Row]:
         yield {"skipped": "only a GPU has memory of its own"}
         return
     where = torch.device(plan.device)
-    detector = next(iter(_detectors(plan)))
-    units = _units(detector, 2048, "cpu").numpy()
+    detector = next(iter(detectors_of(plan)))
+    units = units_of(detector, 2048, "cpu").numpy()
     detector.batch_units = 64
     wanted = detector.logits(units)
     give_back_memory(where)
@@ -650,7 +387,9 @@ def main() -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
-    for row in SECTIONS[args.section](Plan(device=args.device, quick=args.quick)):
+    # A GPU by its number, as the worker calls it: some calls of torch refuse "cuda" alone.
+    name = "cuda:0" if args.device == "cuda" else args.device
+    for row in SECTIONS[args.section](Plan(device=name, quick=args.quick)):
         print(json.dumps(row), flush=True)
     return 0
 

@@ -20,7 +20,8 @@ OWN = {
     "detection_training",
     "detection_testing",
     "tools",
-    "throughput",  # parts of a benchmark
+    "on_gpu",  # parts of benchmarks
+    "throughput",
 }
 CODE: Mapping[str, tuple[str, ...]] = {
     "": (
@@ -60,7 +61,7 @@ WITHOUT_IMPORT: Mapping[str, str] = {
 ONLY_IF_THERE: Mapping[str, str] = {
     "fastapi": "litserve brings it",
     "litserve": "benchmarks/throughput/litserve_peer.py says why its row is absent",
-    "nvidia-ml-py": "benchmarks/on_gpu/sections.py asks nvidia-smi where it is absent",
+    "nvidia-ml-py": "benchmarks/on_gpu/busy.py asks nvidia-smi where it is absent",
     "pynvml": "what nvidia-ml-py is imported as",
 }
 """Packages outside of the lock that benchmarks use if they are installed."""

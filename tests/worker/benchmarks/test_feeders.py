@@ -1,5 +1,6 @@
 """A small run of the benchmark of feeders: a fake device, real processes."""
 
+import os
 from typing import Any
 
 import pytest
@@ -13,7 +14,10 @@ def test_the_device_does_little_for_a_message_whoever_feeds_it(benchmark_report:
 
     assert code == 0
     device, worker = report["device"]["rows"], report["worker"]["rows"]
-    assert [(row["device"], row["feeders"]) for row in device] == [("0 ms", 1), ("0 ms", 2)]
+    cores = len(os.sched_getaffinity(0))
+    assert {row["device"] for row in device} == {"0 ms"}
+    assert [(row["feeders"], row["cores"]) for row in device][:2] == [(1, cores), (2, cores)]
+    assert [row["cores"] for row in device][2:] == [n for n in (1, 2, 4, 8, 16, 32) if n < cores]
     # CPU, not the clock.
     assert all(0 < row["device_ms"] < 1 for row in device)
     alone, *fed = worker

@@ -12,8 +12,9 @@ from typing import BinaryIO
 
 from detection_worker.media.containers.sniff import Content, adts_frame_bytes, mp3_frame_bytes
 
-MAX_ELEMENTS = 2_000_000
-"""Most chunks, boxes or elements that are walked over; more says nothing."""
+MAX_ELEMENTS = 500_000
+"""Most chunks, boxes or elements that are walked over, in under half a second; more says nothing.
+An AVI whose writer could not seek back has one for each frame: three hours of video and sound."""
 LEAST_OPEN_BYTES = 0x7FFF_0000
 """RIFF sizes from here on are what programs write that cannot seek back: 0xFFFFFFFF (FFmpeg),
 0x7FFFF000 (SoX), 0x7FFFFFFF (arecord)."""

@@ -4,7 +4,7 @@ Sums the installed files of the packages that ``Dockerfile.worker`` installs, as
 environment that runs this: each package's own list of files, and the same compressed with gzip as
 registries keep layers. The base image (Python on Debian) is not counted.
 
-    python benchmarks/costs/image_size.py                 # two to three minutes for a build with CUDA
+    python benchmarks/costs/image_size.py   # two to three minutes for a build with CUDA
     python benchmarks/costs/image_size.py --rows 20 --json
 """
 

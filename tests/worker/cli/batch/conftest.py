@@ -160,10 +160,10 @@ RunOn = Callable[..., Any]
 
 
 @pytest.fixture
-def run_on(run_forked: Any) -> RunOn:
+def run_on(run_cli: Any) -> RunOn:
     """Run a command against one of them."""
 
     def run(aws: Aws, *args: str, stdin: str = "") -> Any:
-        return run_forked(*args, stdin=stdin, env=aws.environment)
+        return run_cli(*args, stdin=stdin, env=aws.environment)
 
     return run

@@ -23,13 +23,13 @@ from detection_testing.operator_demo.ports import Kubernetes
 BURST: Final = 150
 MORE: Final = 30
 MEASURED: Final = 60
-SHARE: Final = 0.2
+SHARE: Final = 0.1
 """Steady traffic as a share of what three workers can do: one of them is enough for it."""
 MOST_A_SECOND: Final = 4.0
 CALLBACK_S: Final = 3.0
 ANSWER_S: Final = 60.0
 HOLD_S: Final = 5
-TIMEOUT_S: Final = 900
+TIMEOUT_S: Final = 1200
 
 
 @dataclass
@@ -121,7 +121,7 @@ def check(scene: Steady) -> None:
     def alone() -> bool:
         return scene.kubernetes.replicas() == 1 and scene.node.running == 1
 
-    assert scene.live(240, alone, a_second=steady_rate), scene.kubernetes.status()
+    assert scene.live(480, alone, a_second=steady_rate), scene.kubernetes.status()
     assert scene.kubernetes.status()["desiredReplicas"] == 1
     scene.live(20, a_second=steady_rate)
     assert scene.kubernetes.replicas() == 1

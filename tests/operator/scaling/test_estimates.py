@@ -142,6 +142,7 @@ def drain(
     ready: int = 0,
     mean_s: float = 10.0,
     ready_s: float = 60.0,
+    spread_s: float = 0.0,
 ) -> int:
     return queueing.drain_replicas(
         waiting,
@@ -149,7 +150,7 @@ def drain(
         ready=ready,
         mean_s=mean_s,
         parallel=parallel,
-        times=queueing.DrainTimes(ready_s=ready_s, added_s=60.0),
+        times=queueing.DrainTimes(ready_s=ready_s, added_s=60.0, spread_s=spread_s),
     )
 
 
@@ -172,6 +173,11 @@ def test_replicas_that_are_ready_have_the_time_that_others_take_to_start() -> No
     assert drain(60.0, ready=6, ready_s=100.0) == 6
     assert drain(60.0, ready=9, ready_s=100.0) == 6
     assert drain(60.0, ready=5) == drain(60.0) == 10
+
+
+def test_service_times_that_scatter_need_more_replicas_for_few_messages() -> None:
+    assert drain(36.0, spread_s=10.0) == drain(36.0) + 1  # 60 s more than 360 s
+    assert drain(3600.0, spread_s=10.0) == drain(3600.0) + 10  # 600 s more than 36,000 s
 
 
 @given(fewer=st.floats(0, 1e4), more=st.floats(0, 1e4), held=st.floats(0, 100))

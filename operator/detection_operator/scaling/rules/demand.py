@@ -12,7 +12,7 @@ from detection_operator.scaling.rules.terms import Rule, Term, duration, say
 from detection_operator.spec.scaling import IdlePolicy, Policy
 
 STAY_UTILISATION: Final = 0.95
-"""Utilisation of the replicas that stay for a rate: a backlog of minutes smooths the rest."""
+"""Utilisation of the replicas that stay for a rate where others start too late for a backlog."""
 LAZY_COLD: Final = 0.5
 """In allowed waits: replicas that start within this come in time for messages that wait already,
 so that none need be there for a burst. Half of the wait is left to work in."""
@@ -22,12 +22,6 @@ HOPELESS_COLD: Final = 2.0
 """In allowed waits: replicas that take longer to start come for the next burst, not for this."""
 TAIL_SERVICE: Final = 1.0
 """In service times: with shorter waits than this, idle replicas are needed for the tail."""
-DRAIN_SHARE: Final = 0.95
-"""Share of the allowed wait in which a backlog is worked off where replicas start in time for it,
-less the interval of readings. Service times longer than the mean take the rest."""
-READY_COLD: Final = 0.4
-"""In cold starts: what ready replicas leave of that time. What comes while others start adds to
-the backlog."""
 SAFE_SHARE: Final = 0.6
 """The share where a cold start is a guess of the spec, or takes twice the wait and comes too late
 for a backlog at any price; and the least for replicas that are ready."""
@@ -60,14 +54,21 @@ def _too_slow(inputs: DecisionInput) -> bool:
 
 
 def keep_up_with_arrivals(inputs: DecisionInput, replicas: int) -> Term | None:
-    """Keep what keeps up with the arrivals: no flapping. Nothing grows for a rate."""
+    """Keep what keeps up with the arrivals: no flapping. Nothing grows for a rate.
+
+    Where others start in time for a backlog, fewer will do: as many as fill the allowed wait with
+    one no sooner than in the time over which the mean is taken. Half idle replicas go, and others
+    come so seldom that the number does not flap.
+    """
     rate = inputs.rate_per_s
     if not rate or not _plans_ahead(inputs):
         return None
     # Of the newest arrivals, which scatter, two standard deviations more; the mean scatters less.
     newest = rate * (1.0 + 2.0 / math.sqrt(max(1.0, rate * SPREAD_S)))
     mean = recent_load.mean_per_s(inputs.estimators.recent_load) * (1.0 - inputs.poison)
-    stay = _steady(inputs, min(newest, mean), STAY_UTILISATION)
+    slack = inputs.spec.slo.queue_wait_s / recent_load.MEAN_S
+    target = STAY_UTILISATION if _too_slow(inputs) else 1.0 + slack
+    stay = _steady(inputs, min(newest, mean), target)
     return _steady_term(inputs, max(replicas, min(inputs.present, stay)), rate)
 
 
@@ -166,7 +167,7 @@ def clear_backlog_in_time(inputs: DecisionInput, replicas: int) -> Term | None:
     need = queueing.drain_replicas(
         inputs.waiting,
         min(inputs.seen.in_flight, _lanes(inputs)),
-        ready=min(inputs.seen.ready, inputs.present),
+        ready=inputs.seen.ready,
         mean_s=inputs.mix.mean_s,
         parallel=inputs.spec.service_time.messages_in_parallel,
         times=_drain_times(inputs),
@@ -185,18 +186,22 @@ def clear_backlog_in_time(inputs: DecisionInput, replicas: int) -> Term | None:
 def _drain_times(inputs: DecisionInput) -> queueing.DrainTimes:
     """Return how long replicas may work on a backlog.
 
-    Where they start within half of the wait, those that are ready have nearly all of it, and those
-    that are added what their start leaves.
+    Where they start within half of the wait, those that are ready have all of it but the interval
+    of readings, those that are added what their start leaves, and nine in ten backlogs of that
+    many messages are done by then. Messages that come later may wait for as long: none of the
+    time is kept for them.
     """
     wait_s, cold_s = inputs.spec.slo.queue_wait_s, inputs.cold_start_s
     if _too_slow(inputs):
         share = QUICK_SHARE if cold_s < HOPELESS_COLD * wait_s else SAFE_SHARE
-        return queueing.DrainTimes(share * wait_s, share * wait_s)
-    most_s = DRAIN_SHARE * wait_s - inputs.spec.queue.poll_interval_s
-    ready_s = max(SAFE_SHARE * wait_s, most_s - READY_COLD * cold_s)
+        return queueing.DrainTimes(ready_s=share * wait_s, added_s=share * wait_s)
+    most_s = wait_s - inputs.spec.queue.poll_interval_s
     measured = inputs.seen.cold_start_s is not None
-    added_s = max(QUICK_SHARE * wait_s, most_s - cold_s) if measured else SAFE_SHARE * wait_s
-    return queueing.DrainTimes(ready_s=ready_s, added_s=added_s)
+    return queueing.DrainTimes(
+        ready_s=max(SAFE_SHARE * wait_s, most_s),
+        added_s=max(QUICK_SHARE * wait_s, most_s - cold_s) if measured else SAFE_SHARE * wait_s,
+        spread_s=inputs.mix.p90_s - inputs.mix.mean_s,
+    )
 
 
 def wait_for_evidence(inputs: DecisionInput, replicas: int) -> Term | None:
@@ -291,9 +296,12 @@ def one_while_in_flight(inputs: DecisionInput, replicas: int) -> Term | None:
 
 
 def keep_busy_on_backlog(inputs: DecisionInput, replicas: int) -> Term | None:
-    """Keep every busy worker while the backlog would keep all of them busy: it costs no more."""
+    """Keep every busy worker while the backlog would keep all of them busy: it costs no more.
+
+    Where replicas start in time for a backlog, those that start too: most of their start is paid.
+    """
     seen, poll_s = inputs.seen, inputs.spec.queue.poll_interval_s
-    held = seen.busy + seen.silent
+    held = seen.busy + seen.silent + (0 if _too_slow(inputs) else seen.starting)
     if replicas >= held or inputs.waiting * inputs.lane_s < poll_s * held:
         return None
     sentence = "{replicas} kept while messages wait ({messages})"

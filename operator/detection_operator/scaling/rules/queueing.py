@@ -71,10 +71,13 @@ class DrainTimes:
     Attributes:
         ready_s: Time of a replica that is ready; > 0.
         added_s: Time of one that starts now; > 0.
+        spread_s: 90 % quantile of a service time less its mean, as of a normal distribution; that
+            of the sum of n grows with the root of n. 0: means only.
     """
 
     ready_s: float
     added_s: float
+    spread_s: float = 0.0
 
 
 def drain_replicas(
@@ -98,7 +101,9 @@ def drain_replicas(
         parallel: Messages that a replica works on at a time.
         times: How long replicas work on them.
     """
-    work_s = (waiting + held / 2) * mean_s / parallel
+    messages = waiting + held
+    spread_s = times.spread_s * math.sqrt(messages)
+    work_s = ((waiting + held / 2) * mean_s + spread_s) / parallel
     left_s = work_s - ready * times.ready_s
     fleet = ready + left_s / times.added_s if left_s > 0.0 else work_s / times.ready_s
-    return ceil_replicas(min(fleet, (waiting + held) / parallel))
+    return ceil_replicas(min(fleet, messages / parallel))

@@ -10,9 +10,10 @@ def test_a_start_and_a_pass_have_their_costs(benchmark_report: Callable[..., Any
     )
 
     assert code == 0
-    assert report["predict"]["cpu_s"] > 0.5
+    # Twice the goal: on a busy machine CPU time is longer too.
+    assert all(0.5 < report[start]["cpu_s"] < 6 for start in ("predict", "consume"))
+    assert all(report[start]["goal_cpu_s"] == 3 for start in ("predict", "consume"))
     assert report["predict"]["peak_rss_mib"] > 100
-    assert report["consume"]["cpu_s"] > 0.5
     memory = report["consume"]
     assert memory["rss_mib"] >= memory["pss_mib"] > 100
     assert memory["pod_mib"] > memory["anonymous_mib"] > 0

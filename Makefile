@@ -86,6 +86,7 @@ chaos: setup  ## Chaos test: 200 SIGKILLs over 2,000 messages, 50 SIGTERM rounds
 	$(BIN)/python benchmarks/worker_chaos.py --feeders 2
 
 bench: setup  ## Benchmark throughput, destinations, feeders, the shared cache, a receiver that is down, sound, starts, decoding; a GPU if there is one
+	$(PIP_INSTALL) --require-hashes -r requirements/bench.txt
 	$(BIN)/python benchmarks/worker_throughput.py
 	$(BIN)/python benchmarks/worker_throughput.py --destinations
 	$(BIN)/python benchmarks/feeders.py

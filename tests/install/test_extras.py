@@ -59,12 +59,12 @@ WITHOUT_IMPORT: Mapping[str, str] = {
 }
 """Packages that other code than ours imports."""
 ONLY_IF_THERE: Mapping[str, str] = {
-    "fastapi": "litserve brings it",
-    "litserve": "benchmarks/throughput/litserve_peer.py says why its row is absent",
+    "fastapi": "litserve brings it, see requirements/bench.txt",
+    "litserve": "requirements/bench.txt; benchmarks/throughput says if it is absent",
     "nvidia-ml-py": "benchmarks/on_gpu/busy.py asks nvidia-smi where it is absent",
     "pynvml": "what nvidia-ml-py is imported as",
 }
-"""Packages outside of the lock that benchmarks use if they are installed."""
+"""Packages outside of the extras that benchmarks use if they are installed."""
 PROGRAMS: Mapping[str, str] = {
     "awscli": "tests/charts/eks/conftest.py",
     "coverage": "Makefile",

@@ -19,7 +19,7 @@ Locked = Callable[[str], Mapping[str, Requirement]]
 PROJECT = "detection-queue"
 # The lock says what is installed by pip, not which pip came with the virtual environment.
 NOT_LOCKED = {PROJECT, "pip"}
-HASHED = ("build", "worker", "operator", "dev", "cuda", "triton", "compiled", "binaries")
+HASHED = ("build", "worker", "operator", "dev", "cuda", "triton", "compiled", "bench", "binaries")
 SLICES = (*HASHED, "torch")
 
 
@@ -75,7 +75,7 @@ def test_the_environment_is_the_lock(locked: Locked) -> None:
     expected = here(locked("dev")) | here(locked("torch"))
     if is_cuda_build("torch"):
         expected |= here(locked("cuda")) | here(locked("triton"))
-    optional = here(locked("compiled"))
+    optional = here(locked("compiled")) | here(locked("bench"))
 
     found = {name: v for name, v in installed().items() if name not in NOT_LOCKED}
 

@@ -31,7 +31,8 @@ def test_contenders_get_through_a_mix_of_all_kinds(benchmark_report: Any) -> Non
     mix = report["mix"]
     measured = {row["name"]: row for row in mix["rows"]}
     if importlib.util.find_spec("litserve") is None:
-        assert mix["absent"] == {"litserve": "litserve is not installed: pip install litserve"}
+        reason = "not installed: pip install --no-deps -r requirements/bench.txt"
+        assert mix["absent"] == {"litserve": reason}
         assert set(measured) == {*rows, "pool 4"} - {"litserve", "pools"}
     else:
         assert mix["absent"] == {}

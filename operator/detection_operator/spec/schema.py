@@ -32,8 +32,9 @@ _ORDER: Final = (
     "required",
     "properties",
     "items",
+    "additionalProperties",
 )
-_DROPPED: Final = ("title", "additionalProperties", "$defs")
+_DROPPED: Final = ("title", "$defs")
 _REF: Final = DEFAULT_REF_TEMPLATE.format(model="")
 
 
@@ -83,6 +84,9 @@ def _inlined(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
         made["x-kubernetes-preserve-unknown-fields"] = True
     for name in _DROPPED:
         made.pop(name, None)
+    of_any_name = made.pop("additionalProperties", None)
+    if isinstance(of_any_name, Mapping):
+        made["additionalProperties"] = _inlined(of_any_name, definitions)
     if "properties" in made:
         made["properties"] = {
             name: _inlined(part, definitions) for name, part in made["properties"].items()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import Field, Strict
 
 from detection_operator.spec.fields import (
     OBJECT_NAME_PATTERN,
@@ -75,8 +75,11 @@ class NodeCapacity(SpecPart):
     """What the nodes that exist have of a resource."""
 
     selector: Annotated[
-        Object,
-        Field(description="Labels that the nodes have. Without any, all nodes count."),
+        Mapping[str, Annotated[str, Strict()]],
+        Field(
+            description="Labels that the nodes have, each with its value. Without any, all nodes"
+            " count."
+        ),
     ] = field(default_factory=dict)
     resource: Annotated[
         Text,
@@ -156,9 +159,4 @@ def parse_pool(spec: Mapping[str, Any]) -> PoolSpec:
     if sum(source is not None for source in sources) != 1:
         why = "needs exactly one of replicas, resource, fromResourceQuota and fromNodes"
         raise InvalidSpec("capacity", why)
-    labels = {} if capacity.from_nodes is None else capacity.from_nodes.selector
-    for name, value in labels.items():
-        if not isinstance(value, str):
-            field = f"capacity.fromNodes.selector.{name}"
-            raise InvalidSpec(field, f"{value!r} is not a string")
     return parsed

@@ -69,6 +69,11 @@ REFUSED = [
     ({"capacity": {"replicas": -1}}, "greater than or equal to 0"),
     ({"capacity": {"resource": {"quantity": "1500m"}}}, "must be of type integer"),
     ({"capacity": {"replicas": 1}, "sharing": "Lottery"}, "Unsupported value"),
+    ({"capacity": {"fromNodes": {"selector": {"a": 1}}}}, "must be of type string"),
+    (
+        {"capacity": {"fromNodes": {"selector": {"matchLabels": {"a": "b"}}}}},
+        "must be of type string",
+    ),
 ]
 
 

@@ -64,8 +64,14 @@ def test_all_sources_of_a_capacity() -> None:
         pytest.param(
             {"capacity": {"fromNodes": {"selector": {"a": 1}}}},
             "capacity.fromNodes.selector.a",
-            "1 is not a string",
+            "is not a string",
             id="a label that is a number",
+        ),
+        pytest.param(
+            {"capacity": {"fromNodes": {"selector": {"matchLabels": {"a": "b"}}}}},
+            "capacity.fromNodes.selector.matchLabels",
+            "is not a string",
+            id="a selector of Kubernetes",
         ),
         pytest.param(
             {"capacity": {"replicas": 1}, "sharing": "Lottery"}, "sharing", "none of", id="sharing"

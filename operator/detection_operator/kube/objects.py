@@ -12,6 +12,18 @@ API_VERSION = f"{GROUP}/{VERSION}"
 _COMPARABLE = re.compile(r"[1-9][0-9]*")
 
 
+def is_going(obj: Object) -> bool:
+    """Say whether an object is being deleted, and only waits for its finalizers."""
+    return bool(obj["metadata"].get("deletionTimestamp"))
+
+
+def seniority(obj: Object) -> tuple[str, str, str]:
+    """Return what the oldest of several objects has least of: of equally old ones the first."""
+    metadata = obj["metadata"]
+    made_at = str(metadata.get("creationTimestamp", ""))
+    return (made_at, str(metadata.get("namespace", "")), str(metadata["name"]))
+
+
 def key_of(obj: Object, kind: str = KIND) -> Key:
     """Return the key of a DetectionQueue, or of an object of another kind."""
     return Key(obj["metadata"]["namespace"], obj["metadata"]["name"], kind)

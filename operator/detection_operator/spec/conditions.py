@@ -78,6 +78,7 @@ CONDITIONS: Final[Mapping[str, tuple[Reason, ...]]] = {
         Reason("False", "PoolNotFound", "There is no WorkerPool of that name."),
         Reason("False", "PoolInvalid", "The spec of the WorkerPool breaks a rule."),
         Reason("False", "CapacityUnknown", "The capacity of the pool cannot be read."),
+        Reason("False", "CapacityTaken", "Its capacity counts for an older pool."),
         Reason("False", "ReplicaTooLarge", "One replica needs more than the pool has."),
         Reason("Unknown", "PoolNotReadYet", "The pool has not been read yet."),
     ),
@@ -103,8 +104,11 @@ POOL_CONDITIONS: Final[Mapping[str, tuple[Reason, ...]]] = {
     ),
     "CapacityKnown": (
         Reason("True", "Known", "The capacity is known."),
+        Reason("True", "Overlapping", "It is known; some nodes count for an older pool."),
         Reason("False", "NotFound", "The ResourceQuota is not there or limits no such resource."),
         Reason("False", "Forbidden", "The operator may not read nodes or ResourceQuotas."),
+        Reason("False", "CapacityTaken", "Its ResourceQuota counts for an older pool."),
+        Reason("False", "Deleting", "The pool is being deleted."),
         Reason("Unknown", "NotReadYet", "The capacity has not been read yet."),
     ),
     "GuaranteesCovered": (

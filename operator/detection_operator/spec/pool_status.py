@@ -30,7 +30,13 @@ class PoolStatus(TypedDict, total=False):
     ]
     computedAt: Annotated[Time, Field(description="When the capacity was last shared.")]
     capacity: Annotated[Count, Field(description="Units to share; absent while unknown.")]
-    wanted: Annotated[Count, Field(description="Units that the queues want together.")]
+    wanted: Annotated[
+        Count,
+        Field(
+            description="Units that the queues want together, without replicas larger than the"
+            " pool."
+        ),
+    ]
     granted: Annotated[Count, Field(description="Units that they may have together.")]
     held: Annotated[Count, Field(description="Units that exist, those of draining pods included.")]
     members: Annotated[Count, Field(description="Queues that name the pool.")]

@@ -554,6 +554,15 @@ def test_a_pool_of_unknown_capacity_lets_queues_work(demand: Demand, expected: i
     assert shares(None, demand) == [expected]
 
 
+def test_a_capacity_that_counts_for_another_pool_leaves_what_there_is() -> None:
+    pool = Pool(name="gpu", capacity=None, problem=PoolProblem.CAPACITY_TAKEN)
+    made = allocate(
+        pool, [q("a", 9, held=3, guaranteed=5), q("b", 9, fewest=1), q("c", 1, held=2)]
+    )
+
+    assert {key: grant.share for key, grant in made.grants.items()} == {"a": 3, "b": 0, "c": 1}
+
+
 def test_what_leaves_a_pool_of_unknown_capacity_is_replaced_when_it_is_gone() -> None:
     made = allocate(Pool(name="gpu", capacity=None), [q("a", 9, held=4, leaving=3)])
 
@@ -567,6 +576,15 @@ def test_no_capacity_grants_nothing_and_says_so() -> None:
     assert not made.covered
     assert share_of(made, "a").problem is None
     assert (made.wanted, made.granted, made.held) == (3, 0, 1)
+
+
+def test_replicas_that_never_fit_are_not_wanted() -> None:
+    asked = [q("a", 4, units_each=20), q("b", 48)]
+
+    def wanted(capacity: int | None) -> int:
+        return allocate(Pool(name="gpu", capacity=capacity), asked).wanted
+
+    assert [wanted(16), wanted(19), wanted(20), wanted(0), wanted(None)] == [48, 48, 128, 128, 128]
 
 
 def test_a_queue_has_one_demand() -> None:

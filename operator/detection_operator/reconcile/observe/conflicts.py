@@ -4,7 +4,7 @@ from collections.abc import Iterator, MutableMapping
 from typing import Final
 
 from detection_operator.kube.managers import other_writer
-from detection_operator.kube.objects import key_of, replicas_of
+from detection_operator.kube.objects import key_of, replicas_of, seniority
 from detection_operator.kube.port import Cluster, Object
 from detection_operator.reconcile.observe.observed import Sighting
 from detection_operator.spec.queue_spec import QueueSpec
@@ -47,9 +47,9 @@ def older_owner(queue: Object, spec: QueueSpec, cluster: Cluster) -> str | None:
     reference = spec.worker.deployment_ref
     if reference is None:
         return None
-    mine = _age(queue)
+    mine = seniority(queue)
     for other in _others_with_reference(queue, reference.name, cluster):
-        if _age(other) < mine:
+        if seniority(other) < mine:
             return f"DetectionQueue {other['metadata']['name']}"
     return None
 
@@ -93,7 +93,3 @@ def _is_active(queue: Object) -> bool:
     mode = (spec.get("scaling") or {}).get("mode", Mode.AUTO)
     deleting = queue["metadata"].get("deletionTimestamp")
     return not (spec.get("paused") or deleting) and mode == Mode.AUTO
-
-
-def _age(queue: Object) -> tuple[str, str]:
-    return (queue["metadata"].get("creationTimestamp", ""), queue["metadata"]["name"])

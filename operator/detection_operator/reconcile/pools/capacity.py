@@ -1,6 +1,10 @@
-"""How much there is to share: fixed, or read from a ResourceQuota or from nodes."""
+"""How much there is to share: fixed, or read from a ResourceQuota or from nodes.
 
-from collections.abc import Collection, Mapping
+What several pools would count counts for the oldest of them.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,6 +21,10 @@ READ_S: Final = 15.0
 SETTLE_S: Final = 20.0
 """A quota counts a pod that is gone for some seconds more; that is no use by others."""
 REPELLING: Final = frozenset({"NoSchedule", "NoExecute"})
+TAINT_MAX: Final = 80
+"""Longest taint that a message names."""
+CAUSES_MAX: Final = 3
+"""Causes that a message names why nodes do not count."""
 NO_NODES: Final = (
     "the operator does not read nodes: set nodes.enabled in the chart's values, or use"
     " spec.capacity.resource"
@@ -36,6 +44,21 @@ class Capacity:
     units: int | None
     reason: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Elder:
+    """An older pool that is in force.
+
+    Attributes:
+        namespace: Its namespace.
+        name: Its name.
+        spec: Its spec.
+    """
+
+    namespace: str
+    name: str
+    spec: PoolSpec
 
 
 @dataclass(slots=True)
@@ -79,7 +102,14 @@ class CapacitySource:
     at_s: float = float("-inf")
 
     def read(
-        self, cluster: Cluster, namespace: str, spec: PoolSpec, *, ours: int, now_s: float
+        self,
+        cluster: Cluster,
+        namespace: str,
+        spec: PoolSpec,
+        *,
+        ours: int,
+        now_s: float,
+        elders: Sequence[Elder] = (),
     ) -> Capacity:
         """Return the capacity.
 
@@ -89,14 +119,19 @@ class CapacitySource:
             spec: Spec of the pool.
             ours: Units of the pods that the pool's queues have.
             now_s: Monotonic seconds.
+            elders: Older pools, which come first where both count the same.
 
         Raises:
             ClusterError: The API server did not answer.
         """
         quota = spec.capacity.from_resource_quota
         if quota is None:
-            self.of, self.known = spec, _fixed(cluster, spec)
+            self.of, self.known = spec, _fixed(cluster, spec, elders)
             return self.known
+        taken = next((item for item in elders if _has_quota(item, namespace, quota)), None)
+        if taken is not None:
+            self.of, self.known = spec, None
+            return _taken(quota, taken)
         if spec == self.of and self.known is not None and now_s - self.at_s < READ_S:
             return self.known
         if spec != self.of:
@@ -146,11 +181,20 @@ def is_read(spec: PoolSpec) -> bool:
     return capacity.from_resource_quota is not None or capacity.from_nodes is not None
 
 
-def _fixed(cluster: Cluster, spec: PoolSpec) -> Capacity:
+def _has_quota(elder: Elder, namespace: str, quota: QuotaCapacity) -> bool:
+    return elder.namespace == namespace and elder.spec.capacity.from_resource_quota == quota
+
+
+def _taken(quota: QuotaCapacity, elder: Elder) -> Capacity:
+    text = f"{quota.resource} of ResourceQuota {quota.name} counts for WorkerPool {elder.name}"
+    return Capacity(units=None, reason="CapacityTaken", message=f"{text}, which is older")
+
+
+def _fixed(cluster: Cluster, spec: PoolSpec, elders: Iterable[Elder]) -> Capacity:
     """Return a capacity that others' use does not change."""
     capacity = spec.capacity
     if capacity.from_nodes is not None:
-        return _of_nodes(cluster, capacity.from_nodes)
+        return _of_nodes(cluster, capacity.from_nodes, elders)
     if capacity.resource is not None:
         units = capacity.resource.quantity
         return _known(units, f"{units} of {capacity.resource.name}")
@@ -158,36 +202,76 @@ def _fixed(cluster: Cluster, spec: PoolSpec) -> Capacity:
     return _known(replicas, counted(replicas, "replica"))
 
 
-def _of_nodes(cluster: Cluster, source: NodeCapacity) -> Capacity:
+def _of_nodes(cluster: Cluster, source: NodeCapacity, elders: Iterable[Elder]) -> Capacity:
     if not cluster.sees_nodes:
         return Capacity(units=None, reason="Forbidden", message=NO_NODES)
-    matching = [node for node in cluster.nodes() if _matches(node, source.selector)]
-    usable = [node for node in matching if _is_usable(node, source)]
-    resource = bare(source.resource)
-    units = sum(whole(_part(node, "allocatable").get(resource, 0)) for node in usable)
-    left_out = len(matching) - len(usable)
-    text = f"{len(usable)} nodes have {units} of {resource}"
-    if left_out:
-        text += f"; {left_out} more are not ready, going or tainted"
-    return _known(units, text)
+    rivals = [
+        (elder, nodes)
+        for elder in elders
+        if (nodes := elder.spec.capacity.from_nodes) is not None
+        and bare(nodes.resource) == bare(source.resource)
+    ]
+    resource, usable, units = bare(source.resource), 0, 0
+    unusable, taken = Counter[str](), Counter[str]()
+    for node in cluster.nodes():
+        if not _matches(node, source.selector):
+            continue
+        cause = _unusable(node, source)
+        owner = next((elder for elder, nodes in rivals if _counts(node, nodes)), None)
+        if cause:
+            unusable[cause] += 1
+        elif owner is not None:
+            taken[f"{owner.namespace}/{owner.name}"] += 1
+        else:
+            usable += 1
+            units += whole(_part(node, "allocatable").get(resource, 0))
+    text = f"{usable} nodes have {units} of {resource}"
+    if unusable:
+        text += f"; {unusable.total()} more are {_most_common(unusable)}"
+    if not taken:
+        return _known(units, text)
+    text += f"; {taken.total()} more count for older WorkerPools: {_most_common(taken)}"
+    return Capacity(units=units, reason="Overlapping", message=text)
 
 
-def _matches(node: Object, selector: Mapping[str, Any]) -> bool:
+def _most_common(causes: Counter[str]) -> str:
+    """Return the most frequent ones with how many each: ``not ready (2), cordoned (1)``."""
+    parts = [f"{cause} ({count})" for cause, count in causes.most_common(CAUSES_MAX)]
+    if len(causes) > CAUSES_MAX:
+        parts.append("…")
+    return ", ".join(parts)
+
+
+def _counts(node: Object, source: NodeCapacity) -> bool:
+    return _matches(node, source.selector) and not _unusable(node, source)
+
+
+def _matches(node: Object, selector: Mapping[str, str]) -> bool:
     labels = node["metadata"].get("labels") or {}
-    return all(labels.get(name) == str(value) for name, value in selector.items())
+    return all(labels.get(name) == value for name, value in selector.items())
 
 
-def _is_usable(node: Object, source: NodeCapacity) -> bool:
+def _unusable(node: Object, source: NodeCapacity) -> str:
+    """Return why a node does not count, after "it is"; empty if it does."""
     spec, ready = node.get("spec") or {}, condition(node, "Ready") or {}
     # The pods on a node that is going are not counted either.
-    if node_view(node).leaving or ready.get("status") != "True":
-        return False
+    going = node_view(node).leaving
+    if going:
+        return f"going: {going}"
+    if ready.get("status") != "True":
+        return "not ready"
     tolerations = [*source.tolerations, {"key": bare(source.resource), "operator": "Exists"}]
-    return all(
-        _is_tolerated(taint, tolerations)
+    taints = (
+        _named(taint)
         for taint in spec.get("taints") or ()
-        if taint.get("effect") in REPELLING
+        if taint.get("effect") in REPELLING and not _is_tolerated(taint, tolerations)
     )
+    return next((f"tainted {name}" for name in taints), "")
+
+
+def _named(taint: Mapping[str, Any]) -> str:
+    value = f"={taint['value']}" if taint.get("value") else ""
+    return f"{taint.get('key')}{value}:{taint.get('effect')}"[:TAINT_MAX]
 
 
 def _is_tolerated(taint: Mapping[str, Any], tolerations: Collection[Mapping[str, Any]]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from detection_operator.clock import Clock
 from detection_operator.errors import NotFound
-from detection_operator.kube.objects import key_of
+from detection_operator.kube.objects import is_going, key_of, seniority
 from detection_operator.kube.port import Cluster, EventNote, Key, Object
 from detection_operator.kube.store import POOL
 from detection_operator.metrics import Metrics
@@ -17,6 +17,7 @@ from detection_operator.reconcile.pools.capacity import (
     READ_S,
     Capacity,
     CapacitySource,
+    Elder,
     is_read,
     resource_of,
 )
@@ -28,12 +29,13 @@ from detection_operator.reconcile.pools.members import (
     standing,
     undecided,
 )
-from detection_operator.reconcile.pools.report import PoolReport, pool_status
+from detection_operator.reconcile.pools.report import PoolReport, news, pool_status, timeless
 from detection_operator.reconcile.report.transitions import transitions
 from detection_operator.scaling.plan import Plan
 from detection_operator.scaling.pool_demand import demand_of
+from detection_operator.scaling.pools.allocate import allocate
 from detection_operator.scaling.pools.demand import Demand
-from detection_operator.scaling.pools.share import Pool, PoolProblem, PoolShare
+from detection_operator.scaling.pools.share import Allocation, Pool, PoolProblem, PoolShare
 from detection_operator.spec.queue_spec import QueueSpec
 from detection_operator.spec.validation import InvalidSpec
 from detection_operator.spec.worker_pool import PoolSpec, parse_pool
@@ -41,7 +43,6 @@ from detection_operator.spec.worker_pool import PoolSpec, parse_pool
 STATUS_S: Final = 15.0
 """What changes all the time, such as what is wanted and held, is written this often."""
 REST_S: Final = 300.0
-_NEWS: Final = ("observedGeneration", "capacity", "granted", "members")
 
 
 @dataclass(slots=True)
@@ -146,7 +147,7 @@ class PoolReconciler:
             if self.ledger.knows(key) and not (again and self._is_of_nodes(key)):
                 return
             pool = self.cluster.pool(key)
-            if pool is None:
+            if pool is None or is_going(pool):
                 self._forget(key)
             else:
                 self._shared(key, pool, self._state(pool))
@@ -180,10 +181,14 @@ class PoolReconciler:
             ClusterError: The API server refused or did not answer.
         """
         pool = self.cluster.pool(key)
-        if pool is None or pool["metadata"].get("deletionTimestamp"):
+        if pool is None:
+            self._states.pop(key, None)
             self._forget(key)
             return None
         state = self._state(pool)
+        if is_going(pool):
+            self._write(key, pool, state, self._ending(key, pool))
+            return REST_S
         with self._lock:
             shared = self._shared(key, pool, state)
         self._write(key, pool, state, shared)
@@ -209,13 +214,22 @@ class PoolReconciler:
             capacity = Capacity(units=None, reason="NotReadYet", message="the spec is invalid")
         else:
             ours = self._existing(key, spec, members)
-            capacity = state.source.read(self.cluster, key.namespace, spec, ours=ours, now_s=now_s)
+            capacity = state.source.read(
+                self.cluster,
+                key.namespace,
+                spec,
+                ours=ours,
+                now_s=now_s,
+                elders=self._elders(pool, spec),
+            )
             unknown = capacity.units is None
+            taken = capacity.reason == PoolProblem.CAPACITY_TAKEN
+            problem = PoolProblem.CAPACITY_TAKEN if taken else PoolProblem.CAPACITY_UNKNOWN
             what = Pool(
                 name=key.name,
                 capacity=capacity.units,
                 sharing=spec.sharing,
-                problem=PoolProblem.CAPACITY_UNKNOWN if unknown else None,
+                problem=problem if unknown else None,
                 why=capacity.message if unknown else "",
             )
         generation = int(pool["metadata"].get("generation", 0))
@@ -227,6 +241,18 @@ class PoolReconciler:
             now_s=self.clock.wall_s(),
             invalid=invalid,
         )
+
+    def _elders(self, pool: Object, spec: PoolSpec) -> list[Elder]:
+        """Return the older pools that may count the same, the oldest first."""
+        if not is_read(spec):
+            return []
+        older = [item for item in self.cluster.pools() if seniority(item) < seniority(pool)]
+        return [
+            Elder(key.namespace, key.name, theirs)
+            for item in sorted(older, key=seniority)
+            if not is_going(item)
+            and (theirs := self._spec_of(key := key_of(item, POOL))) is not None
+        ]
 
     def _members(self, key: Key, resource: str | None) -> dict[str, Demand]:
         """Return what the queues of a pool hold, deleted ones with pods included."""
@@ -251,27 +277,37 @@ class PoolReconciler:
             for name, demand in members.items()
         )
 
-    def _forget(self, key: Key) -> None:
-        """Forget a pool that is gone; its queues hear of it."""
-        self._states.pop(key, None)
+    def _ending(self, key: Key, pool: Object) -> PoolReport:
+        """Return the report of a pool that is being deleted and waits for its finalizers."""
+        text = "the pool is being deleted, and for its queues it is gone"
+        return PoolReport(
+            capacity=Capacity(units=None, reason="Deleting", message=text),
+            allocation=self._forget(key),
+            generation=int(pool["metadata"].get("generation", 0)),
+            now_s=self.clock.wall_s(),
+        )
+
+    def _forget(self, key: Key) -> Allocation:
+        """Forget a pool that is gone; its queues hear of it. Return what they keep."""
         self.metrics.pools.forget(key.namespace, key.name)
+        what = Pool(name=key.name, capacity=None, problem=PoolProblem.NOT_FOUND)
         members = self._members(key, None)
         if members:
-            what = Pool(name=key.name, capacity=None, problem=PoolProblem.NOT_FOUND)
-            self.ledger.set_pool(key, what, members)
-        else:
-            self.ledger.close(key)
+            return self.ledger.set_pool(key, what, members)
+        self.ledger.close(key)
+        return allocate(what, ())
 
     def _write(self, key: Key, pool: Object, state: _State, report: PoolReport) -> None:
         """Write the status and post events, if there is news."""
         previous = state.status if state.status is not None else pool.get("status") or {}
         current = pool_status(report, previous)
-        self.metrics.pools.show(key.namespace, key.name, report.allocation, current)
+        if not is_going(pool):
+            self.metrics.pools.show(key.namespace, key.name, report.allocation, current)
         now_s = self.clock.monotonic_s()
         due = state.written_s is None or now_s - state.written_s >= STATUS_S
-        differs = _timeless(previous) != _timeless(current)
+        differs = timeless(previous) != timeless(current)
         state.unwritten = differs
-        if not differs or not (due or _news(previous) != _news(current)):
+        if not differs or not (due or news(previous) != news(current)):
             return
         try:
             self.cluster.apply_status(key, current)
@@ -308,16 +344,3 @@ def _parsed(pool: Object, state: _State) -> PoolSpec:
     if state.parsed is None or state.parsed[0] != raw:
         state.parsed = (raw, parse_pool(raw))
     return state.parsed[1]
-
-
-def _timeless(status: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in status.items() if name != "computedAt"}
-
-
-def _news(status: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what is shown at once: who may run what, and the conditions."""
-    conditions = [
-        (item["type"], item["status"], item["reason"]) for item in status.get("conditions", ())
-    ]
-    grants = [(item["name"], item.get("granted")) for item in status.get("queues", ())]
-    return (*(status.get(name) for name in _NEWS), grants, sorted(conditions))

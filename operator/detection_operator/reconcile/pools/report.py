@@ -14,6 +14,8 @@ from detection_operator.spec.status import MESSAGE_MAX
 
 NAMED: Final = 3
 """Queues that the message names."""
+NEWS: Final = ("observedGeneration", "capacity", "granted", "members")
+"""Fields of a status whose change is written at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,3 +148,17 @@ def _queues(found: Allocation) -> list[dict[str, Any]]:
 
 def _condition(name: str, status: str, reason: str, text: str) -> Condition:
     return Condition(type=name, status=status, reason=reason, message=text[:MESSAGE_MAX])
+
+
+def timeless(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a status without the time at which it was computed."""
+    return {name: value for name, value in status.items() if name != "computedAt"}
+
+
+def news(status: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what of a status is shown at once: who may run what, and the conditions."""
+    found = [
+        (item["type"], item["status"], item["reason"]) for item in status.get("conditions", ())
+    ]
+    grants = [(item["name"], item.get("granted")) for item in status.get("queues", ())]
+    return (*(status.get(name) for name in NEWS), grants, sorted(found))

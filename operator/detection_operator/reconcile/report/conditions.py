@@ -30,6 +30,7 @@ _POOL_PROBLEMS: Final[Mapping[PoolProblem, str]] = {
     PoolProblem.NOT_FOUND: "there is no {pool}",
     PoolProblem.INVALID: "{pool} is invalid",
     PoolProblem.CAPACITY_UNKNOWN: "the capacity of {pool} is unknown",
+    PoolProblem.CAPACITY_TAKEN: "the capacity of {pool} counts for an older one",
     PoolProblem.REPLICA_TOO_LARGE: "one replica takes {share.units_each}, "
     "{pool} has {share.capacity}",
 }

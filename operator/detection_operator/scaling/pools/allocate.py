@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from detection_operator.scaling.pools.claims import Claim, by_urgency, by_weight
 from detection_operator.scaling.pools.demand import Demand
-from detection_operator.scaling.pools.share import Allocation, Grant, Pool
+from detection_operator.scaling.pools.share import Allocation, Grant, Pool, PoolProblem
 from detection_operator.spec.worker_pool import Sharing
 
 _Most = Callable[[Demand], int]
@@ -32,7 +32,8 @@ def allocate(pool: Pool, demands: Iterable[Demand]) -> Allocation:
         free, so that what exists stays within the capacity unless that fell.
 
         With an unknown capacity each queue may keep what it holds, and have its guarantee and its
-        minimum, at least one replica.
+        minimum, at least one replica. With one that counts for an older pool each may keep what
+        it holds.
 
     Raises:
         ValueError: Two demands have the same key.
@@ -42,7 +43,8 @@ def allocate(pool: Pool, demands: Iterable[Demand]) -> Allocation:
     if len(by_key) < len(ordered):
         raise ValueError("two demands have the same key")
     if pool.capacity is None:
-        grants = {key: _ungoverned(demand) for key, demand in by_key.items()}
+        taken = pool.problem is PoolProblem.CAPACITY_TAKEN
+        grants = {key: _ungoverned(demand, taken=taken) for key, demand in by_key.items()}
         return Allocation(pool=pool, demands=by_key, grants=grants)
     levels = _levels(ordered, pool.sharing)
     claim = by_urgency if pool.sharing is Sharing.PRIORITY else by_weight
@@ -85,8 +87,8 @@ def unallocated(demand: Demand) -> int:
     return min(demand.limit, max(demand.held, demand.floor, 1))
 
 
-def _ungoverned(demand: Demand) -> Grant:
-    most = unallocated(demand)
+def _ungoverned(demand: Demand, *, taken: bool) -> Grant:
+    most = min(demand.limit, demand.held) if taken else unallocated(demand)
     staying = demand.held - demand.leaving
     return Grant(share=most, replicas=max(0, most - demand.leaving, min(most, staying)))
 

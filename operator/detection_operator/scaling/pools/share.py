@@ -19,6 +19,7 @@ class PoolProblem(StrEnum):
     NOT_FOUND = "PoolNotFound"
     INVALID = "PoolInvalid"
     CAPACITY_UNKNOWN = "CapacityUnknown"
+    CAPACITY_TAKEN = "CapacityTaken"
     REPLICA_TOO_LARGE = "ReplicaTooLarge"
 
 
@@ -39,6 +40,10 @@ class Pool:
     sharing: Sharing = Sharing.PRIORITY
     problem: PoolProblem | None = None
     why: str = ""
+
+    def is_too_small(self, units: int) -> bool:
+        """Say whether it never has so many units for one replica. Without any it is just empty."""
+        return 0 < (self.capacity or 0) < units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +79,12 @@ class Allocation:
 
     @property
     def wanted(self) -> int:
-        """Units that the queues want together."""
-        return sum(demand.limit * demand.units_each for demand in self.demands.values())
+        """Units that the queues want together, without replicas that can never fit."""
+        return sum(
+            demand.limit * demand.units_each
+            for demand in self.demands.values()
+            if not self.pool.is_too_small(demand.units_each)
+        )
 
     @property
     def granted(self) -> int:
@@ -145,9 +154,7 @@ def share_of(allocation: Allocation, key: str) -> PoolShare:
         if name != key and (units := allocation.grants[name].share * other.units_each)
     ]
     takers.sort(key=lambda taker: (-taker.units, taker.name))
-    problem = pool.problem
-    if 0 < (pool.capacity or 0) < demand.units_each:
-        problem = PoolProblem.REPLICA_TOO_LARGE
+    too_small = pool.is_too_small(demand.units_each)
     return PoolShare(
         name=pool.name,
         capacity=pool.capacity,
@@ -156,7 +163,7 @@ def share_of(allocation: Allocation, key: str) -> PoolShare:
         units_each=demand.units_each,
         takers=tuple(takers[:TAKERS_MAX]),
         others=sum(taker.units for taker in takers),
-        problem=problem,
+        problem=PoolProblem.REPLICA_TOO_LARGE if too_small else pool.problem,
         why=pool.why,
     )
 

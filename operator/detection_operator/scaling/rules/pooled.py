@@ -13,6 +13,7 @@ _PROBLEMS: Final[Mapping[PoolProblem, str]] = {
     PoolProblem.NOT_FOUND: "there is no pool {pool}",
     PoolProblem.INVALID: "pool {pool} is invalid",
     PoolProblem.CAPACITY_UNKNOWN: "the capacity of pool {pool} is unknown",
+    PoolProblem.CAPACITY_TAKEN: "the capacity of pool {pool} counts for an older one",
     PoolProblem.REPLICA_TOO_LARGE: f"{_HAS}, one replica takes {{each}}",
 }
 

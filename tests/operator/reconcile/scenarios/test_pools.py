@@ -398,10 +398,12 @@ def test_nodes_count_that_are_ready_and_may_be_used() -> None:
     nodes: dict[str, dict[str, Any]] = {
         "fine": {},
         "cordoned": {"spec": {"unschedulable": True}},
-        "tainted": {"spec": {"taints": [{"key": "other", "effect": "NoSchedule"}]}},
+        "tainted": {"spec": {"taints": [{"key": "other", "value": "x", "effect": "NoSchedule"}]}},
         "gpu-taint": {"spec": {"taints": [{"key": GPU, "effect": "NoSchedule"}]}},
         "preferred": {"spec": {"taints": [{"key": "x", "effect": "PreferNoSchedule"}]}},
         "down": {"ready": "Unknown"},
+        "also-down": {"ready": "False"},
+        "long": {"spec": {"taints": [{"key": "a" * 90, "effect": "NoExecute"}]}},
         "another": {"labels": {"pool": "cpu"}},
     }
     for name, change in nodes.items():
@@ -412,7 +414,99 @@ def test_nodes_count_that_are_ready_and_may_be_used() -> None:
 
     assert fleet.status(pool)["capacity"] == 12
     message = fleet.condition(pool, "CapacityKnown")["message"]
-    assert message.startswith(f"3 nodes have 12 of {GPU}; 3 more are not ready")
+    assert message == (
+        f"3 nodes have 12 of {GPU}; 5 more are not ready (2), going: it is cordoned (1), tainted "
+        "other=x:NoSchedule (1), …"
+    )
+
+
+def test_a_taint_is_named_up_to_a_bound() -> None:
+    fleet = Fleet()
+    add_node(fleet, "long", spec={"taints": [{"key": "a" * 300, "effect": "NoExecute"}]})
+    pool = fleet.create_pool("gpu", {"fromNodes": {}})
+
+    fleet.run(3)
+
+    message = fleet.condition(pool, "CapacityKnown")["message"]
+    assert message == f"0 nodes have 0 of {GPU}; 1 more are tainted {'a' * 80} (1)"
+
+
+def test_a_node_counts_for_the_oldest_pool_that_selects_it() -> None:
+    fleet = Fleet()
+    for name in ("one", "two"):
+        add_node(fleet, name)
+    add_node(fleet, "other", labels={"pool": "cpu"})
+    old = fleet.create_pool("old", {"fromNodes": {"selector": {"pool": "gpu"}}})
+    fleet.run(2)
+    young = fleet.create_pool("also", {"fromNodes": {}})
+    cpus = fleet.create_pool("cpus", {"fromNodes": {"resource": "cpu"}})
+    fleet.run(3)
+
+    assert [fleet.status(pool)["capacity"] for pool in (old, young, cpus)] == [8, 4, 93]
+    assert fleet.condition(old, "CapacityKnown")["reason"] == "Known"
+    overlap = fleet.condition(young, "CapacityKnown")
+    assert (overlap["status"], overlap["reason"]) == ("True", "Overlapping")
+    assert overlap["message"].endswith("; 2 more count for older WorkerPools: default/old (2)")
+
+    fleet.cluster.delete((POOL, old.namespace, old.name))
+    fleet.touch()
+    fleet.run(20)
+    assert fleet.status(young)["capacity"] == 12
+    assert fleet.condition(young, "CapacityKnown")["reason"] == "Known"
+
+
+def test_a_quota_counts_for_the_oldest_pool_that_reads_it() -> None:
+    fleet = Fleet()
+    used = {"hard": {f"requests.{GPU}": "5"}, "used": {f"requests.{GPU}": "0"}}
+    metadata = {"name": "gpus", "namespace": "default"}
+    quota = fleet.cluster.create({"kind": "ResourceQuota", "metadata": metadata, "status": used})
+    made = spec("old")
+    made["worker"]["template"]["resources"] = {"limits": {GPU: 1}}
+    old = fleet.create_pool("old", {"fromResourceQuota": {"name": "gpus"}})
+    fleet.run(2)
+    young = fleet.create_pool("gpu", {"fromResourceQuota": {"name": "gpus"}})
+    first = fleet.add("first", made)
+    made["scaling"]["pool"] = {"name": "gpu", "guaranteed": 3}
+    second = fleet.add("second", made)
+    first.queue.visible = second.queue.visible = 10_000
+
+    for _ in range(60):
+        fleet.step()
+        quota["status"]["used"] = {f"requests.{GPU}": str(len(fleet.cluster.of_kind("Pod")))}
+
+    assert (len(first.workers.workers), len(second.workers.workers)) == (5, 0)
+    for kind in ("CapacityKnown", "Ready"):
+        found = fleet.condition(young, kind)
+        assert (found["status"], found["reason"]) == ("False", "CapacityTaken")
+        assert "gpus counts for WorkerPool old, which is older" in found["message"]
+    condition = fleet.condition(second.key, "PoolAvailable")
+    assert (condition["status"], condition["reason"]) == ("False", "CapacityTaken")
+    assert shares(fleet, old) == {"first": (5, 5)}
+
+    fleet.cluster.delete((POOL, old.namespace, old.name))
+    fleet.touch()
+    fleet.run(40)
+    assert fleet.condition(young, "CapacityKnown")["reason"] == "Known"
+    assert fleet.condition(second.key, "PoolAvailable")["reason"] == "Shared"
+
+
+def test_a_pool_that_waits_for_its_finalizers_says_that_it_is_being_deleted() -> None:
+    fleet, bulk, _, pool = contended()
+    going = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/wait"]}
+    fleet.edit_queue(pool, lambda obj: obj["metadata"].update(going))
+
+    fleet.run(5)
+
+    for kind in ("Ready", "CapacityKnown"):
+        condition = fleet.condition(pool, kind)
+        assert (condition["status"], condition["reason"]) == ("False", "Deleting")
+    assert "capacity" not in fleet.status(pool)
+    assert fleet.condition(bulk.key, "PoolAvailable")["reason"] == "PoolNotFound"
+    assert metric(fleet, "capacity") is None
+    before = fleet.status(pool)
+    fleet.run(60)
+    assert fleet.status(pool) == before
+    assert len(bulk.workers.workers) == CAPACITY
 
 
 def add_node(fleet: Fleet, name: str, **parts: Any) -> None:

@@ -92,6 +92,10 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A: 1\r\n 2\r\n\r\nhello",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A: 1\r\nx-a: 2\r\n\r\nhello",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A: \xe4\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\nhello",
+        b"HTTP/1.1 200 OK\r\nX-A: 1\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 103 Early Hints\n\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
     ],
 )
 def test_other_answers_are_understood_and_leave_the_connection_too(
@@ -111,6 +115,7 @@ def test_other_answers_are_understood_and_leave_the_connection_too(
         CHUNKED + b"HTTP/1.1 200 OK\r\n",
         b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: Close\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: x, close\r\n\r\nhello",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello, and more than that",
     ],
 )
@@ -124,13 +129,12 @@ def test_answers_after_which_no_other_may_come_end_their_connection(
     assert server.connections == 3
 
 
+@pytest.mark.parametrize("length", [b"", b"Content-Length: %b\r\n" % (b"9" * 5000)])
 def test_a_body_that_ends_with_the_connection_is_read_to_its_end(
-    server: Any, send: Callable[..., Any]
+    length: bytes, server: Any, send: Callable[..., Any]
 ) -> None:
-    server.answer(b"HTTP/1.1 200 OK\r\n\r\nhel", b"lo", None)
-    answer = send()
-    assert "content-length" not in answer.headers
-    assert answer.content == b"hello"
+    server.answer(b"HTTP/1.1 200 OK\r\n" + length + b"\r\nhel", b"lo", None)
+    assert send().content == b"hello"
 
 
 def test_a_body_that_is_cut_short_ends_early_and_ends_its_connection(
@@ -149,6 +153,7 @@ def test_a_body_that_is_cut_short_ends_early_and_ends_its_connection(
         pytest.param([None], ProtocolError, id="nothing"),
         pytest.param([PLAIN[:20], None], ProtocolError, id="half a head"),
         pytest.param([b"SSH-2.0-x\r\n\r\n", None], ProtocolError, id="no HTTP"),
+        pytest.param([PLAIN.replace(b"X-Other", b"Content-Length")], ProtocolError, id="lengths"),
         pytest.param([b"HTTP/1.1 200 OK\r\nx: "], ReadTimeoutError, id="silence in the head"),
         pytest.param(
             [b"HTTP/1.1 200 OK\r\nx: " + b"y" * MAX_HEAD_BYTES * 2, None],
@@ -273,3 +278,26 @@ def test_certificates_are_checked_as_botocore_does(
         assert answer.content == b"hello"
     assert server.connections == 1
     assert tunnel.asked == ([f"CONNECT localhost:{server.port}"] if through_proxy else [])
+
+
+@pytest.mark.parametrize("head", [PLAIN, CHUNKED.partition(b"2\r\n")[0]], ids=["plain", "chunks"])
+def test_what_tls_holds_after_an_answer_is_not_the_next_one(
+    head: bytes,
+    certificate: Path,
+    make_server: Callable[..., Any],
+    make_client: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    server = make_server(context)
+    connections = Connections(make_client("s3", server.port, host="https://localhost"))
+    body = b"hello" if head == PLAIN else CHUNKED.removeprefix(head)
+    server.answer(head, body + b"HTTP/1.1 500 Left\r\nContent-Length: 0\r\n\r\n")
+    server.answer(PLAIN + b"hello")
+    for _ in range(2):
+        answer = connections.send("GET", f"https://localhost:{server.port}/b/k", {})
+        assert answer is not None
+        assert (answer.status_code, answer.content) == (200, b"hello")
+    assert server.connections == 2

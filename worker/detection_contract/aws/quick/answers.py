@@ -14,9 +14,13 @@ from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 MAX_HEAD_BYTES: Final = 64 * 1024
 """As much as ``http.client`` takes for a line."""
 CHUNK_BYTES: Final = 64 * 1024
+MAX_LENGTH_DIGITS: Final = 18
+"""More digits are no length, and Python refuses to read thousands of them."""
 _END: Final = b"\r\n\r\n"
+_ANY_END: Final = re.compile(rb"\n\r?\n")
+"""Some receivers end lines with LF alone (RFC 9112, 2.2)."""
 _PLAIN: Final = re.compile(r"HTTP/1\.1 ([2-5][0-9]{2})(?: .*)?")
-_INTERIM: Final = re.compile(rb"HTTP/1\.1 1(?!01)[0-9]{2}(?:[ \r]|$)")
+_INTERIM: Final = re.compile(rb"HTTP/1\.1 1(?!01)[0-9]{2}(?:[ \r\n]|$)")
 """Status 101 counts as final: no upgrade was requested, and HTTP ends with it."""
 _BODYLESS: Final = frozenset({204, 304})
 
@@ -96,12 +100,11 @@ def read_answer(pool: Any, conn: Any, *, headed: Callable[[], None] = _nothing) 
         return _other_answer(pool, conn, start, headed)
     code = int(status[1])
     length = "0" if code in _BODYLESS else headers.get("content-length", "")
-    if not length.isdigit():
+    if not length.isdigit() or len(length) > MAX_LENGTH_DIGITS:
         return _other_answer(pool, conn, start, headed)
     headed()
-    body = _PlainBody(
-        pool, conn, rest, int(length), keep=headers.get("connection", "").lower() != "close"
-    )
+    keep = "close" not in headers.get("connection", "").lower()
+    body = _PlainBody(pool, conn, rest, int(length), keep=keep)
     return Answer(code, headers, body)
 
 
@@ -109,17 +112,18 @@ def _final_head(conn: Any) -> bytes:
     """Return the bytes from the final head on, to its end or further."""
     start, passed_bytes = b"", 0
     while True:
-        while _END not in start and passed_bytes + len(start) < MAX_HEAD_BYTES:
+        end, searched = _ANY_END.search(start), len(start)
+        while end is None and passed_bytes + searched < MAX_HEAD_BYTES:
             more = conn.sock.recv(CHUNK_BYTES)
             if not more:
                 raise ProtocolError("Connection broken: it ended before the answer began")
             start += more
-        head, end, rest = start.partition(_END)
+            end, searched = _ANY_END.search(start, max(0, searched - 2)), len(start)
         # An interim answer has no body, whatever it says (RFC 9110, 15.2).
-        if not (end and _INTERIM.match(head)):
+        if end is None or not _INTERIM.match(start):
             return start
-        passed_bytes += len(head)
-        start = rest
+        passed_bytes += end.end()
+        start = start[end.end() :]
 
 
 def _plain_headers(lines: list[str]) -> dict[str, str] | None:
@@ -128,8 +132,9 @@ def _plain_headers(lines: list[str]) -> dict[str, str] | None:
     for line in lines:
         name, colon, value = line.partition(":")
         lower = name.lower()
-        # A line that goes on, a name twice, and bytes of text that is not ASCII.
-        if not colon or name != name.strip() or lower in found or not line.isascii():
+        # A line that goes on, a name twice, LF or CR alone, and bytes of text that is not ASCII.
+        plain = colon and line.isascii() and line.isprintable()
+        if not plain or name != name.strip() or lower in found:
             return None
         found[lower] = value.strip()
     return None if "transfer-encoding" in found else found
@@ -177,10 +182,16 @@ class _PlainBody:
     def _release_at_end(self) -> None:
         if self._left or self._conn is None:
             return
-        if self._keep:
+        if self._keep and not _more_follows(self._conn):
             self._pool._put_conn(self._conn)  # noqa: SLF001
             self._conn = self._pool = None
         self.close()
+
+
+def _more_follows(conn: Any) -> bool:
+    """Return whether TLS holds bytes after the answer; a pool sees only those of the socket."""
+    pending = getattr(conn.sock, "pending", None)
+    return pending is not None and pending() > 0
 
 
 def _other_answer(pool: Any, conn: Any, start: bytes, headed: Callable[[], None]) -> Answer:
@@ -189,6 +200,8 @@ def _other_answer(pool: Any, conn: Any, start: bytes, headed: Callable[[], None]
     body = _OtherBody(pool, conn, response)
     with body.guarded():
         response.begin()
+        if not response.chunked and len(set(response.headers.get_all("content-length", ()))) > 1:
+            raise ValueError("lengths that contradict each other")
     headed()
     headers: dict[str, str] = {}
     for name, value in response.headers.items():
@@ -234,7 +247,7 @@ class _OtherBody:
 
     def _end(self) -> None:
         self._response.close()
-        if self._source.ahead or self._response.will_close:
+        if self._source.ahead or self._response.will_close or _more_follows(self._conn):
             self.close()
         else:
             self._pool._put_conn(self._conn)  # noqa: SLF001

@@ -108,9 +108,9 @@ def later(once: Mapping[str, Run], often: Mapping[str, Run]) -> str:
     shares = []
     for name in once.keys() & often.keys():
         first, every = once[name], often[name]
-        messages = len(every.waits_s) + every.unserved - len(first.waits_s) - first.unserved
-        in_time = [sum(wait <= WAIT_S for wait in run.waits_s) for run in (first, every)]
-        shares.append((name, (in_time[1] - in_time[0]) / messages))
+        before, judged_before = oracle.in_time_of(first, WAIT_S)
+        in_time, judged = oracle.in_time_of(every, WAIT_S)
+        shares.append((name, (in_time - before) / (judged - judged_before)))
     return ", ".join(f"{name} {share:.2%}" for name, share in sorted(shares))
 
 

@@ -55,11 +55,18 @@ def _run(workload: Workload, world: World, plan: tuple[int, ...], *, every_step:
 
 
 def attainment(run: Run, wait_s: float) -> float:
-    """Return the share of messages that started within ``wait_s``; unserved ones did not."""
-    total = len(run.waits_s) + run.unserved
-    if not total:
-        return 1.0
-    return sum(1 for wait in run.waits_s if wait <= wait_s) / total
+    """Return the share of messages that started within ``wait_s``.
+
+    Of those that are left at the end only late ones are judged: the others may yet be in time.
+    """
+    in_time, judged = in_time_of(run, wait_s)
+    return in_time / judged if judged else 1.0
+
+
+def in_time_of(run: Run, wait_s: float) -> tuple[int, int]:
+    """Return how many messages started within ``wait_s``, and of how many that is known."""
+    late = sum(wait > wait_s for wait in run.unserved_s)
+    return sum(wait <= wait_s for wait in run.waits_s), len(run.waits_s) + late
 
 
 def _pace(workload: Workload, wait_s: float, tail_s: float) -> list[float]:

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from detection_operator.simulation.oracle import attainment
 from detection_operator.simulation.simulator import Run, Sample, World
 
 HOUR_S = 3600.0
@@ -15,7 +16,8 @@ class Summary:
 
     Attributes:
         policy: Its name.
-        attainment: Share of the messages that started in time, 0 to 1.
+        attainment: Share of the messages that started in time, 0 to 1; ones that are left at the
+            end and not late yet do not count.
         p99_wait_s: Wait that 99 % of the served messages did not exceed.
         replica_hours: Hours that pods held a node.
         overshoot: Replica seconds above the oracle's at the same time / the oracle's; None
@@ -41,14 +43,12 @@ class Summary:
 
 def summarise(policy: str, run: Run, world: World, *, oracle: Run | None) -> Summary:
     """Return the row of ``run``."""
-    total = len(run.waits_s) + run.unserved
     waits = sorted(run.waits_s)
-    in_time = sum(1 for wait_s in waits if wait_s <= world.wait_s)
     length_s = run.samples[-1].at_s - run.samples[0].at_s if run.samples else 0.0
     reactions = run.reactions_s
     return Summary(
         policy=policy,
-        attainment=in_time / total if total else 1.0,
+        attainment=attainment(run, world.wait_s),
         p99_wait_s=waits[int(0.99 * (len(waits) - 1))] if waits else 0.0,
         replica_hours=run.replica_s / HOUR_S,
         overshoot=None if oracle is None else overshoot(run.samples, oracle.samples),

@@ -70,9 +70,11 @@ class Simulator:
         """Return the result at the end."""
         for pod in self._pods:
             self._bill(pod, end_s)
-        self._run.unserved = (
-            len(self._queue) + self._hidden + sum(len(p.ahead) for p in self._pods)
-        )
+        left = [*self._queue, *(message for pod in self._pods for message in pod.ahead)]
+        for _, kind, _, what in self._events:
+            if kind == Event.RETURN and isinstance(what, Message):
+                left.append(what)
+        self._run.unserved_s = [end_s - message.sent_s for message in left]
         return self._run
 
     def _at(self, time_s: float, kind: Event, what: object) -> None:

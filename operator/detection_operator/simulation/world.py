@@ -70,7 +70,7 @@ class Run:
         decisions: Looks of the policy.
         reactions_s: From the first waiting message on an empty deployment to the decision.
         samples: One for each look.
-        unserved: Messages left at the end.
+        unserved_s: Wait so far of each message that is left at the end.
     """
 
     waits_s: list[float] = field(default_factory=list)
@@ -79,4 +79,9 @@ class Run:
     decisions: int = 0
     reactions_s: list[float] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
-    unserved: int = 0
+    unserved_s: list[float] = field(default_factory=list)
+
+    @property
+    def unserved(self) -> int:
+        """Messages left at the end."""
+        return len(self.unserved_s)

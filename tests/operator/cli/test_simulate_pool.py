@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,16 @@ def test_files_that_cannot_be_read_are_named(
     assert "none.yaml" in capsys.readouterr().err
     assert run(str(EXAMPLE), f"uploads={arrivals}", "archive=/nowhere.csv") == 2
     assert "/nowhere.csv" in capsys.readouterr().err
+
+
+def test_in_the_example_priority_keeps_the_promise_of_both_and_first_come_does_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(str(EXAMPLE), "uploads=step", "archive=bursty") == 0
+
+    lines = capsys.readouterr().out.splitlines()[4:]
+    in_time = [float(re.search(r"([0-9.]+)%", line)[1]) for line in lines]  # type: ignore[index]
+    (pooled, by_load, first_come), archive = in_time[:3], in_time[3:]
+    assert pooled > 99
+    assert max(by_load, first_come) < 60
+    assert min(archive) > 99

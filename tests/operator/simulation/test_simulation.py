@@ -116,6 +116,15 @@ def test_prefetched_messages_come_back_from_pods_that_go(*, drains: bool, killed
     assert run.killed_busy == killed
 
 
+def test_of_what_is_left_at_the_end_only_late_messages_are_judged() -> None:
+    run = Run(waits_s=[1.0, 120.0, 200.0], unserved_s=[50.0, 120.0, 300.0])
+
+    assert oracle.attainment(run, 120.0) == 2 / 4
+    assert oracle.attainment(Run(unserved_s=[50.0]), 120.0) == 1.0
+    row = report.summarise("ours", run, World(wait_s=120.0), oracle=None)
+    assert (row.attainment, row.unserved) == (2 / 4, 3)
+
+
 def test_what_a_pod_received_ahead_is_unserved_at_the_end() -> None:
     run, _ = watched(replace(QUIET, prefetch=2, tail_s=5.0), [200.0] * 9)
 

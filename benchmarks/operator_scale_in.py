@@ -5,8 +5,9 @@ Kubernetes does, with workers that receive messages while pods are chosen, one o
 Bursts, the steady traffic between them, service times, start times, holds and poll intervals are
 random; now and then the operator is killed, half of the times between two of its writes, and
 restarted, and the image changes, so that pods of two Deployments come and go together. In the end
-the messages stop: a cluster in which anything is left then, or a message was done twice or never,
-counts as a wrong end.
+the messages stop: a cluster in which anything is left once as many replicas as it may have would
+have done its work and ten more minutes are over, or a message was done twice or never, counts as a
+wrong end, and what is left is printed.
 
     python benchmarks/operator_scale_in.py          # 10,000 removals, 200 kills, some minutes
     python benchmarks/operator_scale_in.py --pods 500 --kills 10 --json
@@ -28,6 +29,7 @@ from detection_operator.scaling.records import Record
 from detection_testing.kubernetes.cluster import InMemoryCluster
 from detection_testing.kubernetes.controllers import Nodes
 from detection_testing.scenes.disturbances import WRITES as OFTEN
+from detection_testing.scenes.endings import wrong_end
 from detection_testing.scenes.fakes import FakeWorkers
 from detection_testing.scenes.world import MINIMAL, World
 
@@ -36,8 +38,7 @@ BURSTS = 25
 WRITES = (*OFTEN, "delete_deployment")
 KILL_SHARE = 0.35
 ROLL_OUT_SHARE = 0.1
-REST_S = 1800
-"""Within this time a cluster without messages is empty."""
+MAX_REPLICAS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,15 +136,15 @@ def spec(rng: random.Random) -> dict[str, Any]:
     made = copy.deepcopy(dict(MINIMAL))
     made["queue"] = {**made["queue"], "pollIntervalSeconds": rng.choice([1, 5])}
     made["scaling"] = {
-        "maxReplicas": 200,
+        "maxReplicas": MAX_REPLICAS,
         "scaleDown": {"holdSeconds": rng.choice([0, 5, 20]), "maxPercent": 100},
         "idle": {"policy": "Fixed", "fixedSeconds": 5},
     }
     return made
 
 
-def live(rng: random.Random, tally: Tally) -> None:
-    """Let one cluster see some bursts."""
+def live(rng: random.Random, tally: Tally) -> str:
+    """Let one cluster see some bursts; say what is wrong in its end."""
     world = World()
     cluster = Mortal(world.clock.wall_s)
     world.cluster, world.nodes = cluster, Nodes(cluster)
@@ -163,11 +164,13 @@ def live(rng: random.Random, tally: Tally) -> None:
         if rng.random() < ROLL_OUT_SHARE:
             roll_out(world, key, burst)
             tally.roll_outs += 1
-    tally.wrong_ends += not ends_well(world, messages)
+    wrong = wrong_end(world, sent=messages, replicas=MAX_REPLICAS)
+    tally.wrong_ends += bool(wrong)
     tally.clusters += 1
     tally.removed += len(world.nodes.removed)
     tally.busy += len(world.lost)
     tally.asked_busy += world.workers.asked_busy
+    return wrong
 
 
 def kill(world: World, cluster: Mortal, rng: random.Random) -> bool:
@@ -184,20 +187,6 @@ def kill(world: World, cluster: Mortal, rng: random.Random) -> bool:
         cluster.left = 0
         world.start()
     return False
-
-
-def ends_well(world: World, messages: int) -> bool:
-    """Say whether nothing is left once all messages are done, each once."""
-
-    def at_rest() -> bool:
-        queue = world.queue
-        return not (queue.visible or queue.in_flight or world.replicas)
-
-    return (
-        world.run(REST_S, until=at_rest)
-        and not world.cluster.of_kind("Pod")
-        and world.workers.finished == messages
-    )
 
 
 def flow(world: World, rng: random.Random, tally: Tally) -> int:
@@ -227,7 +216,8 @@ def run(pods: int, kills: int, seed: int, log: Callable[[str], None]) -> Report:
     rng = random.Random(seed)
     tally = Tally()
     while tally.removed < pods or tally.kills < kills:
-        live(rng, tally)
+        if wrong := live(rng, tally):
+            log(f"wrong end: {wrong}")
         log(f"{tally.removed} removed, {tally.busy} of them busy, {tally.kills} kills")
     return Report(
         removed=tally.removed,

@@ -6,8 +6,8 @@ different priority share a pool; bursts, service times, guarantees, capacities a
 random; now and then the operator is killed and restarted, and the capacity is cut. Each fall of a
 queue's share below what it holds is a reclaim. A pod that holds a message when it is deleted is a
 busy one, whatever its grace period; the history of each is printed. In the end the messages stop:
-a cluster in which anything is left then, or a message was done twice or never, counts as a wrong
-end.
+a cluster in which anything is left once the capacity would have done its work and ten more minutes
+are over, or a message was done twice or never, counts as a wrong end, and what is left is printed.
 
     python benchmarks/pools/reclaims.py                 # 500 reclaims
     python benchmarks/pools/reclaims.py --reclaims 50 --json
@@ -35,6 +35,7 @@ from detection_operator.scaling.records import Record
 from detection_testing.kubernetes.apiserver import running
 from detection_testing.kubernetes.controllers import Nodes
 from detection_testing.scenes.api_scene import ApiScene
+from detection_testing.scenes.endings import wrong_end
 from detection_testing.scenes.fleet import Fleet
 from detection_testing.scenes.world import MINIMAL
 
@@ -45,8 +46,6 @@ RESTART_SHARE = 0.2
 CUT_SHARE = 0.15
 LOADS_S = 2.0
 """A worker answers while it loads its model, and receives when it is ready."""
-REST_S = 3600
-"""Within this time a cluster without new messages is empty."""
 ENDING_S = 40
 """For a capacity that was cut: the longest job, the end of its pod and the steps between."""
 
@@ -123,17 +122,9 @@ class Contest:
         for _ in range(seconds):
             self._step()
 
-    def ends_well(self) -> bool:
-        """Let all messages be done; say whether each was once, and nothing is left then."""
-        for _ in range(REST_S):
-            self._step()
-            if self._at_rest():
-                return sum(s.workers.finished for s in self.fleet.sides.values()) == self.sent
-        return False
-
-    def _at_rest(self) -> bool:
-        waiting = any(s.queue.visible or s.queue.in_flight for s in self.fleet.sides.values())
-        return not (waiting or self.fleet.replicas or self.fleet.cluster.of_kind("Pod"))
+    def wrong_end(self) -> str:
+        """Let all messages be done; say what is wrong then."""
+        return wrong_end(self.fleet, sent=self.sent, replicas=self.capacity, step=self._step)
 
     def _step(self) -> None:
         self.fleet.step()
@@ -199,7 +190,7 @@ def spec(rng: random.Random, name: str) -> dict[str, Any]:
 
 
 def contest(rng: random.Random, fleet: Fleet, tally: Tally) -> list[str]:
-    """Let three queues of one cluster contend for a while; return the history of lost pods."""
+    """Let three queues of one cluster contend for a while; return what went wrong, in lines."""
     fleet.records = Forgetful()
     capacity = rng.randint(4, 16)
     sharing = rng.choice(["Priority", "Priority", "Fair"])
@@ -220,11 +211,13 @@ def contest(rng: random.Random, fleet: Fleet, tally: Tally) -> list[str]:
             tally.restarts += 1
         if rng.random() < CUT_SHARE:
             cut(seen, rng)
-    tally.wrong_ends += not seen.ends_well()
+    wrong = seen.wrong_end()
+    tally.wrong_ends += bool(wrong)
     tally.clusters += 1
     tally.removed += len(fleet.nodes.removed)
     tally.busy += len(fleet.lost)
-    return [line for uid in fleet.lost for line in seen.history[uid]]
+    lines = [line for uid in fleet.lost for line in seen.history[uid]]
+    return [*lines, f"wrong end: {wrong}"] if wrong else lines
 
 
 def cut(seen: Contest, rng: random.Random) -> None:

@@ -83,6 +83,11 @@ class Fleet(World):
     sides: dict[str, Side] = field(default_factory=dict)
     most_pods: int = 0
 
+    @property
+    def loads(self) -> list[tuple[FakeQueue, FakeWorkers]]:
+        """Each queue with its workers."""
+        return [(side.queue, side.workers) for side in self.sides.values()]
+
     def operator(self) -> Reconciler:
         """Return a new operator, which knows nothing yet."""
         ports = _Sides(self)

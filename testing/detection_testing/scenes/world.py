@@ -195,6 +195,11 @@ class World:
         return condition({"status": self.status(key)}, name) or {}
 
     @property
+    def loads(self) -> list[tuple[FakeQueue, FakeWorkers]]:
+        """Each queue with its workers."""
+        return [(self.queue, self.workers)]
+
+    @property
     def replicas(self) -> int:
         """Replicas of all Deployments together."""
         deployments = self.cluster.of_kind("Deployment")

@@ -26,6 +26,7 @@ It ends with 1 if nothing could be measured: no such device, or a package is mis
 """
 
 import argparse
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -56,21 +57,26 @@ CPU_FACTOR: Final = 3
 """A CPU may take so much longer: its figures are not what counts."""
 LAST_LINES: Final = 5
 """How many lines of a section that failed are shown."""
-NEEDED: Final = (
-    *("detection_contract", "detection_tracing", "detection_testing", "detection_worker"),
-    *(
-        "av",
-        "boto3",
-        "h11",
-        "numpy",
-        "PIL",
-        "prometheus_client",
-        "pydantic",
-        "requests",
-        "safetensors",
-    ),
-    *("simplejpeg", "torch", "torchvision"),
-)
+PROJECT: Final = "detection-queue"
+NEEDED: Final = [
+    "detection_contract",
+    "detection_testing",
+    "detection_tracing",
+    "detection_worker",
+    "av",
+    "boto3",
+    "c2pa",
+    "h11",
+    "numpy",
+    "PIL",
+    "prometheus_client",
+    "pydantic",
+    "requests",
+    "safetensors",
+    "simplejpeg",
+    "torch",
+    "torchvision",
+]
 STAGE_GOAL: Final = 0.90
 WORKER_GOAL: Final = 0.85
 READY_GOAL_S: Final = 15.0
@@ -118,8 +124,13 @@ def run_section(name: str, *, device: str, quick: bool, seconds: float) -> Row:
 
 
 def missing() -> list[str]:
-    """Return the packages that are not installed."""
-    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    """Return the packages that are not installed; the worker asks for the version of its own."""
+    absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    try:
+        importlib.metadata.version(PROJECT)
+    except importlib.metadata.PackageNotFoundError:
+        absent.append(PROJECT)
+    return absent
 
 
 def goals(report: Row) -> list[Row]:

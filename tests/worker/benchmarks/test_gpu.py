@@ -95,10 +95,11 @@ def test_packages_that_are_missing_are_named_at_once(
     gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(gpu, "NEEDED", ("json", "no_such_package", "nor_this"))
+    monkeypatch.setattr(gpu, "PROJECT", "no-such-project")
     monkeypatch.setattr(sys, "argv", ["gpu.py"])
 
     assert gpu.main() == 1
-    assert "Not installed: no_such_package, nor_this\n" in capsys.readouterr().err
+    assert "Not installed: no_such_package, nor_this, no-such-project\n" in capsys.readouterr().err
 
 
 def test_a_worker_that_ended_is_told_with_its_last_lines(

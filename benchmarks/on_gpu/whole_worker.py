@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from detection_testing.aws.faults import Fault
 from detection_testing.aws.local_aws import LocalAws
@@ -141,7 +141,9 @@ def worker(plan: Plan) -> Iterator[Row]:
         for media in sets.values():
             for key, content in media.files.items():
                 services.media.put_object(BUCKET, key, content)
-        floors = {media: _floors(plan, folder / media) for media in sets}
+        by_kind = {detector.card.kind: detector for detector in detectors_of(plan)}
+        floors = {media: _floors(plan, folder / media, by_kind) for media in sets}
+        by_kind.clear()
         with _consumer(plan, services, folder / "worker.log") as running:
             ready_s = running.ready_s()
             with BusyShare(plan) as busy:
@@ -312,7 +314,7 @@ class Run:
         return found
 
 
-def _floors(plan: Plan, folder: Path) -> Row:
+def _floors(plan: Plan, folder: Path, by_kind: Mapping[Any, Any]) -> Row:
     """What decoding on all cores, and forward passes, could do with the same files."""
     import torch
 
@@ -324,7 +326,6 @@ def _floors(plan: Plan, folder: Path) -> Row:
     from detection_worker.settings import MediaLimits
 
     where = torch.device(plan.device)
-    by_kind = {detector.card.kind: detector for detector in detectors_of(plan)}
     paths = sorted(folder.iterdir())
     forward_s: dict[MediaKind, float] = {}
     spent_s = decode_s = 0.0

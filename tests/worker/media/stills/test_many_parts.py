@@ -67,5 +67,14 @@ def test_the_picture_before_the_limit_is_shown(monkeypatch: pytest.MonkeyPatch) 
     assert Image.open(io.BytesIO(found.file.read())).getpixel((3, 3)) == (9, 80, 200)
 
 
+def test_a_long_run_of_fill_bytes_is_passed_over() -> None:
+    data = picture("JPEG")
+
+    found = jpeg.read_jpeg(io.BytesIO(data[:2] + b"\xff" * 4_000_000 + data[2:]))
+
+    assert not found.truncated
+    assert Image.open(io.BytesIO(found.file.read())).size == (16, 16)
+
+
 def test_a_large_png_in_the_smallest_common_chunks_is_read_whole() -> None:
     assert source.MAX_PARTS > 512 * 1024 * 1024 // 8192

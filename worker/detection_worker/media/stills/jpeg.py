@@ -43,8 +43,9 @@ EXTENDED_XMP_HEADER_BYTES = len(EXTENDED_XMP_PREFIX) + 32 + 4 + 4
 """Behind the prefix: a digest, the length of the whole, the offset of this part (XMP part 3)."""
 JUMBF_PREFIX = b"JP"
 END = bytes((0xFF, END_OF_IMAGE))
-SEARCHED_BYTES = 1024 * 1024
-_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
+SEARCHED_BYTES = 64 * 1024
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""Behind any number of fill bytes: asking for them too takes the square of their number."""
 
 
 @dataclass(slots=True, kw_only=True)

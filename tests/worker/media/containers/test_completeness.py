@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from detection_testing.media import sample_media
+from detection_worker.media.containers import completeness
 from detection_worker.media.containers.completeness import ends_early
 from detection_worker.media.containers.sniff import sniff
 from detection_worker.media.values import DecodedMedia
@@ -270,6 +271,17 @@ def test_boxes_of_a_liar_are_survived(box: bytes) -> None:
     data = b"\0\0\0\x14ftypisom\0\0\x02\0isom" + box
 
     assert announced(data) in {True, None}
+
+
+def test_a_walk_that_is_cut_off_between_two_fragments_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    head = b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\x08moov"
+    data = head + b"\0\0\0\x08moof\0\0\0\x08mdat" * 9
+    assert announced(data) is False
+    for most in (9, 10):
+        monkeypatch.setattr(completeness, "MAX_ELEMENTS", most)
+        assert announced(data) is None
 
 
 def test_dropped_frames_are_none_that_are_missing(tmp_path: Path, decode: Decode) -> None:

@@ -128,9 +128,11 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
         at = end
 
 
-def _mp4(file: BinaryIO, size: int) -> bool:
+def _mp4(file: BinaryIO, size: int) -> bool | None:
     name, covered = b"", 0
-    for name, start, end in _boxes(file, size):
+    for number, (name, start, end) in enumerate(_boxes(file, size), 1):
+        if number == MAX_ELEMENTS:
+            return None
         covered = end
         if (
             name == b"sidx"

@@ -9,7 +9,9 @@ from typing import BinaryIO
 import pytest
 from PIL import Image
 
+from detection_worker.errors import JobError
 from detection_worker.media.stills import jpeg, png, source, webp
+from detection_worker.media.stills.image import read_image
 from detection_worker.media.stills.source import StillSource
 
 MOST = 50
@@ -65,6 +67,27 @@ def test_the_picture_before_the_limit_is_shown(monkeypatch: pytest.MonkeyPatch) 
     found = png.read_png(io.BytesIO(with_chunks(10 * MOST)))
 
     assert Image.open(io.BytesIO(found.file.read())).getpixel((3, 3)) == (9, 80, 200)
+
+
+@pytest.mark.parametrize(
+    ("container", "at"),
+    [
+        pytest.param("png", 8, id="png: before its header"),
+        pytest.param("png", 33, id="png: before its pixels"),
+        pytest.param("jpeg", 2, id="jpeg"),
+    ],
+)
+def test_a_picture_beyond_the_limit_is_refused_for_that_reason(
+    monkeypatch: pytest.MonkeyPatch, container: str, at: int
+) -> None:
+    monkeypatch.setattr(png, "MAX_PARTS", MOST)
+    monkeypatch.setattr(jpeg, "MAX_PARTS", MOST)
+    part = {"png": TEXT_CHUNK, "jpeg": b"\xff\xef\0\2"}[container]
+    data = picture(container.upper())
+    file = io.BytesIO(data[:at] + part * MOST + data[at:])
+
+    with pytest.raises(JobError, match=source.MANY_PARTS):
+        read_image(file, container, max_pixels=10_000)
 
 
 def test_a_long_run_of_fill_bytes_is_passed_over() -> None:

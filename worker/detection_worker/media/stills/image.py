@@ -26,7 +26,7 @@ from detection_worker.media.stills.bmp import read_bmp
 from detection_worker.media.stills.jpeg import read_jpeg
 from detection_worker.media.stills.png import read_png
 from detection_worker.media.stills.shown import Shown, opaque, show
-from detection_worker.media.stills.source import StillSource
+from detection_worker.media.stills.source import MANY_PARTS, StillSource
 from detection_worker.media.stills.tiff import read_tiff
 from detection_worker.media.stills.webp import read_webp
 
@@ -123,13 +123,19 @@ def _unidentified(container: str, source: StillSource) -> JobError:
             ErrorCode.UNSUPPORTED_TYPE,
             f"the {container} image has samples that are not supported ({source.sample_kind})",
         )
-    reason = "truncated" if source.truncated else "damaged header"
-    return JobError(ErrorCode.UNDECODABLE, f"the {container} image cannot be decoded ({reason})")
+    return _not_decoded(container, source, "damaged header")
 
 
 def _undecodable(container: str, source: StillSource, exc: Exception) -> JobError:
     # Only the class: Pillow's texts can quote bytes of the file.
-    reason = "truncated" if source.truncated else type(exc).__name__
+    return _not_decoded(container, source, type(exc).__name__)
+
+
+def _not_decoded(container: str, source: StillSource, reason: str) -> JobError:
+    if MANY_PARTS in source.warnings:
+        reason = MANY_PARTS
+    elif source.truncated:
+        reason = "truncated"
     return JobError(ErrorCode.UNDECODABLE, f"the {container} image cannot be decoded ({reason})")
 
 
@@ -146,6 +152,8 @@ def _read_rest(source: StillSource, container: str, *, max_pixels: int) -> Pictu
         ImageFile.LOAD_TRUNCATED_IMAGES = False
     if (shown.pixels == shown.pixels[0, 0]).all():
         # A header without data decodes to one flat colour, which says nothing about the picture.
+        if MANY_PARTS in source.warnings:
+            raise _not_decoded(container, source, MANY_PARTS)
         raise JobError(ErrorCode.UNDECODABLE, f"the {container} image holds no pixel data")
     return _picture(source, shown, size, damaged=source.damaged or not source.truncated)
 

@@ -1,5 +1,6 @@
 """What a plan makes of its pool's share, and the demand that it makes on the pool."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -47,6 +48,26 @@ def plan_of(spec: QueueSpec, share: PoolShare | None = SHARE, **what: Any) -> Pl
 
 def seen_of(share: PoolShare | None = SHARE, **what: Any) -> Observation:
     return Observation(**{"sampled_at_s": NOW_S, "visible": 500, "pool": share, **what})
+
+
+def test_a_queue_in_a_pool_does_not_wait_until_its_backlog_is_due() -> None:
+    alone = parse_spec(
+        {
+            "queue": {"url": "https://sqs.eu-west-1.amazonaws.com/123456789012/video"},
+            "worker": {"deploymentRef": {"name": "video"}},
+            "serviceTime": {"priors": [{"mediaType": "video", "seconds": 10}]},
+        }
+    )
+    seen = {"visible": 500, "replicas": 2, "ready": 2, "cold_start_s": 10.0}
+    room = replace(SHARE, replicas=100, share=100)
+
+    def need(spec: QueueSpec, share: PoolShare | None) -> int:
+        terms = plan_of(spec, share, **seen).terms
+        return next(t.replicas for t in terms if t.rule is Rule.CLEAR_BACKLOG_IN_TIME)
+
+    safe = math.ceil(500 * 10.0 / (0.6 * alone.slo.queue_wait_s))
+    assert need(spec_of(), room) == safe
+    assert need(alone, None) < safe, "nobody else takes its replicas"
 
 
 @pytest.mark.parametrize(

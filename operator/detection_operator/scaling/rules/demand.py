@@ -53,6 +53,14 @@ def _too_slow(inputs: DecisionInput) -> bool:
     return inputs.cold_start_s > LAZY_COLD * inputs.spec.slo.queue_wait_s
 
 
+def _can_wait(inputs: DecisionInput) -> bool:
+    """Say whether replicas can be had in time once a backlog falls due.
+
+    Of a pool, another queue may hold them by then.
+    """
+    return not _too_slow(inputs) and inputs.spec.scaling.pool is None
+
+
 def keep_up_with_arrivals(inputs: DecisionInput, replicas: int) -> Term | None:
     """Keep what keeps up with the arrivals: no flapping. Nothing grows for a rate.
 
@@ -67,7 +75,7 @@ def keep_up_with_arrivals(inputs: DecisionInput, replicas: int) -> Term | None:
     newest = rate * (1.0 + 2.0 / math.sqrt(max(1.0, rate * SPREAD_S)))
     mean = recent_load.mean_per_s(inputs.estimators.recent_load) * (1.0 - inputs.poison)
     slack = inputs.spec.slo.queue_wait_s / recent_load.MEAN_S
-    target = STAY_UTILISATION if _too_slow(inputs) else 1.0 + slack
+    target = 1.0 + slack if _can_wait(inputs) else STAY_UTILISATION
     stay = _steady(inputs, min(newest, mean), target)
     return _steady_term(inputs, max(replicas, min(inputs.present, stay)), rate)
 
@@ -192,8 +200,9 @@ def _drain_times(inputs: DecisionInput) -> queueing.DrainTimes:
     time is kept for them.
     """
     wait_s, cold_s = inputs.spec.slo.queue_wait_s, inputs.cold_start_s
-    if _too_slow(inputs):
-        share = QUICK_SHARE if cold_s < HOPELESS_COLD * wait_s else SAFE_SHARE
+    if not _can_wait(inputs):
+        quick = _too_slow(inputs) and cold_s < HOPELESS_COLD * wait_s
+        share = QUICK_SHARE if quick else SAFE_SHARE
         return queueing.DrainTimes(ready_s=share * wait_s, added_s=share * wait_s)
     most_s = wait_s - inputs.spec.queue.poll_interval_s
     measured = inputs.seen.cold_start_s is not None

@@ -19,6 +19,8 @@ from detection_operator.scaling.pools.share import (
     Pool,
     PoolProblem,
     Taker,
+    most_takers,
+    share_beside,
     share_of,
 )
 from detection_operator.spec.worker_pool import Sharing
@@ -603,6 +605,18 @@ def test_a_share_names_those_who_have_the_rest() -> None:
     assert len(share.takers) == TAKERS_MAX
     assert share.others == 10
     assert share.problem is None
+
+
+@LAW
+@given(pools, members())
+def test_a_share_is_the_same_without_a_look_at_all_others(
+    pool: Pool, asked: tuple[Demand, ...]
+) -> None:
+    made = allocate(pool, asked)
+    takers = most_takers(made)
+
+    for demand in asked:
+        assert share_beside(made, demand.key, takers) == share_of(made, demand.key)
 
 
 def test_a_share_says_what_is_wrong() -> None:

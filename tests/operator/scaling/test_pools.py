@@ -543,6 +543,8 @@ def test_what_is_free_goes_to_the_highest_priority_first() -> None:
     ("demand", "expected"),
     [
         pytest.param(q("a", 9, held=4), 4, id="keeps what it holds"),
+        pytest.param(q("a", 9, held=3, granted=4), 4, id="replaces what has gone"),
+        pytest.param(q("a", 2, held=4, granted=4), 2, id="has no more than it wants"),
         pytest.param(q("a", 9), 1, id="keeps working"),
         pytest.param(q("a", 9, guaranteed=3), 3, id="has its guarantee"),
         pytest.param(q("a", 9, fewest=2), 2, id="has its minimum"),
@@ -559,10 +561,17 @@ def test_a_pool_of_unknown_capacity_lets_queues_work(demand: Demand, expected: i
 def test_a_capacity_that_counts_for_another_pool_leaves_what_there_is() -> None:
     pool = Pool(name="gpu", capacity=None, problem=PoolProblem.CAPACITY_TAKEN)
     made = allocate(
-        pool, [q("a", 9, held=3, guaranteed=5), q("b", 9, fewest=1), q("c", 1, held=2)]
+        pool,
+        [
+            q("a", 9, held=3, guaranteed=5),
+            q("b", 9, fewest=1),
+            q("c", 1, held=2),
+            q("d", 9, held=1, granted=2),
+        ],
     )
 
-    assert {key: grant.share for key, grant in made.grants.items()} == {"a": 3, "b": 0, "c": 1}
+    shared = {key: grant.share for key, grant in made.grants.items()}
+    assert shared == {"a": 3, "b": 0, "c": 1, "d": 2}
 
 
 def test_what_leaves_a_pool_of_unknown_capacity_is_replaced_when_it_is_gone() -> None:

@@ -196,6 +196,8 @@ class Ledger:
         with self._lock:
             book = self._books.setdefault(key, _Book(pool))
             book.stale |= book.dirty or book.pool != pool
+            if pool.capacity is None and book.pool.capacity is not None:
+                self._keep_what_exists(book)
             book.pool = pool
             if edited:
                 book.told.clear()
@@ -210,6 +212,11 @@ class Ledger:
             concerned = self._settle(key, book, but="")
         self._wake(concerned)
         return allocation
+
+    def _keep_what_exists(self, book: _Book) -> None:
+        """Void the rest of shares for which others had to drain first: it may never be free."""
+        for demand in list(book.demands.values()):
+            self._put(book, replace(demand, granted=min(demand.granted, demand.held)))
 
     def close(self, key: Key) -> None:
         """Forget a pool that is gone and has no queues."""

@@ -31,9 +31,9 @@ def allocate(pool: Pool, demands: Iterable[Demand]) -> Allocation:
         more of its replicas are free. ``Grant.replicas`` rises only into units that are really
         free, so that what exists stays within the capacity unless that fell.
 
-        With an unknown capacity each queue may keep what it holds, and have its guarantee and its
-        minimum, at least one replica. With one that counts for an older pool each may keep what
-        it holds.
+        With an unknown capacity each queue may keep what it holds or was granted, and have its
+        guarantee and its minimum, at least one replica. With one that counts for an older pool
+        each may keep what it holds or was granted.
 
     Raises:
         ValueError: Two demands have the same key.
@@ -82,13 +82,18 @@ def _fill_in_turn(
 def unallocated(demand: Demand) -> int:
     """Return what a queue may run while its pool is not there or its capacity is unknown.
 
-    It keeps working: with what it holds, its guarantee and its minimum, at least one replica.
+    It keeps working: with what it has, its guarantee and its minimum, at least one replica.
     """
-    return min(demand.limit, max(demand.held, demand.floor, 1))
+    return max(_kept(demand), min(demand.limit, max(demand.floor, 1)))
+
+
+def _kept(demand: Demand) -> int:
+    """Return what a queue has; what a roll-out or a node has removed from that is replaced."""
+    return min(demand.limit, max(demand.held, demand.granted))
 
 
 def _ungoverned(demand: Demand, *, taken: bool) -> Grant:
-    most = min(demand.limit, demand.held) if taken else unallocated(demand)
+    most = _kept(demand) if taken else unallocated(demand)
     staying = demand.held - demand.leaving
     return Grant(share=most, replicas=max(0, most - demand.leaving, min(most, staying)))
 

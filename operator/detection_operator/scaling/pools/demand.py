@@ -21,8 +21,8 @@ class Demand:
             included. They take up the pool until they are gone.
         leaving: Those of them that go in any case, and count as none of its share: terminating
             ones, and ones whose node goes.
-        granted: Its share so far: what it keeps where another has just the same claim. Where there
-            was none yet, what runs without draining.
+        granted: Its share so far: what it keeps where another has just the same claim, and while
+            the capacity is unknown. Where there was none yet, what runs without draining.
         pinned: It keeps what it holds, whatever others need: its queue cannot be read, its plan is
             not known yet, or not applied (paused, Shadow: it then wants what it holds).
         startable: Replicas of it that run or would, as far as known, with a probe; None: all. It

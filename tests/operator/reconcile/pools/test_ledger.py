@@ -51,6 +51,22 @@ class Queues:
         return turn
 
 
+def test_a_capacity_that_becomes_unknown_gives_nobody_what_others_still_hold() -> None:
+    queues = Queues(8, 2)
+    first, second = queues.wanted
+    queues.wanted[first] = 8
+    queues.decide(first)
+    queues.wanted[second] = 8
+    for _ in range(2):
+        assert queues.decide(second).share.share == 4
+    members = dict(queues.ledger.demands(GPU))
+
+    queues.ledger.set_pool(GPU, Pool(name="gpu", capacity=None), members)
+
+    assert queues.decide(second).share.share == 1
+    assert queues.decide(first).share.share == 8
+
+
 def test_what_exists_stays_within_the_capacity_in_a_small_and_a_large_pool() -> None:
     for count in (5, 120):
         rng, queues = random.Random(3), Queues(40, count)

@@ -703,6 +703,52 @@ def test_a_roll_out_in_a_full_pool_makes_room_first() -> None:
     assert fleet.lost == []
 
 
+def deleted(fleet: Fleet, pool: Key) -> str:
+    fleet.cluster.delete((POOL, pool.namespace, pool.name))
+    return "PoolNotFound"
+
+
+def of_a_quota(fleet: Fleet, pool: Key) -> None:
+    capacity = {"fromResourceQuota": {"name": "gpus", "resource": "pods"}}
+    fleet.edit_queue(pool, lambda obj: obj["spec"].update(capacity=capacity))
+
+
+def unknown(fleet: Fleet, pool: Key) -> str:
+    of_a_quota(fleet, pool)
+    return "CapacityUnknown"
+
+
+def taken(fleet: Fleet, pool: Key) -> str:
+    old = fleet.create_pool("elder", {"replicas": 1})
+    old_at = {"creationTimestamp": "2020-01-01T00:00:00Z"}
+    fleet.edit_queue(old, lambda obj: obj["metadata"].update(old_at))
+    for which in (old, pool):
+        of_a_quota(fleet, which)
+    return "CapacityTaken"
+
+
+@pytest.mark.parametrize("happens", [deleted, unknown, taken])
+def test_a_roll_out_without_a_capacity_keeps_what_there_is(
+    happens: Callable[[Fleet, Key], str],
+) -> None:
+    fleet, bulk, _, pool = contended()
+    reason = happens(fleet, pool)
+    fleet.touch()
+    fleet.run(20)
+    assert fleet.condition(bulk.key, "PoolAvailable")["reason"] == reason
+    fleet.edit_queue(
+        bulk.key, lambda obj: obj["spec"]["worker"]["template"].update(image="worker:2")
+    )
+
+    def done() -> bool:
+        pods = fleet.cluster.of_kind("Pod")
+        return sum("worker:2" in str(pod["spec"]) for pod in pods) == CAPACITY == len(pods)
+
+    assert fleet.run(300, until=done)
+    assert fleet.most_pods == CAPACITY
+    assert fleet.lost == []
+
+
 def test_pods_that_become_ready_before_slow_controllers_remove_them_take_nothing() -> None:
     fleet, bulk, _, pool = contended()
     nodes = pod_nodes(fleet)

@@ -130,7 +130,8 @@ class CapacitySource:
             return self.known
         taken = next((item for item in elders if _has_quota(item, namespace, quota)), None)
         if taken is not None:
-            self.of, self.known = spec, None
+            # What the queues of the older pool have counts at once when that pool goes.
+            self.of, self.known, self.use = spec, None, QuotaUse()
             return _taken(quota, taken)
         if spec == self.of and self.known is not None and now_s - self.at_s < READ_S:
             return self.known

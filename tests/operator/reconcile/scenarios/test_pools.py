@@ -490,6 +490,39 @@ def test_a_quota_counts_for_the_oldest_pool_that_reads_it() -> None:
     assert fleet.condition(second.key, "PoolAvailable")["reason"] == "Shared"
 
 
+def test_a_quota_that_an_older_pool_leaves_is_used_by_the_queues_of_that_pool() -> None:
+    fleet = Fleet()
+    metadata = {"name": "gpus", "namespace": "default"}
+    status = {"hard": {"pods": "8"}, "used": {"pods": "0"}}
+    quota = fleet.cluster.create({"kind": "ResourceQuota", "metadata": metadata, "status": status})
+    old = fleet.create_pool("old", {"replicas": 8})
+    fleet.run(2)
+    young = fleet.create_pool("gpu", {"fromResourceQuota": {"name": "gpus", "resource": "pods"}})
+    first, second = fleet.add("first", spec("old")), fleet.add("second", spec())
+    asked_for: list[int] = []
+
+    def run(seconds: int) -> None:
+        for _ in range(seconds):
+            fleet.step()
+            quota["status"]["used"] = {"pods": str(len(fleet.cluster.of_kind("Pod")))}
+            asked_for.append(fleet.replicas_of("first") + fleet.replicas_of("second"))
+
+    run(10)
+    assert fleet.status(young)["capacity"] == 8
+    of_a_quota(fleet, old)
+    first.queue.visible = 10_000
+    run(60)
+    assert fleet.condition(young, "CapacityKnown")["reason"] == "CapacityTaken"
+
+    second.queue.visible = 10_000
+    deleted(fleet, old)
+    fleet.touch()
+    run(60)
+
+    assert fleet.status(young)["capacity"] == 0
+    assert (len(first.workers.workers), max(asked_for)) == (8, 8)
+
+
 def test_a_pool_that_waits_for_its_finalizers_says_that_it_is_being_deleted() -> None:
     fleet, bulk, _, pool = contended()
     going = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/wait"]}

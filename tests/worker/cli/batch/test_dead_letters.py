@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from detection_contract.error_codes import ErrorCode
+from detection_contract.user_messages import counted
 from detection_testing.aws.faults import Fault
 from detection_testing.aws.local_aws import LocalAws
 from detection_worker.core.outbox.fate import Course
@@ -271,7 +272,8 @@ def test_ctrl_c_cancels_a_full_redrive(
     moved = local.count(local.queue_url)
 
     assert process.returncode == 130
-    assert f"Cancelled: {moved} messages were moved" in err
+    told = counted(moved, "message was", "messages were")
+    assert f"Cancelled: {told} moved" in err
     assert task["Status"] == "CANCELLED"
     assert 0 < moved < total
     assert moved + local.count(local.dlq_url) == total

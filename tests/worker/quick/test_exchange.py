@@ -3,7 +3,7 @@
 import shutil
 import ssl
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,13 @@ def test_an_answer_without_a_body_needs_no_reading(
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"
 
 
+def in_two_parts(answer: bytes, server: Any, send: Callable[..., Any]) -> Iterator[Any]:
+    """Yield what is understood of an answer that comes whole, in halves, and after three bytes."""
+    for first in (len(answer), len(answer) // 2, 3):
+        server.answer(answer[:first], answer[first:])
+        yield send()
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -101,9 +108,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\
 def test_other_answers_are_understood_and_leave_the_connection_too(
     answer: bytes, server: Any, send: Callable[..., Any]
 ) -> None:
-    for half in (len(answer), len(answer) // 2, 3):
-        server.answer(answer[:half], answer[half:])
-        found = send()
+    for found in in_two_parts(answer, server, send):
         assert (found.status_code, found.content) == (200, b"hello")
         assert (found.read1(9), found.content) == (b"", b"")
     assert server.connections == 1
@@ -122,9 +127,7 @@ def test_other_answers_are_understood_and_leave_the_connection_too(
 def test_answers_after_which_no_other_may_come_end_their_connection(
     answer: bytes, server: Any, send: Callable[..., Any]
 ) -> None:
-    for half in (len(answer), len(answer) // 2, 3):
-        server.answer(answer[:half], answer[half:])
-        found = send()
+    for found in in_two_parts(answer, server, send):
         assert (found.status_code, found.content) == (200, b"hello")
     assert server.connections == 3
 

@@ -24,7 +24,7 @@ TAIL_SERVICE: Final = 1.0
 """In service times: with shorter waits than this, idle replicas are needed for the tail."""
 SAFE_SHARE: Final = 0.6
 """The share where a cold start is a guess of the spec, or takes twice the wait and comes too late
-for a backlog at any price; and the least for replicas that are ready."""
+for a backlog at any price, and in a pool; and the least for replicas that are ready."""
 QUICK_SHARE: Final = 0.5
 """The share where a cold start takes about as long as the wait: there each second decides; and the
 least for replicas that are added."""
@@ -65,8 +65,8 @@ def keep_up_with_arrivals(inputs: DecisionInput, replicas: int) -> Term | None:
     """Keep what keeps up with the arrivals: no flapping. Nothing grows for a rate.
 
     Where others start in time for a backlog, fewer will do: as many as fill the allowed wait with
-    one no sooner than in the time over which the mean is taken. Half idle replicas go, and others
-    come so seldom that the number does not flap.
+    one no sooner than in the time over which the mean is taken. Half idle replicas go, and where
+    the wait is two minutes or more, others come some times an hour at most.
     """
     rate = inputs.rate_per_s
     if not rate or not _plans_ahead(inputs):

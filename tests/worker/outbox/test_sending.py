@@ -48,6 +48,11 @@ def reason_of(message: dict[str, Any]) -> tuple[str, str]:
     return code["StringValue"], reason["StringValue"]
 
 
+def receive(outbox: Any) -> list[Any]:
+    found: list[Any] = outbox.queue.receive(max_messages=1, wait_s=1, visibility_s=3600)
+    return found
+
+
 def test_a_callback_waits_five_seconds_and_is_delivered_once_with_its_id_and_bytes(
     local: LocalAws, queues: Queues, outbox: Any, receiver: Any, pending: Make, until: Make,
     secret: str,
@@ -574,6 +579,36 @@ def test_a_second_message_stays_until_the_first_is_sent_on(
     outbox.sender.run_once(stop=lambda: False)
     assert is_empty(local, queues)
     assert [p.webhook_id for p in receiver.accepted()] == ["msg_7_0"]
+
+
+def test_an_entry_that_comes_back_before_its_former_message_is_deleted_stays(
+    local: LocalAws, queues: Queues, outbox: Any, receiver: Any, pending: Make,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A delete may take longer than the pause before the next attempt."""
+    outbox.box.put(pending(receiver.url("/down"), 1))
+    receiver.answers["/down"] = (503, {})
+    outbox.clock.advance(6.0)
+    (first,) = outbox.handler.sort(receive(outbox))
+    delete = outbox.queue.delete
+
+    def slow_delete(messages: Any) -> Any:
+        monkeypatch.undo()
+        outbox.clock.advance(901.0)
+        (next_one,) = outbox.handler.sort(receive(outbox))
+        assert next_one.message.message_id != first.message.message_id
+        outbox.handler.attempt(next_one, cancelled=lambda: False)
+        return delete(messages)
+
+    monkeypatch.setattr(outbox.queue, "delete", slow_delete)
+    outbox.handler.attempt(first, cancelled=lambda: False)
+
+    assert counts(local, queues.queue_url) == (0, 1, 0), "the entry goes on in its next message"
+    receiver.answers.clear()
+    outbox.clock.advance(3601.0)
+    outbox.sender.run_once(stop=lambda: False)
+    assert is_empty(local, queues)
+    assert [p.webhook_id for p in receiver.accepted()] == ["msg_1_0"]
 
 
 def test_an_entry_that_is_received_again_while_it_is_tried_is_not_tried_twice(

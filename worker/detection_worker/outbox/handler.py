@@ -133,7 +133,8 @@ class EntryHandler:
         """Try a callback once, and do with the entry what follows.
 
         Of several messages that hold it, as after a lost answer of SQS, one is tried. The others
-        are deleted once that is safe: SQS may have brought one that is deleted already.
+        are deleted once that is safe: SQS may have brought one that is deleted already. One that
+        comes only while the entry is sent on stays, and comes back when its visibility ends.
 
         Args:
             due: The entry.
@@ -145,11 +146,15 @@ class EntryHandler:
         webhook_id = due.entry.webhook_id
         if not self._under_way.begin(webhook_id, due.message):
             return  # the thread that tries it decides what becomes of this message too
+        others: Sequence[ReceivedMessage] = ()
         safe = False
         try:
-            safe = self._carry_out([(due.message, self._once(due, cancelled))])
+            what = self._once(due, cancelled)
+            # What comes after this may be the very message that the entry goes on in.
+            others = self._under_way.others(webhook_id)
+            safe = self._carry_out([(due.message, what)])
         finally:
-            others = self._under_way.end(webhook_id)
+            self._under_way.end(webhook_id)
         for _ in others if safe else ():
             self._count("duplicate")
         self._carry_out([(message, safe) for message in others])

@@ -44,8 +44,13 @@ class UnderWay:
             self._messages.setdefault(webhook_id, {})[message.message_id] = message
             return begins
 
-    def end(self, webhook_id: str) -> Sequence[ReceivedMessage]:
-        """Note that an attempt has ended; return the other messages that came meanwhile."""
+    def others(self, webhook_id: str) -> Sequence[ReceivedMessage]:
+        """Return the messages that came since the attempt began, without the one that is tried."""
         with self._lock:
-            _, *others = self._messages.pop(webhook_id).values()
+            _, *others = self._messages[webhook_id].values()
             return others
+
+    def end(self, webhook_id: str) -> None:
+        """Note that an attempt has ended."""
+        with self._lock:
+            del self._messages[webhook_id]

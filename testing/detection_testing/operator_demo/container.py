@@ -22,6 +22,8 @@ LOOPBACK: Final = "127.0.0.1"
 LOG: Final = "worker.log"
 WORKER: Final = (sys.executable, "-P", "-m", "detection_worker", "consume")
 PROBE_S: Final = 2.0
+STATE_S: Final = 20.0
+"""For a worker that is about to go: one that is starved of CPU is not a busy one."""
 PORTS: Final = range(20_000, 30_000)
 """Below those that systems give to connections: a port must stay free while the worker loads."""
 KEPT: Final = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "VIRTUAL_ENV")
@@ -97,7 +99,7 @@ class Container:
 
     def ask(self) -> Answer | None:
         """Return the state it reports; None without a response."""
-        body = self._get(env.STATE_PATH)
+        body = self._get(env.STATE_PATH, STATE_S)
         if body is None:
             return None
         state = json.loads(body)
@@ -115,9 +117,9 @@ class Container:
         self._process.kill()
         self._process.wait()
 
-    def _get(self, path: str) -> bytes | None:
+    def _get(self, path: str, timeout_s: float = PROBE_S) -> bytes | None:
         with contextlib.closing(
-            http.client.HTTPConnection(LOOPBACK, self.port, timeout=PROBE_S)
+            http.client.HTTPConnection(LOOPBACK, self.port, timeout=timeout_s)
         ) as connection:
             try:
                 connection.request("GET", path)

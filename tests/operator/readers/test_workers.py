@@ -161,7 +161,7 @@ class Impostor:
 
 TRICKLE_S = 0.02
 SHORT_S = 0.3
-PATIENCE_S = 5.0
+PATIENCE_S = 20.0
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 
 
@@ -205,4 +205,7 @@ def test_workers_that_trickle_do_not_keep_the_others_from_being_heard(worker: Wo
     ):
         slow = [impostor.address] * 4
         assert http.states(slow) == {}
-        assert http.states([worker.address]).keys() == {"uid-1"}
+        end_s = time.monotonic() + PATIENCE_S
+        # On a busy machine it may take longer than that once.
+        while http.states([worker.address]).keys() != {"uid-1"}:
+            assert time.monotonic() < end_s

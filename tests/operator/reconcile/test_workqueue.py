@@ -73,9 +73,9 @@ def test_those_who_wait_are_woken_by_work_and_by_the_end() -> None:
     thread = threading.Thread(target=work)
     thread.start()
     queue.add("a")
-    assert first.wait(5)
+    assert first.wait(20)
     queue.close()
-    thread.join(5)
+    thread.join(20)
 
     assert got == ["a", None]
 

@@ -20,7 +20,7 @@ from detection_operator.kube.port import Key
 from detection_operator.kube.store import DEPLOYMENT, POD, POOL, Store
 from detection_operator.runtime.informer import Informer
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 MERGE = "application/merge-patch+json"
 VERBS = {"get", "list", "watch", "patch", "create", "delete"}
 PLACES = {

@@ -35,7 +35,7 @@ def test_a_post_is_recorded_with_headers_body_and_time(aws: LocalAws, name: str)
     assert (status, call.status, call.accepted) == (200, 200, True)
     assert call.headers["webhook-id"] == "msg_1"
     assert call.body == b'{"a": 1}'
-    assert 0 <= aws.stats()["now_s"] - call.at_s < 5
+    assert 0 <= aws.stats()["now_s"] - call.at_s < 60
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_a_message_travels_with_its_attributes_and_digests(
     assert first["MessageAttributes"]["bytes"]["BinaryValue"] == b"\x00\xff"
     assert first["Attributes"]["ApproximateReceiveCount"] == "1"
     sent_s = int(first["Attributes"]["SentTimestamp"]) / 1000
-    assert 0 <= aws.stats()["now_s"] - sent_s < 5
+    assert 0 <= aws.stats()["now_s"] - sent_s < 60
     assert second["Attributes"]["AWSTraceHeader"] == "Root=1-5"
 
 

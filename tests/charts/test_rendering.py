@@ -781,7 +781,7 @@ def run_test_pod(objects: Objects, port: int) -> subprocess.CompletedProcess[str
     return subprocess.run(
         [sys.executable, "-c", code, f"http://127.0.0.1:{port}", "1"],
         check=False,
-        capture_output=True, text=True, timeout=30,
+        capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 
 

@@ -223,7 +223,7 @@ def test_the_core_loads_no_heavy_library() -> None:
     )
 
     done = subprocess.run(
-        [sys.executable, "-c", check], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", check], capture_output=True, text=True, check=True, timeout=150
     )
 
     assert done.stdout.strip() == "[]"
@@ -247,7 +247,7 @@ def test_a_closed_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m detection_operator crd | head -1"
 
     done = subprocess.run(
-        command, shell=True, capture_output=True, text=True, check=False, timeout=60
+        command, shell=True, capture_output=True, text=True, check=False, timeout=150
     )
 
     assert done.stdout.startswith("apiVersion")

@@ -1,6 +1,7 @@
 """What holds for every decision, whatever is seen."""
 
 import functools
+import statistics
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -324,21 +325,29 @@ def _spec() -> QueueSpec:
     return parse_spec({**BASE, "serviceTime": service, "scaling": {"maxReplicas": 200}})
 
 
-@pytest.mark.slow
-@settings(max_examples=8, deadline=None)
-@given(seed=st.integers(0, 10**6), rate=st.sampled_from([0.3, 1.0, 3.0]))
-def test_stationary_load_does_not_flap(seed: int, rate: float) -> None:
+def flaps_an_hour(rate: float, seed: int) -> float:
+    """Return how often an hour replicas of a constant load turn, after the first half hour."""
     arrivals = poisson(lambda _: rate, length_s=7200.0, peak_per_s=rate, seed=seed)
     workload = with_services("steady", arrivals, mean_s=10.0, cv=0.5, seed=seed)
-
     run = Simulator(workload, World(cold_start_s=30.0, seed=seed), Ours(_spec())).run()
-
-    settled = [sample for sample in run.samples if 1800.0 <= sample.at_s <= 7200.0]
-    hours = 1.5
-    # Half idle replicas go and come again: 1.7 times an hour at 0.3 messages/s and 2.8 times at 1,
-    # in the mean of 40 seeds; 4.7 times in the worst.
-    assert flaps(settled) / hours <= 6.0
     assert run.killed_busy == 0
+    return flaps(sample for sample in run.samples if 1800.0 <= sample.at_s <= 7200.0) / 1.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", [0.3, 1.0, 3.0])
+def test_stationary_load_does_not_flap(rate: float) -> None:
+    # Half idle replicas go and come again: in the mean of a hundred seeds 2.0 times an hour at 0.3
+    # messages/s, 2.9 at 1 and 2.2 at 3.
+    assert statistics.fmean(flaps_an_hour(rate, seed) for seed in range(4)) <= 4.0
+
+
+@pytest.mark.slow
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 10**6), rate=st.sampled_from([0.3, 1.0, 3.0]))
+def test_hardly_any_stationary_load_flaps_much(seed: int, rate: float) -> None:
+    # One seed in some hundreds comes to 6 times an hour.
+    assert flaps_an_hour(rate, seed) <= 12.0
 
 
 @st.composite

@@ -292,6 +292,7 @@ class Reconciler:
                 self.sources.clock.monotonic_s(),
             ),
             most=turn.most,
+            lasting=turn.lasting,
         )
         executor.execute(steps)
         return executor.delete_empty(groups) or steps.pending

@@ -65,6 +65,7 @@ def next_steps(
     drain_timeout_s: float,
     drain_ages: Mapping[str, float],
     most: int | None = None,
+    lasting: int | None = None,
 ) -> Steps:
     """Return the steps towards ``desired`` replicas in all.
 
@@ -74,8 +75,10 @@ def next_steps(
         drain_timeout_s: A worker that drains for longer is removed anyway, by SIGTERM.
         drain_ages: Seconds since workers were asked to drain, by uid.
         most: Replicas that there may be at a time, with the surge of a roll-out; None: no limit.
+        lasting: Replicas that there are to be once a pool has what goes back; None: as many as in
+            the plan. So many less a surge go on until there are others in their place.
     """
-    aims = _aims(groups, desired, most)
+    aims = _aims(groups, desired, most, max(desired, lasting or 0))
     chosen = {worker.pod.uid for aim in aims for worker in aim.leaving}
     workers = [worker for item in groups for worker in item.workers]
     resume = tuple(w for w in workers if w.drain_requested and w.pod.uid not in chosen)
@@ -108,14 +111,16 @@ def next_steps(
     )
 
 
-def _aims(groups: Sequence[Group], desired: int, most: int | None) -> list[_Aim]:
+def _aims(groups: Sequence[Group], desired: int, most: int | None, lasting: int) -> list[_Aim]:
     current = next((item for item in groups if item.current), None)
     others = [item for item in groups if not item.current and item.replicas]
     if current is None:
         return []
     if others:
-        return _roll_out(current, others, desired, most)
-    return [_aim(current, desired, departing(current, desired))]
+        gone = sum(len(item.departing) + len(item.leaving) for item in groups)
+        wanted = min(lasting, desired + gone)
+        return _roll_out(current, others, desired, most=most, wanted=wanted)
+    return [_aim(current, desired, departing(current, lasting))]
 
 
 def _aim(item: Group, desired: int, going: tuple[Worker, ...]) -> _Aim:
@@ -132,18 +137,27 @@ def _aim(item: Group, desired: int, going: tuple[Worker, ...]) -> _Aim:
     return _Aim(item, replicas, (*going, *_leaving(item, surplus)), len(going))
 
 
-def departing(item: Group, desired: int) -> tuple[Worker, ...]:
+def departing(item: Group, wanted: int) -> tuple[Worker, ...]:
     """Return the workers on nodes that are going which should finish and go now.
 
     All of them where the node goes within minutes. Of those whose node has no deadline so many
-    that most replicas of the plan take messages: as substitutes become ready, the others follow.
+    that most of the wanted replicas take messages: as substitutes become ready, the others follow.
+    In a full pool a substitute starts when one has gone.
     """
+    needed = max(min(1, wanted), wanted - surge_of(wanted))
+    return _departing(item, max(0, needed - _serving(item)))
+
+
+def _departing(item: Group, keep: int) -> tuple[Worker, ...]:
+    """Return the same for a Deployment of which ``keep`` workers are to go on, if they may."""
     soon = [w for w in item.departing if w.node is not None and w.node.soon]
     others = sorted((w for w in item.departing if w not in soon), key=_first_to_depart)
-    serving = sum(w.pod.ready and not w.draining and w.node is None for w in item.workers)
-    needed = max(min(1, desired), desired - surge_of(desired))
-    keep = max(0, needed - serving)
     return (*soon, *others[: max(0, len(others) - keep)])
+
+
+def _serving(item: Group) -> int:
+    """Return the workers that take messages, on nodes that stay."""
+    return sum(w.pod.ready and not w.draining and w.node is None for w in item.workers)
 
 
 def _first_to_depart(worker: Worker) -> tuple[bool, bool, float, str]:
@@ -158,7 +172,7 @@ def surge_of(desired: int) -> int:
 
 
 def _roll_out(
-    current: Group, others: Sequence[Group], desired: int, most: int | None
+    current: Group, others: Sequence[Group], desired: int, *, most: int | None, wanted: int
 ) -> list[_Aim]:
     """Return the aims while pods of another template remain.
 
@@ -170,20 +184,20 @@ def _roll_out(
     old = sum(item.staying for item in others)
     surge = surge_of(desired)
     room = desired + surge if most is None else min(desired + surge, most)
-    wanted = max(0, min(desired, room - old))
-    fresh = max(wanted, min(current.staying, desired))
-    serving = sum(w.pod.ready and not w.draining and w.node is None for w in current.workers)
+    fresh = max(0, min(desired, room - old), min(current.staying, desired))
     stuck = any(w.phase is PodPhase.UNSCHEDULABLE for w in current.workers)
-    unavailable = surge if room <= desired else int(stuck)
-    keep = max(0, desired - serving - unavailable)
+    unavailable = surge_of(wanted) if room <= desired else int(stuck)
+    keep = max(0, wanted - _serving(current) - unavailable)
     aims = [_aim(current, fresh, departing(current, fresh))]
     for item in others:
         stay = min(item.staying, keep)
         keep -= stay
         # Their substitutes are new ones already.
-        going = item.departing
+        going = _departing(item, keep)
+        kept = len(item.departing) - len(going)
+        keep -= kept
         leaving = (*going, *_leaving(item, item.staying - stay))
-        aims.append(_Aim(item, stay, leaving))
+        aims.append(_Aim(item, stay + kept, leaving))
     return aims
 
 

@@ -42,10 +42,12 @@ class Standing:
     Attributes:
         running: Replicas that its Deployments ask for, without those whose node goes.
         held: Those that exist or are asked for, with draining and terminating ones.
+        beside: Some more are on nodes that go, which are no capacity, so that they hold none.
     """
 
     running: int
     held: int
+    beside: bool = False
 
     @property
     def leaving(self) -> int:
@@ -65,11 +67,13 @@ class Turn:
         share: Its share; None without a pool.
         plan: The plan that was made with it.
         most: Replicas that there may be at a time, with the surge of a roll-out; None: no limit.
+        lasting: Replicas that there are to be once what goes is gone; None without a pool.
     """
 
     share: PoolShare | None
     plan: Plan
     most: int | None = None
+    lasting: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +173,8 @@ class Ledger:
                 self._put(book, replace(wanted, held=max(wanted.held, most + standing.leaving)))
             concerned = self._settle(party.pool, book, but=name)
         self._wake(concerned)
-        return Turn(share=share, plan=plan, most=most)
+        lasting = wanted.wanted if standing.beside else min(wanted.wanted, share.share)
+        return Turn(share=share, plan=plan, most=most, lasting=lasting)
 
     @staticmethod
     def _most(book: _Book, wanted: Demand, party: Party, plan: Plan) -> int:

@@ -61,7 +61,9 @@ def standing(groups: Sequence[Group], pool: PoolSpec | None) -> tuple[Standing, 
         running += item.staying * units
         exist = max(item.replicas, len(item.workers) + item.unseen) + len(item.leaving)
         held += (exist if departing_count else exist - len(item.departing)) * units
-    return Standing(running=math.ceil(running / each), held=math.ceil(held / each)), each
+    beside = not departing_count and any(item.departing for item in groups)
+    running, held = math.ceil(running / each), math.ceil(held / each)
+    return Standing(running=running, held=held, beside=beside), each
 
 
 def units_each(deployments: Sequence[Object], resource: str | None) -> int:

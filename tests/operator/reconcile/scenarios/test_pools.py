@@ -856,3 +856,60 @@ def test_many_queues_come_and_go_and_the_capacity_holds() -> None:
     assert fleet.most_pods <= 12
     assert fleet.lost == []
     assert fleet.run(900, until=lambda: not any(s.queue.visible for s in fleet.sides.values()))
+
+
+@pytest.mark.parametrize(
+    ("capacity", "cordoned"),
+    [
+        pytest.param({"replicas": 6}, 3, id="replicas, some"),
+        pytest.param({"replicas": 6}, 6, id="replicas, all"),
+        pytest.param({"resource": {"name": GPU, "quantity": 13}}, 6, id="resource, all"),
+        pytest.param({"fromNodes": {"selector": {"pool": "gpu"}}}, 6, id="nodes, all"),
+    ],
+)
+def test_nodes_that_are_cordoned_in_a_full_pool_are_left_as_substitutes_become_ready(
+    capacity: dict[str, Any], cordoned: int
+) -> None:
+    fleet = Fleet()
+    hosts = Hosts(fleet, 6)
+    pool = fleet.create_pool("gpu", capacity)
+    made = spec(minReplicas=6, maxReplicas=6)
+    made["worker"]["template"]["resources"] = {"limits": {GPU: 2}}
+    side = fleet.add("video", made)
+    side.queue.visible = 10_000
+    for node in fleet.cluster.of_kind("Node"):
+        with_gpus(fleet, node["metadata"]["name"])
+    assert takes_over(fleet, side, 6)
+    pod_nodes(fleet).ready_after_s = 5.0
+    going = [f"host-{number}" for number in range(cordoned)]
+
+    hosts.cordon(*going)
+    fleet.run(60)
+    # No other node is there, so that most of them go on.
+    assert takers(side) >= 4
+    for number in range(6):
+        hosts.add(f"host-{number + 10}")
+        with_gpus(fleet, f"host-{number + 10}")
+    serving: list[int] = []
+
+    def left() -> bool:
+        serving.append(takers(side))
+        return not hosts.used() & set(going)
+
+    assert fleet.run(200, until=left)
+    assert min(serving) >= 4
+    assert takes_over(fleet, side, 6)
+    fleet.run(10)
+    assert shares(fleet, pool) == {"video": (6, 6)}
+    assert fleet.most_pods <= (12 if "fromNodes" in capacity else 6)
+    assert fleet.lost == []
+
+
+def takers(side: Side) -> int:
+    return sum(not worker.draining for worker in side.workers.workers.values())
+
+
+def with_gpus(fleet: Fleet, name: str) -> None:
+    status = {"allocatable": {GPU: "2"}, "conditions": [NODE_READY]}
+    fleet.cluster.edit(("Node", "", name), lambda node: node["status"].update(status))
+    fleet.touch()

@@ -64,6 +64,13 @@ def bare(resource: str) -> str:
     return resource.removeprefix(REQUESTS).removeprefix(LIMITS)
 
 
+def of_quota(resource: str) -> str:
+    """Return the full name of what a quota limits: its ``cpu`` is ``requests.cpu``."""
+    if resource in PODS or resource.startswith((REQUESTS, LIMITS)):
+        return resource
+    return f"{REQUESTS}{resource}"
+
+
 def _sum(containers: Iterable[Mapping[str, Any]], resource: str) -> Decimal:
     return sum((_of_container(item, resource) for item in containers), Decimal(0))
 

@@ -13,7 +13,7 @@ from detection_operator.errors import Forbidden
 from detection_operator.kube.nodes import node_view
 from detection_operator.kube.objects import condition
 from detection_operator.kube.port import Cluster, Object
-from detection_operator.kube.quantities import bare, whole
+from detection_operator.kube.quantities import bare, of_quota, whole
 from detection_operator.spec.worker_pool import NodeCapacity, PoolSpec, QuotaCapacity
 
 READ_S: Final = 15.0
@@ -155,7 +155,8 @@ class CapacitySource:
             return Capacity(
                 units=None, reason="NotFound", message=f"ResourceQuota {source.name} {what}"
             )
-        limit = whole(hard[source.resource])
+        # Under its other name the quota may limit it to less.
+        limit = min(whole(hard[name]) for name in hard if _is_same(name, source.resource))
         used = whole(_part(found, "used").get(source.resource, 0))
         others = self.use.take(max(0, used - ours), now_s)
         units = max(0, limit - others)
@@ -172,7 +173,7 @@ def resource_of(spec: PoolSpec) -> str | None:
     if capacity.resource is not None:
         return capacity.resource.name
     if capacity.from_resource_quota is not None:
-        return capacity.from_resource_quota.resource
+        return of_quota(capacity.from_resource_quota.resource)
     return None if capacity.from_nodes is None else capacity.from_nodes.resource
 
 
@@ -183,7 +184,17 @@ def is_read(spec: PoolSpec) -> bool:
 
 
 def _has_quota(elder: Elder, namespace: str, quota: QuotaCapacity) -> bool:
-    return elder.namespace == namespace and elder.spec.capacity.from_resource_quota == quota
+    theirs = elder.spec.capacity.from_resource_quota
+    return (
+        theirs is not None
+        and elder.namespace == namespace
+        and theirs.name == quota.name
+        and _is_same(theirs.resource, quota.resource)
+    )
+
+
+def _is_same(one: str, other: str) -> bool:
+    return of_quota(one) == of_quota(other)
 
 
 def _taken(quota: QuotaCapacity, elder: Elder) -> Capacity:

@@ -490,6 +490,31 @@ def test_a_quota_counts_for_the_oldest_pool_that_reads_it() -> None:
     assert fleet.condition(second.key, "PoolAvailable")["reason"] == "Shared"
 
 
+@pytest.mark.parametrize("name", ["cpu", "memory"])
+def test_a_quota_has_two_names_for_what_pods_request(name: str) -> None:
+    fleet = Fleet()
+    metadata = {"name": "quota", "namespace": "default"}
+    status = {"hard": {name: "12", f"requests.{name}": "8", f"limits.{name}": "24"}}
+    fleet.cluster.create({"kind": "ResourceQuota", "metadata": metadata, "status": status})
+    made = spec("old")
+    made["worker"]["template"]["resources"] = {"requests": {name: 2}, "limits": {name: 4}}
+    old = fleet.create_pool("old", {"fromResourceQuota": {"name": "quota", "resource": name}})
+    fleet.run(2)
+    of_requests = {"fromResourceQuota": {"name": "quota", "resource": f"requests.{name}"}}
+    of_limits = {"fromResourceQuota": {"name": "quota", "resource": f"limits.{name}"}}
+    young = fleet.create_pool("gpu", of_requests)
+    other = fleet.create_pool("other", of_limits)
+    side = fleet.add("first", made)
+    side.queue.visible = 10_000
+
+    fleet.run(30)
+
+    assert fleet.status(old)["capacity"] == 8
+    assert len(side.workers.workers) == 4
+    assert fleet.condition(young, "CapacityKnown")["reason"] == "CapacityTaken"
+    assert (fleet.status(other)["capacity"], fleet.errors) == (24, [])
+
+
 def test_a_quota_that_an_older_pool_leaves_is_used_by_the_queues_of_that_pool() -> None:
     fleet = Fleet()
     metadata = {"name": "gpus", "namespace": "default"}

@@ -113,7 +113,10 @@ def cells(name: str, run: PoolRun, members: Sequence[Member]) -> tuple[str, ...]
         for item in members
     ]
     queues = (
-        (f"{row.attainment:.1%}", f"{row.p99_wait_s:.0f} s{'+' if row.unserved else ''}")
+        (
+            report.share_of_messages(row.attainment, digits=1),
+            report.wait(row.p99_wait_s) + ("+" if row.unserved else ""),
+        )
         for row in found
     )
     hours = sum(row.replica_hours for row in found)

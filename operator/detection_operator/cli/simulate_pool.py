@@ -119,8 +119,8 @@ def table(runs: Mapping[str, PoolRun], members: list[Member]) -> str:
                 (
                     item.name,
                     name,
-                    f"{row.attainment:.2%}",
-                    f"{row.p99_wait_s:.0f} s",
+                    report.share_of_messages(row.attainment),
+                    report.wait(row.p99_wait_s),
                     f"{row.replica_hours:.2f}",
                     str(row.unserved),
                     f"{row.flaps_per_hour:.1f}",

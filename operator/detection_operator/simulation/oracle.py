@@ -38,7 +38,8 @@ def best_run(
         for rounding in ROUNDINGS:
             plan = _replicas(pace, rounding, world.cold_start_s, max_replicas)
             run = _run(workload, world, plan, every_step=False)
-            met = attainment(run, world.wait_s)
+            in_time, judged = in_time_of(run, world.wait_s)
+            met = in_time / judged if judged else 1.0
             good = met >= objective
             key = (not good, run.replica_s if good else -met)
             if best is None or key < best[0]:
@@ -58,9 +59,14 @@ def attainment(run: Run, wait_s: float) -> float:
     """Return the share of messages that started within ``wait_s``.
 
     Of those that are left at the end only late ones are judged: the others may yet be in time.
+
+    Raises:
+        ValueError: None was judged.
     """
     in_time, judged = in_time_of(run, wait_s)
-    return in_time / judged if judged else 1.0
+    if not judged:
+        raise ValueError("no message was judged")
+    return in_time / judged
 
 
 def in_time_of(run: Run, wait_s: float) -> tuple[int, int]:

@@ -4,10 +4,12 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from detection_operator.simulation.oracle import attainment
+from detection_operator.simulation.oracle import in_time_of
 from detection_operator.simulation.simulator import Run, Sample, World
 
 HOUR_S = 3600.0
+UNKNOWN = "n/a"
+"""In place of a figure about messages of which nothing is known at the end of a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +19,8 @@ class Summary:
     Attributes:
         policy: Its name.
         attainment: Share of the messages that started in time, 0 to 1; ones that are left at the
-            end and not late yet do not count.
-        p99_wait_s: Wait that 99 % of the served messages did not exceed.
+            end and not late yet do not count. None: of no message it is known.
+        p99_wait_s: Wait that 99 % of the served messages did not exceed; None: none was served.
         replica_hours: Hours that pods held a node.
         overshoot: Replica seconds above the oracle's at the same time / the oracle's; None
             without an oracle.
@@ -30,8 +32,8 @@ class Summary:
     """
 
     policy: str
-    attainment: float
-    p99_wait_s: float
+    attainment: float | None
+    p99_wait_s: float | None
     replica_hours: float
     overshoot: float | None
     flaps_per_hour: float
@@ -46,10 +48,11 @@ def summarise(policy: str, run: Run, world: World, *, oracle: Run | None) -> Sum
     waits = sorted(run.waits_s)
     length_s = run.samples[-1].at_s - run.samples[0].at_s if run.samples else 0.0
     reactions = run.reactions_s
+    in_time, judged = in_time_of(run, world.wait_s)
     return Summary(
         policy=policy,
-        attainment=attainment(run, world.wait_s),
-        p99_wait_s=waits[int(0.99 * (len(waits) - 1))] if waits else 0.0,
+        attainment=in_time / judged if judged else None,
+        p99_wait_s=waits[int(0.99 * (len(waits) - 1))] if waits else None,
         replica_hours=run.replica_s / HOUR_S,
         overshoot=None if oracle is None else overshoot(run.samples, oracle.samples),
         flaps_per_hour=flaps(run.samples) / max(length_s / HOUR_S, 1e-9),
@@ -100,6 +103,16 @@ def table(rows: Sequence[Summary], *, oracle_hours: float | None) -> str:
     return aligned((HEADINGS, *(_cells(row, oracle_hours) for row in rows)))
 
 
+def share_of_messages(share: float | None, *, digits: int = 2) -> str:
+    """Return a share in percent."""
+    return UNKNOWN if share is None else f"{share:.{digits}%}"
+
+
+def wait(seconds: float | None) -> str:
+    """Return a wait in seconds."""
+    return UNKNOWN if seconds is None else f"{seconds:.0f} s"
+
+
 def aligned(cells: Sequence[Sequence[str]]) -> str:
     """Return lines of cells as text, columns aligned."""
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
@@ -117,8 +130,8 @@ def _cells(row: Summary, oracle_hours: float | None) -> tuple[str, ...]:
     ratio = f"{row.replica_hours / oracle_hours:.2f}" if oracle_hours else "-"
     return (
         row.policy,
-        f"{row.attainment:.2%}",
-        f"{row.p99_wait_s:.0f} s",
+        share_of_messages(row.attainment),
+        wait(row.p99_wait_s),
         f"{row.replica_hours:.2f}",
         ratio,
         "-" if row.overshoot is None else f"{row.overshoot:.0%}",

@@ -120,9 +120,20 @@ def test_of_what_is_left_at_the_end_only_late_messages_are_judged() -> None:
     run = Run(waits_s=[1.0, 120.0, 200.0], unserved_s=[50.0, 120.0, 300.0])
 
     assert oracle.attainment(run, 120.0) == 2 / 4
-    assert oracle.attainment(Run(unserved_s=[50.0]), 120.0) == 1.0
     row = report.summarise("ours", run, World(wait_s=120.0), oracle=None)
     assert (row.attainment, row.unserved) == (2 / 4, 3)
+
+
+def test_a_run_of_which_no_message_is_judged_has_no_attainment() -> None:
+    run = Run(unserved_s=[50.0])
+
+    row = report.summarise("ours", run, World(wait_s=120.0), oracle=None)
+
+    assert (row.attainment, row.p99_wait_s, row.unserved) == (None, None, 1)
+    [cells] = report.table([row], oracle_hours=None).splitlines()[1:]
+    assert cells.split()[:3] == ["ours", "n/a", "n/a"]
+    with pytest.raises(ValueError, match="no message was judged"):
+        oracle.attainment(run, 120.0)
 
 
 def test_what_a_pod_received_ahead_is_unserved_at_the_end() -> None:

@@ -19,11 +19,11 @@ from detection_worker.settings import CallbackSettings
 
 Answer = Callable[["Handler"], None]
 SETTINGS = CallbackSettings(
-    connect_timeout_s=1.0,
-    read_timeout_s=0.45,
+    connect_timeout_s=30.0,
+    read_timeout_s=30.0,
     attempts=3,
     retry_base_s=0.001,
-    max_elapsed_s=5.0,
+    max_elapsed_s=120.0,
     allow_private=True,
 )
 
@@ -61,6 +61,7 @@ class Handler(BaseHTTPRequestHandler):
 
 class Receiver(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # the kernel lets connections beyond it wait for seconds
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

@@ -24,6 +24,8 @@ from detection_worker.settings import CallbackSettings
 
 BODY = json.dumps({"label": "FAKE", "note": "ä" * 1000}).encode()
 LOOPBACK = "127.0.0.0/8"
+READ_TIMEOUT_S = 1.0
+"""Of those that wait for it to pass; a busy machine must answer the others within it."""
 SECRETS = tuple("whsec_" + base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
 
 
@@ -171,12 +173,16 @@ def test_an_answer_that_a_retry_cannot_change_is_a_rejection(
     ],
 )
 def test_a_passing_failure_is_tried_again_with_the_same_bytes(
-    answer: Callable[[Any], None], receiver: Any, client: HttpCallbackClient
+    answer: Callable[[Any], None], receiver: Any, make_client: Callable[..., HttpCallbackClient]
 ) -> None:
     receiver.answer(answer, answer)
     steps: list[int] = []
 
-    post(client, receiver.url, on_progress=lambda: steps.append(1))
+    post(
+        make_client(read_timeout_s=READ_TIMEOUT_S),
+        receiver.url,
+        on_progress=lambda: steps.append(1),
+    )
 
     assert [body for _, _, body in receiver.requests] == [BODY] * 3
     assert {headers["webhook-id"] for _, headers, _ in receiver.requests} == {"msg_1"}
@@ -547,7 +553,7 @@ def test_a_certificate_for_another_name_is_refused(
 def test_a_status_line_that_drips_over_tls_is_given_up(
     tls_receiver: Any, make_client: Callable[..., HttpCallbackClient], certificate: Path
 ) -> None:
-    client = tls_client(make_client, certificate, attempts=1)
+    client = tls_client(make_client, certificate, attempts=1, read_timeout_s=READ_TIMEOUT_S)
     tls_receiver.answer(drip)
     started_s = time.monotonic()
 
@@ -703,7 +709,7 @@ def test_interim_answers_that_drip_are_given_up_in_time(
     receiver.answer(patient)
     started_s = time.monotonic()
 
-    error = error_of(make_client(attempts=1), receiver.url)
+    error = error_of(make_client(attempts=1, read_timeout_s=READ_TIMEOUT_S), receiver.url)
 
     assert error.message.endswith("it did not answer in time")
     assert time.monotonic() - started_s < 5.0  # of the 20 s that it drips

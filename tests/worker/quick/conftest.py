@@ -157,9 +157,12 @@ def make_client() -> Iterator[Callable[..., Any]]:
     """Make clients of a server: of service, port and scheme."""
     made: list[Any] = []
 
-    def make(service: str, port: int, host: str = "http://127.0.0.1") -> Any:
+    def make(
+        service: str, port: int, host: str = "http://127.0.0.1", *, read_timeout_s: float = 30.0
+    ) -> Any:
         aws = replace(AWS, endpoint_url=f"{host}:{port}")
-        made.append(client(make_session(aws), service, aws, read_timeout_s=0.3, attempts=1))
+        session = make_session(aws)
+        made.append(client(session, service, aws, read_timeout_s=read_timeout_s, attempts=1))
         return made[-1]
 
     yield make

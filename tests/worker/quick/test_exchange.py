@@ -17,9 +17,16 @@ PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Other:  a b \r\n\r\n"
 
 
 @pytest.fixture
-def send(server: Any, make_client: Callable[..., Any]) -> Callable[..., Answer]:
+def read_timeout_s() -> float:
+    return 30.0
+
+
+@pytest.fixture
+def send(
+    server: Any, make_client: Callable[..., Any], read_timeout_s: float
+) -> Callable[..., Answer]:
     """Send a request to the server; give its answer."""
-    connections = Connections(make_client("s3", server.port))
+    connections = Connections(make_client("s3", server.port, read_timeout_s=read_timeout_s))
 
     def call(method: str = "GET", body: bytes = b"", path: str = "/b/k?x=1") -> Answer:
         url = f"http://127.0.0.1:{server.port}{path}"
@@ -165,6 +172,7 @@ def test_a_body_that_is_cut_short_ends_early_and_ends_its_connection(
         ),
     ],
 )
+@pytest.mark.parametrize("read_timeout_s", [1.0])
 def test_what_is_no_answer_is_an_error_and_ends_the_connection(
     parts: list[bytes], error: type[Exception], server: Any, send: Callable[..., Any]
 ) -> None:
@@ -175,6 +183,7 @@ def test_what_is_no_answer_is_an_error_and_ends_the_connection(
     assert send().content == b"hello"
 
 
+@pytest.mark.parametrize("read_timeout_s", [0.3])
 def test_silence_within_a_body_is_an_error(server: Any, send: Callable[..., Any]) -> None:
     server.answer(PLAIN + b"he")
     answer = send()

@@ -72,7 +72,7 @@ def _session() -> Any:
 @pytest.fixture
 def learned(server: Any, make_client: Callable[..., Any]) -> QuickOperation:
     """An operation of SQS that botocore has called once."""
-    made = make_client("sqs", server.port)
+    made = make_client("sqs", server.port, read_timeout_s=1.0)
     quick = QuickOperation(_session(), made, "SendMessageBatch")
     server.answer(ok(b"{}"))
     made.send_message_batch(**CALLS["sqs"][1])

@@ -154,7 +154,7 @@ def storage(aws: AwsSettings) -> Iterator[S3Storage]:
 def new_storage(aws: AwsSettings, **options: Any) -> S3Storage:
     options = {
         "first_range_bytes": 100_000,
-        "read_timeout_s": 0.4,
+        "read_timeout_s": 30.0,
         "retries": Retries(base_s=0.001, stall_window_s=0.2),
         **options,
     }

@@ -185,12 +185,16 @@ def test_a_store_that_knows_no_ranges_is_read_in_one_answer(
     "body", [pytest.param(SMALL, id="small"), pytest.param(LARGE, id="large")]
 )
 def test_a_fetch_survives(
-    fault: Callable[[Any], None], body: bytes, s3: Any, storage: S3Storage, target: Path
+    fault: Callable[[Any], None],
+    body: bytes,
+    s3: Any,
+    make_storage: Callable[..., S3Storage],
+    target: Path,
 ) -> None:
     s3.put(PATH, body)
     s3.fail(fault, fault)
 
-    fetch(storage, target)
+    fetch(make_storage(read_timeout_s=0.4), target)
 
     assert target.read_bytes() == body
 

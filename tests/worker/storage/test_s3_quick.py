@@ -94,7 +94,7 @@ def asked(aws: AwsSettings) -> Iterator[Callable[..., Any]]:
 
     def make(**options: Any) -> tuple[QuickCalls, Any]:
         session = make_session(aws)
-        clients.append(client(session, "s3", aws, read_timeout_s=0.4, attempts=1))
+        clients.append(client(session, "s3", aws, read_timeout_s=30.0, attempts=1))
         return QuickCalls(session, clients[-1], **options), clients[-1]
 
     yield make
@@ -236,7 +236,7 @@ def test_what_is_signed_otherwise_is_left_to_botocore(
 
 def test_without_botocores_connections_everything_is_left_to_it(aws: AwsSettings) -> None:
     session = make_session(aws)
-    s3_client = client(session, "s3", aws, read_timeout_s=0.4)
+    s3_client = client(session, "s3", aws, read_timeout_s=30.0)
     endpoint, s3_client._endpoint = s3_client._endpoint, None
     quick = QuickCalls(session, s3_client)
     s3_client._endpoint = endpoint

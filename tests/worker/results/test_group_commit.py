@@ -100,11 +100,12 @@ def test_a_batch_keeps_within_its_bytes_but_a_large_entry_still_goes() -> None:
 
 
 def test_a_slow_call_does_not_keep_others_waiting() -> None:
-    release = threading.Event()
+    begun, release = threading.Event(), threading.Event()
     sent: list[str] = []
 
     def send(entries: Sequence[str]) -> list[Exception | None]:
         if "slow" in entries:
+            begun.set()
             release.wait(30)
         sent.extend(entries)
         return [None for _ in entries]
@@ -112,8 +113,7 @@ def test_a_slow_call_does_not_keep_others_waiting() -> None:
     commit = GroupCommit(send, size_bytes=len, max_entries=10, max_bytes=100, linger_s=0.0)
     slow = threading.Thread(target=commit.put, args=("slow",))
     slow.start()
-    while commit._queue or commit._collecting:
-        time.sleep(0.001)
+    assert begun.wait(30)
 
     commit.put("quick")
 

@@ -109,7 +109,7 @@ class StrictSource:
         self._note("receive")
         self.polls.release()
         if self.poll_gate is not None:
-            self.poll_gate.wait(10)
+            self.poll_gate.wait(30)
         deadline = time.monotonic() + min(wait_s, self.slow_polls_s)
         while True:
             with self._lock:

@@ -255,7 +255,7 @@ def test_what_another_worker_stored_first_is_what_everybody_gets(rig: Any) -> No
     gate = rig.decoder.script.gate("7_a.png")
     rig.start()
     message_id = rig.send("7_a.png", request_id="r")
-    assert rig.decoder.script.entered["7_a.png"].wait(10)
+    assert rig.decoder.script.entered["7_a.png"].wait(30)
     first = json.dumps(
         {"request_id": "r", "status": "finished", "error": None, "file_type": "image"}
     ).encode()
@@ -359,7 +359,7 @@ def test_of_results_that_go_together_one_whose_lease_is_lost_is_told_no_further(
     # The first goes alone, the others together.
     for gate in stored:
         gate.set()
-    assert rig.notifier.script.entered[TOPIC].wait(5)
+    assert rig.notifier.script.entered[TOPIC].wait(30)
     assert rig.eventually(lambda: sum(size for _, size in rig.notifier.calls) == 3)
 
     lost = pipeline.in_flight._messages[messages[2]]
@@ -422,7 +422,7 @@ def test_a_destination_in_trouble_is_told_after_the_others(
         assert rig.eventually(lambda: rig.notifier.published)
         hanging = rig.notifier.script.gate(TOPIC)
     else:
-        assert rig.notifier.script.entered[TOPIC].wait(10)
+        assert rig.notifier.script.entered[TOPIC].wait(30)
 
     rig.send("7_b.png", request_id="second")
 
@@ -440,7 +440,7 @@ def test_a_lease_lost_while_storing_ends_the_way(rig: Any) -> None:
     gate = rig.store.script.gate("r")
     rig.start(visibility_timeout_s=3)
     message_id = rig.send("7_a.png", request_id="r")
-    assert rig.store.script.entered["r"].wait(10)
+    assert rig.store.script.entered["r"].wait(30)
 
     rig.source.steal(message_id)
     assert rig.counts(1, "detection_worker_leases_lost_total")
@@ -458,7 +458,7 @@ def test_a_slow_store_keeps_its_lease(rig: Any) -> None:
     gate = rig.store.script.gate("r")
     rig.start(visibility_timeout_s=3)
     rig.send("7_a.png", request_id="r")
-    assert rig.store.script.entered["r"].wait(10)
+    assert rig.store.script.entered["r"].wait(30)
 
     assert rig.eventually(lambda: rig.source.calls.count("change_visibility") >= 3)
     gate.set()
@@ -500,7 +500,7 @@ def test_what_is_being_stored_at_a_drain_is_finished(rig: Any) -> None:
     gate = rig.store.script.gate("r")
     pipeline = rig.start()
     rig.send("7_a.png", request_id="r")
-    assert rig.store.script.entered["r"].wait(10)
+    assert rig.store.script.entered["r"].wait(30)
 
     pipeline.drain()
     gate.set()
@@ -626,7 +626,7 @@ def test_a_store_that_never_answers_does_not_hold_the_exit(rig: Any) -> None:
     gate = rig.store.script.gate("r")
     pipeline = rig.start()
     rig.send("1_a.png", request_id="r")
-    assert rig.store.script.entered["r"].wait(5)
+    assert rig.store.script.entered["r"].wait(30)
     assert pipeline.stop(grace_s=1.0)
     closing = threading.Thread(target=pipeline.close)
 

@@ -29,7 +29,7 @@ def test_a_job_that_does_not_fit_the_grace_period_goes_back(rig: Any) -> None:
     rig.decoder.script.gate("1_hangs.png")
     rig.start()
     rig.send("1_hangs.png")
-    assert rig.decoder.script.entered["1_hangs.png"].wait(5)
+    assert rig.decoder.script.entered["1_hangs.png"].wait(30)
 
     assert rig.stop(grace_s=1.0)
 
@@ -41,7 +41,7 @@ def test_a_job_that_does_not_fit_the_grace_period_goes_back(rig: Any) -> None:
 def test_the_answer_of_the_last_poll_is_released_too(rig: Any) -> None:
     rig.source.poll_gate = threading.Event()
     rig.start()
-    assert rig.source.polls.acquire(timeout=5)
+    assert rig.source.polls.acquire(timeout=30)
     rig.send("1_late.png")
     opened = threading.Timer(0.5, rig.source.poll_gate.set)
     opened.start()
@@ -57,7 +57,7 @@ def test_the_answer_of_the_last_poll_is_released_too(rig: Any) -> None:
 def test_a_poll_that_is_never_answered_does_not_hold_the_exit(rig: Any) -> None:
     rig.source.poll_gate = threading.Event()
     rig.start()
-    assert rig.source.polls.acquire(timeout=5)
+    assert rig.source.polls.acquire(timeout=30)
 
     clean = rig.pipeline.stop(grace_s=0.8)
 
@@ -69,7 +69,7 @@ def test_hurry_hands_everything_back_at_once(rig: Any) -> None:
     rig.decoder.script.gate("1_slow.png")
     pipeline = rig.start()
     rig.send("1_slow.png")
-    assert rig.decoder.script.entered["1_slow.png"].wait(5)
+    assert rig.decoder.script.entered["1_slow.png"].wait(30)
     started = time.monotonic()
 
     assert pipeline.stop(grace_s=60, hurry=lambda: True)
@@ -85,7 +85,7 @@ def test_drain_hands_back_what_waits_and_finishes_what_runs(rig: Any) -> None:
     pipeline = rig.start(downloaders=1)
     for i in range(6):
         rig.send(f"1_{i}.png")
-    assert rig.storage.script.entered["1_0.png"].wait(5)
+    assert rig.storage.script.entered["1_0.png"].wait(30)
     assert rig.eventually(lambda: len(pipeline.in_flight) == 6)
 
     pipeline.drain()
@@ -105,7 +105,7 @@ def test_a_full_worker_that_is_asked_to_drain_polls_no_more(rig: Any) -> None:
     pipeline = rig.start(downloaders=1, max_in_flight=2)
     for i in range(6):
         rig.send(f"1_{i}.png")
-    assert rig.storage.script.entered["1_0.png"].wait(5)
+    assert rig.storage.script.entered["1_0.png"].wait(30)
     assert rig.eventually(lambda: len(pipeline.in_flight) == 2 and pipeline.poller.polling == 0)
 
     pipeline.drain()
@@ -124,7 +124,7 @@ def test_a_failure_that_is_being_reported_is_not_handed_back(rig: Any) -> None:
     pipeline = rig.start()
     body = {"sqs_to_ml_url": "ftp://no", "callback_url": "https://cb.test/x", "request_id": "bad"}
     rig.source.send(body)
-    assert rig.callbacks.script.entered["bad"].wait(5)
+    assert rig.callbacks.script.entered["bad"].wait(30)
 
     pipeline.drain()
     time.sleep(0.3)
@@ -138,9 +138,16 @@ def test_a_failure_that_is_being_reported_is_not_handed_back(rig: Any) -> None:
 
 def test_nobody_is_drained_while_the_last_answer_goes_back(rig: Any) -> None:
     rig.source.poll_gate = threading.Event()
-    rig.source.late_answer_s = 0.5
+    change_visibility, answer = rig.source.change_visibility, threading.Event()
+
+    def change_visibility_slowly(changes: Any) -> Any:
+        failures = change_visibility(changes)
+        answer.wait(30)
+        return failures
+
+    rig.source.change_visibility = change_visibility_slowly
     pipeline = rig.start()
-    assert rig.source.polls.acquire(timeout=5)
+    assert rig.source.polls.acquire(timeout=30)
     pipeline.drain()
     rig.send("1_late.png")
     assert not pipeline.health.state()["drained"]
@@ -149,6 +156,7 @@ def test_nobody_is_drained_while_the_last_answer_goes_back(rig: Any) -> None:
     assert rig.eventually(lambda: "change_visibility" in rig.source.calls)
     state = pipeline.health.state()
     assert (state["draining"], state["drained"]) == (True, False)
+    answer.set()
     assert rig.eventually(lambda: pipeline.health.state()["drained"])
     assert rig.source.counts() == (1, 0, 0)
     assert rig.callbacks.attempts == []
@@ -162,7 +170,7 @@ def test_nobody_is_drained_by_a_drain_that_begins_while_the_state_is_read(rig: A
     def load_and_drain() -> Load:
         counted: Load = pipeline.in_flight.load()
         rig.send("1_0.png")
-        assert rig.storage.script.entered["1_0.png"].wait(5)
+        assert rig.storage.script.entered["1_0.png"].wait(30)
         pipeline.drain()
         assert rig.eventually(lambda: pipeline.poller.polling == 0)
         return counted
@@ -190,7 +198,7 @@ def test_a_clock_that_jumps_ends_no_busy_mark(rig: Any) -> None:
     gate = rig.storage.script.gate("1_a.png")
     pipeline = rig.start()
     rig.send("1_a.png")
-    assert rig.storage.script.entered["1_a.png"].wait(5)
+    assert rig.storage.script.entered["1_a.png"].wait(30)
     jumped_s = time.time() + 86_400
 
     state = replace(pipeline.health, wall_s=lambda: jumped_s).state()
@@ -239,7 +247,7 @@ def test_what_an_own_waiting_poll_takes_back_is_released_again(rig: Any) -> None
 def test_a_worker_that_waits_for_its_last_poll_does_not_spin(rig: Any, monkeypatch: Any) -> None:
     pipeline = rig.start(wait_time_s=2)
     rig.source.slow_polls_s = 2.0
-    assert rig.source.polls.acquire(timeout=10)
+    assert rig.source.polls.acquire(timeout=30)
     looks, to_release = [], pipeline.in_flight.to_release
 
     def counted(**options: Any) -> Any:

@@ -105,7 +105,7 @@ def test_a_lost_lease_says_so_in_fields(rig: Any, caplog: pytest.LogCaptureFixtu
     rig.decoder.script.gate("7_a.png")
     rig.start(visibility_timeout_s=2)
     message_id = rig.send("7_a.png", request_id="r-1")
-    assert rig.decoder.script.entered["7_a.png"].wait(5)
+    assert rig.decoder.script.entered["7_a.png"].wait(30)
 
     rig.source.steal(message_id)
 

@@ -387,7 +387,7 @@ def test_a_record_that_was_dropped_while_the_lease_seemed_lost_comes_again(
         for key in ("7_a.png", "8_b.png")
     ]
     rig.source.send({"Records": records})
-    assert rig.storage.script.entered["8_b.png"].wait(5)
+    assert rig.storage.script.entered["8_b.png"].wait(30)
     scored = {"kind": "image", "label": "FAKE", "verdict": "fake"}
     assert rig.eventually(lambda: rig.metric("detection_worker_jobs_total", **scored) == 1)
     assert rig.eventually(lambda: pipeline.stages.callback.busy == 0)
@@ -406,7 +406,7 @@ def test_a_lost_lease_cancels_the_work_and_keeps_quiet(rig: Any) -> None:
     rig.decoder.script.gate("7_a.png")
     rig.start(visibility_timeout_s=2)
     message_id = rig.send("7_a.png", request_id="r")
-    assert rig.decoder.script.entered["7_a.png"].wait(5)
+    assert rig.decoder.script.entered["7_a.png"].wait(30)
 
     rig.source.steal(message_id)
 
@@ -421,7 +421,7 @@ def test_a_long_job_keeps_its_short_lease(rig: Any) -> None:
     gate = rig.decoder.script.gate("7_a.png")
     rig.start(visibility_timeout_s=1)
     rig.send("7_a.png")
-    assert rig.decoder.script.entered["7_a.png"].wait(5)
+    assert rig.decoder.script.entered["7_a.png"].wait(30)
 
     released = threading.Timer(3.2, gate.set)
     released.start()

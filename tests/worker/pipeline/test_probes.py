@@ -14,7 +14,7 @@ def test_a_busy_pipeline_can_be_read_off_its_parts(rig: Any) -> None:
     pipeline = rig.start(downloaders=1, prefetch_seconds=1000)
     for i in range(3):
         rig.send(f"1_{i}.png")
-    assert rig.storage.script.entered["1_0.png"].wait(5)
+    assert rig.storage.script.entered["1_0.png"].wait(30)
     assert rig.eventually(lambda: len(pipeline.in_flight) == 3)
     assert rig.eventually(lambda: pipeline.stages.download.waiting == 2)
 
@@ -54,7 +54,7 @@ def test_units_are_let_go_before_the_callback_is_answered(rig: Any, monkeypatch:
     gate = rig.callbacks.script.gate("r")
     rig.start()
     rig.send("1_0.png", request_id="r")
-    assert rig.callbacks.script.entered["r"].wait(5)
+    assert rig.callbacks.script.entered["r"].wait(30)
 
     def freed() -> bool:
         gc.collect()

@@ -196,7 +196,7 @@ def units_of(
     )
 
 
-def eventually(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> bool:
+def eventually(condition: Callable[[], bool], *, timeout_s: float = 30.0) -> bool:
     until_s = time.monotonic() + timeout_s
     while time.monotonic() < until_s:
         if condition():

@@ -15,6 +15,7 @@ from detection_contract.aws.s3_prefixes import S3PrefixLocation
 from detection_testing.aws.faults import Fault
 from detection_testing.aws.local_aws import LocalAws
 from detection_worker.aws_session import make_session
+from detection_worker.cache import s3
 from detection_worker.cache.base import CacheError
 from detection_worker.cache.codec import MAX_ENTRY_BYTES
 from detection_worker.cache.s3 import S3Entries
@@ -224,11 +225,18 @@ def test_a_refusal_for_another_reason_keeps_conditions(
     assert strict.put(NAME, b"second", replaces=None) is None
 
 
+@pytest.fixture
+def late_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again although a busy machine takes long to see that a connection broke."""
+    monkeypatch.setattr(s3, "RETRY_WITHIN_S", 60.0)
+
+
 def puts(local_aws: LocalAws) -> int:
     return int(local_aws.stats()["requests"].get("s3.PutObject", 0))
 
 
 @pytest.mark.parametrize("kind", ["reset", "drop_response", "truncate"])
+@pytest.mark.usefixtures("late_retries")
 def test_a_connection_that_breaks_is_tried_once_more(
     kind: Any, strict: S3Entries, local_aws: LocalAws
 ) -> None:
@@ -244,6 +252,7 @@ def test_a_connection_that_breaks_is_tried_once_more(
         strict.get(NAME)
 
 
+@pytest.mark.usefixtures("late_retries")
 def test_a_write_that_was_carried_out_unanswered_is_a_lost_race(
     strict: S3Entries, local_aws: LocalAws
 ) -> None:

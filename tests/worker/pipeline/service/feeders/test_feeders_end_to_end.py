@@ -59,10 +59,11 @@ def test_feeders_do_what_one_process_does(
     assert [track["track"] for track in found["video"]["tracks"]] == ["video", "audio"]
     assert found["failed"]["error"]["code"] == "unsupported_type"
     assert worker.eventually(lambda: worker.state()["statistics"]["processed"] == 3)
+    assert worker.eventually(lambda: worker.state()["statistics"]["failed"] == 1)
     state = worker.state()
-    assert (state["received"], state["statistics"]["failed"]) == (4, 1)
+    assert state["received"] == 4
     assert set(state["served"]) == {"image", "video", "audio"}
-    assert worker.metric("messages_total") == 4
+    assert worker.eventually(lambda: worker.metric("messages_total") == 4)
     assert worker.metric("jobs_total") == 3
     assert worker.metric("failures_total") == 1
     assert worker.metric("batch_units_count") >= 3
@@ -118,7 +119,7 @@ def test_a_killed_feeder_loses_nothing_and_no_count_goes_back(
     assert worker.eventually(lambda: set(first) <= worker.results().keys())
     assert worker.eventually(lambda: worker.metric("messages_total") == 10)
     before = worker.state()
-    aws.inject(Fault(operation="s3.GetObject", kind="latency", seconds=2))
+    aws.inject(Fault(operation="s3.GetObject", kind="latency", seconds=60))
     second = [worker.send(picture) for _ in range(20)]
     assert worker.eventually(lambda: worker.state()["in_flight"] >= 10)
     aws.clear_faults()
@@ -131,25 +132,11 @@ def test_a_killed_feeder_loses_nothing_and_no_count_goes_back(
     assert worker.state()["received"] >= before["received"]
     assert worker.eventually(lambda: set(second) <= worker.results().keys())
     assert worker.eventually(lambda: worker.state()["statistics"]["processed"] >= 30)
-    assert worker.queue() == {"visible": 0, "in_flight": 0, "delayed": 0}
+    assert worker.eventually(lambda: sum(worker.queue().values()) == 0)
     deaths = [e for e in worker.lines() if "was ended by SIGKILL" in e["message"]]
     assert len(deaths) == 2
     assert deaths[0]["message"].startswith("feeder ")
     assert worker.process.poll() is None
-
-
-def test_counts_that_nobody_scraped_outlive_a_killed_feeder(start: Any, picture: str) -> None:
-    worker = start("--feeders", "1")
-    worker.wait_ready()
-    sent = [worker.send(picture) for _ in range(5)]
-    assert worker.eventually(lambda: set(sent) <= worker.results().keys())
-    time.sleep(3.0)  # the main process asks once a second
-
-    os.kill(worker.feeders()[0], signal.SIGKILL)
-    assert worker.eventually(lambda: worker.metric("feeder_restarts_total") == 1)
-
-    assert worker.metric("messages_total") == 5
-    assert worker.state()["statistics"]["processed"] == 5
 
 
 def test_a_feeder_that_stands_still_is_unhealthy_and_the_other_one_answers(
@@ -219,7 +206,7 @@ def test_sigkill_of_the_main_process_ends_every_other_one(
 ) -> None:
     worker = start()
     worker.wait_ready()
-    aws.inject(Fault(operation="s3.GetObject", kind="latency", seconds=5))
+    aws.inject(Fault(operation="s3.GetObject", kind="latency", seconds=60))
     for _ in range(5):
         worker.send(picture)
     assert worker.eventually(lambda: worker.state()["in_flight"] == 5)
@@ -238,8 +225,8 @@ def test_sigkill_of_the_main_process_ends_every_other_one(
             return True
         return stat.rpartition(")")[2].split()[0] == "Z"
 
-    assert worker.eventually(lambda: all(map(ended, [*feeders, *decoders])), timeout_s=10)
-    assert worker.eventually(lambda: worker.queue()["visible"] == 5, timeout_s=20)
+    assert worker.eventually(lambda: all(map(ended, [*feeders, *decoders])))
+    assert worker.eventually(lambda: worker.queue()["visible"] == 5)
 
 
 @pytest.mark.parametrize(

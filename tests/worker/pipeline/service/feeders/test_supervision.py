@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from detection_worker.pipeline.files.downloads import job_folder, sweep_after
 from detection_worker.pipeline.service.feeders import slot as slots
 from detection_worker.pipeline.service.feeders import steering, worker
 from detection_worker.pipeline.service.feeders.orders import orders_of
+from detection_worker.pipeline.service.feeders.series import Family
 from detection_worker.pipeline.service.feeders.slot import Slot
 from detection_worker.pipeline.service.feeders.worker import FedWorker
 from detection_worker.settings import (
@@ -161,6 +162,36 @@ def test_a_feeder_that_hangs_is_killed_and_started_again(
     assert stand.eventually(lambda: stand.codes == [0])
     assert stand.worker.statistics.processed == 1, "counts outlive the feeders"
     assert [r.levelno for r in caplog.records if r.name.endswith("fleet")] == [logging.ERROR] * 2
+
+
+@pytest.mark.slow
+def test_counts_that_nobody_scraped_outlive_a_killed_feeder(stand: Stand, tmp_path: Path) -> None:
+    """The main process asks for them once a second."""
+    stand.detector.go_on.set()
+    assert stand.eventually(stand.ready)
+    for _ in range(5):
+        stand.send(tmp_path)
+    (place,) = stand.worker._fleet.slots
+    assert stand.eventually(lambda: deleted(place.series) == 5)
+    assert stand.eventually(lambda: stand.worker.statistics.processed == 5)
+    first = stand.feeder()
+    assert first is not None
+
+    os.kill(first, signal.SIGKILL)
+    assert stand.eventually(lambda: stand.feeder() not in {None, first})
+
+    assert sum(map(deleted, stand.worker._steering._series())) == 5
+    assert stand.worker.statistics.processed == 5
+
+
+def deleted(families: Sequence[Family]) -> float:
+    """Return how many messages were deleted, by the metrics of a process."""
+    samples = [sample for family in families for sample in family["samples"]]
+    return sum(
+        float(value)
+        for name, labels, value, _ in samples
+        if name == "detection_worker_messages_total" and labels["outcome"] == "deleted"
+    )
 
 
 @pytest.fixture

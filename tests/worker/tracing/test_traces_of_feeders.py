@@ -21,6 +21,7 @@ from detection_testing.otlp import COLLECTORS, Collector
 
 pytestmark = pytest.mark.slow
 GRACE_S = 10
+JOBS = "detection_worker_job_seconds_count"
 
 
 @contextmanager
@@ -99,7 +100,7 @@ def test_a_trace_goes_through_feeder_and_device_and_is_flushed_at_the_end(
         variables = collector.environment() | {"OTEL_BSP_SCHEDULE_DELAY": "600000"}
         with consuming(aws, tmp_path, tiny_models, queue_url, **variables) as (process, port):
             wait_for_callbacks(aws, ids, tmp_path / "log")
-            metrics = open_metrics(port)
+            metrics = metrics_of_jobs(port, count=len(ids))
             assert collector.spans == []
             process.send_signal(signal.SIGTERM)
             assert process.wait(GRACE_S + 15) == 0, (tmp_path / "log").read_text()
@@ -114,6 +115,18 @@ def test_a_trace_goes_through_feeder_and_device_and_is_flushed_at_the_end(
     assert any(li.startswith("detection_worker_job_seconds_bucket") for li in exemplars)
     assert any(li.startswith("detection_worker_stage_seconds_bucket") for li in exemplars)
     assert all(any(trace_id in li for trace_id in ids) for li in exemplars)
+
+
+def metrics_of_jobs(port: int, *, count: int) -> str:
+    """Return the metrics once they have so many jobs: one ends after its callback."""
+    until_s = time.monotonic() + 60
+    while True:
+        metrics = open_metrics(port)
+        lines = (li for li in metrics.splitlines() if li.startswith(JOBS))
+        if sum(float(li.partition("} ")[2].partition(" ")[0]) for li in lines) >= count:
+            return metrics
+        assert time.monotonic() < until_s, metrics
+        time.sleep(0.05)
 
 
 def open_metrics(port: int) -> str:

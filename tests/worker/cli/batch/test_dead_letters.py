@@ -328,7 +328,7 @@ def test_kills_in_the_middle_of_a_redrive_lose_nothing(
         local.bury(number, "undecodable")
     command = [
         *(sys.executable, "-m", "detection_worker", "dead-letters", "redrive", "--yes"),
-        *("--code", "undecodable", "--rate", "100", "--queue-url", local.queue_url),
+        *("--code", "undecodable", "--rate", "25", "--queue-url", local.queue_url),
     ]
     killed = 0
     while True:

@@ -124,7 +124,7 @@ def test_kills_send_at_most_the_last_batch_again(
         local.put(f"up/{number:04}.jpg", str(number).encode())
     command = [
         *(sys.executable, "-m", "detection_worker", "submit", f"s3://{local.bucket}/up/"),
-        *("--queue-url", local.queue_url, "--yes", "--rate", "200"),
+        *("--queue-url", local.queue_url, "--yes", "--rate", "60"),
     ]
     environment = {**clean_environment, **local.environment}
     killed = 0

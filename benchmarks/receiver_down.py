@@ -56,6 +56,8 @@ BACKLOG = 400
 """Messages that wait at least, so that the worker is never idle."""
 WARM_UP_S = 5.0
 VISIBILITY_S = 10
+UNNOTICED_S = 60.0
+"""How much longer the host stays down at most, while no callback has come to the outbox."""
 MIN_TIMEOUT_S = 2.0
 """A busy machine must not look like a receiver that is down."""
 GOAL_SHARE = 0.95
@@ -242,6 +244,11 @@ class Lab:
         queues = self.aws.stats()["queues"]
         return sum(sum(queues[name].values()) for name in ("work", "outbox"))
 
+    def through_outbox(self) -> set[str]:
+        """Return the ids of the callbacks that waited in the outbox so far."""
+        entries = (e.detail for e in self.aws.journal() if (e.queue, e.kind) == ("outbox", "sent"))
+        return {json.loads(entry)["webhook_id"] for entry in entries}
+
     def _feed(self) -> None:
         """Keep the backlog up."""
         while not self._stop.wait(0.2):
@@ -293,6 +300,7 @@ def run_part(lab: Lab, *, workers: int, kills: int) -> Report:
     lab.begin_outage()
     began_s = lab.now_s()
     _pass_time(lab, outage_s, kills=kills)
+    wait_for(lambda: bool(lab.through_outbox()), timeout_s=UNNOTICED_S)
     ended_s = lab.now_s()
     during = lab.rate(began_s, ended_s)
     lab.stop_feeding()
@@ -302,7 +310,7 @@ def run_part(lab: Lab, *, workers: int, kills: int) -> Report:
     if not wait_for(lambda: lab.open_messages() == 0, timeout_s=patience_s):
         _say(f"  {lab.open_messages()} messages are still open after {patience_s:.0f} s")
     lab.look()
-    return _report(lab, before, during, outage_s=outage_s, kills=kills, ended_s=ended_s)
+    return _report(lab, before, during, kills=kills, began_s=began_s, ended_s=ended_s)
 
 
 def _pass_time(lab: Lab, seconds: float, *, kills: int) -> None:
@@ -315,19 +323,17 @@ def _pass_time(lab: Lab, seconds: float, *, kills: int) -> None:
 
 
 def _report(
-    lab: Lab, before: float, during: float, *, outage_s: float, kills: int, ended_s: float
+    lab: Lab, before: float, during: float, *, kills: int, began_s: float, ended_s: float
 ) -> Report:
     by_id: dict[str, list[Arrived]] = {}
     for arrived in lab.arrived:
         by_id.setdefault(arrived.request_id, []).append(arrived)
-    entries = (e.detail for e in lab.aws.journal() if e.queue == "outbox" and e.kind == "sent")
-    through = {json.loads(entry)["webhook_id"] for entry in entries}
     return Report(
-        outage_s=outage_s,
+        outage_s=round(ended_s - began_s, 1),
         kills=kills,
         sent=len(lab.sent),
         for_down=sum(request_id.startswith(DOWN) for request_id in lab.sent),
-        through_outbox=len(through),
+        through_outbox=len(lab.through_outbox()),
         before_per_s=round(before, 1),
         during_per_s=round(during, 1),
         share=round(during / before, 3),

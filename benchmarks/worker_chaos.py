@@ -421,7 +421,7 @@ def stop_rounds(lab: Lab, *, rounds: int) -> StopReport:
         lab.send(40)
         known = len(lab.aws.callbacks())
         worker = lab.fork_worker()
-        wait_for(partial(_more_callbacks, lab, known), timeout_s=30)
+        wait_for(partial(_more_callbacks, lab, known), timeout_s=120)
         time.sleep(random.uniform(0, 1.0))
         sent_s = time.monotonic()
         status = worker.end(signal.SIGTERM)

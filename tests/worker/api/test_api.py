@@ -175,13 +175,15 @@ class TestPredictor:
         self, tiny_models: Path, tmp_path: Path
     ) -> None:
         image = sample_media.make_image(tmp_path / "a.jpg")
+        before = set(threading.enumerate())
 
         with EnhancedDeepfakePredictor(models_dir=tiny_models) as predictor:
             for result in predictor.predict_many([image] * 200):
                 assert result["status"] == "finished"
                 break
             assert predictor.predict_auto(image)["status"] == "finished"
-        threads = {thread.name.partition("-")[0] for thread in threading.enumerate()}
+        left = set(threading.enumerate()) - before
+        threads = {thread.name.partition("-")[0] for thread in left}
 
         assert threads.isdisjoint({"decode", "inference", "download"})
 

@@ -1,3 +1,4 @@
+import gc
 import os
 import select
 import signal
@@ -147,7 +148,7 @@ def test_waiting_for_a_free_child_can_be_cancelled(
 
     holder = threading.Thread(target=hold)
     holder.start()
-    assert taken.wait(10)
+    assert taken.wait(30)
 
     with pytest.raises(Cancelled):
         own_pool.decode(request_for(picture), on_progress=ignore, cancelled=after(2, lambda: True))
@@ -180,9 +181,9 @@ def test_closing_cancels_decodes_in_progress_and_leaves_no_process(
 
     worker = threading.Thread(target=run)
     worker.start()
-    assert busy.wait(10)
+    assert busy.wait(30)
     pool.close()
-    worker.join(10)
+    worker.join(30)
 
     assert len(errors) == 1
     assert len(pids) == 2
@@ -224,6 +225,7 @@ def test_children_are_recycled_and_neither_descriptors_nor_zombies_pile_up(
     seen: set[int] = set()
     with ProcessDecoder(1, recycle_after=10) as pool:
         pool.warm()
+        gc.collect()  # what tests before this one have left open
         before = len(list(Path("/proc/self/fd").iterdir()))
         for _ in range(20):
             pool.decode(request_for(picture), on_progress=ignore, cancelled=never)
@@ -234,7 +236,7 @@ def test_children_are_recycled_and_neither_descriptors_nor_zombies_pile_up(
         after_ = len(list(Path("/proc/self/fd").iterdir()))
         last = set(pool.pids())
 
-    assert after_ == before
+    assert after_ <= before
     assert len(seen | last) == 5
     assert all(ends(pid, timeout_s=0) for pid in seen | last)
 

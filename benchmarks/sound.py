@@ -4,12 +4,17 @@ CPU time, the median of several runs: decoding with the environment of a decodin
 with that of the command. With ``--against`` the same is measured of another version first, for
 example of a ``git worktree``.
 
+If torchcodec and FFmpeg's shared libraries are installed, it decodes the same files in turn with
+us. It returns less: all samples of the mix, or of each channel (``apart``). Ours returns windows
+that overlap by half, and where the channels cancel in the mix, the channels too.
+
     python benchmarks/sound.py
     git worktree add ../before v1.2.0 && python benchmarks/sound.py --against ../before
 """
 
 import argparse
 import gc
+import importlib
 import inspect
 import json
 import os
@@ -18,9 +23,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import av
 import numpy as np
@@ -105,15 +111,33 @@ def decode(path: Path) -> DecodedMedia:
         return decode_file(file, order, tick=lambda: None)
 
 
-def cpu_ms(work: Callable[[], object]) -> float:
-    """Return the median CPU time of some runs after a first one."""
-    work()
-    spent = []
-    for _ in range(RUNS):
-        before_s = time.process_time()
+def torchcodec() -> ModuleType | str:
+    """Return torchcodec's decoders, or why there are none."""
+    try:
+        return importlib.import_module("torchcodec.decoders")
+    except ModuleNotFoundError:
+        return "not installed: pip install --no-deps -r requirements/bench.txt"
+    except RuntimeError as exc:  # of several hundred lines, if FFmpeg's libraries are missing
+        return f"it cannot be loaded: {str(exc).strip().splitlines()[0]}"
+
+
+def decode_by_torchcodec(decoders: ModuleType, path: Path, *, apart: bool) -> object:
+    """Decode a sound to the same rate, mixed or with its channels apart."""
+    decoder = decoders.AudioDecoder(path, sample_rate=RATE_HZ, num_channels=None if apart else 1)
+    return decoder.get_all_samples().data
+
+
+def cpu_ms(works: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Return the median CPU time of some runs in turn after a first one, by name."""
+    spent: dict[str, list[float]] = {name: [] for name in works}
+    for work in works.values():
         work()
-        spent.append((time.process_time() - before_s) * 1000)
-    return round(statistics.median(spent), 1)
+    for _ in range(RUNS):
+        for name, work in works.items():
+            before_s = time.process_time()
+            work()
+            spent[name].append((time.process_time() - before_s) * 1000)
+    return {name: round(statistics.median(runs), 1) for name, runs in spent.items()}
 
 
 def gate(sound: Sound) -> bool:
@@ -130,6 +154,9 @@ def gate(sound: Sound) -> bool:
 def measure_decoding(folder: Path) -> dict[str, float]:
     """Return milliseconds of CPU by name, for an hour seconds and the memory that it takes."""
     rows: dict[str, float] = {}
+    peer = torchcodec()
+    if isinstance(peer, str):
+        print(f"without torchcodec: {peer}", file=sys.stderr)
     gc.freeze()  # as in a decoding child
     for hour in folder.glob("hour.*"):
         before_s, before_mib = time.process_time(), _memory_mib("VmRSS")
@@ -140,17 +167,22 @@ def measure_decoding(folder: Path) -> dict[str, float]:
     for channels in ("stereo", "mono"):
         for suffix in CODECS:
             path = folder / f"{channels}.{suffix}"
-            rows[f"decode {channels} {suffix}, ms"] = cpu_ms(partial(decode, path))
+            works: dict[str, Callable[[], object]] = {"decode": partial(decode, path)}
+            if not isinstance(peer, str):
+                works["torchcodec"] = partial(decode_by_torchcodec, peer, path, apart=False)
+                works["  apart"] = partial(decode_by_torchcodec, peer, path, apart=True)
+            for name, spent in cpu_ms(works).items():
+                rows[f"{name} {channels} {suffix}, ms"] = spent
     return rows
 
 
 def measure_gate() -> dict[str, float]:
     """Return milliseconds of CPU by name."""
-    rows = {}
+    rows: dict[str, float] = {}
     for name, sound in no_speech().items():
         if gate(sound):
             raise SystemExit(f"the gate takes {name} for speech")
-        rows[f"gate {name}, ms"] = cpu_ms(partial(gate, sound))
+        rows |= cpu_ms({f"gate {name}, ms": partial(gate, sound)})
     return rows
 
 

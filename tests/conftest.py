@@ -48,7 +48,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 PROCESSES_A_CORE = 1.5
 """Tests wait for processes, queues and clocks for nearly half of their time."""
 
-MOTO_READY_S = 30.0
+MOTO_READY_S = 120.0
 """Until moto's server must answer; 1.5 s on an idle machine."""
 
 # 200 ms for an example, which is Hypothesis's own limit, are soon over on a busy machine.

@@ -15,6 +15,9 @@ from referencing import Registry, Resource
 from detection_operator.spec.parse import parse_spec
 
 Objects = list[dict[str, Any]]
+# Whatever comes first renders every set.
+pytestmark = pytest.mark.timeout(600)
+
 Render = Callable[..., Objects]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from detection_testing.monitoring.history import History
 
-START_S = 60.0
+START_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)

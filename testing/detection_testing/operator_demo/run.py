@@ -34,7 +34,7 @@ from detection_testing.operator_demo.screen import Screen, Snapshot
 from detection_testing.operator_demo.supervisor import Interrupted
 
 TICK_S: Final = 0.2
-LEAST_S: Final = 150.0
+LEAST_S: Final = 400.0
 """For cold starts of every worker on a busy machine, and the end."""
 EACH_S: Final = 0.5
 """For a message, in the worst case; one takes about 0.1 s."""

@@ -30,8 +30,8 @@ from detection_testing.worker_demo.site import (
 from detection_testing.worker_demo.table import Table
 from detection_testing.worker_demo.worker import WorkerProcess
 
-TIMEOUT_S = 180.0
-LAST_RESULT_S = 5.0
+TIMEOUT_S = 400.0
+LAST_RESULT_S = 20.0
 """Once the queues are empty nothing more is to come; a callback may still be on its way."""
 POLL_S = 0.05
 

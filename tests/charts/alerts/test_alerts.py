@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+# One run of promtool answers for all cases.
+pytestmark = pytest.mark.timeout(600)
+
 RULES = Path(__file__).parents[3] / "charts" / "detection-queue" / "files" / "alerts.yaml"
 QUEUE = 'namespace="media",name="video"'
 OTHER = 'namespace="media",name="other"'

@@ -35,7 +35,7 @@ def can_run(command: Sequence[str]) -> bool:
 @pytest.mark.skipif(not can_run(NAMELESS), reason="no user namespaces here")
 def test_a_user_without_a_name_can_watch() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(30)
+        server.settimeout(120)
         host = f"http://127.0.0.1:{server.getsockname()[1]}"
         command = [*NAMELESS, sys.executable, "-P", "-c", WATCH, host]
         with subprocess.Popen(command, stderr=subprocess.PIPE) as process:

@@ -115,7 +115,7 @@ def check(scene: Steady) -> None:
     def alone() -> bool:
         return scene.kubernetes.replicas() == 1 and scene.node.running == 1
 
-    assert scene.live(300, alone, a_second=A_SECOND), scene.kubernetes.status()
+    assert scene.live(400, alone, a_second=A_SECOND), scene.kubernetes.status()
     assert scene.kubernetes.status()["desiredReplicas"] == 1
     scene.live(20, a_second=A_SECOND)
     assert scene.kubernetes.replicas() == 1

@@ -11,6 +11,8 @@ from detection_testing.worker_demo.media import Upload
 ROW = "{number:>3} {file:<29} {truth:<6} {verdict:<14} {score:>7} {time:>7} {way:<8}"
 FILE_CHARS = 29
 COLUMNS = 80
+LONG_MS = 9999.5
+"""Told in seconds: the column is too narrow for another digit."""
 
 
 class Table:
@@ -88,7 +90,9 @@ def _time(result: Mapping[str, Any]) -> str:
     if result.get("cached"):
         return "cached"
     ms = result["timings_ms"].get("total")
-    return f"{ms:.0f} ms" if ms else ""
+    if not ms:
+        return ""
+    return f"{ms:.0f} ms" if ms < LONG_MS else f"{ms / 1000:.1f} s"
 
 
 def _number(value: object, form: str) -> str:

@@ -62,3 +62,19 @@ def test_a_result_from_the_cache_is_told(capsys: pytest.CaptureFixture[str]) -> 
 
     row = capsys.readouterr().out.splitlines()[-1]
     assert row.endswith(" cached topic")
+
+
+@pytest.mark.parametrize(
+    ("total_ms", "told"),
+    [(6.4, "6 ms"), (9999.4, "9999 ms"), (9999.5, "10.0 s"), (12_221.0, "12.2 s")],
+)
+def test_a_file_that_takes_long_makes_no_row_longer(
+    total_ms: float, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = result(verdict="inconclusive", timings_ms={"total": total_ms})
+
+    Table().row(made, None, "callback")
+
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert row.endswith(f" {told} callback")
+    assert len(row) <= 80

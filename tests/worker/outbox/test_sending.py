@@ -618,12 +618,13 @@ def test_an_entry_that_is_received_again_while_it_is_tried_is_not_tried_twice(
     outbox.box.put(pending(receiver.url("/slow"), 1))
     receiver.delays_s["/slow"] = 1.0
     outbox.clock.advance(6.0)
-    received = [
+    first, second = (
         each
         for visibility_s in (0, 30)
-        for each in outbox.queue.receive(max_messages=1, wait_s=1, visibility_s=visibility_s)
-    ]
-    first, second = outbox.handler.sort(received)
+        for each in outbox.handler.sort(
+            outbox.queue.receive(max_messages=1, wait_s=1, visibility_s=visibility_s)
+        )
+    )
     assert first.message.message_id == second.message.message_id
     trying = threading.Thread(
         target=outbox.handler.attempt, args=(first,), kwargs={"cancelled": lambda: False}

@@ -1,15 +1,12 @@
-"""What is done with entries of the outbox: tried, sent on, dead-lettered, deleted.
-
-An entry is sent on before it is deleted, so a crash in between gives a second entry with the same
-webhook-id, never none.
-"""
+"""What is done with entries of the outbox: tried, sent on, dead-lettered, deleted."""
 
 import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Protocol
 
 from detection_contract.error_codes import ErrorCode
 from detection_tracing.port import Tracing
@@ -28,13 +25,13 @@ from detection_worker.outbox.entry import (
     encode,
 )
 from detection_worker.outbox.gate import GatedCallbacks, HostRefused
-from detection_worker.outbox.queue import OutboxQueue, Outgoing
+from detection_worker.outbox.moves import Move, Moves, What
+from detection_worker.outbox.queue import OutboxQueue
 from detection_worker.outbox.recent import Recent, UnderWay
 from detection_worker.outbox.recognition import Recognition
 from detection_worker.outbox.traces import delivery_span
-from detection_worker.sources.base import QueueError, ReceivedMessage
+from detection_worker.sources.base import ReceivedMessage
 
-_UNDELIVERED: Final = frozenset({"retried", "deferred", "dead_lettered", "kept"})
 log = logging.getLogger(__name__)
 
 
@@ -59,23 +56,6 @@ class Due:
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Move:
-    """A message that goes back to the queue in another form.
-
-    Attributes:
-        message: What is deleted once the other was sent.
-        body: The text to send.
-        delay_s: Seconds until it is visible.
-        result: For the metric.
-    """
-
-    message: ReceivedMessage
-    body: str
-    delay_s: int
-    result: str
-
-
 class EntryHandler:
     """Does with entries what ``core.outbox`` decides. Thread-safe.
 
@@ -87,9 +67,6 @@ class EntryHandler:
         wall_clock: Returns Unix seconds.
         random01: Returns a uniform random number in [0, 1).
         tracing: Attempts go on with the trace of their entry; None makes no spans.
-
-    Attributes:
-        all_delivered: No entry that was due has been left undelivered so far.
     """
 
     def __init__(
@@ -103,17 +80,21 @@ class EntryHandler:
         random01: Callable[[], float] = random.random,
         tracing: Tracing | None = None,
     ) -> None:
-        self._queue, self._tracing = queue, tracing
+        self._tracing = tracing
         self._callbacks = callbacks
         self._bodies = bodies
         self._metrics = metrics
         self._wall_clock = wall_clock
         self._random01 = random01
-        self._settled = Recent()
+        self._moves = Moves(queue, metrics)
         self._recognition = Recognition(queue.url)
-        self.all_delivered = True
         self._delivered = Recent()
         self._under_way = UnderWay()
+
+    @property
+    def all_delivered(self) -> bool:
+        """No entry that was due has been left undelivered so far."""
+        return self._moves.all_delivered
 
     def sort(self, received: Sequence[ReceivedMessage]) -> list[Due]:
         """Return the entries to try now; the others are dealt with, ten to a call.
@@ -125,8 +106,9 @@ class EntryHandler:
                 done with them.
         """
         self._recognition.check(received)
-        found = [(message, self._sorted(message)) for message in received]
-        self._carry_out([(message, what) for message, what in found if not isinstance(what, Due)])
+        with ExitStack() as claims:
+            found = [(message, self._sorted(message, claims)) for message in received]
+            self._moves.carry_out([(m, what) for m, what in found if not isinstance(what, Due)])
         return [what for _, what in found if isinstance(what, Due)]
 
     def attempt(self, due: Due, *, cancelled: Callable[[], bool]) -> None:
@@ -149,21 +131,30 @@ class EntryHandler:
         others: Sequence[ReceivedMessage] = ()
         safe = False
         try:
-            what = self._once(due, cancelled)
-            # What comes after this may be the very message that the entry goes on in.
+            if due.message.message_id in self._moves.settled:
+                # It was received twice, and the entry has gone on: maybe in one of the others.
+                self._moves.carry_out([(due.message, True)])
+                return
+            fate = self._once(due, cancelled)
+            # What comes after this may be the very message that the entry goes on in, or what
+            # somebody has moved back from the dead-letter queue.
             others = self._under_way.others(webhook_id)
-            safe = self._carry_out([(due.message, what)])
+            what = True if fate is None else self._prepared(due, fate)
+            safe = self._moves.carry_out([(due.message, what)])
         finally:
             self._under_way.end(webhook_id)
         for _ in others if safe else ():
-            self._count("duplicate")
-        self._carry_out([(message, safe) for message in others])
+            self._moves.count("duplicate")
+        self._moves.carry_out([(message, safe) for message in others])
 
     # -- before an attempt ---------------------------------------------------------------------
 
-    def _sorted(self, message: ReceivedMessage) -> "Due | _Move | bool":
-        """Return what to do with a message; True deletes it, False leaves it."""
-        if message.message_id in self._settled:
+    def _sorted(self, message: ReceivedMessage, claims: ExitStack) -> Due | What:
+        """Return what to do with a message; True deletes it, False leaves it.
+
+        Nobody else does anything with its entry until ``claims`` are given up.
+        """
+        if message.message_id in self._moves.settled:
             return True
         try:
             entry = decode(message.body)
@@ -173,14 +164,17 @@ class EntryHandler:
         except DamagedEntry as exc:
             return self._damaged(message, exc)
         if entry.webhook_id in self._delivered:
-            self._count("duplicate")
+            self._moves.count("duplicate")
             return True
-        hop = hop_s(entry.not_before_s or 0.0, now_s=self._wall_clock())
-        if hop is not None:
-            return _as_it_is(message, hop, "hopped")
+        if not self._under_way.begin(entry.webhook_id, message):
+            return False  # the thread that tries it decides what becomes of this message too
+        claims.callback(self._under_way.end, entry.webhook_id)
         return self._admitted(Due(message=message, entry=entry))
 
-    def _admitted(self, due: Due) -> "Due | _Move | bool":
+    def _admitted(self, due: Due) -> Due | What:
+        hop = hop_s(due.entry.not_before_s or 0.0, now_s=self._wall_clock())
+        if hop is not None:
+            return _as_it_is(due.message, hop, "hopped")
         try:
             self._callbacks.check(due.entry.url)
         except HostRefused as exc:
@@ -189,27 +183,25 @@ class EntryHandler:
             pass  # the attempt ends the same way
         return due
 
-    def _damaged(self, message: ReceivedMessage, exc: DamagedEntry) -> "_Move | bool":
+    def _damaged(self, message: ReceivedMessage, exc: DamagedEntry) -> What:
         if isinstance(exc, ForeignMessage):
             log.error("message %s is no entry and is left alone: %s", message.message_id, exc)
-            self._count("foreign")
+            self._moves.count("foreign")
             return False
         reason = f"the outbox entry is damaged: {exc}"
         failure = Failure(code=ErrorCode.BAD_JSON, message=reason)
         log.error("message %s: %s", message.message_id, reason)
         kept = _as_it_is(message, MAX_HOP_S, "kept")
-        return self._dead_lettered(message, message.body, failure, otherwise=kept)
+        return self._moves.dead_letter(message, message.body, failure, otherwise=kept)
 
     # -- an attempt ----------------------------------------------------------------------------
 
-    def _once(self, due: Due, cancelled: Callable[[], bool]) -> "_Move | bool":
-        """Try a callback, unless it has been delivered since it was received."""
-        if due.entry.webhook_id in self._delivered:
-            self._count("duplicate")
-            return True
-        return self._prepared(due, self._tried(due.entry, cancelled))
-
-    def _tried(self, entry: Entry, cancelled: Callable[[], bool]) -> Fate:
+    def _once(self, due: Due, cancelled: Callable[[], bool]) -> Fate | None:
+        """Try a callback; None if it has been delivered since it was received."""
+        entry = due.entry
+        if entry.webhook_id in self._delivered:
+            self._moves.count("duplicate")
+            return None
         try:
             failure = self._post(entry, cancelled)
         except HostRefused as exc:
@@ -248,12 +240,12 @@ class EntryHandler:
 
     # -- what follows --------------------------------------------------------------------------
 
-    def _prepared(self, due: Due, fate: Fate) -> "_Move | bool":
+    def _prepared(self, due: Due, fate: Fate) -> What:
         """Return what to do with the message of an entry."""
         entry = due.entry
         if fate.action == "delete":
             self._delivered.add(entry.webhook_id)
-            self._count("delivered")
+            self._moves.count("delivered")
             _log(f"delivered the result of {entry.request_id}", "deliver", entry)
             return True
         last = fate.failure or entry.last
@@ -266,7 +258,7 @@ class EntryHandler:
             _log(f"{text}: {last.code}: {last.message}", "retry", later, code=last.code)
         return self._later(due.message, later, "deferred" if fate.failure is None else "retried")
 
-    def _ended(self, due: Due, failure: Failure) -> "_Move | bool":
+    def _ended(self, due: Due, failure: Failure) -> What:
         over = replace(due.entry, course=START, not_before_s=None, last=failure)
         text = f"callback of {due.entry.request_id} ends undelivered"
         _log(
@@ -279,68 +271,17 @@ class EntryHandler:
         # Without a dead-letter queue it stays, with one more attempt a day.
         later_s = self._wall_clock() + LONGEST_S
         kept = replace(over, course=due.entry.course, not_before_s=later_s)
-        return self._dead_lettered(
+        return self._moves.dead_letter(
             due.message, encode(over), failure, otherwise=self._later(due.message, kept, "kept")
         )
 
-    def _dead_lettered(
-        self, message: ReceivedMessage, body: str, failure: Failure, *, otherwise: "_Move"
-    ) -> "_Move | bool":
-        try:
-            url = self._queue.dead_letter_url()
-            if url is None:
-                log.error("entry %s stays: the outbox has no redrive policy", message.message_id)
-                return otherwise
-            self._queue.dead_letter(
-                message,
-                body=body,
-                queue_url=url,
-                code=failure.code.value,
-                reason=failure.message,
-            )
-        except QueueError as exc:
-            log.error("entry %s could not be dead-lettered: %s", message.message_id, exc)  # noqa: TRY400 - no bug
-            self.all_delivered = False
-            # Where that queue is gone or denied, another attempt a minute helps nobody.
-            return otherwise if exc.fatal else False
-        self._settled.add(message.message_id)
-        self._count("dead_lettered")
-        return True
-
-    def _later(self, message: ReceivedMessage, entry: Entry, result: str) -> "_Move":
+    def _later(self, message: ReceivedMessage, entry: Entry, result: str) -> Move:
         hop = hop_s(entry.not_before_s or 0.0, now_s=self._wall_clock())
-        return _Move(message=message, body=encode(entry), delay_s=hop or 0, result=result)
-
-    def _carry_out(self, found: Sequence[tuple[ReceivedMessage, "_Move | bool"]]) -> bool:
-        """Send on and delete; return whether no message is needed any more."""
-        moves = [what for _, what in found if isinstance(what, _Move)]
-        sent = self._queue.send([Outgoing(body=m.body, delay_s=m.delay_s) for m in moves])
-        done = [message for message, what in found if what is True]
-        for move, failure in zip(moves, sent, strict=True):
-            if failure is None:
-                self._settled.add(move.message.message_id)
-                self._count(move.result)
-                done.append(move.message)
-            else:
-                log.warning("entry %s was not sent on: %s", move.message.message_id, failure)
-                self._note(move.result)
-        for message, error in zip(done, self._queue.delete(done), strict=True):
-            self._settled.add(message.message_id)
-            if error is not None:
-                log.warning("entry %s was not deleted: %s", message.message_id, error)
-        return len(done) == len(found)
-
-    def _count(self, result: str) -> None:
-        self._metrics.entries.labels(result).inc()
-        self._note(result)
-
-    def _note(self, result: str) -> None:
-        if result in _UNDELIVERED:
-            self.all_delivered = False
+        return Move(message=message, body=encode(entry), delay_s=hop or 0, result=result)
 
 
-def _as_it_is(message: ReceivedMessage, delay_s: int, result: str) -> _Move:
-    return _Move(message=message, body=message.body, delay_s=delay_s, result=result)
+def _as_it_is(message: ReceivedMessage, delay_s: int, result: str) -> Move:
+    return Move(message=message, body=message.body, delay_s=delay_s, result=result)
 
 
 def _log(

@@ -1,0 +1,1 @@
+"""Threads that take turns, on a clock of their own: any interleaving can be had again."""

@@ -28,7 +28,7 @@ class Stored:
         sent_s: When it was sent.
         handle: Of the last receive.
         receives: How many there were.
-        deleted: It was deleted: it may be delivered all the same.
+        deleted: It was deleted; it may still be delivered.
     """
 
     message_id: str
@@ -178,6 +178,7 @@ class Sqs:
         self._turns.note("dead-lettered")
         if self.happens("redriven_at_once"):
             self.redrive()
+            self._turns.wait(lambda: False, until_s=self._turns.now_s + 10.0)
         self._answer()
         return {}
 

@@ -12,7 +12,7 @@ from random import Random
 from typing import Final
 
 HANG_S: Final = 60.0
-"""An actor that keeps its turn for so long waits for something real."""
+"""An actor that keeps its turn for longer waits for something real."""
 
 
 def _taken() -> threading.Lock:

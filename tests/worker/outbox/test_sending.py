@@ -603,9 +603,8 @@ def test_an_entry_that_comes_back_before_its_former_message_is_deleted_stays(
     monkeypatch.setattr(outbox.queue, "delete", slow_delete)
     outbox.handler.attempt(first, cancelled=lambda: False)
 
-    assert counts(local, queues.queue_url) == (0, 1, 0), "the entry goes on in its next message"
+    assert counts(local, queues.queue_url) == (1, 0, 0), "the entry goes on in its next message"
     receiver.answers.clear()
-    outbox.clock.advance(3601.0)
     outbox.sender.run_once(stop=lambda: False)
     assert is_empty(local, queues)
     assert [p.webhook_id for p in receiver.accepted()] == ["msg_1_0"]
@@ -618,13 +617,12 @@ def test_an_entry_that_is_received_again_while_it_is_tried_is_not_tried_twice(
     outbox.box.put(pending(receiver.url("/slow"), 1))
     receiver.delays_s["/slow"] = 1.0
     outbox.clock.advance(6.0)
-    first, second = (
+    received = [
         each
         for visibility_s in (0, 30)
-        for each in outbox.handler.sort(
-            outbox.queue.receive(max_messages=1, wait_s=1, visibility_s=visibility_s)
-        )
-    )
+        for each in outbox.queue.receive(max_messages=1, wait_s=1, visibility_s=visibility_s)
+    ]
+    first, second = outbox.handler.sort(received)
     assert first.message.message_id == second.message.message_id
     trying = threading.Thread(
         target=outbox.handler.attempt, args=(first,), kwargs={"cancelled": lambda: False}

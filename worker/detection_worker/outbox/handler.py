@@ -116,7 +116,7 @@ class EntryHandler:
 
         Of several messages that hold it, as after a lost answer of SQS, one is tried. The others
         are deleted once that is safe: SQS may have brought one that is deleted already. One that
-        comes only while the entry is sent on stays, and comes back when its visibility ends.
+        comes only while the entry is sent on is given back.
 
         Args:
             due: The entry.
@@ -127,25 +127,31 @@ class EntryHandler:
         """
         webhook_id = due.entry.webhook_id
         if not self._under_way.begin(webhook_id, due.message):
-            return  # the thread that tries it decides what becomes of this message too
-        others: Sequence[ReceivedMessage] = ()
-        safe = False
+            return  # who has begun decides what becomes of this message too
         try:
-            if due.message.message_id in self._moves.settled:
-                # It was received twice, and the entry has gone on: maybe in one of the others.
-                self._moves.carry_out([(due.message, True)])
-                return
-            fate = self._once(due, cancelled)
-            # What comes after this may be the very message that the entry goes on in, or what
-            # somebody has moved back from the dead-letter queue.
-            others = self._under_way.others(webhook_id)
-            what = True if fate is None else self._prepared(due, fate)
-            safe = self._moves.carry_out([(due.message, what)])
+            others, safe = self._attempted(due, cancelled)
         finally:
-            self._under_way.end(webhook_id)
+            came = self._under_way.end(webhook_id)
         for _ in others if safe else ():
             self._moves.count("duplicate")
         self._moves.carry_out([(message, safe) for message in others])
+        decided = {due.message.message_id, *(message.message_id for message in others)}
+        self._moves.give_back([m for m in came if m.message_id not in decided])
+
+    def _attempted(
+        self, due: Due, cancelled: Callable[[], bool]
+    ) -> tuple[Sequence[ReceivedMessage], bool]:
+        """Return the other messages that held the entry, and whether they are needed no more."""
+        if due.message.message_id in self._moves.settled:
+            # It was received twice, and the entry has gone on: maybe in one of the others.
+            self._moves.carry_out([(due.message, True)])
+            return [], True
+        fate = self._once(due, cancelled)
+        # What comes after this may be the very message that the entry goes on in, or a dead letter
+        # of it that was moved back.
+        others = self._under_way.others(due.entry.webhook_id)
+        what = True if fate is None else self._prepared(due, fate)
+        return others, self._moves.carry_out([(due.message, what)])
 
     # -- before an attempt ---------------------------------------------------------------------
 
@@ -166,15 +172,18 @@ class EntryHandler:
         if entry.webhook_id in self._delivered:
             self._moves.count("duplicate")
             return True
-        if not self._under_way.begin(entry.webhook_id, message):
-            return False  # the thread that tries it decides what becomes of this message too
-        claims.callback(self._under_way.end, entry.webhook_id)
-        return self._admitted(Due(message=message, entry=entry))
+        due = Due(message=message, entry=entry)
+        hop = hop_s(entry.not_before_s or 0.0, now_s=self._wall_clock())
+        if not self._under_way.claim(entry.webhook_id):
+            # It is tried or sent on now: what is due is decided when its turn comes.
+            return due if hop is None else False
+        claims.callback(self._unclaim, entry.webhook_id)
+        return self._admitted(due) if hop is None else _as_it_is(message, hop, "hopped")
+
+    def _unclaim(self, webhook_id: str) -> None:
+        self._moves.give_back(self._under_way.end(webhook_id))
 
     def _admitted(self, due: Due) -> Due | What:
-        hop = hop_s(due.entry.not_before_s or 0.0, now_s=self._wall_clock())
-        if hop is not None:
-            return _as_it_is(due.message, hop, "hopped")
         try:
             self._callbacks.check(due.entry.url)
         except HostRefused as exc:

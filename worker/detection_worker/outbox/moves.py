@@ -11,7 +11,7 @@ from typing import Final
 
 from detection_worker.core.messages.outcome import Failure
 from detection_worker.metrics import OutboxMetrics
-from detection_worker.outbox.queue import OutboxQueue, Outgoing
+from detection_worker.outbox.queue import BATCH, OutboxQueue, Outgoing
 from detection_worker.outbox.recent import Recent
 from detection_worker.sources.base import QueueError, ReceivedMessage
 
@@ -108,6 +108,15 @@ class Moves:
         self.settled.add(message.message_id)
         self.count("dead_lettered")
         return True
+
+    def give_back(self, messages: Sequence[ReceivedMessage]) -> None:
+        """Make a few messages visible at once; if that fails they are when their time ends."""
+        if not messages:
+            return
+        try:
+            self._queue.hide(messages[:BATCH], seconds=0)
+        except QueueError as exc:
+            log.warning("could not give back %d entries: %s", len(messages), exc)
 
     def count(self, result: str) -> None:
         """Count what became of an entry."""

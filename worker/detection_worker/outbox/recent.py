@@ -44,13 +44,21 @@ class UnderWay:
             self._messages.setdefault(webhook_id, {})[message.message_id] = message
             return begins
 
+    def claim(self, webhook_id: str) -> bool:
+        """Note that an entry is sent on without an attempt; False if something is done already."""
+        with self._lock:
+            free = webhook_id not in self._messages
+            if free:
+                self._messages[webhook_id] = {}
+            return free
+
     def others(self, webhook_id: str) -> Sequence[ReceivedMessage]:
         """Return the messages that came since the attempt began, without the one that is tried."""
         with self._lock:
             _, *others = self._messages[webhook_id].values()
             return others
 
-    def end(self, webhook_id: str) -> None:
-        """Note that an attempt has ended."""
+    def end(self, webhook_id: str) -> Sequence[ReceivedMessage]:
+        """Note that an entry is done with; return the messages that came, the tried one too."""
         with self._lock:
-            del self._messages[webhook_id]
+            return list(self._messages.pop(webhook_id).values())

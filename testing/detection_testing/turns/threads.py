@@ -166,12 +166,31 @@ class SimpleQueue:
         return not self._items
 
 
+class BoundedQueue(SimpleQueue):
+    """``queue.Queue``."""
+
+    def __init__(self, turns: Turns, maxsize: int = 0) -> None:
+        super().__init__(turns)
+        self._maxsize = maxsize
+
+    def put(self, item: Any, timeout: float | None = None) -> None:
+        until_s = None if timeout is None else self._turns.now_s + timeout
+        if not self._turns.wait(self._has_room, until_s=until_s):
+            raise queue.Full
+        self._items.append(item)
+
+    def qsize(self) -> int:
+        return len(self._items)
+
+    def _has_room(self) -> bool:
+        return not self._maxsize or len(self._items) < self._maxsize
+
+
 class Threading:
     """In place of the module ``threading``."""
 
-    get_ident = staticmethod(threading.get_ident)
-
     def __init__(self, turns: Turns) -> None:
+        self.get_ident = threading.get_ident
         self.Lock = lambda: Lock(turns)
         self.RLock = lambda: Lock(turns, reentrant=True)
         self.Condition = lambda lock=None: Condition(turns, lock)
@@ -183,8 +202,10 @@ class Queue:
     """In place of the module ``queue``."""
 
     Empty = queue.Empty
+    Full = queue.Full
 
     def __init__(self, turns: Turns) -> None:
+        self.Queue = lambda maxsize=0: BoundedQueue(turns, maxsize)
         self.SimpleQueue = lambda: SimpleQueue(turns)
 
 

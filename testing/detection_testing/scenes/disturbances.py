@@ -181,15 +181,17 @@ def nodes_come_and_go(stage: Stage) -> Iterator[None]:
 @contextlib.contextmanager
 def queue_is_unreadable(stage: Stage) -> Iterator[None]:
     """SQS throttles the operator."""
-    stage.queue.error = ReadError.THROTTLED
+    for queue, _ in stage.loads:
+        queue.error = ReadError.THROTTLED
     yield
-    stage.queue.error = None
+    for queue, _ in stage.loads:
+        queue.error = None
 
 
 @contextlib.contextmanager
 def workers_are_silent(stage: Stage) -> Iterator[None]:
     """No worker answers."""
-    silenced = list(stage.workers.workers.values())
+    silenced = [worker for _, workers in stage.loads for worker in workers.workers.values()]
     for worker in silenced:
         worker.silent = True
     yield

@@ -7,10 +7,8 @@ from typing import Any
 from detection_contract.environment import LABEL_QUEUE
 from detection_operator.kube.objects import condition, replicas_of
 from detection_operator.kube.port import Key
-from detection_operator.readers.ports import Address
+from detection_operator.readers.ports import Address, QueueReader, Workers
 from detection_operator.readers.values import QueueReading, WorkerState
-from detection_operator.reconcile.observe.gather import Sources
-from detection_operator.reconcile.reconciler import Reconciler
 from detection_operator.spec.queue_spec import QueueRef
 from detection_testing.scenes.fakes import FakeQueue, FakeWorkers
 from detection_testing.scenes.world import World
@@ -88,11 +86,10 @@ class Fleet(World):
         """Each queue with its workers."""
         return [(side.queue, side.workers) for side in self.sides.values()]
 
-    def operator(self) -> Reconciler:
-        """Return a new operator, which knows nothing yet."""
-        ports = _Sides(self)
-        sources = Sources(cluster=self.cluster, reader=ports, workers=ports, clock=self.clock)
-        return Reconciler(sources=sources, metrics=self.metrics, record=self.records.append)
+    def ports(self) -> tuple[QueueReader, Workers]:
+        """Return what operators read queues and reach workers by."""
+        sides = _Sides(self)
+        return sides, sides
 
     def add(self, name: str, spec: Mapping[str, Any], *, service_s: float = 10.0) -> Side:
         """Create a DetectionQueue with messages and workers of its own."""
@@ -102,19 +99,13 @@ class Fleet(World):
         self.sides[name] = Side(self.create_queue(name, made), queue, workers)
         return self.sides[name]
 
-    def step(self, seconds: float = 1.0) -> None:
-        """Let everything do what is due, then let time pass."""
-        self.settle()
-        self._work(0.0)
-        self.reconcile_due()
-        self.settle()
-        self.clock.advance(seconds)
-        self._work(seconds)
+    def work(self, seconds: float) -> None:
+        """Let the workers of all queues work for a while."""
+        for side in self.sides.values():
+            side.workers.work(seconds)
 
-    def settle(self) -> None:
-        """Let controllers and kubelets catch up, and workers follow their pods."""
-        self.nodes.tick()
-        pods = self.cluster.of_kind("Pod")
+    def follow(self, pods: Sequence[dict[str, Any]]) -> None:
+        """Let workers start and end with their pods."""
         self.most_pods = max(self.most_pods, len(pods))
         for name, side in self.sides.items():
             own = [p for p in pods if p["metadata"].get("labels", {}).get(LABEL_QUEUE) == name]
@@ -138,7 +129,3 @@ class Fleet(World):
             for item in self.cluster.of_kind("Deployment")
             if item["metadata"]["labels"].get(LABEL_QUEUE) == name
         )
-
-    def _work(self, seconds: float) -> None:
-        for side in self.sides.values():
-            side.workers.work(seconds)

@@ -20,7 +20,6 @@ from detection_operator.kube.cache import CachedCluster, Listing
 from detection_operator.kube.port import Key, Object
 from detection_operator.kube.rest import namespaced
 from detection_operator.kube.store import DEPLOYMENT, POD, POOL, Store
-from detection_operator.reconcile.observe.gather import Sources
 from detection_operator.reconcile.reconciler import Reconciler
 from detection_testing.kubernetes.apiserver import ApiServer
 from detection_testing.kubernetes.cluster import InMemoryCluster, slot_of
@@ -77,7 +76,7 @@ class Wire:
 
 def is_ours(kind: str, obj: Mapping[str, Any]) -> bool:
     """Say whether a watch with the operator's selector tells of an object."""
-    return kind == KIND or LABEL_QUEUE in obj["metadata"].get("labels", {})
+    return kind in {KIND, POOL} or LABEL_QUEUE in obj["metadata"].get("labels", {})
 
 
 @dataclass(slots=True)
@@ -89,6 +88,7 @@ class Informed:
         store: What it knows.
         cache: Its view of the cluster.
         reconciler: Decides and acts.
+        watched: Kinds that it watches.
         deaf: Kinds of which no watch tells.
         listed_s: When it listed everything last; never at first.
     """
@@ -97,13 +97,14 @@ class Informed:
     store: Store
     cache: CachedCluster
     reconciler: Reconciler
+    watched: tuple[str, ...] = WATCHED
     deaf: set[str] = field(default_factory=set)
     listed_s: float = float("-inf")
     _told: dict[str, dict[tuple[str, ...], Object]] = field(default_factory=dict)
 
     def hear(self, cluster: InMemoryCluster | ApiScene) -> bool:
         """Take in what happened since it last heard; say whether anything did."""
-        changes = [self._hear(kind, cluster) for kind in WATCHED if kind not in self.deaf]
+        changes = [self._hear(kind, cluster) for kind in self.watched if kind not in self.deaf]
         return any(changes)
 
     def resync(self, now_s: float) -> None:
@@ -149,6 +150,7 @@ class Stage(World):
         taken: Uids of pods that were removed by others than the operator.
         dark: The cluster stands still: there is no API server.
         server: The real API server; None in memory.
+        watched: Kinds that operators watch.
     """
 
     wire: Wire = field(init=False)
@@ -157,20 +159,20 @@ class Stage(World):
     taken: set[str] = field(default_factory=set)
     dark: bool = False
     server: ApiServer | None = None
+    watched: tuple[str, ...] = WATCHED
 
     def informed(self) -> Informed:
         """Return a new operator, which knows nothing yet."""
         store = Store()
         cache = CachedCluster(cast("Listing", self.wire), store, self.clock.monotonic_s)
-        sources = Sources(cluster=cache, reader=self.queue, workers=self.workers, clock=self.clock)
-        reconciler = Reconciler(sources=sources, metrics=self.metrics, record=self.records.append)
-        return Informed(self.wire, store, cache, reconciler)
+        return Informed(self.wire, store, cache, self.reconciler_of(cache), self.watched)
 
     def start(self) -> None:
         """Start the operator, after a kill as if nothing had been."""
         self.wire = getattr(self, "wire", None) or Wire(self.cluster)
         self.first = self.informed()
         self.reconciler = self.first.reconciler
+        self.reconciler.pools.ledger.wake = self._wake
         self._due.clear()
 
     def kill(self) -> None:

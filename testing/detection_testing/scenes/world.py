@@ -1,14 +1,15 @@
 """A simulated system in one thread: cluster, nodes, queue, workers and the operator's core."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from detection_operator.errors import ClusterError
 from detection_operator.kube.objects import condition
-from detection_operator.kube.port import Key, Object
+from detection_operator.kube.port import Cluster, Key, Object
 from detection_operator.metrics import Metrics
+from detection_operator.readers.ports import QueueReader, Workers
 from detection_operator.reconcile.observe.gather import Sources
 from detection_operator.reconcile.reconciler import Reconciler
 from detection_operator.scaling.records import Record
@@ -70,10 +71,17 @@ class World:
 
     def operator(self) -> Reconciler:
         """Return a new operator, which knows nothing yet."""
-        sources = Sources(
-            cluster=self.cluster, reader=self.queue, workers=self.workers, clock=self.clock
-        )
+        return self.reconciler_of(self.cluster)
+
+    def reconciler_of(self, cluster: Cluster) -> Reconciler:
+        """Return a new reconciler that sees and changes a cluster."""
+        reader, workers = self.ports()
+        sources = Sources(cluster=cluster, reader=reader, workers=workers, clock=self.clock)
         return Reconciler(sources=sources, metrics=self.metrics, record=self.records.append)
+
+    def ports(self) -> tuple[QueueReader, Workers]:
+        """Return what operators read queues and reach workers by."""
+        return self.queue, self.workers
 
     def start(self) -> None:
         """Start the operator, after a kill as if nothing had been."""
@@ -98,10 +106,14 @@ class World:
     def step(self, seconds: float = 1.0) -> None:
         """Let the cluster, the workers and the operator do what is due, then let time pass."""
         self.settle()
-        self.workers.work(0.0)
+        self.work(0.0)
         self.reconcile_due()
         self.settle()
         self.clock.advance(seconds)
+        self.work(seconds)
+
+    def work(self, seconds: float) -> None:
+        """Let the workers work for a while."""
         self.workers.work(seconds)
 
     def reconcile_due(self) -> None:
@@ -119,9 +131,13 @@ class World:
             # What was waited for may have come with this tick.
             if before == self._settled and not (waited or self.nodes.unfinished):
                 return
+        self.follow(self.cluster.of_kind("Pod"))
+
+    def follow(self, pods: Sequence[dict[str, Any]]) -> None:
+        """Let workers start and end with their pods."""
         ready = [
             pod["metadata"]["uid"]
-            for pod in self.cluster.of_kind("Pod")
+            for pod in pods
             if (condition(pod, "Ready") or {}).get("status") == "True"
         ]
         self.lost += self.workers.follow(ready)

@@ -2,7 +2,7 @@
 
 No measurement: prices, which are assumptions with a date, times figures of other benchmarks:
 CPU of a message (``worker_throughput.py --rows worker``) and requests to SQS of an empty queue
-(``operator_many_queues.py --queues 200``). Give your own to see what they change.
+(``operator_many_queues.py --queues 200 --settle-s 120``). Give your own to see what they change.
 
     python benchmarks/costs/eks.py
     python benchmarks/costs/eks.py --cpu-ms mix=30 --price worker_vcpu_hour=0.02 --busy 0.8
@@ -27,16 +27,16 @@ PRICES: Final[Mapping[str, float]] = {
     "s3_put_thousand": 0.005,
 }
 CPU_MS: Final[Mapping[str, float]] = {
-    "images": 9.4,
+    "images": 6.3,
     "photos": 33.7,
-    "audio": 40.7,
-    "videos": 162.9,
+    "audio": 42.0,
+    "videos": 150.0,
     "mix": 23.7,
 }
 """CPU of a message by media set, all processes of a worker, models of the package on a CPU."""
 SQS_OF_MESSAGE: Final = 3.0
 """Had its notification, receive and delete each a request of their own: an upper bound."""
-SQS_AT_REST_A_MINUTE: Final = 1536 / 200
+SQS_AT_REST_A_MINUTE: Final = 1488 / 200
 SYSTEM_NODES: Final = 2
 VOLUME_GB: Final = 50.0
 BUSY: Final = 0.5

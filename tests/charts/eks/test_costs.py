@@ -1,5 +1,6 @@
 """The costs that the page names are those that the command prints."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,3 +28,12 @@ def test_own_prices_and_figures_change_what_is_printed() -> None:
     assert "| EKS control plane | 0.00 |" in free
     # 3,600 ms of a core at 17.85 cents an hour for four.
     assert "| mine | 3600 | 0.0446 |" in free
+
+
+def test_requests_at_rest_are_those_that_were_measured() -> None:
+    page = (ROOT / "docs" / "detectionqueue.md").read_text()
+    source = (ROOT / "benchmarks" / "costs" / "eks.py").read_text()
+    [measured] = re.findall(r"\| 200 DetectionQueues .* core, ([0-9,]+) \|", page)
+    [assumed] = re.findall(r"SQS_AT_REST_A_MINUTE: Final = ([0-9]+) / 200", source)
+
+    assert assumed == measured.replace(",", "")

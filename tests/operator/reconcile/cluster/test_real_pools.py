@@ -17,6 +17,7 @@ from detection_testing.kubernetes.apiserver import ApiServer
 from detection_testing.kubernetes.controllers import GPU
 from detection_testing.scenes.api_scene import ApiScene
 from detection_testing.scenes.fleet import Fleet, Side
+from detection_testing.scenes.hosts import Hosts
 from detection_testing.scenes.world import MINIMAL
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -126,6 +127,26 @@ def test_a_deleted_queue_leaves_its_share_to_others(fleet: Fleet) -> None:
         time.sleep(0.1)
 
     assert fleet.most_pods == CAPACITY
+
+
+def test_cordoned_nodes_of_a_full_pool_are_left_as_substitutes_become_ready(fleet: Fleet) -> None:
+    hosts = Hosts(fleet, 2 * CAPACITY)
+    bulk, _, _ = contended(fleet)
+    going = {f"host-{number}" for number in range(CAPACITY)}
+    assert hosts.used() == going
+    serving: list[int] = []
+
+    def left() -> bool:
+        serving.append(sum(not w.draining for w in bulk.workers.workers.values()))
+        return not hosts.used() & going
+
+    hosts.cordon(*sorted(going))
+
+    assert fleet.run(90, until=left)
+    assert takes_over(fleet, bulk)
+    assert min(serving) >= CAPACITY - 1
+    assert fleet.most_pods == CAPACITY
+    assert fleet.lost == []
 
 
 def limited(fleet: Fleet, gpus: int) -> Key:

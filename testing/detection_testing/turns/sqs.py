@@ -26,7 +26,7 @@ class Stored:
         body: Its text.
         visible_s: When it can be received.
         sent_s: When it was sent.
-        handle: Of the last receive.
+        handle: The receipt handle of the last receive.
         receives: How many there were.
         deleted: It was deleted; it may still be delivered.
     """

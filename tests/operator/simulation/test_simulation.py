@@ -338,7 +338,7 @@ def test_a_table_of_nothing_still_has_its_heading() -> None:
 
     lines = report.table([row], oracle_hours=None).splitlines()
     assert lines[0].startswith("policy")
-    assert lines[1].split()[:2] == ["ours", "100.00%"]
+    assert lines[1].split()[:2] == ["ours", "n/a"]
 
 
 def test_a_trace_of_times_and_sizes_is_read(tmp_path: Path) -> None:

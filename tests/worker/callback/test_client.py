@@ -25,7 +25,7 @@ from detection_worker.settings import CallbackSettings
 BODY = json.dumps({"label": "FAKE", "note": "ä" * 1000}).encode()
 LOOPBACK = "127.0.0.0/8"
 READ_TIMEOUT_S = 1.0
-"""Of those that wait for it to pass; a busy machine must answer the others within it."""
+"""For clients that wait for it to pass; a busy machine must answer the others within it."""
 SECRETS = tuple("whsec_" + base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
 
 

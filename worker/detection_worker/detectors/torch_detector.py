@@ -24,8 +24,8 @@ CHUNK_UNITS = 64
 """Most units of one forward pass, of clips most frames unless one has more: bounds memory
 whatever the caller hands over."""
 CACHED_UNITS = 8
-"""Most units of one pass for each thread of a CPU, of clips frames likewise: what a layer leaves
-stays in the cache for the next one. Passes of 32 units took up to 15 % more CPU, measured with the
+"""Most units (of clips, frames) of one pass for each thread of a CPU: what a layer leaves stays in
+the cache for the next one. Passes of 32 units took up to 15 % more CPU, measured with the
 bundled model of pictures."""
 _HALF: Final = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 

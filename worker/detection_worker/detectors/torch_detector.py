@@ -23,10 +23,6 @@ log = logging.getLogger(__name__)
 CHUNK_UNITS = 64
 """Most units of one forward pass, of clips most frames unless one has more: bounds memory
 whatever the caller hands over."""
-CACHED_UNITS = 8
-"""Most units (of clips, frames) of one pass for each thread of a CPU: what a layer leaves stays in
-the cache for the next one. Passes of 32 units took up to 15 % more CPU, measured with the
-bundled model of pictures."""
 _HALF: Final = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -63,7 +59,6 @@ class TorchDetector:
         self._device = torch.device(device)
         self._shape = unit_shape(card.sampling)
         self.batch_units = max(1, CHUNK_UNITS // frames_per_unit(card.sampling))
-        self._cached_units = max(1, CACHED_UNITS // frames_per_unit(card.sampling))
         self.passes: DevicePasses | None = None
         self._module = module.to(self._device).eval()
         if len(self._shape) == 3:
@@ -146,7 +141,7 @@ class TorchDetector:
     def _parts(self, units: Units) -> Iterator[NDArray[np.float32]]:
         start = 0
         while start < len(units):
-            part = units[start : start + self._at_once()]
+            part = units[start : start + self.batch_units]
             try:
                 logits = self._pass(part)
             except Exception as exc:
@@ -159,11 +154,6 @@ class TorchDetector:
             else:
                 start += len(part)
                 yield logits
-
-    def _at_once(self) -> int:
-        if self._device.type != "cpu":
-            return self.batch_units
-        return min(self.batch_units, self._cached_units * torch.get_num_threads())
 
     def _pass(self, units: Units) -> NDArray[np.float32]:
         # Units may lie in read-only shared memory, which torch refuses to wrap silently.

@@ -107,22 +107,8 @@ def test_a_batch_is_filled_up_to_the_next_size_that_runs_faster(make: Any) -> No
         np.testing.assert_allclose(logits, wanted[: len(logits)], atol=1e-6)
 
 
-@pytest.mark.parametrize(("threads", "most"), [(1, 8), (3, 24), (16, 64)])
-def test_blocking_passes_on_a_cpu_are_no_larger_than_its_caches_like(
-    make: Any, monkeypatch: Any, threads: int, most: int
-) -> None:
+def test_blocking_passes_halve_until_they_fit(make: Any) -> None:
     detector, network = make()
-    units = np.tile(units_of(detector), (2, 1, 1, 1))
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    network.passes.clear()
-
-    assert len(detector.logits(units)) == len(units) == 64
-    assert network.passes == [min(most, 64 - start) for start in range(0, 64, most)]
-
-
-def test_blocking_passes_halve_until_they_fit(make: Any, monkeypatch: Any) -> None:
-    detector, network = make()
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     units = np.tile(units_of(detector), (2, 1, 1, 1))
     wanted = detector.logits(units)
     network.no_memory_above = 10

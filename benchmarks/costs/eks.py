@@ -27,11 +27,11 @@ PRICES: Final[Mapping[str, float]] = {
     "s3_put_thousand": 0.005,
 }
 CPU_MS: Final[Mapping[str, float]] = {
-    "images": 6.3,
-    "photos": 33.7,
-    "audio": 42.0,
-    "videos": 150.0,
-    "mix": 23.7,
+    "images": 6.1,
+    "photos": 29.1,
+    "audio": 33.5,
+    "videos": 135.9,
+    "mix": 19.5,
 }
 """CPU of a message by media set, all processes of a worker, models of the package on a CPU."""
 SQS_OF_MESSAGE: Final = 3.0

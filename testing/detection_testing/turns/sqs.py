@@ -50,7 +50,6 @@ class Sqs:
             (delivered though deleted), ``stale_delete`` (an old handle deletes nothing).
         on_delete: Called when a message is gone for good.
         dead_letters: The queue has a dead-letter queue.
-        max_receives: ``maxReceiveCount``.
 
     Attributes:
         messages: What the queue holds, by id.
@@ -66,12 +65,10 @@ class Sqs:
         *,
         on_delete: Callable[[Stored], None] = lambda _: None,
         dead_letters: bool = True,
-        max_receives: int = 1_000_000,
     ) -> None:
         self._turns = turns
         self.rates = dict(rates)
         self._on_delete = on_delete
-        self._max_receives = max_receives
         self.dead_letters = dead_letters
         self.dead_fault: str | None = None
         self.messages: dict[str, Stored] = {}
@@ -135,7 +132,7 @@ class Sqs:
         if self.deleted and self.happens("back"):
             found.append(self._turns.random.choice(self.deleted))
         unique = list({m.message_id: m for m in found}.values())
-        taken = [m for m in unique if self._may_take(m)][:MaxNumberOfMessages]
+        taken = unique[:MaxNumberOfMessages]
         answer = [self._delivery(m, VisibilityTimeout) for m in taken]
         self._turns.note("received " + " ".join(m.message_id for m in taken))
         self._answer()
@@ -221,14 +218,6 @@ class Sqs:
             "Successful": [{"Id": i} for i, code in codes.items() if code is None],
             "Failed": [{"Id": i, "Code": code} for i, code in codes.items() if code is not None],
         }
-
-    def _may_take(self, message: Stored) -> bool:
-        """Dead-letter what was received too often."""
-        if message.deleted or message.receives < self._max_receives:
-            return True
-        del self.messages[message.message_id]
-        self.dead.append(message.body)
-        return False
 
     def _delivery(self, message: Stored, visibility_s: int) -> dict[str, Any]:
         message.receives += 1

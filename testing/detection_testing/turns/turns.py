@@ -5,12 +5,16 @@ up its turn where it waits, where it takes a lock and where it calls another ser
 is picked at random, from a seed. Time passes only when nobody can go on, or as a test says.
 """
 
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+TOLD: Final = 400
+"""Lines of the trace that an error gets."""
 HANG_S: Final = 60.0
 """An actor that keeps its turn for longer waits for something real."""
 
@@ -129,6 +133,21 @@ class Turns:
             self._hand_to(actor)
             if not actor.ended:
                 raise RuntimeError(f"{actor.name} goes on after it was killed")
+
+    @contextmanager
+    def during(self, run: str) -> Iterator[None]:
+        """Keep logs quiet while actors run, then end all; an error tells ``run`` and the trace."""
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        except BaseException as exc:
+            exc.add_note("\n".join([run, *self.trace[-TOLD:]]))
+            raise
+        finally:
+            try:
+                self.end()
+            finally:
+                logging.disable(logging.NOTSET)
 
     def end(self) -> None:
         """Kill all."""

@@ -3,9 +3,8 @@
 Each run has its own faults, chosen by its seed, which the message of a failure names.
 """
 
-import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
@@ -265,7 +264,7 @@ def run(seed: int, monkeypatch: pytest.MonkeyPatch, *, harmless: bool = False) -
     for module in (queue, sqs):
         monkeypatch.setattr(module, "queue_client", lambda *_, **__: world.sqs)
         monkeypatch.setattr(module, "QuickOperation", NoQuickCalls)
-    try:
+    with turns.during(f"seed {seed}, {chosen}"):
         for _ in range(1 if harmless else 2):
             world.start(new=2)
         for _ in range(STEPS // 10):
@@ -281,19 +280,7 @@ def run(seed: int, monkeypatch: pytest.MonkeyPatch, *, harmless: bool = False) -
             turns.go_on(10)
         world.check()
         assert not world.sqs.messages, "what is in the queue is never done"
-    except BaseException as exc:
-        exc.add_note("\n".join([f"seed {seed}, {chosen}", *turns.trace[-400:]]))
-        raise
-    finally:
-        turns.end()
     return world
-
-
-@pytest.fixture(autouse=True)
-def _silence() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 def test_nothing_is_lost_and_no_process_delivers_twice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from detection_operator.kube.port import Key
 from detection_operator.kube.store import DEPLOYMENT, POD, POOL
-from detection_testing.scenes.api_scene import ApiScene
 from detection_testing.scenes.disturbances import (
     DISTURBANCES,
     Disturbance,
@@ -42,19 +41,8 @@ CHOSEN = (
 
 
 @pytest.fixture
-def make_stage(
-    request: pytest.FixtureRequest, make_scene: Callable[[], ApiScene] | None
-) -> MakeStage:
-    """Make stages on the cluster in memory, and on a real API server where there is one."""
-    if make_scene is None:
-        return SharedStage
-
-    def make() -> SharedStage:
-        stage = SharedStage(cluster=make_scene())
-        stage.server = request.getfixturevalue("api_server")
-        return stage
-
-    return make
+def stage_type() -> type[SharedStage]:
+    return SharedStage
 
 
 def spec(priority: int = 0) -> dict[str, Any]:

@@ -626,6 +626,15 @@ def test_a_node_that_goes_is_no_capacity_when_its_worker_does_not_count(
     assert fleet.lost == []
 
 
+def six_busy(fleet: Fleet) -> Side:
+    """Add a queue that keeps six workers of two GPUs each busy."""
+    made = spec(minReplicas=6, maxReplicas=6)
+    made["worker"]["template"]["resources"] = {"limits": {GPU: 2}}
+    side = fleet.add("video", made)
+    side.queue.visible = 10_000
+    return side
+
+
 @pytest.mark.parametrize(
     ("capacity", "free"),
     [
@@ -641,10 +650,7 @@ def test_workers_of_nodes_that_end_are_replaced_from_what_the_pool_has_free(
     fleet = Fleet()
     hosts = Hosts(fleet, 20)
     pool = fleet.create_pool("gpu", capacity)
-    made = spec(minReplicas=6, maxReplicas=6)
-    made["worker"]["template"]["resources"] = {"limits": {GPU: 2}}
-    side = fleet.add("video", made)
-    side.queue.visible = 10_000
+    side = six_busy(fleet)
     assert takes_over(fleet, side, 6)
     fleet.run(3)
     ending = [f"host-{number}" for number in range(5)]
@@ -898,10 +904,7 @@ def test_nodes_that_are_cordoned_in_a_full_pool_are_left_as_substitutes_become_r
     fleet = Fleet()
     hosts = Hosts(fleet, 6)
     pool = fleet.create_pool("gpu", capacity)
-    made = spec(minReplicas=6, maxReplicas=6)
-    made["worker"]["template"]["resources"] = {"limits": {GPU: 2}}
-    side = fleet.add("video", made)
-    side.queue.visible = 10_000
+    side = six_busy(fleet)
     for node in fleet.cluster.of_kind("Node"):
         with_gpus(fleet, node["metadata"]["name"])
     assert takes_over(fleet, side, 6)

@@ -5,9 +5,8 @@ an SQS that delivers at least once, and whose calls fail or lose their answers.
 """
 
 import json
-import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
@@ -300,7 +299,7 @@ def run(seed: int, monkeypatch: pytest.MonkeyPatch) -> World:
     for module in (outbox_queue, sqs):
         monkeypatch.setattr(module, "queue_client", lambda *a, **_: world.client(a[2]))
         monkeypatch.setattr(module, "QuickOperation", NoQuickCalls)
-    try:
+    with turns.during(f"seed {seed}, {world.rates}"):
         world.start()
         world.start()
         for _ in range(STEPS // 10):
@@ -316,19 +315,7 @@ def run(seed: int, monkeypatch: pytest.MonkeyPatch) -> World:
             turns.go_on(20)
         world.check()
         assert not world.sqs.messages, "what is in the queue is never done"
-    except BaseException as exc:
-        exc.add_note("\n".join([f"seed {seed}, {world.rates}", *turns.trace[-400:]]))
-        raise
-    finally:
-        turns.end()
     return world
-
-
-@pytest.fixture(autouse=True)
-def _silence() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 def test_no_message_is_lost_and_all_are_told_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

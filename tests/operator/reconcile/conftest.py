@@ -9,15 +9,23 @@ from detection_testing.scenes.stage import Stage
 
 
 @pytest.fixture
+def stage_type() -> type[Stage]:
+    """What ``make_stage`` makes."""
+    return Stage
+
+
+@pytest.fixture
 def make_stage(
-    request: pytest.FixtureRequest, make_scene: Callable[[], ApiScene] | None
+    request: pytest.FixtureRequest,
+    make_scene: Callable[[], ApiScene] | None,
+    stage_type: type[Stage],
 ) -> Callable[[], Stage]:
     """Make stages on the cluster in memory, and on a real API server where there is one."""
     if make_scene is None:
-        return Stage
+        return stage_type
 
     def make() -> Stage:
-        stage = Stage(cluster=make_scene())
+        stage = stage_type(cluster=make_scene())
         stage.server = request.getfixturevalue("api_server")
         return stage
 
